@@ -1,0 +1,162 @@
+#include "cyray/wire/channel.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "cyray/util/log.h"
+
+namespace cyray::wire {
+namespace {
+
+constexpr size_t kReadChunkBytes = 64 << 10;
+constexpr size_t kMaxFdsPerFrame = 8;
+constexpr size_t kKeepCapacityBytes = 1 << 20;
+
+}  // namespace
+
+Channel::Channel(UniqueFd socket, uint32_t max_body_bytes)
+    : socket_(std::move(socket)), max_body_bytes_(max_body_bytes) {}
+
+void Channel::Send(FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
+  AppendFrame(out_, type, builder.GetBufferPointer(), builder.GetSize());
+}
+
+void Channel::Send(FrameType type, const uint8_t* body, size_t size) {
+  AppendFrame(out_, type, body, size);
+}
+
+void Channel::SendWithFds(FrameType type, const flatbuffers::FlatBufferBuilder& builder,
+                          std::vector<UniqueFd> fds) {
+  CYRAY_CHECK(fds.size() <= kMaxFdsPerFrame) << fds.size();
+  const auto count = static_cast<uint8_t>(fds.size());
+  if (count > 0) out_fds_.push_back({out_.size(), std::move(fds)});
+  AppendFrame(out_, type, builder.GetBufferPointer(), builder.GetSize(), count);
+}
+
+void Channel::SendRaw(const uint8_t* frames, size_t size) { out_.append(frames, size); }
+
+ssize_t Channel::WriteSome() {
+  size_t end = out_.size();
+  if (out_fds_.empty()) {
+    return ::send(socket_.get(), out_.data() + sent_, end - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  if (out_fds_.front().offset > sent_) {  // descriptors may only go with their own header
+    end = out_fds_.front().offset;
+    return ::send(socket_.get(), out_.data() + sent_, end - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  if (out_fds_.size() > 1) end = out_fds_[1].offset;
+  const auto& fds = out_fds_.front().fds;
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFdsPerFrame * sizeof(int))];
+  iovec part{out_.data() + sent_, end - sent_};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
+  for (size_t i = 0; i < fds.size(); ++i) {
+    const int fd = fds[i].get();
+    std::memcpy(CMSG_DATA(header) + i * sizeof(int), &fd, sizeof fd);
+  }
+  const ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (n > 0) out_fds_.pop_front();
+  return n;
+}
+
+Status Channel::Flush() {
+  while (HasUnsent()) {
+    const ssize_t n = WriteSome();
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        if (sent_ > kKeepCapacityBytes) {  // do not let a slow reader keep what it has read
+          out_.consume(sent_);
+          for (auto& pending : out_fds_) pending.offset -= sent_;
+          sent_ = 0;
+        }
+        return Status::Ok();
+      }
+      return Status(StatusCode::kDisconnected, Status::FromErrno("send").message());
+    }
+    sent_ += static_cast<size_t>(n);
+  }
+  out_.clear();
+  out_.shrink(kKeepCapacityBytes);
+  sent_ = 0;
+  return Status::Ok();
+}
+
+Result<size_t> Channel::Fill() {
+  if (consumed_ > 0) {
+    in_.consume(consumed_);
+    consumed_ = 0;
+  }
+  in_.shrink(kKeepCapacityBytes);
+  const size_t have = in_.size();
+  const size_t room = std::max(kReadChunkBytes, want_bytes_ > have ? want_bytes_ - have : 0);
+  in_.resize(have + room);
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFdsPerFrame * sizeof(int))];
+  iovec part{in_.data() + have, room};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t n;
+  do {
+    n = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (n < 0 && errno == EINTR);
+  in_.resize(have + (n > 0 ? static_cast<size_t>(n) : 0));
+  if (n < 0) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return size_t{0};
+    return Fail(StatusCode::kDisconnected, Status::FromErrno("recv").message());
+  }
+  if (n == 0) return Fail(StatusCode::kDisconnected, "the peer closed the connection");
+  for (cmsghdr* h = CMSG_FIRSTHDR(&message); h != nullptr; h = CMSG_NXTHDR(&message, h)) {
+    if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof fd);
+      in_fds_.emplace_back(fd);
+    }
+  }
+  return static_cast<size_t>(n);
+}
+
+Result<std::optional<Frame>> Channel::Next() {
+  const size_t have = in_.size() - consumed_;
+  want_bytes_ = 0;
+  if (have < kFrameHeaderBytes) return std::nullopt;
+  FrameHeader header;
+  std::memcpy(&header, in_.data() + consumed_, sizeof header);
+  if (header.body_bytes > max_body_bytes_ || header.body_bytes % 8 != 0 || header.reserved != 0 ||
+      header.fd_count > kMaxFdsPerFrame) {
+    return Fail(StatusCode::kProtocolError, "not a frame header");
+  }
+  const size_t total = kFrameHeaderBytes + header.body_bytes;
+  if (have < total) {
+    // Grow towards a large frame as its bytes come, so that a lying header costs no memory.
+    want_bytes_ = std::min(total, std::max<size_t>(2 * have, kReadChunkBytes));
+    return std::nullopt;
+  }
+  if (in_fds_.size() < header.fd_count) {
+    return Fail(StatusCode::kProtocolError, "a frame came without its file descriptors");
+  }
+  Frame frame{static_cast<FrameType>(header.type), in_.data() + consumed_ + kFrameHeaderBytes,
+              header.body_bytes, {}};
+  for (int i = 0; i < header.fd_count; ++i) {
+    frame.fds.push_back(std::move(in_fds_.front()));
+    in_fds_.pop_front();
+  }
+  consumed_ += total;
+  return std::optional<Frame>(std::move(frame));
+}
+
+}  // namespace cyray::wire
