@@ -1,0 +1,60 @@
+// GcsClient: a raylet's way to the GCS: calls that survive a restart of it, and the node stream.
+//
+// Threading: confined to the EventLoop given at construction; every callback runs on that loop.
+// gRPC's threads only post to it. The loop must outlive the client.
+// A call keeps its id over retries, so that the GCS does what changes something once. Before
+// the first call of a connection both sides prove the cluster token (auth.h); a connection that
+// was made anew proves it again.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cyray/gcs/bytes.h"
+#include "cyray/util/event_loop.h"
+#include "cyray/util/status.h"
+#include "gcs_generated.h"
+
+namespace cyray::gcs {
+
+class GcsClient {
+ public:
+  using ReplyCallback = std::function<void(Result<Bytes>)>;
+  struct StreamCallbacks {
+    std::function<Bytes()> hello;  // a finished NodeReport with a NodeHello, for each connection
+    std::function<void(const wire::NodeCommand*)> on_command;  // verified; valid during the call
+    // The stream is up: the GCS has been sent the hello. Reports made from now on follow it.
+    std::function<void()> on_up;
+    // The stream broke, or could not be made; it is tried again by itself. kNotFound: the GCS
+    // does not know this node or has declared it dead, so trying again will not help.
+    std::function<void(const Status&)> on_down;
+  };
+
+  // `address` is "ip:port", `token` what LoadToken() read.
+  GcsClient(EventLoop* loop, const std::string& address, const std::string& token);
+  ~GcsClient();
+  GcsClient(const GcsClient&) = delete;
+  GcsClient& operator=(const GcsClient&) = delete;
+
+  // Sends a request table of gcs.fbs. While the GCS is away the call is tried again, for up to
+  // 60 s, then fails with kUnavailable. A wrong token fails with kUnauthenticated. The reply's bytes
+  // are not verified: use VerifiedRoot<T> of gcs/bytes.h.
+  void Call(wire::GcsMethod method, Bytes payload, ReplyCallback callback);
+
+  // Opens the node stream and keeps it open. RegisterNode must have been answered before. Once.
+  void OpenStream(StreamCallbacks callbacks);
+  // Queues a finished NodeReport. Dropped while the stream is down: the next hello tells anew.
+  void Report(Bytes payload);
+
+  // Whether a worker or driver may call it through its raylet.
+  static bool ProcessMayCall(wire::GcsMethod method);
+
+ private:
+  class Core;
+  std::shared_ptr<Core> core_;  // shared with gRPC callbacks that are still to be posted
+};
+
+}  // namespace cyray::gcs
