@@ -1,0 +1,79 @@
+# Everything a developer types. Each target does only what is out of date.
+#   make demo    the tour          make test   unit, fuzz and cluster tests
+#   make build   build in the tree  make check  formatters, linters, types, limits
+#   make bench   the table of engines, peers in an environment of their own
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= build/dev
+JOBS ?= $(shell nproc)
+PY := $(VENV)/bin/python
+PYTEST_ARGS ?=
+SOAK_MINUTES ?= 10
+
+.PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp asan tsan fuzz soak format clean
+
+# Stamps: the scripts decide what is missing, the stamps make a second call free.
+$(VENV)/.stamp-build: scripts/setup.sh pyproject.toml
+	PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh build
+	@touch $@
+$(VENV)/.stamp-dev: $(VENV)/.stamp-build
+	PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh dev
+	@touch $@
+
+setup: $(VENV)/.stamp-build $(VENV)/.stamp-dev
+setup-dev: $(VENV)/.stamp-dev
+
+build: $(VENV)/.stamp-build
+	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh package
+
+demo: build
+	@scripts/examples.sh "$(PY)"
+	$(PY) examples/demo.py
+
+test: test-cpp test-python
+
+# ctest runs the fuzz targets' replays too.
+test-cpp: $(VENV)/.stamp-build
+	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh all
+	ctest --test-dir "$(BUILD)" --output-on-failure -j "$(JOBS)"
+
+test-python: $(VENV)/.stamp-dev build
+	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+check: $(VENV)/.stamp-dev
+	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/check.sh
+
+format: $(VENV)/.stamp-dev
+	git ls-files '*.cc' '*.h' | xargs $(VENV)/bin/clang-format -i
+	$(VENV)/bin/ruff format .
+
+bench: build
+	PY="$(PY)" PYTHON="$(PYTHON)" scripts/bench.sh $(BENCH_ARGS)
+
+bench-cpp: $(VENV)/.stamp-build
+	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh all
+	@for b in $(BUILD)/cpp_tests/*_bench; do echo "== $$b"; $$b --benchmark_min_time=0.2; done
+
+asan tsan: $(VENV)/.stamp-build
+	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))"
+	cmake --build build/$@ -j "$(JOBS)"
+	ctest --test-dir build/$@ --output-on-failure
+
+fuzz: $(VENV)/.stamp-build
+	cmake --preset fuzz -DPython_EXECUTABLE="$(abspath $(PY))"
+	cmake --build build/fuzz -j "$(JOBS)"
+	@mkdir -p build/fuzz/corpus
+	@for f in build/fuzz/cpp_tests/*_fuzz; do mkdir -p build/fuzz/corpus/$$(basename $$f); \
+	  $$f -max_total_time=60 -rss_limit_mb=2048 build/fuzz/corpus/$$(basename $$f) || exit 1; done
+
+# The slow tests, over and over.
+soak: $(VENV)/.stamp-dev build
+	@end=$$(( $$(date +%s) + 60 * $(SOAK_MINUTES) )); round=0; \
+	while [ $$(date +%s) -lt $$end ]; do round=$$((round + 1)); echo "soak: round $$round"; \
+	  $(PY) -m pytest -x $(PYTEST_ARGS) || exit 1; done
+
+clean:
+	rm -rf build dist python/cyray/_bin python/cyray/_raylet*.so examples/*/build examples/*/*/*.so

@@ -1,0 +1,29 @@
+#!/bin/bash
+# Builds in the tree: `build.sh package` the extension and the daemons, `build.sh all` the C++ tests too,
+# and puts extension and daemons into python/cyray. Ninja decides what is out of date.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=${BUILD:-build/dev}
+python=${PY:-.venv/bin/python}
+jobs=${JOBS:-$(nproc)}
+
+if [[ ! -f $build/build.ninja ]]; then
+  options=(-DCYRAY_BUILD_TESTS=ON -DCYRAY_BUILD_BENCHMARKS=ON "-DPython_EXECUTABLE=$PWD/$python")
+  if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
+  cmake -S . -B "$build" -G Ninja "${options[@]}"
+fi
+# The compile commands of the last build, for editors and clang-tidy.
+ln -sfn "$build/compile_commands.json" compile_commands.json
+
+targets=()
+if [[ ${1:-all} == package ]]; then
+  ninja -C "$build" build.ninja >/dev/null
+  known=$(ninja -C "$build" -t targets all)
+  for target in raylet gcs_server _raylet; do
+    if grep -q "^$target: phony" <<<"$known"; then targets+=("$target"); fi
+  done
+  if ((${#targets[@]} == 0)); then exit 0; fi
+fi
+ninja -C "$build" -j "$jobs" "${targets[@]}"
+# Copies what changed; a running process keeps the file it has.
+cmake --install "$build" --prefix "$PWD/python" | grep -v Up-to-date | grep -v '^-- Install conf' || true
