@@ -1,0 +1,118 @@
+"""Which cluster `init(address=...)` and the command line mean.
+
+Place: above `_sessions`; asked by `_worker.init` and `cli`. Pure rules over environment, session
+folders and arguments; starts nothing. An address is resolved to a raylet of this machine, because a
+process talks to the cluster through its own node's raylet alone.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from cyray import _sessions
+
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+
+
+@dataclass(frozen=True)
+class AttachTarget:
+    """A running node of this machine to attach to."""
+
+    session_dir: str
+    socket: str
+    gcs_address: str
+    node_ip: str
+    node_id: str
+
+
+def resolve(address: str | None) -> AttachTarget | None:
+    """The node to attach to, or None when a new one is to be started.
+
+    None: `CYRAY_ADDRESS`, else the cluster that `cyray start` started here, else a new node.
+    "auto": the same, but ConnectionError instead of a new node. "local": always a new node.
+    "host:port": the cluster whose GCS listens there. ConnectionError when it cannot be reached
+    from this machine, ValueError for what is no address.
+    """
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"The address must be a string, not {type(address).__name__}.")
+    given = address
+    if address is None or address == "auto":
+        address = os.environ.get("CYRAY_ADDRESS") or None
+        if address == "auto":
+            given, address = "auto", None
+    if address == "local":
+        return None
+    if address is not None:
+        return _find(_checked(address))
+    current = _sessions.read_current_cluster()
+    if current:
+        target = _find_or_none(current)
+        if target is not None:
+            return target
+    if given == "auto":
+        target = _any_daemon()
+        if target is None:
+            raise ConnectionError(
+                "Could not find any running cyray cluster on this machine. Start one with "
+                "`cyray start --head`, or give its address."
+            )
+        return target
+    return None
+
+
+def _checked(address: str) -> str:
+    if "://" in address:
+        raise ValueError(f"{address!r}: addresses with a scheme are not supported yet.")
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is no address: it must be 'auto', 'local' or 'host:port'.")
+    return address
+
+
+def _find(address: str) -> AttachTarget:
+    target = _find_or_none(address)
+    if target is None:
+        raise ConnectionError(
+            f"No node of a cluster at {address} runs on this machine. Start one with "
+            f"`cyray start --head` or `cyray start --address={address}`."
+        )
+    return target
+
+
+def _find_or_none(address: str) -> AttachTarget | None:
+    for session_dir in _sessions.sessions():
+        for record in _sessions.node_records(session_dir):
+            if _same_address(address, record.get("gcs_address") or "", record):
+                return _target(record)
+    return None
+
+
+def _any_daemon() -> AttachTarget | None:
+    for session_dir in _sessions.sessions():
+        for record in _sessions.node_records(session_dir):
+            if record.get("daemon") and record.get("gcs_address"):
+                return _target(record)
+    return None
+
+
+def _same_address(wanted: str, found: str, record: dict[str, Any]) -> bool:
+    if wanted == found:
+        return bool(found)
+    wanted_host, _, wanted_port = wanted.rpartition(":")
+    found_host, _, found_port = found.rpartition(":")
+    if wanted_port != found_port or not found:
+        return False
+    own = {*_LOCAL_HOSTS, record.get("node_ip")}
+    return wanted_host in own and found_host in own
+
+
+def _target(record: dict[str, Any]) -> AttachTarget:
+    return AttachTarget(
+        session_dir=record["session_dir"],
+        socket=record["socket"],
+        gcs_address=record["gcs_address"],
+        node_ip=record["node_ip"],
+        node_id=record.get("node_id", ""),
+    )

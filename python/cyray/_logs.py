@@ -1,0 +1,229 @@
+"""Workers' output on the driver, with its prefix; and the labels that workers put into it.
+
+Driver: `print_lines` formats what the raylet sends as `(name pid=N) text`, and collapses a line that
+many processes print at about the same time into one, as Ray does. Called from one background
+thread; `flush` may come from another, so a lock guards the window.
+Worker: `install_label_writer` makes stdout and stderr announce the running task's name with a line
+`\\x1ecyray-label:<name>` (which the raylet swallows) when it changed since the last output.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+LABEL_MARK = "\x1ecyray-label:"
+WINDOW_S = 5.0
+_DIGITS = re.compile(r"\d+")
+_MAX_GROUPS = 1000
+_HINT = (
+    " (cyray collapses the same line from several processes. "
+    "Set CYRAY_DEDUP_LOGS=0 to see all of them.)"
+)
+
+
+class _Group:
+    """A line, digits aside, that was printed once and is being counted since."""
+
+    def __init__(self, process: tuple[str, int], now: float) -> None:
+        self.first_process = process
+        self.opened = now
+        self.held = 0
+        self.last = ("", False)  # the newest held line, formatted, and whether it is stderr
+
+
+class LogPrinter:
+    """Formats and collapses. `write(text, is_stderr)` prints; `clock` gives seconds."""
+
+    def __init__(
+        self,
+        write: Callable[[str, bool], None],
+        clock: Callable[[], float] = time.monotonic,
+        own_ip: str | None = None,
+        dedup: bool = True,
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self.own_ip = own_ip
+        self._dedup = dedup
+        self._lock = threading.Lock()
+        self._groups: dict[str, _Group] = {}  # guarded by _lock
+        self._hinted = False  # guarded by _lock
+
+    def print_lines(
+        self, pid: int, ip: str, label: str, is_stderr: bool, lines: Iterable[str]
+    ) -> None:
+        """Prints the lines of one process; those that others printed lately are only counted."""
+        prefix = self._prefix(pid, ip, label)
+        if not self._dedup:
+            text = "".join(f"{prefix}{line}\n" for line in lines)
+            if text:
+                self._write(text, is_stderr)
+            return
+        now = self._clock()
+        out: list[str] = []
+        with self._lock:
+            self._flush_older_than(now - WINDOW_S)
+            for line in lines:
+                if self._admit((ip, pid), line, now, (f"{prefix}{line}", is_stderr)):
+                    out.append(f"{prefix}{line}\n")
+        if out:
+            self._write("".join(out), is_stderr)
+
+    def tick(self) -> None:
+        """Prints the counts of windows that have ended. Call it about once a second."""
+        with self._lock:
+            self._flush_older_than(self._clock() - WINDOW_S)
+
+    def flush(self) -> None:
+        """Prints all counts, at the end."""
+        with self._lock:
+            self._flush_older_than(float("inf"))
+
+    def has_pending(self) -> bool:
+        """Whether a count waits to be printed."""
+        with self._lock:
+            return any(group.held for group in self._groups.values())
+
+    def _prefix(self, pid: int, ip: str, label: str) -> str:
+        where = f"pid={pid}"
+        if ip and self.own_ip is not None and ip != self.own_ip:
+            where += f", ip={ip}"
+        return f"({label} {where}) " if label else f"({where}) "
+
+    def _admit(
+        self, process: tuple[str, int], line: str, now: float, formatted: tuple[str, bool]
+    ) -> bool:
+        if not line.strip():
+            return True
+        key = _DIGITS.sub("", line)
+        group = self._groups.get(key)
+        if group is None:
+            if len(self._groups) >= _MAX_GROUPS:
+                self._flush_older_than(float("inf"))
+            self._groups[key] = _Group(process, now)
+            return True
+        if group.first_process == process and group.held == 0:
+            return True  # A process that repeats itself is not many processes.
+        group.held += 1
+        group.last = formatted
+        return False
+
+    def _flush_older_than(self, limit: float) -> None:
+        for key, group in list(self._groups.items()):
+            if group.opened > limit:
+                continue
+            del self._groups[key]
+            if not group.held:
+                continue
+            text, is_stderr = group.last
+            if group.held > 1:
+                text += f" [repeated {group.held}x across cluster]"
+                if not self._hinted:
+                    self._hinted = True
+                    text += _HINT
+            self._write(text + "\n", is_stderr)
+
+
+def _write_to_streams(text: str, is_stderr: bool) -> None:
+    stream = sys.stderr if is_stderr else sys.stdout
+    try:
+        stream.write(text)
+        stream.flush()
+    except (AttributeError, OSError, ValueError):
+        pass  # No stream (pythonw), a closed pipe, a closed file: output has nowhere to go.
+
+
+_printer: LogPrinter | None = None
+
+
+def _default_printer() -> LogPrinter:
+    global _printer
+    if _printer is None:
+        dedup = os.environ.get("CYRAY_DEDUP_LOGS", "1") != "0"
+        _printer = LogPrinter(_write_to_streams, dedup=dedup)
+    return _printer
+
+
+def set_own_ip(ip: str) -> None:
+    """Output of nodes with another ip shows theirs."""
+    _default_printer().own_ip = ip
+
+
+def print_lines(pid: int, ip: str, label: str, is_stderr: bool, lines: Iterable[str]) -> None:
+    """Prints a worker's lines on this process's stdout or stderr."""
+    _default_printer().print_lines(pid, ip, label, is_stderr, lines)
+
+
+def tick() -> None:
+    """Prints the counts of collapsed lines whose window has ended; about once a second."""
+    if _printer is not None:
+        _printer.tick()
+
+
+def flush() -> None:
+    """Prints all counts of collapsed lines; call it at shutdown."""
+    if _printer is not None:
+        _printer.flush()
+
+
+# --- The worker's side ------------------------------------------------------------------------
+
+
+class _LabelWriter:
+    """A text stream that announces the current label before output when it has changed.
+
+    The two streams are two pipes, so each announces for itself. Everything but `write` and
+    `writelines` is the wrapped stream's.
+    """
+
+    def __init__(self, stream: Any, label: Callable[[], str | None]) -> None:
+        self._stream = stream
+        self._label = label
+        self._announced: str | None = None
+        self._at_line_start = True
+
+    def write(self, text: str) -> int:
+        if not text:
+            return 0
+        # In the middle of a line the mark would become part of it.
+        if self._at_line_start:
+            label = self._label()
+            if label is not None and label != self._announced:
+                self._announced = label
+                name = label.replace("\n", " ").replace("\r", " ")
+                self._stream.write(f"{LABEL_MARK}{name}\n{text}")
+                self._at_line_start = text.endswith("\n")
+                return len(text)
+        self._at_line_start = text.endswith("\n")
+        return self._stream.write(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._stream)
+
+
+def install_label_writer(label: Callable[[], str | None]) -> None:
+    """Makes stdout and stderr of this worker line-buffered and labelled.
+
+    `label()` returns the name of the running task or actor, or None; it is called at every line.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, _LabelWriter):
+            stream._label = label
+            continue
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        setattr(sys, name, _LabelWriter(stream, label))

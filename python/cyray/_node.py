@@ -1,0 +1,390 @@
+"""Starts and ends the raylet of a node, and keeps the folder of its session.
+
+Place: `_worker.init`, `cluster_utils` and the `cyray` command start nodes through `LocalNode`.
+Threading: a LocalNode is used by one thread at a time. Costs a few milliseconds: it starts the
+raylet with posix_spawn and needs no subprocess module.
+Invariants: a session folder is 0700, its token 0600; the write end of a lifeline is open in the
+starting process alone (not in its forked children), so the node ends when that process does;
+`stop` leaves no zombie.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import signal
+import sys
+import time
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyray._sessions import (
+    clean_old_sessions,
+    make_session,
+    next_node_name,
+    node_record_path,
+    process_start_ticks,
+    read_text,
+)
+
+READY_TIMEOUT_S = 30.0
+STOP_GRACE_S = 0.25
+MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024
+MAX_OBJECT_STORE_BYTES = 200 * 1000**3
+OBJECT_STORE_SHARE = 0.3
+_MAX_SOCKET_PATH = 107
+
+
+@dataclass
+class NodeOptions:
+    """What a node is to be. None stands for "as detected"."""
+
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory: int | None = None
+    object_store_memory: int | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    head: bool = True
+    gcs_address: str | None = None  # of the head, for further nodes
+    session_dir: str | None = None  # of the head, for further nodes on its machine
+    node_ip: str = "127.0.0.1"
+    port: int = 0
+    gcs_port: int = 0
+    preload: tuple[str, ...] = ()
+    prestart: int | None = None
+    lifeline: bool = True  # the node ends with this process
+    env: dict[str, str] = field(default_factory=dict)
+
+
+class LocalNode:
+    """A node of this machine: its raylet process and everything below it.
+
+    Attributes: `session_dir`, `socket`, `node_id` (hex), `gcs_address`, `port`, `pid` (of the
+    raylet), `node_ip`, `options`.
+    """
+
+    def __init__(self, options: NodeOptions | None = None) -> None:
+        """Starts the node and waits until clients may register.
+
+        Raises RuntimeError, with the end of the raylet's log, when it does not come up.
+        """
+        self.options = options if options is not None else NodeOptions()
+        self.session_dir = self.options.session_dir or make_session()
+        self.name = next_node_name(self.session_dir, self.options.head)
+        self.socket = os.path.join(self.session_dir, "sockets", self.name)
+        if len(self.socket) > _MAX_SOCKET_PATH:
+            raise RuntimeError(
+                f"The socket path {self.socket} is longer than {_MAX_SOCKET_PATH} characters; "
+                "set CYRAY_TMPDIR to a shorter folder."
+            )
+        self.log_path = os.path.join(self.session_dir, "logs", f"{self.name}.out")
+        self.node_ip = self.options.node_ip
+        self.node_id = ""
+        self.gcs_address = ""
+        self.port = 0
+        self.pid = 0
+        self._lifeline = -1
+        self._exit_status: int | None = None
+        self._start()
+
+    def alive(self) -> bool:
+        """Whether the raylet runs; reaps it when it does not."""
+        if self._exit_status is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # Somebody else in this process reaped it.
+                self._exit_status = 0
+            else:
+                if pid:
+                    self._exit_status = status
+        return self._exit_status is None
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the node and everything it started. Idempotent, at most about 0.3 s."""
+        self._close_lifeline()
+        if self.alive():
+            self._signal(signal.SIGTERM if graceful else signal.SIGKILL)
+            if not self._wait(STOP_GRACE_S):
+                self._signal(signal.SIGKILL)
+                self._wait(5.0)
+        self.forget()
+
+    def kill(self) -> None:
+        """SIGKILL to the raylet alone, as a crash would be; what it started ends by itself."""
+        self.stop(graceful=False)
+
+    def forget(self) -> None:
+        """Removes the note that tells others of this node."""
+        for path in (node_record_path(self.session_dir, self.name), self.socket):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+        _live_nodes.discard(self)
+
+    # --- Starting ---
+
+    def _start(self) -> None:
+        lifeline_read = -1
+        ready_read, ready_write = os.pipe()
+        passed = [ready_write]
+        try:
+            if self.options.lifeline:
+                lifeline_read, self._lifeline = os.pipe()
+                passed.append(lifeline_read)
+                _live_nodes.add(self)
+            self.pid = self._spawn(self._command(ready_write, lifeline_read), passed)
+        except BaseException:
+            os.close(ready_read)
+            self._close_lifeline()
+            raise
+        finally:
+            for fd in passed:
+                os.close(fd)
+        try:
+            # While the raylet starts, what has to be done anyway.
+            self._write_record()
+            if self.options.head:
+                clean_old_sessions(self.session_dir)
+            ready = self._read_ready(ready_read)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            os.close(ready_read)
+        self.node_id = ready["node_id"]
+        self.gcs_address = ready.get("gcs_address", "")
+        self.port = int(ready.get("port", 0))
+        self._write_record()
+
+    def _command(self, ready_fd: int, lifeline_fd: int) -> list[str]:
+        options = self.options
+        store_bytes, resources = node_resources(options)
+        command = [
+            find_binary("raylet"),
+            "--session-dir", self.session_dir,
+            "--socket", self.socket,
+            "--node-ip", self.node_ip,
+            "--port", str(options.port),
+            "--token-file", os.path.join(self.session_dir, "token"),
+            "--python", sys.executable,
+            "--resources", ",".join(f"{k}={_decimal(v)}" for k, v in resources.items()),
+            "--object-store-memory", str(store_bytes),
+            "--ready-fd", str(ready_fd),
+        ]  # fmt: skip
+        if options.head:
+            command += ["--head", "--gcs-port", str(options.gcs_port)]
+            command += ["--gcs-server", find_binary("gcs_server")]
+        else:
+            if not options.gcs_address:
+                raise ValueError("A node that is not the head needs the head's gcs_address.")
+            command += ["--gcs-address", options.gcs_address]
+        if lifeline_fd >= 0:
+            command += ["--lifeline-fd", str(lifeline_fd)]
+        if options.preload:
+            command += ["--preload", ",".join(options.preload)]
+        if options.prestart is not None:
+            command += ["--prestart", str(options.prestart)]
+        return command
+
+    def _spawn(self, command: list[str], passed: list[int]) -> int:
+        actions: list[tuple[Any, ...]] = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        # Python's own descriptors close on exec; a library's may not.
+        for entry in os.listdir("/proc/self/fd"):
+            fd = int(entry)
+            if fd > 2 and fd not in passed and _inheritable(fd):
+                actions.append((os.POSIX_SPAWN_CLOSE, fd))
+        # Onto itself: clears close-on-exec in the child alone.
+        actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed]
+        env = {**os.environ, **_python_path(), **self.options.env}
+        return os.posix_spawn(
+            command[0],
+            command,
+            env,
+            file_actions=actions,
+            setsid=True,  # Ctrl-C in the terminal is the driver's business.
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD],
+        )
+
+    def _read_ready(self, fd: int) -> dict[str, Any]:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        received = b""
+        while b"\n" not in received:
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            if left_ms <= 0 or not poll.poll(left_ms):
+                self._fail(f"was not ready after {READY_TIMEOUT_S:.0f} s")
+            chunk = os.read(fd, 65536)
+            if not chunk:
+                break
+            received += chunk
+        try:
+            ready = json.loads(received or b"{}")
+        except ValueError:
+            ready = {}
+        if "node_id" not in ready:
+            self._fail(f"could not start: {ready.get('error') or 'it ended before it was ready'}")
+        return ready
+
+    def _fail(self, what: str) -> None:
+        tails = []
+        for name in (f"{self.name}.out", "gcs_server.out", "zygote.out"):
+            lines = read_text(os.path.join(self.session_dir, "logs", name)).splitlines()[-20:]
+            if lines:
+                tails.append(f"The end of {name}:\n" + "\n".join(f"  {line}" for line in lines))
+        log = "\n".join(tails) or "Its logs are empty."
+        raise RuntimeError(f"The raylet {what} (logs: {self.session_dir}/logs).\n{log}")
+
+    def _write_record(self) -> None:
+        record = {
+            "pid": self.pid,
+            "start": process_start_ticks(self.pid),
+            "head": self.options.head,
+            "node_id": self.node_id,
+            "node_ip": self.node_ip,
+            "socket": self.socket,
+            "gcs_address": self.gcs_address or self.options.gcs_address or "",
+            "daemon": not self.options.lifeline,
+        }
+        path = node_record_path(self.session_dir, self.name)
+        temporary = f"{path}.{os.getpid()}"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "w") as file:
+            json.dump(record, file)
+        os.replace(temporary, path)
+
+    # --- Ending ---
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def _wait(self, seconds: float) -> bool:
+        if not self.pid or not self.alive():
+            return True
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            return not self.alive()
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(int(seconds * 1000))
+        finally:
+            os.close(pidfd)
+        return not self.alive()
+
+    def _close_lifeline(self) -> None:
+        fd, self._lifeline = self._lifeline, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+_live_nodes: weakref.WeakSet[LocalNode] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # A forked child must not keep the node of its dead parent alive, nor end it at its own exit.
+    for node in list(_live_nodes):
+        node._close_lifeline()
+        node._exit_status = 0
+    _live_nodes.clear()
+
+
+def _stop_all() -> None:
+    for node in list(_live_nodes):
+        node.stop()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_stop_all)
+
+
+def _inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # The folder's own descriptor, closed by now.
+        return False
+
+
+def _python_path() -> dict[str, str]:
+    """Lets the node's Python processes import the package that runs here."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    given = os.environ.get("PYTHONPATH", "")
+    if root in sys.path and root not in given.split(os.pathsep):
+        return {"PYTHONPATH": f"{root}{os.pathsep}{given}" if given else root}
+    return {}
+
+
+def find_binary(name: str) -> str:
+    """The path of a daemon: `$CYRAY_BIN_DIR` first, then the package's own folder."""
+    folders = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bin")]
+    if os.environ.get("CYRAY_BIN_DIR"):
+        folders.insert(0, os.environ["CYRAY_BIN_DIR"])
+    # An editable install has its binaries beside the extension, not beside the sources.
+    extension = sys.modules.get("cyray._raylet")
+    if extension is not None and getattr(extension, "__file__", None):
+        folders.append(os.path.join(os.path.dirname(str(extension.__file__)), "_bin"))
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK):
+            return path
+    raise RuntimeError(f"The program {name!r} is in none of {folders}; is cyray built?")
+
+
+def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
+    """The bytes of the object store, and the node's resources by name."""
+    from cyray import _machine
+
+    available = _machine.available_memory_bytes()
+    store = options.object_store_memory
+    if store is None:
+        store = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))
+        store = max(store, MIN_OBJECT_STORE_BYTES)
+    elif store < MIN_OBJECT_STORE_BYTES:
+        raise ValueError(
+            f"Attempting to cap object store memory usage at {store} bytes, but the minimum "
+            f"allowed is {MIN_OBJECT_STORE_BYTES} bytes."
+        )
+    memory = options.memory
+    if memory is None:
+        memory = max(0, available - store)
+    cpus = options.num_cpus
+    gpus = options.num_gpus
+    resources: dict[str, float] = {
+        "CPU": _machine.cpu_count() if cpus is None else cpus,
+        "GPU": _machine.gpu_count() if gpus is None else gpus,
+        "memory": memory,
+        "object_store_memory": store,
+        f"node:{options.node_ip}": 1.0,
+    }
+    if options.head:
+        resources["node:__internal_head__"] = 1.0
+    if resources["GPU"]:
+        model = _machine.gpu_model()
+        if model:
+            resources[f"accelerator_type:{model}"] = 1.0
+    _check_custom(options.resources)
+    resources.update(options.resources)
+    return store, {name: amount for name, amount in resources.items() if amount}
+
+
+def _check_custom(resources: dict[str, float]) -> None:
+    from cyray import _options
+
+    _options.task_options({"resources": resources})
+
+
+def _decimal(amount: float) -> str:
+    return str(amount) if isinstance(amount, int) else f"{amount:.4f}".rstrip("0").rstrip(".")

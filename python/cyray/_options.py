@@ -1,0 +1,341 @@
+"""What `@remote(...)`, `.options(...)` and `@method(...)` accept, and the resources it amounts to.
+
+Place: pure functions on dicts, used by `_remote_function` and `_actor` before anything is sent.
+Each option is one row of a table: how it is checked, and where it is valid. An unknown name is a
+ValueError that lists the valid ones, a wrong type a TypeError, a value out of range a ValueError.
+Options that this version cannot honour are refused by name; those that can be ignored without
+changing what a program means are in `_HARMLESS`, each with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+RESOURCE_UNIT = 10_000
+_STREAMING = ("streaming", "dynamic")
+
+
+# --- Checks: each raises TypeError or ValueError, and returns the value to keep -----------------
+
+
+def _number(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
+        raise TypeError(_wrong_type(name, value, "a number"))
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"The quantity of resource {name} must be finite, not {value}.")
+    if value < 0:
+        raise ValueError(f"The quantity of resource {name} cannot be negative")
+    _units(name, value)
+    return value
+
+
+def _resources(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(_wrong_type(name, value, "a dict of resource names and amounts"))
+    for key, amount in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"The names in 'resources' must be strings, not {key!r}.")
+        if key in ("CPU", "GPU"):
+            raise ValueError(
+                f"Use the 'num_{key.lower()}s' keyword instead of '{key}' in 'resources' keyword"
+            )
+        if key == "memory":
+            raise ValueError("Use the 'memory' keyword instead of 'memory' in 'resources' keyword")
+        if not key or any(c in key for c in ",=\n"):
+            raise ValueError(f"{key!r} is not a resource name: no comma, '=' or newline in it.")
+        if amount is None:
+            raise TypeError(f"The amount of resource {key} is None.")
+        _number(key, amount)
+    return dict(value)
+
+
+def _int_at_least(low: int) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+            raise TypeError(_wrong_type(name, value, "an int"))
+        if value < low:
+            raise ValueError(
+                f"The keyword '{name}' only accepts integers from {low} on, not {value}."
+            )
+        return int(value)
+
+    return check
+
+
+def _of_type(kind: type, words: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(_wrong_type(name, value, words))
+        return value
+
+    return check
+
+
+_text = _of_type(str, "a string")
+_flag = _of_type(bool, "a bool")
+
+
+def _non_empty_text(name: str, value: Any) -> Any:
+    if _text(name, value) == "":
+        raise ValueError(f"'{name}' cannot be an empty string. Pass None, or leave it out.")
+    return value
+
+
+def _num_returns(name: str, value: Any) -> Any:
+    if value in _STREAMING and isinstance(value, str):
+        raise ValueError(f"num_returns='{value}' (generators) is not supported yet.")
+    if isinstance(value, str):
+        raise ValueError(
+            f"The keyword 'num_returns' only accepts integers from 0 on, not {value!r}."
+        )
+    return _int_at_least(0)(name, value)
+
+
+def _retry_exceptions(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(_wrong_type(name, value, "a bool or a list of exception classes"))
+    for item in value:
+        if not (isinstance(item, type) and issubclass(item, BaseException)):
+            raise TypeError(f"'{name}' must list exception classes; {item!r} is none.")
+    return list(value)
+
+
+def _lifetime(name: str, value: Any) -> Any:
+    if value not in (None, "detached", "non_detached"):
+        raise ValueError(f"'{name}' must be None, 'detached' or 'non_detached', not {value!r}.")
+    return value
+
+
+def _strategy(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value in ("DEFAULT", "SPREAD")):
+        return value
+    if isinstance(value, str):
+        raise ValueError(
+            f"'{name}' must be 'DEFAULT', 'SPREAD' or a strategy object, not {value!r}."
+        )
+    if type(value).__name__ == "NodeAffinitySchedulingStrategy":
+        return value
+    if type(value).__name__.endswith("SchedulingStrategy"):
+        raise ValueError(f"{type(value).__name__} is not supported yet.")
+    raise TypeError(_wrong_type(name, value, "'DEFAULT', 'SPREAD' or a strategy object"))
+
+
+def _inout(name: str, value: Any) -> Any:
+    """Names and positions of the arguments that the function writes into, as a tuple."""
+    if value is None:
+        return None
+    items = (value,) if isinstance(value, (str, int)) else value
+    if isinstance(items, bool) or not isinstance(items, (list, tuple)):
+        raise TypeError(_wrong_type(name, value, "argument names or positions"))
+    for item in items:
+        if isinstance(item, bool) or not isinstance(item, (str, int)):
+            raise TypeError(f"'{name}' takes argument names and positions; {item!r} is neither.")
+        if isinstance(item, int) and item < 0:
+            raise ValueError(f"'{name}': positions count from 0, {item} is none.")
+    if len(set(items)) != len(items):
+        raise ValueError(f"'{name}' names an argument twice: {items!r}.")
+    return tuple(items)
+
+
+def _wrong_type(name: str, value: Any, wanted: str) -> str:
+    return f"The type of keyword '{name}' must be {wanted}, but received {type(value).__name__}."
+
+
+# --- The tables -------------------------------------------------------------------------------
+
+_Check = Callable[[str, Any], Any]
+
+_COMMON: dict[str, _Check] = {
+    "num_cpus": _number,
+    "num_gpus": _number,
+    "memory": _number,
+    "resources": _resources,
+    "accelerator_type": _non_empty_text,
+    "name": _text,
+    "scheduling_strategy": _strategy,
+}
+_TASK: dict[str, _Check] = {
+    **_COMMON,
+    "num_returns": _num_returns,
+    "max_retries": _int_at_least(-1),
+    "retry_exceptions": _retry_exceptions,
+    "max_calls": _int_at_least(0),
+    "max_concurrency": _int_at_least(1),
+    "inout": _inout,
+}
+_ACTOR: dict[str, _Check] = {
+    **_COMMON,
+    "name": _non_empty_text,
+    "namespace": _non_empty_text,
+    "lifetime": _lifetime,
+    "get_if_exists": _flag,
+    "max_restarts": _int_at_least(-1),
+    "max_task_retries": _int_at_least(-1),
+    "max_concurrency": _int_at_least(1),
+}
+_METHOD: dict[str, _Check] = {
+    "name": _text,
+    "num_returns": _num_returns,
+    "max_task_retries": _int_at_least(-1),
+    "retry_exceptions": _retry_exceptions,
+}
+
+_ALIASES = {"num_return_vals": "num_returns", "max_reconstructions": "max_restarts"}
+
+# Accepted and dropped, with what makes that right: (values that may be dropped, or None for any).
+_HARMLESS: dict[str, tuple[Any, ...] | None] = {
+    # Only about what is recorded, and nothing is recorded yet.
+    "enable_task_events": None,
+    "_labels": None,
+    "_metadata": None,
+    # A promise to need less order than calls get anyway.
+    "allow_out_of_order_execution": (None, True, False),
+    # Only the values that say "as if not given".
+    "runtime_env": (None, {}),
+    "label_selector": (None, {}),
+    "fallback_strategy": (None, []),
+    "placement_group": (None, "default"),
+    "placement_group_bundle_index": (None, -1),
+    "placement_group_capture_child_tasks": (None, False),
+    "max_pending_calls": (None, -1),
+    "concurrency_groups": (None, {}),
+    "concurrency_group": (None,),
+    "object_store_memory": (None,),
+    "enable_tensor_transport": (None, False),
+    "tensor_transport": (None,),
+    "_generator_backpressure_num_objects": (None, -1),
+    "_num_objects_per_yield": (None, 1),
+    "_actor_generator_backpressure_num_objects": (None, -1),
+}
+_METHOD_HARMLESS = frozenset(
+    (
+        "concurrency_group",
+        "enable_task_events",
+        "tensor_transport",
+        "_labels",
+        "_generator_backpressure_num_objects",
+        "_num_objects_per_yield",
+    )
+)
+_ACTOR_ONLY_HARMLESS = frozenset(
+    (
+        "allow_out_of_order_execution",
+        "max_pending_calls",
+        "concurrency_groups",
+        "object_store_memory",
+        "_actor_generator_backpressure_num_objects",
+    )
+)
+_TASK_HARMLESS = frozenset(_HARMLESS) - _ACTOR_ONLY_HARMLESS - {"concurrency_group"}
+_ACTOR_HARMLESS = frozenset(_HARMLESS) - {"concurrency_group"}
+
+
+def task_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:
+    """Checks a task's options; returns those that were given, under their present names.
+
+    `in_options`: they come from `.options(...)`, where `max_calls` is not allowed.
+    """
+    if in_options and "max_calls" in options:
+        raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
+    return _checked(options, _TASK, _TASK_HARMLESS, "remote functions")
+
+
+def actor_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:
+    """Checks an actor's options; returns those that were given, under their present names."""
+    if in_options and "concurrency_groups" in options:
+        raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
+    checked = _checked(options, _ACTOR, _ACTOR_HARMLESS, "actors")
+    if checked.get("get_if_exists") and not checked.get("name"):
+        raise ValueError("The actor name must be specified to use `get_if_exists`.")
+    return checked
+
+
+def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks the options of an actor method; returns those that were given."""
+    return _checked(options, _METHOD, _METHOD_HARMLESS, "actor methods")
+
+
+def _checked(
+    options: Mapping[str, Any], table: dict[str, _Check], harmless: frozenset[str], what: str
+) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for given, value in options.items():
+        name = _ALIASES.get(given, given)
+        check = table.get(name)
+        if check is not None:
+            if name in checked:
+                raise ValueError(f"Option '{given}' is another name of '{name}'; give one of them.")
+            checked[name] = check(name, value)
+        elif name in harmless:
+            allowed = _HARMLESS[name]
+            if allowed is not None and value not in allowed:
+                raise ValueError(f"Option '{name}={value!r}' for {what} is not supported yet.")
+        else:
+            valid = ", ".join(sorted(set(table) | harmless))
+            raise ValueError(
+                f"Invalid option keyword {given} for {what}. Valid ones are [{valid}]."
+            )
+    return checked
+
+
+# --- Resources --------------------------------------------------------------------------------
+
+
+def _units(name: str, value: Any) -> int:
+    """`value` in units of 1/10000; ValueError when it is finer."""
+    if isinstance(value, int):
+        return value * RESOURCE_UNIT
+    scaled = float(value) * RESOURCE_UNIT
+    units = round(scaled)
+    if abs(scaled - units) > 1e-6 * max(1.0, abs(scaled)):
+        raise ValueError(
+            f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
+        )
+    return units
+
+
+def resource_demand(options: Mapping[str, Any], kind: str) -> dict[str, int]:
+    """What `options` (already checked) ask for, in units of 1/10000; zero amounts are left out.
+
+    `kind`: "task" (1 CPU unless told otherwise), "actor_placement" or "actor_held". An actor
+    that names no resource takes one CPU to be placed and none while it lives; one that names any
+    holds exactly that, and a CPU unless `num_cpus` says otherwise.
+    """
+    if kind not in ("task", "actor_placement", "actor_held"):
+        raise ValueError(f"{kind!r} is no kind of demand.")
+    cpus = options.get("num_cpus")
+    if cpus is None:
+        named = any(
+            options.get(key) is not None
+            for key in ("num_gpus", "memory", "resources", "accelerator_type")
+        )
+        cpus = 0 if kind == "actor_held" and not named else 1
+    demand: dict[str, int] = {}
+    for name, value in (
+        ("CPU", cpus),
+        ("GPU", options.get("num_gpus")),
+        ("memory", options.get("memory")),
+        *(options.get("resources") or {}).items(),
+    ):
+        units = _units(name, value) if value else 0
+        if name == "GPU" and units > RESOURCE_UNIT and units % RESOURCE_UNIT:
+            raise ValueError(f"num_gpus above 1 must be a whole number, not {value}.")
+        if units:
+            demand[name] = units
+    if options.get("accelerator_type"):
+        demand[f"accelerator_type:{options['accelerator_type']}"] = RESOURCE_UNIT // 1000
+    return demand
+
+
+def actor_demands(options: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+    """What an actor needs to be placed, and what it holds while it lives."""
+    return resource_demand(options, "actor_placement"), resource_demand(options, "actor_held")

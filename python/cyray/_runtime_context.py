@@ -1,0 +1,169 @@
+"""`get_runtime_context()`: where this code runs, as ids and names.
+
+Place: reads a small source object that `_worker` keeps up to date; holds no state of its own.
+Threading: every property is read when it is asked for, in the asking thread.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class ContextSource(Protocol):
+    """What the process knows about itself. Ids are hex strings; None where there is none."""
+
+    job_id: str
+    node_id: str
+    worker_id: str
+    current_task_id: str | None
+    current_task_name: str | None
+    current_actor_id: str | None
+    namespace: str
+    gcs_address: str
+    session_dir: str
+
+    def assigned_resources(self) -> dict[str, float]: ...
+
+
+class RuntimeContext:
+    """Answers about the process, task and actor that ask."""
+
+    def __init__(self, source: ContextSource) -> None:
+        self._source = source
+
+    def get(self) -> dict[str, Any]:
+        """The ids as a dict; those that do not apply are left out."""
+        context: dict[str, Any] = {
+            "job_id": self.get_job_id(),
+            "node_id": self.get_node_id(),
+            "namespace": self.namespace,
+        }
+        for key, value in (("task_id", self.get_task_id()), ("actor_id", self.get_actor_id())):
+            if value is not None:
+                context[key] = value
+        return context
+
+    def get_job_id(self) -> str:
+        """Hex id of the job: one driver and all that works for it."""
+        return self._source.job_id
+
+    def get_node_id(self) -> str:
+        """Hex id of the node that this process runs on."""
+        return self._source.node_id
+
+    def get_worker_id(self) -> str:
+        """Hex id of this process."""
+        return self._source.worker_id
+
+    def get_task_id(self) -> str | None:
+        """Hex id of the running task; None in a driver outside of any."""
+        return self._source.current_task_id
+
+    def get_task_name(self) -> str | None:
+        """Name of the running task: `options(name=...)`, or the function's."""
+        return self._source.current_task_name
+
+    def get_task_function_name(self) -> str | None:
+        """Name of the running function or method."""
+        return getattr(self._source, "current_function_name", self._source.current_task_name)
+
+    def get_actor_id(self) -> str | None:
+        """Hex id of the actor that this process is; None when it is none."""
+        return self._source.current_actor_id
+
+    def get_actor_name(self) -> str | None:
+        """Name of the actor that this process is; "" when it has none, None when it is none."""
+        if self._source.current_actor_id is None:
+            return None
+        return getattr(self._source, "current_actor_name", None) or ""
+
+    def get_placement_group_id(self) -> str | None:
+        """None: there are no placement groups yet."""
+        return None
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """What the running task or actor holds: `{"CPU": 1.0}`, `{}` for a default actor."""
+        return self._source.assigned_resources()
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """Instances of accelerators held, as strings: `{"GPU": ["0"]}`."""
+        return {"GPU": [str(gpu) for gpu in getattr(self._source, "gpu_ids", ())]}
+
+    def get_node_labels(self) -> dict[str, str]:
+        """Labels of this node."""
+        return {"cyray.io/node-id": self._source.node_id}
+
+    def get_session_name(self) -> str:
+        """Name of the session folder: `session_<date>_<time>_<micros>_<pid>`."""
+        return self._source.session_dir.rstrip("/").rsplit("/", 1)[-1]
+
+    def get_temp_dir(self) -> str:
+        """The folder of all sessions."""
+        return self._source.session_dir.rstrip("/").rsplit("/", 1)[0]
+
+    def get_runtime_env_string(self) -> str:
+        """The runtime environment as JSON: an empty one."""
+        return "{}"
+
+    def is_canceled(self) -> bool:
+        """Whether the running task was asked to stop."""
+        return bool(getattr(self._source, "is_canceled", False))
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of named actors that this job uses."""
+        return self._source.namespace
+
+    @property
+    def gcs_address(self) -> str:
+        """`ip:port` of the GCS."""
+        return self._source.gcs_address
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """The runtime environment: an empty one."""
+        return {}
+
+    @property
+    def current_actor(self) -> Any:
+        """A handle of the actor that this process is; RuntimeError when it is none."""
+        make_handle = getattr(self._source, "current_actor_handle", None)
+        if self._source.current_actor_id is None or make_handle is None:
+            raise RuntimeError("This method is only available in an actor.")
+        return make_handle()
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether this actor's process is not its first one."""
+        if self._source.current_actor_id is None:
+            raise RuntimeError("This method should never be called outside of an actor.")
+        return bool(getattr(self._source, "actor_incarnation", 0))
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """False: there are no placement groups yet."""
+        return False
+
+    # Names of earlier ages, as properties.
+    job_id = property(get_job_id)
+    node_id = property(get_node_id)
+    task_id = property(get_task_id)
+    actor_id = property(get_actor_id)
+    worker_id = property(get_worker_id)
+
+    def __repr__(self) -> str:
+        return f"RuntimeContext({self.get()})"
+
+
+def gpu_ids(source: Any) -> list[int | str]:
+    """The GPUs that the running task or actor holds.
+
+    Ints, or the entries of a CUDA_VISIBLE_DEVICES that was set before cyray set it (strings when they
+    are UUIDs): `source.visible_gpus` is that list or None, `source.gpu_ids` the held indexes.
+    """
+    held = list(getattr(source, "gpu_ids", ()))
+    visible = getattr(source, "visible_gpus", None)
+    if visible is None:
+        return held
+    entries = [visible[index] for index in held if 0 <= index < len(visible)]
+    return [int(entry) if entry.isdigit() else entry for entry in entries]

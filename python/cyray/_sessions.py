@@ -1,0 +1,208 @@
+"""Session folders: where they are, who lives in them, and when they are removed.
+
+    <base>/session_<date>_<time>_<micros>_<pid>/   0700
+        token                 0600, the cluster token (64 hex digits)
+        raylet.json           one per node of the session: pid, socket, address; 0600
+        sockets/  logs/
+    <base>/session_latest     link to the newest
+    <base>/cyray_current_cluster   address of the cluster that `cyray start` started here
+
+Place: below `_node`, `_addresses` and `cli`. Threading: none; everything is in the file system.
+Invariant: a folder is removed only when no process of it lives and 20 newer ones exist.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+import time
+from typing import Any
+
+KEPT_SESSIONS = 20
+_PREFIX = "session_"
+_CURRENT_CLUSTER = "cyray_current_cluster"
+
+
+def base_dir() -> str:
+    """The folder of all sessions of this user, made when it is not there.
+
+    `/tmp/cyray`, or `/tmp/cyray-<uid>` where that one is somebody else's; `CYRAY_TMPDIR` moves it.
+    """
+    path = os.environ.get("CYRAY_TMPDIR")
+    if path:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return os.path.abspath(path)
+    for path in ("/tmp/cyray", f"/tmp/cyray-{os.getuid()}"):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            if stat.S_IMODE(found.st_mode) & 0o022:  # Others could swap what is in it.
+                os.chmod(path, 0o700)
+            return path
+    raise RuntimeError("/tmp/cyray and its replacement belong to other users; set CYRAY_TMPDIR.")
+
+
+def make_session() -> str:
+    """A new session folder with its token; `session_latest` leads to it."""
+    base = base_dir()
+    path = _make_session_folder(base)
+    for name in ("sockets", "logs"):
+        os.mkdir(os.path.join(path, name), 0o700)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(os.path.join(path, "token"), flags, 0o600)
+    try:
+        os.write(fd, secrets.token_hex(32).encode())
+    finally:
+        os.close(fd)
+    os.symlink("raylet", os.path.join(path, "sockets", "plasma_store"))
+    latest = os.path.join(base, "session_latest")
+    temporary = f"{latest}.{os.getpid()}"
+    try:
+        os.symlink(os.path.basename(path), temporary)
+        os.replace(temporary, latest)
+    except OSError:
+        pass  # Only a convenience, and another process may be doing the same.
+    return path
+
+
+def _make_session_folder(base: str) -> str:
+    while True:
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now))
+        path = os.path.join(base, f"{_PREFIX}{stamp}_{int(now * 1e6) % 1_000_000:06}_{os.getpid()}")
+        try:
+            os.mkdir(path, 0o700)
+            return path
+        except FileExistsError:
+            continue  # The clock moves on.
+
+
+def next_node_name(session_dir: str, head: bool) -> str:
+    """`raylet` for the head, else the first `raylet.<n>` that is not taken."""
+    if head:
+        return "raylet"
+    number = 1
+    while os.path.exists(node_record_path(session_dir, f"raylet.{number}")):
+        number += 1
+    return f"raylet.{number}"
+
+
+def node_record_path(session_dir: str, name: str) -> str:
+    return os.path.join(session_dir, f"{name}.json")
+
+
+def node_records(session_dir: str, live_only: bool = True) -> list[dict[str, Any]]:
+    """What the nodes of a session wrote about themselves; the head's first.
+
+    A record is a dict with pid, start, head, node_id, node_ip, socket, gcs_address, daemon; `path`
+    and `session_dir` are added.
+    """
+    records = []
+    try:
+        names = sorted(os.listdir(session_dir))
+    except OSError:
+        return []
+    for name in names:
+        if not (name.startswith("raylet") and name.endswith(".json")):
+            continue
+        path = os.path.join(session_dir, name)
+        try:
+            record = json.loads(read_text(path))
+        except ValueError:
+            continue
+        if not isinstance(record, dict) or not isinstance(record.get("pid"), int):
+            continue
+        if live_only and not record_is_live(record):
+            continue
+        records.append({**record, "path": path, "session_dir": session_dir})
+    return sorted(records, key=lambda record: not record.get("head"))
+
+
+def record_is_live(record: dict[str, Any]) -> bool:
+    """Whether the raylet of a record runs: the same process, not a later one with its pid."""
+    ticks = process_start_ticks(record["pid"])
+    return bool(ticks) and ticks == record.get("start")
+
+
+def sessions() -> list[str]:
+    """Paths of this user's session folders, newest first."""
+    base = base_dir()
+    names = [n for n in os.listdir(base) if n.startswith(_PREFIX) and n != "session_latest"]
+    # The name begins with the time it was made.
+    return [os.path.join(base, n) for n in sorted(names, reverse=True) if ".json" not in n]
+
+
+def session_is_live(session_dir: str) -> bool:
+    """Whether a node of the session runs, or its maker lives and may be starting one."""
+    if node_records(session_dir):
+        return True
+    maker = session_dir.rsplit("_", 1)[-1]
+    return maker.isdigit() and bool(process_start_ticks(int(maker)))
+
+
+def clean_old_sessions(keep: str) -> None:
+    """Removes folders of dead sessions beyond the newest ones; never `keep`, never a live one."""
+    for path in sessions()[KEPT_SESSIONS:]:
+        if path != keep and not session_is_live(path):
+            _remove_tree(path)
+
+
+def _remove_tree(path: str) -> None:
+    # shutil would do; importing it costs more than this whole module.
+    try:
+        if os.path.islink(path) or os.lstat(path).st_uid != os.getuid():
+            return
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _remove_tree(entry.path)
+                else:
+                    os.unlink(entry.path)
+        os.rmdir(path)
+    except OSError:
+        pass  # Somebody else is cleaning too.
+
+
+def write_current_cluster(address: str) -> None:
+    """Notes the cluster that programs on this machine attach to."""
+    path = os.path.join(base_dir(), _CURRENT_CLUSTER)
+    temporary = f"{path}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "w") as file:
+        file.write(address + "\n")
+    os.replace(temporary, path)
+
+
+def read_current_cluster() -> str:
+    """The address of the current cluster, or an empty string."""
+    return read_text(os.path.join(base_dir(), _CURRENT_CLUSTER)).strip()
+
+
+def forget_current_cluster() -> None:
+    try:
+        os.unlink(os.path.join(base_dir(), _CURRENT_CLUSTER))
+    except FileNotFoundError:
+        pass
+
+
+def read_text(path: str) -> str:
+    """The file's text, or an empty string when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def process_start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 when it is gone or a zombie."""
+    text = read_text(f"/proc/{pid}/stat")
+    fields = text[text.rfind(")") + 2 :].split()
+    if len(fields) < 20 or fields[0] in ("Z", "X"):
+        return 0
+    return int(fields[19])

@@ -1,0 +1,222 @@
+"""The zygote: imports everything once, then forks a ready worker in about a millisecond.
+
+Place: started by the raylet as `python -m cyray._zygote FD`, one per node; FD is one end of a
+SOCK_SEQPACKET pair (docs/architecture.md has the messages).
+Threading: one thread, always; a second one at the time of a fork would leave its locks locked in
+the child, so the zygote says in its log which import started one.
+Invariants: every child is reported as forked before it is reported as exited; a child holds none
+of the zygote's descriptors; when the raylet goes, the children go, then the zygote.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+_MAX_MESSAGE_BYTES = 1 << 20
+_FORK_FDS = 3  # raylet socket, stdout, stderr
+# A library that makes a thread for each CPU at import would make them in the zygote.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Zygote:
+    """The loop: messages of the raylet in, forks and reports out."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(True)
+        self._children: set[int] = set()
+        self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+
+    def run(self) -> tuple[int, str] | None:
+        """Serves until the raylet is gone (None); in a forked child: its socket and worker id."""
+        self._send({"op": "ready", "pid": os.getpid()})
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._wakeup_read, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._wakeup_read:
+                    self._reap()
+                    continue
+                try:
+                    data, fds, _, _ = socket.recv_fds(self._socket, _MAX_MESSAGE_BYTES, 8)
+                except ConnectionError:
+                    data, fds = b"", []
+                if not data:
+                    self._end()
+                    return None
+                child = self._handle(data, list(fds))
+                if child is not None:
+                    return child
+
+    def _handle(self, data: bytes, fds: list[int]) -> tuple[int, str] | None:
+        token = None
+        try:
+            message = json.loads(data)
+            token = message.get("token")
+            if message.get("op") != "fork" or len(fds) != _FORK_FDS:
+                raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            pid = os.fork()
+        except Exception as error:
+            for fd in fds:
+                os.close(fd)
+            _log(f"cannot fork a worker: {error}")
+            self._send({"op": "failed", "token": token, "error": str(error)})
+            return None
+        if pid == 0:
+            self._become_worker(message.get("env") or {}, fds)
+            return fds[0], str(message["worker_id"])
+        self._children.add(pid)
+        for fd in fds:
+            os.close(fd)
+        self._send({"op": "forked", "token": token, "pid": pid})
+        return None
+
+    def _become_worker(self, env: dict[str, str | None], fds: list[int]) -> None:
+        """In the child: lets go of all that is the zygote's."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        self._socket.close()
+        os.close(self._wakeup_read)
+        os.close(self._wakeup_write)
+        for name, value in env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        # Ctrl-C in the driver's terminal reaches the driver, which decides.
+        wants_interrupts = os.environ.get("CYRAY_WORKER_SIGINT") == "1"
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler if wants_interrupts else signal.SIG_IGN
+        )
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        null = os.open("/dev/null", os.O_RDONLY)
+        for source, target in ((null, 0), (fds[1], 1), (fds[2], 2)):
+            os.dup2(source, target, inheritable=True)
+            if source > 2:
+                os.close(source)
+        _reseed()
+        gc.enable()
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._wakeup_read, 4096)
+        except BlockingIOError:
+            pass
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._children.discard(pid)
+            self._send({"op": "exited", "pid": pid, "status": status})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._socket.send(json.dumps(message).encode())
+        except OSError:
+            pass  # The raylet is gone; the next receive says so.
+
+    def _end(self) -> None:
+        for pid in self._children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        path = os.environ.get("CYRAY_RAYLET_SOCKET")
+        if path:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
+
+
+def _reseed() -> None:
+    # `random` reseeds itself after a fork; numpy's global generator does not.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"zygote {os.getpid()}: {text}\n")
+    sys.stderr.flush()
+
+
+def _thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def _import_all(preload: list[str]) -> None:
+    """Imports what workers need; a preload that fails is reported and left out."""
+    import importlib
+
+    added = [name for name in _ONE_THREAD if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    threads = _thread_count()
+    for name in ["cyray._raylet", "cyray._worker_main", *preload]:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            if name.startswith("cyray."):
+                raise
+            _log(f"cannot preload {name!r}: {type(error).__name__}: {error}")
+        now = _thread_count()
+        if now > threads:
+            _log(
+                f"importing {name!r} started {now - threads} threads; forked workers do not have "
+                "them, and a lock that one of them holds stays locked there"
+            )
+            threads = now
+    for name in added:
+        del os.environ[name]
+
+
+def _worker_after_fork(fd: int, worker_id: str) -> None:
+    # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
+    main_module = type(sys)("__main__")
+    main_module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
+    sys.modules["__main__"] = main_module
+    sys.argv = [""]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    worker_main = sys.modules["cyray._worker_main"]
+    worker_main.main(fd, worker_id)
+
+
+def main(argv: list[str]) -> None:
+    """`argv`: the descriptor's number."""
+    started = time.monotonic()
+    gc.disable()
+    zygote = Zygote(int(argv[0]))
+    _import_all([name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name])
+    gc.collect()
+    gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.
+    _log(f"ready, imports took {(time.monotonic() - started) * 1000:.0f} ms")
+    child = zygote.run()
+    del zygote
+    if child is not None:
+        _worker_after_fork(*child)
+
+
+if __name__ == "__main__":
+    # Under its real name, so that nothing of it lives in a worker's __main__.
+    from cyray import _zygote
+
+    _zygote.main(sys.argv[1:])
