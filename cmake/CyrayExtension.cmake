@@ -2,7 +2,8 @@
 # into a module that exports PyInit__raylet and nothing else.
 set(CYRAY_PYTHON_ROOT ${CMAKE_SOURCE_DIR}/python)
 set(CYRAY_RAYLET_PYX ${CYRAY_PYTHON_ROOT}/cyray/_raylet.pyx)
-if(NOT EXISTS ${CYRAY_RAYLET_PYX})
+file(GLOB CYRAY_HAVE_RAYLET_PYX CONFIGURE_DEPENDS ${CYRAY_RAYLET_PYX})  # looked for at each build
+if(NOT CYRAY_HAVE_RAYLET_PYX)
   message(STATUS "no python/cyray/_raylet.pyx: the extension is left out")
   return()
 endif()

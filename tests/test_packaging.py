@@ -1,0 +1,112 @@
+"""What is inside the built files: needed libraries, exported symbols, neighbours, import cost."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "python" / "cyray"
+EXTENSION = PACKAGE / f"_raylet{sysconfig.get_config_var('EXT_SUFFIX')}"
+DAEMONS = [PACKAGE / "_bin" / name for name in ("raylet", "gcs_server")]
+
+# The loader and, on older C libraries, the parts that have since become libc.
+LIBC = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+LIBSTDCXX = {"libstdc++.so.6", "libgcc_s.so.1"}
+FOREIGN = re.compile(r"grpc|protobuf|absl|(?<![a-z])SSL_|EVP_|OPENSSL|sqlite3_|ares_init", re.ASCII)
+
+needs_binutils = pytest.mark.skipif(
+    shutil.which("readelf") is None or shutil.which("nm") is None, reason="binutils not installed"
+)
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def needed_libraries(path: Path) -> set[str]:
+    return set(re.findall(r"\(NEEDED\).*\[(.+)\]", output("readelf", "-d", str(path))))
+
+
+def run_python(code: str) -> str:
+    return output(sys.executable, "-c", code)
+
+
+@needs_binutils
+@pytest.mark.parametrize("daemon", DAEMONS, ids=lambda path: path.name)
+def test_daemons_need_only_the_c_library(daemon: Path) -> None:
+    assert needed_libraries(daemon) <= LIBC
+
+
+@needs_binutils
+def test_extension_needs_only_the_c_and_cxx_libraries() -> None:
+    assert needed_libraries(EXTENSION) <= LIBC | LIBSTDCXX
+
+
+@needs_binutils
+def test_extension_exports_its_init_function_and_nothing_else() -> None:
+    exported = output("nm", "-D", "--defined-only", str(EXTENSION)).split("\n")
+    names = [line.split()[-1] for line in exported if line.strip()]
+    assert names == ["PyInit__raylet"]
+
+
+@needs_binutils
+def test_extension_contains_no_grpc_protobuf_abseil_or_openssl() -> None:
+    symbols = output("nm", "-a", "-C", str(EXTENSION)) + output("nm", "-D", "-C", str(EXTENSION))
+    assert FOREIGN.findall(symbols) == []
+
+
+@needs_binutils
+@pytest.mark.parametrize("path", [*DAEMONS, EXTENSION], ids=lambda path: path.name)
+def test_no_stack_is_executable_and_no_text_is_relocated(path: Path) -> None:
+    headers = output("readelf", "-lW", str(path))
+    assert not re.search(r"GNU_STACK.*RWE", headers)
+    assert "TEXTREL" not in output("readelf", "-d", str(path))
+
+
+@pytest.mark.parametrize(
+    "order",
+    list(itertools.permutations(["cyray", "grpc", "google.protobuf.message", "pyarrow"])),
+    ids=lambda order: "-".join(name.split(".")[-1] for name in order),
+)
+def test_import_beside_libraries_with_their_own_grpc_in_any_order(order: tuple[str, ...]) -> None:
+    imports = "\n".join(f"import {name}" for name in order)
+    use = """
+import grpc, pyarrow, cyray, cyray._raylet
+assert pyarrow.array([1, 2, 3]).to_pylist() == [1, 2, 3]
+channel = grpc.insecure_channel("localhost:1"); channel.close()
+print("fine")
+"""
+    assert run_python(imports + use) == "fine\n"
+
+
+def test_import_brings_neither_numpy_nor_pyarrow() -> None:
+    code = "import cyray, sys; print(sorted({'numpy', 'pyarrow', 'asyncio'} & set(sys.modules)))"
+    assert run_python(code) == "[]\n"
+
+
+def test_import_takes_at_most_80_ms() -> None:
+    code = "import time; a = time.perf_counter(); import cyray; print(time.perf_counter() - a)"
+    times = []
+    for _ in range(9):
+        times.append(float(run_python(code)))
+        time.sleep(0.01)
+    assert statistics.median(times[1:]) <= 0.080
+
+
+def test_every_module_of_the_package_imports_alone() -> None:
+    modules = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name not in ("__main__.py", "__init__.py")
+    ]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    subprocess.run([sys.executable, "-c", code, *modules], check=True)
