@@ -1,0 +1,84 @@
+// ObjectStore: the object store of a node, as its raylet uses it.
+//
+// Joins the arena (memory), the allocator (ranges) and the object table (states): creates with
+// eviction, runs the callbacks of waiting getters, gives memory back.
+// Threading: confined to the raylet's loop. A getter's callback runs either inside Get() or inside
+// the call that made the object available; by then the store is consistent and may be called again.
+// Invariants: each object of the table owns exactly one block of the allocator and the reverse.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+
+#include "cyray/store/arena.h"
+#include "cyray/store/arena_allocator.h"
+#include "cyray/store/object_table.h"
+#include "cyray/util/status.h"
+
+namespace cyray::store {
+
+class ObjectStore {
+ public:
+  // Ok: the client has a pin. NotFound: freed, lost, or its writer died.
+  using GetCallback = std::function<void(Result<ObjectView>)>;
+
+  static Result<std::unique_ptr<ObjectStore>> Open(uint64_t capacity_bytes);
+
+  const Arena& arena() const { return arena_; }
+
+  // The offset to write at; the creator has a pin, also after Seal. AlreadyExists when the object is
+  // here or being written, ObjectStoreFull when nothing more can be evicted.
+  Result<uint64_t> Create(ClientId client, const ObjectId& id, uint64_t bytes,
+                          const Address& owner, CopyKind kind = CopyKind::kPrimary);
+  Status Seal(ClientId client, const ObjectId& id);
+  Status Abort(ClientId client, const ObjectId& id);
+  // As Abort; who waits for the object goes on waiting (for the next try).
+  Status AbortAndKeepWaiters(ClientId client, const ObjectId& id);
+
+  // Runs `callback` at once when the object is sealed, otherwise when it is sealed or will not be.
+  // An absent object is waited for: somebody must pull it, or call FailWaiters.
+  void Get(ClientId client, const ObjectId& id, GetCallback callback);
+  // A pin without waiting.
+  Result<ObjectView> TryGet(ClientId client, const ObjectId& id);
+  void FailWaiters(const ObjectId& id, const Status& status);
+  Status Release(ClientId client, const ObjectId& id);
+  void Free(const ObjectId& id);
+
+  // Drops its pins and waits, aborts what it was writing.
+  void ClientDied(ClientId client);
+  // Frees what that process owned.
+  void OwnerDied(const Address& owner);
+  void NodeDied(const NodeId& node);
+
+  bool Contains(const ObjectId& id) const { return table_.IsSealed(id); }
+  bool IsBeingWritten(const ObjectId& id) const { return table_.IsCreated(id); }
+  bool HasWaiters(const ObjectId& id) const { return table_.HasWaiters(id); }
+  std::optional<Address> OwnerOf(const ObjectId& id) const { return table_.OwnerOf(id); }
+
+  // To be called in idle time until it returns false: takes memory from the machine ahead of use.
+  bool WarmSome() { return arena_.WarmSome(allocator_.high_water()); }
+
+  // Told of every object that left the store (freed, evicted, aborted).
+  void set_on_deleted(std::function<void(const ObjectId&)> callback) { on_deleted_ = std::move(callback); }
+
+  StoreStats stats() const;
+  std::string CheckInvariants() const;
+
+ private:
+  explicit ObjectStore(Arena arena);
+  void Apply(ObjectTable::Actions actions);
+  std::optional<uint64_t> AllocateEvicting(uint64_t bytes);
+  Status Full(uint64_t bytes) const;
+
+  Arena arena_;
+  ArenaAllocator allocator_;
+  ObjectTable table_;
+  std::unordered_map<uint64_t, GetCallback> callbacks_;  // by ticket
+  uint64_t next_ticket_ = 1;
+  std::function<void(const ObjectId&)> on_deleted_;
+};
+
+}  // namespace cyray::store
