@@ -1,0 +1,1 @@
+"""Names that code written for Ray imports from here; cyray's own modules do not."""

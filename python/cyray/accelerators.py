@@ -1,0 +1,3 @@
+"""Another name of `cyray.util.accelerators`."""
+
+from cyray.util.accelerators import *  # noqa: F403

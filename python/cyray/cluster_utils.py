@@ -1,0 +1,158 @@
+"""A cluster of several nodes on this machine, for tests.
+
+    cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1, resources={"other": 1})
+
+Place: above `_node`. Every node is a real raylet with its own store, workers and ports, in one
+session folder (sockets `raylet`, `raylet.1`, ...). Threading: used by one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from cyray._node import LocalNode, NodeOptions
+
+_NODE_ARGUMENTS = (
+    "num_cpus",
+    "num_gpus",
+    "memory",
+    "object_store_memory",
+    "resources",
+    "preload",
+    "prestart",
+    "env",
+)
+
+
+class Cluster:
+    """Nodes that are started and stopped at will.
+
+    `head_node`, `worker_nodes` and `list_all_nodes()` are the nodes that were not removed.
+    """
+
+    def __init__(
+        self,
+        initialize_head: bool = False,
+        connect: bool = False,
+        head_node_args: dict[str, Any] | None = None,
+    ) -> None:
+        """`connect` makes this process a driver of the cluster; it needs `initialize_head`."""
+        self.head_node: LocalNode | None = None
+        self.worker_nodes: list[LocalNode] = []
+        self._connected = False
+        if not initialize_head:
+            if connect:
+                raise RuntimeError("Cannot connect to uninitialized cluster.")
+            return
+        self.add_node(**(head_node_args or {}))
+        if connect:
+            self.connect()
+
+    @property
+    def address(self) -> str:
+        """`ip:port` of the head's GCS; empty while there is no head."""
+        return self.head_node.gcs_address if self.head_node is not None else ""
+
+    @property
+    def gcs_address(self) -> str:
+        return self.address
+
+    def connect(self, namespace: str | None = None) -> Any:
+        """Makes this process a driver of the cluster, at its head."""
+        import cyray
+
+        if self.head_node is None:
+            raise RuntimeError("The cluster has no head node yet.")
+        context = cyray.init(address=self.address, namespace=namespace)
+        self._connected = True
+        return context
+
+    def add_node(self, wait: bool = True, **node_args: Any) -> LocalNode:
+        """Starts a node; the first one is the head.
+
+        `node_args`: num_cpus (1), num_gpus (0), memory, object_store_memory (150 MB), resources,
+        preload, prestart, env. `wait`: until the cluster knows it, when this process is connected.
+        """
+        unknown = set(node_args) - set(_NODE_ARGUMENTS)
+        if unknown:
+            raise ValueError(
+                f"Unknown arguments of add_node: {sorted(unknown)}; there are "
+                f"{', '.join(_NODE_ARGUMENTS)}."
+            )
+        arguments = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 150 * 1000**2}
+        arguments.update(node_args)
+        arguments["resources"] = dict(arguments.get("resources") or {})
+        arguments["preload"] = tuple(arguments.get("preload") or ())
+        if self.head_node is None:
+            self.head_node = LocalNode(NodeOptions(**arguments))
+            return self.head_node
+        node = LocalNode(
+            NodeOptions(
+                **arguments,
+                head=False,
+                gcs_address=self.head_node.gcs_address,
+                session_dir=self.head_node.session_dir,
+            )
+        )
+        self.worker_nodes.append(node)
+        if wait and self._connected:
+            self.wait_for_nodes()
+        return node
+
+    def remove_node(self, node: LocalNode, allow_graceful: bool = True) -> None:
+        """Ends a node: in order, or with SIGKILL to its raylet. The head goes last."""
+        if node is self.head_node and self.worker_nodes:
+            raise ValueError("The head node cannot be removed before the others.")
+        if node is not self.head_node and node not in self.worker_nodes:
+            raise ValueError("This node is not of this cluster, or was removed.")
+        if allow_graceful:
+            node.stop()
+        else:
+            node.kill()
+        if node is self.head_node:
+            self.head_node = None
+        else:
+            self.worker_nodes.remove(node)
+
+    def list_all_nodes(self) -> list[LocalNode]:
+        """The nodes, the head first."""
+        head = [self.head_node] if self.head_node is not None else []
+        return head + self.worker_nodes
+
+    def remaining_processes_alive(self) -> bool:
+        """Whether every node that was not removed still runs."""
+        return all(node.alive() for node in self.list_all_nodes())
+
+    def wait_for_nodes(self, timeout: float = 30) -> None:
+        """Waits until the cluster counts exactly these nodes alive; TimeoutError after `timeout` s.
+
+        This process must be connected to the cluster.
+        """
+        import cyray
+
+        wanted = {node.node_id for node in self.list_all_nodes()}
+        deadline = time.monotonic() + timeout
+        while True:
+            alive = {node["NodeID"] for node in cyray.nodes() if node["Alive"]}
+            if alive == wanted:
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"After {timeout} s the cluster sees nodes {sorted(alive)} alive, "
+                    f"expected {sorted(wanted)}."
+                )
+            time.sleep(0.005)
+
+    def shutdown(self) -> None:
+        """Disconnects this process when it is a driver here, and ends all nodes."""
+        if self._connected:
+            import cyray
+
+            cyray.shutdown()
+            self._connected = False
+        for node in reversed(self.list_all_nodes()):
+            node.stop()
+        self.worker_nodes = []
+        self.head_node = None

@@ -1,0 +1,48 @@
+"""Libraries on top of the core, and small questions about the cluster.
+
+Everything here goes through cyray's public API. `ActorPool` is loaded when it is asked for, so that
+`import cyray` stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["ActorPool", "get_node_ip_address", "list_named_actors"]
+
+
+def get_node_ip_address(address: str | None = None) -> str:
+    """The address of this machine on the way to `address` ("host:port", default: the internet).
+
+    Sends nothing; `127.0.0.1` when there is no way.
+    """
+    import socket
+
+    host, _, port = (address or "8.8.8.8:53").rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, int(port)))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def list_named_actors(all_namespaces: bool = False) -> list[Any]:
+    """Names of the living named actors of this namespace.
+
+    With `all_namespaces`, dicts `{"name": ..., "namespace": ...}` of every namespace's.
+    """
+    from cyray import _worker
+
+    actors = _worker.list_named_actors(all_namespaces)
+    if all_namespaces:
+        return [{"name": name, "namespace": namespace} for name, namespace in actors]
+    return [name for name, _ in actors]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ActorPool":
+        from cyray.util.actor_pool import ActorPool
+
+        return ActorPool
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
