@@ -107,9 +107,9 @@ class LocalNode:
         self._close_lifeline()
         if self.alive():
             self._signal(signal.SIGTERM if graceful else signal.SIGKILL)
-            if not self._wait(STOP_GRACE_S):
+            if not self.wait(STOP_GRACE_S):
                 self._signal(signal.SIGKILL)
-                self._wait(5.0)
+                self.wait(5.0)
         self.forget()
 
     def kill(self) -> None:
@@ -270,7 +270,8 @@ class LocalNode:
         except ProcessLookupError:
             pass
 
-    def _wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float) -> bool:
+        """Whether the raylet ended within so many seconds."""
         if not self.pid or not self.alive():
             return True
         try:

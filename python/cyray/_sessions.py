@@ -47,8 +47,8 @@ def base_dir() -> str:
     raise RuntimeError("/tmp/cyray and its replacement belong to other users; set CYRAY_TMPDIR.")
 
 
-def make_session() -> str:
-    """A new session folder with its token; `session_latest` leads to it."""
+def make_session(token: str | None = None) -> str:
+    """A new session folder with a token (a new one unless given); `session_latest` leads to it."""
     base = base_dir()
     path = _make_session_folder(base)
     for name in ("sockets", "logs"):
@@ -56,7 +56,7 @@ def make_session() -> str:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(os.path.join(path, "token"), flags, 0o600)
     try:
-        os.write(fd, secrets.token_hex(32).encode())
+        os.write(fd, (token or secrets.token_hex(32)).encode())
     finally:
         os.close(fd)
     os.symlink("raylet", os.path.join(path, "sockets", "plasma_store"))

@@ -1,0 +1,85 @@
+"""The text of `cyray status`: nodes, what they offer, and how much of it is in use.
+
+Place: pure formatting of what `nodes()`, `cluster_resources()` and `available_resources()` return.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+_BYTES = ("memory", "object_store_memory")
+
+
+def cluster_report(
+    nodes: list[dict[str, Any]], total: dict[str, float], available: dict[str, float]
+) -> str:
+    """The report, in the sections that users of Ray know."""
+    alive = [node for node in nodes if node.get("Alive")]
+    dead = [node for node in nodes if not node.get("Alive")]
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    lines = [
+        f"======== Cluster status: {stamp} ========",
+        "Node status",
+        "---------------------------------------------------------------",
+        "Active:",
+        *[f" {_node_line(node)}" for node in alive],
+        *([] if alive else [" (no active nodes)"]),
+        "Pending:",
+        " (no pending nodes)",
+        "Recent failures:",
+        *[f" {_failure_line(node)}" for node in dead],
+        *([] if dead else [" (no failures)"]),
+        "",
+        "Resources",
+        "---------------------------------------------------------------",
+        "Total Usage:",
+        *[f" {line}" for line in _usage_lines(total, available)],
+        "",
+        "From request_resources:",
+        " (none)",
+        "Pending Demands:",
+        " (no resource demands)",
+    ]
+    return "\n".join(lines)
+
+
+def _node_line(node: dict[str, Any]) -> str:
+    resources = node.get("Resources", {})
+    offered = ", ".join(f"{_amount(resources[name])} {name}" for name in _counted(resources))
+    return f"1 {node.get('NodeID', '')} at {node.get('NodeManagerAddress', '')} ({offered})"
+
+
+def _failure_line(node: dict[str, Any]) -> str:
+    reason = node.get("DeathReasonMessage") or node.get("DeathReason") or "no reason is known"
+    return f"{node.get('NodeID', '')} at {node.get('NodeManagerAddress', '')}: {reason}"
+
+
+def _usage_lines(total: dict[str, float], available: dict[str, float]) -> list[str]:
+    lines = []
+    for name in sorted(total):
+        if name.startswith("node:"):
+            continue
+        used = max(0.0, total[name] - available.get(name, 0.0))
+        if name in _BYTES:
+            lines.append(f"{format_bytes(used)}/{format_bytes(total[name])} {name}")
+        else:
+            lines.append(f"{used:.1f}/{total[name]:.1f} {name}")
+    return lines or ["(none)"]
+
+
+def _counted(resources: dict[str, float]) -> list[str]:
+    return [name for name in sorted(resources) if name not in _BYTES and ":" not in name]
+
+
+def _amount(value: float) -> str:
+    return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def format_bytes(count: float) -> str:
+    """ "0B", "1.50KiB", "2.00GiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f}B" if unit == "B" else f"{count:.2f}{unit}"
+        count /= 1024
+    return f"{count:.2f}TiB"

@@ -1,0 +1,243 @@
+"""The `cyray` command: starts and ends nodes of this machine, and shows what a cluster does.
+
+Place: the package's outermost layer; nothing imports it. Nodes that it starts have no lifeline:
+they run until `cyray stop`. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+from cyray import _addresses, _node_end, _sessions
+from cyray._node import LocalNode, NodeOptions
+
+DEFAULT_PORT = 6379
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cyray", prog_name="cyray")
+def main() -> None:
+    """Tasks, actors and objects, in parallel, on one machine or many."""
+
+
+class _Json(click.ParamType):
+    name = "json"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            parsed = json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(f"{value!r} is not JSON: {error}", param, ctx)
+        if not isinstance(parsed, dict):
+            self.fail(f"{value!r} is not a JSON object like '{{\"Custom\": 1}}'", param, ctx)
+        return parsed
+
+
+@main.command()
+@click.option("--head", is_flag=True, help="Start the head node of a new cluster.")
+@click.option("--address", help="host:port of the cluster to join.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help=f"Port of the head ({DEFAULT_PORT}; 0: any free one).",
+)
+@click.option("--node-ip-address", default="127.0.0.1", help="Address of this node.")
+@click.option("--num-cpus", type=click.FloatRange(0), help="CPUs to offer.")
+@click.option("--num-gpus", type=click.FloatRange(0), help="GPUs to offer.")
+@click.option("--memory", type=click.IntRange(0), help="Bytes that tasks may ask for.")
+@click.option("--resources", type=_Json(), default="{}", help="Others, as '{\"Custom\": 1}'.")
+@click.option("--object-store-memory", type=click.IntRange(1), help="Bytes of the object store.")
+@click.option("--temp-dir", help="Folder of the sessions, instead of /tmp/cyray.")
+@click.option("--token-file", help="Token of a cluster whose head is on another machine.")
+@click.option("--preload", help="Modules that workers import ahead, as numpy,scipy.")
+@click.option("--block", is_flag=True, help="Stay in the foreground until the node ends.")
+@click.option("--include-dashboard", type=bool, hidden=True, expose_value=False)
+@click.option("--disable-usage-stats", is_flag=True, hidden=True, expose_value=False)
+def start(**given: Any) -> None:
+    """Start a node: the head of a new cluster, or one that joins."""
+    if given["head"] == bool(given["address"]):
+        raise click.UsageError("Give either --head or --address=host:port.")
+    if given["address"] and given["port"] is not None:
+        raise click.UsageError("--port is of the head: it goes with --head.")
+    if given["temp_dir"]:
+        os.environ["CYRAY_TMPDIR"] = given["temp_dir"]
+    options = _node_options(given)
+    try:
+        if given["head"]:
+            _refuse_second_head(options)
+        else:
+            _join(options, given["address"], given["token_file"])
+        node = LocalNode(options)
+    except (RuntimeError, ValueError, TypeError, ConnectionError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"Local node IP: {node.node_ip}")
+    if given["head"]:
+        _sessions.write_current_cluster(node.gcs_address)
+        _print_next_steps(node)
+    else:
+        _print_boxed("cyray runtime started.")
+        click.echo("\nTo terminate the cyray runtime, run\n  cyray stop")
+    if given["block"]:
+        _block(node)
+
+
+def _node_options(given: dict[str, Any]) -> NodeOptions:
+    def whole(value: float | None) -> float | None:
+        return int(value) if value is not None and value == int(value) else value
+
+    return NodeOptions(
+        num_cpus=whole(given["num_cpus"]),
+        num_gpus=whole(given["num_gpus"]),
+        memory=given["memory"],
+        object_store_memory=given["object_store_memory"],
+        resources=given["resources"],
+        head=given["head"],
+        node_ip=given["node_ip_address"],
+        gcs_port=DEFAULT_PORT if given["port"] is None else given["port"],
+        preload=tuple(name for name in (given["preload"] or "").split(",") if name),
+        lifeline=False,
+    )
+
+
+def _refuse_second_head(options: NodeOptions) -> None:
+    for session_dir in _sessions.sessions():
+        for record in _sessions.node_records(session_dir):
+            port = str(record.get("gcs_address") or "").rpartition(":")[2]
+            if record.get("head") and port == str(options.gcs_port) and options.gcs_port:
+                raise ConnectionError(
+                    f"A cyray cluster is already running at {record['gcs_address']}. Run "
+                    "`cyray stop` first, or give another --port."
+                )
+
+
+def _join(options: NodeOptions, address: str, token_file: str | None) -> None:
+    """Fills in where the cluster is: a session of this machine, or a new one with its token."""
+    options.gcs_address = address
+    try:
+        target = _addresses.resolve(address)
+    except ConnectionError:
+        token_file = token_file or os.environ.get("CYRAY_TOKEN_FILE")
+        if not token_file:
+            raise ConnectionError(
+                f"No node of the cluster at {address} runs on this machine. To join a cluster of "
+                "another machine, copy the token file of its session here and give --token-file."
+            ) from None
+        with open(token_file) as file:
+            options.session_dir = _sessions.make_session(token=file.read().strip())
+        return
+    if target is None:
+        raise ValueError("--address must be host:port.")
+    options.session_dir = target.session_dir
+    options.gcs_address = target.gcs_address
+
+
+def _print_boxed(text: str) -> None:
+    line = "-" * len(text)
+    click.echo(f"\n{line}\n{text}\n{line}")
+
+
+def _print_next_steps(node: LocalNode) -> None:
+    _print_boxed("cyray runtime started.")
+    click.echo(
+        f"""
+Next steps
+  To add another node to this cluster, run
+    cyray start --address='{node.gcs_address}'
+
+  To connect to this cluster:
+    import cyray
+    cyray.init(address='auto')
+
+  To terminate the cyray runtime, run
+    cyray stop
+
+  To view the status of the cluster, run
+    cyray status"""
+    )
+
+
+def _block(node: LocalNode) -> None:
+    """Waits for the node's end; SIGINT and SIGTERM end it in order."""
+    click.echo("\nRunning until the node ends (--block). Ctrl-C ends it.")
+    sys.stdout.flush()
+    asked: list[int] = []
+
+    def end(number: int, _frame: Any) -> None:
+        asked.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    while not asked and node.alive():
+        node.wait(1.0)
+    node.stop()
+    if not asked:
+        raise click.ClickException(f"The raylet ended unexpectedly; see {node.log_path}.")
+
+
+@main.command()
+@click.option("-f", "--force", is_flag=True, help="Kill at once.")
+@click.option(
+    "-g", "--grace-period", type=click.FloatRange(0), default=16, help="Seconds before killing."
+)
+def stop(force: bool, grace_period: float) -> None:
+    """End all nodes of this user on this machine."""
+    outcome = _node_end.end_all(0.0 if force else grace_period)
+    if outcome.found == 0:
+        click.echo("Did not find any active cyray processes.")
+        return
+    if outcome.left:
+        raise click.ClickException(
+            f"Stopped only {outcome.found - outcome.left} out of {outcome.found} cyray processes."
+        )
+    click.echo(f"Stopped all {outcome.found} cyray processes.")
+
+
+@main.command()
+@click.option("--address", help="host:port of the cluster; the one of this machine by default.")
+def status(address: str | None) -> None:
+    """Show nodes, resources and demand of a cluster."""
+    import cyray
+    from cyray._status import cluster_report
+
+    _connect(address)
+    try:
+        click.echo(
+            cluster_report(cyray.nodes(), cyray.cluster_resources(), cyray.available_resources())
+        )
+    finally:
+        cyray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    import cyray
+
+    try:
+        cyray.init(address=address or "auto", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+@click.option("--filter", "pattern", default="", help="Only cases whose name contains this.")
+@click.option("--seconds", type=click.FloatRange(0.01), default=1.0, help="Per measurement.")
+@click.option("--repeat", type=click.IntRange(1), default=4, help="Measurements per case.")
+@click.option("--num-cpus", type=click.IntRange(1), help="CPUs of the node that is started.")
+def microbenchmark(pattern: str, seconds: float, repeat: int, num_cpus: int | None) -> None:
+    """Measure calls, tasks, actors and objects per second, on a node of its own."""
+    import cyray
+    from cyray import _microbenchmark
+
+    cyray.init(address="local", num_cpus=num_cpus)
+    try:
+        _microbenchmark.run(click.echo, pattern, seconds, repeat)
+    finally:
+        cyray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
