@@ -1,0 +1,465 @@
+#include "cyray/raylet/lease_scheduler.h"
+
+#include <algorithm>
+
+#include "cyray/util/log.h"
+
+namespace cyray::raylet {
+namespace {
+
+// A lease is not asked back before it could do some work.
+constexpr int64_t kMinHoldMs = 5;
+// A request that waited this long keeps smaller ones from taking what it needs, part of the time.
+constexpr int64_t kReserveAfterMs = 100;
+constexpr int64_t kReserveCycleMs = 4000;
+constexpr int64_t kReserveEndMs = 2000;
+constexpr int64_t kWarnAfterMs = 1000;
+// Up to this share of use, a node keeps its own tasks.
+constexpr double kSpreadThreshold = 0.5;
+
+}  // namespace
+
+LeaseScheduler::LeaseScheduler(NodeId self, ResourceSet total)
+    : self_(self), resources_(std::move(total)) {}
+
+LeaseScheduler::GroupKey LeaseScheduler::KeyOf(const LeaseRequest& request) {
+  return {request.key.client, request.for_actor, request.strategy, request.affinity_node,
+          request.demand};
+}
+
+void LeaseScheduler::AddRequest(LeaseRequest request, int64_t now_ms) {
+  Group& group = groups_[KeyOf(request)];
+  group.waiting.push_back({std::move(request), now_ms, next_sequence_++});
+}
+
+template <class Predicate>
+void LeaseScheduler::DropRequests(Predicate predicate) {
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    std::erase_if(it->second.waiting, predicate);
+    const GroupRef group = it++;
+    DropEmpty(group);
+  }
+}
+
+void LeaseScheduler::DropEmpty(GroupRef group) {
+  if (group->second.waiting.empty() && group->second.held == 0) groups_.erase(group);
+}
+
+bool LeaseScheduler::CancelRequest(const RequestKey& key) {
+  const size_t before = pending_count();
+  DropRequests([&](const Waiting& waiting) { return waiting.request.key == key; });
+  return pending_count() < before;
+}
+
+std::vector<LeaseScheduler::GroupRef> LeaseScheduler::FairOrder() {
+  std::vector<GroupRef> order;
+  for (auto it = groups_.begin(); it != groups_.end(); ++it) {
+    if (!it->second.waiting.empty()) order.push_back(it);
+  }
+  std::sort(order.begin(), order.end(), [](GroupRef a, GroupRef b) {
+    if (a->second.held != b->second.held) return a->second.held < b->second.held;
+    return a->second.waiting.front().sequence < b->second.waiting.front().sequence;
+  });
+  return order;
+}
+
+ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_worker) {
+  ScheduleActions actions;
+  bool moved = true;
+  while (moved) {  // at most one request of each group a round, so that groups take turns
+    moved = false;
+    ResourceSet reserved;
+    for (GroupRef group : FairOrder()) {
+      if (ServeFront(group, now_ms, take_worker, &reserved, &actions) == Step::kMoved) moved = true;
+    }
+  }
+  if (groups_.empty()) return actions;
+  CountWantedWorkers(&actions);
+  FindReclaims(now_ms, &actions);
+  WarnInfeasible(now_ms, &actions);
+  return actions;
+}
+
+bool LeaseScheduler::HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const {
+  if (!resources_.HasNow(demand)) return false;
+  if (reserved.empty()) return true;
+  ResourceSet left = resources_.available();
+  left.Subtract(reserved);
+  return left.Covers(demand);
+}
+
+bool LeaseScheduler::MayReserve(const Waiting& waiting, int64_t now_ms) const {
+  const int64_t waited = now_ms - waiting.since_ms;
+  if (waited < kReserveAfterMs || waited % kReserveCycleMs >= kReserveEndMs) return false;
+  ResourceSet reachable = resources_.available();  // what leases alone keep from being free
+  for (const auto& [id, lease] : leases_) {
+    if (!lease.for_actor) reachable.Add(lease.allocation.resources);
+  }
+  return reachable.Covers(waiting.request.demand);
+}
+
+LeaseScheduler::Step LeaseScheduler::ServeFront(GroupRef group, int64_t now_ms,
+                                                const TakeWorker& take, ResourceSet* reserved,
+                                                ScheduleActions* actions) {
+  Waiting& front = group->second.waiting.front();
+  const LeaseRequest& request = front.request;
+  const bool here_now = HasNowBeside(request.demand, *reserved);
+  Choice choice = Choose(request, here_now);
+  switch (choice.kind) {
+    case Choice::kNever:
+      return Step::kWaits;
+    case Choice::kRefused:
+      actions->refusals.push_back({std::move(front.request), std::move(choice.error)});
+      break;
+    case Choice::kThere:
+      if (auto view = views_.find(choice.node); view != views_.end()) {
+        view->second.available.Subtract(request.demand);  // until its next report
+      }
+      actions->forwards.push_back({std::move(front.request), choice.node});
+      break;
+    case Choice::kHere: {
+      if (!here_now) {
+        if (MayReserve(front, now_ms)) reserved->Add(request.demand);
+        return Step::kWaits;
+      }
+      const std::optional<WorkerId> worker = take(request.job);
+      if (!worker) return Step::kWaits;
+      Grant(group, *worker, now_ms, actions);
+      return Step::kMoved;
+    }
+  }
+  group->second.waiting.pop_front();
+  DropEmpty(group);
+  return Step::kMoved;
+}
+
+void LeaseScheduler::Grant(GroupRef group, const WorkerId& worker, int64_t now_ms,
+                           ScheduleActions* actions) {
+  LeaseRequest request = std::move(group->second.waiting.front().request);
+  group->second.waiting.pop_front();
+  std::optional<Allocation> allocation = resources_.Allocate(request.held);
+  CYRAY_CHECK(allocation.has_value()) << request.held.ToString() << " of "
+                                      << resources_.available().ToString();
+  CYRAY_CHECK(!lease_of_worker_.contains(worker)) << worker.Hex();
+  const uint64_t id = next_lease_++;
+  actions->grants.push_back({request.key, id, worker, allocation->GpuIds(), request.for_actor});
+  leases_[id] = Lease{request.key, group->first, worker, std::move(*allocation), now_ms,
+                      false,       request.for_actor};
+  lease_of_worker_[worker] = id;
+  ++group->second.held;
+}
+
+// --- Where a request should run ---------------------------------------------------------------
+
+LeaseScheduler::Choice LeaseScheduler::Choose(const LeaseRequest& request, bool here_now) {
+  const bool here_ever = resources_.HasEver(request.demand);
+  if (request.for_actor || request.forwarded) return {here_ever ? Choice::kHere : Choice::kNever};
+  if (request.strategy == Strategy::kNodeAffinity) {
+    Choice choice = ChooseAffinity(request);
+    if (choice.kind != Choice::kNever) return choice;  // kNever: a soft one, its node is of no use
+  }
+  if (views_.empty()) return {here_ever ? Choice::kHere : Choice::kNever};
+  if (request.strategy == Strategy::kSpread) return ChooseSpread(request, here_now);
+  if (const auto near = BestLocality(request)) {
+    return *near == self_ ? Choice{Choice::kHere} : Choice{Choice::kThere, *near};
+  }
+  if (here_now && resources_.UseWith(request.demand) <= kSpreadThreshold) return {Choice::kHere};
+  if (const auto free = NodeWith(request.demand, /*now=*/true)) return {Choice::kThere, *free};
+  if (here_ever) return {Choice::kHere};
+  if (const auto able = NodeWith(request.demand, /*now=*/false)) return {Choice::kThere, *able};
+  return {Choice::kNever};
+}
+
+LeaseScheduler::Choice LeaseScheduler::ChooseAffinity(const LeaseRequest& request) const {
+  const NodeId& target = request.affinity_node;
+  const bool here = target == self_;
+  const auto view = views_.find(target);
+  if (here || view != views_.end()) {
+    const bool able = here ? resources_.HasEver(request.demand)
+                           : view->second.total.Covers(request.demand);
+    if (able) return {here ? Choice::kHere : Choice::kThere, target};
+  }
+  if (request.affinity_soft) return {Choice::kNever};
+  const std::string why = here || view != views_.end()
+                              ? "can never have {" + request.demand.ToString() + "}"
+                              : "is dead or unknown";
+  return {Choice::kRefused, target,
+          "The task is not schedulable: its node " + target.Hex() + " " + why + "."};
+}
+
+std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) const {
+  std::optional<NodeId> best;
+  uint64_t best_bytes = 0;
+  for (const auto& [node, bytes] : request.locality) {
+    if (bytes <= best_bytes) continue;
+    const auto view = views_.find(node);
+    const bool has = node == self_ ? resources_.HasNow(request.demand)
+                                   : view != views_.end() &&
+                                         view->second.available.Covers(request.demand);
+    if (!has) continue;
+    best = node;
+    best_bytes = bytes;
+  }
+  return best;
+}
+
+std::optional<NodeId> LeaseScheduler::NodeWith(const ResourceSet& demand, bool now) const {
+  for (const auto& [node, view] : views_) {
+    if (now ? view.available.Covers(demand) : view.total.Covers(demand)) return node;
+  }
+  return std::nullopt;
+}
+
+LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request, bool here_now) {
+  std::vector<NodeId> able;
+  if (here_now) able.push_back(self_);
+  for (const auto& [node, view] : views_) {
+    if (view.available.Covers(request.demand)) able.push_back(node);
+  }
+  if (able.empty()) {
+    if (resources_.HasEver(request.demand)) return {Choice::kHere};
+    if (const auto node = NodeWith(request.demand, false)) return {Choice::kThere, *node};
+    return {Choice::kNever};
+  }
+  std::sort(able.begin(), able.end());
+  const NodeId node = able[spread_turn_++ % able.size()];
+  return node == self_ ? Choice{Choice::kHere} : Choice{Choice::kThere, node};
+}
+
+// --- Workers and leases that waiting requests call for ----------------------------------------
+
+void LeaseScheduler::CountWantedWorkers(ScheduleActions* actions) {
+  NodeResources scratch = resources_;
+  for (GroupRef group : FairOrder()) {
+    for (const Waiting& waiting : group->second.waiting) {
+      if (!scratch.HasNow(waiting.request.demand)) break;
+      // Also what an actor checks but does not keep counts, or its twins would start at once.
+      if (!scratch.Allocate(waiting.request.demand)) break;
+      ++actions->workers_wanted[waiting.request.job];
+    }
+  }
+}
+
+LeaseScheduler::Lease* LeaseScheduler::BestVictim(const ResourceSet& missing, int requester_holds,
+                                                  int64_t now_ms,
+                                                  const std::map<GroupKey, int>& given_up,
+                                                  ScheduleActions* actions) {
+  Lease* best = nullptr;
+  int best_holds = requester_holds;
+  for (auto& [id, lease] : leases_) {
+    if (lease.for_actor || lease.reclaim_sent || lease.allocation.cpu_lent) continue;
+    const auto gives = [&](const auto& need) {
+      return need.second > 0 && lease.allocation.resources.Get(need.first) > 0;
+    };
+    if (std::none_of(missing.amounts().begin(), missing.amounts().end(), gives)) continue;
+    const auto gone = given_up.find(lease.group);
+    const int holds =
+        groups_.at(lease.group).held - (gone == given_up.end() ? 0 : gone->second);
+    if (holds <= best_holds) continue;
+    if (now_ms - lease.granted_ms < kMinHoldMs) {
+      actions->call_again_ms = kMinHoldMs;
+      continue;
+    }
+    best = &lease;
+    best_holds = holds;
+  }
+  return best;
+}
+
+void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
+  ResourceSet expected = resources_.available();
+  std::map<GroupKey, int> given_up;
+  for (const auto& [id, lease] : leases_) {
+    if (!lease.reclaim_sent) continue;
+    ++given_up[lease.group];
+    if (!lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
+  }
+  for (GroupRef group : FairOrder()) {
+    const Waiting& front = group->second.waiting.front();
+    if (!resources_.HasEver(front.request.demand)) continue;
+    if (now_ms - front.since_ms < kReserveCycleMs && actions->call_again_ms < 0) {
+      actions->call_again_ms = kReserveAfterMs;
+    }
+    std::vector<Lease*> victims;
+    while (!expected.Covers(front.request.demand)) {
+      ResourceSet missing = front.request.demand;
+      missing.Subtract(expected);
+      Lease* victim = BestVictim(missing, group->second.held, now_ms, given_up, actions);
+      if (victim == nullptr) break;
+      victim->reclaim_sent = true;
+      ++given_up[victim->group];
+      expected.Add(victim->allocation.resources);
+      victims.push_back(victim);
+    }
+    const bool enough = expected.Covers(front.request.demand);
+    for (Lease* victim : victims) {
+      if (enough) {
+        actions->reclaims.push_back(
+            {lease_of_worker_.at(victim->worker), victim->key.client, victim->worker});
+      } else {  // its return would not let this one run
+        victim->reclaim_sent = false;
+        --given_up[victim->group];
+        expected.Subtract(victim->allocation.resources);
+      }
+    }
+    if (enough) expected.Subtract(front.request.demand);
+  }
+}
+
+void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
+  for (auto& [key, group] : groups_) {
+    if (group.waiting.empty()) continue;
+    const Waiting& front = group.waiting.front();
+    const LeaseRequest& request = front.request;
+    if (resources_.HasEver(request.demand) || NodeWith(request.demand, false)) continue;
+    const int64_t waited = now_ms - front.since_ms;
+    if (waited < kWarnAfterMs) {
+      const int64_t left = kWarnAfterMs - waited;
+      if (actions->call_again_ms < 0 || left < actions->call_again_ms) {
+        actions->call_again_ms = left;
+      }
+    } else if (warned_.emplace(request.job, request.demand).second) {
+      actions->warnings.push_back({request.job, InfeasibleText(request)});
+    }
+  }
+}
+
+std::string LeaseScheduler::InfeasibleText(const LeaseRequest& request) const {
+  std::string have = "{" + resources_.total().ToString() + "}";
+  for (const auto& [node, view] : views_) have += ", {" + view.total.ToString() + "}";
+  return std::string(request.for_actor ? "An actor" : "A task") +
+         " cannot be scheduled: it needs {" + request.demand.ToString() +
+         "}, the cluster's nodes have " + have +
+         ". It waits until a node that has enough joins.";
+}
+
+// --- Ends -------------------------------------------------------------------------------------
+
+void LeaseScheduler::EndLease(std::unordered_map<uint64_t, Lease>::iterator lease) {
+  resources_.Release(lease->second.allocation);
+  lease_of_worker_.erase(lease->second.worker);
+  const GroupRef group = groups_.find(lease->second.group);
+  CYRAY_CHECK(group != groups_.end() && group->second.held > 0) << lease->first;
+  --group->second.held;
+  leases_.erase(lease);
+  DropEmpty(group);
+}
+
+std::optional<WorkerId> LeaseScheduler::ReturnLease(uint64_t lease_id, const Address& holder) {
+  const auto lease = leases_.find(lease_id);
+  if (lease == leases_.end() || lease->second.for_actor || lease->second.key.client != holder) {
+    return std::nullopt;
+  }
+  const WorkerId worker = lease->second.worker;
+  EndLease(lease);
+  return worker;
+}
+
+std::optional<LeaseEnd> LeaseScheduler::WorkerDied(const WorkerId& worker) {
+  const auto it = lease_of_worker_.find(worker);
+  if (it == lease_of_worker_.end()) return std::nullopt;
+  const auto lease = leases_.find(it->second);
+  LeaseEnd end{lease->first, lease->second.key, worker, lease->second.for_actor};
+  EndLease(lease);
+  return end;
+}
+
+void LeaseScheduler::SetBlocked(const WorkerId& worker, bool blocked) {
+  const auto it = lease_of_worker_.find(worker);
+  if (it == lease_of_worker_.end()) return;
+  Allocation& allocation = leases_.at(it->second).allocation;
+  if (blocked) {
+    resources_.LendCpu(allocation);
+  } else {
+    resources_.TakeCpuBack(allocation);
+  }
+}
+
+std::vector<WorkerId> LeaseScheduler::ClientDied(const WorkerId& client) {
+  DropRequests([&](const Waiting& waiting) {
+    return !waiting.request.for_actor && waiting.request.key.client.worker == client;
+  });
+  std::vector<WorkerId> workers;
+  for (const auto& [id, lease] : leases_) {
+    if (!lease.for_actor && lease.key.client.worker == client) workers.push_back(lease.worker);
+  }
+  return workers;
+}
+
+std::vector<WorkerId> LeaseScheduler::ClientsOfNodeDied(const NodeId& node) {
+  DropRequests([&](const Waiting& waiting) {
+    return !waiting.request.for_actor && waiting.request.key.client.node == node;
+  });
+  std::vector<WorkerId> workers;
+  for (const auto& [id, lease] : leases_) {
+    if (!lease.for_actor && lease.key.client.node == node) workers.push_back(lease.worker);
+  }
+  return workers;
+}
+
+void LeaseScheduler::DropRequestsOfJob(const JobId& job) {
+  DropRequests([&](const Waiting& waiting) {
+    return !waiting.request.for_actor && waiting.request.job == job;
+  });
+  std::erase_if(warned_, [&](const auto& warned) { return warned.first == job; });
+}
+
+std::vector<LeaseRequest> LeaseScheduler::TakeAllRequests() {
+  std::vector<LeaseRequest> taken;
+  DropRequests([&](Waiting& waiting) {
+    taken.push_back(std::move(waiting.request));
+    return true;
+  });
+  return taken;
+}
+
+void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available) {
+  if (node != self_) views_[node] = {std::move(total), std::move(available)};
+}
+
+std::optional<Address> LeaseScheduler::HolderOf(const WorkerId& worker) const {
+  const auto it = lease_of_worker_.find(worker);
+  if (it == lease_of_worker_.end()) return std::nullopt;
+  return leases_.at(it->second).key.client;
+}
+
+size_t LeaseScheduler::pending_count() const {
+  size_t count = 0;
+  for (const auto& [key, group] : groups_) count += group.waiting.size();
+  return count;
+}
+
+std::vector<LeaseScheduler::PendingInfo> LeaseScheduler::Pending(int64_t now_ms) const {
+  std::vector<PendingInfo> pending;
+  for (const auto& [key, group] : groups_) {
+    for (const Waiting& waiting : group.waiting) {
+      pending.push_back({waiting.request.key, waiting.request.job, waiting.request.demand,
+                         now_ms - waiting.since_ms, waiting.request.for_actor});
+    }
+  }
+  return pending;
+}
+
+void LeaseScheduler::CheckInvariants() const {
+  resources_.CheckInvariants();
+  ResourceSet sum = resources_.available();
+  std::map<GroupKey, int> held;
+  for (const auto& [id, lease] : leases_) {
+    sum.Add(lease.allocation.resources);
+    if (lease.allocation.cpu_lent) {
+      ResourceSet cpu;
+      cpu.Set(kCpu, lease.allocation.resources.Get(kCpu));
+      sum.Subtract(cpu);
+    }
+    CYRAY_CHECK(lease_of_worker_.at(lease.worker) == id) << id;
+    ++held[lease.group];
+  }
+  CYRAY_CHECK(sum == resources_.total()) << sum.ToString();
+  CYRAY_CHECK(lease_of_worker_.size() == leases_.size()) << lease_of_worker_.size();
+  for (const auto& [key, group] : groups_) {
+    CYRAY_CHECK(group.held == held[key]) << group.held;
+    CYRAY_CHECK(group.held > 0 || !group.waiting.empty()) << "an empty group stays";
+  }
+}
+
+}  // namespace cyray::raylet

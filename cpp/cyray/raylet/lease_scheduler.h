@@ -1,0 +1,212 @@
+// LeaseScheduler: who gets which worker with which resources on this node, and what goes elsewhere.
+//
+// Requests wait in groups, one per (client, shape); a group is FIFO, groups are served in order of
+// leases they already hold, then of age. A request is granted when its demand is free and the pool
+// has a worker for its job; it is forwarded when another node suits it better or alone can run it;
+// it stays pending, with a warning after a second, when no node can ever run it. Actors take part as
+// requests that check `demand` and keep `held` for life.
+// Threading: confined to its owner. Pure: events in, Actions out; time is an argument in ms.
+// Invariants: each worker has at most one lease; free resources + leases = the node's total.
+
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/common/resources.h"
+#include "cyray/raylet/node_resources.h"
+
+namespace cyray::raylet {
+
+enum class Strategy : uint8_t { kDefault = 0, kSpread = 1, kNodeAffinity = 2 };
+
+// `id` is the client's own number for a request, or the forwarding raylet's. An actor's start is the
+// request {this node, its actor id as worker id} with its incarnation as number.
+struct RequestKey {
+  Address client;
+  uint64_t id = 0;
+  auto operator<=>(const RequestKey&) const = default;
+};
+
+struct LeaseRequest {
+  RequestKey key;
+  JobId job;
+  ResourceSet demand;  // must be free to start
+  ResourceSet held;    // kept while leased; for tasks the same
+  Strategy strategy = Strategy::kDefault;
+  NodeId affinity_node;
+  bool affinity_soft = false;
+  bool for_actor = false;
+  bool forwarded = false;  // came from another raylet: is not passed on again
+  std::vector<std::pair<NodeId, uint64_t>> locality;
+  uint32_t backlog = 0;
+};
+
+struct LeaseGrant {
+  RequestKey key;
+  uint64_t lease_id;
+  WorkerId worker;
+  std::vector<int32_t> gpu_ids;
+  bool for_actor;
+};
+struct LeaseForward {
+  LeaseRequest request;
+  NodeId node;
+};
+struct LeaseRefusal {
+  LeaseRequest request;
+  std::string error;
+};
+struct LeaseReclaim {
+  uint64_t lease_id;
+  Address holder;
+  WorkerId worker;
+};
+struct InfeasibleWarning {
+  JobId job;
+  std::string text;
+};
+struct LeaseEnd {
+  uint64_t lease_id;
+  RequestKey key;  // of the request it was granted to; key.client holds it
+  WorkerId worker;
+  bool for_actor;
+};
+
+struct ScheduleActions {
+  std::vector<LeaseGrant> grants;
+  std::vector<LeaseForward> forwards;
+  std::vector<LeaseRefusal> refusals;
+  std::vector<LeaseReclaim> reclaims;
+  std::vector<InfeasibleWarning> warnings;
+  std::map<JobId, int> workers_wanted;  // requests whose resources are free but lack a worker
+  int64_t call_again_ms = -1;           // time itself may change the outcome after so long
+};
+
+class LeaseScheduler {
+ public:
+  // Takes an idle worker for a job out of the pool, if there is one.
+  using TakeWorker = std::function<std::optional<WorkerId>(const JobId&)>;
+
+  LeaseScheduler(NodeId self, ResourceSet total);
+
+  void AddRequest(LeaseRequest request, int64_t now_ms);
+  bool CancelRequest(const RequestKey& key);
+  ScheduleActions Schedule(int64_t now_ms, const TakeWorker& take_worker);
+
+  // The worker whose lease ends, when `holder` holds that lease.
+  std::optional<WorkerId> ReturnLease(uint64_t lease_id, const Address& holder);
+  std::optional<LeaseEnd> WorkerDied(const WorkerId& worker);
+  void SetBlocked(const WorkerId& worker, bool blocked);
+
+  // Drops the requests of a dead client; returns the workers it held, which now run for nobody.
+  // Their leases end with WorkerDied.
+  std::vector<WorkerId> ClientDied(const WorkerId& client);
+  std::vector<WorkerId> ClientsOfNodeDied(const NodeId& node);
+  void DropRequestsOfJob(const JobId& job);
+  // Takes every waiting request out; for when no worker can be started at all.
+  std::vector<LeaseRequest> TakeAllRequests();
+
+  // What this raylet knows of the others.
+  void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
+  void RemoveNodeView(const NodeId& node) { views_.erase(node); }
+
+  const NodeResources& resources() const { return resources_; }
+  std::optional<Address> HolderOf(const WorkerId& worker) const;
+  size_t pending_count() const;
+  size_t lease_count() const { return leases_.size(); }
+  struct PendingInfo {
+    RequestKey key;
+    JobId job;
+    ResourceSet demand;
+    int64_t waited_ms;
+    bool for_actor;
+  };
+  std::vector<PendingInfo> Pending(int64_t now_ms) const;
+  void CheckInvariants() const;
+
+ private:
+  struct GroupKey {
+    Address client;
+    bool for_actor;
+    Strategy strategy;
+    NodeId affinity_node;
+    ResourceSet demand;
+    auto operator<=>(const GroupKey&) const = default;
+  };
+  struct Waiting {
+    LeaseRequest request;
+    int64_t since_ms;
+    uint64_t sequence;
+  };
+  struct Group {
+    std::deque<Waiting> waiting;
+    int held = 0;
+  };
+  struct Lease {
+    RequestKey key;
+    GroupKey group;
+    WorkerId worker;
+    Allocation allocation;
+    int64_t granted_ms;
+    bool reclaim_sent = false;
+    bool for_actor = false;
+  };
+  struct NodeView {
+    ResourceSet total;
+    ResourceSet available;
+  };
+  using GroupRef = std::map<GroupKey, Group>::iterator;
+  enum class Step { kMoved, kWaits };
+  struct Choice {
+    enum Kind { kHere, kThere, kNever, kRefused } kind;
+    NodeId node;
+    std::string error;
+  };
+
+  static GroupKey KeyOf(const LeaseRequest& request);
+  std::vector<GroupRef> FairOrder();
+  Step ServeFront(GroupRef group, int64_t now_ms, const TakeWorker& take, ResourceSet* reserved,
+                  ScheduleActions* actions);
+  bool MayReserve(const Waiting& waiting, int64_t now_ms) const;
+  bool HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const;
+  Choice Choose(const LeaseRequest& request, bool here_now);
+  Choice ChooseAffinity(const LeaseRequest& request) const;
+  std::optional<NodeId> BestLocality(const LeaseRequest& request) const;
+  std::optional<NodeId> NodeWith(const ResourceSet& demand, bool now) const;
+  Choice ChooseSpread(const LeaseRequest& request, bool here_now);
+  void Grant(GroupRef group, const WorkerId& worker, int64_t now_ms, ScheduleActions* actions);
+  void CountWantedWorkers(ScheduleActions* actions);
+  void FindReclaims(int64_t now_ms, ScheduleActions* actions);
+  Lease* BestVictim(const ResourceSet& missing, int requester_holds, int64_t now_ms,
+                    const std::map<GroupKey, int>& given_up, ScheduleActions* actions);
+  void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
+  std::string InfeasibleText(const LeaseRequest& request) const;
+  void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
+  void DropEmpty(GroupRef group);
+  template <class Predicate>
+  void DropRequests(Predicate predicate);
+
+  const NodeId self_;
+  NodeResources resources_;
+  std::map<GroupKey, Group> groups_;
+  std::unordered_map<uint64_t, Lease> leases_;
+  std::unordered_map<WorkerId, uint64_t> lease_of_worker_;
+  std::map<NodeId, NodeView> views_;
+  std::set<std::pair<JobId, ResourceSet>> warned_;
+  uint64_t next_lease_ = 1;
+  uint64_t next_sequence_ = 1;
+  size_t spread_turn_ = 0;
+};
+
+}  // namespace cyray::raylet

@@ -1,0 +1,169 @@
+#include "cyray/raylet/worker_pool.h"
+
+#include <algorithm>
+
+#include "cyray/util/log.h"
+
+namespace cyray::raylet {
+namespace {
+
+constexpr int64_t kIdleLimitMs = 1000;
+constexpr int64_t kActorHintMs = 1000;  // an actor so recently asked for makes another one likely
+constexpr int kSpares = 2;
+constexpr int kMinStartingLimit = 4;
+
+}  // namespace
+
+const char* WorkerStateName(WorkerState state) {
+  switch (state) {
+    case WorkerState::kStarting:
+      return "starting";
+    case WorkerState::kIdle:
+      return "idle";
+    case WorkerState::kLeased:
+      return "leased";
+    case WorkerState::kActor:
+      return "actor";
+    case WorkerState::kExiting:
+      return "exiting";
+  }
+  return "?";
+}
+
+int WorkerPool::SpareWanted(int64_t now_ms) const {
+  return now_ms - last_actor_ms_ < kActorHintMs ? kSpares : 0;
+}
+
+int WorkerPool::WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_ms) const {
+  int missing = SpareWanted(now_ms);
+  for (const auto& [job, count] : wanted) missing += count;
+  for (const WorkerId& id : idle_) {
+    const JobId& job = workers_.at(id).job;
+    if (job.is_nil() || wanted.contains(job)) --missing;
+  }
+  missing -= starting_;
+  const int limit = std::max(kMinStartingLimit, 2 * keep_idle_) - starting_;
+  return std::clamp(missing, 0, std::max(limit, 0));
+}
+
+int WorkerPool::WorkersToPrestart() const {
+  int unbound = starting_;
+  for (const WorkerId& id : idle_) unbound += workers_.at(id).job.is_nil() ? 1 : 0;
+  return std::max(prestart_ - unbound, 0);
+}
+
+void WorkerPool::Started(const WorkerId& worker) {
+  if (workers_.emplace(worker, Worker{}).second) ++starting_;
+}
+
+void WorkerPool::Registered(const WorkerId& worker, int64_t now_ms) {
+  const auto it = workers_.find(worker);
+  if (it == workers_.end() || it->second.state != WorkerState::kStarting) return;
+  --starting_;
+  it->second.state = WorkerState::kIdle;
+  it->second.idle_since_ms = now_ms;
+  idle_.push_back(worker);
+}
+
+std::optional<WorkerPool::Taken> WorkerPool::Take(const JobId& job, bool for_actor,
+                                                  int64_t now_ms) {
+  if (for_actor) last_actor_ms_ = now_ms;
+  auto best = idle_.rend();
+  for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {  // the warmest first
+    const JobId& bound = workers_.at(*it).job;
+    if (bound == job) {
+      best = it;
+      break;
+    }
+    if (bound.is_nil() && best == idle_.rend()) best = it;
+  }
+  if (best == idle_.rend()) return std::nullopt;
+  const WorkerId id = *best;
+  idle_.erase(std::next(best).base());
+  Worker& worker = workers_.at(id);
+  const bool newly_bound = worker.job.is_nil();
+  worker.job = job;
+  worker.state = for_actor ? WorkerState::kActor : WorkerState::kLeased;
+  return Taken{id, newly_bound};
+}
+
+bool WorkerPool::PutBack(const WorkerId& worker, int64_t now_ms) {
+  const auto it = workers_.find(worker);
+  if (it == workers_.end() || it->second.state != WorkerState::kLeased) return false;
+  it->second.state = WorkerState::kIdle;
+  it->second.idle_since_ms = now_ms;
+  idle_.push_back(worker);
+  return true;
+}
+
+void WorkerPool::EraseIdle(const WorkerId& worker) {
+  idle_.erase(std::find(idle_.begin(), idle_.end(), worker));
+}
+
+void WorkerPool::MarkExiting(const WorkerId& worker) {
+  const auto it = workers_.find(worker);
+  if (it == workers_.end()) return;
+  if (it->second.state == WorkerState::kIdle) EraseIdle(worker);
+  if (it->second.state == WorkerState::kStarting) --starting_;
+  it->second.state = WorkerState::kExiting;
+}
+
+void WorkerPool::Remove(const WorkerId& worker) {
+  MarkExiting(worker);
+  workers_.erase(worker);
+}
+
+std::vector<WorkerId> WorkerPool::WorkersOfJob(const JobId& job, bool actors_too) const {
+  std::vector<WorkerId> found;
+  for (const auto& [id, worker] : workers_) {
+    if (worker.job == job && (actors_too || worker.state != WorkerState::kActor)) {
+      found.push_back(id);
+    }
+  }
+  return found;
+}
+
+std::vector<WorkerId> WorkerPool::TakeExpired(int64_t now_ms) {
+  std::vector<WorkerId> expired;
+  const int keep = keep_idle_ + SpareWanted(now_ms);
+  while (static_cast<int>(idle_.size()) > keep) {
+    const WorkerId oldest = idle_.front();
+    if (now_ms - workers_.at(oldest).idle_since_ms < kIdleLimitMs) break;
+    MarkExiting(oldest);
+    expired.push_back(oldest);
+  }
+  return expired;
+}
+
+int64_t WorkerPool::NextExpiryMs(int64_t now_ms) const {
+  if (static_cast<int>(idle_.size()) <= keep_idle_) return -1;
+  const int64_t left = workers_.at(idle_.front()).idle_since_ms + kIdleLimitMs - now_ms;
+  const int64_t spare = last_actor_ms_ + kActorHintMs - now_ms;
+  return std::max<int64_t>({left, spare, 1});
+}
+
+const WorkerPool::Worker* WorkerPool::Find(const WorkerId& worker) const {
+  const auto it = workers_.find(worker);
+  return it == workers_.end() ? nullptr : &it->second;
+}
+
+bool WorkerPool::HasIdleUnbound() const {
+  return std::any_of(idle_.begin(), idle_.end(),
+                     [this](const WorkerId& id) { return workers_.at(id).job.is_nil(); });
+}
+
+void WorkerPool::CheckInvariants() const {
+  size_t idle = 0;
+  int starting = 0;
+  for (const auto& [id, worker] : workers_) {
+    idle += worker.state == WorkerState::kIdle ? 1 : 0;
+    starting += worker.state == WorkerState::kStarting ? 1 : 0;
+  }
+  CYRAY_CHECK(idle == idle_.size()) << idle << " of " << idle_.size();
+  CYRAY_CHECK(starting == starting_) << starting << " of " << starting_;
+  for (const WorkerId& id : idle_) {
+    CYRAY_CHECK(workers_.at(id).state == WorkerState::kIdle) << id.Hex();
+  }
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,78 @@
+// WorkerPool: which workers a node has, what each does, and when to start or end some.
+//
+// A worker belongs to no job until its first use and to that job ever after. The pool starts workers
+// that waiting leases and actors call for, a few ahead at the start, and a spare one while actors are
+// being created; workers idle beyond the node's CPUs leave after a second.
+// Threading: confined to its owner. Pure: events in, actions out; ids and time are arguments.
+// Invariant: a worker is in idle_ exactly while its state is kIdle.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/common/ids.h"
+
+namespace cyray::raylet {
+
+enum class WorkerState : uint8_t { kStarting, kIdle, kLeased, kActor, kExiting };
+const char* WorkerStateName(WorkerState state);
+
+class WorkerPool {
+ public:
+  struct Worker {
+    WorkerState state = WorkerState::kStarting;
+    JobId job;  // nil until bound
+    int64_t idle_since_ms = 0;
+  };
+  struct Taken {
+    WorkerId worker;
+    bool newly_bound;
+  };
+
+  // `prestart` workers are started ahead; up to `keep_idle` idle ones stay for good.
+  WorkerPool(int prestart, int keep_idle) : prestart_(prestart), keep_idle_(keep_idle) {}
+
+  // How many workers to start now, given that `wanted` idle ones are missing per job.
+  int WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_ms) const;
+  // How many to start for the first tasks of a node, or of a job that begins.
+  int WorkersToPrestart() const;
+
+  void Started(const WorkerId& worker);
+  void Registered(const WorkerId& worker, int64_t now_ms);
+  std::optional<Taken> Take(const JobId& job, bool for_actor, int64_t now_ms);
+  // Its lease was returned. False when the worker cannot be used again (it leaves, or is unknown).
+  bool PutBack(const WorkerId& worker, int64_t now_ms);
+  void MarkExiting(const WorkerId& worker);
+  void Remove(const WorkerId& worker);
+
+  std::vector<WorkerId> WorkersOfJob(const JobId& job, bool actors_too) const;
+  // Idle workers that should leave now, marked as exiting; and when to ask again (-1: not needed).
+  std::vector<WorkerId> TakeExpired(int64_t now_ms);
+  int64_t NextExpiryMs(int64_t now_ms) const;
+
+  const Worker* Find(const WorkerId& worker) const;
+  const std::unordered_map<WorkerId, Worker>& workers() const { return workers_; }
+  int idle_count() const { return static_cast<int>(idle_.size()); }
+  int starting_count() const { return starting_; }
+  bool HasIdleUnbound() const;
+  void CheckInvariants() const;
+
+ private:
+  int SpareWanted(int64_t now_ms) const;
+  void EraseIdle(const WorkerId& worker);
+
+  const int prestart_;
+  const int keep_idle_;
+  std::unordered_map<WorkerId, Worker> workers_;
+  std::deque<WorkerId> idle_;  // the longest idle first
+  int starting_ = 0;
+  int64_t last_actor_ms_ = -1'000'000;
+};
+
+}  // namespace cyray::raylet
