@@ -1,0 +1,60 @@
+// ObjectSender: sends objects of this node's store to raylets that pull them.
+//
+// Chunks of 1 MiB, straight from the arena, round robin between the pulls of one node; never more
+// than kMaxQueuedBytes are queued per connection. The object stays pinned until its last byte left.
+// Threading: confined to the raylet's loop.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "cyray/common/ids.h"
+#include "cyray/raylet/peer_table.h"
+#include "cyray/store/arena_mapping.h"
+#include "cyray/store/object_store.h"
+
+namespace cyray::raylet {
+
+class ObjectSender {
+ public:
+  static constexpr uint64_t kChunkBytes = 1 << 20;
+  static constexpr size_t kMaxQueuedBytes = 4 << 20;
+
+  ObjectSender(store::ObjectStore* store, PeerTable* peers, const store::ArenaMapping* mapping)
+      : store_(store), peers_(peers), mapping_(mapping) {}
+
+  void OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id);
+  void OnCancel(const NodeId& from, uint64_t request_id);
+  void OnNodeLost(const NodeId& node);
+  // Sends what fits into the node's queue.
+  void Pump(const NodeId& node);
+
+ private:
+  struct Job {
+    uint64_t request_id;
+    ObjectId id;
+    Address owner;
+    store::ObjectView view;
+    std::shared_ptr<const void> pin;
+    uint64_t sent = 0;
+  };
+  struct Receiver {
+    std::deque<Job> jobs;
+    std::unordered_set<uint64_t> awaited;  // requests for objects that are still being written
+  };
+  void Begin(const NodeId& to, uint64_t request_id, const ObjectId& id, store::ObjectView view);
+  void SendMissing(const NodeId& to, uint64_t request_id, const ObjectId& id);
+  // Whether the connection took it.
+  bool SendChunk(const NodeId& to, Job& job);
+
+  store::ObjectStore* const store_;
+  PeerTable* const peers_;
+  const store::ArenaMapping* const mapping_;
+  std::unordered_map<NodeId, Receiver> receivers_;
+};
+
+}  // namespace cyray::raylet
