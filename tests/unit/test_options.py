@@ -1,0 +1,155 @@
+"""What `@remote`, `.options` and `@method` accept, and which resources that means."""
+
+from __future__ import annotations
+
+import pytest
+
+from cyray._options import (
+    actor_demands,
+    actor_options,
+    method_options,
+    resource_demand,
+    task_options,
+)
+from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+def test_given_options_come_back():
+    assert task_options({"num_cpus": 2, "name": "special"}) == {"num_cpus": 2, "name": "special"}
+
+
+def test_old_names_become_present_ones():
+    assert task_options({"num_return_vals": 3}) == {"num_returns": 3}
+    assert actor_options({"max_reconstructions": -1}) == {"max_restarts": -1}
+    with pytest.raises(ValueError, match="another name"):
+        task_options({"num_return_vals": 3, "num_returns": 3})
+
+
+def test_an_unknown_option_lists_the_valid_ones():
+    with pytest.raises(ValueError, match=r"Invalid option keyword nmu_cpus.*num_cpus"):
+        task_options({"nmu_cpus": 1})
+    with pytest.raises(ValueError, match="for actors"):
+        actor_options({"max_retries": 1})
+    with pytest.raises(ValueError, match="for actor methods"):
+        method_options({"num_cpus": 1})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_cpus": "2"},
+        {"num_cpus": True},
+        {"num_gpus": [1]},
+        {"resources": [("a", 1)]},
+        {"resources": {1: 1}},
+        {"resources": {"a": None}},
+        {"max_retries": 1.5},
+        {"max_retries": True},
+        {"name": 3},
+        {"retry_exceptions": ValueError},
+        {"retry_exceptions": [3]},
+        {"scheduling_strategy": 3},
+        {"inout": {"a"}},
+        {"inout": [1.5]},
+        {"accelerator_type": 4},
+    ],
+)
+def test_a_wrong_type_is_a_type_error(options):
+    with pytest.raises(TypeError):
+        task_options(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_cpus": -1}, "The quantity of resource num_cpus cannot be negative"),
+        ({"num_cpus": float("nan")}, "finite"),
+        ({"num_cpus": 0.00005}, "cannot go beyond 0.0001"),
+        ({"resources": {"CPU": 1}}, "num_cpus"),
+        ({"resources": {"GPU": 1}}, "num_gpus"),
+        ({"resources": {"a": -1}}, "negative"),
+        ({"resources": {"a,b": 1}}, "not a resource name"),
+        ({"num_returns": -1}, "num_returns"),
+        ({"num_returns": "streaming"}, "not supported yet"),
+        ({"num_returns": "three"}, "integers"),
+        ({"max_retries": -2}, "max_retries"),
+        ({"max_concurrency": 0}, "max_concurrency"),
+        ({"scheduling_strategy": "RANDOM"}, "SPREAD"),
+        ({"inout": [0, 0]}, "twice"),
+        ({"inout": -1}, "count from 0"),
+        ({"runtime_env": {"env_vars": {}}}, "not supported yet"),
+        ({"label_selector": {"a": "b"}}, "not supported yet"),
+    ],
+)
+def test_a_wrong_value_is_a_value_error(options, message):
+    with pytest.raises(ValueError, match=message):
+        task_options(options)
+
+
+def test_options_without_effect_are_accepted_and_dropped():
+    assert task_options({"runtime_env": {}, "enable_task_events": False, "_labels": {}}) == {}
+    assert actor_options({"max_pending_calls": -1, "allow_out_of_order_execution": True}) == {}
+
+
+def test_max_calls_belongs_to_the_decorator():
+    assert task_options({"max_calls": 1}) == {"max_calls": 1}
+    with pytest.raises(ValueError, match=r"\.options\(\)"):
+        task_options({"max_calls": 1}, in_options=True)
+
+
+def test_inout_takes_names_and_positions():
+    assert task_options({"inout": "out"}) == {"inout": ("out",)}
+    assert task_options({"inout": 0}) == {"inout": (0,)}
+    assert task_options({"inout": ["out", 1]}) == {"inout": ("out", 1)}
+
+
+def test_actor_names():
+    assert actor_options({"name": "a", "get_if_exists": True, "lifetime": "detached"})
+    with pytest.raises(ValueError, match="must be specified"):
+        actor_options({"get_if_exists": True})
+    with pytest.raises(ValueError, match="empty string"):
+        actor_options({"name": ""})
+    with pytest.raises(ValueError, match="empty string"):
+        actor_options({"namespace": ""})
+    with pytest.raises(ValueError, match="lifetime"):
+        actor_options({"lifetime": "forever"})
+
+
+def test_node_affinity_is_a_strategy():
+    strategy = NodeAffinitySchedulingStrategy("ab" * 20, soft=True)
+    assert task_options({"scheduling_strategy": strategy})["scheduling_strategy"] is strategy
+    with pytest.raises(ValueError, match="40 hex digits"):
+        NodeAffinitySchedulingStrategy("xyz", soft=False)
+
+
+def test_a_task_needs_one_cpu():
+    assert resource_demand({}, "task") == {"CPU": 10_000}
+    assert resource_demand({"num_cpus": 0}, "task") == {}
+    assert resource_demand({"num_gpus": 0.5}, "task") == {"CPU": 10_000, "GPU": 5_000}
+    assert resource_demand({"num_cpus": 0.0001}, "task") == {"CPU": 1}
+
+
+def test_an_actor_without_resources_is_placed_by_a_cpu_and_holds_none():
+    assert actor_demands({}) == ({"CPU": 10_000}, {})
+
+
+def test_an_actor_that_names_a_resource_holds_what_it_says():
+    assert actor_demands({"num_cpus": 0}) == ({}, {})
+    assert actor_demands({"num_cpus": 2})[1] == {"CPU": 20_000}
+    assert actor_demands({"resources": {"Custom": 1}})[1] == {"CPU": 10_000, "Custom": 10_000}
+
+
+def test_an_accelerator_type_is_a_thousandth_of_a_resource():
+    demand = resource_demand({"num_cpus": 0, "accelerator_type": "V100"}, "task")
+    assert demand == {"accelerator_type:V100": 10}
+
+
+def test_more_than_one_gpu_is_whole():
+    assert resource_demand({"num_gpus": 2.0}, "task")["GPU"] == 20_000
+    with pytest.raises(ValueError, match="whole number"):
+        resource_demand({"num_gpus": 1.5}, "task")
+
+
+def test_every_fraction_of_a_ten_thousandth_is_exact():
+    for units in range(1, 10_001, 7):
+        assert resource_demand({"num_cpus": units / 10_000}, "task") == {"CPU": units}
