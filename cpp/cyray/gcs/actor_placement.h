@@ -1,0 +1,48 @@
+// ActorPlacement: on which node an actor is to start.
+//
+// Nodes that have the demand now come before those that could have it later. Among them: pack on
+// the creator's node and then on nodes under half use, beyond that spread to the least used. What was
+// sent to a node but has not started yet counts as used, because the node's report lags behind.
+// Threading: confined to the GCS's state loop. Pure.
+
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "cyray/gcs/actor_record.h"
+#include "cyray/gcs/node_table.h"
+
+namespace cyray::gcs {
+
+class ActorPlacement {
+ public:
+  struct Choice {
+    enum class Kind {
+      kNode,
+      kWait,   // no node could have it now; one may join
+      kNever,  // the node it must be on is dead or unknown
+    };
+    Kind kind = Kind::kWait;
+    NodeId node = {};
+    std::string reason = {};
+  };
+  Choice Choose(const ActorSpec& spec, const NodeTable& nodes) const;
+
+  // `actor` was sent to `node`, until Settled(): it started, ended or died.
+  void Sent(const ActorId& actor, const NodeId& node, const ResourceSet& demand);
+  void Settled(const ActorId& actor);
+
+ private:
+  struct Sending {
+    NodeId node;
+    ResourceSet demand;
+  };
+  ResourceSet AvailableOn(const NodeEntry& node) const;
+  Choice Best(const ActorSpec& spec, const NodeTable& nodes, bool now) const;
+
+  std::map<ActorId, Sending> sending_;
+  std::map<NodeId, ResourceSet> sent_;  // the sum of sending_ by node
+};
+
+}  // namespace cyray::gcs

@@ -1,0 +1,77 @@
+// What the GCS knows about one actor, and what its table asks to be done.
+// Threading: values, confined to the GCS's state loop.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/common/resources.h"
+#include "cyray/gcs/bytes.h"
+#include "gcs_generated.h"
+
+namespace cyray::gcs {
+
+// What its creator registered; does not change.
+struct ActorSpec {
+  ActorId id;
+  Address owner;
+  std::string class_name;
+  std::string name;  // empty: none
+  std::string ns;
+  bool detached = false;
+  int max_restarts = 0;  // -1: for ever
+  ResourceSet placement;
+  ResourceSet held;
+  wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
+  NodeId affinity_node;
+  bool affinity_soft = false;
+  Bytes spec;         // empty once it is dead, as handle_meta
+  Bytes handle_meta;
+};
+
+struct ActorRecord {
+  ActorSpec spec;
+  wire::ActorState state = wire::ActorState::PendingCreation;
+  NodeId node;               // where it runs or was sent to start; nil: to be placed
+  Address address;           // while Alive
+  uint32_t incarnation = 0;  // counts starts that may have happened
+  uint32_t restarts = 0;     // that max_restarts bounds
+  bool ending = false;       // its last reference went: it finishes its queue
+  int pid = 0;
+  std::string node_ip;
+  std::string death_cause;
+  Bytes init_error;
+
+  bool dead() const { return state == wire::ActorState::Dead; }
+  int restarts_left() const {
+    return spec.max_restarts < 0 ? -1 : spec.max_restarts - static_cast<int>(restarts);
+  }
+  bool may_restart() const { return !ending && restarts_left() != 0; }
+};
+
+inline JobId JobOf(const ActorId& actor) {
+  return JobId::FromBytes(actor.data() + ActorId::kSize - JobId::kSize);
+}
+
+struct ActorAction {
+  enum class Kind {
+    kStoreState,  // the state changed and must go to disk; a dead actor's spec leaves it
+    kForget,      // remove all of it from disk
+    kPlace,       // choose a node, then say Placed() or Unschedulable()
+    kStart,       // send StartActor to `node`
+    kStop,        // send StopActor to `node`
+    kPublish,     // tell who watches
+  };
+  Kind kind;
+  ActorId actor;
+  NodeId node = {};
+  uint32_t incarnation = 0;
+  bool graceful = false;
+  std::string reason = {};
+};
+using ActorActions = std::vector<ActorAction>;
+
+}  // namespace cyray::gcs

@@ -1,0 +1,357 @@
+#include "cyray/gcs/actor_table.h"
+
+#include <algorithm>
+
+#include "cyray/util/log.h"
+
+namespace cyray::gcs {
+namespace {
+
+using Kind = ActorAction::Kind;
+using State = wire::ActorState;
+
+constexpr size_t kEarlyKillsKept = 1000;
+constexpr char kKilled[] = "The actor is dead because it was killed by `cyray.kill`.";
+constexpr char kOwnerDied[] = "The actor is dead because its owner has died. ";
+constexpr char kOutOfScope[] =
+    "The actor is dead because all references to the actor were removed.";
+constexpr char kWorkerDied[] = "The actor is dead because its worker process has died. ";
+constexpr char kNodeDied[] = "The actor is dead because its node has died. ";
+
+}  // namespace
+
+Result<ActorActions> ActorTable::Register(ActorSpec spec) {
+  if (actors_.contains(spec.id)) return ActorActions{};
+  if (!spec.name.empty()) {
+    const Name name{spec.ns, spec.name};
+    if (names_.contains(name)) {
+      return Fail(StatusCode::kAlreadyExists,
+                  "The name " + spec.name + " (namespace=" + spec.ns + ") is already taken. Please use "
+                  "a different name or get the existing actor using cyray.get_actor('" +
+                      spec.name + "', namespace='" + spec.ns + "')");
+    }
+    names_[name] = spec.id;
+  }
+  const ActorId id = spec.id;
+  ActorRecord& record = actors_[id];
+  record.spec = std::move(spec);
+  living_.insert(id);
+  ++living_of_job_[JobOf(id)];
+  AwaitPlacement(id);
+  ActorActions actions{{Kind::kStoreState, id}, {Kind::kPublish, id}};
+  if (auto early = early_kills_.extract(id); !early.empty()) {
+    for (ActorAction& action : Kill(id, early.mapped())) actions.push_back(std::move(action));
+  }
+  if (!record.dead()) actions.push_back({Kind::kPlace, id});
+  return actions;
+}
+
+void ActorTable::Restore(ActorRecord record) {
+  const ActorId id = record.spec.id;
+  if (record.dead()) {
+    dead_.push_back(id);
+  } else {
+    living_.insert(id);
+    ++living_of_job_[JobOf(id)];
+    if (!record.spec.name.empty() && !record.ending) {
+      names_.try_emplace({record.spec.ns, record.spec.name}, id);
+    }
+    if (record.node.is_nil()) AwaitPlacement(id);
+  }
+  actors_[id] = std::move(record);
+}
+
+ActorActions ActorTable::Placed(const ActorId& id, const NodeId& node) {
+  ActorRecord* record = FindLiving(id);
+  if (record == nullptr || !record->node.is_nil()) return {};
+  record->node = node;
+  if (auto ticket = tickets_.find(id); ticket != tickets_.end()) {
+    waiting_.erase(ticket->second);
+    tickets_.erase(ticket);
+  }
+  return {{Kind::kStoreState, id}, {Kind::kStart, id, node, record->incarnation}};
+}
+
+ActorActions ActorTable::Unschedulable(const ActorId& id, const std::string& reason) {
+  ActorRecord* record = FindLiving(id);
+  if (record == nullptr || !record->node.is_nil()) return {};
+  ActorActions actions;
+  Die(*record, "The actor is not schedulable: " + reason, actions);
+  return actions;
+}
+
+ActorActions ActorTable::Started(const NodeId& node, const StartedEvent& event) {
+  ActorRecord* record = FindCurrent(event.actor, event.incarnation, node);
+  if (record == nullptr) {
+    return {{Kind::kStop, event.actor, node, event.incarnation, false,
+             "This start of the actor is not wanted any more."}};
+  }
+  if (record->state == State::Alive) return {};
+  record->state = State::Alive;
+  record->address = event.address;
+  record->pid = event.pid;
+  record->node_ip = event.node_ip;
+  return {{Kind::kStoreState, event.actor}, {Kind::kPublish, event.actor}};
+}
+
+ActorActions ActorTable::InitFailed(const NodeId& node, const ActorId& id, uint32_t incarnation,
+                                    Bytes error) {
+  ActorRecord* record = FindCurrent(id, incarnation, node);
+  if (record == nullptr || record->state == State::Alive) return {};
+  record->init_error = std::move(error);
+  ActorActions actions;
+  Die(*record, "The actor died because of an error raised in its creation task.", actions);
+  return actions;
+}
+
+ActorActions ActorTable::Ended(const NodeId& node, const ActorId& id, uint32_t incarnation,
+                               const std::string& reason, bool intended) {
+  ActorRecord* record = FindCurrent(id, incarnation, node);
+  if (record == nullptr) return {};
+  ActorActions actions;
+  ProcessLeft(*record, reason, intended, actions);
+  return actions;
+}
+
+ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
+  ActorRecord* record = FindLiving(id);
+  ActorActions actions;
+  if (record == nullptr) {
+    if (!actors_.contains(id) && early_kills_.emplace(id, event).second) {
+      early_kill_order_.push_back(id);
+      if (early_kill_order_.size() > kEarlyKillsKept) {
+        early_kills_.erase(early_kill_order_.front());
+        early_kill_order_.pop_front();
+      }
+    }
+    return actions;
+  }
+  if (event.out_of_scope) {
+    if (record->spec.detached || record->ending) return actions;
+    if (record->node.is_nil()) {
+      Die(*record, kOutOfScope, actions);
+      return actions;
+    }
+    record->ending = true;
+    FreeName(*record);
+    StopProcess(*record, /*graceful=*/true, kOutOfScope, actions);
+    actions.push_back({Kind::kStoreState, id});
+    return actions;
+  }
+  const std::string cause = event.reason.empty() ? kKilled : event.reason;
+  StopProcess(*record, /*graceful=*/false, cause, actions);
+  if (event.no_restart) {
+    Die(*record, cause, actions);
+  } else if (!record->node.is_nil()) {
+    EndProcess(*record, cause, actions);
+  }
+  return actions;
+}
+
+ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& reason,
+                                    bool intended) {
+  ActorActions actions;
+  for (const ActorId& id : Living()) {
+    ActorRecord& record = actors_[id];
+    if (record.spec.owner.worker == worker.worker && !record.spec.detached) {
+      const std::string cause = kOwnerDied + ("Owner: " + record.spec.owner.ToString() + ". ") + reason;
+      if (record.address.worker != worker.worker) StopProcess(record, false, cause, actions);
+      Die(record, cause, actions);
+    } else if (record.state == State::Alive && record.address.worker == worker.worker) {
+      ProcessLeft(record, reason, intended, actions);
+    }
+  }
+  return actions;
+}
+
+ActorActions ActorTable::NodeDied(const NodeId& node, const std::string& reason) {
+  ActorActions actions;
+  for (const ActorId& id : Living()) {
+    ActorRecord& record = actors_[id];
+    if (record.spec.owner.node == node && !record.spec.detached) {
+      if (record.node != node) {
+        StopProcess(record, false, std::string(kOwnerDied) + reason, actions);
+      }
+      Die(record, std::string(kOwnerDied) + "Its node died: " + reason, actions);
+    } else if (record.node == node) {
+      const std::string cause = kNodeDied + ("Node " + node.Hex() + ": ") + reason;
+      if (record.state != State::Alive && !record.ending) {
+        Restart(record, /*counts=*/false, actions);  // it had not begun to live
+      } else {
+        EndProcess(record, cause, actions);
+      }
+    }
+  }
+  return actions;
+}
+
+ActorActions ActorTable::JobFinished(const JobId& job) {
+  ActorActions actions;
+  for (const ActorId& id : Living()) {
+    ActorRecord& record = actors_[id];
+    if (JobOf(id) != job || record.spec.detached) continue;
+    const std::string cause = std::string(kOwnerDied) + "Its job " + job.Hex() + " has finished.";
+    StopProcess(record, false, cause, actions);
+    Die(record, cause, actions);
+  }
+  return actions;
+}
+
+ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive) {
+  ActorActions actions;
+  std::set<ActorId> running;
+  for (const StartedEvent& event : alive) {
+    if (FindCurrent(event.actor, event.incarnation, node) != nullptr) running.insert(event.actor);
+    for (ActorAction& action : Started(node, event)) actions.push_back(std::move(action));
+  }
+  for (const ActorId& id : Living()) {
+    ActorRecord& record = actors_[id];
+    if (record.node != node) continue;
+    if (running.contains(id)) {
+      // The order to stop may have been lost with the old stream.
+      if (record.ending) StopProcess(record, /*graceful=*/true, kOutOfScope, actions);
+    } else if (record.ending) {
+      Die(record, kOutOfScope, actions);
+    } else if (record.state == State::Alive) {
+      EndProcess(record, std::string(kWorkerDied) + "Its raylet came back without it.", actions);
+    } else {
+      // So may the order to start; a raylet that has it does nothing.
+      actions.push_back({Kind::kStart, id, node, record.incarnation});
+    }
+  }
+  return actions;
+}
+
+void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
+                             ActorActions& actions) {
+  const std::string died = kWorkerDied;
+  if (intended && !record.ending) {
+    Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + reason, actions);
+  } else {
+    EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. " + reason, actions);
+  }
+}
+
+void ActorTable::EndProcess(ActorRecord& record, const std::string& cause, ActorActions& actions) {
+  if (record.may_restart()) {
+    Restart(record, /*counts=*/true, actions);
+  } else {
+    Die(record, record.ending ? kOutOfScope : cause, actions);
+  }
+}
+
+void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions) {
+  const ActorId id = record.spec.id;
+  if (counts) {
+    record.state = State::Restarting;
+    ++record.restarts;
+  }
+  ++record.incarnation;
+  record.node = NodeId::Nil();
+  record.address = Address{};
+  record.pid = 0;
+  AwaitPlacement(id);
+  actions.push_back({Kind::kStoreState, id});
+  actions.push_back({Kind::kPublish, id});
+  actions.push_back({Kind::kPlace, id});
+}
+
+void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions& actions) {
+  const ActorId id = record.spec.id;
+  FreeName(record);
+  record.state = State::Dead;
+  record.death_cause = cause;
+  record.address = Address{};
+  record.ending = false;
+  Bytes().swap(record.spec.spec);
+  Bytes().swap(record.spec.handle_meta);
+  if (auto ticket = tickets_.find(id); ticket != tickets_.end()) {
+    waiting_.erase(ticket->second);
+    tickets_.erase(ticket);
+  }
+  living_.erase(id);
+  if (auto count = living_of_job_.find(JobOf(id)); --count->second == 0) living_of_job_.erase(count);
+  dead_.push_back(id);
+  actions.push_back({Kind::kStoreState, id});
+  actions.push_back({Kind::kPublish, id});
+  ForgetOldest(actions);
+}
+
+void ActorTable::StopProcess(const ActorRecord& record, bool graceful, const std::string& reason,
+                             ActorActions& actions) {
+  if (record.node.is_nil()) return;
+  actions.push_back(
+      {Kind::kStop, record.spec.id, record.node, record.incarnation, graceful, reason});
+}
+
+void ActorTable::FreeName(const ActorRecord& record) {
+  if (record.spec.name.empty()) return;
+  auto it = names_.find({record.spec.ns, record.spec.name});
+  if (it != names_.end() && it->second == record.spec.id) names_.erase(it);
+}
+
+void ActorTable::AwaitPlacement(const ActorId& id) {
+  const uint64_t ticket = next_ticket_++;
+  waiting_[ticket] = id;
+  tickets_[id] = ticket;
+}
+
+void ActorTable::ForgetOldest(ActorActions& actions) {
+  while (dead_.size() > dead_kept_) {
+    actions.push_back({Kind::kForget, dead_.front()});
+    actors_.erase(dead_.front());
+    dead_.pop_front();
+  }
+}
+
+ActorRecord* ActorTable::FindLiving(const ActorId& id) {
+  auto it = actors_.find(id);
+  return it == actors_.end() || it->second.dead() ? nullptr : &it->second;
+}
+
+ActorRecord* ActorTable::FindCurrent(const ActorId& id, uint32_t incarnation, const NodeId& node) {
+  ActorRecord* record = FindLiving(id);
+  if (record == nullptr || record->incarnation != incarnation || record->node != node) return nullptr;
+  return record;
+}
+
+std::vector<ActorId> ActorTable::Living() const { return {living_.begin(), living_.end()}; }
+
+const ActorRecord* ActorTable::Find(const ActorId& id) const {
+  auto it = actors_.find(id);
+  return it == actors_.end() ? nullptr : &it->second;
+}
+
+const ActorRecord* ActorTable::FindByName(const std::string& ns, const std::string& name) const {
+  auto it = names_.find({ns, name});
+  return it == names_.end() ? nullptr : Find(it->second);
+}
+
+std::vector<ActorId> ActorTable::WaitingForPlacement() const {
+  std::vector<ActorId> ids;
+  for (const auto& [ticket, id] : waiting_) ids.push_back(id);
+  return ids;
+}
+
+bool ActorTable::HasLivingActor(const JobId& job) const { return living_of_job_.contains(job); }
+
+void ActorTable::CheckInvariants() const {
+  size_t living = 0, named = 0;
+  for (const auto& [id, record] : actors_) {
+    CYRAY_CHECK(record.spec.id == id) << id.Hex();
+    CYRAY_CHECK(record.dead() != living_.contains(id)) << id.Hex();
+    CYRAY_CHECK((record.state == State::Alive) == !record.address.is_nil()) << id.Hex();
+    CYRAY_CHECK(tickets_.contains(id) == (!record.dead() && record.node.is_nil())) << id.Hex();
+    if (record.dead()) continue;
+    ++living;
+    CYRAY_CHECK(record.spec.max_restarts < 0 || record.restarts_left() >= 0) << id.Hex();
+    if (record.spec.name.empty() || record.ending) continue;
+    ++named;
+    CYRAY_CHECK(FindByName(record.spec.ns, record.spec.name) == &record) << record.spec.name;
+  }
+  CYRAY_CHECK(named == names_.size()) << named << " != " << names_.size();
+  CYRAY_CHECK(living == living_.size() && waiting_.size() == tickets_.size()) << living;
+  CYRAY_CHECK(dead_.size() + living == actors_.size()) << dead_.size();
+}
+
+}  // namespace cyray::gcs

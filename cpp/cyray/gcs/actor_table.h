@@ -1,0 +1,111 @@
+// ActorTable: the life of every actor of the cluster.
+//
+//   Register -> PendingCreation -> (Placed, Started) -> Alive -> (Ended) -> Restarting -> Alive ...
+//   and from each of them -> Dead, for good.
+// Events come in as calls and give back what is to be done, in that order. An event that speaks of
+// an earlier incarnation, or of a node that the actor is not on, changes nothing; when it says
+// that a process runs that should not, it is answered by a kStop for that process.
+// Threading: confined to the GCS's state loop. Pure: no socket, clock or file.
+// Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an actor
+// without a node waits for placement; only Alive actors have an address.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/gcs/actor_record.h"
+#include "cyray/util/status.h"
+
+namespace cyray::gcs {
+
+class ActorTable {
+ public:
+  explicit ActorTable(size_t dead_kept = 10'000) : dead_kept_(dead_kept) {}
+
+  // kAlreadyExists: the name is taken. The same actor registered again: no actions. Otherwise
+  // what was registered must go to disk with the actions.
+  Result<ActorActions> Register(ActorSpec spec);
+  // Puts back what was stored, in any order.
+  void Restore(ActorRecord record);
+
+  ActorActions Placed(const ActorId& id, const NodeId& node);
+  ActorActions Unschedulable(const ActorId& id, const std::string& reason);
+
+  struct StartedEvent {
+    ActorId actor;
+    uint32_t incarnation = 0;
+    Address address;
+    int pid = 0;
+    std::string node_ip;
+  };
+  // From the raylet of `node`, as the next two.
+  ActorActions Started(const NodeId& node, const StartedEvent& event);
+  ActorActions InitFailed(const NodeId& node, const ActorId& id, uint32_t incarnation, Bytes error);
+  // Its process is gone. `intended`: it left by its own will and is not restarted.
+  ActorActions Ended(const NodeId& node, const ActorId& id, uint32_t incarnation,
+                     const std::string& reason, bool intended);
+
+  struct KillEvent {
+    bool no_restart = true;
+    bool out_of_scope = false;  // its last reference went
+    std::string reason;         // the death cause; empty: the usual one
+  };
+  // An actor not registered yet dies as soon as it is: the two may overtake each other.
+  ActorActions Kill(const ActorId& id, const KillEvent& event);
+
+  // A process died: what it owned dies (but detached actors), what ran in it has ended.
+  ActorActions WorkerDied(const Address& worker, const std::string& reason, bool intended);
+  ActorActions NodeDied(const NodeId& node, const std::string& reason);
+  // Its actors die, but the detached ones.
+  ActorActions JobFinished(const JobId& job);
+  // A raylet's stream is new: these run there, nothing else of ours does.
+  ActorActions Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive);
+
+  const ActorRecord* Find(const ActorId& id) const;
+  const ActorRecord* FindByName(const std::string& ns, const std::string& name) const;
+  const std::map<ActorId, ActorRecord>& actors() const { return actors_; }
+  // Those that wait for a node, oldest first.
+  std::vector<ActorId> WaitingForPlacement() const;
+  bool HasLivingActor(const JobId& job) const;
+  void CheckInvariants() const;
+
+ private:
+  using Name = std::pair<std::string, std::string>;  // namespace, name
+
+  ActorRecord* FindLiving(const ActorId& id);
+  // The record when `incarnation` is its present one and `node` its node.
+  ActorRecord* FindCurrent(const ActorId& id, uint32_t incarnation, const NodeId& node);
+  std::vector<ActorId> Living() const;
+  void ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
+                   ActorActions& actions);
+  // How an actor whose process is gone goes on.
+  void EndProcess(ActorRecord& record, const std::string& cause, ActorActions& actions);
+  void Restart(ActorRecord& record, bool counts, ActorActions& actions);
+  void Die(ActorRecord& record, const std::string& cause, ActorActions& actions);
+  void StopProcess(const ActorRecord& record, bool graceful, const std::string& reason,
+                   ActorActions& actions);
+  void FreeName(const ActorRecord& record);
+  void AwaitPlacement(const ActorId& id);
+  void ForgetOldest(ActorActions& actions);
+
+  const size_t dead_kept_;
+  std::map<ActorId, ActorRecord> actors_;
+  std::map<Name, ActorId> names_;
+  std::set<ActorId> living_;
+  std::map<JobId, size_t> living_of_job_;
+  std::map<uint64_t, ActorId> waiting_;  // for placement, by ticket
+  std::unordered_map<ActorId, uint64_t> tickets_;
+  uint64_t next_ticket_ = 1;
+  std::deque<ActorId> dead_;  // oldest death first
+  std::map<ActorId, KillEvent> early_kills_;
+  std::deque<ActorId> early_kill_order_;
+};
+
+}  // namespace cyray::gcs

@@ -1,0 +1,187 @@
+#include "cyray/gcs/codec.h"
+
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using flatbuffers::Offset;
+using wire::FromWire;
+using wire::FromWireOrNil;
+using wire::ToWire;
+
+Offset<flatbuffers::String> Text(FlatBufferBuilder& builder, const std::string& text) {
+  return text.empty() ? Offset<flatbuffers::String>() : builder.CreateString(text);
+}
+Offset<flatbuffers::Vector<uint8_t>> Blob(FlatBufferBuilder& builder, const Bytes& bytes) {
+  return bytes.empty() ? Offset<flatbuffers::Vector<uint8_t>>() : builder.CreateVector(bytes);
+}
+
+}  // namespace
+
+Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
+  ActorSpec spec;
+  spec.id = FromWireOrNil(request.actor_id());
+  spec.owner = FromWireOrNil(request.owner());
+  if (spec.id.is_nil() || spec.owner.is_nil()) {
+    return Fail(StatusCode::kInvalidArgument, "RegisterActor without actor id or owner");
+  }
+  spec.class_name = StringOrEmpty(request.class_name());
+  spec.name = StringOrEmpty(request.name());
+  spec.ns = StringOrEmpty(request.namespace_());
+  spec.detached = request.detached();
+  spec.max_restarts = std::max(request.max_restarts(), -1);
+  spec.placement = FromWire(request.placement());
+  spec.held = FromWire(request.held());
+  spec.strategy = request.strategy();
+  spec.affinity_node = FromWireOrNil(request.affinity_node());
+  spec.affinity_soft = request.affinity_soft();
+  spec.spec = BytesOrEmpty(request.spec());
+  spec.handle_meta = BytesOrEmpty(request.handle_meta());
+  return spec;
+}
+
+Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRecord& record) {
+  auto cause = Text(builder, record.death_cause);
+  auto init_error = Blob(builder, record.init_error);
+  auto class_name = Text(builder, record.spec.class_name);
+  auto node_ip = Text(builder, record.node_ip);
+  wire::ActorUpdateBuilder update(builder);
+  update.add_actor_id(ToWire(record.spec.id));
+  update.add_state(record.state);
+  update.add_address(ToWire(record.address));
+  update.add_incarnation(record.incarnation);
+  update.add_restarts_left(record.restarts_left());
+  update.add_death_cause(cause);
+  update.add_init_error(init_error);
+  update.add_class_name(class_name);
+  update.add_pid(record.pid);
+  update.add_node_ip(node_ip);
+  return update.Finish();
+}
+
+Offset<wire::ActorInfo> WriteInfo(FlatBufferBuilder& builder, const ActorRecord& record) {
+  auto update = WriteUpdate(builder, record);
+  auto name = Text(builder, record.spec.name);
+  auto ns = Text(builder, record.spec.ns);
+  const JobId job = JobOf(record.spec.id);
+  wire::ActorInfoBuilder info(builder);
+  info.add_update(update);
+  info.add_job_id(ToWire(job));
+  info.add_name(name);
+  info.add_namespace_(ns);
+  info.add_owner(ToWire(record.spec.owner));
+  info.add_detached(record.spec.detached);
+  info.add_restarts(record.restarts);
+  return info.Finish();
+}
+
+Bytes StoredState(const ActorRecord& record) {
+  FlatBufferBuilder builder(512);
+  auto info = WriteInfo(builder, record);
+  wire::StoredActorStateBuilder state(builder);
+  state.add_info(info);
+  state.add_node(ToWire(record.node));
+  state.add_ending(record.ending);
+  builder.Finish(state.Finish());
+  return FinishedBytes(builder);
+}
+
+bool ReadStoredState(const Bytes& bytes, ActorRecord& record) {
+  const auto* state = VerifiedRoot<wire::StoredActorState>(bytes);
+  if (state == nullptr || state->info() == nullptr || state->info()->update() == nullptr) return false;
+  const wire::ActorInfo& info = *state->info();
+  const wire::ActorUpdate& update = *info.update();
+  record.spec.id = FromWireOrNil(update.actor_id());
+  record.spec.owner = FromWireOrNil(info.owner());
+  record.spec.class_name = StringOrEmpty(update.class_name());
+  record.spec.name = StringOrEmpty(info.name());
+  record.spec.ns = StringOrEmpty(info.namespace_());
+  record.spec.detached = info.detached();
+  record.restarts = info.restarts();
+  record.spec.max_restarts = update.restarts_left() < 0
+                                 ? -1
+                                 : update.restarts_left() + static_cast<int>(info.restarts());
+  record.state = update.state();
+  record.node = FromWireOrNil(state->node());
+  record.address = FromWireOrNil(update.address());
+  record.incarnation = update.incarnation();
+  record.ending = state->ending();
+  record.pid = update.pid();
+  record.node_ip = StringOrEmpty(update.node_ip());
+  record.death_cause = StringOrEmpty(update.death_cause());
+  record.init_error = BytesOrEmpty(update.init_error());
+  return true;
+}
+
+NodeEntry ReadNode(const wire::NodeRecord& record) {
+  NodeEntry node;
+  node.id = FromWireOrNil(record.node_id());
+  node.incarnation = record.incarnation();
+  node.alive = record.alive();
+  node.ip = StringOrEmpty(record.ip());
+  node.hostname = StringOrEmpty(record.hostname());
+  node.port = record.port();
+  node.raylet_socket = StringOrEmpty(record.raylet_socket());
+  node.is_head = record.is_head();
+  node.total = FromWire(record.total());
+  node.available = FromWire(record.available());
+  node.death_reason = StringOrEmpty(record.death_reason());
+  node.session_dir = StringOrEmpty(record.session_dir());
+  node.pid = record.pid();
+  return node;
+}
+
+Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& node) {
+  auto ip = Text(builder, node.ip);
+  auto hostname = Text(builder, node.hostname);
+  auto socket = Text(builder, node.raylet_socket);
+  auto total = ToWire(builder, node.total);
+  auto available = ToWire(builder, node.available);
+  auto reason = Text(builder, node.death_reason);
+  auto session = Text(builder, node.session_dir);
+  wire::NodeRecordBuilder record(builder);
+  record.add_node_id(ToWire(node.id));
+  record.add_alive(node.alive);
+  record.add_ip(ip);
+  record.add_hostname(hostname);
+  record.add_port(node.port);
+  record.add_raylet_socket(socket);
+  record.add_is_head(node.is_head);
+  record.add_total(total);
+  record.add_available(available);
+  record.add_death_reason(reason);
+  record.add_incarnation(node.incarnation);
+  record.add_session_dir(session);
+  record.add_pid(node.pid);
+  return record.Finish();
+}
+
+JobEntry ReadJob(const wire::JobRecord& record) {
+  JobEntry job;
+  job.id = FromWireOrNil(record.job_id());
+  job.driver = FromWireOrNil(record.driver());
+  job.driver_pid = record.driver_pid();
+  job.ns = StringOrEmpty(record.namespace_());
+  job.entrypoint = StringOrEmpty(record.entrypoint());
+  job.running = record.running();
+  job.start_ms = record.start_ms();
+  job.end_ms = record.end_ms();
+  return job;
+}
+
+Offset<wire::JobRecord> WriteJob(FlatBufferBuilder& builder, const JobEntry& job) {
+  auto ns = Text(builder, job.ns);
+  auto entrypoint = Text(builder, job.entrypoint);
+  return wire::CreateJobRecord(builder, ToWire(job.id), ToWire(job.driver), job.driver_pid, ns,
+                               entrypoint, job.running, job.start_ms, job.end_ms);
+}
+
+Offset<wire::JobChanged> WriteJobChanged(FlatBufferBuilder& builder, const JobEntry& job) {
+  auto record = WriteJob(builder, job);
+  auto config = Blob(builder, job.config);
+  return wire::CreateJobChanged(builder, record, config);
+}
+
+}  // namespace cyray::gcs

@@ -1,0 +1,50 @@
+// Between the GCS's records and their FlatBuffers tables, for the wire and for the disk.
+// Threading: functions without state. Read* functions take verified tables, from peers or from disk.
+
+#pragma once
+
+#include "cyray/gcs/actor_record.h"
+#include "cyray/gcs/bytes.h"
+#include "cyray/gcs/job_table.h"
+#include "cyray/gcs/node_table.h"
+#include "cyray/util/status.h"
+#include "gcs_generated.h"
+
+namespace cyray::gcs {
+
+// kInvalidArgument: ids are missing.
+Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request);
+flatbuffers::Offset<wire::ActorUpdate> WriteUpdate(flatbuffers::FlatBufferBuilder& builder,
+                                                   const ActorRecord& record);
+flatbuffers::Offset<wire::ActorInfo> WriteInfo(flatbuffers::FlatBufferBuilder& builder,
+                                               const ActorRecord& record);
+Bytes StoredState(const ActorRecord& record);
+// Fills all but what only the spec knows. False when the bytes are not a stored state.
+bool ReadStoredState(const Bytes& bytes, ActorRecord& record);
+
+NodeEntry ReadNode(const wire::NodeRecord& record);
+flatbuffers::Offset<wire::NodeRecord> WriteNode(flatbuffers::FlatBufferBuilder& builder,
+                                                const NodeEntry& node);
+
+JobEntry ReadJob(const wire::JobRecord& record);
+flatbuffers::Offset<wire::JobRecord> WriteJob(flatbuffers::FlatBufferBuilder& builder,
+                                              const JobEntry& job);
+flatbuffers::Offset<wire::JobChanged> WriteJobChanged(flatbuffers::FlatBufferBuilder& builder,
+                                                      const JobEntry& job);
+
+// A finished NodeCommand with `body`.
+template <class T>
+Bytes FinishCommand(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
+  builder.Finish(wire::CreateNodeCommand(builder, wire::NodeCommandBodyTraits<T>::enum_value,
+                                         body.Union()));
+  return FinishedBytes(builder);
+}
+// A finished NodeReport with `body`.
+template <class T>
+Bytes FinishReport(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
+  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBodyTraits<T>::enum_value,
+                                        body.Union()));
+  return FinishedBytes(builder);
+}
+
+}  // namespace cyray::gcs

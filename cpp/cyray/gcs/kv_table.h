@@ -1,0 +1,39 @@
+// KvTable: the cluster's key-value pairs, in spaces.
+// Threading: confined to the GCS's state loop. Pure: no I/O; the caller stores what changed.
+
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cyray/gcs/bytes.h"
+
+namespace cyray::gcs {
+
+class KvTable {
+ public:
+  enum class PutOutcome { kAdded, kReplaced, kKept };
+
+  // kKept: the key was there and `overwrite` is false; nothing changed.
+  PutOutcome Put(const std::string& space, const std::string& key, Bytes value, bool overwrite);
+  // Valid until the next change; nullptr when there is none.
+  const Bytes* Get(const std::string& space, const std::string& key) const;
+  // Removes the key, or with `prefix` every key that starts with it. Returns the removed keys.
+  std::vector<std::string> Delete(const std::string& space, const std::string& key, bool prefix);
+  // In order.
+  std::vector<std::string> Keys(const std::string& space, const std::string& prefix) const;
+  size_t size() const { return values_.size(); }
+
+  // One string for both names, for storage: unambiguous whatever bytes they hold.
+  static std::string StorageKey(const std::string& space, const std::string& key);
+  static std::optional<std::pair<std::string, std::string>> ParseStorageKey(std::string_view text);
+
+ private:
+  std::map<std::pair<std::string, std::string>, Bytes> values_;  // by space, then key
+};
+
+}  // namespace cyray::gcs

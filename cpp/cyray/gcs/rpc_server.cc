@@ -1,0 +1,300 @@
+#include "cyray/gcs/rpc_server.h"
+
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+
+namespace cyray::gcs {
+namespace {
+
+using grpc::ServerGenericBidiReactor;
+
+std::string Metadata(const grpc::CallbackServerContext& context, const char* key) {
+  const auto& all = context.client_metadata();
+  auto it = all.find(key);
+  return it == all.end() ? std::string() : std::string(it->second.data(), it->second.size());
+}
+
+grpc::Status ToGrpc(const Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  switch (status.code()) {
+    case StatusCode::kNotFound:
+      return {grpc::StatusCode::NOT_FOUND, status.message()};
+    case StatusCode::kUnauthenticated:
+      return {grpc::StatusCode::UNAUTHENTICATED, status.message()};
+    case StatusCode::kUnavailable:
+      return {grpc::StatusCode::UNAVAILABLE, status.message()};
+    default:
+      return {grpc::StatusCode::FAILED_PRECONDITION, status.message()};
+  }
+}
+
+// Answers at once, without reading anything.
+class Answer : public ServerGenericBidiReactor {
+ public:
+  explicit Answer(const Status& status) { Finish(ToGrpc(status)); }
+  explicit Answer(const std::string& message)
+      : message_(ToMessage(message, nullptr, 0)) {
+    StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  grpc::ByteBuffer message_;
+};
+
+}  // namespace
+
+// One unary call. Deletes itself when gRPC is done with it, which is after Finish.
+class RpcServer::Call : public ServerGenericBidiReactor {
+ public:
+  explicit Call(RpcServer* server) : server_(server) { StartRead(&request_); }
+
+  void OnReadDone(bool ok) override {
+    CallHeader header{};
+    Bytes payload;
+    if (!ok || !FromMessage(request_, &header, sizeof header, payload)) {
+      Finish({grpc::StatusCode::INVALID_ARGUMENT, "not a call"});
+      return;
+    }
+    request_.Clear();
+    auto pending = std::make_shared<Pending>(this);
+    server_->loop_->Post([server = server_, header, payload = std::move(payload), pending]() mutable {
+      if (server->closing_) return;
+      server->handler_->OnCall(header.method, CallId::FromBytes(header.call_id), std::move(payload),
+                               [pending](const Result<Bytes>& result) { pending->Reply(result); });
+    });
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  // What the handler's reply holds; shared because a std::function is copied.
+  struct Pending {
+    explicit Pending(Call* call) : call(call) {}
+    ~Pending() {
+      if (call != nullptr) call->Finish({grpc::StatusCode::UNAVAILABLE, "the GCS is ending"});
+    }
+    void Reply(const Result<Bytes>& result) {
+      if (Call* replied = std::exchange(call, nullptr)) replied->Send(result);
+    }
+    Call* call;
+  };
+
+  void Send(const Result<Bytes>& result) {
+    ReplyHeader header{};
+    const std::string_view head(reinterpret_cast<const char*>(&header), sizeof header);
+    if (result.has_value()) {
+      reply_ = ToMessage(head, result->data(), result->size());
+    } else {
+      header.code = static_cast<uint8_t>(result.error().code());
+      const std::string& text = result.error().message();
+      reply_ = ToMessage(head, reinterpret_cast<const uint8_t*>(text.data()), text.size());
+    }
+    StartWriteAndFinish(&reply_, grpc::WriteOptions(), grpc::Status::OK);
+  }
+
+  RpcServer* const server_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer reply_;
+};
+
+// One node stream. Kept by the server's map while it is open and by itself until OnDone.
+class RpcServer::Stream : public ServerGenericBidiReactor {
+ public:
+  Stream(RpcServer* server, grpc::CallbackServerContext* context, StreamId id)
+      : server_(server), context_(context), id_(id) {}
+
+  void Open(std::shared_ptr<Stream> self) {
+    server_->loop_->Post([this, self] {
+      if (server_->closing_) {
+        CloseWith(Status(StatusCode::kUnavailable, "the GCS is ending"));
+        return;
+      }
+      server_->streams_[id_] = self;
+      StartRead(&read_);
+    });
+    self_ = std::move(self);
+  }
+
+  void OnReadDone(bool ok) override {
+    Bytes message;
+    if (ok) ok = FromMessage(read_, nullptr, 0, message);
+    read_.Clear();
+    server_->loop_->Post([this, ok, message = std::move(message), self = self_] {
+      auto it = server_->streams_.find(id_);
+      if (it == server_->streams_.end()) return;
+      if (ok) {
+        server_->handler_->OnStreamMessage(id_, message);
+        if (server_->streams_.contains(id_)) StartRead(&read_);
+        return;
+      }
+      server_->streams_.erase(it);
+      CloseWith(Status::Ok());
+      server_->handler_->OnStreamClosed(id_);
+    });
+  }
+
+  void Send(const Bytes& message) {
+    std::unique_lock lock(mutex_);
+    if (closed_) return;
+    unsent_.push_back(ToMessage(message));
+    if (std::exchange(writing_, true)) return;
+    lock.unlock();
+    StartWrite(&unsent_.front());
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::unique_lock lock(mutex_);
+    unsent_.pop_front();
+    if (!ok) unsent_.clear();
+    if (closed_) {
+      writing_ = false;
+      const Status status = close_status_;
+      lock.unlock();
+      Finish(ToGrpc(status));
+      return;
+    }
+    // A broken stream is closed by its read, which fails too.
+    writing_ = !unsent_.empty();
+    if (!writing_) return;
+    grpc::ByteBuffer* next = &unsent_.front();
+    lock.unlock();
+    StartWrite(next);
+  }
+
+  void CloseWith(const Status& status) {
+    std::unique_lock lock(mutex_);
+    if (std::exchange(closed_, true)) return;
+    close_status_ = status;
+    if (writing_) {
+      // The peer may never take what is being written; OnWriteDone finishes.
+      context_->TryCancel();
+      return;
+    }
+    lock.unlock();
+    Finish(ToGrpc(status));
+  }
+
+  void OnDone() override {
+    // The last reference may be this one.
+    std::shared_ptr<Stream> self = std::move(self_);
+  }
+
+ private:
+  RpcServer* const server_;
+  grpc::CallbackServerContext* const context_;
+  const StreamId id_;
+  grpc::ByteBuffer read_;
+  std::shared_ptr<Stream> self_;
+  // Guarded by mutex_ (the front element: gRPC's while writing_).
+  std::mutex mutex_;
+  std::deque<grpc::ByteBuffer> unsent_;
+  bool writing_ = false;
+  bool closed_ = false;
+  Status close_status_;
+};
+
+class RpcServer::Service : public grpc::CallbackGenericService {
+ public:
+  explicit Service(RpcServer* server) : server_(server) {}
+
+  ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    const std::string& method = context->method();
+    if (method == kChallengeMethod) return Challenge(*context);
+    if (!server_->Authenticated(*context)) {
+      return new Answer(Status(StatusCode::kUnauthenticated, "no valid proof of the cluster token"));
+    }
+    if (method == kCallMethod) return new Call(server_);
+    if (method == kStreamMethod) {
+      auto stream = std::make_shared<Stream>(server_, context, next_stream_.fetch_add(1));
+      Stream* reactor = stream.get();
+      reactor->Open(std::move(stream));
+      return reactor;
+    }
+    return new Answer(Status(StatusCode::kNotFound, "no such method"));
+  }
+
+ private:
+  ServerGenericBidiReactor* Challenge(const grpc::CallbackServerContext& context) {
+    const std::string client_nonce = Metadata(context, kClientNonceKey);
+    if (client_nonce.size() != kNonceBytes) {
+      return new Answer(Status(StatusCode::kUnauthenticated, "no nonce"));
+    }
+    const std::string nonce = server_->nonces_.Issue(client_nonce, context.peer());
+    return new Answer(nonce + ServerProof(server_->token_, kAuthPurpose, client_nonce, nonce));
+  }
+
+  RpcServer* const server_;
+  std::atomic<StreamId> next_stream_{1};
+};
+
+RpcServer::RpcServer(EventLoop* loop, std::string token) : loop_(loop), token_(std::move(token)) {}
+
+RpcServer::~RpcServer() = default;
+
+bool RpcServer::Authenticated(const grpc::CallbackServerContext& context) const {
+  const std::string client_nonce = Metadata(context, kClientNonceKey);
+  const std::string server_nonce = Metadata(context, kServerNonceKey);
+  return client_nonce.size() == kNonceBytes &&
+         nonces_.IssuedHere(server_nonce, client_nonce, context.peer()) &&
+         ConstantTimeEqual(Metadata(context, kProofKey),
+                           ClientProof(token_, kAuthPurpose, client_nonce, server_nonce));
+}
+
+Result<int> RpcServer::Start(const std::string& ip, int port, RpcHandler* handler) {
+  handler_ = handler;
+  service_ = std::make_unique<Service>(this);
+  grpc::ServerBuilder builder;
+  int bound = 0;
+  builder.AddListeningPort(ip + ":" + std::to_string(port), grpc::InsecureServerCredentials(), &bound);
+  builder.RegisterCallbackGenericService(service_.get());
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  grpc::ResourceQuota quota("gcs");
+  quota.SetMaxThreads(8);
+  builder.SetResourceQuota(quota);
+  // Two servers on one port would share its connections at random.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Raylets ping when they hear nothing, to notice a head node that vanished.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || bound == 0) {
+    return Fail(StatusCode::kUnavailable, "cannot listen on " + ip + ":" + std::to_string(port));
+  }
+  return bound;
+}
+
+void RpcServer::Shutdown() {
+  if (server_ == nullptr) return;
+  loop_->Post([this] {
+    closing_ = true;
+    for (auto& [id, stream] : std::exchange(streams_, {})) {
+      stream->CloseWith(Status(StatusCode::kUnavailable, "the GCS is ending"));
+    }
+  });
+  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+  server_.reset();
+}
+
+void RpcServer::Accept(StreamId stream) {
+  if (auto it = streams_.find(stream); it != streams_.end()) it->second->StartSendInitialMetadata();
+}
+
+void RpcServer::Send(StreamId stream, const Bytes& message) {
+  if (auto it = streams_.find(stream); it != streams_.end()) it->second->Send(message);
+}
+
+void RpcServer::Close(StreamId stream, const Status& status) {
+  auto it = streams_.find(stream);
+  if (it == streams_.end()) return;
+  std::shared_ptr<Stream> closing = std::move(it->second);
+  streams_.erase(it);
+  closing->CloseWith(status);
+}
+
+}  // namespace cyray::gcs

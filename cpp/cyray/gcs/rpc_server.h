@@ -1,0 +1,73 @@
+// RpcServer: the GCS's gRPC port. It authenticates, and hands bytes to a handler on the state loop.
+//
+// Threading: constructed, started and shut down by the server's owner outside the loop; the handler is
+// called on the loop; Send and Close on the loop. gRPC's threads only check proofs and post.
+// Invariants: nothing of a call or stream is read before its proof was checked. Each stream's
+// messages arrive in order, its closing once and last. The next message of a stream is read
+// when the handler is done with the one before.
+
+#pragma once
+
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/server.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "cyray/gcs/auth.h"
+#include "cyray/gcs/rpc.h"
+#include "cyray/util/event_loop.h"
+
+namespace cyray::gcs {
+
+using StreamId = uint64_t;  // never 0
+
+class RpcHandler {
+ public:
+  // Called once, from the loop; a reply that is dropped uncalled fails the call as unavailable.
+  using Reply = std::function<void(const Result<Bytes>&)>;
+
+  virtual ~RpcHandler() = default;
+  virtual void OnCall(uint16_t method, const CallId& id, Bytes payload, Reply reply) = 0;
+  virtual void OnStreamMessage(StreamId stream, const Bytes& message) = 0;
+  virtual void OnStreamClosed(StreamId stream) = 0;
+};
+
+class RpcServer {
+ public:
+  RpcServer(EventLoop* loop, std::string token);
+  ~RpcServer();
+
+  // Listens on ip:port (0: any). `handler` must outlive Shutdown(). Returns the port.
+  Result<int> Start(const std::string& ip, int port, RpcHandler* handler);
+  // Ends every stream, refuses new calls and waits for those that run. Not on the loop, which must run.
+  void Shutdown();
+
+  // The client is told that its hello was accepted. Before the first Send.
+  void Accept(StreamId stream);
+  // To a stream that is gone: dropped.
+  void Send(StreamId stream, const Bytes& message);
+  // The handler hears nothing more of it.
+  void Close(StreamId stream, const Status& status);
+
+ private:
+  class Call;
+  class Stream;
+  class Service;
+
+  bool Authenticated(const grpc::CallbackServerContext& context) const;
+
+  EventLoop* const loop_;
+  const std::string token_;
+  const ServerNonces nonces_;
+  RpcHandler* handler_ = nullptr;
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<grpc::Server> server_;
+  // Confined to the loop.
+  std::unordered_map<StreamId, std::shared_ptr<Stream>> streams_;
+  bool closing_ = false;
+};
+
+}  // namespace cyray::gcs

@@ -1,0 +1,196 @@
+#include "cyray/gcs/storage.h"
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <utility>
+
+#include "cyray/util/log.h"
+
+namespace cyray::gcs {
+namespace {
+
+constexpr std::array<const char*, Storage::kKinds> kTableNames = {
+    "kv", "functions", "jobs", "nodes", "actor_specs", "actor_states", "calls"};
+
+Status SqliteError(sqlite3* db, const std::string& what) {
+  return Status(StatusCode::kIoError,
+                what + ": " + (db != nullptr ? sqlite3_errmsg(db) : "out of memory"));
+}
+
+Status Execute(sqlite3* db, const char* sql) {
+  if (sqlite3_exec(db, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return Status::Ok();
+  return SqliteError(db, sql);
+}
+
+Status Prepare(sqlite3* db) {
+  CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA journal_mode=WAL"));
+  CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA synchronous=FULL"));
+  // One process uses the file: exclusive locking keeps the WAL's index in private memory.
+  CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA locking_mode=EXCLUSIVE"));
+  CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA cache_size=-1024"));
+  CYRAY_RETURN_IF_ERROR(Execute(db, "BEGIN"));
+  for (const char* table : kTableNames) {
+    const std::string sql = std::string("CREATE TABLE IF NOT EXISTS ") + table +
+                            " (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)";
+    CYRAY_RETURN_IF_ERROR(Execute(db, sql.c_str()));
+  }
+  return Execute(db, "COMMIT");
+}
+
+}  // namespace
+
+// Prepared once per table and used by the writer thread alone.
+class Storage::Statements {
+ public:
+  explicit Statements(sqlite3* db) : db_(db) {}
+  ~Statements() {
+    for (auto& pair : made_) {
+      for (sqlite3_stmt* statement : pair) sqlite3_finalize(statement);
+    }
+  }
+
+  Status Run(const Change& change) {
+    sqlite3_stmt*& statement = made_[static_cast<size_t>(change.kind)][change.erase ? 1 : 0];
+    if (statement == nullptr) {
+      const std::string table = kTableNames[static_cast<size_t>(change.kind)];
+      const std::string sql =
+          change.erase ? "DELETE FROM " + table + " WHERE key = ?1"
+                       : "INSERT INTO " + table + " (key, value) VALUES (?1, ?2) "
+                         "ON CONFLICT(key) DO UPDATE SET value = excluded.value";
+      if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &statement, nullptr) != SQLITE_OK) {
+        return SqliteError(db_, sql);
+      }
+    }
+    sqlite3_bind_blob64(statement, 1, change.key.data(), change.key.size(), SQLITE_STATIC);
+    if (!change.erase) {
+      // A null pointer would bind NULL; an empty value is a value.
+      const void* data = change.value.empty() ? static_cast<const void*>("") : change.value.data();
+      sqlite3_bind_blob64(statement, 2, data, change.value.size(), SQLITE_STATIC);
+    }
+    const int rc = sqlite3_step(statement);
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return rc == SQLITE_DONE ? Status::Ok() : SqliteError(db_, "write");
+  }
+
+ private:
+  sqlite3* const db_;
+  std::array<std::array<sqlite3_stmt*, 2>, kKinds> made_{};
+};
+
+Result<std::unique_ptr<Storage>> Storage::Open(const std::string& path, EventLoop* loop) {
+  const mode_t before = ::umask(0077);
+  sqlite3* db = nullptr;
+  const int rc = sqlite3_open_v2(path.c_str(), &db,
+                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                                 nullptr);
+  Status status = rc == SQLITE_OK ? Status::Ok() : SqliteError(db, "open " + path);
+  if (status.ok()) {
+    sqlite3_busy_timeout(db, 2000);  // a predecessor that was killed may still hold its lock
+    status = Prepare(db);
+  }
+  ::umask(before);
+  if (!status.ok()) {
+    sqlite3_close(db);
+    return Fail(status);
+  }
+  return std::unique_ptr<Storage>(new Storage(db, loop));
+}
+
+Storage::Storage(sqlite3* db, EventLoop* loop) : db_(db), loop_(loop) {}
+
+Storage::~Storage() {
+  {
+    std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  wake_.notify_one();
+  if (writer_.joinable()) writer_.join();
+  sqlite3_close(db_);
+}
+
+Status Storage::Load(Kind kind, const std::function<void(std::string_view, Bytes)>& row) {
+  CYRAY_CHECK(!writer_.joinable()) << "Load after the first change";
+  const std::string sql = std::string("SELECT key, value FROM ") +
+                          kTableNames[static_cast<size_t>(kind)] + " ORDER BY id";
+  sqlite3_stmt* statement = nullptr;
+  if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &statement, nullptr) != SQLITE_OK) {
+    return SqliteError(db_, sql);
+  }
+  int rc;
+  while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+    const auto* key = static_cast<const char*>(sqlite3_column_blob(statement, 0));
+    const auto* value = static_cast<const uint8_t*>(sqlite3_column_blob(statement, 1));
+    row({key, static_cast<size_t>(sqlite3_column_bytes(statement, 0))},
+        Bytes(value, value + sqlite3_column_bytes(statement, 1)));
+  }
+  sqlite3_finalize(statement);
+  return rc == SQLITE_DONE ? Status::Ok() : SqliteError(db_, sql);
+}
+
+void Storage::Put(Kind kind, std::string_view key, Bytes value) {
+  std::lock_guard lock(mutex_);
+  gathering_.changes.push_back({kind, false, std::string(key), std::move(value)});
+}
+
+void Storage::Erase(Kind kind, std::string_view key) {
+  std::lock_guard lock(mutex_);
+  gathering_.changes.push_back({kind, true, std::string(key), {}});
+}
+
+void Storage::OnDurable(std::function<void(Status)> callback) {
+  {
+    std::lock_guard lock(mutex_);
+    gathering_.callbacks.push_back(std::move(callback));
+  }
+  Flush();
+}
+
+void Storage::Flush() {
+  {
+    std::lock_guard lock(mutex_);
+    if (gathering_.empty()) return;
+    flush_ = true;
+  }
+  if (!writer_.joinable()) writer_ = std::thread([this] { WriteLoop(); });
+  wake_.notify_one();
+}
+
+void Storage::WriteLoop() {
+  Statements statements(db_);
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return closing_ || flush_; });
+    flush_ = false;
+    if (gathering_.empty()) return;
+    Batch batch = std::exchange(gathering_, {});
+    const bool last = closing_;
+    lock.unlock();
+    Status status = Commit(statements, batch);
+    if (!status.ok()) {
+      CYRAY_LOG(kError) << "the GCS's storage failed: " << status.ToString();
+    }
+    if (!last && !batch.callbacks.empty()) {
+      loop_->Post([callbacks = std::move(batch.callbacks), status] {
+        for (const auto& callback : callbacks) callback(status);
+      });
+    }
+    lock.lock();
+  }
+}
+
+Status Storage::Commit(Statements& statements, const Batch& batch) {
+  if (batch.changes.empty()) return Status::Ok();
+  CYRAY_RETURN_IF_ERROR(Execute(db_, "BEGIN IMMEDIATE"));
+  for (const Change& change : batch.changes) {
+    if (Status status = statements.Run(change); !status.ok()) {
+      (void)Execute(db_, "ROLLBACK");
+      return status;
+    }
+  }
+  return Execute(db_, "COMMIT");
+}
+
+}  // namespace cyray::gcs
