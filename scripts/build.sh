@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds in the tree: `build.sh package` the extension and the daemons, `build.sh all` the C++ tests too,
-# and puts extension and daemons into python/cyray. Ninja decides what is out of date.
+# Builds in the tree: `build.sh package` the extension and the daemons, `build.sh all` the C++ tests too
+# (`build.sh configure` nothing yet), and puts extension and daemons into python/cyray. Ninja decides what is out of date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${BUILD:-build/dev}
@@ -15,6 +15,7 @@ fi
 # The compile commands of the last build, for editors and clang-tidy.
 ln -sfn "$build/compile_commands.json" compile_commands.json
 
+if [[ ${1:-all} == configure ]]; then exit 0; fi
 targets=()
 if [[ ${1:-all} == package ]]; then
   ninja -C "$build" build.ninja >/dev/null
