@@ -35,7 +35,6 @@ STOP_GRACE_S = 0.25
 MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024
 MAX_OBJECT_STORE_BYTES = 200 * 1000**3
 OBJECT_STORE_SHARE = 0.3
-_MAX_SOCKET_PATH = 107
 
 
 @dataclass
@@ -75,11 +74,6 @@ class LocalNode:
         self.session_dir = self.options.session_dir or make_session()
         self.name = next_node_name(self.session_dir, self.options.head)
         self.socket = os.path.join(self.session_dir, "sockets", self.name)
-        if len(self.socket) > _MAX_SOCKET_PATH:
-            raise RuntimeError(
-                f"The socket path {self.socket} is longer than {_MAX_SOCKET_PATH} characters; "
-                "set CYRAY_TMPDIR to a shorter folder."
-            )
         self.log_path = os.path.join(self.session_dir, "logs", f"{self.name}.out")
         self.node_ip = self.options.node_ip
         self.node_id = ""

@@ -22,6 +22,7 @@ from typing import Any
 
 KEPT_SESSIONS = 20
 _PREFIX = "session_"
+_MAX_SOCKET_PATH = 107
 _CURRENT_CLUSTER = "cyray_current_cluster"
 
 
@@ -75,6 +76,11 @@ def _make_session_folder(base: str) -> str:
         now = time.time()
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now))
         path = os.path.join(base, f"{_PREFIX}{stamp}_{int(now * 1e6) % 1_000_000:06}_{os.getpid()}")
+        if len(path) + len("/sockets/raylet.999") > _MAX_SOCKET_PATH:
+            raise RuntimeError(
+                f"The folder {base} has too long a name for sockets in it (they may have "
+                f"{_MAX_SOCKET_PATH} characters in all); set CYRAY_TMPDIR to a shorter one."
+            )
         try:
             os.mkdir(path, 0o700)
             return path

@@ -129,9 +129,7 @@ def test_a_label_is_announced_when_it_changes(monkeypatch):
     print("two")
     worker.label = "g"
     print("three")
-    assert worker.written() == (
-        f"before any task\n{LABEL_MARK}f\none\ntwo\n{LABEL_MARK}g\nthree\n"
-    )
+    assert worker.written() == (f"before any task\n{LABEL_MARK}f\none\ntwo\n{LABEL_MARK}g\nthree\n")
 
 
 def test_a_label_never_lands_inside_a_line(monkeypatch):

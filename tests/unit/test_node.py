@@ -1,0 +1,386 @@
+"""Starting and ending a node, and the folders of sessions; with a raylet that only pretends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from cyray import _addresses, _machine, _node, _node_end, _sessions
+from cyray._node import LocalNode, NodeOptions
+from cyray.cluster_utils import Cluster
+
+PACKAGE = os.path.dirname(os.path.abspath(_node.__file__))
+FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_raylet.py")
+
+
+@pytest.fixture(autouse=True)
+def fake_binaries(tmp_path, monkeypatch):
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    for name in ("raylet", "gcs_server"):
+        path = bin_dir / name
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {FAKE} "$@"\n')
+        path.chmod(0o755)
+    monkeypatch.setenv("CYRAY_BIN_DIR", str(bin_dir))
+    # Short: a socket's path has at most 107 characters.
+    base = tempfile.mkdtemp(prefix="cyu", dir="/tmp")
+    monkeypatch.setenv("CYRAY_TMPDIR", base)
+    monkeypatch.delenv("CYRAY_ADDRESS", raising=False)
+    monkeypatch.delenv("FAKE_RAYLET", raising=False)
+    yield
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+def node():
+    started = LocalNode(NodeOptions(num_cpus=2, resources={"Custom": 0.5}))
+    yield started
+    started.stop()
+
+
+def seen_by_raylet(node: LocalNode) -> dict:
+    with open(os.path.join(node.session_dir, "seen.json")) as file:
+        return json.load(file)
+
+
+def wait_until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def test_a_node_starts_and_says_where_it_is(node):
+    assert node.alive()
+    assert node.node_id == "ab" * 20
+    assert node.gcs_address == "127.0.0.1:4000"
+    assert node.socket == os.path.join(node.session_dir, "sockets", "raylet")
+
+
+def test_the_raylet_gets_what_was_asked_for(node):
+    args = seen_by_raylet(node)["args"]
+    amounts = dict(item.split("=") for item in args["resources"].split(","))
+    assert amounts["CPU"] == "2"
+    assert amounts["Custom"] == "0.5"
+    assert amounts["node:127.0.0.1"] == "1"
+    assert int(amounts["object_store_memory"]) == args["object_store_memory"]
+    assert args["head"]
+    assert args["python"] == sys.executable
+
+
+def test_the_session_folder_is_private(node):
+    def mode(path):
+        return stat.S_IMODE(os.stat(path).st_mode)
+
+    assert mode(node.session_dir) == 0o700
+    token = os.path.join(node.session_dir, "token")
+    assert mode(token) == 0o600
+    with open(token) as file:
+        assert len(bytes.fromhex(file.read())) == 32
+    base = os.path.dirname(node.session_dir)
+    assert os.readlink(os.path.join(base, "session_latest")) == os.path.basename(node.session_dir)
+
+
+def test_the_raylet_has_only_its_own_descriptors():
+    leaked = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(leaked, True)
+    try:
+        node = LocalNode()
+        # 0, 1, 2, the lifeline, the ready pipe, the file that is written, the folder listed.
+        assert len(seen_by_raylet(node)["fds"]) == 7
+        node.stop()
+    finally:
+        os.close(leaked)
+
+
+def test_stopping_leaves_no_process_descriptor_or_socket():
+    before = len(os.listdir("/proc/self/fd"))
+    node = LocalNode()
+    pid = node.pid
+    start = time.monotonic()
+    node.stop()
+    assert time.monotonic() - start < 0.3
+    assert not os.path.exists(f"/proc/{pid}")
+    assert not os.path.exists(node.socket)
+    assert len(os.listdir("/proc/self/fd")) == before
+    node.stop()
+
+
+def test_a_raylet_that_ignores_the_end_is_killed(monkeypatch):
+    monkeypatch.setenv("FAKE_RAYLET", "stubborn")
+    node = LocalNode(NodeOptions(lifeline=False))
+    start = time.monotonic()
+    node.stop()
+    assert time.monotonic() - start < 0.5
+    assert not os.path.exists(f"/proc/{node.pid}")
+
+
+def test_a_raylet_that_reports_an_error_is_quoted(monkeypatch):
+    monkeypatch.setenv("FAKE_RAYLET", "error")
+    with pytest.raises(RuntimeError, match="the port is taken") as caught:
+        LocalNode()
+    assert "a line of the log" in str(caught.value)
+
+
+def test_a_raylet_that_dies_at_once_is_quoted(monkeypatch):
+    monkeypatch.setenv("FAKE_RAYLET", "die")
+    with pytest.raises(RuntimeError, match="bad flag, good bye"):
+        LocalNode()
+
+
+def test_a_raylet_that_died_is_reaped(node):
+    os.kill(node.pid, signal.SIGKILL)
+    wait_until(lambda: not node.alive())
+    assert not os.path.exists(f"/proc/{node.pid}")
+
+
+def test_starting_costs_little_of_our_own_time(monkeypatch):
+    monkeypatch.setattr(_node.LocalNode, "_read_ready", lambda self, fd: {"node_id": "ab"})
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        node = LocalNode()
+        times.append(time.perf_counter() - start)
+        node.kill()
+    assert min(times) < 0.010
+
+
+DRIVER = """
+import sys, os, time, types
+m = types.ModuleType("cyray"); m.__path__ = [sys.argv[1]]; sys.modules["cyray"] = m
+from cyray._node import LocalNode
+node = LocalNode()
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(node.pid, child, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_node_ends_with_its_driver_although_a_forked_child_lives():
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, PACKAGE], stdout=subprocess.PIPE, text=True
+    )
+    raylet, child = map(int, driver.stdout.readline().split())
+    driver.kill()
+    driver.wait()
+    try:
+        wait_until(lambda: not _sessions.process_start_ticks(raylet))
+        assert _sessions.process_start_ticks(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        driver.stdout.close()
+
+
+def test_a_forked_child_does_not_end_the_node_at_its_exit(node):
+    child = os.fork()
+    if child == 0:
+        node.stop()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert node.alive()
+
+
+def test_a_further_node_shares_the_session(node):
+    other = LocalNode(
+        NodeOptions(head=False, gcs_address=node.gcs_address, session_dir=node.session_dir)
+    )
+    assert other.socket.endswith("sockets/raylet.1")
+    assert len(_sessions.node_records(node.session_dir)) == 2
+    other.stop()
+    assert [record["head"] for record in _sessions.node_records(node.session_dir)] == [True]
+
+
+def test_a_cluster_starts_and_removes_nodes():
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1, resources={"other": 1})
+    assert cluster.address == node.gcs_address
+    assert cluster.list_all_nodes() == [cluster.head_node, node]
+    with pytest.raises(ValueError, match="Unknown arguments"):
+        cluster.add_node(num_cpu=1)
+    with pytest.raises(ValueError, match="before the others"):
+        cluster.remove_node(cluster.head_node)
+    cluster.remove_node(node, allow_graceful=False)
+    assert not os.path.exists(f"/proc/{node.pid}")
+    cluster.shutdown()
+    assert cluster.list_all_nodes() == []
+
+
+def test_old_sessions_are_removed_and_live_ones_kept(monkeypatch):
+    base = _sessions.base_dir()
+    dead_pid = 2**22 - 1
+    for index in range(25):
+        folder = os.path.join(base, f"session_2001-01-01_00-00-{index:02}_000000_{dead_pid}")
+        os.makedirs(os.path.join(folder, "logs", "deep"))
+    live = os.path.join(base, f"session_2000-01-01_00-00-00_000000_{os.getpid()}")
+    os.makedirs(live)
+    node = LocalNode()
+    names = [os.path.basename(path) for path in _sessions.sessions()]
+    assert len(names) == _sessions.KEPT_SESSIONS + 1
+    assert names[0] == os.path.basename(node.session_dir)
+    assert os.path.basename(live) in names
+    node.stop()
+
+
+def test_cleaning_never_follows_links(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("keep")
+    folder = os.path.join(_sessions.base_dir(), "session_x")
+    os.makedirs(folder)
+    os.symlink(outside, os.path.join(folder, "link"))
+    _sessions._remove_tree(folder)
+    assert not os.path.exists(folder)
+    assert (outside / "file").read_text() == "keep"
+
+
+def test_a_long_folder_name_is_refused_in_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYRAY_TMPDIR", str(tmp_path / ("x" * 120)))
+    with pytest.raises(RuntimeError, match="CYRAY_TMPDIR"):
+        LocalNode()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        NodeOptions(object_store_memory=1000),
+        NodeOptions(resources={"CPU": 1}),
+        NodeOptions(resources={"a": -1}),
+        NodeOptions(head=False),
+    ],
+)
+def test_what_no_node_can_be_is_refused(options):
+    with pytest.raises(ValueError):
+        LocalNode(options)
+
+
+# --- Addresses --------------------------------------------------------------------------------
+
+
+def test_without_cluster_a_new_node_is_started():
+    assert _addresses.resolve(None) is None
+    assert _addresses.resolve("local") is None
+    with pytest.raises(ConnectionError, match="cyray start --head"):
+        _addresses.resolve("auto")
+
+
+def test_a_started_cluster_is_found(monkeypatch):
+    node = LocalNode(NodeOptions(lifeline=False))
+    _sessions.write_current_cluster(node.gcs_address)
+    try:
+        for address in (None, "auto", node.gcs_address, "localhost:4000"):
+            target = _addresses.resolve(address)
+            assert target is not None
+            assert target.socket == node.socket
+            assert target.session_dir == node.session_dir
+        assert _addresses.resolve("local") is None
+        monkeypatch.setenv("CYRAY_ADDRESS", "local")
+        assert _addresses.resolve(None) is None
+        monkeypatch.setenv("CYRAY_ADDRESS", "127.0.0.1:9")
+        with pytest.raises(ConnectionError, match="127.0.0.1:9"):
+            _addresses.resolve(None)
+    finally:
+        node.stop()
+
+
+def test_a_cluster_that_ended_is_not_found():
+    node = LocalNode(NodeOptions(lifeline=False))
+    _sessions.write_current_cluster(node.gcs_address)
+    os.kill(node.pid, signal.SIGKILL)
+    wait_until(lambda: not node.alive())
+    assert _addresses.resolve(None) is None
+    with pytest.raises(ConnectionError):
+        _addresses.resolve("auto")
+
+
+def test_another_drivers_private_node_is_not_the_current_cluster(node):
+    assert _addresses.resolve(None) is None
+    with pytest.raises(ConnectionError):
+        _addresses.resolve("auto")
+
+
+@pytest.mark.parametrize("address", ["", "nonsense", "host:", "host:0", "host:99999", "x://h:1"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ValueError):
+        _addresses.resolve(address)
+
+
+# --- The machine ------------------------------------------------------------------------------
+
+
+def test_the_machine_has_something_to_offer():
+    assert 1 <= _machine.cpu_count() <= os.cpu_count()
+    assert _machine.available_memory_bytes() > 0
+
+
+def test_cuda_visible_devices_limits_the_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert _machine.gpu_count() == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,GPU-ab,-1,3")
+    assert _machine.visible_gpus() == ["1", "GPU-ab"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert _machine.visible_gpus() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA A100 80GB PCIe", "A100"),
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA L40S", "L40S"),
+        ("Tesla T4", "T4"),
+    ],
+)
+def test_gpu_models_have_short_names(text, name):
+    assert _machine.short_gpu_model(text) == name
+
+
+# --- cyray stop ---------------------------------------------------------------------------------
+
+
+def start_daemon() -> LocalNode:
+    node = LocalNode(NodeOptions(lifeline=False))
+    _sessions.write_current_cluster(node.gcs_address)
+    return node
+
+
+def test_stop_ends_the_nodes_of_other_processes():
+    node = start_daemon()
+    # Not ours to reap in real life: let init do it here too.
+    outcome = _node_end.end_all(grace_s=2)
+    assert (outcome.found, outcome.left) == (1, 0)
+    assert not node.alive()
+    assert _sessions.read_current_cluster() == ""
+    assert _node_end.end_all(grace_s=1).found == 0
+
+
+def test_stop_kills_what_does_not_end(monkeypatch):
+    monkeypatch.setenv("FAKE_RAYLET", "stubborn")
+    node = start_daemon()
+    outcome = _node_end.end_all(grace_s=0.1)
+    assert (outcome.found, outcome.left) == (1, 0)
+    assert not node.alive()
+
+
+def test_stop_leaves_a_later_process_with_the_same_pid_alone():
+    node = start_daemon()
+    path = _sessions.node_record_path(node.session_dir, node.name)
+    with open(path) as file:
+        record = json.load(file)
+    record["start"] -= 1
+    with open(path, "w") as file:
+        json.dump(record, file)
+    assert _node_end.end_all(grace_s=0).found == 0
+    assert node.alive()
+    node.stop()

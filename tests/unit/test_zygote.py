@@ -1,0 +1,239 @@
+"""The process that forks workers, as its raylet sees it: messages in, processes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python", "cyray")
+
+# What a worker does, in place of the real one: tells about itself and waits for its socket's end.
+WORKER_MAIN = """
+import gc, json, os, random, signal, socket, sys
+
+def main(fd, worker_id):
+    print("out of", worker_id)
+    print("err of", worker_id, file=sys.stderr)
+    connection = socket.socket(fileno=fd)
+    numpy = sys.modules.get("fake_numpy.random")
+    connection.send(json.dumps({
+        "worker_id": worker_id,
+        "pid": os.getpid(),
+        "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+        "env": os.environ.get("CHOSEN"),
+        "gone": "REMOVED" not in os.environ,
+        "random": random.random(),
+        "sigint": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+        "sigchld": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL,
+        "mask": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "stdin": os.readlink("/proc/self/fd/0"),
+        "main": sorted(n for n in vars(sys.modules["__main__"]) if n[:2] != "__"),
+        "gc": gc.isenabled(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "preloaded": "preloaded_module" in sys.modules,
+    }).encode())
+    connection.recv(1)
+    if os.environ.get("EXIT_CODE"):
+        sys.exit(int(os.environ["EXIT_CODE"]))
+"""
+
+
+class RayletSide:
+    """A zygote and the raylet's end of its socket."""
+
+    def __init__(self, tmp_path, preload="", **env):
+        # A package with the zygote in it and the rest pretended.
+        package = tmp_path / "lib" / "cyray"
+        if not package.exists():
+            package.mkdir(parents=True)
+            shutil.copy(os.path.join(PACKAGE, "_zygote.py"), package)
+            (package / "__init__.py").write_text("")
+            (package / "_raylet.py").write_text("import random\n")
+            (package / "_worker_main.py").write_text(WORKER_MAIN)
+        self.log = tmp_path / "zygote.out"
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        os.set_inheritable(theirs.fileno(), True)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cyray._zygote", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(tmp_path / "lib"),
+                    "CYRAY_PRELOAD": preload,
+                    **env,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        theirs.close()
+        self.socket.settimeout(10)
+
+    def receive(self):
+        return json.loads(self.socket.recv(65536))
+
+    def fork(self, worker_id="ab" * 16, token=1, **env):
+        """Asks for a worker; returns its socket and the read ends of its stdout and stderr."""
+        mine, theirs = socket.socketpair()
+        mine.settimeout(10)
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        message = {"op": "fork", "token": token, "env": env, "worker_id": worker_id}
+        fds = [theirs.fileno(), out_write, err_write]
+        socket.send_fds(self.socket, [json.dumps(message).encode()], fds)
+        theirs.close()
+        os.close(out_write)
+        os.close(err_write)
+        return mine, out_read, err_read
+
+    def close(self):
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def raylet(tmp_path):
+    side = RayletSide(tmp_path, REMOVED="here")
+    assert side.receive() == {"op": "ready", "pid": side.process.pid}
+    yield side
+    side.close()
+
+
+def test_a_worker_is_forked_with_all_that_it_asked_for(raylet):
+    connection, out, err = raylet.fork(CHOSEN="yes", REMOVED=None)
+    forked = raylet.receive()
+    told = json.loads(connection.recv(65536))
+    assert forked == {"op": "forked", "token": 1, "pid": told["pid"]}
+    assert told["worker_id"] == "ab" * 16
+    assert told["env"] == "yes"
+    assert told["gone"]
+    assert told["sigint"]
+    assert told["sigchld"]
+    assert told["mask"] == 0
+    assert told["stdin"] == "/dev/null"
+    assert told["main"] == []
+    assert told["gc"]
+    assert told["threads"] is None
+    # 0, 1, 2, the socket and the folder being listed: nothing of the zygote's.
+    assert len(told["fds"]) == 5
+    assert os.read(out, 100) == b"out of " + b"ab" * 16 + b"\n"
+    assert os.read(err, 100) == b"err of " + b"ab" * 16 + b"\n"
+    for fd in (out, err):
+        os.close(fd)
+    connection.close()
+    assert raylet.receive() == {"op": "exited", "pid": told["pid"], "status": 0}
+
+
+def test_every_worker_has_its_own_random_numbers(raylet):
+    numbers = set()
+    for token in range(5):
+        connection, out, err = raylet.fork(token=token)
+        raylet.receive()
+        numbers.add(json.loads(connection.recv(65536))["random"])
+        connection.close()
+        os.close(out)
+        os.close(err)
+        assert raylet.receive()["op"] == "exited"
+    assert len(numbers) == 5
+
+
+def test_how_a_worker_ended_is_reported(raylet):
+    connection, *_ = raylet.fork(EXIT_CODE="3")
+    raylet.receive()
+    connection.recv(65536)
+    connection.close()
+    assert os.waitstatus_to_exitcode(raylet.receive()["status"]) == 3
+    connection, *_ = raylet.fork()
+    pid = raylet.receive()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    exited = raylet.receive()
+    assert (exited["op"], exited["pid"]) == ("exited", pid)
+    assert os.waitstatus_to_exitcode(exited["status"]) == -signal.SIGKILL
+
+
+def test_a_message_that_is_no_request_is_answered_and_survived(raylet):
+    raylet.socket.send(b"not json")
+    assert raylet.receive()["op"] == "failed"
+    raylet.socket.send(json.dumps({"op": "fork", "token": 9}).encode())
+    failed = raylet.receive()
+    assert (failed["op"], failed["token"]) == ("failed", 9)
+    connection, *_ = raylet.fork()
+    assert raylet.receive()["op"] == "forked"
+    connection.close()
+
+
+def test_random_messages_do_not_end_the_zygote(raylet):
+    seed = random.randrange(1 << 30)
+    rng = random.Random(seed)
+    for _ in range(100):
+        raylet.socket.send(rng.randbytes(rng.randrange(1, 200)))
+        assert raylet.receive()["op"] == "failed", f"seed {seed}"
+    for value in (3, None, [], "x", {"op": "fork", "env": 3, "worker_id": 5}):
+        raylet.socket.send(json.dumps(value).encode())
+        assert raylet.receive()["op"] == "failed"
+    assert raylet.process.poll() is None
+
+
+def test_when_the_raylet_goes_everything_goes(tmp_path):
+    path = tmp_path / "raylet.sock"
+    path.write_text("")
+    raylet = RayletSide(tmp_path, CYRAY_RAYLET_SOCKET=str(path))
+    raylet.receive()
+    connection, *_ = raylet.fork()
+    pid = raylet.receive()["pid"]
+    connection.recv(65536)
+    pidfd = os.pidfd_open(pid)
+    raylet.socket.close()
+    assert raylet.process.wait(timeout=5) == 0
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    assert poll.poll(5000), "the worker outlived its raylet"
+    os.close(pidfd)
+    assert not path.exists()
+
+
+def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    (lib / "preloaded_module.py").write_text("")
+    (lib / "broken_module.py").write_text("1/0")
+    raylet = RayletSide(tmp_path, preload="broken_module,preloaded_module")
+    assert raylet.receive()["op"] == "ready"
+    connection, *_ = raylet.fork()
+    raylet.receive()
+    assert json.loads(connection.recv(65536))["preloaded"]
+    raylet.close()
+    assert "cannot preload 'broken_module': ZeroDivisionError" in raylet.log.read_text()
+
+
+def test_a_preload_that_starts_a_thread_is_named(tmp_path):
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    (lib / "threaded_module.py").write_text(
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    )
+    raylet = RayletSide(tmp_path, preload="threaded_module")
+    assert raylet.receive()["op"] == "ready"
+    raylet.close()
+    assert "importing 'threaded_module' started 1 threads" in raylet.log.read_text()
+
+
+def test_interrupts_reach_workers_only_when_told(tmp_path):
+    raylet = RayletSide(tmp_path, CYRAY_WORKER_SIGINT="1")
+    raylet.receive()
+    connection, *_ = raylet.fork()
+    raylet.receive()
+    assert not json.loads(connection.recv(65536))["sigint"]
+    raylet.close()
