@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 import click
+
 from cyray import _addresses, _node_end, _sessions
 from cyray._node import LocalNode, NodeOptions
 

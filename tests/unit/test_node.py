@@ -287,7 +287,7 @@ def test_a_started_cluster_is_found(monkeypatch):
         monkeypatch.setenv("CYRAY_ADDRESS", "local")
         assert _addresses.resolve(None) is None
         monkeypatch.setenv("CYRAY_ADDRESS", "127.0.0.1:9")
-        with pytest.raises(ConnectionError, match="127.0.0.1:9"):
+        with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9"):
             _addresses.resolve(None)
     finally:
         node.stop()
