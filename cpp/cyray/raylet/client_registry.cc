@@ -1,0 +1,224 @@
+#include "cyray/raylet/client_registry.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cyray/util/log.h"
+
+namespace cyray::raylet {
+namespace {
+
+constexpr size_t kMaxUnsentBytes = 64u << 20;
+constexpr int kListenBacklog = 128;
+constexpr int kMaxFillsPerRound = 16;  // a busy client lets the others have their turn
+
+bool IsOurUser(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == geteuid();
+}
+
+}  // namespace
+
+ClientRegistry::ClientRegistry(EventLoop* loop, Callbacks callbacks)
+    : loop_(loop), callbacks_(std::move(callbacks)) {}
+
+ClientRegistry::~ClientRegistry() {
+  StopListening();
+  for (auto& [id, client] : clients_) {
+    if (!client->closed_) loop_->Remove(client->channel_.fd());
+  }
+}
+
+Status ClientRegistry::Listen(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return {StatusCode::kInvalidArgument, "the socket path " + path + " is too long"};
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return Status::FromErrno("socket");
+  ::unlink(path.c_str());
+  const mode_t old = ::umask(0177);
+  const int bound = ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+  const int error = errno;
+  ::umask(old);
+  if (bound != 0) return Status::FromErrno("bind " + path, error);
+  if (::listen(fd.get(), kListenBacklog) != 0) return Status::FromErrno("listen " + path);
+  listener_ = std::move(fd);
+  loop_->Add(listener_.get(), EPOLLIN, [this](uint32_t) { Accept(); });
+  return Status::Ok();
+}
+
+void ClientRegistry::StopListening() {
+  if (!listener_.valid()) return;
+  loop_->Remove(listener_.get());
+  listener_.reset();
+}
+
+void ClientRegistry::Accept() {
+  while (true) {
+    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd.valid()) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EAGAIN) {
+        CYRAY_LOG(kWarning) << Status::FromErrno("accept").message();
+      }
+      return;
+    }
+    if (!IsOurUser(fd.get())) {
+      CYRAY_LOG(kWarning) << "closed a connection of another user";
+      continue;
+    }
+    Add(std::move(fd), WorkerId::Nil());
+  }
+}
+
+ClientConnection* ClientRegistry::Add(UniqueFd socket, const WorkerId& expected) {
+  const uint64_t id = next_id_++;
+  const int fd = socket.get();
+  auto client = std::make_unique<ClientConnection>(id, std::move(socket), expected);
+  ClientConnection* added = client.get();
+  clients_[id] = std::move(client);
+  if (!expected.is_nil()) by_worker_[expected] = id;
+  loop_->Add(fd, EPOLLIN, [this, id](uint32_t events) { OnReady(id, events); });
+  return added;
+}
+
+bool ClientRegistry::Name(ClientConnection& client, const WorkerId& worker) {
+  const auto [it, added] = by_worker_.emplace(worker, client.id_);
+  if (!added && it->second != client.id_) return false;
+  client.worker_id = worker;
+  return true;
+}
+
+ClientConnection* ClientRegistry::Find(const WorkerId& worker) const {
+  const auto it = by_worker_.find(worker);
+  return it == by_worker_.end() ? nullptr : FindById(it->second);
+}
+
+ClientConnection* ClientRegistry::FindById(uint64_t id) const {
+  const auto it = clients_.find(id);
+  return it == clients_.end() || it->second->closed_ ? nullptr : it->second.get();
+}
+
+ClientConnection* ClientRegistry::DriverOf(const JobId& job) const {
+  for (const auto& [id, client] : clients_) {
+    if (!client->closed_ && client->is_driver() && client->registered && client->job == job) {
+      return client.get();
+    }
+  }
+  return nullptr;
+}
+
+void ClientRegistry::OnReady(uint64_t id, uint32_t events) {
+  ClientConnection* client = FindById(id);
+  if (client == nullptr) return;
+  if ((events & EPOLLOUT) != 0) MarkDirty(*client);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) Read(*client);
+}
+
+void ClientRegistry::Read(ClientConnection& client) {
+  for (int round = 0; round < kMaxFillsPerRound && !client.closed_; ++round) {
+    Result<size_t> filled = client.channel_.Fill();
+    if (!filled) {
+      Close(client, filled.error().message());
+      return;
+    }
+    while (!client.closed_) {
+      auto frame = client.channel_.Next();
+      if (!frame) {
+        Close(client, frame.error().message());
+        return;
+      }
+      if (!frame->has_value()) break;
+      ++frames_handled_;
+      const auto type = static_cast<int>((*frame)->type);
+      if (!callbacks_.on_frame(client, **frame)) {
+        CYRAY_LOG(kWarning) << "bad frame of type " << type << " from process " << client.pid;
+        Close(client, "it sent a frame that cannot be understood");
+      }
+    }
+    if (*filled < (32u << 10)) return;  // what was there is read
+  }
+}
+
+void ClientRegistry::Send(ClientConnection& client, wire::FrameType type,
+                          const flatbuffers::FlatBufferBuilder& builder) {
+  Send(client, type, builder.GetBufferPointer(), builder.GetSize());
+}
+
+void ClientRegistry::Send(ClientConnection& client, wire::FrameType type, const uint8_t* body,
+                          size_t size) {
+  if (client.closed_) return;
+  client.channel_.Send(type, body, size);
+  MarkDirty(client);
+}
+
+void ClientRegistry::SendWithFds(ClientConnection& client, wire::FrameType type,
+                                 const flatbuffers::FlatBufferBuilder& builder,
+                                 std::vector<UniqueFd> fds) {
+  if (client.closed_) return;
+  client.channel_.SendWithFds(type, builder, std::move(fds));
+  MarkDirty(client);
+}
+
+void ClientRegistry::Broadcast(wire::FrameType type,
+                               const flatbuffers::FlatBufferBuilder& builder) {
+  for (auto& [id, client] : clients_) {
+    if (client->registered) Send(*client, type, builder);
+  }
+}
+
+void ClientRegistry::MarkDirty(ClientConnection& client) {
+  if (client.dirty_) return;
+  client.dirty_ = true;
+  dirty_.push_back(client.id_);
+}
+
+void ClientRegistry::Flush(ClientConnection& client) {
+  client.dirty_ = false;
+  const Status status = client.channel_.Flush();
+  if (!status.ok()) {
+    Close(client, status.message());
+    return;
+  }
+  if (client.channel_.unsent_bytes() > kMaxUnsentBytes) {
+    Close(client, "it does not read what it is sent");
+    return;
+  }
+  if (const bool wants = client.channel_.HasUnsent(); wants != client.wants_output_) {
+    client.wants_output_ = wants;
+    loop_->Modify(client.channel_.fd(), wants ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  }
+}
+
+void ClientRegistry::FlushAll() {
+  while (!dirty_.empty() || !closed_.empty()) {  // a close may make others dirty
+    for (const uint64_t id : std::exchange(dirty_, {})) {
+      if (ClientConnection* client = FindById(id)) Flush(*client);
+    }
+    for (const uint64_t id : std::exchange(closed_, {})) clients_.erase(id);
+  }
+}
+
+void ClientRegistry::Close(ClientConnection& client, const std::string& reason) {
+  if (client.closed_) return;
+  client.closed_ = true;
+  closed_.push_back(client.id_);
+  loop_->Remove(client.channel_.fd());
+  const auto named = by_worker_.find(client.worker_id);
+  if (named != by_worker_.end() && named->second == client.id_) by_worker_.erase(named);
+  callbacks_.on_closed(client, reason);
+  client.channel_.ReleaseFd();  // closed at once: the other side may wait for it
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,85 @@
+// ClientRegistry: the processes connected to this raylet; accepts, reads and writes their frames.
+//
+// Frames sent in one round of the event loop leave together at its end (FlushAll). A frame that its
+// handler calls bad closes that connection and nothing else, as does a client that leaves too much
+// unread.
+// Threading: confined to the raylet's loop.
+// Invariant: a connection is told as closed once, and lives until the end of that round, so that
+// handlers on the stack may still look at it.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/raylet/client_connection.h"
+#include "cyray/util/event_loop.h"
+#include "cyray/util/status.h"
+
+namespace cyray::raylet {
+
+class ClientRegistry {
+ public:
+  struct Callbacks {
+    // False: the frame is bad, close the connection.
+    std::function<bool(ClientConnection&, wire::Frame&)> on_frame;
+    std::function<void(ClientConnection&, const std::string& reason)> on_closed;
+  };
+
+  ClientRegistry(EventLoop* loop, Callbacks callbacks);
+  ~ClientRegistry();
+
+  // Listens on a Unix socket that only this user may use.
+  Status Listen(const std::string& path);
+  void StopListening();
+  // Takes a connected socket; `expected` is the worker at its other end, nil when yet unknown.
+  ClientConnection* Add(UniqueFd socket, const WorkerId& expected);
+  // Makes a connection findable by its worker id. False when the id is taken.
+  bool Name(ClientConnection& client, const WorkerId& worker);
+
+  ClientConnection* Find(const WorkerId& worker) const;
+  ClientConnection* FindById(uint64_t id) const;
+  ClientConnection* DriverOf(const JobId& job) const;
+
+  void Send(ClientConnection& client, wire::FrameType type,
+            const flatbuffers::FlatBufferBuilder& builder);
+  void Send(ClientConnection& client, wire::FrameType type, const uint8_t* body, size_t size);
+  void SendWithFds(ClientConnection& client, wire::FrameType type,
+                   const flatbuffers::FlatBufferBuilder& builder, std::vector<UniqueFd> fds);
+  // To every registered client.
+  void Broadcast(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
+  void Close(ClientConnection& client, const std::string& reason);
+
+  // Sends what gathered and buries the closed. Called at the end of each round of the loop.
+  void FlushAll();
+
+  uint64_t frames_handled() const { return frames_handled_; }
+  template <class Visitor>
+  void ForEach(Visitor visitor) const {
+    for (const auto& [id, client] : clients_) {
+      if (!client->closed_) visitor(*client);
+    }
+  }
+
+ private:
+  void Accept();
+  void OnReady(uint64_t id, uint32_t events);
+  void Read(ClientConnection& client);
+  void Flush(ClientConnection& client);
+  void MarkDirty(ClientConnection& client);
+
+  EventLoop* const loop_;
+  const Callbacks callbacks_;
+  UniqueFd listener_;
+  std::unordered_map<uint64_t, std::unique_ptr<ClientConnection>> clients_;
+  std::unordered_map<WorkerId, uint64_t> by_worker_;
+  std::vector<uint64_t> dirty_;
+  std::vector<uint64_t> closed_;
+  uint64_t next_id_ = 1;
+  uint64_t frames_handled_ = 0;
+};
+
+}  // namespace cyray::raylet

@@ -1,0 +1,43 @@
+// What a raylet was started with. Values, immutable after main() has parsed them.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/common/resources.h"
+
+namespace cyray::raylet {
+
+struct NodeOptions {
+  std::string session_dir;
+  std::string socket_path;
+  std::string node_ip = "127.0.0.1";
+  uint16_t port = 0;  // of the raylet, for peers; 0: any
+  std::string token_file;
+  std::string python;
+  ResourceSet resources;
+  uint64_t store_bytes = 0;
+  bool head = false;
+  uint16_t gcs_port = 0;
+  std::string gcs_address;
+  std::string gcs_server;  // the program, for a head node
+  int lifeline_fd = -1;
+  int ready_fd = -1;
+  std::string preload;
+  int prestart = -1;  // workers started ahead; -1: one per CPU
+
+  // Made at start.
+  NodeId node_id;
+  uint64_t incarnation = 0;
+  std::string token;
+
+  int cpus() const {
+    return static_cast<int>((resources.Get("CPU") + kResourceUnit - 1) / kResourceUnit);
+  }
+  Address AddressOf(const WorkerId& worker) const { return {node_id, worker}; }
+};
+
+}  // namespace cyray::raylet

@@ -1,0 +1,172 @@
+#include "cyray/raylet/process_supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+
+extern char** environ;
+
+namespace cyray::raylet {
+namespace {
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+std::vector<std::string> Environment(const SpawnRequest& request) {
+  std::vector<std::string> all;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    const std::string name = text.substr(0, text.find('='));
+    const bool replaced = std::any_of(request.env.begin(), request.env.end(),
+                                      [&](const auto& pair) { return pair.first == name; });
+    if (!replaced) all.push_back(text);
+  }
+  for (const auto& [name, value] : request.env) all.push_back(name + "=" + value);
+  return all;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& string : strings) pointers.push_back(string.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+// Between fork and exec: only calls that are safe there.
+[[noreturn]] void RunChild(const SpawnRequest& request, char** argv, char** env, pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);
+  if (request.stdout_fd >= 0) ::dup2(request.stdout_fd, 1);
+  if (request.stderr_fd >= 0) ::dup2(request.stderr_fd, 2);
+  for (const int fd : request.inherited) {
+    ::fcntl(fd, F_SETFD, ::fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
+  }
+  if (!request.directory.empty() && ::chdir(request.directory.c_str()) != 0) ::_exit(127);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::signal(SIGPIPE, SIG_DFL);
+  ::execvpe(argv[0], argv, env);
+  ::_exit(127);
+}
+
+}  // namespace
+
+void ProcessSupervisor::BlockSignals() {
+  const sigset_t set = HandledSignals();
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGINT, SIG_IGN);  // Ctrl-C in a terminal is for the driver to decide about
+}
+
+ProcessSupervisor::ProcessSupervisor(EventLoop* loop) : loop_(loop) {
+  const sigset_t set = HandledSignals();
+  signals_ = UniqueFd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  CYRAY_CHECK(signals_.valid()) << errno;
+  loop_->Add(signals_.get(), EPOLLIN, [this](uint32_t) { OnSignal(); });
+}
+
+ProcessSupervisor::~ProcessSupervisor() { loop_->Remove(signals_.get()); }
+
+Result<pid_t> ProcessSupervisor::Spawn(const SpawnRequest& request, ExitCallback on_exit) {
+  std::vector<std::string> arguments = request.argv;
+  std::vector<std::string> environment = Environment(request);
+  std::vector<char*> argv = Pointers(arguments);
+  std::vector<char*> env = Pointers(environment);
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return Fail(Status::FromErrno("fork"));
+  if (pid == 0) RunChild(request, argv.data(), env.data(), parent);
+  children_[pid] = std::move(on_exit);
+  return pid;
+}
+
+void ProcessSupervisor::OnSignal() {
+  signalfd_siginfo info;
+  bool terminate = false;
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo == SIGTERM) terminate = true;
+  }
+  Reap();
+  if (terminate && on_terminate_) on_terminate_();
+}
+
+void ProcessSupervisor::Reap() {
+  std::vector<std::pair<ExitCallback, int>> ended;
+  for (auto it = children_.begin(); it != children_.end();) {
+    int status = 0;
+    if (::waitpid(it->first, &status, WNOHANG) == it->first) {
+      ended.emplace_back(std::move(it->second), status);
+      it = children_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  for (auto& [callback, status] : ended) {
+    if (callback) callback(status);
+  }
+}
+
+void ProcessSupervisor::KillAll(int signal) {
+  for (const auto& [pid, callback] : children_) ::kill(pid, signal);
+}
+
+void ProcessSupervisor::AwaitEnds(int64_t limit_ms) {
+  const int64_t deadline = MonotonicMs() + limit_ms;
+  const sigset_t set = HandledSignals();
+  while (true) {
+    std::erase_if(children_, [](const auto& child) {
+      int status;
+      return ::waitpid(child.first, &status, WNOHANG) != 0;
+    });
+    const int64_t left = deadline - MonotonicMs();
+    if (children_.empty() || left <= 0) return;
+    const timespec wait{left / 1000, (left % 1000) * 1'000'000};
+    ::sigtimedwait(&set, nullptr, &wait);
+  }
+}
+
+UniqueFd OpenLog(const std::string& path) {
+  return UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+}
+
+std::string DescribeExit(int wait_status) {
+  if (WIFSIGNALED(wait_status)) {
+    const int signal = WTERMSIG(wait_status);
+    std::string text = "killed by signal " + std::to_string(signal);
+    if (const char* name = ::sigabbrev_np(signal)) text += " (SIG" + std::string(name) + ")";
+    return text;
+  }
+  return "exit code " + std::to_string(WEXITSTATUS(wait_status));
+}
+
+std::string TailOf(const std::string& path, size_t bytes) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return {};
+  const off_t size = ::lseek(fd.get(), 0, SEEK_END);
+  const off_t from = std::max<off_t>(0, size - static_cast<off_t>(bytes));
+  std::string text(static_cast<size_t>(std::max<off_t>(size - from, 0)), '\0');
+  const ssize_t n = ::pread(fd.get(), text.data(), text.size(), from);
+  text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+  if (from > 0) text.erase(0, text.find('\n') + 1);
+  return text;
+}
+
+}  // namespace cyray::raylet

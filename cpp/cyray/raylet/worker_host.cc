@@ -1,0 +1,369 @@
+#include "cyray/raylet/worker_host.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+namespace {
+
+constexpr uint64_t kTotalLogBytes = 512u << 20;
+constexpr size_t kMaxDriverLogBacklog = 8u << 20;
+constexpr int64_t kReasonWaitMs = 25;       // for the other half of a death
+constexpr int64_t kRegisterLimitMs = 30'000;
+constexpr int64_t kIdleExitLimitMs = 5'000;
+constexpr int64_t kLeaveLimitMs = 5'000;    // after it said that it leaves
+constexpr int64_t kFailureWindowMs = 10'000;
+constexpr size_t kMaxStartFailures = 5;
+
+int PrestartOf(const NodeOptions& options) {
+  return options.prestart >= 0 ? options.prestart : options.cpus();
+}
+
+bool MakePipe(UniqueFd* read_end, UniqueFd* write_end) {
+  int fds[2];
+  if (::pipe2(fds, O_CLOEXEC) != 0) return false;
+  *read_end = UniqueFd(fds[0]);
+  *write_end = UniqueFd(fds[1]);
+  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);
+  return true;
+}
+
+}  // namespace
+
+WorkerHost::WorkerHost(Parts parts, Callbacks callbacks)
+    : parts_(parts),
+      callbacks_(std::move(callbacks)),
+      pool_(PrestartOf(*parts.options), std::max(parts.options->cpus(), 1)),
+      logs_(parts.loop, parts.options->session_dir + "/logs", kTotalLogBytes,
+            [this](const WorkerLogs::Lines& lines) { ForwardLines(lines); }),
+      zygote_(parts.loop, parts.options, parts.supervisor,
+              {[this](const WorkerId& worker, int pid) { OnForked(worker, pid); },
+               [this](ZygoteLink::ForkRequest request, const std::string& error) {
+                 OnForkFailed(std::move(request), error);
+               },
+               [this](const WorkerId& worker, bool again) { OnForkLost(worker, again); },
+               [this](int pid, int status) { OnExited(pid, status); },
+               [this](const std::string& why) { callbacks_.on_cannot_start(why); }}) {}
+
+WorkerHost::~WorkerHost() = default;
+
+void WorkerHost::Start() {
+  zygote_.Start();
+  EnsurePrestarted();
+}
+
+void WorkerHost::EnsurePrestarted() {
+  for (int i = pool_.WorkersToPrestart(); i > 0; --i) StartWorker();
+}
+
+void WorkerHost::Ensure(const std::map<JobId, int>& wanted) {
+  for (int i = pool_.WorkersToStart(wanted, MonotonicMs()); i > 0; --i) StartWorker();
+}
+
+void WorkerHost::StartWorker() {
+  if (ending_) return;
+  int sockets[2];
+  ZygoteLink::ForkRequest request;
+  UniqueFd out, err;
+  if (!MakePipe(&out, &request.out) || !MakePipe(&err, &request.err) ||
+      ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets) != 0) {
+    CYRAY_LOG(kError) << "cannot start a worker: " << Status::FromErrno("pipe").message();
+    return;
+  }
+  request.worker = WorkerId::Random();
+  request.socket = UniqueFd(sockets[1]);
+  const WorkerId worker = request.worker;
+  processes_[worker];
+  pool_.Started(worker);
+  logs_.Open(worker, std::move(out), std::move(err));
+  parts_.clients->Add(UniqueFd(sockets[0]), worker);
+  zygote_.Fork(std::move(request));
+  parts_.loop->RunAfter(kRegisterLimitMs, [this, worker] {
+    const auto it = processes_.find(worker);
+    if (it == processes_.end() || it->second.registered) return;
+    Kill(worker, "it did not register in time", false);
+  });
+}
+
+void WorkerHost::OnForked(const WorkerId& worker, int pid) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  it->second.pid = pid;
+  it->second.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  by_pid_[pid] = worker;
+  logs_.SetPid(worker, pid);
+  if (it->second.kill_wanted) SendSignal(it->second, SIGKILL);
+}
+
+void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error) {
+  CYRAY_LOG(kWarning) << "the zygote cannot fork a worker, starting it afresh: " << error;
+  const WorkerId worker = request.worker;
+  SpawnRequest spawn;
+  spawn.argv = {parts_.options->python, "-m", "cyray._worker_main",
+                std::to_string(request.socket.get()), worker.Hex()};
+  spawn.env = {{"CYRAY_RAYLET_SOCKET", parts_.options->socket_path},
+               {"CYRAY_SESSION_DIR", parts_.options->session_dir},
+               {"CYRAY_NODE_ID", parts_.options->node_id.Hex()},
+               {"PYTHONUNBUFFERED", "1"}};
+  spawn.directory = parts_.options->session_dir;
+  spawn.stdout_fd = request.out.get();
+  spawn.stderr_fd = request.err.get();
+  spawn.inherited = {request.socket.get()};
+  const auto known = std::make_shared<int>(0);  // the pid, for its own exit callback
+  Result<pid_t> pid = parts_.supervisor->Spawn(
+      spawn, [this, known](int status) { OnExited(*known, status); });
+  if (!pid) {
+    CYRAY_LOG(kError) << pid.error().message();
+    OnForkLost(worker, /*again=*/false);
+    return;
+  }
+  *known = *pid;
+  OnForked(worker, *pid);
+}
+
+void WorkerHost::OnForkLost(const WorkerId& worker, bool again) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  it->second.told_reason = "the zygote died while it was being started";
+  it->second.exited = true;
+  Declare(worker);
+  if (again) StartWorker();
+}
+
+void WorkerHost::OnRegistered(ClientConnection& client) {
+  const auto it = processes_.find(client.worker());
+  if (it == processes_.end()) return;
+  it->second.registered = true;
+  if (it->second.pid == 0 && client.pid > 0) logs_.SetPid(client.worker(), client.pid);
+  pool_.Registered(client.worker(), MonotonicMs());
+  start_failures_ms_.clear();
+  ArmExpiry();
+  callbacks_.on_idle();
+}
+
+std::optional<WorkerId> WorkerHost::Take(const JobId& job, bool for_actor) {
+  if (parts_.jobs->Find(job) == nullptr) return std::nullopt;  // its JobChanged is yet to come
+  const auto taken = pool_.Take(job, for_actor, MonotonicMs());
+  if (!taken) return std::nullopt;
+  if (taken->newly_bound) SendAssignJob(taken->worker, job);
+  return taken->worker;
+}
+
+void WorkerHost::SendAssignJob(const WorkerId& worker, const JobId& job) {
+  ClientConnection* client = parts_.clients->Find(worker);
+  const Job* known = parts_.jobs->Find(job);
+  if (client == nullptr || known == nullptr) return;
+  client->job = job;
+  client->name_space = known->name_space;
+  flatbuffers::FlatBufferBuilder builder;
+  const auto name_space = builder.CreateString(known->name_space);
+  const auto config = builder.CreateVector(known->config);
+  builder.Finish(wire::CreateAssignJob(builder, wire::ToWire(job), name_space, config));
+  parts_.clients->Send(*client, wire::FrameType::kAssignJob, builder);
+}
+
+void WorkerHost::PutBack(const WorkerId& worker) {
+  if (!pool_.PutBack(worker, MonotonicMs())) return;
+  ArmExpiry();
+  callbacks_.on_idle();
+}
+
+void WorkerHost::ArmExpiry() {
+  if (expiry_armed_ || ending_) return;
+  const int64_t wait = pool_.NextExpiryMs(MonotonicMs());
+  if (wait < 0) return;
+  expiry_armed_ = true;
+  parts_.loop->RunAfter(wait, [this] {
+    expiry_armed_ = false;
+    for (const WorkerId& worker : pool_.TakeExpired(MonotonicMs())) {
+      processes_[worker].idle_exit = true;
+      AskToExit(worker, "it was idle", kIdleExitLimitMs);
+    }
+    ArmExpiry();
+  });
+}
+
+// --- Ends -------------------------------------------------------------------------------------
+
+void WorkerHost::OnExiting(const WorkerId& worker, bool intended, const std::string& reason) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  pool_.MarkExiting(worker);
+  it->second.intended = intended;
+  it->second.told_reason = reason;
+  parts_.loop->RunAfter(kLeaveLimitMs + 25'000, [this, worker] {
+    if (processes_.contains(worker)) Kill(worker, "it did not leave as it said", true);
+  });
+}
+
+void WorkerHost::Kill(const WorkerId& worker, const std::string& reason, bool intended) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  pool_.MarkExiting(worker);
+  if (it->second.told_reason.empty()) {
+    it->second.told_reason = reason;
+    it->second.intended = intended;
+  }
+  SendSignal(it->second, SIGKILL);
+}
+
+void WorkerHost::SendSignal(Process& process, int signal) {
+  process.kill_wanted = true;
+  if (process.pid == 0 || process.exited) return;  // not forked yet: OnForked does it
+  if (process.pidfd.valid()) {
+    ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0);
+  } else {
+    ::kill(process.pid, signal);
+  }
+}
+
+void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason,
+                           int64_t kill_after_ms) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  pool_.MarkExiting(worker);
+  if (it->second.told_reason.empty()) {
+    it->second.told_reason = reason;
+    it->second.intended = true;
+  }
+  if (ClientConnection* client = parts_.clients->Find(worker)) {
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(wire::CreateExitWorker(builder, true, builder.CreateString(reason)));
+    parts_.clients->Send(*client, wire::FrameType::kExitWorker, builder);
+  }
+  parts_.loop->RunAfter(kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
+}
+
+void WorkerHost::KillJob(const JobId& job) {
+  for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/false)) {
+    Kill(worker, "its job has ended", true);
+  }
+}
+
+void WorkerHost::KillAll() {
+  ending_ = true;
+  zygote_.Stop();
+  for (auto& [worker, process] : processes_) SendSignal(process, SIGKILL);
+}
+
+int WorkerHost::PidOf(const WorkerId& worker) const {
+  const auto it = processes_.find(worker);
+  return it == processes_.end() ? 0 : it->second.pid;
+}
+
+void WorkerHost::OnConnectionClosed(const WorkerId& worker) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end() || it->second.declared) return;
+  it->second.connection_closed = true;
+  AwaitRest(worker);
+}
+
+void WorkerHost::OnExited(int pid, int wait_status) {
+  const auto it = by_pid_.find(pid);
+  if (it == by_pid_.end()) return;
+  const WorkerId worker = it->second;
+  by_pid_.erase(it);
+  const auto process = processes_.find(worker);
+  if (process == processes_.end()) return;
+  process->second.exited = true;
+  process->second.exit_text = DescribeExit(wait_status);
+  if (process->second.declared) {
+    processes_.erase(process);
+  } else {
+    AwaitRest(worker);
+  }
+}
+
+void WorkerHost::AwaitRest(const WorkerId& worker) {
+  const Process& process = processes_.at(worker);
+  if (process.exited && process.connection_closed) {
+    Declare(worker);
+    return;
+  }
+  parts_.loop->RunAfter(kReasonWaitMs, [this, worker] {
+    const auto it = processes_.find(worker);
+    if (it != processes_.end() && !it->second.declared) Declare(worker);
+  });
+}
+
+void WorkerHost::Declare(const WorkerId& worker) {
+  Process& process = processes_.at(worker);
+  process.declared = true;
+  const WorkerPool::Worker* pooled = pool_.Find(worker);
+  std::string reason = process.told_reason;
+  if (reason.empty()) {
+    reason = process.exit_text.empty() ? "its connection closed" : process.exit_text;
+  }
+  const DeadWorker dead{worker,           pooled != nullptr ? pooled->job : JobId::Nil(),
+                        process.pid,      reason,
+                        process.intended, process.idle_exit};
+  if (!process.registered && !ending_) NoteStartFailure(worker, reason);
+  if (!process.exited) {  // it may be in its last steps, when it means to leave
+    const int64_t grace = process.intended ? kLeaveLimitMs : 0;
+    parts_.loop->RunAfter(grace, [this, worker] {
+      const auto it = processes_.find(worker);
+      if (it != processes_.end()) SendSignal(it->second, SIGKILL);
+    });
+  }
+  if (ClientConnection* client = parts_.clients->Find(worker)) {
+    parts_.clients->Close(*client, reason);
+  }
+  logs_.Close(worker);
+  pool_.Remove(worker);
+  if (process.exited) processes_.erase(worker);
+  callbacks_.on_died(dead);
+}
+
+void WorkerHost::NoteStartFailure(const WorkerId& worker, const std::string& reason) {
+  const int64_t now = MonotonicMs();
+  start_failures_ms_.push_back(now);
+  while (start_failures_ms_.front() < now - kFailureWindowMs) start_failures_ms_.pop_front();
+  CYRAY_LOG(kWarning) << "worker " << worker.Hex() << " died before it registered: " << reason;
+  if (start_failures_ms_.size() < kMaxStartFailures) return;
+  start_failures_ms_.clear();
+  const std::string path = logs_.ErrPath(worker);
+  const std::string zygote_log = parts_.options->session_dir + "/logs/zygote.out";
+  std::string tail = TailOf(path, 4000);
+  if (tail.empty()) tail = TailOf(zygote_log, 4000);
+  callbacks_.on_cannot_start("Workers cannot be started: they die before they register (" +
+                             reason + "). The end of " +
+                             (tail.empty() ? zygote_log + " is empty." : "the log:\n" + tail));
+}
+
+// --- Output -----------------------------------------------------------------------------------
+
+void WorkerHost::ForwardLines(const WorkerLogs::Lines& lines) {
+  const WorkerPool::Worker* worker = pool_.Find(lines.worker);
+  if (worker == nullptr || worker->job.is_nil()) return;
+  ClientConnection* driver = parts_.clients->DriverOf(worker->job);
+  if (driver == nullptr || !driver->log_to_driver) return;
+  if (driver->channel().unsent_bytes() > kMaxDriverLogBacklog) {
+    driver->dropped_log_lines += lines.lines.size();
+    return;
+  }
+  std::vector<std::string> text = lines.lines;
+  if (driver->dropped_log_lines > 0) {
+    text.insert(text.begin(), "[" + std::to_string(driver->dropped_log_lines) +
+                                  " lines were dropped here: the driver did not keep up; the "
+                                  "log files have them]");
+    driver->dropped_log_lines = 0;
+  }
+  flatbuffers::FlatBufferBuilder builder;
+  const auto ip = builder.CreateString(parts_.options->node_ip);
+  const auto label = builder.CreateString(lines.label);
+  const auto vector = builder.CreateVectorOfStrings(text);
+  builder.Finish(
+      wire::CreateLogLines(builder, lines.pid, ip, label, lines.is_stderr, vector));
+  parts_.clients->Send(*driver, wire::FrameType::kLogLines, builder);
+}
+
+}  // namespace cyray::raylet

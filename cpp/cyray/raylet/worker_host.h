@@ -1,0 +1,119 @@
+// WorkerHost: the worker processes of a node: starts them through the zygote, binds them to jobs,
+// ends them, and notices their deaths.
+//
+// A worker is dead when its connection closed and its exit is known, or a moment after the first of
+// the two, so that the reason can be told. Whatever it held is settled by the owner's on_died.
+// Threading: confined to the raylet's loop.
+// Invariant: each process here has its entry in the pool until it is declared dead.
+
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/job_book.h"
+#include "cyray/raylet/node_options.h"
+#include "cyray/raylet/process_supervisor.h"
+#include "cyray/raylet/worker_logs.h"
+#include "cyray/raylet/worker_pool.h"
+#include "cyray/raylet/zygote_link.h"
+
+namespace cyray::raylet {
+
+struct DeadWorker {
+  WorkerId id;
+  JobId job;  // nil when it had none yet
+  int pid;
+  std::string reason;  // "killed by signal 9 (SIGKILL)", or what was told before
+  bool intended;       // it left by its own will or by ours
+  bool was_idle_exit;  // nobody used it any more
+};
+
+class WorkerHost {
+ public:
+  struct Callbacks {
+    std::function<void()> on_idle;  // a worker became available
+    std::function<void(const DeadWorker&)> on_died;
+    std::function<void(const std::string& why)> on_cannot_start;
+  };
+  struct Parts {
+    EventLoop* loop;
+    const NodeOptions* options;
+    ProcessSupervisor* supervisor;
+    ClientRegistry* clients;
+    const JobBook* jobs;
+  };
+
+  WorkerHost(Parts parts, Callbacks callbacks);
+  ~WorkerHost();
+
+  // Starts the zygote and the workers wanted from the beginning.
+  void Start();
+  void Ensure(const std::map<JobId, int>& wanted);
+  void EnsurePrestarted();
+  // Takes an idle worker and tells it its job.
+  std::optional<WorkerId> Take(const JobId& job, bool for_actor);
+  void PutBack(const WorkerId& worker);
+
+  void OnRegistered(ClientConnection& client);
+  void OnConnectionClosed(const WorkerId& worker);
+  // The worker said that it leaves.
+  void OnExiting(const WorkerId& worker, bool intended, const std::string& reason);
+  void Kill(const WorkerId& worker, const std::string& reason, bool intended);
+  // ExitWorker{graceful}, and SIGKILL when that was not enough.
+  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms);
+  void KillJob(const JobId& job);
+  // Ends everything at once; for the end of the node.
+  void KillAll();
+
+  const WorkerPool& pool() const { return pool_; }
+  int PidOf(const WorkerId& worker) const;
+  // The last reason workers could not be started, while that is so.
+  bool HasIdleUnbound() const { return pool_.HasIdleUnbound(); }
+
+ private:
+  struct Process {
+    int pid = 0;
+    UniqueFd pidfd;
+    bool registered = false;
+    bool connection_closed = false;
+    bool exited = false;
+    bool declared = false;
+    bool intended = false;
+    bool idle_exit = false;
+    bool kill_wanted = false;
+    std::string told_reason;  // said before the death; comes before the exit status
+    std::string exit_text;
+  };
+
+  void StartWorker();
+  void OnForked(const WorkerId& worker, int pid);
+  void OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error);
+  void OnForkLost(const WorkerId& worker, bool again);
+  void OnExited(int pid, int wait_status);
+  void AwaitRest(const WorkerId& worker);
+  void Declare(const WorkerId& worker);
+  void NoteStartFailure(const WorkerId& worker, const std::string& reason);
+  void SendSignal(Process& process, int signal);
+  void SendAssignJob(const WorkerId& worker, const JobId& job);
+  void ForwardLines(const WorkerLogs::Lines& lines);
+  void ArmExpiry();
+
+  const Parts parts_;
+  const Callbacks callbacks_;
+  WorkerPool pool_;
+  WorkerLogs logs_;
+  ZygoteLink zygote_;
+  std::unordered_map<WorkerId, Process> processes_;
+  std::unordered_map<int, WorkerId> by_pid_;
+  std::deque<int64_t> start_failures_ms_;
+  bool expiry_armed_ = false;
+  bool ending_ = false;
+};
+
+}  // namespace cyray::raylet

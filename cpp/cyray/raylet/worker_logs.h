@@ -1,0 +1,94 @@
+// WorkerLogs: the output of this node's workers, from their pipes to log files and to drivers.
+//
+// A file is made at a worker's first output, is rotated once when it grows too large, and goes, oldest
+// first and dead workers' only, when the session's logs exceed their bound. Lines go to a callback
+// in batches, with the label that the worker set last.
+// Threading: confined to the raylet's loop.
+// Invariant: memory is bounded: one partial line of at most kMaxLineBytes per pipe.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/util/event_loop.h"
+#include "cyray/util/unique_fd.h"
+
+namespace cyray::raylet {
+
+// Cuts a byte stream into lines; pure.
+class LineCutter {
+ public:
+  // Lines without their end. A line "\x1ecyray-label:<text>" sets label() and is not among them.
+  // When the label changes in between, `on_batch` is called with those before.
+  using OnBatch = std::function<void(const std::string& label, std::vector<std::string> lines)>;
+  void Feed(std::string_view bytes, const OnBatch& on_batch);
+  void Finish(const OnBatch& on_batch);  // the partial line at the end
+
+ private:
+  void TakeLine(std::string line, std::vector<std::string>* lines, const OnBatch& on_batch);
+  std::string partial_;
+  std::string label_;
+};
+
+class WorkerLogs {
+ public:
+  struct Lines {
+    WorkerId worker;
+    int pid;
+    std::string label;
+    bool is_stderr;
+    std::vector<std::string> lines;
+  };
+
+  WorkerLogs(EventLoop* loop, std::string directory, uint64_t total_limit_bytes,
+             std::function<void(const Lines&)> on_lines);
+  ~WorkerLogs();
+
+  // The raylet's ends of the pipes.
+  void Open(const WorkerId& worker, UniqueFd out, UniqueFd err);
+  void SetPid(const WorkerId& worker, int pid);
+  // Reads what is left, ends partial lines, closes.
+  void Close(const WorkerId& worker);
+  // The path of a worker's stderr file (it exists when there was output).
+  std::string ErrPath(const WorkerId& worker) const;
+
+ private:
+  struct Stream {
+    UniqueFd pipe;
+    UniqueFd file;
+    LineCutter cutter;
+    uint64_t file_bytes = 0;
+    uint64_t rotated_bytes = 0;
+    bool is_stderr = false;
+  };
+  struct Output {
+    int pid = 0;
+    Stream streams[2];
+  };
+  void OnReadable(const WorkerId& worker, bool is_stderr);
+  bool ReadSome(const WorkerId& worker, Output& output, Stream& stream);
+  void Deliver(const WorkerId& worker, Output& output, Stream& stream, const std::string& label,
+               std::vector<std::string> lines);
+  void Append(const WorkerId& worker, const Output& output, Stream& stream,
+              const std::vector<std::string>& lines);
+  void ClosePipe(Stream& stream);
+  void TrimDead();
+  std::string PathOf(const WorkerId& worker, int pid, bool is_stderr) const;
+
+  EventLoop* const loop_;
+  const std::string directory_;
+  const uint64_t total_limit_bytes_;
+  const std::function<void(const Lines&)> on_lines_;
+  std::unordered_map<WorkerId, std::unique_ptr<Output>> outputs_;
+  std::deque<std::pair<std::string, uint64_t>> dead_files_;  // path, bytes
+  uint64_t total_bytes_ = 0;
+};
+
+}  // namespace cyray::raylet

@@ -1,0 +1,68 @@
+// ZygoteLink: the zygote of this node and the requests to fork workers.
+//
+// The zygote is started again when it dies; requests it had not answered are given
+// back, to be made again. When it fails over and over, the owner is told with the end of its log.
+// Threading: confined to the raylet's loop. Messages: docs/architecture.md, "zygote".
+// Invariant: the child's descriptors stay open here until the fork was answered.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "cyray/common/ids.h"
+#include "cyray/raylet/node_options.h"
+#include "cyray/raylet/process_supervisor.h"
+
+namespace cyray::raylet {
+
+class ZygoteLink {
+ public:
+  struct ForkRequest {
+    WorkerId worker;
+    UniqueFd socket, out, err;  // the child's ends
+  };
+  struct Callbacks {
+    std::function<void(const WorkerId&, int pid)> on_forked;
+    std::function<void(ForkRequest, const std::string& error)> on_failed;
+    // The zygote died before it answered; `again`: another worker may be asked for.
+    std::function<void(const WorkerId&, bool again)> on_lost;
+    std::function<void(int pid, int wait_status)> on_exited;
+    std::function<void(const std::string& why)> on_hopeless;  // fails over and over
+  };
+
+  ZygoteLink(EventLoop* loop, const NodeOptions* options, ProcessSupervisor* supervisor,
+             Callbacks callbacks);
+  ~ZygoteLink();
+
+  void Start();
+  void Fork(ForkRequest request);
+  // No more starts; the zygote that runs is left to whoever ends the node.
+  void Stop();
+  int pid() const { return pid_; }
+
+ private:
+  void SendRequest(uint64_t token, const ForkRequest& request);
+  void OnReadable();
+  void OnMessage(const std::string& text);
+  void OnExit(int wait_status);
+  void Disconnect();
+
+  EventLoop* const loop_;
+  const NodeOptions* const options_;
+  ProcessSupervisor* const supervisor_;
+  const Callbacks callbacks_;
+  const std::string log_path_;
+  UniqueFd socket_;
+  int pid_ = 0;
+  bool ready_ = false;
+  bool stopped_ = false;
+  std::map<uint64_t, ForkRequest> in_flight_;
+  uint64_t next_token_ = 1;
+  std::deque<int64_t> failures_ms_;
+};
+
+}  // namespace cyray::raylet
