@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import time
 from typing import Any
@@ -57,7 +56,7 @@ def make_session(token: str | None = None) -> str:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(os.path.join(path, "token"), flags, 0o600)
     try:
-        os.write(fd, (token or secrets.token_hex(32)).encode())
+        os.write(fd, (token or os.urandom(32).hex()).encode())
     finally:
         os.close(fd)
     os.symlink("raylet", os.path.join(path, "sockets", "plasma_store"))

@@ -1,7 +1,7 @@
 """The `cyray` command: starts and ends nodes of this machine, and shows what a cluster does.
 
-Place: the package's outermost layer; nothing imports it. Nodes that it starts have no lifeline:
-they run until `cyray stop`. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage.
+Place: the package's outermost layer; nothing imports it. Nodes that it starts run until
+`cyray stop`: they have no lifeline, but with `--block`. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
         node_ip=given["node_ip_address"],
         gcs_port=DEFAULT_PORT if given["port"] is None else given["port"],
         preload=tuple(name for name in (given["preload"] or "").split(",") if name),
-        lifeline=False,
+        lifeline=given["block"],
     )
 
 
@@ -162,22 +162,30 @@ Next steps
     )
 
 
+class _AskedToEnd(Exception):
+    """SIGINT or SIGTERM came."""
+
+
 def _block(node: LocalNode) -> None:
-    """Waits for the node's end; SIGINT and SIGTERM end it in order."""
-    click.echo("\nRunning until the node ends (--block). Ctrl-C ends it.")
-    sys.stdout.flush()
-    asked: list[int] = []
+    """Waits for the node's end; SIGINT and SIGTERM end it in order, SIGKILL by its lifeline."""
 
     def end(number: int, _frame: Any) -> None:
-        asked.append(number)
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
+        raise _AskedToEnd
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    while not asked and node.alive():
-        node.wait(1.0)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+        click.echo("\nRunning until the node ends (--block). Ctrl-C ends it.")
+        sys.stdout.flush()
+        while not node.wait(3600):
+            pass
+    except _AskedToEnd:
+        node.stop()
+        return
     node.stop()
-    if not asked:
-        raise click.ClickException(f"The raylet ended unexpectedly; see {node.log_path}.")
+    raise click.ClickException(f"The raylet ended unexpectedly; see {node.log_path}.")
 
 
 @main.command()

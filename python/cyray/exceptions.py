@@ -349,6 +349,8 @@ _FAILURE_CLASSES: dict[str, type[Exception]] = {
     "object_store_full": ObjectStoreFullError,
     "out_of_memory": OutOfMemoryError,
     "raylet_died": LocalRayletDiedError,
+    "unschedulable": TaskUnschedulableError,
+    "internal": RaySystemError,
     "actor_unschedulable": ActorUnschedulableError,
     "task_unschedulable": TaskUnschedulableError,
     "name_taken": ActorAlreadyExistsError,

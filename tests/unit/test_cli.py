@@ -1,0 +1,175 @@
+"""The `cyray` command, with a raylet that only pretends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from click.testing import CliRunner
+
+from cyray import _sessions
+from cyray._status import cluster_report, format_bytes
+from cyray.cli import main
+
+FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_raylet.py")
+
+
+@pytest.fixture(autouse=True)
+def fake_binaries(tmp_path, monkeypatch):
+    for name in ("raylet", "gcs_server"):
+        path = tmp_path / name
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {FAKE} "$@"\n')
+        path.chmod(0o755)
+    base = tempfile.mkdtemp(prefix="cyc", dir="/tmp")
+    monkeypatch.setenv("CYRAY_BIN_DIR", str(tmp_path))
+    monkeypatch.setenv("CYRAY_TMPDIR", base)
+    monkeypatch.delenv("CYRAY_ADDRESS", raising=False)
+    monkeypatch.delenv("FAKE_RAYLET", raising=False)
+    yield
+    run("stop", "--force")
+    shutil.rmtree(base)
+
+
+def run(*args: str):
+    return CliRunner().invoke(main, args)
+
+
+def records() -> list[dict]:
+    return [r for session in _sessions.sessions() for r in _sessions.node_records(session)]
+
+
+def test_start_says_what_to_do_next():
+    result = run("start", "--head", "--num-cpus=2")
+    assert result.exit_code == 0, result.output
+    assert "Local node IP: 127.0.0.1" in result.output
+    assert "cyray runtime started." in result.output
+    assert "cyray start --address='127.0.0.1:6379'" in result.output
+    for command in ("cyray stop", "cyray status", "cyray.init(address='auto')"):
+        assert command in result.output
+    assert _sessions.read_current_cluster() == "127.0.0.1:6379"
+
+
+def test_a_started_node_has_no_lifeline():
+    run("start", "--head")
+    with open(os.path.join(records()[0]["session_dir"], "seen.json")) as file:
+        assert json.load(file)["args"]["lifeline_fd"] is None
+
+
+def test_resources_are_json():
+    assert run("start", "--head", "--resources", '{"Custom": 1.5}').exit_code == 0
+    with open(os.path.join(records()[0]["session_dir"], "seen.json")) as file:
+        assert "Custom=1.5" in json.load(file)["args"]["resources"]
+    for wrong in ("{", "[1]", "3"):
+        assert run("start", "--head", "--port=0", "--resources", wrong).exit_code == 2
+    assert run("start", "--head", "--port=0", "--resources", '{"CPU": 1}').exit_code == 1
+
+
+def test_a_second_head_on_the_port_is_refused():
+    run("start", "--head", "--port=7001")
+    result = run("start", "--head", "--port=7001")
+    assert result.exit_code == 1
+    assert "already running at 127.0.0.1:7001" in result.output
+    assert run("start", "--head", "--port=7002").exit_code == 0
+
+
+def test_a_node_joins_the_session_of_its_head():
+    run("start", "--head", "--port=7001")
+    result = run("start", "--address=127.0.0.1:7001")
+    assert result.exit_code == 0, result.output
+    assert [record["head"] for record in records()] == [True, False]
+    assert len({record["session_dir"] for record in records()}) == 1
+
+
+def test_a_cluster_elsewhere_needs_its_token(tmp_path):
+    result = run("start", "--address=10.1.2.3:6379")
+    assert result.exit_code == 1
+    assert "--token-file" in result.output
+    token = tmp_path / "token"
+    token.write_text("ab" * 32 + "\n")
+    assert run("start", "--address=10.1.2.3:6379", f"--token-file={token}").exit_code == 0
+    with open(os.path.join(records()[0]["session_dir"], "token")) as file:
+        assert file.read() == "ab" * 32
+
+
+def test_head_or_address_must_be_given():
+    assert run("start").exit_code == 2
+    assert run("start", "--head", "--address=a:1").exit_code == 2
+
+
+def test_a_raylet_that_fails_is_an_error(monkeypatch):
+    monkeypatch.setenv("FAKE_RAYLET", "error")
+    result = run("start", "--head")
+    assert result.exit_code == 1
+    assert "the port is taken" in result.output
+    assert _sessions.read_current_cluster() == ""
+
+
+def test_stop_counts_what_it_ended():
+    assert "Did not find any active cyray processes." in run("stop").output
+    run("start", "--head", "--port=7001")
+    run("start", "--head", "--port=7002")
+    result = run("stop")
+    assert (result.exit_code, result.output) == (0, "Stopped all 2 cyray processes.\n")
+    assert records() == []
+
+
+def test_block_ends_with_the_node():
+    command = [sys.executable, "-c", "from cyray.cli import main; main()"]
+    # Run from the package's parent: it may not be installed.
+    import cyray._node
+
+    root = os.path.dirname(os.path.dirname(cyray._node.__file__))
+    process = subprocess.Popen(
+        [*command, "start", "--head", "--port=0", "--block"],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if "--block" in line:
+            break
+    assert len(records()) == 1
+    process.terminate()
+    assert process.wait(timeout=10) == 0
+    process.stdout.close()
+    assert records() == []
+
+
+def test_status_without_a_cluster_fails_in_words():
+    result = run("status", "--address=127.0.0.1:9")
+    assert result.exit_code == 1
+
+
+def test_the_status_report_has_its_sections():
+    text = cluster_report(
+        [
+            {
+                "NodeID": "ab" * 20,
+                "Alive": True,
+                "NodeManagerAddress": "127.0.0.1",
+                "Resources": {"CPU": 2.0, "memory": 1024.0, "node:127.0.0.1": 1.0},
+            },
+            {"NodeID": "cd" * 20, "Alive": False, "NodeManagerAddress": "10.0.0.1"},
+        ],
+        {"CPU": 2.0, "memory": 2048.0, "node:127.0.0.1": 1.0},
+        {"CPU": 0.5, "memory": 1024.0},
+    )
+    for section in ("Node status", "Active:", "Pending:", "Recent failures:", "Total Usage:"):
+        assert section in text
+    assert "1.5/2.0 CPU" in text
+    assert "1.00KiB/2.00KiB memory" in text
+    assert "node:127.0.0.1" not in text.split("Resources")[1]
+
+
+def test_bytes_are_readable():
+    assert [format_bytes(n) for n in (0, 1536, 3 << 30, 5 << 40)] == [
+        "0B",
+        "1.50KiB",
+        "3.00GiB",
+        "5.00TiB",
+    ]
