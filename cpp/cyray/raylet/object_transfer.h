@@ -51,13 +51,12 @@ class ObjectTransfer : private BulkReceiver {
   bool OnChunk(const NodeId& from, const wire::ObjectChunk& chunk) override;
   std::span<uint8_t> ChunkSink(const NodeId& from, uint64_t request_id, uint32_t done,
                                uint32_t left) override;
-  void OnChunkEnd(const NodeId& from, uint64_t request_id) override;
+  void OnChunkEnd(const NodeId& from, uint64_t request_id, uint32_t bytes) override;
 
   void OnForwardFree(const wire::ForwardFree& request);
   void Apply(std::vector<PullTable::Action> actions);
-  // Whether the chunk's bytes are to be kept.
-  bool MakeRoom(const PullTable::Pull& pull, const Address& owner);
-  void Finish(const PullTable::Pull& pull);
+  // Creates the object in the store, or ends the pull.
+  void MakeRoom(const PullTable::Pull& pull, const Address& owner);
 
   const NodeId self_;
   store::ObjectStore* const store_;

@@ -44,7 +44,7 @@ class BulkReceiver {
   // Room for the rest of chunk `request_id`; `done` of its bytes came. Empty: they are dropped.
   virtual std::span<uint8_t> ChunkSink(const NodeId& from, uint64_t request_id, uint32_t done,
                                        uint32_t left) = 0;
-  virtual void OnChunkEnd(const NodeId& from, uint64_t request_id) = 0;
+  virtual void OnChunkEnd(const NodeId& from, uint64_t request_id, uint32_t bytes) = 0;
 };
 
 class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
@@ -81,6 +81,8 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
 
   bool dialed() const { return dialed_; }
   bool is_open() const { return state_ == State::kOpen; }
+  // Both sides have proved that they hold the token.
+  bool authenticated() const { return handshake_.done(); }
   // Of a dialed connection: who should answer. Later: who is there.
   const NodeId& node() const { return node_; }
   size_t unsent_bytes() const { return unsent_; }
@@ -114,6 +116,7 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   Result<bool> ReadIntoSink();
   Status CutFrames();
   Status HandleFrame(const wire::Frame& frame);
+  std::span<uint8_t> Sink();
   Status HandleChunk(const wire::Frame& frame);
   void FeedSinkFromBuffer();
   void EndChunkIfComplete();

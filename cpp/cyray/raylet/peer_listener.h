@@ -27,6 +27,7 @@ class PeerListener {
   EventLoop* const loop_;
   UniqueFd socket_;
   uint16_t port_ = 0;
+  EventLoop::TimerId pause_ = 0;
   std::function<void(UniqueFd)> on_accepted_;
 };
 

@@ -1,0 +1,96 @@
+#include "cyray/raylet/object_transfer_sender.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+
+void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id) {
+  if (store_->Contains(id)) {
+    auto view = store_->TryGet(store::kRaylet, id);
+    if (view) Begin(from, request_id, id, *view);
+    return;
+  }
+  if (!store_->IsBeingWritten(id)) {
+    SendMissing(from, request_id, id);
+    return;
+  }
+  // The owner heard of it on another socket than the one that will bring its Seal.
+  receivers_[from].awaited.insert(request_id);
+  store_->Get(store::kRaylet, id,
+              [this, from, request_id, id](Result<store::ObjectView> view) {
+                auto receiver = receivers_.find(from);
+                const bool wanted =
+                    receiver != receivers_.end() && receiver->second.awaited.erase(request_id) > 0;
+                if (view && wanted) {
+                  Begin(from, request_id, id, *view);
+                } else if (view) {
+                  (void)store_->Release(store::kRaylet, id);
+                } else if (wanted) {
+                  SendMissing(from, request_id, id);
+                }
+              });
+}
+
+void ObjectSender::Begin(const NodeId& to, uint64_t request_id, const ObjectId& id,
+                         store::ObjectView view) {
+  // One pin per job, given back when the job and all its queued chunks are gone.
+  std::shared_ptr<const void> pin(mapping_, [store = store_, id](const void*) {
+    (void)store->Release(store::kRaylet, id);
+  });
+  receivers_[to].jobs.push_back(
+      Job{request_id, id, store_->OwnerOf(id).value_or(Address{}), view, std::move(pin)});
+  Pump(to);
+}
+
+void ObjectSender::SendMissing(const NodeId& to, uint64_t request_id, const ObjectId& id) {
+  flatbuffers::FlatBufferBuilder builder(128);
+  wire::ObjectChunkBuilder chunk(builder);
+  chunk.add_request_id(request_id);
+  chunk.add_object_id(wire::ToWire(id));
+  chunk.add_missing(true);
+  builder.Finish(chunk.Finish());
+  peers_->SendBulk(to, builder, {});
+}
+
+void ObjectSender::OnCancel(const NodeId& from, uint64_t request_id) {
+  auto it = receivers_.find(from);
+  if (it == receivers_.end()) return;
+  it->second.awaited.erase(request_id);
+  std::erase_if(it->second.jobs, [&](const Job& job) { return job.request_id == request_id; });
+}
+
+void ObjectSender::OnNodeLost(const NodeId& node) { receivers_.erase(node); }
+
+void ObjectSender::Pump(const NodeId& node) {
+  auto it = receivers_.find(node);
+  if (it == receivers_.end()) return;
+  auto& jobs = it->second.jobs;
+  while (!jobs.empty() && peers_->unsent_bytes(node) < kMaxQueuedBytes) {
+    Job job = std::move(jobs.front());
+    jobs.pop_front();
+    if (!SendChunk(node, job)) return;  // the connection is gone: OnNodeLost follows
+    if (job.sent < job.view.bytes) jobs.push_back(std::move(job));
+  }
+  if (jobs.empty() && it->second.awaited.empty()) receivers_.erase(it);
+}
+
+bool ObjectSender::SendChunk(const NodeId& to, Job& job) {
+  const uint64_t bytes = std::min(kChunkBytes, job.view.bytes - job.sent);
+  flatbuffers::FlatBufferBuilder builder(192);
+  wire::ObjectChunkBuilder chunk(builder);
+  chunk.add_request_id(job.request_id);
+  chunk.add_object_id(wire::ToWire(job.id));
+  chunk.add_total_bytes(job.view.bytes);
+  chunk.add_offset(job.sent);
+  chunk.add_raw_bytes(static_cast<uint32_t>(bytes));
+  chunk.add_owner(wire::ToWire(job.owner));
+  builder.Finish(chunk.Finish());
+  const uint8_t* data = mapping_->read(job.view.offset + job.sent);
+  job.sent += bytes;
+  return peers_->SendBulk(to, builder, {{data, bytes}, job.pin});
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,431 @@
+#include "cyray/raylet/peer_connection.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "cyray/gcs/auth.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+namespace {
+
+constexpr size_t kReadChunkBytes = 64 << 10;
+constexpr size_t kKeepCapacityBytes = 1 << 20;
+constexpr size_t kMaxReadPerRound = 8 << 20;  // then others get their turn
+constexpr size_t kMaxSegmentBytes = 256 << 10;
+constexpr size_t kMaxParts = 32;
+constexpr uint32_t kMaxRawBytes = 4 << 20;
+constexpr int64_t kOpeningTimeoutMs = 3000;
+constexpr int kSilenceMs = 6000;
+
+void SetOption(int fd, int level, int name, int value) {
+  ::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// A peer that vanished without closing is noticed within kSilenceMs.
+void ConfigureSocket(int fd) {
+  SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  SetOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, 2);
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+  SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kSilenceMs);
+}
+
+bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK; }
+
+Status Gone(const char* what) {
+  return Status(StatusCode::kDisconnected, Status::FromErrno(what).message());
+}
+
+}  // namespace
+
+PeerConnection::PeerConnection(EventLoop* loop, const Identity& identity, Delegate* delegate,
+                               UniqueFd socket, bool dialed)
+    : loop_(loop),
+      identity_(identity),
+      delegate_(delegate),
+      dialed_(dialed),
+      socket_(std::move(socket)),
+      state_(dialed ? State::kConnecting : State::kHandshake),
+      handshake_(dialed ? Handshake::Role::kDialer : Handshake::Role::kListener, identity.token,
+                 gcs::RandomNonce()) {
+  ConfigureSocket(socket_.get());
+}
+
+PeerConnection::~PeerConnection() { Close(); }
+
+Result<std::shared_ptr<PeerConnection>> PeerConnection::Dial(EventLoop* loop,
+                                                             const Identity& identity,
+                                                             Delegate* delegate,
+                                                             const NodeId& target,
+                                                             const std::string& ip,
+                                                             uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  if (inet_pton(AF_INET, ip.c_str(), &address.sin_addr) != 1) {
+    return cyray::Fail(StatusCode::kInvalidArgument, "not an IPv4 address: " + ip);
+  }
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return cyray::Fail(Status::FromErrno("socket"));
+  const int fd = socket.get();
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 &&
+      errno != EINPROGRESS) {
+    return cyray::Fail(Gone("connect"));
+  }
+  std::shared_ptr<PeerConnection> connection(
+      new PeerConnection(loop, identity, delegate, std::move(socket), /*dialed=*/true));
+  connection->node_ = target;
+  connection->Watch(EPOLLIN | EPOLLOUT);
+  return connection;
+}
+
+std::shared_ptr<PeerConnection> PeerConnection::Accept(EventLoop* loop, const Identity& identity,
+                                                       Delegate* delegate, UniqueFd socket) {
+  std::shared_ptr<PeerConnection> connection(
+      new PeerConnection(loop, identity, delegate, std::move(socket), /*dialed=*/false));
+  connection->Watch(EPOLLIN);
+  return connection;
+}
+
+void PeerConnection::Watch(uint32_t events) {
+  wants_write_ = (events & EPOLLOUT) != 0;
+  const std::weak_ptr<PeerConnection> weak = weak_from_this();
+  loop_->Add(socket_.get(), events, [weak](uint32_t ready) {
+    if (const auto self = weak.lock()) self->OnReady(ready);
+  });
+  opening_timer_ = loop_->RunAfter(kOpeningTimeoutMs, [weak] {
+    const auto self = weak.lock();
+    if (self == nullptr || self->state_ == State::kOpen) return;
+    self->Fail(Status(StatusCode::kTimedOut, "the connection was not set up within 3 s"));
+  });
+}
+
+void PeerConnection::Close() {
+  if (state_ == State::kClosed) return;
+  state_ = State::kClosed;
+  loop_->Cancel(opening_timer_);
+  loop_->Remove(socket_.get());
+  socket_.reset();
+  out_.clear();
+  unsent_ = 0;
+}
+
+void PeerConnection::Fail(const Status& why) {
+  if (state_ == State::kClosed) return;
+  const auto self = weak_from_this().lock();
+  Close();
+  delegate_->OnClosed(*this, why);
+}
+
+void PeerConnection::OnReady(uint32_t events) {
+  if (state_ == State::kConnecting) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) OnConnected();
+    return;
+  }
+  if ((events & EPOLLOUT) != 0) Flush();
+  if (state_ == State::kClosed || (events & ~uint32_t{EPOLLOUT}) == 0) return;
+  Status status = Status::Ok();
+  if (state_ == State::kHandshake) status = ReadHandshake();
+  if (status.ok() && state_ != State::kClosed && state_ != State::kHandshake) status = ReadSome();
+  if (!status.ok()) Fail(status);
+}
+
+void PeerConnection::OnConnected() {
+  int error = 0;
+  socklen_t size = sizeof error;
+  ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0) {
+    return Fail(Status(StatusCode::kDisconnected, Status::FromErrno("connect", error).message()));
+  }
+  state_ = State::kHandshake;
+  const std::string hello = handshake_.TakeOutput();
+  SendRaw(reinterpret_cast<const uint8_t*>(hello.data()), hello.size());
+  Flush();
+}
+
+Status PeerConnection::ReadHandshake() {
+  while (!handshake_.done()) {
+    std::array<uint8_t, 128> bytes;
+    const size_t wanted = std::min(bytes.size(), handshake_.wanted());
+    const ssize_t n = ::recv(socket_.get(), bytes.data(), wanted, MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return WouldBlock() ? Status::Ok() : Gone("recv");
+    if (n == 0) {
+      return Status(StatusCode::kDisconnected, "the peer closed the connection in the handshake");
+    }
+    CYRAY_RETURN_IF_ERROR(handshake_.Receive({bytes.data(), static_cast<size_t>(n)}));
+    const std::string answer = handshake_.TakeOutput();
+    SendRaw(reinterpret_cast<const uint8_t*>(answer.data()), answer.size());
+  }
+  state_ = State::kAwaitHello;
+  if (dialed_) SendHello();
+  return Status::Ok();
+}
+
+void PeerConnection::SendHello() {
+  flatbuffers::FlatBufferBuilder builder(64);
+  builder.Finish(wire::CreatePeerHello(builder, wire::ToWire(identity_.node), identity_.incarnation));
+  Send(wire::FrameType::kPeerHello, builder);
+}
+
+void PeerConnection::Open() {
+  CYRAY_CHECK(state_ == State::kAwaitHello) << static_cast<int>(state_);
+  state_ = State::kOpen;
+  loop_->Cancel(opening_timer_);
+  if (!dialed_) SendHello();
+}
+
+// --- Reading ---------------------------------------------------------------------------------------
+
+Status PeerConnection::ReadSome() {
+  const auto self = shared_from_this();
+  size_t before = 0;
+  for (size_t total = 0; total < kMaxReadPerRound && state_ != State::kClosed;) {
+    before = chunk_left_ > 0 ? kMaxRawBytes : kReadChunkBytes;
+    const bool into_sink = chunk_left_ > 0 && consumed_ == in_.size();
+    Result<bool> more = into_sink ? ReadIntoSink() : ReadIntoBuffer();
+    if (!more) return more.error();
+    CYRAY_RETURN_IF_ERROR(CutFrames());
+    if (!*more) break;
+    total += before;
+  }
+  return Status::Ok();
+}
+
+Result<bool> PeerConnection::ReadIntoBuffer() {
+  if (consumed_ > 0) {
+    in_.consume(consumed_);
+    consumed_ = 0;
+  }
+  in_.shrink(kKeepCapacityBytes);
+  const size_t have = in_.size();
+  const size_t room = std::max(kReadChunkBytes, want_bytes_ > have ? want_bytes_ - have : 0);
+  in_.resize(have + room);
+  ssize_t n;
+  do {
+    n = ::recv(socket_.get(), in_.data() + have, room, MSG_DONTWAIT);
+  } while (n < 0 && errno == EINTR);
+  in_.resize(have + (n > 0 ? static_cast<size_t>(n) : 0));
+  if (n == 0) return cyray::Fail(StatusCode::kDisconnected, "the peer closed the connection");
+  if (n < 0) {
+    if (WouldBlock()) return false;
+    return cyray::Fail(Gone("recv"));
+  }
+  return static_cast<size_t>(n) == room;
+}
+
+Result<bool> PeerConnection::ReadIntoSink() {
+  std::array<uint8_t, 16 << 10> dropped;
+  std::span<uint8_t> sink = Sink();
+  if (sink.empty()) sink = std::span(dropped).first(std::min<size_t>(dropped.size(), chunk_left_));
+  ssize_t n;
+  do {
+    n = ::recv(socket_.get(), sink.data(), std::min<size_t>(sink.size(), chunk_left_),
+               MSG_DONTWAIT);
+  } while (n < 0 && errno == EINTR);
+  if (n == 0) return cyray::Fail(StatusCode::kDisconnected, "the peer closed the connection");
+  if (n < 0) {
+    if (WouldBlock()) return false;
+    return cyray::Fail(Gone("recv"));
+  }
+  chunk_done_ += static_cast<uint32_t>(n);
+  chunk_left_ -= static_cast<uint32_t>(n);
+  EndChunkIfComplete();
+  return true;
+}
+
+void PeerConnection::FeedSinkFromBuffer() {
+  while (chunk_left_ > 0 && consumed_ < in_.size()) {
+    const size_t have = std::min<size_t>(in_.size() - consumed_, chunk_left_);
+    const std::span<uint8_t> sink = Sink();
+    const size_t taken = sink.empty() ? have : std::min(have, sink.size());
+    if (!sink.empty()) std::memcpy(sink.data(), in_.data() + consumed_, taken);
+    consumed_ += taken;
+    chunk_done_ += static_cast<uint32_t>(taken);
+    chunk_left_ -= static_cast<uint32_t>(taken);
+    EndChunkIfComplete();
+  }
+}
+
+std::span<uint8_t> PeerConnection::Sink() {
+  BulkReceiver* receiver = delegate_->bulk_receiver();
+  if (receiver == nullptr) return {};
+  return receiver->ChunkSink(node_, chunk_request_, chunk_done_, chunk_left_);
+}
+
+void PeerConnection::EndChunkIfComplete() {
+  BulkReceiver* receiver = delegate_->bulk_receiver();
+  if (chunk_left_ > 0 || receiver == nullptr) return;
+  receiver->OnChunkEnd(node_, chunk_request_, chunk_done_);
+}
+
+Status PeerConnection::CutFrames() {
+  while (state_ != State::kClosed) {
+    FeedSinkFromBuffer();
+    if (chunk_left_ > 0 || state_ == State::kClosed) return Status::Ok();
+    const size_t have = in_.size() - consumed_;
+    want_bytes_ = 0;
+    if (have < wire::kFrameHeaderBytes) return Status::Ok();
+    wire::FrameHeader header;
+    std::memcpy(&header, in_.data() + consumed_, sizeof header);
+    if (header.body_bytes > wire::kMaxFrameBytes || header.body_bytes % 8 != 0 ||
+        header.fd_count != 0 || header.reserved != 0) {
+      return Status(StatusCode::kProtocolError, "not a frame header");
+    }
+    const size_t total = wire::kFrameHeaderBytes + header.body_bytes;
+    if (have < total) {
+      // Grow towards a large frame as its bytes come, so that a lying header costs no memory.
+      want_bytes_ = std::min(total, std::max<size_t>(2 * have, kReadChunkBytes));
+      return Status::Ok();
+    }
+    const wire::Frame frame{static_cast<wire::FrameType>(header.type),
+                            in_.data() + consumed_ + wire::kFrameHeaderBytes, header.body_bytes,
+                            {}};
+    consumed_ += total;
+    CYRAY_RETURN_IF_ERROR(HandleFrame(frame));
+  }
+  return Status::Ok();
+}
+
+Status PeerConnection::HandleFrame(const wire::Frame& frame) {
+  if (state_ == State::kAwaitHello) {
+    const auto* hello =
+        frame.type == wire::FrameType::kPeerHello ? frame.As<wire::PeerHello>() : nullptr;
+    if (hello == nullptr || hello->node_id() == nullptr) {
+      return Status(StatusCode::kProtocolError, "the first frame is not a PeerHello");
+    }
+    const NodeId node = wire::FromWire(*hello->node_id());
+    if (dialed_ && node != node_) {
+      return Status(StatusCode::kDisconnected, "another node answers at its address");
+    }
+    node_ = node;
+    delegate_->OnHello(*this, node, hello->incarnation());
+    return Status::Ok();
+  }
+  if (frame.type == wire::FrameType::kObjectChunk) return HandleChunk(frame);
+  if (!delegate_->OnFrame(*this, frame)) {
+    return Status(StatusCode::kProtocolError,
+                  "a frame of type " + std::to_string(static_cast<int>(frame.type)) +
+                      " is not valid here");
+  }
+  return Status::Ok();
+}
+
+Status PeerConnection::HandleChunk(const wire::Frame& frame) {
+  const auto* chunk = frame.As<wire::ObjectChunk>();
+  BulkReceiver* receiver = delegate_->bulk_receiver();
+  if (chunk == nullptr || chunk->object_id() == nullptr || chunk->raw_bytes() > kMaxRawBytes ||
+      receiver == nullptr || !receiver->OnChunk(node_, *chunk)) {
+    return Status(StatusCode::kProtocolError, "an object chunk is not valid");
+  }
+  chunk_request_ = chunk->request_id();
+  chunk_done_ = 0;
+  chunk_left_ = chunk->raw_bytes();
+  EndChunkIfComplete();
+  return Status::Ok();
+}
+
+// --- Writing ---------------------------------------------------------------------------------------
+
+wire::ByteBuffer& PeerConnection::OpenSegment() {
+  if (out_.empty() || !out_.back().bulk.bytes.empty() ||
+      out_.back().owned.size() > kMaxSegmentBytes) {
+    out_.emplace_back();
+  }
+  return out_.back().owned;
+}
+
+void PeerConnection::Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
+  if (state_ == State::kClosed) return;
+  wire::ByteBuffer& buffer = OpenSegment();
+  const size_t before = buffer.size();
+  wire::AppendFrame(buffer, type, builder.GetBufferPointer(), builder.GetSize());
+  unsent_ += buffer.size() - before;
+  ScheduleFlush();
+}
+
+void PeerConnection::SendRaw(const uint8_t* frames, size_t bytes) {
+  if (state_ == State::kClosed || bytes == 0) return;
+  OpenSegment().append(frames, bytes);
+  unsent_ += bytes;
+  ScheduleFlush();
+}
+
+void PeerConnection::SendBulk(const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bulk) {
+  if (state_ == State::kClosed) return;
+  Send(wire::FrameType::kObjectChunk, chunk);
+  if (bulk.bytes.empty()) return;
+  unsent_ += bulk.bytes.size();
+  out_.push_back(Segment{{}, std::move(bulk)});
+  drained_told_ = false;
+}
+
+void PeerConnection::ScheduleFlush() {
+  if (flush_scheduled_ || wants_write_) return;
+  flush_scheduled_ = true;
+  loop_->Post([weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->flush_scheduled_ = false;
+    self->Flush();
+  });
+}
+
+void PeerConnection::Flush() {
+  if (state_ == State::kClosed || state_ == State::kConnecting) return;
+  const auto self = shared_from_this();
+  while (unsent_ > 0) {
+    std::array<iovec, kMaxParts> parts;
+    size_t count = 0;
+    for (auto it = out_.begin(); it != out_.end() && count < kMaxParts; ++it) {
+      const size_t skip = it == out_.begin() ? out_at_ : 0;
+      if (it->size() == skip) continue;
+      parts[count++] = {const_cast<uint8_t*>(it->data()) + skip, it->size() - skip};
+    }
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = count;
+    const ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && WouldBlock()) break;
+    if (n < 0) return Fail(Gone("send"));
+    Consume(static_cast<size_t>(n));
+  }
+  const bool wants_write = unsent_ > 0;
+  if (wants_write != wants_write_) {
+    wants_write_ = wants_write;
+    loop_->Modify(socket_.get(), wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
+  }
+  if (unsent_ < kLowWaterBytes && !drained_told_) {
+    drained_told_ = true;
+    delegate_->OnDrained(*this);
+  }
+}
+
+void PeerConnection::Consume(size_t bytes) {
+  unsent_ -= bytes;
+  while (bytes > 0) {
+    const size_t left = out_.front().size() - out_at_;
+    if (bytes < left) {
+      out_at_ += bytes;
+      return;
+    }
+    bytes -= left;
+    out_at_ = 0;
+    out_.pop_front();
+  }
+}
+
+}  // namespace cyray::raylet
