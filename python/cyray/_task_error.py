@@ -73,7 +73,7 @@ class RayTaskError(RayError):
         where = {"pid": pid, "ip": ip, "actor_repr": actor_repr, "actor_id": actor_id}
         text = _format_user_traceback(exc)
         inner = exc.__dict__.get("_cyray_fields") if isinstance(exc, RayTaskError) else None
-        cause = exc.cause if inner is not None else exc
+        cause: BaseException = exc if inner is None else exc.__dict__["cause"]
         try:
             blob = exc.__dict__.get("_cyray_blob") if inner is not None else None
             if blob is None:
@@ -104,7 +104,7 @@ class RayTaskError(RayError):
         if fields is None:
             return error
         text = f"  {_DEPENDENCY_LINE}\n{_class_name(error)}: {error}"
-        dependent = RayTaskError(function_name, text, error.cause)
+        dependent = RayTaskError(function_name, text, error.__dict__["cause"])
         if "_cyray_blob" in error.__dict__:
             dependent.__dict__["_cyray_blob"] = error.__dict__["_cyray_blob"]
         return dependent

@@ -65,8 +65,7 @@ class Zygote:
         try:
             message = json.loads(data)
             token = message.get("token")
-            if message.get("op") != "fork" or len(fds) != _FORK_FDS:
-                raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}")
+            _check_request(message, fds)
             sys.stdout.flush()
             sys.stderr.flush()
             pid = os.fork()
@@ -145,6 +144,17 @@ class Zygote:
                 os.unlink(path)
             except OSError:
                 pass
+
+
+def _check_request(message: dict[str, Any], fds: list[int]) -> None:
+    valid = (
+        message.get("op") == "fork"
+        and len(fds) == _FORK_FDS
+        and isinstance(message.get("worker_id"), str)
+        and isinstance(message.get("env") or {}, dict)
+    )
+    if not valid:
+        raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}"[:500])
 
 
 def _reseed() -> None:

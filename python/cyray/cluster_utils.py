@@ -81,7 +81,11 @@ class Cluster:
                 f"Unknown arguments of add_node: {sorted(unknown)}; there are "
                 f"{', '.join(_NODE_ARGUMENTS)}."
             )
-        arguments = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 150 * 1000**2}
+        arguments: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": 0,
+            "object_store_memory": 150 * 1000**2,
+        }
         arguments.update(node_args)
         arguments["resources"] = dict(arguments.get("resources") or {})
         arguments["preload"] = tuple(arguments.get("preload") or ())
