@@ -1,0 +1,164 @@
+#include "cyray/gcs/actor_director.h"
+
+#include <set>
+#include <unordered_map>
+
+#include "cyray/gcs/codec.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+
+using wire::ToWire;
+
+ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage,
+                             std::function<void(const JobId&)> on_death)
+    : nodes_(nodes), streams_(streams), storage_(storage), on_death_(std::move(on_death)) {}
+
+Status ActorDirector::Load() {
+  std::unordered_map<ActorId, ActorSpec> specs;
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, Bytes value) {
+    const auto* request = VerifiedRoot<wire::RegisterActorRequest>(value);
+    if (request == nullptr) return;
+    Result<ActorSpec> spec = ReadActorSpec(*request);
+    if (spec.has_value()) specs[spec->id] = std::move(*spec);
+  }));
+  return storage_->Load(Storage::Kind::kActorState, [&](std::string_view key, Bytes value) {
+    ActorRecord record;
+    if (!ReadStoredState(value, record)) {
+      CYRAY_LOG(kError) << "a stored actor is unreadable: " << BytesToHex(key.data(), key.size());
+      return;
+    }
+    auto spec = specs.find(record.spec.id);
+    if (spec != specs.end()) {
+      record.spec = std::move(spec->second);
+    } else if (!record.dead()) {
+      CYRAY_LOG(kError) << "a stored actor has no spec: " << record.spec.id.Hex();
+      return;
+    }
+    table_.Restore(std::move(record));
+  });
+}
+
+void ActorDirector::EndOnDeadNodes() {
+  std::set<NodeId> gone;
+  for (const auto& [id, record] : table_.actors()) {
+    if (record.dead()) continue;
+    for (const NodeId& node : {record.node, record.spec.owner.node}) {
+      if (!node.is_nil() && !nodes_->IsAlive(node)) gone.insert(node);
+    }
+  }
+  for (const NodeId& node : gone) Apply(table_.NodeDied(node, "It died before the GCS was started again."));
+}
+
+Status ActorDirector::Register(const Bytes& request_bytes) {
+  const auto* request = VerifiedRoot<wire::RegisterActorRequest>(request_bytes);
+  if (request == nullptr) return Status(StatusCode::kInvalidArgument, "not a RegisterActorRequest");
+  Result<ActorSpec> spec = ReadActorSpec(*request);
+  if (!spec.has_value()) return spec.error();
+  const ActorId id = spec->id;
+  Result<ActorActions> actions = table_.Register(std::move(*spec));
+  if (!actions.has_value()) return actions.error();
+  if (!actions->empty()) storage_->Put(Storage::Kind::kActorSpec, id.view(), request_bytes);
+  Apply(*actions);
+  return Status::Ok();
+}
+
+void ActorDirector::Apply(const ActorActions& actions) {
+  for (const ActorAction& action : actions) {
+    switch (action.kind) {
+      case ActorAction::Kind::kStoreState:
+        Store(action.actor);
+        break;
+      case ActorAction::Kind::kForget:
+        storage_->Erase(Storage::Kind::kActorState, action.actor.view());
+        break;
+      case ActorAction::Kind::kPlace:
+        Place(action.actor);
+        break;
+      case ActorAction::Kind::kStart:
+        Start(action);
+        break;
+      case ActorAction::Kind::kStop: {
+        flatbuffers::FlatBufferBuilder builder(256);
+        auto reason = builder.CreateString(action.reason);
+        streams_->Send(action.node, FinishCommand(builder, wire::CreateStopActor(
+                                                               builder, ToWire(action.actor),
+                                                               action.incarnation, action.graceful,
+                                                               reason)));
+        break;
+      }
+      case ActorAction::Kind::kPublish:
+        Publish(action.actor);
+        break;
+    }
+  }
+}
+
+void ActorDirector::Place(const ActorId& actor) {
+  const ActorRecord* record = table_.Find(actor);
+  if (record == nullptr || record->dead() || !record->node.is_nil()) return;
+  const ActorPlacement::Choice choice = placement_.Choose(record->spec, *nodes_);
+  switch (choice.kind) {
+    case ActorPlacement::Choice::Kind::kNode:
+      placement_.Sent(actor, choice.node, record->spec.placement);
+      Apply(table_.Placed(actor, choice.node));
+      break;
+    case ActorPlacement::Choice::Kind::kNever:
+      Apply(table_.Unschedulable(actor, choice.reason));
+      break;
+    case ActorPlacement::Choice::Kind::kWait:
+      break;
+  }
+}
+
+void ActorDirector::PlaceWaiting() {
+  for (const ActorId& actor : table_.WaitingForPlacement()) Place(actor);
+}
+
+void ActorDirector::Start(const ActorAction& action) {
+  const ActorRecord* record = table_.Find(action.actor);
+  if (record == nullptr || record->dead()) return;
+  const ActorSpec& spec = record->spec;
+  flatbuffers::FlatBufferBuilder builder(spec.spec.size() + 512);
+  auto class_name = builder.CreateString(spec.class_name);
+  auto placement = ToWire(builder, spec.placement);
+  auto held = ToWire(builder, spec.held);
+  auto bytes = builder.CreateVector(spec.spec);
+  const JobId job = JobOf(spec.id);
+  streams_->Send(action.node,
+                 FinishCommand(builder, wire::CreateStartActor(
+                                            builder, ToWire(spec.id), action.incarnation,
+                                            ToWire(job), class_name, placement, held, bytes,
+                                            ToWire(spec.owner))));
+}
+
+void ActorDirector::Store(const ActorId& actor) {
+  const ActorRecord* record = table_.Find(actor);
+  if (record == nullptr) return;
+  storage_->Put(Storage::Kind::kActorState, actor.view(), StoredState(*record));
+  if (record->dead()) storage_->Erase(Storage::Kind::kActorSpec, actor.view());
+}
+
+void ActorDirector::Publish(const ActorId& actor) {
+  const ActorRecord* record = table_.Find(actor);
+  if (record == nullptr) return;
+  const bool starting = !record->node.is_nil() && record->state != wire::ActorState::Alive;
+  if (record->dead() || !starting) placement_.Settled(actor);
+  if (streams_->IsWatched(actor)) streams_->SendToWatchers(actor, UpdateCommand(actor));
+  if (record->dead()) on_death_(JobOf(actor));
+}
+
+Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {
+  flatbuffers::FlatBufferBuilder builder(512);
+  if (const ActorRecord* record = table_.Find(actor)) {
+    return FinishCommand(builder, WriteUpdate(builder, *record));
+  }
+  ActorRecord unknown;
+  unknown.spec.id = actor;
+  unknown.state = wire::ActorState::Dead;
+  unknown.death_cause = "The actor is dead and its record is gone, or it never was.";
+  return FinishCommand(builder, WriteUpdate(builder, unknown));
+}
+
+}  // namespace cyray::gcs

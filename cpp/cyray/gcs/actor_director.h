@@ -1,0 +1,56 @@
+// ActorDirector: carries out what the actor table asks for: placing, commanding raylets, telling
+// watchers, storing.
+//
+// Threading: confined to the GCS's state loop.
+// It queues changes to the storage and leaves flushing to whoever handles the event.
+
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cyray/gcs/actor_placement.h"
+#include "cyray/gcs/actor_table.h"
+#include "cyray/gcs/node_streams.h"
+#include "cyray/gcs/node_table.h"
+#include "cyray/gcs/storage.h"
+
+namespace cyray::gcs {
+
+class ActorDirector {
+ public:
+  // `on_death` is told of each death after it is stored, with the actor's job.
+  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage,
+                std::function<void(const JobId&)> on_death);
+
+  Status Load();
+  // After Load of everything: what was on nodes that are dead by now ends.
+  void EndOnDeadNodes();
+
+  // `request` is the payload that holds a RegisterActorRequest; it is stored as it is.
+  Status Register(const Bytes& request);
+  // Carries out what an event on table() gave back.
+  void Apply(const ActorActions& actions);
+  // Tries again to place those that wait; after nodes or their totals changed.
+  void PlaceWaiting();
+  // A NodeCommand with the actor's state; an unknown actor is said to be dead.
+  Bytes UpdateCommand(const ActorId& actor) const;
+
+  ActorTable& table() { return table_; }
+
+ private:
+  void Place(const ActorId& actor);
+  void Start(const ActorAction& action);
+  void Store(const ActorId& actor);
+  void Publish(const ActorId& actor);
+
+  const NodeTable* const nodes_;
+  NodeStreams* const streams_;
+  Storage* const storage_;
+  const std::function<void(const JobId&)> on_death_;
+  ActorTable table_;
+  ActorPlacement placement_;
+};
+
+}  // namespace cyray::gcs

@@ -1,0 +1,445 @@
+#include "cyray/gcs/client.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/security/credentials.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <set>
+
+#include "cyray/gcs/auth.h"
+#include "cyray/gcs/client_stream.h"
+#include "cyray/gcs/rpc.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+
+namespace cyray::gcs {
+namespace {
+
+constexpr int64_t kGiveUpMs = 60'000;
+constexpr int64_t kAttemptMs = 60'000;  // longer than the server holds any call
+constexpr int64_t kFirstBackoffMs = 50;
+constexpr int64_t kLastBackoffMs = 500;
+constexpr int kAuthAttempts = 4;
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);  // how long one attempt may take
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 3000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // Connections are not shared between clients: a proof belongs to one connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+Status FromGrpc(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::OK:
+      return Status(StatusCode::kDisconnected, "the GCS closed the connection");
+    case grpc::StatusCode::NOT_FOUND:
+      return Status(StatusCode::kNotFound, status.error_message());
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return Status(StatusCode::kUnauthenticated, status.error_message());
+    default:
+      return Status(StatusCode::kUnavailable, "the GCS cannot be reached: " + status.error_message());
+  }
+}
+
+// Waits that grow while something fails.
+class Backoff {
+ public:
+  int64_t Next() {
+    const int64_t wait = wait_ms_;
+    wait_ms_ = std::min(wait_ms_ * 2, kLastBackoffMs);
+    return wait;
+  }
+  void Reset() { wait_ms_ = kFirstBackoffMs; }
+
+ private:
+  int64_t wait_ms_ = kFirstBackoffMs;
+};
+
+}  // namespace
+
+class GcsClient::Core : public std::enable_shared_from_this<Core> {
+ public:
+  Core(EventLoop* loop, const std::string& address, std::string token)
+      : loop_(loop), token_(std::move(token)), stub_(MakeChannel(address)) {}
+
+  void Call(wire::GcsMethod method, const Bytes& payload, ReplyCallback callback);
+  void OpenStream(StreamCallbacks callbacks);
+  void Report(const Bytes& payload) {
+    if (stream_ != nullptr) stream_->Send(payload);
+  }
+  void Close();
+
+ private:
+  struct Pending {
+    grpc::ByteBuffer request;
+    grpc::ByteBuffer reply;
+    ReplyCallback callback;
+    int64_t give_up_ms = 0;
+    int unauthenticated = 0;
+    uint64_t session = 0;
+    Backoff backoff;
+    std::unique_ptr<grpc::ClientContext> context;  // of the running attempt
+  };
+  using PendingPtr = std::shared_ptr<Pending>;
+
+  // From a gRPC thread: runs `function` on the loop unless the client is gone.
+  void PostToLoop(std::function<void()> function);
+  void Began() {
+    std::lock_guard lock(mutex_);
+    ++running_;
+  }
+  void Over() {
+    std::lock_guard lock(mutex_);
+    if (--running_ == 0) none_running_.notify_all();
+  }
+  void After(int64_t ms, std::function<void()> function);
+
+  void Submit(const PendingPtr& pending);
+  void Attempt(const PendingPtr& pending);
+  void AttemptDone(const PendingPtr& pending, const grpc::Status& status);
+  void Finish(const PendingPtr& pending, Result<Bytes> result);
+
+  void EnsureSession();
+  void Challenge();
+  void ChallengeDone(const PendingPtr& challenge, const std::string& client_nonce,
+                     const grpc::Status& status);
+  void SessionReady();
+  void SessionFailed(const Status& status);
+  void Authenticate(grpc::ClientContext& context) const;
+
+  void StartStream();
+  void StreamAccepted(uint64_t number);
+  void StreamMessage(uint64_t number, const Bytes& message);
+  void StreamDone(uint64_t number, const grpc::Status& status);
+  void Heartbeat();
+
+  // Constant after construction.
+  EventLoop* const loop_;
+  const std::string token_;
+
+  // Confined to the loop.
+  grpc::GenericStub stub_;
+  bool closed_ = false;
+  enum class SessionState { kNone, kChallenging, kReady } session_state_ = SessionState::kNone;
+  uint64_t session_ = 0;  // counts them
+  std::string client_nonce_, server_nonce_, proof_;
+  Backoff challenge_backoff_;
+  std::deque<PendingPtr> waiting_;  // for a session
+  std::set<PendingPtr> attempts_;   // running, challenges too
+  StreamCallbacks callbacks_;
+  bool wants_stream_ = false;
+  bool stream_retry_due_ = false;
+  std::shared_ptr<ClientStream> stream_;  // also kept by itself
+  uint64_t stream_number_ = 0;
+  bool stream_up_ = false;
+  Backoff stream_backoff_;
+  uint64_t stream_session_ = 0;
+
+  // Guarded by mutex_: gRPC operations that may still post.
+  std::mutex mutex_;
+  std::condition_variable none_running_;
+  int running_ = 0;
+};
+
+void GcsClient::Core::PostToLoop(std::function<void()> function) {
+  loop_->Post([self = shared_from_this(), function = std::move(function)] {
+    if (!self->closed_) function();
+  });
+}
+
+void GcsClient::Core::After(int64_t ms, std::function<void()> function) {
+  loop_->RunAfter(ms, [weak = weak_from_this(), function = std::move(function)] {
+    std::shared_ptr<Core> self = weak.lock();
+    if (self != nullptr && !self->closed_) function();
+  });
+}
+
+void GcsClient::Core::Close() {
+  closed_ = true;
+  for (const PendingPtr& pending : attempts_) pending->context->TryCancel();
+  if (stream_ != nullptr) stream_->context()->TryCancel();
+  std::unique_lock lock(mutex_);
+  none_running_.wait(lock, [this] { return running_ == 0; });
+}
+
+// --- Calls -------------------------------------------------------------------------------------
+
+void GcsClient::Core::Call(wire::GcsMethod method, const Bytes& payload, ReplyCallback callback) {
+  CallHeader header{};
+  header.method = static_cast<uint16_t>(method);
+  FillRandom(header.call_id, sizeof header.call_id);
+  auto pending = std::make_shared<Pending>();
+  pending->request = ToMessage({reinterpret_cast<const char*>(&header), sizeof header},
+                               payload.data(), payload.size());
+  pending->callback = std::move(callback);
+  pending->give_up_ms = MonotonicMs() + kGiveUpMs;
+  Submit(pending);
+}
+
+void GcsClient::Core::Submit(const PendingPtr& pending) {
+  if (session_state_ == SessionState::kReady) {
+    Attempt(pending);
+  } else {
+    waiting_.push_back(pending);
+    EnsureSession();
+  }
+}
+
+void GcsClient::Core::Authenticate(grpc::ClientContext& context) const {
+  context.AddMetadata(kClientNonceKey, client_nonce_);
+  context.AddMetadata(kServerNonceKey, server_nonce_);
+  context.AddMetadata(kProofKey, proof_);
+}
+
+void GcsClient::Core::Attempt(const PendingPtr& pending) {
+  pending->session = session_;
+  pending->reply.Clear();
+  pending->context = std::make_unique<grpc::ClientContext>();
+  pending->context->set_deadline(std::chrono::system_clock::now() +
+                                 std::chrono::milliseconds(kAttemptMs));
+  Authenticate(*pending->context);
+  attempts_.insert(pending);
+  Began();
+  stub_.UnaryCall(pending->context.get(), kCallMethod, grpc::StubOptions(), &pending->request,
+                  &pending->reply, [self = shared_from_this(), pending](grpc::Status status) {
+                    self->PostToLoop([core = self.get(), pending, status] {
+                      core->AttemptDone(pending, status);
+                    });
+                    self->Over();
+                  });
+}
+
+void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status& status) {
+  attempts_.erase(pending);
+  if (status.ok()) {
+    ReplyHeader header{};
+    Bytes body;
+    if (!FromMessage(pending->reply, &header, sizeof header, body)) {
+      Finish(pending, Fail(StatusCode::kProtocolError, "the GCS's reply is too short"));
+    } else if (header.code != 0) {
+      Finish(pending, Fail(CodeFromWire(header.code), std::string(body.begin(), body.end())));
+    } else {
+      Finish(pending, std::move(body));
+    }
+    return;
+  }
+  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
+    // A new connection: prove the token on it.
+    if (session_ == pending->session && session_state_ == SessionState::kReady) {
+      session_state_ = SessionState::kNone;
+    }
+    if (++pending->unauthenticated >= kAuthAttempts) {
+      Finish(pending, Fail(FromGrpc(status)));
+    } else {
+      Submit(pending);
+    }
+    return;
+  }
+  if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT ||
+      status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+    Finish(pending, Fail(StatusCode::kInvalidArgument, status.error_message()));
+  } else if (MonotonicMs() >= pending->give_up_ms) {
+    Finish(pending, Fail(FromGrpc(status)));
+  } else {
+    After(pending->backoff.Next(), [this, pending] { Submit(pending); });
+  }
+}
+
+void GcsClient::Core::Finish(const PendingPtr& pending, Result<Bytes> result) {
+  ReplyCallback callback = std::move(pending->callback);
+  callback(std::move(result));
+}
+
+// --- Session: both sides' proof, for one connection -----------------------------------------------
+
+void GcsClient::Core::EnsureSession() {
+  if (session_state_ == SessionState::kNone) {
+    session_state_ = SessionState::kChallenging;
+    Challenge();
+  }
+}
+
+void GcsClient::Core::Challenge() {
+  const std::string client_nonce = RandomNonce();
+  auto challenge = std::make_shared<Pending>();
+  challenge->context = std::make_unique<grpc::ClientContext>();
+  challenge->context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  challenge->context->AddMetadata(kClientNonceKey, client_nonce);
+  challenge->request = ToMessage(Bytes{});
+  attempts_.insert(challenge);
+  Began();
+  stub_.UnaryCall(challenge->context.get(), kChallengeMethod, grpc::StubOptions(),
+                  &challenge->request, &challenge->reply,
+                  [self = shared_from_this(), challenge, client_nonce](grpc::Status status) {
+                    self->PostToLoop([core = self.get(), challenge, client_nonce, status] {
+                      core->ChallengeDone(challenge, client_nonce, status);
+                    });
+                    self->Over();
+                  });
+}
+
+void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::string& client_nonce,
+                                    const grpc::Status& status) {
+  attempts_.erase(challenge);
+  if (!status.ok()) {
+    const int64_t now = MonotonicMs();
+    for (const PendingPtr& pending : std::exchange(waiting_, {})) {
+      if (now >= pending->give_up_ms) {
+        Finish(pending, Fail(FromGrpc(status)));
+      } else {
+        waiting_.push_back(pending);
+      }
+    }
+    if (waiting_.empty() && !wants_stream_) {
+      session_state_ = SessionState::kNone;
+    } else {
+      After(challenge_backoff_.Next(), [this] { Challenge(); });
+    }
+    return;
+  }
+  challenge_backoff_.Reset();
+  Bytes reply;
+  (void)FromMessage(challenge->reply, nullptr, 0, reply);
+  const std::string_view text(reinterpret_cast<const char*>(reply.data()), reply.size());
+  if (text.size() != 2 * kNonceBytes ||
+      !ConstantTimeEqual(text.substr(kNonceBytes),
+                         ServerProof(token_, kAuthPurpose, client_nonce,
+                                     text.substr(0, kNonceBytes)))) {
+    SessionFailed(Status(StatusCode::kUnauthenticated,
+                         "the GCS could not prove that it holds this cluster's token"));
+    return;
+  }
+  client_nonce_ = client_nonce;
+  server_nonce_ = std::string(text.substr(0, kNonceBytes));
+  proof_ = ClientProof(token_, kAuthPurpose, client_nonce_, server_nonce_);
+  SessionReady();
+}
+
+void GcsClient::Core::SessionReady() {
+  session_state_ = SessionState::kReady;
+  ++session_;
+  for (const PendingPtr& pending : std::exchange(waiting_, {})) Submit(pending);
+  if (wants_stream_ && stream_ == nullptr && !stream_retry_due_) StartStream();
+}
+
+void GcsClient::Core::SessionFailed(const Status& status) {
+  session_state_ = SessionState::kNone;
+  for (const PendingPtr& pending : std::exchange(waiting_, {})) Finish(pending, Fail(status));
+  if (wants_stream_ && stream_ == nullptr && !stream_retry_due_) {
+    stream_retry_due_ = true;
+    callbacks_.on_down(status);
+    After(stream_backoff_.Next(), [this] { StartStream(); });
+  }
+}
+
+// --- The node stream ----------------------------------------------------------------------------
+
+void GcsClient::Core::OpenStream(StreamCallbacks callbacks) {
+  CYRAY_CHECK(!wants_stream_) << "OpenStream twice";
+  callbacks_ = std::move(callbacks);
+  wants_stream_ = true;
+  Heartbeat();
+  StartStream();
+}
+
+void GcsClient::Core::Heartbeat() {
+  if (stream_ != nullptr) stream_->Send({});
+  After(kHeartbeatMs, [this] { Heartbeat(); });
+}
+
+void GcsClient::Core::StartStream() {
+  stream_retry_due_ = false;
+  if (stream_ != nullptr) return;
+  if (session_state_ != SessionState::kReady) {
+    EnsureSession();
+    return;
+  }
+  const uint64_t number = ++stream_number_;
+  auto self = shared_from_this();
+  ClientStream::Listener listener;
+  listener.on_accepted = [self, number] {
+    self->PostToLoop([core = self.get(), number] { core->StreamAccepted(number); });
+  };
+  listener.on_message = [self, number](Bytes message) {
+    self->PostToLoop([core = self.get(), number, message = std::move(message)] {
+      core->StreamMessage(number, message);
+    });
+  };
+  listener.on_done = [self, number](const grpc::Status& status) {
+    self->PostToLoop([core = self.get(), number, status] { core->StreamDone(number, status); });
+    self->Over();
+  };
+  stream_ = std::make_shared<ClientStream>(std::move(listener));
+  stream_session_ = session_;
+  Authenticate(*stream_->context());
+  Began();
+  stub_.PrepareBidiStreamingCall(stream_->context(), kStreamMethod, grpc::StubOptions(),
+                                 stream_.get());
+  stream_->Send(callbacks_.hello());
+  stream_->Start(stream_);
+}
+
+void GcsClient::Core::StreamAccepted(uint64_t number) {
+  if (number != stream_number_ || stream_ == nullptr) return;
+  stream_up_ = true;
+  stream_backoff_.Reset();
+  callbacks_.on_up();
+}
+
+void GcsClient::Core::StreamMessage(uint64_t number, const Bytes& message) {
+  if (number != stream_number_) return;
+  const auto* command = VerifiedRoot<wire::NodeCommand>(message);
+  if (command == nullptr) {
+    CYRAY_LOG(kWarning) << "a message of the GCS is not a NodeCommand; dropped";
+    return;
+  }
+  callbacks_.on_command(command);
+}
+
+void GcsClient::Core::StreamDone(uint64_t number, const grpc::Status& status) {
+  if (number != stream_number_) return;
+  stream_ = nullptr;
+  const bool was_up = std::exchange(stream_up_, false);
+  const Status down = FromGrpc(status);
+  if (down.code() == StatusCode::kUnauthenticated && stream_session_ == session_ &&
+      session_state_ == SessionState::kReady) {
+    session_state_ = SessionState::kNone;
+  }
+  stream_retry_due_ = true;
+  After(stream_backoff_.Next(), [this] { StartStream(); });
+  if (was_up || down.code() == StatusCode::kNotFound) callbacks_.on_down(down);
+}
+
+// ------------------------------------------------------------------------------------------------
+
+GcsClient::GcsClient(EventLoop* loop, const std::string& address, const std::string& token)
+    : core_(std::make_shared<Core>(loop, address, token)) {}
+
+GcsClient::~GcsClient() { core_->Close(); }
+
+void GcsClient::Call(wire::GcsMethod method, Bytes payload, ReplyCallback callback) {
+  core_->Call(method, payload, std::move(callback));
+}
+
+void GcsClient::OpenStream(StreamCallbacks callbacks) { core_->OpenStream(std::move(callbacks)); }
+
+void GcsClient::Report(Bytes payload) { core_->Report(payload); }
+
+bool GcsClient::ProcessMayCall(wire::GcsMethod method) {
+  return method >= wire::GcsMethod::KvPut && method <= wire::GcsMethod::ClusterResources;
+}
+
+}  // namespace cyray::gcs

@@ -1,0 +1,332 @@
+#include "cyray/gcs/cluster.h"
+
+#include <algorithm>
+
+#include "cyray/gcs/codec.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+namespace {
+
+using wire::FromWire;
+using wire::FromWireOrNil;
+using wire::ToWire;
+
+constexpr int64_t kRelayEveryMs = 50;
+constexpr int64_t kDeathKeptMs = 60'000;
+constexpr size_t kDeathsKept = 1000;
+constexpr size_t kDeadNodesKept = 100;
+constexpr int64_t kUnknownActorMs = 5000;
+
+ActorTable::StartedEvent ReadStarted(const wire::ActorStarted& started, const std::string& node_ip) {
+  return {FromWireOrNil(started.actor_id()), started.incarnation(),
+          FromWireOrNil(started.address()), started.pid(), node_ip};
+}
+
+Bytes NodeValue(const NodeEntry& node) {
+  flatbuffers::FlatBufferBuilder builder(512);
+  builder.Finish(WriteNode(builder, node));
+  return FinishedBytes(builder);
+}
+
+Bytes JobValue(const JobEntry& job) {
+  flatbuffers::FlatBufferBuilder builder(job.config.size() + 512);
+  builder.Finish(WriteJobChanged(builder, job));
+  return FinishedBytes(builder);
+}
+
+Bytes JobCommand(const JobEntry& job) {
+  flatbuffers::FlatBufferBuilder builder(job.config.size() + 512);
+  return FinishCommand(builder, WriteJobChanged(builder, job));
+}
+
+Bytes NodeCommandOf(const NodeEntry& node) {
+  flatbuffers::FlatBufferBuilder builder(512);
+  return FinishCommand(builder, wire::CreateNodeChanged(builder, WriteNode(builder, node)));
+}
+
+Bytes DeathCommand(const Address& address, const std::string& reason) {
+  flatbuffers::FlatBufferBuilder builder(256);
+  auto text = builder.CreateString(reason);
+  return FinishCommand(builder, wire::CreateProcessDied(builder, ToWire(address), text));
+}
+
+}  // namespace
+
+Cluster::Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, Outlets outlets)
+    : loop_(loop),
+      storage_(storage),
+      outlets_(std::move(outlets)),
+      nodes_(timing),
+      streams_(outlets_.send),
+      actors_(&nodes_, &streams_, storage, [this](const JobId& job) { OnActorDeath(job); }) {}
+
+Cluster::~Cluster() {
+  *alive_ = false;
+  loop_->Cancel(deadline_timer_);
+}
+
+Status Cluster::Load() {
+  const int64_t now = MonotonicMs();
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kNode, [&](std::string_view, Bytes value) {
+    if (const auto* record = VerifiedRoot<wire::NodeRecord>(value)) nodes_.Restore(ReadNode(*record), now);
+  }));
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kJob, [&](std::string_view, Bytes value) {
+    const auto* changed = VerifiedRoot<wire::JobChanged>(value);
+    if (changed == nullptr || changed->job() == nullptr) return;
+    JobEntry job = ReadJob(*changed->job());
+    job.config = BytesOrEmpty(changed->config());
+    jobs_.Restore(std::move(job));
+  }));
+  CYRAY_RETURN_IF_ERROR(actors_.Load());
+  actors_.EndOnDeadNodes();
+  storage_->Flush();
+  ArmDeadline();
+  return Status::Ok();
+}
+
+// --- Nodes ----------------------------------------------------------------------------------------
+
+Status Cluster::RegisterNode(NodeEntry node) {
+  const NodeId id = node.id;
+  if (const NodeEntry* known = nodes_.Find(id);
+      known != nullptr && known->alive && known->incarnation < node.incarnation) {
+    EndNode(id, "Its raylet was started again.");
+  }
+  if (node.available.empty()) node.available = node.total;
+  switch (nodes_.Register(std::move(node), MonotonicMs())) {
+    case NodeTable::RegisterOutcome::kStale:
+      return Status(StatusCode::kNotFound, "node " + id.Hex() + " has been declared dead");
+    case NodeTable::RegisterOutcome::kRepeated:
+      break;
+    case NodeTable::RegisterOutcome::kAdded:
+      AnnounceNode(id);
+      actors_.PlaceWaiting();
+      break;
+  }
+  ArmDeadline();
+  return Status::Ok();
+}
+
+void Cluster::AnnounceNode(const NodeId& id) {
+  const NodeEntry& node = *nodes_.Find(id);
+  storage_->Put(Storage::Kind::kNode, id.view(), NodeValue(node));
+  streams_.Broadcast(NodeCommandOf(node), id);
+}
+
+void Cluster::EndNode(const NodeId& id, const std::string& reason) {
+  if (!nodes_.Kill(id, reason)) return;
+  CYRAY_LOG(kWarning) << "node " << id.Hex() << " is dead: " << reason;
+  if (std::optional<uint64_t> stream = streams_.StreamOf(id)) {
+    streams_.Unbind(*stream);
+    outlets_.close(*stream, Status(StatusCode::kNotFound, "this node has been declared dead: " + reason));
+  }
+  AnnounceNode(id);
+  AnnounceDeath({id, WorkerId::Nil()}, reason);
+  for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) FinishJob(job);
+  actors_.Apply(actors_.table().NodeDied(id, reason));
+  actors_.PlaceWaiting();
+  relays_.erase(id);
+  for (const NodeId& old : nodes_.Trim(kDeadNodesKept)) {
+    storage_->Erase(Storage::Kind::kNode, old.view());
+  }
+}
+
+void Cluster::EndExpiredNodes() {
+  for (const NodeTable::Expired& expired : nodes_.ExpiredAt(MonotonicMs())) {
+    EndNode(expired.id, expired.reason);
+  }
+  storage_->Flush();
+  ArmDeadline();
+}
+
+void Cluster::ArmDeadline() {
+  loop_->Cancel(deadline_timer_);
+  const std::optional<int64_t> next = nodes_.NextDeadline();
+  if (!next) return;
+  deadline_timer_ = loop_->RunAfter(*next - MonotonicMs() + 1, [this] { EndExpiredNodes(); });
+}
+
+void Cluster::AnnounceDeath(const Address& address, const std::string& reason) {
+  const int64_t now = MonotonicMs();
+  recent_deaths_.push_back({address, reason, now});
+  while (recent_deaths_.size() > kDeathsKept || recent_deaths_.front().at_ms + kDeathKeptMs < now) {
+    recent_deaths_.pop_front();
+  }
+  // The node of a dead worker knows already.
+  streams_.Broadcast(DeathCommand(address, reason), address.node);
+}
+
+void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool intended) {
+  AnnounceDeath(worker, reason);
+  for (const JobId& job : jobs_.RunningWithDriver(worker)) FinishJob(job);
+  actors_.Apply(actors_.table().WorkerDied(worker, reason, intended));
+}
+
+// --- Jobs -----------------------------------------------------------------------------------------
+
+JobId Cluster::RegisterJob(JobEntry job) {
+  const JobEntry& registered = jobs_.Register(std::move(job), WallClockMs());
+  storage_->Put(Storage::Kind::kJob, registered.id.view(), JobValue(registered));
+  streams_.Broadcast(JobCommand(registered));
+  return registered.id;
+}
+
+void Cluster::FinishJob(const JobId& id) {
+  if (!jobs_.Finish(id, WallClockMs())) return;
+  const JobEntry& job = *jobs_.Find(id);
+  storage_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
+  streams_.Broadcast(JobCommand(job));
+  actors_.Apply(actors_.table().JobFinished(id));
+  if (!actors_.table().HasLivingActor(id)) outlets_.job_over(id);
+  for (const JobId& old : jobs_.Trim()) storage_->Erase(Storage::Kind::kJob, old.view());
+}
+
+void Cluster::OnActorDeath(const JobId& id) {
+  const JobEntry* job = jobs_.Find(id);
+  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id)) outlets_.job_over(id);
+}
+
+// --- Streams --------------------------------------------------------------------------------------
+
+void Cluster::OnStreamMessage(uint64_t stream, const Bytes& message) {
+  const std::optional<NodeId> node = streams_.NodeOf(stream);
+  if (node) nodes_.Heard(*node, MonotonicMs());
+  if (message.empty()) return;  // a heartbeat
+  const auto* report = VerifiedRoot<wire::NodeReport>(message);
+  const bool hello = report != nullptr && report->body_as_NodeHello() != nullptr;
+  if (report == nullptr || hello == node.has_value()) {
+    OnStreamClosed(stream);
+    outlets_.close(stream, Status(StatusCode::kProtocolError, "not the report that was expected"));
+    return;
+  }
+  switch (report->body_type()) {
+    case wire::NodeReportBody::NodeHello:
+      OnHello(stream, *report->body_as_NodeHello());
+      break;
+    case wire::NodeReportBody::ResourceReport:
+      OnResources(*node, *report->body_as_ResourceReport());
+      break;
+    case wire::NodeReportBody::ActorStarted:
+      OnActorStarted(*node, *report->body_as_ActorStarted());
+      break;
+    case wire::NodeReportBody::ActorEnded:
+      OnActorEnded(*node, *report->body_as_ActorEnded());
+      break;
+    case wire::NodeReportBody::WatchActor:
+      OnWatch(stream, *report->body_as_WatchActor());
+      break;
+    default:
+      break;
+  }
+  storage_->Flush();
+}
+
+void Cluster::OnStreamClosed(uint64_t stream) {
+  const std::optional<NodeId> node = streams_.Unbind(stream);
+  if (!node) return;
+  nodes_.StreamDown(*node, stream, MonotonicMs());
+  ArmDeadline();
+}
+
+void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
+  const NodeId id = FromWireOrNil(hello.node_id());
+  if (!nodes_.StreamUp(id, hello.incarnation(), stream, MonotonicMs())) {
+    outlets_.close(stream, Status(StatusCode::kNotFound,
+                                  "node " + id.Hex() + " is unknown or has been declared dead"));
+    return;
+  }
+  if (std::optional<uint64_t> replaced = streams_.Bind(id, stream)) {
+    outlets_.close(*replaced, Status(StatusCode::kDisconnected, "the node opened another stream"));
+  }
+  outlets_.accept(stream);
+  TellEverything(id);
+  std::vector<ActorTable::StartedEvent> alive;
+  if (hello.alive_actors() != nullptr) {
+    for (const wire::ActorStarted* started : *hello.alive_actors()) {
+      alive.push_back(ReadStarted(*started, nodes_.Find(id)->ip));
+    }
+  }
+  actors_.Apply(actors_.table().Reconcile(id, alive));
+  actors_.PlaceWaiting();
+  ArmDeadline();
+}
+
+// What the node may have missed while it had no stream.
+void Cluster::TellEverything(const NodeId& id) {
+  for (const auto& [other, node] : nodes_.nodes()) {
+    if (other != id) streams_.Send(id, NodeCommandOf(node));
+  }
+  const int64_t finished_after = WallClockMs() - kDeathKeptMs;
+  for (const JobEntry* job : jobs_.All()) {
+    if (job->running || job->end_ms >= finished_after) streams_.Send(id, JobCommand(*job));
+  }
+  for (const Death& death : recent_deaths_) {
+    if (death.address.node != id) streams_.Send(id, DeathCommand(death.address, death.reason));
+  }
+}
+
+void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
+  nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
+  actors_.PlaceWaiting();
+  if (streams_.size() < 2) return;
+  Relay& relay = relays_[id];
+  if (relay.scheduled) return;
+  const int64_t wait = relay.last_ms + kRelayEveryMs - MonotonicMs();
+  if (wait <= 0) {
+    RelayResources(id);
+    return;
+  }
+  relay.scheduled = true;
+  loop_->RunAfter(wait, [this, id, alive = alive_] {
+    if (*alive) RelayResources(id);
+  });
+}
+
+void Cluster::RelayResources(const NodeId& id) {
+  const NodeEntry* node = nodes_.Find(id);
+  if (node == nullptr || !node->alive) return;
+  relays_[id] = {MonotonicMs(), false};
+  flatbuffers::FlatBufferBuilder builder(512);
+  auto available = ToWire(builder, node->available);
+  auto total = ToWire(builder, node->total);
+  streams_.Broadcast(
+      FinishCommand(builder, wire::CreateResourceView(builder, ToWire(id), available, total)), id);
+}
+
+void Cluster::OnActorStarted(const NodeId& id, const wire::ActorStarted& started) {
+  const ActorTable::StartedEvent event = ReadStarted(started, nodes_.Find(id)->ip);
+  if (started.ok() && !event.address.is_nil()) {
+    actors_.Apply(actors_.table().Started(id, event));
+  } else {
+    actors_.Apply(actors_.table().InitFailed(id, event.actor, event.incarnation,
+                                             BytesOrEmpty(started.error())));
+  }
+}
+
+void Cluster::OnActorEnded(const NodeId& id, const wire::ActorEnded& ended) {
+  actors_.Apply(actors_.table().Ended(id, FromWireOrNil(ended.actor_id()), ended.incarnation(),
+                                      StringOrEmpty(ended.reason()), ended.intended()));
+}
+
+void Cluster::OnWatch(uint64_t stream, const wire::WatchActor& watch) {
+  const ActorId actor = FromWireOrNil(watch.actor_id());
+  if (!watch.watch()) {
+    streams_.Unwatch(stream, actor);
+    return;
+  }
+  streams_.Watch(stream, actor);
+  if (actors_.table().Find(actor) != nullptr) {
+    outlets_.send(stream, actors_.UpdateCommand(actor));
+    return;
+  }
+  // Its registration comes another way and may be overtaken by the watch; that will publish it.
+  loop_->RunAfter(kUnknownActorMs, [this, stream, actor, alive = alive_] {
+    if (!*alive || actors_.table().Find(actor) != nullptr) return;
+    if (streams_.NodeOf(stream)) outlets_.send(stream, actors_.UpdateCommand(actor));
+  });
+}
+
+}  // namespace cyray::gcs

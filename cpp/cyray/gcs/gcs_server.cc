@@ -1,0 +1,34 @@
+#include "cyray/gcs/gcs_server.h"
+
+namespace cyray::gcs {
+
+GcsServer::~GcsServer() { Stop(); }
+
+Status GcsServer::Start(const Options& options) {
+  Result<std::unique_ptr<Storage>> storage = Storage::Open(options.database, &loop_);
+  if (!storage.has_value()) return storage.error();
+  storage_ = std::move(*storage);
+  rpc_ = std::make_unique<RpcServer>(&loop_, options.token);
+  service_ = std::make_unique<GcsService>(&loop_, storage_.get(), rpc_.get(), options.timing);
+  CYRAY_RETURN_IF_ERROR(service_->Load());
+  // Calls that come before the loop runs are posted and wait for it.
+  Result<int> port = rpc_->Start(options.ip, options.port, service_.get());
+  if (!port.has_value()) return port.error();
+  port_ = *port;
+  thread_ = std::thread([this] { loop_.Run(); });
+  return Status::Ok();
+}
+
+void GcsServer::Stop() {
+  if (thread_.joinable()) {
+    loop_.Post([this] { service_->FailWaiters(); });
+    rpc_->Shutdown();
+    loop_.Stop();
+    thread_.join();
+  }
+  service_.reset();
+  storage_.reset();
+  rpc_.reset();
+}
+
+}  // namespace cyray::gcs

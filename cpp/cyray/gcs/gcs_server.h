@@ -1,0 +1,44 @@
+// GcsServer: the whole GCS: storage, state loop, service and port, built and connected here.
+//
+// Threading: Start and Stop from the owner's thread. Threads: the state loop, the storage's writer, and
+// gRPC's own, which only post to the loop.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "cyray/gcs/gcs_service.h"
+#include "cyray/gcs/rpc_server.h"
+#include "cyray/gcs/storage.h"
+
+namespace cyray::gcs {
+
+class GcsServer {
+ public:
+  struct Options {
+    std::string database;  // path of the SQLite file
+    std::string ip = "127.0.0.1";
+    int port = 0;
+    std::string token;
+    NodeTable::Timing timing = {};
+  };
+
+  ~GcsServer();
+  // Loads what was stored and listens. Once.
+  Status Start(const Options& options);
+  // Ends in order: what was acknowledged is on disk anyway, what was not is written too.
+  void Stop();
+  int port() const { return port_; }
+
+ private:
+  int port_ = 0;
+  EventLoop loop_;
+  std::unique_ptr<Storage> storage_;
+  std::unique_ptr<RpcServer> rpc_;
+  std::unique_ptr<GcsService> service_;
+  std::thread thread_;
+};
+
+}  // namespace cyray::gcs

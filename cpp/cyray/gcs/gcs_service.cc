@@ -1,0 +1,408 @@
+#include "cyray/gcs/gcs_service.h"
+
+#include <algorithm>
+
+#include "cyray/gcs/codec.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FromWire;
+using wire::FromWireOrNil;
+using wire::GcsMethod;
+using wire::ToWire;
+
+std::unexpected<Status> BadRequest() {
+  return Fail(StatusCode::kInvalidArgument, "the request's bytes are not what its method takes");
+}
+
+template <class T>
+Bytes Finished(FlatBufferBuilder& builder, flatbuffers::Offset<T> root) {
+  builder.Finish(root);
+  return FinishedBytes(builder);
+}
+
+Bytes EmptyReply() {
+  FlatBufferBuilder builder(32);
+  return Finished(builder, wire::CreateEmpty(builder));
+}
+
+bool IsRead(GcsMethod method) {
+  switch (method) {
+    case GcsMethod::KvGet:
+    case GcsMethod::KvKeys:
+    case GcsMethod::GetActorByName:
+    case GcsMethod::ListActors:
+    case GcsMethod::ListNodes:
+    case GcsMethod::ListJobs:
+    case GcsMethod::ClusterResources:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Methods whose repetition would change something again, or be answered otherwise. For the others
+// the ids in the request make a repetition harmless.
+bool IsOnce(GcsMethod method) {
+  switch (method) {
+    case GcsMethod::KvPut:
+    case GcsMethod::KvDelete:
+    case GcsMethod::KillActor:
+    case GcsMethod::RegisterJob:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string FunctionKey(const FunctionTable::Key& key) {
+  return std::string(key.first.view()) + std::string(key.second.view());
+}
+
+Bytes FunctionReply(const Bytes* pickled) {
+  FlatBufferBuilder builder(64 + (pickled != nullptr ? pickled->size() : 0));
+  auto bytes = pickled != nullptr ? builder.CreateVector(*pickled)
+                                  : flatbuffers::Offset<flatbuffers::Vector<uint8_t>>();
+  return Finished(builder, wire::CreateGetFunctionReply(builder, pickled != nullptr, bytes));
+}
+
+Bytes StoredCallOf(const CallLog::Entry& entry, int64_t now_ms) {
+  FlatBufferBuilder builder(entry.payload.size() + 64);
+  auto payload = builder.CreateVector(entry.payload);
+  return Finished(builder, wire::CreateStoredCall(builder, now_ms,
+                                                  static_cast<uint8_t>(entry.code), payload));
+}
+
+}  // namespace
+
+GcsService::GcsService(EventLoop* loop, Storage* storage, RpcServer* server,
+                       NodeTable::Timing timing)
+    : loop_(loop),
+      storage_(storage),
+      cluster_(loop, storage, timing,
+               {.send = [server](StreamId stream, const Bytes& m) { server->Send(stream, m); },
+                .accept = [server](StreamId stream) { server->Accept(stream); },
+                .close = [server](StreamId stream, const Status& s) { server->Close(stream, s); },
+                .job_over = [this](const JobId& job) { DropFunctions(job); }}) {}
+
+GcsService::~GcsService() { FailWaiters(); }
+
+Status GcsService::Load() {
+  using Kind = Storage::Kind;
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kKv, [this](std::string_view key, Bytes value) {
+    if (auto names = KvTable::ParseStorageKey(key)) {
+      kv_.Put(names->first, names->second, std::move(value), true);
+    }
+  }));
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kFunction, [this](std::string_view key, Bytes value) {
+    if (key.size() != JobId::kSize + FunctionId::kSize) return;
+    functions_.Put({JobId::FromBytes(key.data()), FunctionId::FromBytes(key.data() + JobId::kSize)},
+                   std::move(value));
+  }));
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kCall, [this](std::string_view key, Bytes value) {
+    const auto* call = VerifiedRoot<wire::StoredCall>(value);
+    if (call == nullptr || key.size() != CallId::kSize) return;
+    calls_.Add(CallId::FromBytes(key.data()),
+               {CodeFromWire(call->code()), BytesOrEmpty(call->payload())}, call->made_ms());
+  }));
+  return cluster_.Load();
+}
+
+void GcsService::OnCall(uint16_t number, const CallId& id, Bytes payload, Reply reply) {
+  const auto method = static_cast<GcsMethod>(number);
+  if (method == GcsMethod::GetFunction) {
+    GetFunction(payload, reply);
+  } else if (IsRead(method)) {
+    reply(Read(method, payload));
+  } else if (IsOnce(method)) {
+    ChangeOnce(method, id, payload, std::move(reply));
+  } else {
+    Result<Bytes> result = Change(method, payload);
+    storage_->OnDurable([reply = std::move(reply), result = std::move(result)](const Status& status) {
+      reply(status.ok() ? result : Result<Bytes>(Fail(status)));
+    });
+  }
+}
+
+void GcsService::ChangeOnce(GcsMethod method, const CallId& id, const Bytes& payload, Reply reply) {
+  CallLog::Entry entry;
+  if (const CallLog::Entry* done = calls_.Find(id)) {
+    entry = *done;
+  } else {
+    entry = CallLog::MakeEntry(Change(method, payload));
+    const int64_t now = WallClockMs();
+    storage_->Put(Storage::Kind::kCall, id.view(), StoredCallOf(entry, now));
+    for (const CallId& old : calls_.Add(id, entry, now)) {
+      storage_->Erase(Storage::Kind::kCall, old.view());
+    }
+  }
+  storage_->OnDurable([reply = std::move(reply), entry = std::move(entry)](const Status& status) {
+    reply(status.ok() ? entry.AsResult() : Result<Bytes>(Fail(status)));
+  });
+}
+
+Result<Bytes> GcsService::Read(GcsMethod method, const Bytes& payload) {
+  switch (method) {
+    case GcsMethod::KvGet:
+      return KvGet(payload);
+    case GcsMethod::KvKeys:
+      return KvKeys(payload);
+    case GcsMethod::GetActorByName:
+      return GetActorByName(payload);
+    case GcsMethod::ListActors:
+      return ListActors();
+    case GcsMethod::ListNodes:
+      return ListNodes();
+    case GcsMethod::ListJobs:
+      return ListJobs();
+    default:
+      return ClusterResources();
+  }
+}
+
+Result<Bytes> GcsService::Change(GcsMethod method, const Bytes& payload) {
+  switch (method) {
+    case GcsMethod::KvPut:
+      return KvPut(payload);
+    case GcsMethod::KvDelete:
+      return KvDelete(payload);
+    case GcsMethod::PutFunction:
+      return PutFunction(payload);
+    case GcsMethod::RegisterActor:
+      if (Status status = cluster_.actors().Register(payload); !status.ok()) return Fail(status);
+      return EmptyReply();
+    case GcsMethod::KillActor:
+      return KillActor(payload);
+    case GcsMethod::RegisterNode:
+      return RegisterNode(payload);
+    case GcsMethod::RegisterJob:
+      return RegisterJob(payload);
+    case GcsMethod::FinishJob:
+      return FinishJob(payload);
+    case GcsMethod::ReportWorkerDeath:
+      return ReportWorkerDeath(payload);
+    default:
+      return Fail(StatusCode::kInvalidArgument,
+                  "no method has the number " + std::to_string(static_cast<int>(method)));
+  }
+}
+
+void GcsService::OnStreamMessage(StreamId stream, const Bytes& message) {
+  cluster_.OnStreamMessage(stream, message);
+}
+
+void GcsService::OnStreamClosed(StreamId stream) { cluster_.OnStreamClosed(stream); }
+
+// --- Key-value pairs ------------------------------------------------------------------------------
+
+Result<Bytes> GcsService::KvPut(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::KvPutRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  const std::string space = StringOrEmpty(request->space()), key = request->key()->str();
+  Bytes value = BytesOrEmpty(request->value());
+  const KvTable::PutOutcome outcome = kv_.Put(space, key, value, request->overwrite());
+  if (outcome != KvTable::PutOutcome::kKept) {
+    storage_->Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
+  }
+  FlatBufferBuilder builder(32);
+  return Finished(builder,
+                  wire::CreateKvPutReply(builder, outcome == KvTable::PutOutcome::kAdded));
+}
+
+Result<Bytes> GcsService::KvGet(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::KvGetRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  const Bytes* value = kv_.Get(StringOrEmpty(request->space()), request->key()->str());
+  FlatBufferBuilder builder(64 + (value != nullptr ? value->size() : 0));
+  auto bytes = value != nullptr ? builder.CreateVector(*value)
+                                : flatbuffers::Offset<flatbuffers::Vector<uint8_t>>();
+  return Finished(builder, wire::CreateKvGetReply(builder, value != nullptr, bytes));
+}
+
+Result<Bytes> GcsService::KvDelete(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::KvDeleteRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  const std::string space = StringOrEmpty(request->space());
+  const std::vector<std::string> keys = kv_.Delete(space, request->key()->str(), request->prefix());
+  for (const std::string& key : keys) {
+    storage_->Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
+  }
+  FlatBufferBuilder builder(32);
+  return Finished(builder, wire::CreateKvDeleteReply(builder, static_cast<uint32_t>(keys.size())));
+}
+
+Result<Bytes> GcsService::KvKeys(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::KvKeysRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  FlatBufferBuilder builder;
+  auto keys = builder.CreateVectorOfStrings(
+      kv_.Keys(StringOrEmpty(request->space()), StringOrEmpty(request->prefix())));
+  return Finished(builder, wire::CreateKvKeysReply(builder, keys));
+}
+
+// --- Functions ------------------------------------------------------------------------------------
+
+Result<Bytes> GcsService::PutFunction(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::PutFunctionRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  const FunctionTable::Key key{FromWireOrNil(request->job_id()),
+                               FromWireOrNil(request->function_id())};
+  FunctionTable::PutResult put = functions_.Put(key, BytesOrEmpty(request->pickled()));
+  const Bytes* pickled = functions_.Get(key);
+  if (put.added) storage_->Put(Storage::Kind::kFunction, FunctionKey(key), *pickled);
+  for (uint64_t waiter : put.answered) AnswerWaiter(waiter, pickled);
+  return EmptyReply();
+}
+
+void GcsService::GetFunction(const Bytes& payload, const Reply& reply) {
+  const auto* request = VerifiedRoot<wire::GetFunctionRequest>(payload);
+  if (request == nullptr) {
+    reply(BadRequest());
+    return;
+  }
+  const FunctionTable::Key key{FromWireOrNil(request->job_id()),
+                               FromWireOrNil(request->function_id())};
+  const Bytes* pickled = functions_.Get(key);
+  if (pickled != nullptr || request->wait_ms() == 0) {
+    reply(FunctionReply(pickled));
+    return;
+  }
+  const uint64_t waiter = next_waiter_++;
+  functions_.Wait(key, waiter);
+  const auto timer = loop_->RunAfter(std::min(request->wait_ms(), kMaxFunctionWaitMs),
+                                     [this, waiter] {
+                                       functions_.CancelWaiter(waiter);
+                                       AnswerWaiter(waiter, nullptr);
+                                     });
+  function_waiters_[waiter] = {reply, timer};
+}
+
+void GcsService::AnswerWaiter(uint64_t waiter, const Bytes* pickled) {
+  auto node = function_waiters_.extract(waiter);
+  if (node.empty()) return;
+  loop_->Cancel(node.mapped().timer);
+  node.mapped().reply(FunctionReply(pickled));
+}
+
+void GcsService::FailWaiters() {
+  for (auto& [id, waiter] : std::exchange(function_waiters_, {})) {
+    functions_.CancelWaiter(id);
+    loop_->Cancel(waiter.timer);
+    waiter.reply(Fail(StatusCode::kUnavailable, "the GCS is ending"));
+  }
+}
+
+void GcsService::DropFunctions(const JobId& job) {
+  for (const FunctionTable::Key& key : functions_.DropJob(job)) {
+    storage_->Erase(Storage::Kind::kFunction, FunctionKey(key));
+  }
+}
+
+// --- Actors ---------------------------------------------------------------------------------------
+
+Result<Bytes> GcsService::GetActorByName(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::GetActorByNameRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  FlatBufferBuilder builder;
+  const ActorRecord* record = cluster_.actors().table().FindByName(
+      StringOrEmpty(request->namespace_()), StringOrEmpty(request->name()));
+  if (record == nullptr) return Finished(builder, wire::CreateGetActorByNameReply(builder, false));
+  auto meta = builder.CreateVector(record->spec.handle_meta);
+  return Finished(builder,
+                  wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id), meta,
+                                                  ToWire(record->spec.owner)));
+}
+
+Result<Bytes> GcsService::KillActor(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::KillActorRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  ActorDirector& actors = cluster_.actors();
+  actors.Apply(actors.table().Kill(
+      FromWireOrNil(request->actor_id()),
+      {request->no_restart(), request->out_of_scope(), StringOrEmpty(request->reason())}));
+  return EmptyReply();
+}
+
+Result<Bytes> GcsService::ListActors() {
+  FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::ActorInfo>> actors;
+  for (const auto& [id, record] : cluster_.actors().table().actors()) {
+    actors.push_back(WriteInfo(builder, record));
+  }
+  auto list = builder.CreateVector(actors);
+  return Finished(builder, wire::CreateListActorsReply(builder, list));
+}
+
+// --- Nodes and jobs -------------------------------------------------------------------------------
+
+Result<Bytes> GcsService::ListNodes() {
+  FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
+  for (const auto& [id, node] : cluster_.nodes().nodes()) nodes.push_back(WriteNode(builder, node));
+  auto list = builder.CreateVector(nodes);
+  return Finished(builder, wire::CreateListNodesReply(builder, list));
+}
+
+Result<Bytes> GcsService::ListJobs() {
+  FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::JobRecord>> jobs;
+  for (const JobEntry* job : cluster_.jobs().All()) jobs.push_back(WriteJob(builder, *job));
+  auto list = builder.CreateVector(jobs);
+  return Finished(builder, wire::CreateListJobsReply(builder, list));
+}
+
+Result<Bytes> GcsService::ClusterResources() {
+  FlatBufferBuilder builder;
+  auto total = ToWire(builder, cluster_.nodes().Total());
+  auto available = ToWire(builder, cluster_.nodes().Available());
+  return Finished(builder, wire::CreateClusterResourcesReply(builder, total, available));
+}
+
+Result<Bytes> GcsService::RegisterNode(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::RegisterNodeRequest>(payload);
+  if (request == nullptr || request->node() == nullptr) return BadRequest();
+  NodeEntry node = ReadNode(*request->node());
+  if (node.id.is_nil()) return BadRequest();
+  if (Status status = cluster_.RegisterNode(std::move(node)); !status.ok()) return Fail(status);
+  FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
+  for (const auto& [id, entry] : cluster_.nodes().nodes()) nodes.push_back(WriteNode(builder, entry));
+  auto list = builder.CreateVector(nodes);
+  return Finished(builder, wire::CreateRegisterNodeReply(builder, list));
+}
+
+Result<Bytes> GcsService::RegisterJob(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::RegisterJobRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  JobEntry job;
+  job.driver = FromWireOrNil(request->driver());
+  job.driver_pid = request->driver_pid();
+  job.ns = StringOrEmpty(request->namespace_());
+  job.entrypoint = StringOrEmpty(request->entrypoint());
+  job.config = BytesOrEmpty(request->config());
+  const JobId id = cluster_.RegisterJob(std::move(job));
+  FlatBufferBuilder builder(32);
+  return Finished(builder, wire::CreateRegisterJobReply(builder, ToWire(id)));
+}
+
+Result<Bytes> GcsService::FinishJob(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::FinishJobRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  cluster_.FinishJob(FromWireOrNil(request->job_id()));
+  return EmptyReply();
+}
+
+Result<Bytes> GcsService::ReportWorkerDeath(const Bytes& payload) {
+  const auto* request = VerifiedRoot<wire::ReportWorkerDeathRequest>(payload);
+  if (request == nullptr || FromWireOrNil(request->worker()).is_nil()) return BadRequest();
+  cluster_.WorkerDied(FromWire(*request->worker()), StringOrEmpty(request->reason()),
+                      request->intended());
+  return EmptyReply();
+}
+
+}  // namespace cyray::gcs
