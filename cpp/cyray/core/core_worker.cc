@@ -1,0 +1,610 @@
+#include "cyray/core/core_worker.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cyray/core/errors.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+#include "gcs_generated.h"
+
+namespace cyray::core {
+
+using wire::FrameType;
+
+CoreWorker::CoreWorker()
+    : poller_(mutex_, *this),
+      links_(poller_, raylet_,
+             {[this](Link& link, const wire::Frame& frame) { OnCoreFrame(link, frame); },
+              [this](Link& link, const std::string& reason) { OnLinkBroken(link, reason); }}),
+      objects_(*this),
+      completion_(objects_, links_, slab_),
+      tasks_(objects_, links_, raylet_, completion_, slab_,
+             [this](uint8_t kind, const std::string& message) { return MakeError(kind, message); }),
+      actors_(links_, raylet_, completion_,
+              [this](uint8_t kind, const std::string& message, const ActorId& actor) {
+                return MakeActorError(kind, message, actor);
+              }),
+      execution_(links_, objects_) {}
+
+CoreWorker::~CoreWorker() { Disconnect(); }
+
+Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
+  RegisterOptions mine = options;
+  if (mine.worker_id.is_nil()) mine.worker_id = WorkerId::Random();
+  auto registration = raylet_.Connect(std::move(socket), mine);
+  if (!registration) return registration.error();
+  registration_ = std::move(*registration);
+  is_driver_ = mine.is_driver;
+  address_ = {registration_.node_id, mine.worker_id};
+  job_id_ = registration_.job_id;
+  auto arena = store::ArenaMapping::Map(std::move(registration_.arena_read),
+                                        std::move(registration_.arena_write),
+                                        registration_.arena_bytes);
+  if (!arena) return arena.error();
+  arena_ = std::move(*arena);
+  std::lock_guard lock(mutex_);
+  links_.SetIdentity(address_);
+  objects_.SetIdentity(address_);
+  execution_.SetIdentity(address_);
+  completion_.SetIdentity(address_, job_id_);
+  task_ids_.Reset(job_id_);
+  raylet_.SetHandlers([this](wire::Frame& frame) { OnRayletFrame(frame); },
+                      [this] { OnRayletLost(); });
+  poller_.Watch(raylet_.fd(), EPOLLIN, &raylet_);
+  raylet_.OnReady();  // frames that came together with the registration
+  poller_.StartSteward();
+  return Status::Ok();
+}
+
+void CoreWorker::Disconnect() {
+  {
+    std::lock_guard lock(mutex_);
+    if (disconnecting_) return;
+    disconnecting_ = true;
+    FlushAll();
+    stop_events_ = true;
+    events_ready_.notify_all();
+  }
+  poller_.StopSteward();
+}
+
+void CoreWorker::AbandonAfterFork() {
+  disconnecting_ = true;
+  poller_.AbandonSteward();
+}
+
+JobId CoreWorker::job_id() {
+  std::lock_guard lock(mutex_);
+  return job_id_;
+}
+
+// --- Objects ---------------------------------------------------------------------------------------
+
+ObjectId CoreWorker::NextPutId() {
+  std::lock_guard lock(mutex_);
+  return ObjectId(task_ids_.Next(), 0);
+}
+
+ObjectEntry* CoreWorker::Put(ValuePtr value, bool is_error, std::vector<ObjectEntry*> contained) {
+  std::lock_guard lock(mutex_);
+  ObjectEntry* entry = objects_.NewOwned(ObjectId(task_ids_.Next(), 0));
+  objects_.SetContained(entry, std::move(contained));
+  objects_.Resolve(entry, std::move(value), is_error);
+  return entry;
+}
+
+Result<StoreBlock> CoreWorker::CreateInStore(const ObjectId& id, const Address& owner,
+                                             uint64_t bytes) {
+  std::unique_lock lock(mutex_);
+  StoreBlock block{id, owner, 0, bytes, nullptr};
+  bool answered = false;
+  Status status;
+  FlushAll();  // what was released a moment ago may be the room
+  const uint64_t request = raylet_.NextRequestId();
+  builder_.Clear();
+  builder_.Finish(
+      wire::CreateCreateObject(builder_, request, wire::ToWire(id), bytes, wire::ToWire(owner)));
+  raylet_.Request(request, FrameType::kCreateObject, builder_, [&](wire::Frame* frame) {
+    answered = true;
+    if (frame == nullptr) {
+      status = Status(StatusCode::kDisconnected, "the raylet of this node is gone");
+      return;
+    }
+    const auto* reply = frame->As<wire::CreateObjectReply>();
+    if (reply->ok()) {
+      block.offset = reply->offset();
+    } else {
+      status = Status(static_cast<StatusCode>(reply->code()),
+                      reply->error() != nullptr ? reply->error()->str() : "");
+    }
+  });
+  poller_.WaitUntil(lock, kForever, [&] { return answered; });
+  if (!status.ok()) return Fail(status);
+  if (!arena_->Contains(block.offset, bytes)) {
+    return Fail(StatusCode::kProtocolError, "the raylet named a block outside its arena");
+  }
+  block.data = arena_->write(block.offset);
+  return block;
+}
+
+ObjectEntry* CoreWorker::SealOwned(const StoreBlock& block, std::vector<ObjectEntry*> contained) {
+  std::lock_guard lock(mutex_);
+  builder_.Clear();
+  builder_.Finish(wire::CreateSealObject(builder_, wire::ToWire(block.id)));
+  raylet_.Send(FrameType::kSealObject, builder_);
+  ObjectEntry* entry = objects_.NewOwned(block.id);
+  objects_.SetContained(entry, std::move(contained));
+  // The creator's pin stays: getting it back here needs no question.
+  objects_.AdoptPin(entry, block.offset, block.bytes);
+  objects_.ResolveStored(entry, address_.node, block.bytes);
+  raylet_.Flush();
+  return entry;
+}
+
+void CoreWorker::SealReturn(const StoreBlock& block) {
+  std::lock_guard lock(mutex_);
+  builder_.Clear();
+  builder_.Finish(wire::CreateSealObject(builder_, wire::ToWire(block.id)));
+  raylet_.Send(FrameType::kSealObject, builder_);
+  pins_to_release_.push_back(block.id);
+  // Before the reply that names it reaches anybody.
+  FlushAll();
+}
+
+void CoreWorker::AbortBlock(const StoreBlock& block) {
+  std::lock_guard lock(mutex_);
+  builder_.Clear();
+  builder_.Finish(wire::CreateAbortObject(builder_, wire::ToWire(block.id)));
+  raylet_.Send(FrameType::kAbortObject, builder_);
+}
+
+void CoreWorker::AddRef(ObjectEntry* entry) {
+  std::lock_guard lock(mutex_);
+  objects_.AddRef(entry);
+}
+
+void CoreWorker::Release(ObjectEntry* entry) {
+  std::lock_guard lock(mutex_);
+  objects_.Release(entry);
+}
+
+void CoreWorker::ReleaseMany(ObjectEntry* const* entries, size_t count) {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < count; ++i) objects_.Release(entries[i]);
+}
+
+ObjectEntry* CoreWorker::Borrow(const ObjectId& id, const Address& owner, bool deferred) {
+  std::lock_guard lock(mutex_);
+  return objects_.Borrow(id, owner, deferred);
+}
+
+Address CoreWorker::Export(ObjectEntry* entry) {
+  std::lock_guard lock(mutex_);
+  objects_.Index(entry);
+  return objects_.OwnerOf(entry);
+}
+
+bool CoreWorker::CountReady(ObjectEntry* const* entries, size_t size, size_t count, bool here,
+                            size_t* first) {
+  // `first` skips the prefix that is known to be ready, so that waiting for all is linear.
+  while (*first < size && (here ? entries[*first]->local() : entries[*first]->ready())) ++*first;
+  if (*first >= count) return true;
+  size_t ready = *first;
+  if (count == size) return false;
+  for (size_t i = *first; i < size && ready < count; ++i) {
+    if (here ? entries[i]->local() : entries[i]->ready()) {
+      ++ready;
+    } else if (here && entries[i]->state == ObjectState::kStored) {
+      objects_.Want(entries[i]);
+    }
+  }
+  return ready >= count;
+}
+
+bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here,
+                      int64_t deadline_ns) {
+  // A wait shorter than this is not worth telling anybody.
+  constexpr int64_t kPatienceNs = 200'000;
+  std::unique_lock lock(mutex_);
+  size_t first = 0;
+  size_t wanted = 0;
+  const auto ready = [&] {
+    // An object that turned out to be in a store has to be pulled, whoever resolved it.
+    while (here && count == size && wanted < size) {
+      ObjectEntry* entry = entries[wanted];
+      if (!entry->local()) {
+        objects_.Want(entry);
+        if (entry->state == ObjectState::kPending) break;
+      }
+      ++wanted;
+    }
+    return CountReady(entries, size, count, here, &first);
+  };
+  if (ready()) return true;
+  for (size_t i = 0; i < size; ++i) objects_.Want(entries[i]);
+  const bool in_task = !is_driver_ && execution_.running() > 0;
+  if (!in_task) return poller_.WaitUntil(lock, deadline_ns, ready);
+  const int64_t patience = std::min(deadline_ns, MonotonicNs() + kPatienceNs);
+  if (poller_.WaitUntil(lock, patience, ready)) return true;
+  if (patience == deadline_ns) return false;
+  SetBlocked(true);
+  const bool done = poller_.WaitUntil(lock, deadline_ns, ready);
+  SetBlocked(false);
+  return done;
+}
+
+void CoreWorker::SetBlocked(bool blocked) {
+  execution_.SetBlocked(blocked);
+  blocked_threads_ += blocked ? 1 : -1;
+  if (blocked_threads_ != (blocked ? 1 : 0)) return;
+  builder_.Clear();
+  builder_.Finish(wire::CreateBlocked(builder_, blocked));
+  raylet_.Send(FrameType::kBlocked, builder_);
+  raylet_.Flush();
+}
+
+void CoreWorker::ReadyFlags(ObjectEntry* const* entries, size_t size, bool here, uint8_t* flags) {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < size; ++i) flags[i] = here ? entries[i]->local() : entries[i]->ready();
+}
+
+bool CoreWorker::Read(ObjectEntry* entry, ReadView* view) { return ReadMany(&entry, 1, view) == 1; }
+
+size_t CoreWorker::ReadMany(ObjectEntry* const* entries, size_t size, ReadView* views) {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < size; ++i) {
+    ObjectEntry* entry = entries[i];
+    ReadView& view = views[i];
+    view.is_error = entry->is_error;
+    if (entry->state == ObjectState::kInline) {
+      view.value = entry->value.get();
+      view.value->Ref();
+      view.pin = nullptr;
+      view.data = view.value->data();
+      view.size = view.value->size();
+    } else if (entry->pin != nullptr) {
+      objects_.RefPin(entry->pin);
+      view.value = nullptr;
+      view.pin = entry->pin;
+      view.data = arena_->read(entry->pin->offset);
+      view.size = entry->pin->bytes;
+    } else {
+      return i;
+    }
+  }
+  return size;
+}
+
+void CoreWorker::UnrefPin(LocalPin* pin) {
+  std::lock_guard lock(mutex_);
+  objects_.UnrefPin(pin);
+}
+
+void CoreWorker::AddCallback(ObjectEntry* entry, uint64_t token) {
+  std::lock_guard lock(mutex_);
+  objects_.AddCallback(entry, token);
+  FlushAll();
+}
+
+// --- Tasks and actors ------------------------------------------------------------------------------
+
+TaskTemplate* CoreWorker::AddTemplate(const TemplateSpec& spec) {
+  std::lock_guard lock(mutex_);
+  auto tmpl = std::make_unique<TaskTemplate>();
+  tmpl->id = static_cast<uint32_t>(templates_.size());
+  tmpl->function_id = spec.function_id;
+  tmpl->name = spec.name;
+  tmpl->method = spec.method;
+  tmpl->extra = spec.extra;
+  tmpl->num_returns = spec.num_returns;
+  tmpl->max_retries = spec.max_retries;
+  tmpl->max_concurrency = spec.max_concurrency;
+  if (!spec.is_actor_method) {
+    tmpl->shape = tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node, spec.affinity_soft);
+  }
+  templates_.push_back(std::move(tmpl));
+  return templates_.back().get();
+}
+
+void CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry** returns) {
+  std::lock_guard lock(mutex_);
+  PendingTask* task = slab_.New();
+  task->id = task_ids_.Next();
+  task->tmpl = submission.tmpl;
+  task->retries_left = submission.tmpl->max_retries;
+  task->args = std::move(submission.args);
+  task->refs.assign(submission.refs.begin(), submission.refs.end());
+  task->contained.assign(submission.contained.begin(), submission.contained.end());
+  if (submission.hold != nullptr) {
+    objects_.AddRef(submission.hold);
+    task->contained.push_back(submission.hold);
+  }
+  task->name = std::move(submission.name);
+  for (int i = 0; i < submission.tmpl->num_returns; ++i) {
+    ObjectEntry* entry = objects_.NewOwned(ObjectId(task->id, static_cast<uint32_t>(i + 1)));
+    entry->refs = 2;  // the caller's and the task's
+    task->returns.push_back(entry);
+    returns[i] = entry;
+  }
+  if (raylet_lost_) {
+    completion_.Fail(task, MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied),
+                                     "the raylet of this node is gone"));
+  } else if (actor != nullptr) {
+    actors_.Submit(actor, task, objects_);
+  } else {
+    tasks_.Submit(task);
+  }
+}
+
+ActorClient* CoreWorker::GetActorClient(const ActorId& id, bool in_order) {
+  std::lock_guard lock(mutex_);
+  ActorClient* client = actors_.Client(id);
+  client->in_order = in_order;
+  return client;
+}
+
+ObjectEntry* CoreWorker::NewActorHandle(const ActorId& id) {
+  std::lock_guard lock(mutex_);
+  ObjectEntry* entry = objects_.NewOwned(ObjectId(TaskId::FromBytes(id.data()), UINT32_MAX));
+  entry->actor_handle = true;
+  objects_.Index(entry);
+  return entry;
+}
+
+Status CoreWorker::CreateActor(const ActorCreation& c, bool wait) {
+  flatbuffers::FlatBufferBuilder spec;
+  std::vector<flatbuffers::Offset<wire::TaskArg>> args;
+  std::unique_lock lock(mutex_);
+  for (ObjectEntry* entry : c.refs) {
+    objects_.Index(entry);
+    const Address owner = objects_.OwnerOf(entry);
+    args.push_back(wire::CreateTaskArg(spec, 0, wire::ToWire(entry->id), wire::ToWire(owner)));
+  }
+  auto refs = spec.CreateVector(args);
+  auto blob = spec.CreateVector(c.args ? c.args->data() : nullptr, c.args ? c.args->size() : 0);
+  auto class_name = spec.CreateString(c.class_name);
+  auto extra = spec.CreateVector(reinterpret_cast<const uint8_t*>(c.extra.data()), c.extra.size());
+  spec.Finish(wire::CreateActorSpec(spec, wire::ToWire(c.actor_id), wire::ToWire(job_id_),
+                                    wire::ToWire(c.class_id), class_name, blob, refs,
+                                    c.max_concurrency, extra));
+  flatbuffers::FlatBufferBuilder b;
+  b.ForceVectorAlignment(spec.GetSize(), 1, 8);
+  auto spec_bytes = b.CreateVector(spec.GetBufferPointer(), spec.GetSize());
+  auto name = b.CreateString(c.class_name);
+  auto actor_name = b.CreateString(c.name);
+  auto name_space = b.CreateString(c.name_space);
+  auto placement = wire::ToWire(b, c.placement);
+  auto held = wire::ToWire(b, c.held);
+  auto meta = b.CreateVector(reinterpret_cast<const uint8_t*>(c.handle_meta.data()),
+                             c.handle_meta.size());
+  b.Finish(wire::CreateRegisterActorRequest(
+      b, wire::ToWire(c.actor_id), wire::ToWire(address_), name, actor_name, name_space, c.detached,
+      c.max_restarts, placement, held, static_cast<wire::SchedulingStrategy>(c.strategy),
+      wire::ToWire(c.affinity_node), c.affinity_soft, spec_bytes, meta));
+  bool answered = false;
+  auto result = std::make_shared<Status>();
+  auto done = std::make_shared<bool>(false);
+  raylet_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::RegisterActor), b.GetBufferPointer(),
+                  b.GetSize(), [this, result, done, wait, id = c.actor_id](wire::Frame* frame) {
+                    *done = true;
+                    if (frame == nullptr) {
+                      *result = Status(StatusCode::kDisconnected, "the raylet is gone");
+                    } else if (const auto* reply = frame->As<wire::GcsReply>(); !reply->ok()) {
+                      *result = Status(static_cast<StatusCode>(reply->code()),
+                                       reply->error() != nullptr ? reply->error()->str() : "");
+                    }
+                    if (!result->ok() && !wait) {
+                      actors_.OnRegistrationFailed(id, result->message());
+                    }
+                  });
+  raylet_.Flush();
+  if (!wait) return Status::Ok();
+  poller_.WaitUntil(lock, kForever, [&] { return answered = *done; });
+  return *result;
+}
+
+Result<std::string> CoreWorker::CallGcs(uint16_t method, const std::string& payload) {
+  std::unique_lock lock(mutex_);
+  bool done = false;
+  Status status;
+  std::string answer;
+  raylet_.CallGcs(method, reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
+                  [&](wire::Frame* frame) {
+                    done = true;
+                    if (frame == nullptr) {
+                      status = Status(StatusCode::kDisconnected, "the raylet of this node is gone");
+                      return;
+                    }
+                    const auto* reply = frame->As<wire::GcsReply>();
+                    if (!reply->ok()) {
+                      status = Status(static_cast<StatusCode>(reply->code()),
+                                      reply->error() != nullptr ? reply->error()->str() : "");
+                    } else if (reply->payload() != nullptr) {
+                      answer.assign(reinterpret_cast<const char*>(reply->payload()->data()),
+                                    reply->payload()->size());
+                    }
+                  });
+  poller_.WaitUntil(lock, kForever, [&] { return done; });
+  if (!status.ok()) return Fail(status);
+  return answer;
+}
+
+void CoreWorker::CallGcsNoReply(uint16_t method, const std::string& payload) {
+  std::lock_guard lock(mutex_);
+  raylet_.CallGcs(method, reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
+                  [](wire::Frame*) {});
+  raylet_.Flush();
+}
+
+// --- Execution -------------------------------------------------------------------------------------
+
+std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, Event* event) {
+  // Results wait at most this long for company while more tasks are queued.
+  constexpr double kLongTaskUs = 200;
+  std::unique_lock lock(mutex_);
+  event->kind = Event::Kind::kNone;
+  if (const ExecTemplate* next = execution_.FrontTemplate(); next != nullptr) {
+    if (next->average_us > kLongTaskUs) FlushAll();
+  }
+  poller_.WaitUntil(lock, deadline_ns, [&] { return !events_.empty() || execution_.HasReady(); });
+  return TakeNext(event);
+}
+
+std::unique_ptr<ExecTask> CoreWorker::TryNextTask(Event* event) {
+  std::lock_guard lock(mutex_);
+  event->kind = Event::Kind::kNone;
+  return TakeNext(event);
+}
+
+std::unique_ptr<ExecTask> CoreWorker::TakeNext(Event* event) {
+  if (!events_.empty()) {
+    *event = std::move(events_.front());
+    events_.pop_front();
+    return nullptr;
+  }
+  auto task = execution_.Next();
+  if (task) task->started_ns = MonotonicNs();
+  return task;
+}
+
+void CoreWorker::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes,
+                       bool retry) {
+  std::lock_guard lock(mutex_);
+  const WorkerId submitter = task->submitter;
+  execution_.Reply(std::move(task), ok ? wire::TaskStatus::Ok : wire::TaskStatus::Error,
+                   std::move(outcomes), retry);
+  if (Link* link = links_.Find(submitter); link != nullptr) links_.FlushSoon(*link);
+}
+
+bool CoreWorker::ReadArgument(ExecTask* task, size_t index, ReadView* view) {
+  if (index >= task->ref_entries.size()) return false;
+  if (task->ref_entries[index] != nullptr) return Read(task->ref_entries[index], view);
+  Value* value = task->ref_values[index].get();
+  value->Ref();
+  *view = {value->data(), value->size(), false, value, nullptr};
+  return true;
+}
+
+void CoreWorker::BecomeActor(bool in_order) {
+  std::lock_guard lock(mutex_);
+  execution_.BecomeActor(in_order);
+}
+
+void CoreWorker::ActorReady(const ActorId& id, uint32_t incarnation, bool ok,
+                            const std::string& error) {
+  std::lock_guard lock(mutex_);
+  builder_.Clear();
+  auto bytes = builder_.CreateVector(reinterpret_cast<const uint8_t*>(error.data()), error.size());
+  builder_.Finish(wire::CreateActorReady(builder_, wire::ToWire(id), incarnation, ok, bytes));
+  raylet_.Send(FrameType::kActorReady, builder_);
+  FlushAll();
+}
+
+void CoreWorker::WorkerExiting(bool intended, const std::string& reason) {
+  std::lock_guard lock(mutex_);
+  execution_.Close();
+  builder_.Clear();
+  auto text = builder_.CreateString(reason);
+  builder_.Finish(wire::CreateWorkerExiting(builder_, intended, text));
+  raylet_.Send(FrameType::kWorkerExiting, builder_);
+  FlushAll();
+}
+
+Address CoreWorker::PeerAddress(const WorkerId& worker) {
+  std::lock_guard lock(mutex_);
+  const Link* link = links_.Find(worker);
+  return link != nullptr ? link->peer : address_;
+}
+
+void CoreWorker::FlushReplies() {
+  std::lock_guard lock(mutex_);
+  FlushAll();
+}
+
+// --- Events ----------------------------------------------------------------------------------------
+
+void CoreWorker::PushEvent(Event event) {
+  events_.push_back(std::move(event));
+  events_ready_.notify_one();
+  poller_.WakeWaiters();
+  WakeExternalLoop();
+}
+
+void CoreWorker::WakeExternalLoop() {
+  if (external_wake_fd_ < 0) return;
+  const uint64_t one = 1;
+  [[maybe_unused]] ssize_t n = ::write(external_wake_fd_, &one, sizeof one);
+}
+
+bool CoreWorker::NextEvent(int64_t deadline_ns, Event* event) {
+  std::unique_lock lock(mutex_);
+  const auto ready = [&] { return stop_events_ || !events_.empty(); };
+  if (deadline_ns == kForever) {
+    events_ready_.wait(lock, ready);
+  } else {
+    events_ready_.wait_for(
+        lock, std::chrono::nanoseconds(std::max<int64_t>(0, deadline_ns - MonotonicNs())), ready);
+  }
+  if (events_.empty()) return false;
+  *event = std::move(events_.front());
+  events_.pop_front();
+  return true;
+}
+
+void CoreWorker::StopEvents() {
+  std::lock_guard lock(mutex_);
+  stop_events_ = true;
+  events_ready_.notify_all();
+}
+
+void CoreWorker::UseExternalLoop(int wake_fd) {
+  std::lock_guard lock(mutex_);
+  external_wake_fd_ = wake_fd;
+  poller_.SetExternalLoop(true);
+}
+
+void CoreWorker::PollNow() {
+  std::unique_lock lock(mutex_);
+  poller_.PollNow(lock);
+}
+
+std::string CoreWorker::Describe() {
+  std::lock_guard lock(mutex_);
+  std::string out = "process " + address_.ToString() + " pid " + std::to_string(::getpid()) + ": " +
+                    std::to_string(objects_.size()) + " objects, " +
+                    std::to_string(slab_.live()) + " pending tasks, " +
+                    std::to_string(execution_.queued()) + " tasks queued here, " +
+                    std::to_string(execution_.running()) + " running, " +
+                    std::to_string(raylet_.pending_requests()) + " requests at the raylet\n";
+  tasks_.Describe(out);
+  actors_.Describe(out);
+  return out;
+}
+
+std::string CoreWorker::NodeDump() {
+  std::unique_lock lock(mutex_);
+  bool done = false;
+  std::string text;
+  const uint64_t id = raylet_.NextRequestId();
+  builder_.Clear();
+  builder_.Finish(wire::CreateNodeInfo(builder_, id));
+  raylet_.Request(id, FrameType::kNodeInfo, builder_, [&](wire::Frame* frame) {
+    done = true;
+    if (frame == nullptr) return;
+    const auto* reply = frame->As<wire::NodeInfoReply>();
+    if (reply->json() != nullptr) text = reply->json()->str();
+  });
+  const int64_t deadline = MonotonicNs() + 2'000'000'000;
+  if (!poller_.WaitUntil(lock, deadline, [&] { return done; })) raylet_.Forget(id);
+  return text;
+}
+
+size_t CoreWorker::live_objects() {
+  std::lock_guard lock(mutex_);
+  return objects_.size();
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,254 @@
+// CoreWorker: the library inside every Python process: submits, owns, executes.
+//
+// Wiring only: it connects the parts (links, directory, submitters, execution queue), routes frames
+// to them and is what `_raylet.pyx` calls. One mutex guards everything below; every public method
+// takes it. Methods that wait release it, and Python releases the GIL around them. No method calls
+// Python.
+//
+// Threads: Python's own, and the poller's steward (poller.h).
+
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cyray/core/actor_submitter.h"
+#include "cyray/core/execution_queue.h"
+#include "cyray/core/link.h"
+#include "cyray/core/object_directory.h"
+#include "cyray/core/poller.h"
+#include "cyray/core/raylet_client.h"
+#include "cyray/core/task_submitter.h"
+#include "cyray/store/arena_mapping.h"
+
+namespace cyray::core {
+
+// Something Python has to do. `kind` tells which fields count.
+struct Event {
+  enum class Kind : uint8_t {
+    kNone,
+    kCallback,    // token: the object of AddCallback is here
+    kLogLines,    // number: pid; label, text: node ip, lines, flag: stderr
+    kWarning,     // text
+    kAssignJob,   // id: job, label: namespace, text: config
+    kBecomeActor, // id: actor; number: incarnation; text: spec's extra; label: class name
+    kExit,        // leave; flag: gracefully; text: why
+    kRayletLost,
+  };
+  Kind kind = Kind::kNone;
+  uint64_t token = 0;
+  int64_t number = 0;
+  bool flag = false;
+  std::string id, label, text;
+  std::vector<std::string> lines;
+  std::vector<int> gpu_ids;
+};
+
+// An encoded value that can be read in place while the holder keeps `value` or `pin` referenced.
+struct ReadView {
+  const uint8_t* data = nullptr;
+  uint64_t size = 0;
+  bool is_error = false;
+  Value* value = nullptr;   // one reference passed to the caller, or
+  LocalPin* pin = nullptr;  // one reference passed to the caller
+};
+
+// A created, unsealed object of the store.
+struct StoreBlock {
+  ObjectId id;
+  Address owner;
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  uint8_t* data = nullptr;
+};
+
+class CoreWorker : private PollerHandler, private DirectoryOutbox {
+ public:
+  CoreWorker();
+  ~CoreWorker() override;
+
+  // Registers with the raylet at the other end of `socket` and starts the steward. Once.
+  Status Connect(UniqueFd socket, const RegisterOptions& options);
+  // Ends the steward and closes everything. No other call may be running or follow.
+  void Disconnect();
+  // In the child of a fork: forgets the connections without touching the parent's.
+  void AbandonAfterFork();
+
+  const Address& address() const { return address_; }
+  const Registration& registration() const { return registration_; }
+  JobId job_id();
+
+  // --- Objects -------------------------------------------------------------------------------------
+  ObjectEntry* Put(ValuePtr value, bool is_error, std::vector<ObjectEntry*> contained);
+  // Reserves `bytes` in this node's store for an object `id` of `owner`. Blocks.
+  Result<StoreBlock> CreateInStore(const ObjectId& id, const Address& owner, uint64_t bytes);
+  ObjectId NextPutId();
+  // Makes the block immutable. SealOwned makes it an object of this process; SealReturn leaves it
+  // to its owner.
+  ObjectEntry* SealOwned(const StoreBlock& block, std::vector<ObjectEntry*> contained);
+  void SealReturn(const StoreBlock& block);
+  void AbortBlock(const StoreBlock& block);
+  void AddRef(ObjectEntry* entry);
+  void Release(ObjectEntry* entry);
+  void ReleaseMany(ObjectEntry* const* entries, size_t count);
+  ObjectEntry* Borrow(const ObjectId& id, const Address& owner, bool deferred);
+  // The address that a serialized ref carries; from now on others may name the object.
+  Address Export(ObjectEntry* entry);
+  // Waits until `count` of the entries are ready (or, with `here`, readable in place).
+  // False: the time is over. A running task that waits gives its CPU back meanwhile.
+  bool Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here, int64_t deadline_ns);
+  // Which entries are ready, in order, at most `count`; sets flags[i].
+  void ReadyFlags(ObjectEntry* const* entries, size_t size, bool here, uint8_t* flags);
+  // The value of an entry that is here; false when it is not.
+  bool Read(ObjectEntry* entry, ReadView* view);
+  size_t ReadMany(ObjectEntry* const* entries, size_t size, ReadView* views);
+  void UnrefPin(LocalPin* pin);
+  void AddCallback(ObjectEntry* entry, uint64_t token);
+  store::ArenaMapping& arena() { return *arena_; }
+
+  // --- Tasks and actors ----------------------------------------------------------------------------
+  struct TemplateSpec {
+    FunctionId function_id;
+    std::string name, method, extra;
+    int num_returns = 1;
+    int max_retries = 0;
+    uint32_t max_concurrency = 1;
+    ResourceSet demand;
+    uint8_t strategy = 0;
+    NodeId affinity_node;
+    bool affinity_soft = false;
+    bool is_actor_method = false;
+  };
+  TaskTemplate* AddTemplate(const TemplateSpec& spec);
+  // Queues a task or, with `actor`, a call. `returns` gets tmpl->num_returns entries, one ref each.
+  // Counts in `submission` pass to the task.
+  void Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
+  ActorClient* GetActorClient(const ActorId& id, bool in_order);
+  // A handle entry of an actor this process creates: its last ref ends the actor.
+  ObjectEntry* NewActorHandle(const ActorId& id);
+  // Names of cyray's wire tables stay out of Python: this builds RegisterActorRequest from `spec`.
+  struct ActorCreation {
+    ActorId actor_id;
+    FunctionId class_id;
+    std::string class_name, name, name_space, extra, handle_meta;
+    ResourceSet placement, held;
+    uint8_t strategy = 0;
+    NodeId affinity_node;
+    bool affinity_soft = false;
+    bool detached = false;
+    int max_restarts = 0;
+    uint32_t max_concurrency = 1;
+    ValuePtr args;
+    std::vector<ObjectEntry*> refs;       // kept by the caller as long as the actor may start again
+  };
+  // Sends it; `wait` blocks for the acknowledgement (names may be taken), else a failure becomes
+  // the death of the actor.
+  Status CreateActor(const ActorCreation& creation, bool wait);
+  // A request of gcs.fbs, built and read by gcs_requests.h. Blocks.
+  Result<std::string> CallGcs(uint16_t method, const std::string& payload);
+  void CallGcsNoReply(uint16_t method, const std::string& payload);
+
+  // --- Execution (workers) -------------------------------------------------------------------------
+  // The next thing to do on this thread: a task, an event, or neither when the time is over.
+  std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, Event* event);
+  // The same without waiting or polling.
+  std::unique_ptr<ExecTask> TryNextTask(Event* event);
+  // Where that process is, if this one has a link to it; else this process's own address.
+  Address PeerAddress(const WorkerId& worker);
+  // Ends a task that began; takes its outcomes.
+  void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
+  // The value of a by-reference argument of a running task.
+  bool ReadArgument(ExecTask* task, size_t index, ReadView* view);
+  void BecomeActor(bool in_order);
+  void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, const std::string& error);
+  void WorkerExiting(bool intended, const std::string& reason);
+  void FlushReplies();
+
+  // --- Events --------------------------------------------------------------------------------------
+  // Waits for an event without driving: for a thread that prints logs and completes futures.
+  bool NextEvent(int64_t deadline_ns, Event* event);
+  void StopEvents();
+  // For an event loop of Python that watches poll_fd(): handle what is there.
+  int poll_fd() const { return poller_.epoll_fd(); }
+  void UseExternalLoop(int wake_fd);
+  void PollNow();
+  std::string Describe();
+  std::string NodeDump();
+  size_t live_objects();
+
+ private:
+  // PollerHandler
+  void OnReady(void* cookie, uint32_t events) override;
+  void FlushAll() override;
+  int64_t NextTimerNs() override { return tasks_.NextTickNs(); }
+  void RunTimers(int64_t now_ns) override { tasks_.Tick(now_ns); }
+  // DirectoryOutbox
+  void SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) override;
+  void SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,
+                 const ObjectEntry* entry) override;
+  void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override;
+  void SendRemoveBorrower(const Address& owner, const ObjectId& id) override;
+  void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
+  void PullToStore(ObjectEntry* entry) override;
+  void ReleasePin(const ObjectId& id) override;
+  void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) override;
+  void ActorOutOfScope(const ActorId& id) override;
+  void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
+                     std::vector<uint64_t> callbacks) override;
+  ValuePtr MakeError(uint8_t kind, const std::string& message) override;
+  ValuePtr MakeActorError(uint8_t kind, const std::string& message, const ActorId& actor);
+
+  void OnCoreFrame(Link& link, const wire::Frame& frame);
+  void OnObjectFrame(Link& link, const wire::Frame& frame);
+  void OnRayletFrame(wire::Frame& frame);
+  void OnRayletEvent(wire::Frame& frame);
+  void OnAssignActor(const wire::AssignActor& assign);
+  void OnProcessDied(const Address& address, const std::string& reason);
+  void OnLinkBroken(Link& link, const std::string& reason);
+  void OnRayletLost();
+  void PushEvent(Event event);
+  void WakeExternalLoop();
+  std::unique_ptr<ExecTask> TakeNext(Event* event);
+  void SetBlocked(bool blocked);
+  void SendToPeer(const Address& peer, wire::FrameType type);
+  bool CountReady(ObjectEntry* const* entries, size_t size, size_t count, bool here, size_t* first);
+
+  std::mutex mutex_;
+  // Constant after Connect.
+  Address address_;
+  Registration registration_;
+  bool is_driver_ = true;
+  std::unique_ptr<store::ArenaMapping> arena_;
+  // Guarded by mutex_.
+  RayletClient raylet_;
+  Poller poller_;
+  LinkTable links_;
+  ObjectDirectory objects_;
+  TaskSlab slab_;
+  TaskCompletion completion_;
+  TaskSubmitter tasks_;
+  ActorSubmitter actors_;
+  ExecutionQueue execution_;
+  TaskIds task_ids_;
+  std::deque<std::unique_ptr<TaskTemplate>> templates_;
+  std::vector<ObjectId> pins_to_release_;
+  std::vector<std::pair<ObjectId, std::vector<NodeId>>> to_free_;
+  std::deque<Event> events_;
+  std::condition_variable events_ready_;
+  std::unordered_map<ActorId, uint32_t> assigned_actors_;
+  JobId job_id_;
+  int external_wake_fd_ = -1;
+  int blocked_threads_ = 0;
+  bool stop_events_ = false;
+  bool raylet_lost_ = false;
+  bool disconnecting_ = false;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,286 @@
+#include "cyray/core/execution_queue.h"
+
+#include <algorithm>
+
+#include "cyray/util/clock.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::core {
+
+using wire::FrameType;
+
+ExecutionQueue::ExecutionQueue(LinkTable& links, ObjectDirectory& objects)
+    : links_(links), objects_(objects) {}
+
+ExecTemplate* ExecutionQueue::Intern(ExecTemplate tmpl) {
+  std::string key(tmpl.function_id.view());
+  key.append(tmpl.job_id.view());
+  for (const std::string* part : {&tmpl.name, &tmpl.method, &tmpl.extra}) {
+    key += std::to_string(part->size()) + ":" + *part;
+  }
+  key += std::to_string(tmpl.num_returns) + "/" + std::to_string(tmpl.max_concurrency);
+  auto& slot = templates_[key];
+  if (!slot) {
+    tmpl.python_id = next_python_id_++;
+    slot = std::make_unique<ExecTemplate>(std::move(tmpl));
+  }
+  return slot.get();
+}
+
+void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template) {
+  ExecTemplate tmpl;
+  tmpl.function_id = wire::FromWireOrNil(wire_template.function_id());
+  tmpl.job_id = wire::FromWireOrNil(wire_template.job_id());
+  if (wire_template.name() != nullptr) tmpl.name = wire_template.name()->str();
+  if (wire_template.method() != nullptr) tmpl.method = wire_template.method()->str();
+  tmpl.num_returns = wire_template.num_returns();
+  tmpl.max_concurrency = std::max(1u, wire_template.max_concurrency());
+  if (wire_template.extra() != nullptr) {
+    tmpl.extra.assign(reinterpret_cast<const char*>(wire_template.extra()->data()),
+                      wire_template.extra()->size());
+  }
+  link.exec_templates[wire_template.template_id()] = Intern(std::move(tmpl));
+}
+
+bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
+  auto it = link.exec_templates.find(push.template_id());
+  if (it == link.exec_templates.end() || push.task_id() == nullptr) return false;
+  auto task = std::make_unique<ExecTask>();
+  task->submitter = link.peer.worker;
+  task->tag = push.tag();
+  task->tmpl = it->second;
+  task->id = wire::FromWire(*push.task_id());
+  task->attempt = push.attempt();
+  if (push.name() != nullptr) task->name = push.name()->str();
+  if (push.gpu_ids() != nullptr) {
+    task->gpu_ids.assign(push.gpu_ids()->begin(), push.gpu_ids()->end());
+  }
+  if (closed_ || (blocked_ > 0 && !is_actor_)) {
+    HandBack(std::move(task), closed_ ? wire::TaskStatus::WorkerExiting : wire::TaskStatus::HandedBack);
+    return true;
+  }
+  if (push.args() != nullptr) {
+    task->args = ValuePtr(Value::Copy(push.args()->data(), push.args()->size()));
+  }
+  task->key = next_key_++;
+  ExecTask& queued = *task;
+  queue_.push_back(std::move(task));
+  TakeArguments(queued, push.refs());
+  return true;
+}
+
+void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl) {
+  auto task = std::make_unique<ExecTask>();
+  task->tmpl = tmpl;
+  if (spec.args() != nullptr) {
+    task->args = ValuePtr(Value::Copy(spec.args()->data(), spec.args()->size()));
+  }
+  task->key = next_key_++;
+  ExecTask& queued = *task;
+  queue_.push_front(std::move(task));
+  TakeArguments(queued, spec.refs());
+}
+
+void ExecutionQueue::TakeArguments(
+    ExecTask& task, const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs) {
+  if (refs == nullptr) return;
+  // Counted up first: an argument that is here already answers at once.
+  task.missing = 1;
+  for (const wire::TaskArg* arg : *refs) {
+    if (arg->value() != nullptr || arg->object_id() == nullptr || arg->owner() == nullptr) {
+      const uint8_t* data = arg->value() != nullptr ? arg->value()->data() : nullptr;
+      task.ref_values.emplace_back(Value::Copy(data, arg->value() != nullptr ? arg->value()->size() : 0));
+      task.ref_entries.push_back(nullptr);
+      continue;
+    }
+    // The submitter keeps it alive until the reply, so the owner need not know of us.
+    ObjectEntry* entry = objects_.Borrow(wire::FromWire(*arg->object_id()),
+                                         wire::FromWire(*arg->owner()), /*deferred=*/true);
+    task.ref_values.emplace_back();
+    task.ref_entries.push_back(entry);
+    if (!entry->ready() && arg->locations() != nullptr && arg->locations()->size() > 0) {
+      ObjectDirectory::StateUpdate update;
+      update.known = true;
+      for (const wire::WireNodeId* node : *arg->locations()) {
+        update.locations.push_back(wire::FromWire(*node));
+      }
+      objects_.OnState(entry->id, std::move(update));
+    }
+    if (entry->local()) continue;
+    ++task.missing;
+    objects_.AddCallback(entry, kExecToken | task.key);
+  }
+  --task.missing;
+}
+
+void ExecutionQueue::OnArgumentHere(uint64_t key) {
+  for (auto& task : queue_) {
+    if (task->key == key) {
+      if (task->missing > 0) --task->missing;
+      return;
+    }
+  }
+}
+
+bool ExecutionQueue::HasReady() const {
+  if (queue_.empty()) return false;
+  if (queue_.front()->missing == 0) return true;
+  if (is_actor_ && in_order_) return false;
+  return std::any_of(queue_.begin(), queue_.end(), [](const auto& t) { return t->missing == 0; });
+}
+
+std::unique_ptr<ExecTask> ExecutionQueue::Next() {
+  auto it = queue_.begin();
+  if (it != queue_.end() && (*it)->missing > 0 && !(is_actor_ && in_order_)) {
+    it = std::find_if(queue_.begin(), queue_.end(), [](const auto& t) { return t->missing == 0; });
+  }
+  if (it == queue_.end() || (*it)->missing > 0) return nullptr;
+  auto task = std::move(*it);
+  queue_.erase(it);
+  ++running_;
+  return task;
+}
+
+void ExecutionQueue::Release(ExecTask& task) {
+  for (ObjectEntry* entry : task.ref_entries) {
+    if (entry != nullptr) objects_.Release(entry);
+  }
+  task.ref_entries.clear();
+  task.ref_values.clear();
+}
+
+void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
+                           std::vector<Outcome> outcomes, bool retry) {
+  --running_;
+  task->args = {};
+  Release(*task);
+  if (task->submitter.is_nil()) return;
+  if (task->borrowed.empty()) return SendReply(*task, status, outcomes, {}, retry);
+  // Refs that outlive the task are registered with their owners before the submitter may let go.
+  std::vector<ObjectId> held = objects_.RegisterDeferred(task->borrowed);
+  auto shared = std::make_shared<std::pair<std::unique_ptr<ExecTask>, std::vector<Outcome>>>(
+      std::move(task), std::move(outcomes));
+  objects_.AfterRegistrations([this, shared, status, held = std::move(held), retry] {
+    SendReply(*shared->first, status, shared->second, held, retry);
+  });
+}
+
+void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
+                               std::vector<Outcome>& outcomes,
+                               const std::vector<ObjectId>& borrowed, bool retry) {
+  Link* link = links_.Find(task.submitter);
+  if (link == nullptr || link->state == Link::State::kBroken) {
+    for (Outcome& outcome : outcomes) {
+      for (ObjectEntry* entry : outcome.contained) objects_.Release(entry);
+    }
+    return;
+  }
+  auto& b = builder_;
+  b.Clear();
+  flatbuffers::Offset<wire::ReturnValue> one;
+  std::vector<flatbuffers::Offset<wire::ReturnValue>> many;
+  for (size_t i = 0; i < outcomes.size(); ++i) {
+    Outcome& outcome = outcomes[i];
+    flatbuffers::Offset<flatbuffers::Vector<uint8_t>> value;
+    if (outcome.value) value = b.CreateVector(outcome.value->data(), outcome.value->size());
+    flatbuffers::Offset<flatbuffers::Vector<const wire::RefWithOwner*>> contained;
+    if (!outcome.contained.empty()) {
+      std::vector<wire::RefWithOwner> refs;
+      for (ObjectEntry* entry : outcome.contained) {
+        const Address owner = objects_.OwnerOf(entry);
+        refs.emplace_back(*wire::ToWire(entry->id), *wire::ToWire(owner));
+      }
+      contained = b.CreateVectorOfStructs(refs);
+      auto& given = link->given[ObjectId(task.id, static_cast<uint32_t>(i + 1))];
+      given.insert(given.end(), outcome.contained.begin(), outcome.contained.end());
+    }
+    wire::ReturnValueBuilder rv(b);
+    if (outcome.value) {
+      rv.add_value(value);
+    } else {
+      rv.add_stored_bytes(outcome.stored_bytes);
+      rv.add_node(wire::ToWire(self_.node));
+    }
+    rv.add_is_error(outcome.is_error);
+    if (!outcome.contained.empty()) rv.add_contained(contained);
+    const auto done = rv.Finish();
+    if (outcomes.size() == 1) {
+      one = done;
+    } else {
+      many.push_back(done);
+    }
+  }
+  const auto returns = outcomes.size() == 1 ? b.CreateVector(&one, 1) : b.CreateVector(many);
+  flatbuffers::Offset<flatbuffers::Vector<const wire::WireObjectId*>> held;
+  if (!borrowed.empty()) {
+    held = b.CreateVectorOfStructs(wire::ToWire(borrowed.front()), borrowed.size());
+  }
+  uint32_t run_us = 0;
+  if (task.started_ns != 0) {
+    const int64_t ns = MonotonicNs() - task.started_ns;
+    run_us = static_cast<uint32_t>(std::min<int64_t>((ns + 500) / 1000, UINT32_MAX));
+    task.tmpl->average_us = task.tmpl->average_us * 0.8 + run_us * 0.2;
+  }
+  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry));
+  links_.Send(*link, FrameType::kTaskReply, b);
+}
+
+void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status) {
+  Release(*task);
+  std::vector<Outcome> none;
+  task->started_ns = 0;
+  SendReply(*task, status, none, {}, false);
+}
+
+void ExecutionQueue::OnSteal(Link& link, const wire::StealTasks& steal) {
+  if (is_actor_) return;
+  // The youngest go back; the oldest of this submitter stay, up to `all_but`.
+  uint32_t mine = 0;
+  std::vector<std::unique_ptr<ExecTask>> back;
+  for (auto it = queue_.begin(); it != queue_.end();) {
+    if ((*it)->submitter == link.peer.worker && mine++ >= steal.all_but()) {
+      back.push_back(std::move(*it));
+      it = queue_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  for (auto it = back.rbegin(); it != back.rend(); ++it) {
+    HandBack(std::move(*it), wire::TaskStatus::HandedBack);
+  }
+  links_.Flush(link);
+}
+
+void ExecutionQueue::SetBlocked(bool blocked) {
+  blocked_ += blocked ? 1 : -1;
+  if (!blocked || is_actor_ || queue_.empty()) return;
+  auto back = std::move(queue_);
+  queue_.clear();
+  for (auto it = back.rbegin(); it != back.rend(); ++it) {
+    HandBack(std::move(*it), wire::TaskStatus::HandedBack);
+  }
+}
+
+void ExecutionQueue::Close() {
+  closed_ = true;
+  auto back = std::move(queue_);
+  queue_.clear();
+  for (auto it = back.rbegin(); it != back.rend(); ++it) {
+    if (!(*it)->submitter.is_nil()) HandBack(std::move(*it), wire::TaskStatus::WorkerExiting);
+  }
+}
+
+void ExecutionQueue::OnLinkBroken(Link& link) {
+  std::vector<std::unique_ptr<ExecTask>> dropped;
+  for (auto it = queue_.begin(); it != queue_.end();) {
+    if ((*it)->submitter == link.peer.worker) {
+      dropped.push_back(std::move(*it));
+      it = queue_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  for (auto& task : dropped) Release(*task);
+}
+
+}  // namespace cyray::core

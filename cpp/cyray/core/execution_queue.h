@@ -1,0 +1,128 @@
+// ExecutionQueue: the tasks that other processes pushed on this worker.
+//
+// Frames become ExecTasks in order of arrival. A task whose large arguments are not in this node's
+// store yet waits for them; tasks of an actor that runs calls in order wait behind it. Python's
+// threads take tasks with Next and answer with Reply. While the running task blocks in get, what
+// has not begun is handed back to its submitters (unless this is an actor).
+//
+// Guarded by the core mutex.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core_generated.h"
+#include "cyray/core/link.h"
+#include "cyray/core/object_directory.h"
+
+namespace cyray::core {
+
+// A template as its sender's connection named it. `python_id` indexes Python's table of resolved
+// callables; templates of equal content share one.
+struct ExecTemplate {
+  uint32_t python_id = 0;
+  FunctionId function_id;
+  JobId job_id;
+  std::string name;
+  std::string method;
+  int num_returns = 1;
+  uint32_t max_concurrency = 1;
+  std::string extra;
+  double average_us = 0;
+};
+
+struct ExecTask {
+  WorkerId submitter;                // nil: the creation of this actor
+  uint64_t tag = 0;
+  ExecTemplate* tmpl = nullptr;
+  TaskId id;
+  uint32_t attempt = 0;
+  ValuePtr args;
+  std::vector<ValuePtr> ref_values;     // by-reference arguments that came inline
+  std::vector<ObjectEntry*> ref_entries;// others, null where inline; one count each
+  std::string name;
+  std::vector<int> gpu_ids;
+  std::vector<ObjectId> borrowed;       // refs seen while decoding the arguments
+  uint32_t missing = 0;                 // arguments that are not here yet
+  int64_t started_ns = 0;
+  uint64_t key = 0;                     // names it in callbacks
+  bool submitter_is_nil() const { return submitter.is_nil(); }
+};
+
+// One return value to send.
+struct Outcome {
+  ValuePtr value;                       // inline; else it is in the store
+  uint64_t stored_bytes = 0;
+  bool is_error = false;
+  std::vector<ObjectEntry*> contained;  // one count each, passed on
+};
+
+class ExecutionQueue {
+ public:
+  ExecutionQueue(LinkTable& links, ObjectDirectory& objects);
+
+  void SetIdentity(const Address& self) { self_ = self; }
+  // The queue keeps order and is never handed back: this worker is an actor.
+  void BecomeActor(bool in_order) { is_actor_ = true, in_order_ = in_order; }
+  bool is_actor() const { return is_actor_; }
+
+  void OnTemplate(Link& link, const wire::Template& tmpl);
+  // False when the frame makes no sense.
+  bool OnPushTask(Link& link, const wire::PushTask& push);
+  void OnSteal(Link& link, const wire::StealTasks& steal);
+  // Asks for the creation of an actor as the first task.
+  void PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl);
+  ExecTemplate* Intern(ExecTemplate tmpl);
+
+  bool HasReady() const;
+  // The next task to run; null when none is ready.
+  std::unique_ptr<ExecTask> Next();
+  void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
+             std::vector<Outcome> outcomes, bool retry);
+  // An argument of task `key` is here (or failed).
+  void OnArgumentHere(uint64_t key);
+  // The running task waits: hand the others back, and whatever arrives until Unblocked.
+  void SetBlocked(bool blocked);
+  // This worker leaves: nothing that has not begun will run here.
+  void Close();
+  void OnLinkBroken(Link& link);
+
+  size_t queued() const { return queue_.size(); }
+  uint32_t running() const { return running_; }
+  const ExecTemplate* FrontTemplate() const {
+    return queue_.empty() ? nullptr : queue_.front()->tmpl;
+  }
+
+ private:
+  void TakeArguments(ExecTask& task, const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
+  void HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status);
+  void Release(ExecTask& task);
+  void SendReply(ExecTask& task, wire::TaskStatus status, std::vector<Outcome>& outcomes,
+                 const std::vector<ObjectId>& borrowed, bool retry);
+
+  LinkTable& links_;
+  ObjectDirectory& objects_;
+  Address self_;
+  std::deque<std::unique_ptr<ExecTask>> queue_;
+  std::unordered_map<std::string, std::unique_ptr<ExecTemplate>> templates_;  // by content
+  uint32_t next_python_id_ = 0;
+  uint64_t next_key_ = 1;
+  uint32_t running_ = 0;
+  bool is_actor_ = false;
+  bool in_order_ = true;
+  int blocked_ = 0;
+  bool closed_ = false;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+// Callback tokens with this bit name ExecTasks that wait for an argument.
+inline constexpr uint64_t kExecToken = uint64_t{1} << 63;
+
+}  // namespace cyray::core

@@ -1,0 +1,165 @@
+#include "cyray/core/link.h"
+
+#include <sys/epoll.h>
+
+#include "cyray/util/clock.h"
+
+namespace cyray::core {
+namespace {
+
+using wire::Frame;
+using wire::FrameType;
+
+// Frames that follow one another faster than this are gathered into one write.
+constexpr int64_t kGatherNs = 50'000;
+constexpr size_t kGatherBytes = 64 << 10;
+
+}  // namespace
+
+LinkTable::LinkTable(Poller& poller, RayletClient& raylet, Events events)
+    : poller_(poller), raylet_(raylet), events_(std::move(events)) {}
+
+Link* LinkTable::Find(const WorkerId& worker) {
+  auto it = links_.find(worker);
+  return it == links_.end() ? nullptr : it->second.get();
+}
+
+Link& LinkTable::To(const Address& peer) {
+  auto& slot = links_[peer.worker];
+  if (slot) return *slot;
+  slot = std::make_unique<Link>();
+  Link& link = *slot;
+  link.peer = peer;
+  if (peer.node != self_.node) {
+    link.state = Link::State::kRelay;
+    return link;
+  }
+  const uint64_t id = raylet_.NextRequestId();
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateConnectPeer(b, id, wire::ToWire(peer)));
+  raylet_.Request(id, FrameType::kConnectPeer, b, [this, worker = peer.worker](Frame* frame) {
+    Link* link = Find(worker);
+    if (link == nullptr || link->state != Link::State::kConnecting) return;
+    if (frame == nullptr) return Break(*link, "the raylet of this node is gone");
+    const auto* reply = frame->As<wire::ConnectPeerReply>();
+    if (!reply->ok() || frame->fds.size() != 1) {
+      return Break(*link, reply->error() != nullptr ? reply->error()->str() : "no connection");
+    }
+    Open(*link, std::move(frame->fds[0]));
+  });
+  return link;
+}
+
+void LinkTable::Open(Link& link, UniqueFd socket) {
+  link.channel = std::make_unique<wire::Channel>(std::move(socket));
+  link.state = Link::State::kOpen;
+  poller_.Watch(link.channel->fd(), EPOLLIN, &link);
+  if (!link.waiting.empty()) {
+    link.channel->SendRaw(link.waiting.data(), link.waiting.size());
+    link.waiting = {};
+    Flush(link);
+  }
+}
+
+void LinkTable::OnPeerConnected(const Address& peer, UniqueFd socket) {
+  auto& slot = links_[peer.worker];
+  if (!slot) {
+    slot = std::make_unique<Link>();
+    slot->peer = peer;
+  }
+  // When both sides ask at once the raylet makes one pair: whoever asked second gets its end here,
+  // before a reply without a descriptor.
+  if (slot->state == Link::State::kConnecting) Open(*slot, std::move(socket));
+}
+
+void LinkTable::MarkDirty(Link& link) {
+  if (link.dirty) return;
+  link.dirty = true;
+  dirty_.push_back(&link);
+}
+
+void LinkTable::Send(Link& link, FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
+  switch (link.state) {
+    case Link::State::kOpen:
+      link.channel->Send(type, builder);
+      MarkDirty(link);
+      return;
+    case Link::State::kConnecting:
+      wire::AppendFrame(link.waiting, type, builder.GetBufferPointer(), builder.GetSize());
+      return;
+    case Link::State::kRelay: {
+      wire::ByteBuffer frame;
+      wire::AppendFrame(frame, type, builder.GetBufferPointer(), builder.GetSize());
+      raylet_.Relay(self_, link.peer, frame.data(), frame.size());
+      return;
+    }
+    case Link::State::kBroken:
+      return;
+  }
+}
+
+void LinkTable::FlushSoon(Link& link) {
+  if (link.state == Link::State::kOpen) {
+    if (MonotonicNs() - link.last_flush_ns > kGatherNs || poller_.DriverBlocked() ||
+        link.channel->unsent_bytes() > kGatherBytes) {
+      Flush(link);
+    }
+  } else if (poller_.DriverBlocked()) {
+    raylet_.Flush();
+  }
+  poller_.NoteActivity();
+}
+
+void LinkTable::Flush(Link& link) {
+  if (link.state != Link::State::kOpen) return;
+  link.last_flush_ns = MonotonicNs();
+  if (!link.channel->Flush().ok()) return Break(link, "the process is gone");
+  const bool wants_write = link.channel->HasUnsent();
+  if (wants_write != link.wants_write) {
+    link.wants_write = wants_write;
+    poller_.Modify(link.channel->fd(), EPOLLIN | (wants_write ? EPOLLOUT : 0u), &link);
+  }
+}
+
+void LinkTable::FlushDirty() {
+  for (size_t i = 0; i < dirty_.size(); ++i) {
+    dirty_[i]->dirty = false;
+    Flush(*dirty_[i]);
+  }
+  dirty_.clear();
+}
+
+void LinkTable::OnReady(Link& link, uint32_t epoll_events) {
+  if (link.state != Link::State::kOpen) return;
+  if (epoll_events & EPOLLOUT) Flush(link);
+  if (link.state != Link::State::kOpen || !(epoll_events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
+  auto filled = link.channel->Fill();
+  if (!filled) return Break(link, filled.error().message());
+  while (link.state == Link::State::kOpen) {
+    auto next = link.channel->Next();
+    if (!next) return Break(link, next.error().message());
+    if (!next->has_value()) return;
+    events_.on_frame(link, **next);
+  }
+}
+
+void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size) {
+  Link& link = To(source);
+  if (size < wire::kFrameHeaderBytes || reinterpret_cast<uintptr_t>(bytes) % 8 != 0) return;
+  wire::FrameHeader header;
+  std::memcpy(&header, bytes, sizeof header);
+  if (header.body_bytes + wire::kFrameHeaderBytes != size || header.fd_count != 0) return;
+  const Frame frame{static_cast<FrameType>(header.type), bytes + wire::kFrameHeaderBytes,
+                    header.body_bytes, {}};
+  events_.on_frame(link, frame);
+}
+
+void LinkTable::Break(Link& link, const std::string& reason) {
+  if (link.state == Link::State::kBroken) return;
+  link.state = Link::State::kBroken;
+  if (link.channel) poller_.Unwatch(link.channel->fd());
+  // The channel is closed later: a frame of it may be in use up the stack.
+  events_.on_broken(link, reason);
+}
+
+}  // namespace cyray::core

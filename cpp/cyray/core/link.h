@@ -1,0 +1,88 @@
+// Links: channels to the core libraries of other processes.
+//
+// A link to a process of this node is a socket pair made by the raylet; to one of another node it is
+// Relay frames through the raylets. Both keep frames in order and look the same to the rest of the
+// core. Frames sent before the socket is there are kept. A broken link stays broken: worker ids are
+// never reused. Guarded by the core mutex.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/core/poller.h"
+#include "cyray/core/raylet_client.h"
+#include "cyray/wire/channel.h"
+
+namespace cyray::core {
+
+struct ExecTemplate;
+struct ObjectEntry;
+
+struct Link {
+  enum class State : uint8_t { kConnecting, kOpen, kRelay, kBroken };
+
+  Address peer;
+  State state = State::kConnecting;
+  bool dirty = false;                    // has unflushed frames, is in LinkTable's dirty list
+  bool wants_write = false;              // the socket was full: EPOLLOUT is on
+  int64_t last_flush_ns = 0;
+  std::unique_ptr<wire::Channel> channel;
+  wire::ByteBuffer waiting;              // frames while connecting
+
+  // Templates by id: which of ours the peer has, and what the peer's ids mean here.
+  std::vector<bool> sent_templates;
+  std::unordered_map<uint32_t, ExecTemplate*> exec_templates;
+  // Objects of ours that the peer borrows, and refs it was given inside a value and has not taken.
+  std::unordered_set<ObjectEntry*> borrowed;
+  std::unordered_map<ObjectId, std::vector<ObjectEntry*>> given;
+};
+
+class LinkTable {
+ public:
+  struct Events {
+    std::function<void(Link&, const wire::Frame&)> on_frame;
+    std::function<void(Link&, const std::string& reason)> on_broken;
+  };
+  LinkTable(Poller& poller, RayletClient& raylet, Events events);
+
+  void SetIdentity(const Address& self) { self_ = self; }
+  // The link to `peer`, connecting it when there is none. Never null; may be broken.
+  Link& To(const Address& peer);
+  Link* Find(const WorkerId& worker);
+
+  void Send(Link& link, wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
+  // Writes when the last write is a while ago, or nobody would do it soon; else gathers.
+  void FlushSoon(Link& link);
+  void Flush(Link& link);
+  void FlushDirty();
+
+  // From the poller and the raylet.
+  void OnReady(Link& link, uint32_t epoll_events);
+  void OnPeerConnected(const Address& peer, UniqueFd socket);
+  void OnRelay(const Address& source, const uint8_t* frame, size_t size);
+  void Break(Link& link, const std::string& reason);
+  const std::unordered_map<WorkerId, std::unique_ptr<Link>>& all() const { return links_; }
+
+ private:
+  void Open(Link& link, UniqueFd socket);
+  void MarkDirty(Link& link);
+  void SendRelay(Link& link, const uint8_t* frame, size_t size);
+
+  Poller& poller_;
+  RayletClient& raylet_;
+  const Events events_;
+  Address self_;
+  std::unordered_map<WorkerId, std::unique_ptr<Link>> links_;
+  std::vector<Link*> dirty_;
+};
+
+}  // namespace cyray::core

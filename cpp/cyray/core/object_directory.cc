@@ -1,0 +1,408 @@
+#include "cyray/core/object_directory.h"
+
+#include <algorithm>
+
+#include "cyray/core/errors.h"
+#include "cyray/util/log.h"
+
+namespace cyray::core {
+
+ObjectDirectory::~ObjectDirectory() = default;
+
+ObjectEntry* ObjectDirectory::NewOwned(const ObjectId& id) {
+  if (spare_.empty()) {
+    constexpr size_t kSlab = 256;
+    slabs_.push_back(std::make_unique<ObjectEntry[]>(kSlab));
+    for (size_t i = kSlab; i > 0; --i) spare_.push_back(&slabs_.back()[i - 1]);
+  }
+  ObjectEntry* entry = spare_.back();
+  spare_.pop_back();
+  entry->id = id;
+  entry->refs = 1;
+  ++live_;
+  return entry;
+}
+
+void ObjectDirectory::Destroy(ObjectEntry* entry) {
+  if (entry->indexed) by_id_.erase(entry->id);
+  *entry = ObjectEntry{};
+  spare_.push_back(entry);
+  --live_;
+}
+
+Address ObjectDirectory::OwnerOf(const ObjectEntry* entry) const {
+  return entry->owned ? self_ : entry->extra->owner;
+}
+
+void ObjectDirectory::Index(ObjectEntry* entry) {
+  if (entry->indexed) return;
+  entry->indexed = true;
+  by_id_[entry->id] = entry;
+}
+
+ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
+  auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second;
+}
+
+void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
+  if (!entry->extra) return;
+  ObjectExtra& extra = *entry->extra;
+  auto fetches = std::move(extra.fetches);
+  extra.fetches.clear();
+  for (const RemoteFetch& fetch : fetches) {
+    outbox_.SendState(fetch.worker, fetch.request_id, entry->id, entry);
+  }
+  // Callbacks want the value here; dependents only need to know where it is.
+  std::vector<uint64_t> callbacks;
+  if (entry->local()) {
+    callbacks.swap(extra.callbacks);
+  } else if (!extra.callbacks.empty()) {
+    Want(entry);
+  }
+  std::vector<uint32_t> dependents;
+  dependents.swap(extra.dependents);
+  if (dependents.empty() && callbacks.empty()) return;
+  outbox_.OnObjectReady(entry, std::move(dependents), std::move(callbacks));
+}
+
+void ObjectDirectory::Resolve(ObjectEntry* entry, ValuePtr value, bool is_error) {
+  entry->value = std::move(value);
+  entry->is_error = is_error;
+  entry->state = ObjectState::kInline;
+  BecomeReady(entry);
+}
+
+void ObjectDirectory::ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes) {
+  ObjectExtra& extra = entry->Extra();
+  extra.stored_bytes = bytes;
+  extra.locations.assign(1, node);
+  entry->state = ObjectState::kStored;
+  Index(entry);  // the raylet names it when it is pinned
+  BecomeReady(entry);
+}
+
+void ObjectDirectory::SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained) {
+  if (contained.empty()) return;
+  auto& mine = entry->Extra().contained;
+  mine.insert(mine.end(), contained.begin(), contained.end());
+}
+
+void ObjectDirectory::Fail(ObjectEntry* entry, uint8_t kind, const std::string& message) {
+  Resolve(entry, outbox_.MakeError(kind, message), true);
+}
+
+// --- References ------------------------------------------------------------------------------------
+
+void ObjectDirectory::Release(ObjectEntry* entry) {
+  CYRAY_CHECK(entry->refs > 0) << entry->id.Hex();
+  if (--entry->refs == 0) MaybeFree(entry);
+}
+
+void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
+  if (entry->refs > 0) return;
+  if (entry->extra && !entry->extra->borrowers.empty()) return;
+  // A chain of objects that hold one another is freed in a loop, not by recursion.
+  free_list_.push_back(entry);
+  if (draining_) return;
+  draining_ = true;
+  while (!free_list_.empty()) {
+    ObjectEntry* dead = free_list_.back();
+    free_list_.pop_back();
+    if (dead->refs > 0) continue;
+    std::unique_ptr<ObjectExtra> extra = std::move(dead->extra);
+    if (dead->pin != nullptr) UnrefPin(dead->pin);
+    const ObjectId id = dead->id;
+    const bool owned = dead->owned, registered = dead->registered;
+    const bool stored = dead->state == ObjectState::kStored;
+    const bool handle = dead->actor_handle;
+    Destroy(dead);
+    if (!owned) {
+      if (registered) {
+        AfterRegistrations([this, owner = extra->owner, id] {
+          if (Find(id) == nullptr) outbox_.SendRemoveBorrower(owner, id);
+        });
+      }
+    } else if (handle) {
+      outbox_.ActorOutOfScope(ActorId::FromBytes(id.data()));
+    } else if (stored) {
+      outbox_.FreeStored(id, extra->locations);
+    }
+    if (!extra) continue;
+    for (const RemoteFetch& fetch : extra->fetches) {
+      outbox_.SendState(fetch.worker, fetch.request_id, id, nullptr);
+    }
+    for (ObjectEntry* inner : extra->contained) {
+      if (--inner->refs == 0 && (!inner->extra || inner->extra->borrowers.empty())) {
+        free_list_.push_back(inner);
+      }
+    }
+  }
+  draining_ = false;
+}
+
+ObjectEntry* ObjectDirectory::Borrow(const ObjectId& id, const Address& owner, bool deferred) {
+  if (ObjectEntry* known = Find(id); known != nullptr) {
+    ++known->refs;
+    if (!deferred && known->deferred) {
+      known->deferred = false;
+      Register(known);
+    }
+    return known;
+  }
+  ObjectEntry* entry = NewOwned(id);
+  Index(entry);
+  entry->owned = owner.worker == self_.worker;
+  if (entry->owned) {
+    // Ours, but gone: somebody kept a ref past what the counts knew (pickled by hand).
+    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+         "the object " + id.Hex() + " was freed: its owner saw no reference to it any more");
+    return entry;
+  }
+  entry->Extra().owner = owner;
+  if (deferred) {
+    entry->deferred = true;
+  } else {
+    Register(entry);
+  }
+  return entry;
+}
+
+void ObjectDirectory::Register(ObjectEntry* entry) {
+  if (entry->owned || entry->registered) return;
+  entry->registered = true;
+  const uint64_t request = next_registration_++;
+  registering_[request] = entry->extra->owner.worker;
+  outbox_.SendAddBorrower(entry->extra->owner, request, entry->id);
+}
+
+std::vector<ObjectId> ObjectDirectory::RegisterDeferred(const std::vector<ObjectId>& ids) {
+  std::vector<ObjectId> held;
+  for (const ObjectId& id : ids) {
+    ObjectEntry* entry = Find(id);
+    if (entry == nullptr) continue;
+    held.push_back(id);
+    if (entry->deferred) {
+      entry->deferred = false;
+      Register(entry);
+    }
+  }
+  return held;
+}
+
+void ObjectDirectory::AfterRegistrations(std::function<void()> action) {
+  if (registering_.empty()) {
+    action();
+  } else {
+    after_.emplace_back(registering_.rbegin()->first, std::move(action));
+  }
+}
+
+void ObjectDirectory::OnRegistered(uint64_t request_id) {
+  registering_.erase(request_id);
+  RunDeferredReleases();
+}
+
+void ObjectDirectory::RunDeferredReleases() {
+  while (!after_.empty() &&
+         (registering_.empty() || registering_.begin()->first > after_.front().first)) {
+    auto action = std::move(after_.front().second);
+    after_.pop_front();
+    action();
+  }
+}
+
+// --- Values ----------------------------------------------------------------------------------------
+
+void ObjectDirectory::Want(ObjectEntry* entry) {
+  if (entry->local()) return;
+  if (entry->state == ObjectState::kStored) {
+    if (entry->pulling) return;
+    entry->pulling = true;
+    outbox_.PullToStore(entry);
+  } else if (!entry->owned && !entry->fetching) {
+    entry->fetching = true;
+    outbox_.SendFetch(entry->extra->owner, next_fetch_++, entry->id);
+  }
+}
+
+void ObjectDirectory::AddDependent(ObjectEntry* entry, uint32_t task_slot) {
+  entry->Extra().dependents.push_back(task_slot);
+  Want(entry);
+}
+
+void ObjectDirectory::RemoveDependent(ObjectEntry* entry, uint32_t task_slot) {
+  if (entry->extra) std::erase(entry->extra->dependents, task_slot);
+}
+
+void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
+  if (entry->local()) return outbox_.OnObjectReady(entry, {}, {token});
+  entry->Extra().callbacks.push_back(token);
+  Want(entry);
+}
+
+LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes) {
+  auto [it, added] = pins_.try_emplace(entry->id, LocalPin{entry->id, offset, bytes, 0});
+  ++it->second.refs;
+  entry->pin = &it->second;
+  return entry->pin;
+}
+
+void ObjectDirectory::UnrefPin(LocalPin* pin) {
+  if (--pin->refs > 0) return;
+  const ObjectId id = pin->id;
+  pins_.erase(id);
+  outbox_.ReleasePin(id);
+}
+
+void ObjectDirectory::OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes) {
+  ObjectEntry* entry = Find(id);
+  if (entry == nullptr || entry->pin != nullptr || entry->state != ObjectState::kStored) {
+    outbox_.ReleasePin(id);  // nobody wants it any more
+    return;
+  }
+  entry->pulling = false;
+  AdoptPin(entry, offset, bytes);
+  BecomeReady(entry);
+}
+
+void ObjectDirectory::OnPullFailed(const ObjectId& id, const std::string& reason) {
+  ObjectEntry* entry = Find(id);
+  if (entry == nullptr || entry->local()) return;
+  entry->pulling = false;
+  Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost), reason);
+}
+
+// --- From peers ------------------------------------------------------------------------------------
+
+void ObjectDirectory::OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id) {
+  ObjectEntry* entry = Find(id);
+  if (entry == nullptr || entry->ready()) {
+    outbox_.SendState(from, request_id, id, entry);
+  } else {
+    entry->Extra().fetches.push_back({from, request_id});
+    if (!entry->owned) Want(entry);
+  }
+}
+
+void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
+  ObjectEntry* entry = Find(id);
+  if (entry == nullptr || entry->ready()) return;
+  entry->fetching = false;
+  if (!update.known) {
+    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+         "its owner does not have the object " + id.Hex() + " any more");
+  } else if (update.value) {
+    Resolve(entry, std::move(update.value), update.is_error);
+  } else {
+    ObjectExtra& extra = entry->Extra();
+    extra.stored_bytes = update.stored_bytes;
+    extra.locations = std::move(update.locations);
+    entry->state = ObjectState::kStored;
+    BecomeReady(entry);
+  }
+}
+
+bool ObjectDirectory::OnAddBorrower(const WorkerId& from, const ObjectId& id) {
+  ObjectEntry* entry = Find(id);
+  if (entry == nullptr) return false;
+  entry->Extra().borrowers.insert(from);
+  borrowed_by_[from].insert(id);
+  return true;
+}
+
+void ObjectDirectory::OnRemoveBorrower(const WorkerId& from, const ObjectId& id) {
+  auto it = borrowed_by_.find(from);
+  if (it == borrowed_by_.end() || it->second.erase(id) == 0) return;
+  ObjectEntry* entry = Find(id);
+  if (entry == nullptr || !entry->extra) return;
+  entry->extra->borrowers.erase(from);
+  MaybeFree(entry);
+}
+
+std::vector<ObjectEntry*> ObjectDirectory::TakeContained(const Address& giver,
+                                                         const ObjectId& outer,
+                                                         const std::vector<RefWithOwner>& refs) {
+  std::vector<ObjectEntry*> taken;
+  taken.reserve(refs.size());
+  for (const RefWithOwner& ref : refs) taken.push_back(Borrow(ref.id, ref.owner, false));
+  AfterRegistrations([this, giver, outer] { outbox_.SendContainedTaken(giver, outer); });
+  return taken;
+}
+
+void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& reason) {
+  if (auto node = borrowed_by_.extract(worker); !node.empty()) {
+    for (const ObjectId& id : node.mapped()) {
+      ObjectEntry* entry = Find(id);
+      if (entry == nullptr || !entry->extra) continue;
+      entry->extra->borrowers.erase(worker);
+      std::erase_if(entry->extra->fetches, [&](auto& f) { return f.worker == worker; });
+      MaybeFree(entry);
+    }
+  }
+  std::erase_if(registering_, [&](const auto& item) { return item.second == worker; });
+  RunDeferredReleases();
+  std::vector<ObjectEntry*> orphans;
+  for (auto& [id, entry] : by_id_) {
+    if (!entry->owned && entry->extra->owner.worker == worker) orphans.push_back(entry);
+  }
+  for (ObjectEntry* entry : orphans) {
+    entry->registered = false;
+    if (!entry->local()) {
+      entry->pulling = entry->fetching = false;
+      Fail(entry, static_cast<uint8_t>(ErrorKind::kOwnerDied), reason);
+    }
+  }
+}
+
+void ObjectDirectory::OnNodeDied(const NodeId& node, const std::string& reason) {
+  std::vector<ObjectEntry*> lost;
+  for (auto& [id, entry] : by_id_) {
+    if (entry->state != ObjectState::kStored || entry->pin != nullptr) continue;
+    auto& locations = entry->extra->locations;
+    std::erase(locations, node);
+    if (locations.empty()) lost.push_back(entry);
+  }
+  for (ObjectEntry* entry : lost) {
+    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+         "the only copy of the object " + entry->id.Hex() + " was on a node that died: " + reason);
+  }
+}
+
+void ObjectDirectory::OnRayletLost(const ValuePtr& error) {
+  std::vector<ObjectEntry*> lost;
+  for (auto& [id, entry] : by_id_) {
+    if (!entry->local() && !entry->actor_handle) lost.push_back(entry);
+  }
+  for (ObjectEntry* entry : lost) Resolve(entry, error, true);
+  registering_.clear();
+  RunDeferredReleases();
+}
+
+size_t ObjectDirectory::borrowed_count() const {
+  size_t count = 0;
+  for (const auto& [id, entry] : by_id_) count += entry->owned ? 0 : 1;
+  return count;
+}
+
+void ObjectDirectory::ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const {
+  for (const auto& [id, entry] : by_id_) visit(*entry);
+}
+
+void ObjectDirectory::CheckInvariants() const {
+  for (const auto& [id, entry] : by_id_) {
+    CYRAY_CHECK(entry->id == id && entry->indexed) << id.Hex();
+    CYRAY_CHECK(entry->refs > 0 || (entry->extra && !entry->extra->borrowers.empty())) << id.Hex();
+    CYRAY_CHECK(entry->owned || entry->extra) << id.Hex();
+    CYRAY_CHECK(entry->owned || entry->refs > 0) << id.Hex();
+    if (entry->state == ObjectState::kInline) {
+      CYRAY_CHECK(static_cast<bool>(entry->value)) << id.Hex();
+    }
+    if (!entry->extra) continue;
+    for (const WorkerId& borrower : entry->extra->borrowers) {
+      CYRAY_CHECK(borrowed_by_.at(borrower).contains(id)) << id.Hex();
+    }
+  }
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,159 @@
+// ObjectDirectory: ownership and reference counts of everything this process holds refs to.
+//
+// The process that made a ref owns it: it keeps the value or its locations, counts its own refs and
+// the processes that borrow it, and frees it when both are gone. A borrower registers with the owner
+// and tells it when its last ref goes. One rule keeps owners from freeing early: a process sends no
+// release (RemoveBorrowers, ContainedTaken, or a task's reply) while an AddBorrowers it sent before
+// is unacknowledged (AfterRegistrations).
+//
+// The directory speaks to peers and the raylet only through its Outbox, so it is tested without any.
+// Guarded by the core mutex.
+// Invariants (CheckInvariants): an entry is indexed when anybody else may name it; `refs` is never 0
+// for a live borrowed entry; an owned entry with `refs` 0 has borrowers.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/core/object_entry.h"
+
+namespace cyray::core {
+
+struct RefWithOwner {
+  ObjectId id;
+  Address owner;
+};
+
+// What the directory asks the rest of the process to do.
+class DirectoryOutbox {
+ public:
+  virtual ~DirectoryOutbox() = default;
+  virtual void SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
+  virtual void SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,
+                         const ObjectEntry* entry) = 0;  // null: not known
+  virtual void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
+  virtual void SendRemoveBorrower(const Address& owner, const ObjectId& id) = 0;
+  virtual void SendContainedTaken(const Address& giver, const ObjectId& outer) = 0;
+  // Stored objects: get a pin (OnPinned answers), give it up, delete everywhere.
+  virtual void PullToStore(ObjectEntry* entry) = 0;
+  virtual void ReleasePin(const ObjectId& id) = 0;
+  virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
+  // The last handle of an actor that this process created is gone.
+  virtual void ActorOutOfScope(const ActorId& id) = 0;
+  // The value of `entry` arrived: its dependents and callbacks can go on.
+  virtual void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
+                             std::vector<uint64_t> callbacks) = 0;
+  // An encoded error of cyray's own, as the value of an object.
+  virtual ValuePtr MakeError(uint8_t kind, const std::string& message) = 0;
+};
+
+class ObjectDirectory {
+ public:
+  explicit ObjectDirectory(DirectoryOutbox& outbox) : outbox_(outbox) {}
+  ~ObjectDirectory();
+
+  void SetIdentity(const Address& self) { self_ = self; }
+
+  // --- Owned objects -------------------------------------------------------------------------------
+  // The new entry counts one ref, the caller's.
+  ObjectEntry* NewOwned(const ObjectId& id);
+  // Gives a pending entry its value; `value` becomes the entry's.
+  void Resolve(ObjectEntry* entry, ValuePtr value, bool is_error);
+  void ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
+  // The refs inside the value of `entry`: each already counted once for it.
+  void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
+
+  // --- References of this process ------------------------------------------------------------------
+  void AddRef(ObjectEntry* entry) { ++entry->refs; }
+  void Release(ObjectEntry* entry);
+  // A ref that came from another process; counts one ref for the caller. While a task's arguments
+  // are decoded (`deferred`) the submitter keeps the object alive and the owner is told only of refs
+  // that outlive the task (RegisterDeferred).
+  ObjectEntry* Borrow(const ObjectId& id, const Address& owner, bool deferred);
+  // Registers what of `entries` is still held; gives up the caller's note of them. Returns those
+  // that were still held.
+  std::vector<ObjectId> RegisterDeferred(const std::vector<ObjectId>& ids);
+  // Runs `action` when every registration sent so far is acknowledged: at once if there is none.
+  void AfterRegistrations(std::function<void()> action);
+  Address OwnerOf(const ObjectEntry* entry) const;
+  // Others may name it from now on.
+  void Index(ObjectEntry* entry);
+  ObjectEntry* Find(const ObjectId& id);
+
+  // --- Values --------------------------------------------------------------------------------------
+  // Makes the value come here: asks the owner, pulls from a store. Idempotent.
+  void Want(ObjectEntry* entry);
+  void AddDependent(ObjectEntry* entry, uint32_t task_slot);
+  void RemoveDependent(ObjectEntry* entry, uint32_t task_slot);
+  // `token` comes back through OnObjectReady; at once when the value is there.
+  void AddCallback(ObjectEntry* entry, uint64_t token);
+  // The raylet pinned it here, or could not get it.
+  void OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes);
+  void OnPullFailed(const ObjectId& id, const std::string& reason);
+  // A pin that this process made by writing the object itself.
+  LocalPin* AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes);
+  void RefPin(LocalPin* pin) { ++pin->refs; }
+  void UnrefPin(LocalPin* pin);
+
+  // --- From peers ----------------------------------------------------------------------------------
+  void OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id);
+  struct StateUpdate {
+    bool known = false;
+    bool is_error = false;
+    ValuePtr value;
+    uint64_t stored_bytes = 0;
+    std::vector<NodeId> locations;
+  };
+  void OnState(const ObjectId& id, StateUpdate update);
+  // Returns whether the object is known.
+  bool OnAddBorrower(const WorkerId& from, const ObjectId& id);
+  void OnRemoveBorrower(const WorkerId& from, const ObjectId& id);
+  void OnRegistered(uint64_t request_id);
+  // Takes refs inside a value that `giver` sent with task result `outer`: registers them and then
+  // tells the giver to let go.
+  std::vector<ObjectEntry*> TakeContained(const Address& giver, const ObjectId& outer,
+                                          const std::vector<RefWithOwner>& refs);
+  // A process, or all of a node's, is gone.
+  void OnProcessDied(const WorkerId& worker, const std::string& reason);
+  void OnNodeDied(const NodeId& node, const std::string& reason);
+  // The node is over: nothing that is not here will come any more.
+  void OnRayletLost(const ValuePtr& error);
+
+  size_t size() const { return live_; }
+  size_t borrowed_count() const;
+  void ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const;
+  void CheckInvariants() const;
+
+ private:
+  void Register(ObjectEntry* entry);
+  void BecomeReady(ObjectEntry* entry);
+  void Fail(ObjectEntry* entry, uint8_t kind, const std::string& message);
+  void MaybeFree(ObjectEntry* entry);
+  void Destroy(ObjectEntry* entry);
+  void RunDeferredReleases();
+
+  DirectoryOutbox& outbox_;
+  Address self_;
+  std::unordered_map<ObjectId, ObjectEntry*> by_id_;
+  std::unordered_map<WorkerId, std::unordered_set<ObjectId>> borrowed_by_;  // ours, per borrower
+  std::unordered_map<ObjectId, LocalPin> pins_;
+  // Registrations in flight and releases that wait for them, by the last registration before them.
+  std::map<uint64_t, WorkerId> registering_;
+  std::deque<std::pair<uint64_t, std::function<void()>>> after_;
+  uint64_t next_registration_ = 1;
+  uint64_t next_fetch_ = 1;
+  size_t live_ = 0;
+  bool draining_ = false;
+  std::vector<ObjectEntry*> free_list_;  // entries to destroy after the current one
+  std::vector<std::unique_ptr<ObjectEntry[]>> slabs_;
+  std::vector<ObjectEntry*> spare_;
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,219 @@
+#include "cyray/core/poller.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+
+namespace cyray::core {
+namespace {
+
+// A wakeup across cores costs about 40 us, a reply to a spinning reader 6 us: spinning for up to one
+// wakeup's cost can at most double the cost of a wait, and usually saves most of it.
+constexpr int64_t kMaxSpinNs = 50'000;
+constexpr int64_t kMinSpinNs = 2'000;
+constexpr auto kStewardNap = std::chrono::milliseconds(1);
+constexpr auto kExternalNap = std::chrono::milliseconds(100);
+
+}  // namespace
+
+Poller::Poller(std::mutex& mutex, PollerHandler& handler)
+    : mutex_(mutex),
+      handler_(handler),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      spin_ns_(kMaxSpinNs) {
+  CYRAY_CHECK(epoll_.valid() && wake_.valid()) << "errno " << errno;
+  Watch(wake_.get(), EPOLLIN, this);
+}
+
+Poller::~Poller() { StopSteward(); }
+
+void Poller::Watch(int fd, uint32_t events, void* cookie) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = cookie;
+  CYRAY_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) << "errno " << errno;
+}
+
+void Poller::Modify(int fd, uint32_t events, void* cookie) {
+  epoll_event event{};
+  event.events = events;
+  event.data.ptr = cookie;
+  CYRAY_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0) << "errno " << errno;
+}
+
+void Poller::Unwatch(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+
+void Poller::StartSteward() {
+  // Signals belong to Python's main thread.
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  steward_ = std::make_unique<std::thread>([this] { StewardLoop(); });
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+}
+
+void Poller::StopSteward() {
+  if (!steward_) return;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    steward_wake_.notify_all();
+    WakeSteward();
+  }
+  steward_->join();
+  steward_.reset();
+}
+
+void Poller::WakeSteward() {
+  const uint64_t one = 1;
+  [[maybe_unused]] ssize_t n = ::write(wake_.get(), &one, sizeof one);
+  steward_blocked_ = false;
+}
+
+bool Poller::WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
+                      std::function<bool()> ready) {
+  const uint64_t ticket = next_ticket_++;
+  ++activity_;
+  bool done = false;
+  while (!(done = ready())) {
+    if (deadline_ns != kForever && MonotonicNs() >= deadline_ns) break;
+    if (seat_ == 0 || seat_ == ticket || steward_seated_) {
+      seat_ = ticket;
+      steward_seated_ = false;
+      Drive(lock, ticket, deadline_ns, /*spin=*/true);
+      continue;
+    }
+    ++waiters_;
+    if (deadline_ns == kForever) {
+      changed_.wait(lock);
+    } else {
+      changed_.wait_for(lock, std::chrono::nanoseconds(
+                                  std::max<int64_t>(deadline_ns - MonotonicNs(), 1000)));
+    }
+    --waiters_;
+  }
+  if (seat_ == ticket) {
+    seat_ = 0;
+    seat_blocked_ = false;
+    if (waiters_ > 0) {
+      changed_.notify_all();  // one of them drives on
+    } else if (steward_parked_) {
+      steward_parked_ = false;
+      steward_wake_.notify_one();
+    }
+  }
+  ++activity_;
+  return done;
+}
+
+void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns,
+                   bool spin) {
+  handler_.FlushAll();
+  RunDueTimers();
+  if (spin && spin_ns_ > 0) {
+    const int64_t start = MonotonicNs();
+    const int64_t until = std::min(start + spin_ns_, deadline_ns);
+    do {
+      if (PollAndHandle(lock, ticket, 0) != 0) {
+        spin_ns_ = std::min(kMaxSpinNs, spin_ns_ * 2);
+        return;
+      }
+      if (seat_ != ticket) return;
+    } while (MonotonicNs() < until);
+    // It did not pay off: spin less next time, never quite nothing, to notice when it would again.
+    spin_ns_ = std::max(kMinSpinNs, spin_ns_ / 2);
+  }
+  const int64_t wake_at = std::min(deadline_ns, handler_.NextTimerNs());
+  int timeout_ms = -1;
+  if (wake_at != kForever) {
+    const int64_t left = wake_at - MonotonicNs();
+    timeout_ms = left <= 0 ? 0 : static_cast<int>(std::min<int64_t>(left / 1'000'000 + 1, 60'000));
+  }
+  seat_blocked_ = true;
+  PollAndHandle(lock, ticket, timeout_ms);
+  if (seat_ == ticket) seat_blocked_ = false;
+}
+
+int Poller::PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms) {
+  std::array<epoll_event, 32> events;
+  lock.unlock();
+  const int count = epoll_wait(epoll_.get(), events.data(), events.size(), timeout_ms);
+  lock.lock();
+  if (seat_ != ticket && ticket != 0) return count;  // somebody else drives: they will see it too
+  for (int i = 0; i < count; ++i) {
+    if (events[i].data.ptr == this) {
+      uint64_t ignored;
+      [[maybe_unused]] ssize_t n = ::read(wake_.get(), &ignored, sizeof ignored);
+      continue;
+    }
+    handler_.OnReady(events[i].data.ptr, events[i].events);
+  }
+  RunDueTimers();
+  if (count > 0 && waiters_ > 0) changed_.notify_all();
+  return count;
+}
+
+void Poller::RunDueTimers() {
+  const int64_t next = handler_.NextTimerNs();
+  if (next == kForever) return;
+  const int64_t now = MonotonicNs();
+  if (next <= now) handler_.RunTimers(now);
+}
+
+void Poller::PollNow(std::unique_lock<std::mutex>& lock) {
+  ++activity_;
+  handler_.FlushAll();
+  PollAndHandle(lock, 0, 0);
+}
+
+void Poller::StewardLoop() {
+  pthread_setname_np(pthread_self(), "cyray-steward");
+  std::unique_lock lock(mutex_);
+  while (!stopping_) StewardTurn(lock);
+}
+
+void Poller::StewardTurn(std::unique_lock<std::mutex>& lock) {
+  if (seat_ != 0 && seat_blocked_) {
+    // Somebody waits in epoll: nothing to do until they leave.
+    steward_parked_ = true;
+    steward_wake_.wait(lock);
+    steward_parked_ = false;
+    return;
+  }
+  const uint64_t before = activity_;
+  steward_wake_.wait_for(lock, external_loop_ ? kExternalNap : kStewardNap);
+  if (stopping_) return;
+  handler_.FlushAll();
+  if (seat_ != 0 || activity_ != before) return;
+  // Nobody polled for a nap's length: drive until somebody does.
+  const uint64_t ticket = next_ticket_++;
+  seat_ = ticket;
+  steward_seated_ = true;
+  if (external_loop_) {
+    PollAndHandle(lock, ticket, 0);
+  } else {
+    while (!stopping_ && seat_ == ticket && activity_ == before) {
+      steward_blocked_ = true;
+      Drive(lock, ticket, kForever, /*spin=*/false);
+      steward_blocked_ = false;
+    }
+  }
+  if (seat_ == ticket) {
+    seat_ = 0;
+    seat_blocked_ = false;
+    steward_seated_ = false;
+    if (waiters_ > 0) changed_.notify_all();
+  }
+}
+
+}  // namespace cyray::core

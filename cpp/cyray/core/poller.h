@@ -1,0 +1,117 @@
+// Poller: who waits, drives.
+//
+// All sockets of a Python process are watched by one epoll instance. A thread that waits for
+// something takes the *seat*: it polls, spins briefly while that has lately paid off, then blocks in
+// epoll, and handles what arrives. Other waiting threads sleep on a condition until the driver
+// leaves or something they may wait for has happened. The *steward*, one background thread, takes
+// the seat when nobody polled for about a millisecond, so that a process that computes still answers
+// its peers. A waiting thread takes the seat from the steward without a system call: the steward
+// notices when its epoll_wait returns and drops what it saw (events are level-triggered).
+//
+// Threading: every method but the constructor needs the core mutex held by `lock` or by the caller;
+// it is released while a thread blocks or spins. Handlers run with the mutex held, on whichever
+// thread drives; they never block and never touch Python.
+
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "cyray/util/unique_fd.h"
+
+namespace cyray::core {
+
+// What the poller calls; the core worker implements it.
+class PollerHandler {
+ public:
+  virtual ~PollerHandler() = default;
+  // A watched descriptor is ready. `cookie` is what Watch() was given.
+  virtual void OnReady(void* cookie, uint32_t events) = 0;
+  // Writes everything gathered. Called before a thread blocks or spins, and by the steward.
+  virtual void FlushAll() = 0;
+  // Timers: when the next one is due (ns, monotonic; INT64_MAX for none), and run those due.
+  virtual int64_t NextTimerNs() = 0;
+  virtual void RunTimers(int64_t now_ns) = 0;
+};
+
+inline constexpr int64_t kForever = INT64_MAX;
+
+class Poller {
+ public:
+  Poller(std::mutex& mutex, PollerHandler& handler);
+  ~Poller();
+
+  void Watch(int fd, uint32_t events, void* cookie);
+  void Modify(int fd, uint32_t events, void* cookie);
+  void Unwatch(int fd);
+
+  // Starts and ends the background thread. Stop() must be called without the mutex.
+  void StartSteward();
+  void StopSteward();
+  // After fork, in the child: the steward is not there.
+  void AbandonSteward() { steward_.release(); }
+
+  // Waits until `ready()` holds or `deadline_ns` passes; true when it holds. Drives meanwhile.
+  template <class Ready>
+  bool WaitUntil(std::unique_lock<std::mutex>& lock, int64_t deadline_ns, Ready&& ready) {
+    if (ready()) return true;
+    return WaitSlow(lock, deadline_ns, std::function<bool()>(std::ref(ready)));
+  }
+
+  // Handles what is ready now, without blocking: for event loops that watch epoll_fd() themselves.
+  void PollNow(std::unique_lock<std::mutex>& lock);
+  int epoll_fd() const { return epoll_.get(); }
+
+  // Something was queued outside a wait: makes sure that the steward looks within a millisecond.
+  void NoteActivity() {
+    ++activity_;
+    if (steward_blocked_) WakeSteward();
+  }
+  // A thread other than the steward blocks in the seat: what was just gathered must be written now,
+  // for nobody else will look soon.
+  bool DriverBlocked() const { return seat_ != 0 && seat_blocked_ && !steward_seated_; }
+  // An own event loop polls (async actors): the steward steps in only when that loop hangs.
+  void SetExternalLoop(bool on) { external_loop_ = on; }
+  // Called when something other threads may wait for has changed outside a handler.
+  void WakeWaiters() {
+    if (waiters_ > 0) changed_.notify_all();
+  }
+
+ private:
+  bool WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
+                std::function<bool()> ready);
+  // One turn in the seat: spin, then block. Returns when something was handled, the seat was lost or
+  // the deadline passed.
+  void Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns, bool spin);
+  int PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms);
+  void RunDueTimers();
+  void StewardLoop();
+  void StewardTurn(std::unique_lock<std::mutex>& lock);
+  void WakeSteward();
+
+  std::mutex& mutex_;
+  PollerHandler& handler_;
+  UniqueFd epoll_;
+  UniqueFd wake_;
+  std::unique_ptr<std::thread> steward_;
+
+  // Guarded by mutex_.
+  std::condition_variable changed_;        // for waiting threads without the seat
+  std::condition_variable steward_wake_;   // for the steward when it naps
+  uint64_t seat_ = 0;                      // ticket of the thread that drives, 0 when empty
+  uint64_t next_ticket_ = 1;
+  bool seat_blocked_ = false;              // the driver sits in epoll_wait without a timeout of ours
+  bool steward_seated_ = false;
+  bool steward_blocked_ = false;           // the steward sits in epoll_wait
+  bool steward_parked_ = false;            // the steward sleeps until a driver leaves
+  bool stopping_ = false;
+  bool external_loop_ = false;
+  int waiters_ = 0;
+  uint64_t activity_ = 0;
+  int64_t spin_ns_;
+};
+
+}  // namespace cyray::core

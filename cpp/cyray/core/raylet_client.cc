@@ -1,0 +1,166 @@
+#include "cyray/core/raylet_client.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "cyray/util/clock.h"
+
+namespace cyray::core {
+namespace {
+
+using wire::Frame;
+using wire::FrameType;
+
+constexpr int64_t kRegisterTimeoutMs = 30'000;
+
+Status WaitReadable(int fd, int64_t deadline_ms) {
+  const int64_t left = deadline_ms - MonotonicMs();
+  if (left <= 0) return Status(StatusCode::kTimedOut, "the raylet did not answer within 30 s");
+  pollfd poll_fd{fd, POLLIN, 0};
+  if (::poll(&poll_fd, 1, static_cast<int>(left)) < 0 && errno != EINTR) {
+    return Status::FromErrno("poll");
+  }
+  return Status::Ok();
+}
+
+std::string Text(const flatbuffers::String* text) { return text != nullptr ? text->str() : ""; }
+
+}  // namespace
+
+Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOptions& options) {
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK);
+  ::fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
+  auto channel = std::make_unique<wire::Channel>(std::move(socket));
+  auto& b = builder_;
+  b.Clear();
+  auto name_space = b.CreateString(options.name_space);
+  auto entrypoint = b.CreateString(options.entrypoint);
+  auto config = b.CreateVector(reinterpret_cast<const uint8_t*>(options.job_config.data()),
+                               options.job_config.size());
+  b.Finish(wire::CreateRegister(
+      b, options.is_driver ? wire::ClientKind::Driver : wire::ClientKind::Worker,
+      wire::ToWire(options.worker_id), ::getpid(), name_space, entrypoint, config,
+      options.log_to_driver));
+  channel->Send(FrameType::kRegister, b);
+  if (Status s = channel->Flush(); !s.ok()) return Fail(s);
+
+  const int64_t deadline = MonotonicMs() + kRegisterTimeoutMs;
+  while (true) {
+    if (Status s = WaitReadable(channel->fd(), deadline); !s.ok()) return Fail(s);
+    auto filled = channel->Fill();
+    if (!filled) return Fail(filled.error());
+    auto next = channel->Next();
+    if (!next) return Fail(next.error());
+    if (!next->has_value()) continue;
+    Frame& frame = **next;
+    const auto* reply = frame.As<wire::RegisterReply>();
+    if (frame.type != FrameType::kRegisterReply || reply == nullptr) {
+      return Fail(StatusCode::kProtocolError, "the raylet's first frame is no RegisterReply");
+    }
+    if (!reply->ok()) return Fail(StatusCode::kUnavailable, Text(reply->error()));
+    if (frame.fds.size() != 2) {
+      return Fail(StatusCode::kProtocolError, "RegisterReply came without the arena");
+    }
+    Registration r{wire::FromWireOrNil(reply->node_id()),
+                   wire::FromWireOrNil(reply->job_id()),
+                   reply->arena_bytes(),
+                   Text(reply->session_dir()),
+                   Text(reply->node_ip()),
+                   Text(reply->gcs_address()),
+                   Text(reply->namespace_()),
+                   std::move(frame.fds[0]),
+                   std::move(frame.fds[1])};
+    channel_ = std::move(channel);
+    return r;
+  }
+}
+
+void RayletClient::SetHandlers(FrameHandler on_frame, std::function<void()> on_lost) {
+  on_frame_ = std::move(on_frame);
+  on_lost_ = std::move(on_lost);
+}
+
+void RayletClient::Send(FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
+  if (channel_) channel_->Send(type, builder);
+}
+
+void RayletClient::Request(uint64_t request_id, FrameType type,
+                           const flatbuffers::FlatBufferBuilder& builder, ReplyHandler on_reply) {
+  if (!channel_) {
+    on_reply(nullptr);
+    return;
+  }
+  replies_.emplace(request_id, std::move(on_reply));
+  channel_->Send(type, builder);
+}
+
+void RayletClient::Relay(const Address& from, const Address& to, const uint8_t* frame,
+                         size_t size) {
+  builder_.Clear();
+  // The inner frame is read in place on arrival, so it keeps the alignment of frames.
+  builder_.ForceVectorAlignment(size, 1, 8);
+  auto bytes = builder_.CreateVector(frame, size);
+  builder_.Finish(wire::CreateRelay(builder_, wire::ToWire(from), wire::ToWire(to), bytes));
+  Send(FrameType::kRelay, builder_);
+}
+
+void RayletClient::CallGcs(uint16_t method, const uint8_t* payload, size_t size,
+                           ReplyHandler on_reply) {
+  const uint64_t id = NextRequestId();
+  builder_.Clear();
+  builder_.ForceVectorAlignment(size, 1, 8);
+  auto bytes = builder_.CreateVector(payload, size);
+  builder_.Finish(wire::CreateGcsCall(builder_, id, method, bytes));
+  Request(id, FrameType::kGcsCall, builder_, std::move(on_reply));
+}
+
+void RayletClient::Flush() {
+  if (channel_ && channel_->HasUnsent() && !channel_->Flush().ok()) Lost();
+}
+
+void RayletClient::OnReady() {
+  if (!channel_) return;
+  auto filled = channel_->Fill();
+  if (!filled) return Lost();
+  while (channel_) {
+    auto next = channel_->Next();
+    if (!next) return Lost();
+    if (!next->has_value()) break;
+    Dispatch(**next);
+  }
+  Flush();
+}
+
+template <class Reply>
+void RayletClient::Answer(Frame& frame) {
+  const auto* reply = frame.As<Reply>();
+  if (reply == nullptr) return Lost();
+  auto node = replies_.extract(reply->request_id());
+  if (!node.empty()) node.mapped()(&frame);
+}
+
+void RayletClient::Dispatch(Frame& frame) {
+  switch (frame.type) {
+    case FrameType::kLeaseReply: return Answer<wire::LeaseReply>(frame);
+    case FrameType::kConnectPeerReply: return Answer<wire::ConnectPeerReply>(frame);
+    case FrameType::kCreateObjectReply: return Answer<wire::CreateObjectReply>(frame);
+    case FrameType::kGetObjectReply: return Answer<wire::GetObjectReply>(frame);
+    case FrameType::kGcsReply: return Answer<wire::GcsReply>(frame);
+    case FrameType::kNodeInfoReply: return Answer<wire::NodeInfoReply>(frame);
+    default: on_frame_(frame);
+  }
+}
+
+void RayletClient::Lost() {
+  if (!channel_) return;
+  // The poller drops a closed descriptor by itself.
+  channel_.reset();
+  auto replies = std::move(replies_);
+  replies_.clear();
+  for (auto& [id, on_reply] : replies) on_reply(nullptr);
+  on_lost_();
+}
+
+}  // namespace cyray::core

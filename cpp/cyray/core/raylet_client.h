@@ -1,0 +1,83 @@
+// RayletClient: this process's connection to the raylet of its node.
+//
+// Requests carry an id and a callback; other frames from the raylet go to one handler. Guarded by
+// the core mutex, except Connect(), which blocks and runs before anything else.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/util/status.h"
+#include "cyray/wire/channel.h"
+#include "cyray/wire/convert.h"
+#include "local_generated.h"
+
+namespace cyray::core {
+
+struct RegisterOptions {
+  bool is_driver = true;
+  WorkerId worker_id;
+  std::string name_space;
+  std::string entrypoint;
+  std::string job_config;
+  bool log_to_driver = true;
+};
+
+struct Registration {
+  NodeId node_id;
+  JobId job_id;
+  uint64_t arena_bytes = 0;
+  std::string session_dir, node_ip, gcs_address, name_space;
+  UniqueFd arena_read, arena_write;
+};
+
+class RayletClient {
+ public:
+  using FrameHandler = std::function<void(wire::Frame&)>;
+  // `frame` is the reply, or null when the raylet is gone.
+  using ReplyHandler = std::function<void(wire::Frame* frame)>;
+
+  // Takes a connected stream socket (blocking or not), registers and waits for the answer.
+  Result<Registration> Connect(UniqueFd socket, const RegisterOptions& options);
+
+  int fd() const { return channel_ ? channel_->fd() : -1; }
+  bool connected() const { return channel_ != nullptr; }
+  void SetHandlers(FrameHandler on_frame, std::function<void()> on_lost);
+
+  uint64_t NextRequestId() { return next_request_++; }
+  void Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
+  // `request_id` came from NextRequestId() and stands in the frame.
+  void Request(uint64_t request_id, wire::FrameType type,
+               const flatbuffers::FlatBufferBuilder& builder, ReplyHandler on_reply);
+  void Forget(uint64_t request_id) { replies_.erase(request_id); }
+  void Relay(const Address& from, const Address& to, const uint8_t* frame, size_t size);
+  void CallGcs(uint16_t method, const uint8_t* payload, size_t size, ReplyHandler on_reply);
+
+  void Flush();
+  void OnReady();
+  bool HasUnsent() const { return channel_ && channel_->HasUnsent(); }
+  size_t pending_requests() const { return replies_.size(); }
+
+ private:
+  void Dispatch(wire::Frame& frame);
+  void Lost();
+  template <class Reply>
+  void Answer(wire::Frame& frame);
+
+  std::unique_ptr<wire::Channel> channel_;
+  FrameHandler on_frame_;
+  std::function<void()> on_lost_;
+  std::unordered_map<uint64_t, ReplyHandler> replies_;
+  uint64_t next_request_ = 1;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,168 @@
+#include <algorithm>
+
+#include "cyray/core/task_submitter.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+
+namespace cyray::core {
+
+using wire::FrameType;
+
+PendingTask* TaskSlab::New() {
+  if (free_.empty()) {
+    const auto base = static_cast<uint32_t>(chunks_.size() * kChunk);
+    chunks_.push_back(std::make_unique<Chunk>());
+    for (size_t i = kChunk; i > 0; --i) free_.push_back(base + static_cast<uint32_t>(i - 1));
+  }
+  const uint32_t slot = free_.back();
+  free_.pop_back();
+  PendingTask* task = AtSlot(slot);
+  task->slot = slot;
+  task->live = true;
+  ++live_;
+  return task;
+}
+
+void TaskSlab::Free(PendingTask* task) {
+  const uint32_t slot = task->slot, generation = task->generation + 1;
+  // Small vectors keep their memory for the next task in this slot; a burst's does not stay.
+  task->args = {};
+  task->refs.clear();
+  task->contained.clear();
+  task->returns.clear();
+  if (task->refs.capacity() > 8) task->refs.shrink_to_fit();
+  if (task->contained.capacity() > 8) task->contained.shrink_to_fit();
+  if (task->returns.capacity() > 8) task->returns.shrink_to_fit();
+  task->name.reset();
+  task->tmpl = nullptr;
+  task->actor = nullptr;
+  task->lease = nullptr;
+  task->next = task->previous = nullptr;
+  task->unresolved = task->attempt = 0;
+  task->generation = generation;
+  task->live = false;
+  free_.push_back(slot);
+  --live_;
+}
+
+PendingTask* TaskSlab::Find(uint64_t tag) {
+  const auto slot = static_cast<uint32_t>(tag);
+  if (slot >= chunks_.size() * kChunk) return nullptr;
+  PendingTask* task = AtSlot(slot);
+  return task->live && task->generation == static_cast<uint32_t>(tag >> 32) ? task : nullptr;
+}
+
+void TaskIds::Reset(const JobId& job) {
+  FillRandom(prefix_.data(), prefix_.size());
+  job_ = job;
+  counter_ = 0;
+}
+
+TaskId TaskIds::Next() {
+  TaskId id;
+  ++counter_;
+  std::memcpy(id.bytes.data(), prefix_.data(), 6);
+  std::memcpy(id.bytes.data() + 6, &counter_, 6);
+  std::memcpy(id.bytes.data() + 12, job_.data(), 4);
+  return id;
+}
+
+void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
+  if (link.sent_templates.size() <= tmpl.id) link.sent_templates.resize(tmpl.id + 64);
+  link.sent_templates[tmpl.id] = true;
+  flatbuffers::FlatBufferBuilder b;
+  auto name = b.CreateString(tmpl.name);
+  auto method = b.CreateString(tmpl.method);
+  auto extra = b.CreateVector(reinterpret_cast<const uint8_t*>(tmpl.extra.data()), tmpl.extra.size());
+  b.Finish(wire::CreateTemplate(b, tmpl.id, wire::ToWire(tmpl.function_id), wire::ToWire(job_), name,
+                                method, tmpl.num_returns, tmpl.max_concurrency, extra));
+  links_.Send(link, FrameType::kTemplate, b);
+}
+
+void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids) {
+  const TaskTemplate& tmpl = *task->tmpl;
+  if (tmpl.id >= link.sent_templates.size() || !link.sent_templates[tmpl.id]) {
+    SendTemplate(link, tmpl);
+  }
+  auto& b = builder_;
+  b.Clear();
+  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> args;
+  if (task->args) args = b.CreateVector(task->args->data(), task->args->size());
+  flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>> refs;
+  if (!task->refs.empty()) {
+    std::vector<flatbuffers::Offset<wire::TaskArg>> list;
+    list.reserve(task->refs.size());
+    for (ObjectEntry* entry : task->refs) {
+      if (entry->state == ObjectState::kInline) {
+        list.push_back(wire::CreateTaskArg(
+            b, b.CreateVector(entry->value->data(), entry->value->size())));
+        continue;
+      }
+      std::vector<wire::WireNodeId> nodes;
+      for (const NodeId& node : entry->extra->locations) nodes.push_back(*wire::ToWire(node));
+      const Address owner = objects_.OwnerOf(entry);
+      list.push_back(wire::CreateTaskArg(b, 0, wire::ToWire(entry->id), wire::ToWire(owner),
+                                         b.CreateVectorOfStructs(nodes)));
+    }
+    refs = b.CreateVector(list);
+  }
+  flatbuffers::Offset<flatbuffers::String> name;
+  if (task->name) name = b.CreateString(*task->name);
+  flatbuffers::Offset<flatbuffers::Vector<int32_t>> gpus;
+  if (!gpu_ids.empty()) gpus = b.CreateVector(gpu_ids);
+  b.Finish(wire::CreatePushTask(b, task->tag(), tmpl.id, task->attempt, wire::ToWire(task->id), args,
+                                refs, name, gpus));
+  links_.Send(link, FrameType::kPushTask, b);
+}
+
+void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+  // Before the arguments are let go of: refs that the worker still holds.
+  if (reply.borrowed() != nullptr) {
+    for (const wire::WireObjectId* id : *reply.borrowed()) {
+      objects_.OnAddBorrower(link.peer.worker, wire::FromWire(*id));
+    }
+  }
+  const size_t sent = reply.returns() != nullptr ? reply.returns()->size() : 0;
+  for (size_t i = 0; i < task->returns.size(); ++i) {
+    ObjectEntry* entry = task->returns[i];
+    // A task that failed as a whole answers with one error for all its returns.
+    const wire::ReturnValue* value =
+        i < sent ? reply.returns()->Get(i) : (sent > 0 ? reply.returns()->Get(sent - 1) : nullptr);
+    if (value == nullptr) continue;
+    if (value->contained() != nullptr && value->contained()->size() > 0) {
+      std::vector<RefWithOwner> refs;
+      for (const wire::RefWithOwner* ref : *value->contained()) {
+        refs.push_back({wire::FromWire(ref->object_id()), wire::FromWire(ref->owner())});
+      }
+      objects_.SetContained(entry, objects_.TakeContained(link.peer, entry->id, refs));
+    }
+    if (value->value() != nullptr) {
+      objects_.Resolve(entry, ValuePtr(Value::Copy(value->value()->data(), value->value()->size())),
+                       value->is_error());
+    } else {
+      objects_.ResolveStored(entry, wire::FromWireOrNil(value->node()), value->stored_bytes());
+    }
+  }
+  Drop(task);
+}
+
+const ValuePtr* TaskCompletion::FailedArgument(const PendingTask* task) const {
+  for (const ObjectEntry* entry : task->refs) {
+    if (entry->state == ObjectState::kInline && entry->is_error) return &entry->value;
+  }
+  return nullptr;
+}
+
+void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {
+  for (ObjectEntry* entry : task->returns) objects_.Resolve(entry, error, true);
+  Drop(task);
+}
+
+void TaskCompletion::Drop(PendingTask* task) {
+  for (ObjectEntry* entry : task->returns) objects_.Release(entry);
+  for (ObjectEntry* entry : task->refs) objects_.Release(entry);
+  for (ObjectEntry* entry : task->contained) objects_.Release(entry);
+  slab_.Free(task);
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,424 @@
+#include "cyray/core/task_submitter.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cyray/core/errors.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+
+namespace cyray::core {
+namespace {
+
+using wire::FrameType;
+
+// How much known work may sit on a busy worker: enough to hide a round trip and a slow wakeup.
+constexpr double kAheadUs = 1'000;
+// Longer tasks than this run one at a time: the gap between two is then below a percent.
+constexpr double kLongTaskUs = 10'000;
+constexpr uint32_t kMaxAhead = 1'024;
+constexpr size_t kMaxLeaseRequests = 10;
+// An idle lease is kept so long: work of the same shape often follows.
+constexpr int64_t kKeepIdleNs = 50'000'000;
+// A worker that has not answered for so long while another is idle has its queue taken away.
+constexpr int64_t kStealAfterNs = 2'000'000;
+
+}  // namespace
+
+TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkTable& links, RayletClient& raylet,
+                             TaskCompletion& completion, TaskSlab& slab, MakeError make_error)
+    : objects_(objects),
+      links_(links),
+      raylet_(raylet),
+      completion_(completion),
+      slab_(slab),
+      make_error_(std::move(make_error)) {}
+
+Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy,
+                                const NodeId& affinity, bool soft) {
+  for (const auto& shape : shapes_) {
+    if (shape->demand == demand && shape->strategy == strategy &&
+        shape->affinity_node == affinity && shape->affinity_soft == soft) {
+      return shape.get();
+    }
+  }
+  shapes_.push_back(std::make_unique<Shape>());
+  Shape* shape = shapes_.back().get();
+  shape->demand = demand;
+  shape->strategy = strategy;
+  shape->affinity_node = affinity;
+  shape->affinity_soft = soft;
+  return shape;
+}
+
+void TaskSubmitter::Submit(PendingTask* task) {
+  for (ObjectEntry* entry : task->refs) {
+    if (entry->ready()) continue;
+    ++task->unresolved;
+    objects_.AddDependent(entry, task->slot);
+  }
+  if (!task->waiting_for_args()) Enqueue(task, false);
+}
+
+void TaskSubmitter::OnArgumentReady(PendingTask* task) {
+  if (--task->unresolved == 0) Enqueue(task, false);
+}
+
+void TaskSubmitter::Enqueue(PendingTask* task, bool front) {
+  if (!task->refs.empty()) {
+    if (const ValuePtr* error = completion_.FailedArgument(task)) {
+      return completion_.Fail(task, *error);
+    }
+  }
+  Shape& shape = *task->tmpl->shape;
+  if (front) {
+    shape.ready.push_front(task);
+  } else {
+    shape.ready.push_back(task);
+  }
+  Pump(shape);
+}
+
+void TaskSubmitter::Pump(Shape& shape) {
+  while (!shape.ready.empty()) {
+    Lease* lease = ChooseLease(shape, *shape.ready.front()->tmpl);
+    if (lease == nullptr) break;
+    PendingTask* task = shape.ready.front();
+    shape.ready.pop_front();
+    PushOn(*lease, task);
+  }
+  if (!shape.ready.empty()) {
+    RequestLeases(shape);
+  } else if (!shape.requests.empty()) {
+    CancelRequests(shape);
+  }
+}
+
+Lease* TaskSubmitter::ChooseLease(Shape& shape, const TaskTemplate& tmpl) {
+  Lease* best = nullptr;
+  for (const auto& owned : shape.leases) {
+    Lease* lease = owned.get();
+    if (lease->broken || lease->exiting || lease->reclaimed) continue;
+    const uint32_t count = lease->in_flight.count;
+    if (count > 0) {
+      if (lease->hold || count >= kMaxAhead) continue;
+      const bool shares = count < tmpl.max_concurrency;
+      if (!shares) {
+        if (tmpl.average_us < 0 || tmpl.average_us > kLongTaskUs) continue;
+        // One task ahead hides the round trip; more only while they are short.
+        if (count > 1 && lease->queued_us + tmpl.average_us > kAheadUs * tmpl.max_concurrency) {
+          continue;
+        }
+      }
+    }
+    // The emptiest; among idle ones the last used, whose caches are warm.
+    if (best == nullptr || count < best->in_flight.count ||
+        (count == 0 && best->in_flight.count == 0 &&
+         lease->last_reply_ns > best->last_reply_ns)) {
+      best = lease;
+    }
+  }
+  return best;
+}
+
+void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
+  const bool was_idle = lease.in_flight.count == 0;
+  task->lease = &lease;
+  lease.in_flight.Append(task);
+  if (task->tmpl->average_us > 0) lease.queued_us += task->tmpl->average_us;
+  if (was_idle) {
+    task->pushed_ns = MonotonicNs();
+    lease.last_reply_ns = task->pushed_ns;
+  }
+  completion_.Push(*lease.link, task, lease.gpu_ids);
+  if (was_idle) {
+    links_.Flush(*lease.link);
+  } else {
+    links_.FlushSoon(*lease.link);
+    if (lease.in_flight.count == 2) TickAt(lease.last_reply_ns + kStealAfterNs);
+  }
+}
+
+void TaskSubmitter::RequestLeases(Shape& shape) {
+  const size_t want = std::min(shape.ready.size(), kMaxLeaseRequests);
+  while (shape.requests.size() < want) {
+    const uint64_t id = raylet_.NextRequestId();
+    auto& b = builder_;
+    b.Clear();
+    auto demand = wire::ToWire(b, shape.demand);
+    // Where the arguments of the next task are; leases are shared, so it is a hint.
+    std::vector<wire::NodeBytes> locality;
+    for (const ObjectEntry* entry : shape.ready.front()->refs) {
+      if (entry->state != ObjectState::kStored) continue;
+      for (const NodeId& node : entry->extra->locations) {
+        locality.emplace_back(*wire::ToWire(node), entry->extra->stored_bytes);
+      }
+    }
+    auto places = b.CreateVectorOfStructs(locality);
+    b.Finish(wire::CreateRequestLease(b, id, demand,
+                                      static_cast<wire::SchedulingStrategy>(shape.strategy),
+                                      wire::ToWire(shape.affinity_node), shape.affinity_soft, places,
+                                      static_cast<uint32_t>(shape.ready.size())));
+    shape.requests.push_back(id);
+    raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
+      OnLeaseReply(shape, id, frame != nullptr ? frame->As<wire::LeaseReply>() : nullptr);
+    });
+  }
+  raylet_.Flush();
+}
+
+void TaskSubmitter::CancelRequests(Shape& shape) {
+  // The raylet answers a cancelled request too (not ok), or with the lease it had granted already.
+  for (const uint64_t id : shape.requests) {
+    builder_.Clear();
+    builder_.Finish(wire::CreateCancelLease(builder_, id));
+    raylet_.Send(FrameType::kCancelLease, builder_);
+  }
+  shape.requests.clear();
+}
+
+void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply) {
+  const bool asked = std::erase(shape.requests, request_id) > 0;
+  if (reply == nullptr) return;
+  if (!reply->ok()) {
+    if (!asked || shape.ready.empty()) return;
+    // Unschedulable for good: every task of this shape gets to know.
+    const std::string why = reply->error() != nullptr ? reply->error()->str() : "";
+    const ValuePtr error = make_error_(static_cast<uint8_t>(ErrorKind::kUnschedulable), why);
+    auto failed = std::move(shape.ready);
+    shape.ready.clear();
+    for (PendingTask* task : failed) completion_.Fail(task, error);
+    return;
+  }
+  auto owned = std::make_unique<Lease>();
+  Lease* lease = owned.get();
+  lease->id = reply->lease_id();
+  lease->shape = &shape;
+  lease->worker = wire::FromWireOrNil(reply->worker());
+  lease->worker_pid = reply->worker_pid();
+  if (reply->gpu_ids() != nullptr) {
+    lease->gpu_ids.assign(reply->gpu_ids()->begin(), reply->gpu_ids()->end());
+  }
+  lease->link = &links_.To(lease->worker);
+  shape.leases.push_back(std::move(owned));
+  leases_by_worker_[lease->worker.worker].push_back(lease);
+  if (lease->link->state == Link::State::kBroken) {
+    lease->broken = true;
+    ReturnLease(*lease);
+    return Pump(shape);
+  }
+  Pump(shape);
+  if (lease->in_flight.count == 0) BecameIdle(*lease);
+}
+
+Lease* TaskSubmitter::FindLease(const Address& worker) {
+  auto it = leases_by_worker_.find(worker.worker);
+  return it == leases_by_worker_.end() ? nullptr : it->second.front();
+}
+
+void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+  Lease* lease = task->lease;
+  if (lease == nullptr || lease->link != &link) return;  // an answer from a past attempt
+  Shape& shape = *lease->shape;
+  TaskTemplate* tmpl = task->tmpl;
+  const bool was_first = lease->in_flight.first == task;
+  lease->in_flight.Remove(task);
+  task->lease = nullptr;
+  if (tmpl->average_us > 0) lease->queued_us = std::max(0.0, lease->queued_us - tmpl->average_us);
+  if (lease->in_flight.count == 0) lease->queued_us = 0;
+  lease->last_reply_ns = MonotonicNs();
+
+  switch (reply.status()) {
+    case wire::TaskStatus::HandedBack:
+    case wire::TaskStatus::WorkerExiting:
+      if (reply.status() == wire::TaskStatus::WorkerExiting) {
+        lease->exiting = true;
+      } else if (!lease->stealing) {
+        lease->hold = true;
+      }
+      // Handed back in order, pushed to the front in order: the last comes out first, which for
+      // independent tasks does not matter.
+      shape.ready.push_front(task);
+      break;
+    case wire::TaskStatus::Error:
+      if (reply.retry() && task->retries_left != 0) {
+        if (task->retries_left > 0) --task->retries_left;
+        ++task->attempt;
+        shape.ready.push_back(task);
+        break;
+      }
+      [[fallthrough]];
+    default: {
+      const double us = reply.run_us();
+      tmpl->average_us = tmpl->average_us < 0 ? us : tmpl->average_us * 0.8 + us * 0.2;
+      if (was_first) lease->hold = false;
+      completion_.Resolve(link, task, reply);
+    }
+  }
+  if (lease->in_flight.count == 0) {
+    lease->hold = lease->stealing = false;
+    if (lease->reclaimed || lease->exiting) {
+      ReturnLease(*lease);
+      return Pump(shape);
+    }
+  } else if (lease->in_flight.count == 1) {
+    lease->stealing = false;
+  }
+  Pump(shape);
+  // Pump may have returned nothing to a lease that is free now.
+  if (lease->in_flight.count == 0) BecameIdle(*lease);
+}
+
+void TaskSubmitter::BecameIdle(Lease& lease) {
+  lease.idle_since_ns = MonotonicNs();
+  TickAt(lease.idle_since_ns + kKeepIdleNs);
+  StealFor(*lease.shape, lease);
+}
+
+void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
+  for (const auto& lease : shape.leases) {
+    if (lease.get() == &thief || lease->in_flight.count < 2 || lease->stealing || lease->broken) {
+      continue;
+    }
+    const bool slow = MonotonicNs() - lease->last_reply_ns > kStealAfterNs;
+    if (!slow && lease->queued_us < kAheadUs / 4) {
+      TickAt(lease->last_reply_ns + kStealAfterNs);
+      continue;
+    }
+    lease->stealing = true;
+    builder_.Clear();
+    builder_.Finish(wire::CreateStealTasks(builder_, slow ? 0 : lease->in_flight.count / 2));
+    links_.Send(*lease->link, FrameType::kStealTasks, builder_);
+    links_.Flush(*lease->link);
+    return;
+  }
+}
+
+void TaskSubmitter::ReturnLease(Lease& lease) {
+  builder_.Clear();
+  builder_.Finish(wire::CreateReturnLease(builder_, lease.id, wire::ToWire(lease.worker),
+                                          lease.exiting));
+  raylet_.Send(FrameType::kReturnLease, builder_);
+  raylet_.Flush();
+  auto& by_worker = leases_by_worker_[lease.worker.worker];
+  std::erase(by_worker, &lease);
+  if (by_worker.empty()) leases_by_worker_.erase(lease.worker.worker);
+  std::erase_if(lease.shape->leases, [&](const auto& owned) { return owned.get() == &lease; });
+}
+
+void TaskSubmitter::OnReclaim(uint64_t lease_id, const Address& worker) {
+  auto it = leases_by_worker_.find(worker.worker);
+  if (it == leases_by_worker_.end()) return;
+  for (Lease* lease : it->second) {
+    if (lease->id != lease_id) continue;
+    if (lease->in_flight.count == 0) {
+      Shape& shape = *lease->shape;
+      ReturnLease(*lease);
+      return Pump(shape);
+    }
+    lease->reclaimed = true;
+    if (lease->in_flight.count > 1 && !lease->stealing) {
+      // Only what runs now stays with the worker: others wait for it.
+      lease->stealing = true;
+      builder_.Clear();
+      builder_.Finish(wire::CreateStealTasks(builder_, 0));
+      links_.Send(*lease->link, FrameType::kStealTasks, builder_);
+      links_.Flush(*lease->link);
+    }
+    return;
+  }
+}
+
+void TaskSubmitter::OnLinkBroken(Link& link) {
+  auto it = leases_by_worker_.find(link.peer.worker);
+  if (it == leases_by_worker_.end()) return;
+  // Why comes with LeaseBroken; until then only no more tasks go there.
+  for (Lease* lease : it->second) lease->broken = true;
+}
+
+void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reason) {
+  while (Lease* lease = FindLease(worker)) {
+    Shape& shape = *lease->shape;
+    lease->broken = true;
+    Requeue(*lease, reason, true);
+    ReturnLease(*lease);
+    Pump(shape);
+  }
+}
+
+void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, bool count_attempt) {
+  // The first in flight was running; those behind it never began and lose no attempt.
+  bool running = count_attempt;
+  std::vector<PendingTask*> again, failed;
+  while (PendingTask* task = lease.in_flight.first) {
+    lease.in_flight.Remove(task);
+    task->lease = nullptr;
+    if (running && task->retries_left == 0) {
+      failed.push_back(task);
+    } else {
+      if (running && task->retries_left > 0) --task->retries_left;
+      if (running) ++task->attempt;
+      again.push_back(task);
+    }
+    running = running && lease.in_flight.count > 0 &&
+              lease.in_flight.first->tmpl->max_concurrency > 1;
+  }
+  lease.queued_us = 0;
+  for (auto it = again.rbegin(); it != again.rend(); ++it) lease.shape->ready.push_front(*it);
+  for (PendingTask* task : failed) {
+    completion_.Fail(task, make_error_(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), reason));
+  }
+}
+
+void TaskSubmitter::Tick(int64_t now_ns) {
+  next_tick_ns_ = kForever;
+  for (size_t s = 0; s < shapes_.size(); ++s) {
+    Shape& shape = *shapes_[s];
+    for (size_t i = 0; i < shape.leases.size();) {
+      Lease& lease = *shape.leases[i];
+      if (lease.in_flight.count > 0 || lease.broken) {
+        ++i;
+        continue;
+      }
+      if (now_ns - lease.idle_since_ns >= kKeepIdleNs) {
+        ReturnLease(lease);
+        continue;
+      }
+      StealFor(shape, lease);
+      TickAt(lease.idle_since_ns + kKeepIdleNs);
+      ++i;
+    }
+  }
+}
+
+void TaskSubmitter::FailAll(const ValuePtr& error) {
+  for (auto& shape : shapes_) {
+    shape->requests.clear();
+    std::vector<PendingTask*> failed(shape->ready.begin(), shape->ready.end());
+    shape->ready.clear();
+    for (auto& lease : shape->leases) {
+      lease->broken = true;
+      while (PendingTask* task = lease->in_flight.first) {
+        lease->in_flight.Remove(task);
+        task->lease = nullptr;
+        failed.push_back(task);
+      }
+    }
+    for (PendingTask* task : failed) completion_.Fail(task, error);
+  }
+}
+
+void TaskSubmitter::Describe(std::string& out) const {
+  for (const auto& shape : shapes_) {
+    out += "shape {" + shape->demand.ToString() + "}: " + std::to_string(shape->ready.size()) +
+           " ready, " + std::to_string(shape->requests.size()) + " lease requests\n";
+    for (const auto& lease : shape->leases) {
+      out += "  lease " + std::to_string(lease->id) + " on " + lease->worker.ToString() + " pid " +
+             std::to_string(lease->worker_pid) + ": " + std::to_string(lease->in_flight.count) +
+             " in flight" + (lease->hold ? ", blocked" : "") + (lease->broken ? ", broken" : "") +
+             "\n";
+    }
+  }
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,147 @@
+// TaskSubmitter: from f.remote() to the reply, for tasks that are not actor calls.
+//
+// A task waits for its by-reference arguments, then in its shape's queue, then is pushed on a leased
+// worker. Leases are asked for while tasks wait and kept while there is work. An idle worker gets a
+// task at once; a busy one gets tasks ahead only as far as their known run times promise that it
+// will reach them within about a millisecond. What sits behind a task that blocks or turns out slow
+// comes back (HandedBack) and runs elsewhere, so pushing ahead never deadlocks.
+//
+// Guarded by the core mutex.
+// Invariant: a live task is in exactly one place: waiting for arguments, in a shape's queue, or in
+// flight on one lease.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core_generated.h"
+#include "cyray/core/link.h"
+#include "cyray/core/object_directory.h"
+#include "cyray/core/raylet_client.h"
+#include "cyray/core/task_types.h"
+
+namespace cyray::core {
+
+// Everything one submission carries. Counts of entries pass to the task.
+struct Submission {
+  TaskTemplate* tmpl = nullptr;
+  ValuePtr args;
+  std::vector<ObjectEntry*> refs;
+  std::vector<ObjectEntry*> contained;
+  ObjectEntry* hold = nullptr;  // kept until the reply: the handle that an actor call went through
+  std::unique_ptr<std::string> name;
+};
+
+// The slab of pending tasks, shared by normal tasks and actor calls.
+class TaskSlab {
+ public:
+  PendingTask* New();
+  void Free(PendingTask* task);
+  PendingTask* Find(uint64_t tag);
+  PendingTask* AtSlot(uint32_t slot) { return &(*chunks_[slot / kChunk])[slot % kChunk]; }
+  size_t live() const { return live_; }
+
+ private:
+  static constexpr size_t kChunk = 512;
+  using Chunk = std::array<PendingTask, kChunk>;
+  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::vector<uint32_t> free_;
+  size_t live_ = 0;
+};
+
+// Makes TaskIds: this process's random prefix, a counter, the job.
+class TaskIds {
+ public:
+  void Reset(const JobId& job);
+  TaskId Next();
+
+ private:
+  std::array<uint8_t, 6> prefix_{};
+  JobId job_;
+  uint64_t counter_ = 0;
+};
+
+// Steps that normal tasks and actor calls share: pushing, replies, failing, letting go.
+class TaskCompletion {
+ public:
+  TaskCompletion(ObjectDirectory& objects, LinkTable& links, TaskSlab& slab)
+      : objects_(objects), links_(links), slab_(slab) {}
+
+  void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
+  void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
+  void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  void Fail(PendingTask* task, ValuePtr error);
+  // The value that makes the task fail before it runs: an error among its arguments.
+  const ValuePtr* FailedArgument(const PendingTask* task) const;
+  void Drop(PendingTask* task);
+
+ private:
+  void SendTemplate(Link& link, const TaskTemplate& tmpl);
+  ObjectDirectory& objects_;
+  LinkTable& links_;
+  TaskSlab& slab_;
+  Address self_;
+  JobId job_;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+class TaskSubmitter {
+ public:
+  using MakeError = std::function<ValuePtr(uint8_t kind, const std::string& message)>;
+  TaskSubmitter(ObjectDirectory& objects, LinkTable& links, RayletClient& raylet,
+                TaskCompletion& completion, TaskSlab& slab, MakeError make_error);
+
+  Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft);
+  // Queues a task whose return entries are made; `task` is live and belongs to the submitter now.
+  void Submit(PendingTask* task);
+  void OnArgumentReady(PendingTask* task);
+
+  void OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  void OnLinkBroken(Link& link);
+  void OnReclaim(uint64_t lease_id, const Address& worker);
+  void OnLeaseBroken(const Address& worker, const std::string& reason);
+  // Returns idle leases, takes tasks away from slow workers. Due times in ns, kForever for none.
+  int64_t NextTickNs() const { return next_tick_ns_; }
+  void Tick(int64_t now_ns);
+  // Everything fails: the raylet is gone.
+  void FailAll(const ValuePtr& error);
+  // For dumps.
+  void Describe(std::string& out) const;
+
+ private:
+  void Enqueue(PendingTask* task, bool front);
+  void Pump(Shape& shape);
+  Lease* ChooseLease(Shape& shape, const TaskTemplate& tmpl);
+  void PushOn(Lease& lease, PendingTask* task);
+  void RequestLeases(Shape& shape);
+  void CancelRequests(Shape& shape);
+  void OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply);
+  void BecameIdle(Lease& lease);
+  void ReturnLease(Lease& lease);
+  void StealFor(Shape& shape, Lease& thief);
+  void Requeue(Lease& lease, const std::string& reason, bool count_attempt);
+  Lease* FindLease(const Address& worker);
+  void TickAt(int64_t due_ns) {
+    if (due_ns < next_tick_ns_) next_tick_ns_ = due_ns;
+  }
+
+  ObjectDirectory& objects_;
+  LinkTable& links_;
+  RayletClient& raylet_;
+  TaskCompletion& completion_;
+  TaskSlab& slab_;
+  const MakeError make_error_;
+  std::vector<std::unique_ptr<Shape>> shapes_;
+  std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;
+  int64_t next_tick_ns_ = kForever;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core

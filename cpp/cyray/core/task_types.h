@@ -1,0 +1,113 @@
+// What the submitting side of a process knows about tasks, their shapes and leases.
+// Plain structs, guarded by the core mutex; TaskSubmitter and ActorSubmitter own them.
+
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/common/resources.h"
+#include "cyray/core/object_entry.h"
+#include "cyray/core/value.h"
+
+namespace cyray::core {
+
+struct Lease;
+struct Link;
+struct Shape;
+struct ActorClient;
+
+// The static part of a task: one per remote function and set of options, or per actor method.
+struct TaskTemplate {
+  uint32_t id = 0;
+  FunctionId function_id;
+  std::string name;
+  std::string method;
+  int num_returns = 1;
+  int max_retries = 0;          // -1: for ever
+  uint32_t max_concurrency = 1;
+  std::string extra;            // options that only the worker's Python side reads
+  Shape* shape = nullptr;       // normal tasks
+  double average_us = -1;       // run time, moving average; -1 while unknown
+};
+
+// A submitted task until its reply. Lives in a slab; `tag` on the wire is slot and generation.
+struct PendingTask {
+  uint32_t slot = 0;
+  uint32_t generation = 0;
+  TaskId id;
+  TaskTemplate* tmpl = nullptr;
+  ValuePtr args;
+  std::vector<ObjectEntry*> refs;       // by-reference arguments, one count each
+  std::vector<ObjectEntry*> contained;  // refs inside argument values, one count each
+  std::vector<ObjectEntry*> returns;    // one count each, held until resolved
+  std::unique_ptr<std::string> name;    // overrides the template's
+  ActorClient* actor = nullptr;
+  Lease* lease = nullptr;               // where it was pushed
+  PendingTask* next = nullptr;          // in the list of what was pushed there, in order
+  PendingTask* previous = nullptr;
+  uint32_t unresolved = 0;              // refs that have no value yet
+  uint32_t attempt = 0;
+  int retries_left = 0;
+  int64_t pushed_ns = 0;
+  bool live = false;
+  bool waiting_for_args() const { return unresolved > 0; }
+  uint64_t tag() const { return uint64_t{generation} << 32 | slot; }
+};
+
+// Tasks pushed on one worker and not yet answered, in order of pushing.
+struct InFlight {
+  PendingTask* first = nullptr;
+  PendingTask* last = nullptr;
+  uint32_t count = 0;
+
+  void Append(PendingTask* task) {
+    task->previous = last;
+    task->next = nullptr;
+    (last != nullptr ? last->next : first) = task;
+    last = task;
+    ++count;
+  }
+  void Remove(PendingTask* task) {
+    (task->previous != nullptr ? task->previous->next : first) = task->next;
+    (task->next != nullptr ? task->next->previous : last) = task->previous;
+    task->next = task->previous = nullptr;
+    --count;
+  }
+};
+
+// A worker lent to this process for tasks of one shape.
+struct Lease {
+  uint64_t id = 0;
+  Shape* shape = nullptr;
+  Address worker;
+  int worker_pid = 0;
+  Link* link = nullptr;
+  std::vector<int> gpu_ids;
+  InFlight in_flight;
+  double queued_us = 0;        // estimate of the run time of what is in flight
+  int64_t idle_since_ns = 0;
+  int64_t last_reply_ns = 0;
+  bool reclaimed = false;      // to be returned when drained
+  bool hold = false;           // its worker blocks in get: push nothing ahead
+  bool stealing = false;       // was asked to hand tasks back
+  bool broken = false;
+  bool exiting = false;        // the worker said it leaves
+};
+
+// Tasks that any lease of the same demand and strategy can run.
+struct Shape {
+  ResourceSet demand;
+  uint8_t strategy = 0;
+  NodeId affinity_node;
+  bool affinity_soft = false;
+  std::deque<PendingTask*> ready;             // arguments there, waiting for a lease
+  std::vector<std::unique_ptr<Lease>> leases;
+  std::vector<uint64_t> requests;             // RequestLease in flight
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,54 @@
+"""Pickling by value, for what the C pickler cannot do by reference.
+
+Place: called by the codec of `_raylet` as a second try, so cloudpickle is imported only when it is
+needed. Functions and classes of `__main__`, closures and lambdas go by value; memoryviews, which
+pickle refuses, become read-only views of the object's own memory on the other side.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import cloudpickle
+
+
+class _Pickler(cloudpickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is memoryview:
+            if not obj.contiguous:
+                obj = memoryview(obj.tobytes()).cast("B").cast(obj.format, obj.shape)
+            return _rebuild_memoryview, (pickle.PickleBuffer(obj), obj.format, obj.shape)
+        return super().reducer_override(obj)
+
+
+def _rebuild_memoryview(buffer: Any, format_: str, shape: tuple[int, ...]) -> memoryview:
+    view = memoryview(buffer).cast("B")
+    return view if format_ == "B" and len(shape) == 1 else view.cast(format_, shape)  # type: ignore[call-overload]
+
+
+def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
+    """Pickle `value` with protocol 5.
+
+    Raises:
+        TypeError: something in it cannot be pickled; the message names it.
+    """
+    out = io.BytesIO()
+    try:
+        _Pickler(out, protocol=5, buffer_callback=buffer_callback).dump(value)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise TypeError(
+            f"Could not serialize {_describe(value)}: {error}. Everything that is passed to or "
+            "returned from a task or actor must be picklable."
+        ) from error
+    return out.getvalue()
+
+
+def _describe(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # a repr may do anything
+        text = "an object"
+    return f"{text[:200]} ({type(value).__module__}.{type(value).__qualname__})"

@@ -1,0 +1,25 @@
+# cython: language_level=3, embedsignature=True, binding=True
+# cython: freethreading_compatible=False
+# distutils: language = c++
+"""The Python face of the C++ core library.
+
+A table of contents: each part is a small file in ``includes/``.
+
+- ``state.pxi``    the one core worker of this process, status codes as exceptions
+- ``buffers.pxi``  memory that Python sees: values of this process, objects of the store
+- ``ref.pxi``      ``ObjectRef``
+- ``codec.pxi``    values and arguments to bytes and back
+- ``objects.pxi``  put, get, wait, futures
+- ``submit.pxi``   tasks, actors and their methods as callables
+- ``execute.pxi``  the loop of a worker
+- ``gcs.pxi``      questions to the GCS
+"""
+
+include "includes/state.pxi"
+include "includes/buffers.pxi"
+include "includes/ref.pxi"
+include "includes/codec.pxi"
+include "includes/objects.pxi"
+include "includes/submit.pxi"
+include "includes/execute.pxi"
+include "includes/gcs.pxi"

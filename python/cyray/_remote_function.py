@@ -1,0 +1,181 @@
+"""What a remote function is made of: options, pickle, template. Policy, once per function.
+
+Place: called by `RemoteFunction` of `_raylet` before the first call and at `.options()`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pickle
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from cyray import _options
+
+DEFAULT_MAX_RETRIES = 3
+_BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
+_STRATEGIES = {None: 0, "DEFAULT": 0, "SPREAD": 1}
+
+
+def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `f.options(**more)`, checked."""
+    return {**options, **_options.task_options(more, in_options=True)}
+
+
+def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything about a remote function that does not change from call to call."""
+    pickled = pickle_definition(function)
+    num_returns = options.get("num_returns")
+    if isinstance(num_returns, str):
+        raise ValueError(f"num_returns={num_returns!r} is not supported yet.")
+    retries = options.get("max_retries")
+    extra = {}
+    if options.get("inout"):
+        extra["inout"] = inout_slots(options["inout"])
+    if options.get("retry_exceptions"):
+        extra["retry_exceptions"] = retry_types(options["retry_exceptions"])
+    if options.get("max_calls"):
+        extra["max_calls"] = options["max_calls"]
+    return {
+        "function_id": content_id(pickled),
+        "pickled": pickled,
+        "name": options.get("name") or display_name(function),
+        "num_returns": 1 if num_returns is None else num_returns,
+        "max_retries": DEFAULT_MAX_RETRIES if retries is None else retries,
+        "max_concurrency": options.get("max_concurrency") or 1,
+        "extra": dump_extra(extra),
+        "demand": _options.resource_demand(options, "task"),
+        **strategy_of(options),
+    }
+
+
+def strategy_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The scheduling strategy as the core takes it."""
+    strategy = options.get("scheduling_strategy")
+    if strategy is None or isinstance(strategy, str):
+        return {"strategy": _STRATEGIES[strategy]}
+    return {
+        "strategy": 2,
+        "affinity_node": bytes.fromhex(strategy.node_id),
+        "affinity_soft": bool(strategy.soft),
+    }
+
+
+def display_name(function: Any) -> str:
+    """What titles, logs and errors call it."""
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    if name is None:
+        name = type(function).__qualname__
+    return str(name).replace("<locals>.", "").rsplit(".", 1)[-1] if "<locals>" in str(name) else str(name)
+
+
+def inout_slots(inout: Any) -> tuple[Any, ...]:
+    """Names and positions of the written arguments, as a tuple."""
+    return (inout,) if isinstance(inout, (int, str)) else tuple(inout)
+
+
+def retry_types(value: Any) -> Any:
+    """`True`, or a tuple of exception types."""
+    return value if isinstance(value, bool) else tuple(value)
+
+
+def dump_extra(extra: dict[str, Any]) -> bytes:
+    """Options that only the worker's Python side reads; empty when there are none."""
+    if not extra:
+        return b""
+    pickled = pickle.dumps(extra, 5)
+    if b"__main__" in pickled:
+        from cyray import _pickling
+
+        pickled = _pickling.dumps(extra)
+    return pickled
+
+
+def content_id(pickled: bytes) -> bytes:
+    """The id of a definition: BLAKE2b-128 of its pickle."""
+    return hashlib.blake2b(pickled, digest_size=16).digest()
+
+
+def pickle_definition(definition: Any) -> bytes:
+    """A function or class as bytes: by name when a worker can import it, else by value."""
+    reference = importable_name(definition)
+    if reference is not None:
+        return pickle.dumps(reference, 5)
+    from cyray import _pickling
+
+    return _pickling.dumps(definition)
+
+
+def importable_name(definition: Any) -> tuple[str, str] | None:
+    """`(module, qualified name)` under which a worker finds it, or None."""
+    module_name = getattr(definition, "__module__", None)
+    owner = getattr(definition, "__self__", None)
+    if module_name is None and owner is not None and isinstance(owner, type(sys)):
+        module_name = owner.__name__
+    name = getattr(definition, "__qualname__", None) or getattr(definition, "__name__", None)
+    if not module_name or not name or module_name == "__main__" or "<" in name:
+        return None
+    if "cloudpickle" in sys.modules and module_name in _by_value_modules():
+        return None
+    module = sys.modules.get(module_name)
+    spec = getattr(module, "__spec__", None)
+    if module is None or spec is None:
+        return None
+    for candidate in (name, name.rsplit(".", 1)[-1]):
+        if find(module, candidate) is definition:
+            return module_name, candidate
+    return None
+
+
+def _by_value_modules() -> set[str]:
+    return sys.modules["cloudpickle"].list_registry_pickle_by_value()  # type: ignore[no-any-return]
+
+
+def find(module: Any, name: str) -> Any:
+    """The function or class of that qualified name, behind `@remote` when it was decorated there."""
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+        if found is None:
+            return None
+    return unwrap(found)
+
+
+def unwrap(found: Any) -> Any:
+    """What `@remote` was applied to, if it was."""
+    from cyray._actor import ActorClass
+    from cyray._raylet import RemoteFunction
+
+    if isinstance(found, RemoteFunction):
+        return found.underlying_function
+    if isinstance(found, ActorClass):
+        return found.underlying_class
+    return found
+
+
+def load_definition(pickled: bytes) -> Any:
+    """The worker's side of `pickle_definition`."""
+    definition = pickle.loads(pickled)
+    if type(definition) is tuple:
+        module_name, name = definition
+        found = find(importlib.import_module(module_name), name)
+        if found is None:
+            raise AttributeError(f"module {module_name!r} has no {name!r} on this worker")
+        return found
+    return definition
+
+
+def is_function(value: Any) -> bool:
+    """Whether `remote` takes it for a function: Python, Cython, pybind11, builtin."""
+    import types
+
+    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
+        return True
+    if type(value).__name__ in _BUILTIN_KINDS:
+        return True
+    if type(getattr(value, "__func__", None)).__name__ in _BUILTIN_KINDS:
+        return True
+    # nanobind's functions, functools.partial, ufuncs and other callables that are no classes.
+    return callable(value) and not isinstance(value, type)

@@ -1,0 +1,448 @@
+"""This process as a driver: start, attach, leave; and what the public functions share.
+
+Place: wiring between the public package, `_node` (processes) and `_raylet` (the core). The state is
+one `Session`. Threading: init and shutdown under a lock; one daemon thread takes the core's
+events (output of workers, warnings, futures).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import sys
+import threading
+from typing import Any
+
+from cyray import _raylet
+
+_lock = threading.RLock()
+_session: Session | None = None
+_event_thread: threading.Thread | None = None
+
+
+class Session:
+    """What `init` made: the node, when it was started here, and who this process is."""
+
+    def __init__(self, node: Any, namespace: str) -> None:
+        self.node = node
+        self.namespace = namespace
+
+
+# What old programs say, and what it means now; None: accepted and without effect here.
+_LEGACY = {
+    "redis_address": "address",
+    "driver_object_store_memory": None,
+    "include_webui": None,
+    "include_dashboard": None,
+    "dashboard_host": None,
+    "dashboard_port": None,
+    "configure_logging": None,
+    "logging_level": None,
+    "logging_format": None,
+}
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    memory: int | None = None,
+    resources: dict[str, float] | None = None,
+    object_store_memory: int | None = None,
+    namespace: str | None = None,
+    log_to_driver: bool = True,
+    ignore_reinit_error: bool = False,
+    worker_preload: list[str] | tuple[str, ...] = (),
+    **legacy: Any,
+) -> RayContext:
+    """Start cyray on this machine, or attach to a cluster.
+
+    Args:
+        address: `None` attaches to `CYRAY_ADDRESS` or the cluster that `cyray start` started on this
+            machine and else starts a node of its own; `"auto"` only attaches; `"local"` always
+            starts; `"host:port"` attaches to that cluster.
+        num_cpus, num_gpus, memory, resources: what the started node offers; detected when not
+            given. Amounts are logical. `memory` in bytes.
+        object_store_memory: bytes of the started node's shared memory for objects.
+        namespace: of named actors; an anonymous one of its own when not given.
+        log_to_driver: print the output of workers here.
+        ignore_reinit_error: return the present context when cyray is initialized already.
+        worker_preload: modules that workers have imported before they run anything.
+
+    Raises:
+        RuntimeError: initialized already, an unknown argument, or the node did not start.
+        ConnectionError: there is no such cluster.
+        ValueError: resources of a node together with the address of a cluster.
+    """
+    global _session
+    for name, value in legacy.items():
+        if name not in _LEGACY:
+            raise RuntimeError(f"Unknown keyword argument(s): {name}")
+        if _LEGACY[name] == "address":
+            address = value
+    own = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "memory": memory,
+        "resources": resources,
+        "object_store_memory": object_store_memory,
+    }
+    with _lock:
+        if _session is not None:
+            if ignore_reinit_error:
+                return RayContext()
+            raise RuntimeError(
+                "Maybe you called cyray.init twice by accident? This error can be suppressed by "
+                "passing in 'ignore_reinit_error=True' or by calling 'cyray.shutdown()' prior to "
+                "'cyray.init()'."
+            )
+        if namespace is not None and not namespace:
+            raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+        from cyray import _addresses
+
+        target = _addresses.resolve(address)
+        node = None
+        if target is None:
+            node = _start_node(own, tuple(worker_preload))
+            socket = node.socket
+        else:
+            given = [name for name, value in own.items() if value is not None]
+            if given:
+                raise ValueError(
+                    "When connecting to an existing cluster, "
+                    f"{' and '.join(given)} must not be provided."
+                )
+            socket = target.socket
+        try:
+            _raylet.connect(
+                socket,
+                namespace=namespace or "",
+                entrypoint=" ".join(sys.argv)[:4096],
+                job_config=_job_config(),
+                log_to_driver=log_to_driver,
+            )
+        except BaseException:
+            if node is not None:
+                node.stop()
+            raise
+        _session = Session(node, _raylet.identity()["namespace"])
+        ensure_event_thread()
+    return RayContext()
+
+
+def _start_node(own: dict[str, Any], preload: tuple[str, ...]) -> Any:
+    from cyray._node import LocalNode, NodeOptions
+
+    given = {name: value for name, value in own.items() if value is not None}
+    return LocalNode(NodeOptions(**given, preload=preload))
+
+
+def _job_config() -> bytes:
+    """What workers of this job need to be like this process: import path and working folder."""
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    paths = [os.path.abspath(path or os.getcwd()) for path in sys.path]
+    if script:
+        paths.insert(0, os.path.dirname(os.path.abspath(script)))
+    return pickle.dumps({"sys_path": paths, "cwd": os.getcwd()}, 5)
+
+
+def auto_init() -> None:
+    """`init()` for programs that did not call it; not in workers, which always are connected."""
+    if _raylet.is_connected():
+        return
+    if os.environ.get("CYRAY_ENABLE_AUTO_CONNECT") == "0":
+        raise RuntimeError("cyray is not initialized: call cyray.init() first.")
+    with _lock:
+        if _session is None:
+            init()
+
+
+def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = False) -> None:
+    """Leave the cluster, and end the node that `init` started. Idempotent."""
+    global _session, _event_thread
+    with _lock:
+        session, _session = _session, None
+        if session is None:
+            return
+        thread, _event_thread = _event_thread, None
+        _raylet.stop_events()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(1.0)
+        _raylet.disconnect()
+        if session.node is not None:
+            session.node.stop()
+        if "cyray._logs" in sys.modules:
+            sys.modules["cyray._logs"].flush()
+
+
+def is_initialized() -> bool:
+    """Whether this process is connected to a node."""
+    return _raylet.is_connected()
+
+
+def namespace() -> str:
+    """The namespace in which this process names and finds actors."""
+    if _session is not None:
+        return _session.namespace
+    from cyray import _worker_main
+
+    return _worker_main.state.namespace
+
+
+# --- Events -----------------------------------------------------------------------------------------
+
+
+def ensure_event_thread() -> None:
+    """The thread that takes the core's events, once; workers with an event loop need none."""
+    global _event_thread
+    if _event_thread is not None or not _raylet.identity()["is_driver"]:
+        return
+    _event_thread = threading.Thread(target=_take_events, name="cyray-events", daemon=True)
+    _event_thread.start()
+
+
+def _take_events() -> None:
+    me = threading.current_thread()
+    while _event_thread is me:
+        event = _raylet.next_event()
+        if event is None:
+            return
+        try:
+            handle_event(event)
+        except Exception as error:  # a broken stdout must not end the thread
+            sys.__stderr__ and sys.__stderr__.write(f"cyray: an event was lost: {error!r}\n")
+
+
+def handle_event(event: tuple[Any, ...]) -> None:
+    """One event of the core, on whatever thread takes them."""
+    kind = event[0]
+    if kind == _raylet.EVENT_CALLBACK:
+        _raylet.run_callback(event[1])
+    elif kind == _raylet.EVENT_LOG_LINES:
+        from cyray import _logs
+
+        pid, ip, label, is_stderr, lines = event[1:]
+        _logs.print_lines(pid, ip, label, is_stderr, lines)
+    elif kind == _raylet.EVENT_WARNING:
+        sys.stderr.write(f"cyray: {event[1]}\n")
+
+
+# --- Questions ----------------------------------------------------------------------------------------
+
+
+def get_actor(name: str, namespace: str | None = None) -> Any:
+    """A weak handle of a named actor.
+
+    Raises:
+        ValueError: there is none of that name in the namespace.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError("Please supply a non-empty value to get_actor")
+    auto_init()
+    where = globals()["namespace"]() if namespace is None else namespace
+    found = _raylet.get_actor_by_name(name, where)
+    if found is None:
+        raise ValueError(
+            f"Failed to look up actor with name '{name}'. This could because 1. You are trying to "
+            "look up a named actor you didn't create. 2. The named actor died. 3. You did not use a "
+            "namespace matching the namespace of the actor."
+        )
+    actor_id, meta = found
+    return _raylet.make_handle(actor_id, pickle.loads(meta), None)
+
+
+def list_named_actors(all_namespaces: bool) -> list[tuple[str, str]]:
+    """Names and namespaces of the named actors that are not dead."""
+    mine = namespace()
+    return [
+        (actor["name"], actor["namespace"])
+        for actor in _raylet.list_actors()
+        if actor["name"]
+        and actor["state"] != "Dead"
+        and (all_namespaces or actor["namespace"] == mine)
+    ]
+
+
+def kill(actor: Any, *, no_restart: bool = True) -> None:
+    """End an actor's process at once; it is restarted only with `no_restart=False`.
+
+    Raises:
+        ValueError: `actor` is not an actor handle.
+    """
+    if not isinstance(actor, _raylet.ActorHandle):
+        raise ValueError(f"cyray.kill() only supported for actors. Got: {type(actor)}.")
+    auto_init()
+    _raylet.kill_actor(actor._actor_id, no_restart, "")
+
+
+def require_started() -> None:
+    """Raises RaySystemError when there is no cluster to ask."""
+    if not _raylet.is_connected():
+        from cyray.exceptions import RaySystemError
+
+        raise RaySystemError("cyray has not been started yet. You can start it with 'cyray.init()'.")
+
+
+def nodes() -> list[dict[str, Any]]:
+    """A dict per node that ever joined, as Ray shows them."""
+    require_started()
+    session = _raylet.identity()["session_dir"]
+    return [
+        {
+            "NodeID": node["node_id"],
+            "Alive": node["alive"],
+            "alive": node["alive"],
+            "NodeManagerAddress": node["ip"],
+            "NodeManagerHostname": node["hostname"],
+            "NodeManagerPort": node["port"],
+            "ObjectManagerPort": node["port"],
+            "ObjectStoreSocketName": node["socket"] or f"{session}/sockets/plasma_store",
+            "RayletSocketName": node["socket"],
+            "MetricsExportPort": 0,
+            "NodeName": node["ip"],
+            "DeathReasonMessage": node["death_reason"],
+            "Labels": {},
+            "Resources": node["total"] if node["alive"] else {},
+        }
+        for node in _raylet.list_nodes()
+    ]
+
+
+def cluster_resources() -> dict[str, float]:
+    """Totals over the living nodes."""
+    return _sum("total")
+
+
+def available_resources() -> dict[str, float]:
+    """What is free now on the living nodes; resources that are all in use are left out."""
+    return {name: amount for name, amount in _sum("available").items() if amount > 0}
+
+
+def _sum(which: str) -> dict[str, float]:
+    require_started()
+    total: dict[str, float] = {}
+    for node in _raylet.list_nodes():
+        if node["alive"]:
+            for name, amount in node[which].items():
+                total[name] = round(total.get(name, 0) + amount, 4)
+    return total
+
+
+class ContextSource:
+    """What `RuntimeContext` reads."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("job_id", "node_id", "worker_id", "gcs_address", "session_dir"):
+            return _raylet.identity()[name]
+        raise AttributeError(name)
+
+    @property
+    def namespace(self) -> str:
+        return namespace()
+
+    @property
+    def current_task_id(self) -> str | None:
+        task = _raylet.current_task()
+        return task[0] if task else None
+
+    @property
+    def current_task_name(self) -> str | None:
+        task = _raylet.current_task()
+        return task[1] if task else None
+
+    @property
+    def current_function_name(self) -> str | None:
+        task = _raylet.current_task()
+        return task[2] if task else None
+
+    @property
+    def current_actor_id(self) -> str | None:
+        actor = _raylet.current_actor_id()
+        return actor.hex() if actor else None
+
+    @property
+    def current_actor_name(self) -> str | None:
+        return _state().actor_name
+
+    @property
+    def actor_incarnation(self) -> int:
+        return _state().incarnation
+
+    def current_actor_handle(self) -> Any:
+        return _raylet.make_handle(_raylet.current_actor_id(), _state().actor_meta, None)
+
+    @property
+    def gpu_ids(self) -> list[int]:
+        return _raylet.current_gpu_ids() or _state().gpu_ids
+
+    @property
+    def visible_gpus(self) -> list[str] | None:
+        return _state().visible_gpus
+
+    def assigned_resources(self) -> dict[str, float]:
+        return _state().assigned_resources()
+
+
+def _state() -> Any:
+    from cyray import _worker_main
+
+    return _worker_main.state
+
+
+def get_runtime_context() -> Any:
+    """Where this code runs: ids of job, node, worker, task and actor, as a `RuntimeContext`."""
+    from cyray._runtime_context import RuntimeContext
+
+    auto_init()
+    return RuntimeContext(ContextSource())
+
+
+def get_gpu_ids() -> list[int | str]:
+    """The GPUs assigned to the running task or actor."""
+    from cyray._runtime_context import gpu_ids
+
+    auto_init()
+    return gpu_ids(ContextSource())
+
+
+class RayContext(dict[str, Any]):
+    """What `init` returns: addresses of the cluster; ends it when used in a `with`."""
+
+    def __init__(self) -> None:
+        who = _raylet.identity()
+        super().__init__(
+            node_ip_address=who["node_ip"],
+            gcs_address=who["gcs_address"],
+            address=who["gcs_address"],
+            session_dir=who["session_dir"],
+            node_id=who["node_id"],
+        )
+        from cyray import __version__
+
+        self.address_info = dict(self)
+        self.dashboard_url = ""
+        self.python_version = sys.version.split()[0]
+        self.ray_version = __version__
+
+    def disconnect(self) -> None:
+        shutdown()
+
+    def __enter__(self) -> RayContext:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        shutdown()
+
+
+def _after_fork_in_child() -> None:
+    global _session, _event_thread
+    _session = None
+    _event_thread = None
+    _raylet.abandon_after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(shutdown)

@@ -1,0 +1,450 @@
+# Values and arguments to bytes and back.
+#
+# An encoded value is a tag byte and its content:
+#   0 None, 1 True, 2 False, 3 int (8 bytes), 4 float (8 bytes), 5 str (UTF-8), 6 bytes,
+#   7 pickle with buffers: [tag, 3 bytes 0, u32 count][u64 pickle size][u64 size of each buffer]
+#     [pickle], then each buffer at the next multiple of 64 from the value's start,
+#   8 pickle, 9 an error of cyray itself: [kind][actor id 16][text], 10 reference: [u32 index],
+#   11 memoryview: laid out like 7 with one buffer and no pickle.
+# Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
+# bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
+
+from cpython.buffer cimport PyBUF_CONTIG_RO, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_New
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
+from cpython.long cimport PyLong_FromLongLong
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except? NULL
+    long long PyLong_AsLongLongAndOverflow(object, int*) except? -1
+    void PyErr_Clear()
+
+cdef enum Tag:
+    TAG_NONE = 0
+    TAG_TRUE = 1
+    TAG_FALSE = 2
+    TAG_INT = 3
+    TAG_FLOAT = 4
+    TAG_STR = 5
+    TAG_BYTES = 6
+    TAG_PICKLE_BUFFERS = 7
+    TAG_PICKLE = 8
+    TAG_SYSTEM_ERROR = 9
+    TAG_REF = 10
+    TAG_MEMORYVIEW = 11
+
+cdef object _dumps = _pickle.dumps
+cdef object _loads = _pickle.loads
+cdef object _PicklingError = _pickle.PicklingError
+
+
+cdef inline uint64_t align64(uint64_t offset) noexcept nogil:
+    return (offset + 63) & ~<uint64_t>63
+
+
+@cython.final
+@cython.internal
+cdef class Serialized:
+    # A value on its way to bytes: a pickle and the buffers it left out.
+    cdef int tag
+    cdef bytes pickled
+    cdef list pieces            # objects that export buffers
+    cdef vector[Py_buffer] views
+    cdef list contained         # ObjectRefs inside
+    cdef uint64_t size
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.views.size()):
+            PyBuffer_Release(&self.views[i])
+
+    cdef int measure(self) except -1:
+        cdef Py_buffer view
+        cdef uint64_t size
+        if not self.pieces:
+            self.tag = TAG_PICKLE
+            self.size = 1 + PyBytes_GET_SIZE(self.pickled)
+            return 0
+        if self.tag == 0:
+            self.tag = TAG_PICKLE_BUFFERS
+        size = 16 + 8 * len(self.pieces) + PyBytes_GET_SIZE(self.pickled)
+        for piece in self.pieces:
+            PyObject_GetBuffer(piece, &view, PyBUF_CONTIG_RO)
+            self.views.push_back(view)
+            size = align64(size) + view.len
+        self.size = size
+        return 0
+
+    cdef void write(self, uint8_t* to) noexcept nogil:
+        cdef uint32_t count = <uint32_t>self.views.size()
+        cdef uint64_t length, at
+        cdef size_t i
+        cdef const char* pickled
+        with gil:
+            pickled = PyBytes_AS_STRING(self.pickled)
+            length = PyBytes_GET_SIZE(self.pickled)
+        if self.tag == TAG_PICKLE:
+            to[0] = TAG_PICKLE
+            memcpy(to + 1, pickled, length)
+            return
+        memset(to, 0, 16)
+        to[0] = self.tag
+        memcpy(to + 4, &count, 4)
+        memcpy(to + 8, &length, 8)
+        at = 16 + 8 * count
+        for i in range(count):
+            length = self.views[i].len
+            memcpy(to + 16 + 8 * i, &length, 8)
+        memcpy(&length, to + 8, 8)
+        memcpy(to + at, pickled, length)
+        at += length
+        for i in range(count):
+            at = align64(at)
+            copy_bytes(to + at, self.views[i].buf, self.views[i].len)
+            at += self.views[i].len
+
+
+cdef void copy_bytes(void* to, const void* source, size_t size) noexcept nogil:
+    if size >= 1 << 20 and _core != NULL:
+        _core.arena().CopyInto(to, source, size)
+    else:
+        memcpy(to, source, size)
+
+
+cdef object _by_value_dumps(object value, list buffers):
+    # What the C pickler cannot do by reference: functions and classes of __main__, closures, lambdas.
+    from cyray import _pickling
+    return _pickling.dumps(value, buffers.append)
+
+
+cdef Serialized serialize(object value):
+    cdef Serialized out = Serialized.__new__(Serialized)
+    cdef unsigned long tid = PyThread_get_thread_ident()
+    cdef list buffers = []
+    cdef object outer = _captures.get(tid)
+    out.contained = []
+    if type(value) is memoryview and (<object>value).contiguous:
+        out.tag = TAG_MEMORYVIEW
+        out.pickled = _dumps((value.format, value.shape), 5)
+        out.pieces = [value]
+        out.measure()
+        return out
+    _captures[tid] = out.contained
+    try:
+        try:
+            out.pickled = _dumps(value, 5, buffer_callback=buffers.append)
+            by_value = b"__main__" in out.pickled or _must_pickle_by_value()
+        except (_PicklingError, AttributeError, TypeError, RecursionError):
+            by_value = True
+        if by_value:
+            buffers.clear()
+            out.contained.clear()
+            out.pickled = _by_value_dumps(value, buffers)
+    finally:
+        if outer is None:
+            del _captures[tid]
+        else:
+            _captures[tid] = outer
+    out.pieces = [buffer.raw() for buffer in buffers] if buffers else None
+    out.measure()
+    return out
+
+
+cdef bint _must_pickle_by_value():
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle._PICKLE_BY_VALUE_MODULES)
+
+
+cdef Value* encode_simple(object value) except? NULL:
+    # The encoded value of None, bool, int, float, str and bytes; NULL (no error) for anything else.
+    cdef Value* out
+    cdef long long number
+    cdef int overflow = 0
+    cdef double real
+    cdef const char* text
+    cdef Py_ssize_t size
+    kind = type(value)
+    if value is None or kind is bool:
+        out = Value.New(1)
+        out.data()[0] = TAG_NONE if value is None else (TAG_TRUE if value is True else TAG_FALSE)
+        return out
+    if kind is int:
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow:
+            return NULL
+        out = Value.New(9)
+        out.data()[0] = TAG_INT
+        memcpy(out.data() + 1, &number, 8)
+        return out
+    if kind is float:
+        real = PyFloat_AS_DOUBLE(value)
+        out = Value.New(9)
+        out.data()[0] = TAG_FLOAT
+        memcpy(out.data() + 1, &real, 8)
+        return out
+    if kind is str:
+        text = utf8(value, &size)
+        if text == NULL or size >= INLINE_LIMIT:
+            return NULL
+        out = Value.New(1 + size)
+        out.data()[0] = TAG_STR
+        memcpy(out.data() + 1, text, size)
+        return out
+    if kind is bytes:
+        size = PyBytes_GET_SIZE(value)
+        if size >= INLINE_LIMIT:
+            return NULL
+        out = Value.New(1 + size)
+        out.data()[0] = TAG_BYTES
+        memcpy(out.data() + 1, PyBytes_AS_STRING(value), size)
+        return out
+    return NULL
+
+
+cdef const char* utf8(object text, Py_ssize_t* size):
+    # NULL without an error when the string has surrogates: those go through pickle.
+    try:
+        return PyUnicode_AsUTF8AndSize(text, size)
+    except UnicodeEncodeError:
+        return NULL
+
+
+cdef Value* encode_inline(Serialized serialized):
+    cdef Value* out = Value.New(serialized.size)
+    serialized.write(out.data())
+    return out
+
+
+cdef int take_contained(Serialized serialized, vector[ObjectEntry*]* out) except -1:
+    # Passes one count of each ref inside the value on to the core.
+    cdef ObjectRef ref
+    for ref in serialized.contained:
+        _core.AddRef(ref.live())
+        out.push_back(ref.entry)
+    return 0
+
+
+# --- Decoding --------------------------------------------------------------------------------------
+
+cdef object decode(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
+    cdef int64_t number
+    cdef double real
+    if size == 0:
+        raise ValueError("an encoded value is empty")
+    cdef int tag = data[0]
+    if tag == TAG_NONE:
+        return None
+    if tag == TAG_TRUE:
+        return True
+    if tag == TAG_FALSE:
+        return False
+    if tag == TAG_INT and size == 9:
+        memcpy(&number, data + 1, 8)
+        return PyLong_FromLongLong(number)
+    if tag == TAG_FLOAT and size == 9:
+        memcpy(&real, data + 1, 8)
+        return PyFloat_FromDouble(real)
+    if tag == TAG_STR:
+        return PyUnicode_DecodeUTF8(<const char*>data + 1, size - 1, NULL)
+    if tag == TAG_BYTES:
+        return PyBytes_FromStringAndSize(<const char*>data + 1, size - 1)
+    if tag == TAG_PICKLE:
+        return _loads(readonly_buffer(owner, data + 1, size - 1))
+    if tag == TAG_PICKLE_BUFFERS or tag == TAG_MEMORYVIEW:
+        return decode_buffers(data, size, owner, writable)
+    if tag == TAG_SYSTEM_ERROR and size >= 18:
+        return decode_system_error(data, size)
+    raise ValueError(f"an encoded value begins with the unknown tag {tag}")
+
+
+cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
+    cdef uint32_t count, i
+    cdef uint64_t pickled, length, at
+    cdef PrivateMapping mapping = None
+    cdef object one
+    if size < 16:
+        raise ValueError("an encoded value with buffers is cut off")
+    memcpy(&count, data + 4, 4)
+    memcpy(&pickled, data + 8, 8)
+    at = 16 + 8 * <uint64_t>count
+    if at > size or pickled > size - at:
+        raise ValueError("an encoded value with buffers is cut off")
+    head = readonly_buffer(owner, data + at, pickled)
+    at += pickled
+    buffers = []
+    if writable and owner.pin != NULL:
+        mapping = private_mapping(owner)
+    for i in range(count):
+        memcpy(&length, data + 16 + 8 * i, 8)
+        at = align64(at)
+        if at > size or length > size - at:
+            raise ValueError("an encoded value with buffers is cut off")
+        if not writable:
+            one = readonly_buffer(owner, data + at, length)
+        elif mapping is not None:
+            one = mapped_buffer(mapping, at, length)
+        else:
+            one = writable_copy(data + at, length)
+        buffers.append(one)
+        at += length
+    if data[0] == TAG_MEMORYVIEW:
+        format, shape = _loads(head)
+        view = memoryview(buffers[0])
+        if format == "B" and len(shape) == 1:
+            return view
+        return view.cast("B").cast(format, shape)
+    return _loads(head, buffers=buffers)
+
+
+cdef dict _ERROR_KINDS = {
+    1: "worker_crashed", 2: "actor_died", 3: "actor_unavailable", 4: "cancelled", 5: "object_lost",
+    6: "owner_died", 7: "node_died", 8: "object_store_full", 9: "unschedulable",
+    10: "raylet_died", 11: "internal",
+}
+
+
+cdef object decode_system_error(const uint8_t* data, uint64_t size):
+    from cyray import exceptions
+    text = PyUnicode_DecodeUTF8(<const char*>data + 18, size - 18, "replace")
+    actor = PyBytes_FromStringAndSize(<const char*>data + 2, 16)
+    kind = _ERROR_KINDS.get(data[1], "internal")
+    if kind == "raylet_died":
+        return exceptions.LocalRayletDiedError(text)
+    if kind == "unschedulable":
+        return exceptions.TaskUnschedulableError(text)
+    if actor != bytes(16):
+        return exceptions.system_error(kind, text, actor_id=actor.hex())
+    return exceptions.system_error(kind, text)
+
+
+# --- Arguments -------------------------------------------------------------------------------------
+
+cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
+                          vector[ObjectEntry*]* contained) except *:
+    """Encodes arguments; refs among them, and large values, become entries of `refs`.
+
+    Each entry pushed to `refs` and `contained` carries a count that passes to the task.
+    """
+    cdef Py_ssize_t npos = PyTuple_GET_SIZE(args)
+    cdef Py_ssize_t nkw = len(kwargs) if kwargs is not None else 0
+    cdef Py_ssize_t i, n = npos + nkw
+    cdef uint64_t total = 8
+    cdef list items = []
+    cdef list names = []
+    cdef list complex_values = None
+    if n == 0:
+        return ValuePtr()
+    # First everything that may run Python code, then one pass that only copies.
+    cdef vector[uint64_t] sizes
+    cdef uint64_t size
+    for i in range(n):
+        if i < npos:
+            item = <object>PyTuple_GET_ITEM(args, i)
+        else:
+            if i == npos:
+                names = list(kwargs)
+                values = list(kwargs.values())
+            name = names[i - npos].encode()
+            names[i - npos] = name
+            total += 4 + len(name)
+            item = values[i - npos]
+        size = simple_size(item)
+        if size == 0:
+            if type(item) is not ObjectRef:
+                serialized = serialize(item)
+                size = (<Serialized>serialized).size
+                if size > INLINE_LIMIT:
+                    item = put_serialized(serialized)
+                else:
+                    take_contained(serialized, contained)
+                    item = serialized
+                    if (<Serialized>serialized).tag != TAG_PICKLE:
+                        total += 64
+            if type(item) is ObjectRef:
+                size = 5
+        items.append(item)
+        sizes.push_back(size)
+        total += 8 + size
+    cdef Value* blob = Value.New(total)
+    cdef uint8_t* base = blob.data()
+    cdef uint64_t at = 8
+    cdef uint32_t word = <uint32_t>npos
+    memcpy(base, &word, 4)
+    word = <uint32_t>nkw
+    memcpy(base + 4, &word, 4)
+    for i in range(n):
+        if i >= npos:
+            name = names[i - npos]
+            word = <uint32_t>PyBytes_GET_SIZE(name)
+            memcpy(base + at, &word, 4)
+            memcpy(base + at + 4, PyBytes_AS_STRING(name), word)
+            at += 4 + word
+        at = write_item(<object>PyList_GET_ITEM(items, i), sizes[i], base, at, refs)
+    return ValuePtr(blob)
+
+
+cdef uint64_t simple_size(object value) except? 0:
+    cdef int overflow = 0
+    cdef Py_ssize_t size
+    kind = type(value)
+    if value is None or kind is bool:
+        return 1
+    if kind is int:
+        PyLong_AsLongLongAndOverflow(value, &overflow)
+        return 0 if overflow else 9
+    if kind is float:
+        return 9
+    if kind is str:
+        if utf8(value, &size) == NULL or size >= INLINE_LIMIT:
+            return 0
+        return 1 + size
+    if kind is bytes:
+        size = PyBytes_GET_SIZE(value)
+        return 0 if size >= INLINE_LIMIT else 1 + size
+    return 0
+
+
+cdef uint64_t write_item(object item, uint64_t size, uint8_t* base, uint64_t at,
+                         vector[ObjectEntry*]* refs) except 0:
+    cdef uint32_t word = <uint32_t>size
+    cdef uint32_t skip = 0
+    cdef long long number
+    cdef int overflow = 0
+    cdef double real
+    cdef Py_ssize_t length
+    kind = type(item)
+    if kind is Serialized and (<Serialized>item).tag != TAG_PICKLE:
+        skip = <uint32_t>(align64(at + 8) - (at + 8))
+    memcpy(base + at, &word, 4)
+    memcpy(base + at + 4, &skip, 4)
+    at += 8 + skip
+    cdef uint8_t* to = base + at
+    if item is None:
+        to[0] = TAG_NONE
+    elif kind is bool:
+        to[0] = TAG_TRUE if item is True else TAG_FALSE
+    elif kind is int:
+        number = PyLong_AsLongLongAndOverflow(item, &overflow)
+        to[0] = TAG_INT
+        memcpy(to + 1, &number, 8)
+    elif kind is float:
+        real = PyFloat_AS_DOUBLE(item)
+        to[0] = TAG_FLOAT
+        memcpy(to + 1, &real, 8)
+    elif kind is str:
+        to[0] = TAG_STR
+        memcpy(to + 1, PyUnicode_AsUTF8AndSize(item, &length), size - 1)
+    elif kind is bytes:
+        to[0] = TAG_BYTES
+        memcpy(to + 1, PyBytes_AS_STRING(item), size - 1)
+    elif kind is ObjectRef:
+        word = <uint32_t>refs.size()
+        _core.AddRef((<ObjectRef>item).live())
+        refs.push_back((<ObjectRef>item).entry)
+        to[0] = TAG_REF
+        memcpy(to + 1, &word, 4)
+    else:
+        (<Serialized>item).write(to)
+    return at + size

@@ -1,0 +1,507 @@
+# The worker's side: take a task, decode its arguments, run it, encode what it returns, reply.
+
+@cython.final
+@cython.internal
+cdef class ExecContext:
+    # A task while it runs on a thread.
+    cdef unique_ptr[ExecTask] task
+    cdef object callable_entry
+
+
+@cython.final
+@cython.internal
+cdef class CallableEntry:
+    # What a template means here; resolved at its first task.
+    cdef object function        # None for actor methods until the instance is known
+    cdef str name
+    cdef str label
+    cdef int num_returns
+    cdef object inout           # tuple of positions and names, or None
+    cdef object retry           # False, True or a tuple of exception types
+    cdef bint is_coroutine
+
+
+cdef list _callables = []       # by python_id
+cdef object _actor_instance = None
+cdef bytes _actor_id = None
+cdef bint _actor_mode = False
+cdef ExecContext _main_context = None
+cdef dict _thread_contexts = {}
+cdef unsigned long _main_thread = 0
+cdef str _actor_label = ""
+
+
+cdef ExecContext current_context():
+    if PyThread_get_thread_ident() == _main_thread:
+        return _main_context
+    return _thread_contexts.get(PyThread_get_thread_ident())
+
+
+def current_task():
+    """``(task id hex, name, function name)`` of the task on this thread, or ``None``."""
+    cdef ExecContext context = current_context()
+    if context is None or context.task.get() == NULL:
+        return None
+    cdef CallableEntry entry = context.callable_entry
+    name = context.task.get().name.decode() or entry.name
+    return context.task.get().id.Hex().decode(), name, entry.name
+
+
+def current_actor_id():
+    """The id of the actor that this process is, or ``None``."""
+    return _actor_id
+
+
+def current_label():
+    """What prefixes the output of this process now: the task's or actor's name."""
+    if _actor_mode:
+        return _actor_label
+    task = current_task()
+    return task[1] if task is not None else None
+
+
+def current_gpu_ids():
+    cdef ExecContext context = current_context()
+    if context is None or context.task.get() == NULL:
+        return []
+    return list(context.task.get().gpu_ids)
+
+
+cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
+    from cyray import _worker_main
+    cdef CallableEntry entry = CallableEntry.__new__(CallableEntry)
+    entry.name = tmpl.name.decode()
+    entry.num_returns = tmpl.num_returns
+    cdef string pickled
+    cdef Status status
+    if tmpl.method.empty():
+        with nogil:
+            status = GetFunction(deref(_core), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
+        if not status.ok():
+            raise_status(status)
+        if pickled.empty():
+            raise RuntimeError(f"the definition of {entry.name} did not arrive within 30 s")
+        entry.function = _worker_main.load_function(<bytes>pickled)
+    else:
+        entry.function = _worker_main.find_method(_actor_instance, tmpl.method.decode())
+    extra = _worker_main.load_extra(<bytes>tmpl.extra)
+    entry.inout = extra.get("inout")
+    entry.retry = extra.get("retry_exceptions", False)
+    entry.is_coroutine = _worker_main.is_coroutine_function(entry.function)
+    return entry
+
+
+cdef CallableEntry callable_of(ExecTask* task):
+    cdef uint32_t id = task.tmpl.python_id
+    while <uint32_t>len(_callables) <= id:
+        _callables.append(None)
+    entry = _callables[id]
+    if entry is None:
+        entry = resolve_callable(task.tmpl)
+        _callables[id] = entry
+    return entry
+
+
+cdef tuple decode_args(ExecContext context, object inout):
+    """(args, kwargs, written): the arguments; `written` are the private ones that come back."""
+    cdef ExecTask* task = context.task.get()
+    cdef Value* blob = task.args.get()
+    if blob == NULL:
+        return (), None, None
+    cdef const uint8_t* base = blob.data()
+    cdef uint64_t size = blob.size(), at = 8
+    cdef uint32_t npos, nkw, i, length, skip
+    cdef dict kwargs = None
+    cdef list written = None
+    cdef bint writable
+    if size < 8:
+        raise ValueError("the encoded arguments are cut off")
+    memcpy(&npos, base, 4)
+    memcpy(&nkw, base + 4, 4)
+    cdef Pinned owner = pinned_value(blob)
+    args = PyTuple_New(npos)
+    # A tuple under construction must hold no NULL when an exception leaves it.
+    for i in range(npos):
+        Py_INCREF(None)
+        PyTuple_SET_ITEM(args, i, None)
+    if nkw:
+        kwargs = {}
+    for i in range(npos + nkw):
+        if i >= npos:
+            length = read_u32(base, size, at)
+            name = PyUnicode_DecodeUTF8(<const char*>base + at + 4, length, NULL)
+            at += 4 + length
+        length = read_u32(base, size, at)
+        skip = read_u32(base, size, at + 4)
+        at += 8 + skip
+        if at + length > size:
+            raise ValueError("the encoded arguments are cut off")
+        writable = inout is not None and (i in inout if i < npos else name in inout)
+        if base[at] == TAG_REF and length == 5:
+            value = decode_ref_argument(task, base + at, writable)
+        else:
+            value = decode(base + at, length, owner, writable)
+        at += length
+        if writable:
+            if written is None:
+                written = []
+            written.append(value)
+        if i < npos:
+            Py_INCREF(value)
+            PyTuple_SetItem(args, i, value)
+        else:
+            kwargs[name] = value
+    return args, kwargs, written
+
+
+cdef extern from "Python.h":
+    int PyTuple_SetItem(object, Py_ssize_t, object) except -1
+    object PyObject_Call(object, object, PyObject*)
+
+
+cdef inline uint32_t read_u32(const uint8_t* base, uint64_t size, uint64_t at) except? 0:
+    cdef uint32_t word
+    if at + 4 > size:
+        raise ValueError("the encoded arguments are cut off")
+    memcpy(&word, base + at, 4)
+    return word
+
+
+cdef object decode_ref_argument(ExecTask* task, const uint8_t* data, bint writable):
+    cdef uint32_t index
+    cdef ReadView view
+    memcpy(&index, data + 1, 4)
+    if not _core.ReadArgument(task, index, &view):
+        raise ValueError("the encoded arguments name a reference that did not come with them")
+    cdef Pinned owner = pinned_from(view)
+    value = decode(view.data, view.size, owner, writable)
+    if view.is_error:
+        raise _DependencyFailed(value)
+    return value
+
+
+class _DependencyFailed(Exception):
+    """An argument of the task holds an error, which becomes the task's."""
+
+
+cdef void outcome_from(object value, bint is_error, const Address& owner, ObjectId id,
+                       vector[Outcome]& outcomes) except *:
+    cdef Outcome outcome
+    cdef Value* simple = encode_simple(value)
+    cdef Serialized serialized
+    cdef StoreBlock block
+    cdef Status status
+    outcome.is_error = is_error
+    if simple != NULL:
+        outcome.value = ValuePtr(simple)
+    else:
+        serialized = serialize(value)
+        if serialized.size <= INLINE_LIMIT:
+            outcome.value = ValuePtr(encode_inline(serialized))
+        else:
+            with nogil:
+                status = write_block(_core, serialized, id, owner, &block)
+                if status.ok():
+                    _core.SealReturn(block)
+            if not status.ok():
+                raise_status(status)
+            outcome.stored_bytes = serialized.size
+        take_contained(serialized, &outcome.contained)
+    outcomes.push_back(outcome)
+
+
+cdef class _Results:
+    # Carries a vector through Python code.
+    cdef vector[Outcome] outcomes
+
+
+cdef _Results encode_results(ExecContext context, CallableEntry entry, object value):
+    cdef _Results results = _Results.__new__(_Results)
+    cdef ExecTask* task = context.task.get()
+    cdef Address owner = submitter_address(task)
+    cdef int n = entry.num_returns, i
+    if n == 1:
+        outcome_from(value, False, owner, ObjectId(task.id, 1), results.outcomes)
+        return results
+    if n == 0:
+        return results
+    if not isinstance(value, (tuple, list)):
+        try:
+            value = list(value)
+        except TypeError:
+            raise ValueError(f"Task returned 1 objects, but num_returns={n}.") from None
+    if len(value) != n:
+        if len(value) > n:
+            raise ValueError(f"Task returned more than num_returns={n} objects.")
+        raise ValueError(f"Task returned {len(value)} objects, but num_returns={n}.")
+    for i in range(n):
+        outcome_from(value[i], False, owner, ObjectId(task.id, i + 1), results.outcomes)
+    return results
+
+
+cdef Address submitter_address(ExecTask* task):
+    return _core.PeerAddress(task.submitter)
+
+
+cdef _Results encode_failure(ExecContext context, str name, object error):
+    """The task's error as its outcome. Never fails."""
+    from cyray import _worker_main
+    cdef _Results results = _Results.__new__(_Results)
+    cdef ExecTask* task = context.task.get()
+    if isinstance(error, _DependencyFailed):
+        wrapped = _worker_main.dependency_error(error.args[0], name)
+    else:
+        wrapped = _worker_main.task_error(error, name, _actor_instance if _actor_mode else None)
+    try:
+        outcome_from(wrapped, True, submitter_address(task), ObjectId(task.id, 1), results.outcomes)
+    except BaseException as broken:  # noqa: BLE001 - whatever it is, the caller gets an answer
+        results.outcomes.clear()
+        outcome_from(_worker_main.plain_error(broken, name), True, submitter_address(task),
+                     ObjectId(task.id, 1), results.outcomes)
+    return results
+
+
+cdef bint is_retriable(CallableEntry entry, object error):
+    if entry is None or entry.retry is False or not isinstance(error, Exception):
+        return False
+    return entry.retry is True or isinstance(error, entry.retry)
+
+
+cdef object call_function(ExecContext context, CallableEntry entry):
+    """Runs the task's function; what it returns, with written arguments put in."""
+    cdef ExecTask* task = context.task.get()
+    cdef unsigned long tid
+    cdef object kwargs_or_none
+    if task.args.get() == NULL:
+        args, kwargs, written = (), None, None
+    else:
+        tid = PyThread_get_thread_ident()
+        _arg_tasks[tid] = context
+        try:
+            args, kwargs, written = decode_args(context, entry.inout)
+        finally:
+            del _arg_tasks[tid]
+    if kwargs is None:
+        value = entry.function(*args)
+    else:
+        value = entry.function(*args, **kwargs)
+    if written is None:
+        return value
+    if value is None:
+        return written[0] if len(written) == 1 else tuple(written)
+    return (value, *written)
+
+
+cdef int finish(ExecContext context, bint ok, _Results results, bint retry) except -1:
+    _core.Reply(move_task(context.task), ok, results.outcomes, retry)
+    return 0
+
+
+cdef int execute(ExecContext context) except -1:
+    """Runs one task on this thread and replies. Raises only what must end the process."""
+    cdef CallableEntry entry = None
+    cdef _Results results
+    cdef bint ok = True
+    cdef bint retry = False
+    leave = None
+    try:
+        entry = callable_of(context.task.get())
+        context.callable_entry = entry
+        if not context.task.get().gpu_ids.empty():
+            from cyray import _worker_main
+            _worker_main.show_gpus(list(context.task.get().gpu_ids))
+        value = call_function(context, entry)
+        results = encode_results(context, entry, value)
+    except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
+        from cyray import _worker_main
+        ok = False
+        retry = is_retriable(entry, error)
+        leave = _worker_main.leaves(error)
+        if leave is not None:
+            return leave_with(context, entry, error, leave)
+        results = encode_failure(context, context.task.get().tmpl.name.decode(), error)
+    value = None
+    finish(context, ok, results, retry)
+    return 0
+
+
+cdef int leave_with(ExecContext context, CallableEntry entry, object error, str reason) except -1:
+    # exit_actor() and sys.exit(): what is queued does not run here any more. The call itself fails
+    # with the actor's death when the process has gone.
+    _core.WorkerExiting(True, reason.encode())
+    raise SystemExit(0)
+
+
+def run_worker(on_event):
+    """The main loop of a worker: run tasks until told to leave. ``on_event`` gets event tuples."""
+    global _main_thread, _main_context
+    _main_thread = PyThread_get_thread_ident()
+    run_tasks(on_event, None)
+
+
+def run_tasks(on_event, keep_going):
+    """Take tasks on this thread; ``keep_going()`` false ends the loop (extra threads)."""
+    global _main_context
+    cdef Event event
+    cdef CoreWorker* c = core()
+    cdef ExecContext context = ExecContext.__new__(ExecContext)
+    cdef bint is_main = PyThread_get_thread_ident() == _main_thread
+    cdef int64_t deadline
+    if is_main:
+        _main_context = context
+    else:
+        _thread_contexts[PyThread_get_thread_ident()] = context
+    while keep_going is None or keep_going():
+        deadline = FOREVER if keep_going is None else MonotonicNs() + 1_000_000_000
+        with nogil:
+            context.task = c.NextTask(deadline, &event)
+        if context.task.get() == NULL:
+            if event.kind != EventKind.kNone:
+                on_event(event_tuple(event))
+            continue
+        if is_main and context.task.get().submitter_is_nil():
+            on_event((EVENT_CREATE_ACTOR, context))
+        else:
+            if is_main and context.task.get().tmpl.max_concurrency > 1 and not _actor_mode:
+                from cyray import _worker_main
+                _worker_main.ensure_threads(context.task.get().tmpl.max_concurrency)
+            execute(context)
+        context.callable_entry = None
+
+
+EVENT_CREATE_ACTOR = 100
+
+
+def become_actor(bytes actor_id, str label, bint in_order):
+    """From now on this process is an actor."""
+    global _actor_id, _actor_mode, _actor_label
+    _actor_id = actor_id
+    _actor_mode = True
+    _actor_label = label
+    core().BecomeActor(in_order)
+
+
+def set_actor_label(str label):
+    global _actor_label
+    _actor_label = label
+
+
+def construct_actor(ExecContext context, prepare):
+    """Run the constructor that a creation task carries.
+
+    ``prepare(cls)`` may replace the class; returns the instance. Raises what ``__init__`` raised.
+    """
+    global _actor_instance
+    cdef CallableEntry entry = callable_of(context.task.get())
+    cdef CallableEntry constructor = CallableEntry.__new__(CallableEntry)
+    constructor.name = entry.name
+    constructor.function = prepare(entry.function)
+    constructor.num_returns = 1
+    context.callable_entry = constructor
+    instance = call_function(context, constructor)
+    _actor_instance = instance
+    # A ref among the arguments that the constructor kept is registered with its owner now.
+    finish(context, True, _Results.__new__(_Results), False)
+    return instance
+
+
+def encode_error(error):
+    """An encoded error object, as ``ActorReady`` carries it."""
+    cdef Serialized serialized = serialize(error)
+    cdef Value* value = encode_inline(serialized)
+    out = PyBytes_FromStringAndSize(<const char*>value.data(), value.size())
+    value.Unref()
+    return out
+
+
+def actor_ready(bytes actor_id, uint32_t incarnation, bint ok, bytes error=b""):
+    core().ActorReady(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, ok, error)
+
+
+def worker_exiting(bint intended, str reason):
+    core().WorkerExiting(intended, reason.encode())
+
+
+# --- Async actors ----------------------------------------------------------------------------------
+
+def poll_fd():
+    """A descriptor that is readable when frames wait; for an event loop that polls itself."""
+    return core().poll_fd()
+
+
+def use_external_loop(int wake_fd):
+    core().UseExternalLoop(wake_fd)
+
+
+def poll_async(on_event, start, int limit):
+    """For an async actor's loop: handle what is there and start up to ``limit`` calls.
+
+    ``start(coroutine, context)`` schedules a coroutine; plain methods run at once. Returns the number
+    of coroutines started.
+    """
+    cdef Event event
+    cdef CoreWorker* c = core()
+    cdef ExecContext context
+    cdef CallableEntry entry
+    cdef int started = 0
+    c.PollNow()
+    while started < limit:
+        context = ExecContext.__new__(ExecContext)
+        context.task = c.TryNextTask(&event)
+        if context.task.get() == NULL:
+            if event.kind != EventKind.kNone:
+                on_event(event_tuple(event))
+                continue
+            break
+        try:
+            entry = callable_of(context.task.get())
+        except BaseException:  # noqa: BLE001 - execute meets it again and replies
+            execute(context)
+            continue
+        if not entry.is_coroutine:
+            run_sync_in_loop(context)
+            continue
+        context.callable_entry = entry
+        start(run_coroutine(context, entry), context)
+        started += 1
+    c.FlushReplies()
+    return started
+
+
+cdef run_sync_in_loop(ExecContext context):
+    global _main_context
+    _main_context = context
+    try:
+        execute(context)
+    finally:
+        _main_context = None
+
+
+async def run_coroutine(ExecContext context, CallableEntry entry):
+    """One call of an ``async def`` method, to its reply."""
+    cdef _Results results
+    cdef bint ok = True
+    retry = False
+    try:
+        value = await call_function(context, entry)
+        results = encode_results(context, entry, value)
+    except BaseException as error:  # noqa: BLE001 - the caller gets it
+        from cyray import _worker_main
+        ok = False
+        retry = is_retriable(entry, error)
+        leave = _worker_main.leaves(error)
+        if leave is not None:
+            _core.WorkerExiting(True, leave.encode())
+            _worker_main.stop_loop()
+            return
+        results = encode_failure(context, entry.name, error)
+    finish(context, ok, results, retry)
+
+
+def flush_replies():
+    core().FlushReplies()
+
+
+def actor_instance():
+    """The object that this actor is; ``None`` when this process is no actor."""
+    return _actor_instance

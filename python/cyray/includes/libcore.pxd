@@ -1,0 +1,372 @@
+# Declarations of cpp/cyray/core for Cython. Everything here is nogil; see the headers for contracts.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libcpp cimport bool as cbool
+from libcpp.map cimport map as cmap
+from libcpp.memory cimport unique_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+
+cdef extern from "cyray/util/status.h" namespace "cyray" nogil:
+    cdef enum class StatusCode(uint8_t):
+        kOk
+        kNotFound
+        kAlreadyExists
+        kTimedOut
+        kDisconnected
+        kObjectStoreFull
+
+    cdef cppclass Status:
+        cbool ok()
+        StatusCode code()
+        const string& message()
+        string ToString()
+
+
+cdef extern from "cyray/util/unique_fd.h" namespace "cyray" nogil:
+    cdef cppclass UniqueFd:
+        UniqueFd()
+        UniqueFd(int)
+        int get()
+
+
+cdef extern from "cyray/common/ids.h" namespace "cyray" nogil:
+    cdef cppclass JobId:
+        JobId()
+        const uint8_t* data()
+        string Hex()
+        @staticmethod
+        JobId FromBytes(const void*)
+
+    cdef cppclass WorkerId:
+        WorkerId()
+        const uint8_t* data()
+        string Hex()
+        @staticmethod
+        WorkerId FromBytes(const void*)
+
+    cdef cppclass NodeId:
+        NodeId()
+        const uint8_t* data()
+        string Hex()
+        @staticmethod
+        NodeId FromBytes(const void*)
+
+    cdef cppclass ActorId:
+        ActorId()
+        const uint8_t* data()
+        string Hex()
+        cbool is_nil()
+        @staticmethod
+        ActorId FromBytes(const void*)
+
+    cdef cppclass TaskId:
+        TaskId()
+        const uint8_t* data()
+        string Hex()
+
+    cdef cppclass FunctionId:
+        FunctionId()
+        const uint8_t* data()
+        cbool is_nil()
+        @staticmethod
+        FunctionId FromBytes(const void*)
+
+    cdef cppclass ObjectId:
+        ObjectId()
+        ObjectId(const TaskId&, uint32_t)
+        const uint8_t* data()
+        string Hex()
+        uint32_t index()
+        TaskId task()
+        @staticmethod
+        ObjectId FromBytes(const void*)
+
+    cdef cppclass Address:
+        Address()
+        NodeId node
+        WorkerId worker
+        cbool is_nil()
+
+    void FillRandom(void*, size_t)
+
+
+cdef extern from "cyray/common/resources.h" namespace "cyray" nogil:
+    cdef cppclass ResourceSet:
+        ResourceSet()
+        void Set(const string&, int64_t)
+
+
+cdef extern from "cyray/core/value.h" namespace "cyray::core" nogil:
+    cdef cppclass Value:
+        @staticmethod
+        Value* New(size_t) except +
+        void Ref()
+        void Unref()
+        uint8_t* data()
+        size_t size()
+
+    cdef cppclass ValuePtr:
+        ValuePtr()
+        ValuePtr(Value*)
+        Value* get()
+
+
+cdef extern from "cyray/core/object_entry.h" namespace "cyray::core" nogil:
+    cdef cppclass LocalPin:
+        uint64_t offset
+        uint64_t bytes
+
+    cdef cppclass ObjectEntry:
+        ObjectId id
+
+
+cdef extern from "cyray/store/arena_mapping.h" namespace "cyray::store" nogil:
+    cdef cppclass ArenaMapping:
+        void PrepareWrite(uint64_t offset, uint64_t bytes)
+        void CopyInto(void* to, const void* source, size_t size)
+
+
+cdef extern from "cyray/core/raylet_client.h" namespace "cyray::core" nogil:
+    cdef cppclass RegisterOptions:
+        RegisterOptions()
+        cbool is_driver
+        WorkerId worker_id
+        string name_space
+        string entrypoint
+        string job_config
+        cbool log_to_driver
+
+    cdef cppclass Registration:
+        NodeId node_id
+        uint64_t arena_bytes
+        string session_dir
+        string node_ip
+        string gcs_address
+        string name_space
+
+
+cdef extern from "cyray/core/task_types.h" namespace "cyray::core" nogil:
+    cdef cppclass TaskTemplate:
+        uint32_t id
+        int num_returns
+
+
+cdef extern from "cyray/core/task_submitter.h" namespace "cyray::core" nogil:
+    cdef cppclass Submission:
+        Submission()
+        TaskTemplate* tmpl
+        ValuePtr args
+        vector[ObjectEntry*] refs
+        vector[ObjectEntry*] contained
+        ObjectEntry* hold
+
+
+cdef extern from "cyray/core/actor_submitter.h" namespace "cyray::core" nogil:
+    cdef cppclass ActorClient:
+        pass
+
+
+cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
+    cdef cppclass ExecTemplate:
+        uint32_t python_id
+        FunctionId function_id
+        JobId job_id
+        string name
+        string method
+        int num_returns
+        uint32_t max_concurrency
+        string extra
+
+    cdef cppclass ExecTask:
+        WorkerId submitter
+        ExecTemplate* tmpl
+        TaskId id
+        uint32_t attempt
+        ValuePtr args
+        vector[ValuePtr] ref_values
+        string name
+        vector[int] gpu_ids
+        vector[ObjectId] borrowed
+        cbool submitter_is_nil()
+
+    cdef cppclass Outcome:
+        Outcome()
+        ValuePtr value
+        uint64_t stored_bytes
+        cbool is_error
+        vector[ObjectEntry*] contained
+
+
+cdef extern from "cyray/core/core_worker.h" namespace "cyray::core::Event" nogil:
+    cdef enum class EventKind "cyray::core::Event::Kind"(uint8_t):
+        kNone
+        kCallback
+        kLogLines
+        kWarning
+        kAssignJob
+        kBecomeActor
+        kExit
+        kRayletLost
+
+
+cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
+    cdef cppclass Event:
+        Event()
+        EventKind kind
+        uint64_t token
+        int64_t number
+        cbool flag
+        string id
+        string label
+        string text
+        vector[string] lines
+        vector[int] gpu_ids
+
+    cdef cppclass ReadView:
+        ReadView()
+        const uint8_t* data
+        uint64_t size
+        cbool is_error
+        Value* value
+        LocalPin* pin
+
+    cdef cppclass StoreBlock:
+        StoreBlock()
+        ObjectId id
+        uint64_t offset
+        uint64_t bytes
+        uint8_t* data
+
+    cdef cppclass TemplateSpec "cyray::core::CoreWorker::TemplateSpec":
+        TemplateSpec()
+        FunctionId function_id
+        string name
+        string method
+        string extra
+        int num_returns
+        int max_retries
+        uint32_t max_concurrency
+        ResourceSet demand
+        uint8_t strategy
+        NodeId affinity_node
+        cbool affinity_soft
+        cbool is_actor_method
+
+    cdef cppclass ActorCreation "cyray::core::CoreWorker::ActorCreation":
+        ActorCreation()
+        ActorId actor_id
+        FunctionId class_id
+        string class_name
+        string name
+        string name_space
+        string extra
+        string handle_meta
+        ResourceSet placement
+        ResourceSet held
+        uint8_t strategy
+        NodeId affinity_node
+        cbool affinity_soft
+        cbool detached
+        int max_restarts
+        uint32_t max_concurrency
+        ValuePtr args
+        vector[ObjectEntry*] refs
+
+    cdef cppclass CoreWorker:
+        CoreWorker() except +
+        Status Connect(UniqueFd, const RegisterOptions&)
+        void Disconnect()
+        void AbandonAfterFork()
+        const Address& address()
+        const Registration& registration()
+        JobId job_id()
+        ObjectEntry* Put(ValuePtr, cbool, vector[ObjectEntry*])
+        ObjectId NextPutId()
+        ObjectEntry* SealOwned(const StoreBlock&, vector[ObjectEntry*])
+        void SealReturn(const StoreBlock&)
+        void AbortBlock(const StoreBlock&)
+        void AddRef(ObjectEntry*)
+        void Release(ObjectEntry*)
+        ObjectEntry* Borrow(const ObjectId&, const Address&, cbool)
+        Address Export(ObjectEntry*)
+        cbool Wait(ObjectEntry**, size_t, size_t, cbool, int64_t)
+        void ReadyFlags(ObjectEntry**, size_t, cbool, uint8_t*)
+        cbool Read(ObjectEntry*, ReadView*)
+        size_t ReadMany(ObjectEntry**, size_t, ReadView*)
+        void UnrefPin(LocalPin*)
+        void AddCallback(ObjectEntry*, uint64_t)
+        ArenaMapping& arena()
+        TaskTemplate* AddTemplate(const TemplateSpec&)
+        void Submit(Submission, ActorClient*, ObjectEntry**)
+        ActorClient* GetActorClient(const ActorId&, cbool)
+        ObjectEntry* NewActorHandle(const ActorId&)
+        Status CreateActor(const ActorCreation&, cbool)
+        unique_ptr[ExecTask] NextTask(int64_t, Event*)
+        unique_ptr[ExecTask] TryNextTask(Event*)
+        Address PeerAddress(const WorkerId&)
+        void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
+        cbool ReadArgument(ExecTask*, size_t, ReadView*)
+        void BecomeActor(cbool)
+        void ActorReady(const ActorId&, uint32_t, cbool, const string&)
+        void WorkerExiting(cbool, const string&)
+        void FlushReplies()
+        cbool NextEvent(int64_t, Event*)
+        void StopEvents()
+        int poll_fd()
+        void UseExternalLoop(int)
+        void PollNow()
+        string Describe()
+        string NodeDump()
+        size_t live_objects()
+
+
+cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
+    Status GetFunction(CoreWorker&, const JobId&, const FunctionId&, uint32_t, string*)
+    void PutFunction(CoreWorker&, const JobId&, const FunctionId&, const string&)
+    Status KvPut(CoreWorker&, const string&, const string&, const string&, cbool, cbool*)
+    Status KvGet(CoreWorker&, const string&, const string&, cbool*, string*)
+    Status KvDelete(CoreWorker&, const string&, const string&, cbool, uint32_t*)
+    Status KvKeys(CoreWorker&, const string&, const string&, vector[string]*)
+
+    cdef cppclass NamedActor:
+        NamedActor()
+        cbool found
+        ActorId id
+        string handle_meta
+    Status GetActorByName(CoreWorker&, const string&, const string&, NamedActor*)
+    Status KillActor(CoreWorker&, const ActorId&, cbool, const string&)
+
+    cdef cppclass NodeRow:
+        string node_id, ip, hostname, raylet_socket, death_reason
+        cbool alive, is_head
+        int port
+        cmap[string, int64_t] total, available
+    Status ListNodes(CoreWorker&, vector[NodeRow]*)
+
+    cdef cppclass ActorRow:
+        string actor_id, class_name, name, name_space, state, job_id, node_id, death_cause
+        int pid
+        cbool detached
+        uint32_t restarts
+    Status ListActors(CoreWorker&, vector[ActorRow]*)
+
+    cdef cppclass JobRow:
+        string job_id, name_space, entrypoint
+        int driver_pid
+        cbool running
+        int64_t start_ms, end_ms
+    Status ListJobs(CoreWorker&, vector[JobRow]*)
+
+    Status CreateBlock(CoreWorker&, const ObjectId&, const Address&, uint64_t, StoreBlock*)
+    Status ConnectUnix(const string&, UniqueFd*)
+
+
+cdef extern from "cyray/util/clock.h" namespace "cyray" nogil:
+    int64_t MonotonicNs()
+
+
+cdef extern from "<utility>" namespace "std" nogil:
+    unique_ptr[ExecTask] move_task "std::move"(unique_ptr[ExecTask]&)
+    Submission move_submission "std::move"(Submission&)
+    UniqueFd move_fd "std::move"(UniqueFd&)

@@ -1,0 +1,385 @@
+# put, get, wait and futures.
+
+cdef ObjectRef put_serialized(Serialized serialized):
+    # Writes a value into the store (large) or into this process's memory (small).
+    cdef CoreWorker* c = core()
+    cdef vector[ObjectEntry*] contained
+    cdef StoreBlock block
+    cdef Status status
+    cdef ObjectId id
+    if serialized.size <= INLINE_LIMIT:
+        take_contained(serialized, &contained)
+        return make_ref(c.Put(ValuePtr(encode_inline(serialized)), False, contained))
+    with nogil:
+        id = c.NextPutId()
+        status = write_block(c, serialized, id, c.address(), &block)
+    if not status.ok():
+        raise_status(status)
+    take_contained(serialized, &contained)
+    return make_ref(c.SealOwned(block, contained))
+
+
+cdef Status write_block(CoreWorker* c, Serialized serialized, const ObjectId& id,
+                        const Address& owner, StoreBlock* block) noexcept nogil:
+    cdef Status status = CreateBlock(deref(c), id, owner, serialized.size, block)
+    if not status.ok():
+        return status
+    status = prepare_write(c.arena(), block.offset, block.bytes)
+    if not status.ok():
+        c.AbortBlock(deref(block))
+        return status
+    serialized.write(block.data)
+    return status
+
+
+cdef extern from *:
+    """
+    static inline ::cyray::Status cyray_prepare_write(::cyray::store::ArenaMapping& arena,
+                                                      uint64_t offset, uint64_t bytes) {
+      return arena.PrepareWrite(offset, bytes);
+    }
+    """
+    Status prepare_write "cyray_prepare_write"(ArenaMapping&, uint64_t, uint64_t) nogil
+
+
+def put(value, *, _owner=None):
+    """Store an object and return a ref to it.
+
+    Args:
+        value: anything that pickles. Buffers of at least 100 KiB in all go to the node's shared
+            memory, once; smaller objects stay in this process.
+
+    Raises:
+        TypeError: `value` is an ObjectRef already, or cannot be pickled.
+        ObjectStoreFullError: there is no room for it.
+    """
+    cdef CoreWorker* c = core()
+    cdef vector[ObjectEntry*] none
+    if type(value) is ObjectRef:
+        raise TypeError(
+            "Calling 'put' on an ObjectRef is not allowed. If you really want to do this, wrap it "
+            "in a list and put the list.")
+    if _owner is not None:
+        raise ValueError("put() has no _owner: the process that calls put owns the object.")
+    cdef Value* simple = encode_simple(value)
+    if simple != NULL:
+        return make_ref(c.Put(ValuePtr(simple), False, none))
+    return put_serialized(serialize(value))
+
+
+cdef int64_t deadline_from(timeout) except? -1:
+    if timeout is None:
+        return FOREVER
+    cdef double seconds = timeout
+    if seconds < 0:
+        raise ValueError(f"a timeout is None or at least 0 seconds, not {timeout}")
+    if seconds > 1e9:
+        return FOREVER
+    return MonotonicNs() + <int64_t>(seconds * 1e9)
+
+
+cdef bint wait_entries(ObjectEntry** entries, size_t size, size_t count, bint here,
+                       int64_t deadline) except -1:
+    # Waits in slices in which a driver's main thread sees Ctrl-C.
+    cdef CoreWorker* c = core()
+    cdef int64_t until
+    cdef bint done
+    while True:
+        until = deadline
+        if _is_driver:
+            until = min(deadline, MonotonicNs() + NO_DEADLINE_SLICE_NS)
+        with nogil:
+            done = c.Wait(entries, size, count, here, until)
+        if done:
+            return True
+        PyErr_CheckSignals()
+        if _core == NULL:
+            raise RuntimeError("cyray was shut down while waiting")
+        if MonotonicNs() >= deadline:
+            return False
+
+
+cdef object value_of(const ReadView& view, bint writable):
+    # Takes over the view's reference. Raises what an error object holds.
+    cdef Pinned owner
+    cdef bint is_error = view.is_error
+    cdef int64_t number
+    if view.value != NULL and view.size <= 9:   # nothing in it can point into the memory
+        if view.data[0] == TAG_INT:
+            memcpy(&number, view.data + 1, 8)
+            view.value.Unref()
+            return PyLong_FromLongLong(number)
+        if view.data[0] == TAG_NONE:
+            view.value.Unref()
+            return None
+    owner = pinned_from(view)
+    value = decode(view.data, view.size, owner, writable)
+    if is_error:
+        raise_error(value)
+    return value
+
+
+cdef raise_error(value):
+    from cyray import exceptions
+    if isinstance(value, exceptions.RayTaskError):
+        raise value.as_instanceof_cause()
+    if isinstance(value, BaseException):
+        raise value
+    raise exceptions.RaySystemError(f"an object holds a broken error: {value!r}")
+
+
+cdef object get_one(ObjectRef ref, timeout, bint writable):
+    cdef ReadView view
+    cdef CoreWorker* c = core()
+    cdef ObjectEntry* entry = ref.live()
+    if not c.Read(entry, &view):
+        if not wait_entries(&entry, 1, 1, True, deadline_from(timeout)):
+            raise_get_timeout(1, 1, timeout)
+        if not c.Read(entry, &view):
+            raise RuntimeError("an object went away while it was read: this is a bug of cyray")
+    return value_of(view, writable)
+
+
+cdef raise_get_timeout(size, missing, timeout):
+    from cyray import exceptions
+    raise exceptions.GetTimeoutError(
+        f"Get timed out: {missing} of {size} object(s) not ready after {timeout} s.")
+
+
+def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=False):
+    """The value of an object, or a list of the values of a list of refs, in order.
+
+    Args:
+        object_refs: an ``ObjectRef`` or a list of them.
+        timeout: seconds to wait; ``None`` waits for ever, 0 only looks.
+        writable: give buffers inside the values as private, writable memory (copy-on-write for
+            objects of the store) instead of read-only views of the shared one.
+
+    Raises:
+        GetTimeoutError: the time is over.
+        RayTaskError: the task raised; also an instance of the exception's own class.
+        RayError: the object cannot be had: its worker, actor or owner died, ...
+    """
+    if type(object_refs) is ObjectRef:
+        return get_one(object_refs, timeout, writable)
+    if not isinstance(object_refs, list):
+        if hasattr(object_refs, "_get_via_handle"):
+            return object_refs._get_via_handle(timeout)
+        raise ValueError(
+            f"Invalid type of object refs, {type(object_refs)}, is given. 'object_refs' must either "
+            "be an ObjectRef or a list of ObjectRefs.")
+    cdef list refs = object_refs
+    cdef Py_ssize_t n = PyList_GET_SIZE(refs), i
+    cdef CoreWorker* c = core()
+    cdef vector[ObjectEntry*] entries
+    cdef vector[ReadView] views
+    entries.resize(n)
+    for i in range(n):
+        ref = <object>PyList_GET_ITEM(refs, i)
+        if type(ref) is not ObjectRef:
+            raise TypeError(f"Attempting to call `get` on the value {ref!r}, which is not an "
+                            "ObjectRef.")
+        entries[i] = (<ObjectRef>ref).live()
+    if n == 0:
+        return []
+    views.resize(n)
+    cdef size_t got = c.ReadMany(entries.data(), n, views.data())
+    if got < <size_t>n:
+        drop_views(views, 0, got)
+        wait_for_list(refs, entries, timeout)
+        got = c.ReadMany(entries.data(), n, views.data())
+        if got < <size_t>n:
+            drop_views(views, 0, got)
+            raise RuntimeError("an object went away while it was read: this is a bug of cyray")
+    out = PyList_New(n)
+    i = 0
+    try:
+        while i < n:
+            i += 1
+            value = value_of(views[i - 1], writable)
+            Py_INCREF(value)
+            PyList_SET_ITEM(out, i - 1, value)
+    except BaseException:
+        drop_views(views, i, n)
+        raise
+    return out
+
+
+cdef void drop_views(vector[ReadView]& views, size_t start, size_t end) noexcept:
+    cdef size_t i
+    for i in range(start, end):
+        if views[i].value != NULL:
+            views[i].value.Unref()
+        elif views[i].pin != NULL:
+            _core.UnrefPin(views[i].pin)
+
+
+cdef int wait_for_list(list refs, vector[ObjectEntry*]& entries, timeout) except -1:
+    # All of them, or the first error among those that are there: nobody waits for the rest then.
+    cdef int64_t deadline = deadline_from(timeout)
+    cdef size_t n = entries.size(), i
+    cdef int64_t until
+    cdef vector[uint8_t] flags
+    cdef ReadView view
+    cdef int64_t slice_ns = 20_000_000
+    while True:
+        until = deadline
+        if _is_driver:
+            until = min(deadline, MonotonicNs() + slice_ns)
+            slice_ns = min(slice_ns * 2, <int64_t>NO_DEADLINE_SLICE_NS)
+        if wait_entries(entries.data(), n, n, True, until):
+            return 0
+        flags.resize(n)
+        _core.ReadyFlags(entries.data(), n, True, flags.data())
+        for i in range(n):
+            if flags[i] and _core.Read(entries[i], &view):
+                if view.is_error:
+                    value_of(view, False)
+                owner = pinned_from(view)
+        if MonotonicNs() >= deadline:
+            raise_get_timeout(n, n - sum(flags), timeout)
+
+
+def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, object_ids=None,
+         ray_waitables=None):
+    """Wait until ``num_returns`` of the refs are ready or the time is over.
+
+    Args:
+        object_refs: a list of distinct refs.
+        num_returns: how many to wait for.
+        timeout: seconds; ``None`` waits for ever, 0 only looks.
+        fetch_local: count an object as ready when it is on this node; else when it is anywhere.
+
+    Returns:
+        ``(ready, not_ready)``: at most ``num_returns`` refs and the rest, both in the order given.
+    """
+    if object_refs is None:
+        object_refs = object_ids if object_ids is not None else ray_waitables
+    if isinstance(object_refs, ObjectRef):
+        raise TypeError("wait() expected a list of ObjectRef, got a single ObjectRef")
+    if not isinstance(object_refs, list):
+        raise TypeError(f"wait() expected a list of ObjectRef, got {type(object_refs)}")
+    for ref in object_refs:
+        if type(ref) is not ObjectRef:
+            raise TypeError(f"wait() expected a list of ObjectRef, got a list containing {type(ref)}")
+    if isinstance(num_returns, bool) or not isinstance(num_returns, int):
+        raise TypeError(f"num_returns must be an int, not {type(num_returns)}")
+    if not object_refs:
+        return [], []
+    if len(set(object_refs)) != len(object_refs):
+        raise ValueError("Wait requires a list of unique object refs.")
+    if num_returns <= 0:
+        raise ValueError("Invalid number of objects to return %d." % num_returns)
+    if num_returns > len(object_refs):
+        raise ValueError("num_returns cannot be greater than the number of objects provided to wait.")
+    core()
+    cdef vector[ObjectEntry*] entries
+    cdef vector[uint8_t] flags
+    cdef bint here = bool(fetch_local)
+    for ref in object_refs:
+        entries.push_back((<ObjectRef>ref).live())
+    wait_entries(entries.data(), entries.size(), num_returns, here, deadline_from(timeout))
+    flags.resize(entries.size())
+    _core.ReadyFlags(entries.data(), entries.size(), here, flags.data())
+    ready, rest = [], []
+    for i, ref in enumerate(object_refs):
+        (ready if flags[i] and len(ready) < num_returns else rest).append(ref)
+    return ready, rest
+
+
+# --- Callbacks -------------------------------------------------------------------------------------
+
+cdef dict _callbacks = {}     # token -> (ref, callable)
+cdef uint64_t _next_token = 1
+
+
+def on_ready(ObjectRef ref, callback):
+    """Call ``callback()`` once the object can be read here; from another thread, or at once."""
+    global _next_token
+    cdef uint64_t token = _next_token
+    _next_token += 1
+    _callbacks[token] = (ref, callback)
+    from cyray import _worker
+    _worker.ensure_event_thread()
+    core().AddCallback(ref.live(), token)
+
+
+def run_callback(token):
+    """For whoever takes events: the object of ``token`` is here."""
+    found = _callbacks.pop(token, None)
+    if found is not None:
+        found[1]()
+
+
+def _as_asyncio_future(ObjectRef ref):
+    import asyncio
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def finish():
+        if future.done():
+            return
+        try:
+            future.set_result(get(ref))
+        except StopIteration as error:
+            future.set_exception(RuntimeError(f"the task raised {error!r}"))
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever awaits
+            future.set_exception(error)
+
+    def done():
+        if loop.is_closed():
+            return
+        loop.call_soon_threadsafe(finish)
+
+    on_ready(ref, done)
+    return future
+
+
+# --- Events ----------------------------------------------------------------------------------------
+
+cdef tuple event_tuple(const Event& event):
+    cdef int kind = <int>event.kind
+    if event.kind == EventKind.kCallback:
+        return kind, event.token
+    if event.kind == EventKind.kLogLines:
+        return (kind, event.number, event.text.decode("utf-8", "replace"),
+                event.label.decode("utf-8", "replace"), bool(event.flag),
+                [line.decode("utf-8", "replace") for line in event.lines])
+    if event.kind == EventKind.kWarning:
+        return kind, event.text.decode("utf-8", "replace")
+    if event.kind == EventKind.kAssignJob:
+        return kind, <bytes>event.id, event.label.decode(), <bytes>event.text
+    if event.kind == EventKind.kBecomeActor:
+        return (kind, <bytes>event.id, event.number, event.label.decode(), <bytes>event.text,
+                event.token, list(event.gpu_ids))
+    if event.kind == EventKind.kExit:
+        return kind, bool(event.flag), event.text.decode("utf-8", "replace")
+    return (kind,)
+
+
+EVENT_CALLBACK = 1
+EVENT_LOG_LINES = 2
+EVENT_WARNING = 3
+EVENT_ASSIGN_JOB = 4
+EVENT_BECOME_ACTOR = 5
+EVENT_EXIT = 6
+EVENT_RAYLET_LOST = 7
+
+
+def next_event(timeout=None):
+    """The next event as a tuple, or ``None`` when there is none in time or the core stops."""
+    cdef Event event
+    cdef CoreWorker* c = _core
+    if c == NULL:
+        return None
+    cdef int64_t deadline = deadline_from(timeout)
+    cdef bint got
+    with nogil:
+        got = c.NextEvent(deadline, &event)
+    return event_tuple(event) if got else None
+
+
+def stop_events():
+    """Wake whoever waits in ``next_event`` for the last time."""
+    if _core != NULL:
+        _core.StopEvents()

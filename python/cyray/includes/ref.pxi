@@ -1,0 +1,164 @@
+# ObjectRef: Python's hold on one object.
+
+# Refs met while a value is pickled, per thread; and where refs that are unpickled belong.
+cdef dict _captures = {}      # thread id -> list of ObjectRef
+cdef dict _arg_tasks = {}     # thread id -> ExecContext whose arguments are decoded
+
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+
+@cython.freelist(512)
+cdef class ObjectRef:
+    """A reference to an object that exists or will: the result of a task, or of ``put``.
+
+    Hashable, equal by id, awaitable, picklable inside tasks' arguments and values. The object lives
+    as long as any process holds a ref to it.
+    """
+    cdef ObjectEntry* entry
+    cdef uint32_t epoch
+    cdef object __weakref__
+
+    def __init__(self, id_or_hex=None):
+        raise TypeError("an ObjectRef comes from .remote() or put(); use ObjectRef.from_binary for ids")
+
+    def __dealloc__(self):
+        if self.entry != NULL and self.epoch == _epoch and _core != NULL:
+            _core.Release(self.entry)
+
+    cdef ObjectEntry* live(self) except NULL:
+        if self.epoch != _epoch or _core == NULL:
+            raise RuntimeError(
+                "this ObjectRef belongs to a cyray session that was shut down")
+        return self.entry
+
+    def binary(self):
+        """The id, 20 bytes."""
+        cdef ObjectEntry* entry = self.live()
+        return PyBytes_FromStringAndSize(<const char*>entry.id.data(), 20)
+
+    def hex(self):
+        """The id as 40 hex digits."""
+        return self.live().id.Hex().decode()
+
+    def task_id(self):
+        """Hex id of the task that makes the object."""
+        return self.live().id.task().Hex().decode()
+
+    def job_id(self):
+        return self.hex()[24:32]
+
+    def is_nil(self):
+        return False
+
+    def size(self):
+        """Bytes of the id."""
+        return 20
+
+    def owner_address(self):
+        cdef Address address = core().Export(self.live())
+        return address.node.Hex().decode() + ":" + address.worker.Hex().decode()
+
+    def __hash__(self):
+        cdef uint64_t h = 0
+        memcpy(&h, self.live().id.data() + 4, 8)
+        cdef uint32_t index = self.entry.id.index()
+        return hash(h ^ (<uint64_t>index << 40))
+
+    def __eq__(self, other):
+        if type(other) is not ObjectRef:
+            return NotImplemented
+        cdef ObjectEntry* a = self.live()
+        cdef ObjectEntry* b = (<ObjectRef>other).live()
+        return a == b or self.binary() == (<ObjectRef>other).binary()
+
+    def __repr__(self):
+        if self.epoch != _epoch:
+            return "ObjectRef(of a session that was shut down)"
+        return f"ObjectRef({self.hex()})"
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        cdef ObjectEntry* entry = self.live()
+        cdef Address owner = core().Export(entry)
+        captured = _captures.get(PyThread_get_thread_ident())
+        if captured is not None:
+            captured.append(self)
+        else:
+            # Pickled by hand, out of cyray's sight: it stays alive as long as this process.
+            core().AddRef(entry)
+        return _rebuild_ref, (self.binary(),
+                              PyBytes_FromStringAndSize(<const char*>owner.node.data(), 20)
+                              + PyBytes_FromStringAndSize(<const char*>owner.worker.data(), 16))
+
+    def future(self):
+        """A ``concurrent.futures.Future`` of the value."""
+        import concurrent.futures
+        future = concurrent.futures.Future()
+
+        def done():
+            try:
+                future.set_result(get(self))
+            except BaseException as error:  # noqa: BLE001 - everything goes to whoever asks
+                future.set_exception(error)
+
+        on_ready(self, done)
+        return future
+
+    def as_future(self):
+        """An ``asyncio.Future`` of the value, on the running loop."""
+        return _as_asyncio_future(self)
+
+    def __await__(self):
+        return _as_asyncio_future(self).__await__()
+
+    def _on_completed(self, callback):
+        """Calls ``callback(value or exception)`` when the object is there."""
+        def done():
+            try:
+                result = get(self)
+            except BaseException as error:  # noqa: BLE001
+                result = error
+            callback(result)
+        on_ready(self, done)
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        return cls
+
+
+ObjectID = ObjectRef
+
+
+cdef ObjectRef make_ref(ObjectEntry* entry):
+    # Takes over the caller's count.
+    cdef ObjectRef ref = ObjectRef.__new__(ObjectRef)
+    ref.entry = entry
+    ref.epoch = _epoch
+    return ref
+
+
+def _rebuild_ref(bytes object_id, bytes owner):
+    """Unpickles a ref: this process borrows the object."""
+    if len(object_id) != 20 or len(owner) != 36:
+        raise ValueError("a pickled ObjectRef has 20 + 36 bytes")
+    cdef CoreWorker* c = core()
+    cdef const char* o = PyBytes_AS_STRING(owner)
+    cdef Address address
+    address.node = NodeId.FromBytes(o)
+    address.worker = WorkerId.FromBytes(o + 20)
+    cdef ObjectId id = ObjectId.FromBytes(PyBytes_AS_STRING(object_id))
+    cdef ExecContext context = _arg_tasks.get(PyThread_get_thread_ident())
+    cdef ObjectEntry* entry
+    if context is None:
+        entry = c.Borrow(id, address, False)
+    else:
+        entry = c.Borrow(id, address, True)
+        context.task.get().borrowed.push_back(id)
+    return make_ref(entry)

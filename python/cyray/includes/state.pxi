@@ -1,0 +1,174 @@
+# The one core worker of this process. `_core` is NULL while not connected.
+
+import _pickle
+import os
+import sys
+import threading
+import time
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF, PyObject
+from cython.operator cimport dereference as deref
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport aligned_alloc, free, malloc
+from libc.string cimport memcpy, memset
+from libcpp cimport bool as cbool
+from libcpp.memory cimport unique_ptr
+from libcpp.string cimport string
+from libcpp.utility cimport move
+from libcpp.vector cimport vector
+
+from cyray.includes.libcore cimport *
+
+cdef CoreWorker* _core = NULL
+cdef bint _is_driver = True
+cdef bint _on_worker_thread_signals = False   # workers leave SIGINT to their driver
+
+# Objects up to this size live in their owner and travel inline; larger ones go to the store.
+cdef enum:
+    INLINE_LIMIT = 100 * 1024
+    NO_DEADLINE_SLICE_NS = 100_000_000
+
+cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
+
+
+cdef inline CoreWorker* core() except NULL:
+    if _core == NULL:
+        _auto_init()
+        if _core == NULL:
+            raise RuntimeError("cyray is not initialized: call cyray.init() first.")
+    return _core
+
+
+cdef _auto_init():
+    from cyray import _worker
+    _worker.auto_init()
+
+
+cdef raise_status(Status status, context=None):
+    """The one place where a core status becomes an exception."""
+    from cyray import exceptions
+    text = status.message().decode("utf-8", "replace")
+    if status.code() == StatusCode.kAlreadyExists:
+        raise exceptions.ActorAlreadyExistsError(text)
+    if status.code() == StatusCode.kObjectStoreFull:
+        raise exceptions.ObjectStoreFullError(text)
+    if status.code() == StatusCode.kTimedOut:
+        raise exceptions.GetTimeoutError(text)
+    if status.code() == StatusCode.kDisconnected:
+        raise exceptions.LocalRayletDiedError(text)
+    raise exceptions.RaySystemError(text)
+
+
+def connect(socket, bint is_driver=True, bytes worker_id=None, str namespace="", str entrypoint="",
+            bytes job_config=b"", bint log_to_driver=True):
+    """Register this process with its raylet.
+
+    Args:
+        socket: path of the raylet's socket, or a connected descriptor (workers).
+        worker_id: 16 bytes; random for drivers.
+
+    Raises:
+        ConnectionError: the raylet cannot be reached or refused.
+    """
+    global _core, _is_driver
+    if _core != NULL:
+        raise RuntimeError("this process is connected already")
+    cdef UniqueFd fd
+    cdef Status status
+    cdef RegisterOptions options
+    cdef string path
+    if isinstance(socket, int):
+        fd = UniqueFd(<int>socket)
+    else:
+        path = os.fsencode(socket)
+        status = ConnectUnix(path, &fd)
+        if not status.ok():
+            raise ConnectionError(status.message().decode())
+    options.is_driver = is_driver
+    if worker_id is not None:
+        options.worker_id = WorkerId.FromBytes(PyBytes_AS_STRING(worker_id))
+    options.name_space = namespace.encode()
+    options.entrypoint = entrypoint.encode()
+    options.job_config = job_config
+    options.log_to_driver = log_to_driver
+    cdef CoreWorker* made = new CoreWorker()
+    with nogil:
+        status = made.Connect(move_fd(fd), options)
+    if not status.ok():
+        del made
+        raise ConnectionError(status.message().decode("utf-8", "replace"))
+    _core = made
+    _is_driver = is_driver
+    _reset_submit_state()
+
+
+def disconnect():
+    """Leave the raylet. Refs that still exist become unusable; a later connect starts afresh."""
+    global _core
+    if _core == NULL:
+        return
+    cdef CoreWorker* old = _core
+    _core = NULL
+    _advance_epoch()
+    with nogil:
+        old.Disconnect()
+        del old
+
+
+def is_connected():
+    return _core != NULL
+
+
+def abandon_after_fork():
+    """In the child of a fork: this process has no engine; its parent keeps it."""
+    global _core
+    if _core != NULL:
+        _core.AbandonAfterFork()   # never freed: its lock may have been held at the fork
+        _core = NULL
+        _advance_epoch()
+
+
+# Refs and pins carry the epoch they were made in: after shutdown they must not touch a new core.
+cdef uint32_t _epoch = 1
+
+
+cdef void _advance_epoch() noexcept:
+    global _epoch
+    _epoch += 1
+
+
+def identity():
+    """Who this process is: a dict of hex ids and paths."""
+    cdef CoreWorker* c = core()
+    return {
+        "node_id": c.address().node.Hex().decode(),
+        "worker_id": c.address().worker.Hex().decode(),
+        "job_id": c.job_id().Hex().decode(),
+        "session_dir": c.registration().session_dir.decode(),
+        "node_ip": c.registration().node_ip.decode(),
+        "gcs_address": c.registration().gcs_address.decode(),
+        "namespace": c.registration().name_space.decode(),
+        "is_driver": bool(_is_driver),
+    }
+
+
+def describe():
+    """What this process waits for, for people."""
+    return core().Describe().decode("utf-8", "replace")
+
+
+def node_dump():
+    """JSON of what everybody on this node waits for."""
+    cdef string text
+    cdef CoreWorker* c = core()
+    with nogil:
+        text = c.NodeDump()
+    return text.decode("utf-8", "replace")
+
+
+def live_objects():
+    """How many objects this process owns or borrows."""
+    return core().live_objects()

@@ -1,0 +1,348 @@
+# Tasks, actors and their methods as callables. What is decided once per function or method is
+# policy and lives in _remote_function.py and _actor.py; here is what happens at every call.
+
+cdef int _reset_submit_state() except -1:
+    _callbacks.clear()
+    _exported.clear()
+    return 0
+
+
+cdef set _exported = set()    # function ids this process gave to the GCS
+
+
+cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, tuple args,
+                          dict kwargs):
+    cdef Submission submission
+    cdef ObjectEntry* one
+    cdef vector[ObjectEntry*] many
+    cdef int i, n = tmpl.num_returns
+    submission.tmpl = tmpl
+    submission.hold = hold
+    if args or kwargs:
+        submission.args = encode_args(args, kwargs, &submission.refs, &submission.contained)
+    if n == 1:
+        _core.Submit(move_submission(submission), actor, &one)
+        return make_ref(one)
+    many.resize(n)
+    _core.Submit(move_submission(submission), actor, many.data())
+    if n == 0:
+        return None
+    return [make_ref(many[i]) for i in range(n)]
+
+
+cdef TaskTemplate* add_template(dict d) except NULL:
+    """`d`: what _remote_function.describe or _actor.describe_method decided."""
+    cdef TemplateSpec spec
+    cdef bytes function_id = d.get("function_id") or b""
+    if len(function_id) == 16:
+        spec.function_id = FunctionId.FromBytes(PyBytes_AS_STRING(function_id))
+    spec.name = d["name"].encode()
+    spec.method = d.get("method", "").encode()
+    spec.extra = <bytes>d.get("extra", b"")
+    spec.num_returns = d["num_returns"]
+    spec.max_retries = d["max_retries"]
+    spec.max_concurrency = d.get("max_concurrency", 1)
+    spec.is_actor_method = "method" in d
+    fill_demand(&spec.demand, d.get("demand", {}))
+    spec.strategy = d.get("strategy", 0)
+    cdef bytes node = d.get("affinity_node") or b""
+    if len(node) == 20:
+        spec.affinity_node = NodeId.FromBytes(PyBytes_AS_STRING(node))
+    spec.affinity_soft = d.get("affinity_soft", False)
+    return _core.AddTemplate(spec)
+
+
+cdef int fill_demand(ResourceSet* demand, dict amounts) except -1:
+    for name, amount in amounts.items():
+        demand.Set(name.encode(), amount)
+    return 0
+
+
+def export_function(bytes function_id, bytes pickled):
+    """Give a pickled function or class to the GCS, once per process."""
+    if function_id in _exported:
+        return
+    cdef CoreWorker* c = core()
+    PutFunction(deref(c), c.job_id(), FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
+    _exported.add(function_id)
+
+
+cdef class RemoteFunction:
+    """What ``@remote`` makes of a function: ``f.remote(...)`` runs it as a task.
+
+    The function is pickled at the first call, so it may use names defined after it.
+    """
+    cdef object _function
+    cdef dict _options
+    cdef TaskTemplate* tmpl
+    cdef uint32_t epoch
+    cdef dict __dict__
+    cdef object __weakref__
+
+    def __init__(self, function, dict options):
+        self._function = function
+        self._options = options
+        self.epoch = 0
+        for name in ("__module__", "__name__", "__qualname__", "__doc__", "__wrapped__"):
+            try:
+                self.__dict__[name] = getattr(function, name)
+            except AttributeError:
+                pass
+        self.__dict__["__wrapped__"] = function
+
+    @property
+    def underlying_function(self):
+        return self._function
+
+    @property
+    def task_options(self):
+        return dict(self._options)
+
+    cdef int prepare(self) except -1:
+        core()
+        from cyray import _remote_function
+        description = _remote_function.describe(self._function, self._options)
+        export_function(description["function_id"], description["pickled"])
+        self.tmpl = add_template(description)
+        self.epoch = _epoch
+        return 0
+
+    def remote(self, *args, **kwargs):
+        """Submit a task; returns an ``ObjectRef`` at once (a list of them for several returns)."""
+        if self.epoch != _epoch or _core == NULL:
+            self.prepare()
+        return submit(self.tmpl, NULL, NULL, args, kwargs)
+
+    def options(self, **options):
+        """The same function with other options for the calls made through the result."""
+        from cyray import _remote_function
+        return RemoteFunction(self._function, _remote_function.merge(self._options, options))
+
+    def _remote(self, args=None, kwargs=None, **options):
+        target = self.options(**options) if options else self
+        return target.remote(*(args or ()), **(kwargs or {}))
+
+    def __call__(self, *args, **kwargs):
+        name = getattr(self._function, "__name__", "f")
+        module = getattr(self._function, "__module__", None)
+        full = f"{module}.{name}" if module else name
+        raise TypeError(f"Remote functions cannot be called directly. Instead of running '{full}()', "
+                        f"try '{full}.remote()'.")
+
+    def __get__(self, instance, owner=None):
+        return self
+
+    def __repr__(self):
+        return f"RemoteFunction({getattr(self._function, '__qualname__', self._function)!s})"
+
+    def __reduce__(self):
+        return RemoteFunction, (self._function, self._options)
+
+
+# --- Actors ----------------------------------------------------------------------------------------
+
+@cython.final
+@cython.internal
+cdef class MethodTemplate:
+    cdef TaskTemplate* tmpl
+    cdef uint32_t epoch
+
+
+@cython.freelist(64)
+cdef class ActorMethod:
+    """A method of an actor: ``handle.method.remote(...)`` calls it."""
+    cdef ActorHandle _handle
+    cdef str _name
+    cdef dict _overrides
+
+    def __init__(self):
+        raise TypeError("an ActorMethod comes from an actor handle")
+
+    def remote(self, *args, **kwargs):
+        """Call the method; returns an ``ObjectRef`` at once. Calls of one caller run in order."""
+        cdef ActorHandle handle = self._handle
+        if handle.epoch != _epoch:
+            handle.attach()
+        cdef MethodTemplate template = handle.template(self._name, self._overrides)
+        return submit(template.tmpl, handle.client, handle.hold(), args, kwargs)
+
+    def options(self, **options):
+        from cyray import _options
+        return make_method(self._handle, self._name,
+                           {**(self._overrides or {}), **_options.method_options(options)})
+
+    def _remote(self, args=None, kwargs=None, **options):
+        target = self.options(**options) if options else self
+        return target.remote(*(args or ()), **(kwargs or {}))
+
+    def __call__(self, *args, **kwargs):
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of running 'object.{self._name}()', "
+            f"try 'object.{self._name}.remote()'.")
+
+    def __repr__(self):
+        return f"ActorMethod({self._handle._meta['class_name']}.{self._name})"
+
+
+cdef ActorMethod make_method(ActorHandle handle, str name, dict overrides):
+    cdef ActorMethod method = ActorMethod.__new__(ActorMethod)
+    method._handle = handle
+    method._name = name
+    method._overrides = overrides
+    return method
+
+
+cdef class ActorHandle:
+    """A handle of an actor. Picklable, hashable; the actor ends when its last handle goes.
+
+    Handles from ``get_actor`` are weak: they do not keep the actor alive.
+    """
+    cdef bytes _id
+    cdef dict _meta            # class_name, methods {name: options}, in_order, ... (picklable)
+    cdef ObjectRef _ref        # counts this handle; None for weak ones
+    cdef dict _templates
+    cdef ActorClient* client
+    cdef uint32_t epoch
+    cdef object __weakref__
+
+    def __init__(self):
+        raise TypeError("an actor handle comes from Class.remote() or get_actor()")
+
+    cdef int attach(self) except -1:
+        if self.epoch != 0:
+            raise RuntimeError(
+                f"this handle of an actor ({self._meta['class_name']}) belongs to a cyray session "
+                "that was shut down")
+        cdef CoreWorker* c = core()
+        self.client = c.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)),
+                                       self._meta["in_order"])
+        self.epoch = _epoch
+        return 0
+
+    cdef ObjectEntry* hold(self) noexcept:
+        return self._ref.entry if self._ref is not None else NULL
+
+    cdef MethodTemplate template(self, str name, dict overrides):
+        cdef object key = name if overrides is None else (name, tuple(sorted(overrides.items())))
+        cdef MethodTemplate found = self._templates.get(key)
+        if found is None:
+            from cyray import _actor
+            found = MethodTemplate.__new__(MethodTemplate)
+            found.tmpl = shared_method_template(self._meta, name, overrides, _actor)
+            found.epoch = _epoch
+            self._templates[key] = found
+        return found
+
+    def __getattr__(self, str name):
+        if name in self._meta["methods"]:
+            return make_method(self, name, None)
+        raise AttributeError(f"'{self._meta['class_name']}' object has no attribute '{name}'")
+
+    def __dir__(self):
+        return sorted(self._meta["methods"])
+
+    @property
+    def _actor_id(self):
+        return self._id
+
+    @property
+    def _meta_dict(self):
+        return self._meta
+
+    def __repr__(self):
+        return f"Actor({self._meta['class_name']}, {self._id.hex()})"
+
+    def __hash__(self):
+        return hash(self._id)
+
+    def __eq__(self, other):
+        return type(other) is ActorHandle and self._id == (<ActorHandle>other)._id
+
+    def __reduce__(self):
+        return _rebuild_handle, (self._id, self._meta, self._ref)
+
+
+cdef dict _method_templates = {}
+cdef uint32_t _method_templates_epoch = 0
+
+
+cdef TaskTemplate* shared_method_template(dict meta, str name, dict overrides, policy) except NULL:
+    # Templates are per class and method, not per actor: a thousand actors need a few.
+    global _method_templates_epoch
+    if _method_templates_epoch != _epoch:
+        _method_templates.clear()
+        _method_templates_epoch = _epoch
+    description = policy.describe_method(meta, name, overrides)
+    key = tuple(sorted((k, v) for k, v in description.items()))
+    cdef MethodTemplate found = _method_templates.get(key)
+    if found is None:
+        found = MethodTemplate.__new__(MethodTemplate)
+        found.tmpl = add_template(description)
+        _method_templates[key] = found
+    return found.tmpl
+
+
+def make_handle(bytes actor_id, dict meta, ObjectRef ref):
+    """A handle; ``ref`` counts it, or is ``None`` for a weak one."""
+    cdef ActorHandle handle = ActorHandle.__new__(ActorHandle)
+    handle._id = actor_id
+    handle._meta = meta
+    handle._ref = ref
+    handle._templates = {}
+    handle.epoch = 0
+    handle.attach()
+    return handle
+
+
+def _rebuild_handle(bytes actor_id, dict meta, ref):
+    return make_handle(actor_id, meta, ref)
+
+
+# What an actor's creation needs as long as it may start again: its by-reference arguments.
+cdef dict _creation_refs = {}
+
+
+def create_actor(dict d, tuple args, dict kwargs, bint wait):
+    """Register an actor; ``d`` is what ``_actor.describe_class`` decided. Returns its handle.
+
+    Raises:
+        ActorAlreadyExistsError: with ``wait``, when the name is taken.
+    """
+    cdef CoreWorker* c = core()
+    cdef ActorCreation creation
+    cdef vector[ObjectEntry*] contained
+    cdef bytes actor_id = os.urandom(12) + PyBytes_FromStringAndSize(
+        <const char*>c.job_id().data(), 4)
+    cdef Status status
+    cdef size_t i
+    creation.actor_id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
+    creation.class_id = FunctionId.FromBytes(PyBytes_AS_STRING(<bytes>d["function_id"]))
+    creation.class_name = d["class_name"].encode()
+    creation.name = d["name"].encode()
+    creation.name_space = d["namespace"].encode()
+    creation.extra = <bytes>d["extra"]
+    creation.handle_meta = <bytes>d["handle_meta"]
+    fill_demand(&creation.placement, d["placement"])
+    fill_demand(&creation.held, d["held"])
+    creation.strategy = d.get("strategy", 0)
+    cdef bytes node = d.get("affinity_node") or b""
+    if len(node) == 20:
+        creation.affinity_node = NodeId.FromBytes(PyBytes_AS_STRING(node))
+    creation.affinity_soft = d.get("affinity_soft", False)
+    creation.detached = d["detached"]
+    creation.max_restarts = d["max_restarts"]
+    creation.max_concurrency = d["max_concurrency"]
+    if args or kwargs:
+        creation.args = encode_args(args, kwargs, &creation.refs, &contained)
+    held = [make_ref(creation.refs[i]) for i in range(creation.refs.size())]
+    held += [make_ref(contained[i]) for i in range(contained.size())]
+    ref = make_ref(c.NewActorHandle(creation.actor_id))
+    if held:
+        # Restarts run the constructor again with the same arguments.
+        _creation_refs[actor_id] = held
+    export_function(d["function_id"], d["pickled"])
+    with nogil:
+        status = c.CreateActor(creation, wait)
+    if not status.ok():
+        raise_status(status)
+    return make_handle(actor_id, d["meta"], None if d["detached"] else ref)
