@@ -111,8 +111,11 @@ class LocalNode:
         self.stop(graceful=False)
 
     def forget(self) -> None:
-        """Removes the note that tells others of this node."""
-        for path in (node_record_path(self.session_dir, self.name), self.socket):
+        """Removes the note that tells others of this node, and its sockets' names."""
+        paths = [node_record_path(self.session_dir, self.name), self.socket]
+        if self.options.head:
+            paths.append(os.path.join(self.session_dir, "sockets", "plasma_store"))
+        for path in paths:
             try:
                 os.unlink(path)
             except FileNotFoundError:

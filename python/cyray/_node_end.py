@@ -46,7 +46,8 @@ def end_all(grace_s: float) -> Outcome:
     left = sum(_is_same(pid, ticks) for pid, ticks in everyone.items())
     if not left:
         for record in records:
-            _forget(record["path"], record["socket"])
+            link = os.path.join(os.path.dirname(record["socket"]), "plasma_store")
+            _forget(record["path"], record["socket"], link)
         _sessions.forget_current_cluster()
     return Outcome(found=len(everyone), left=left)
 

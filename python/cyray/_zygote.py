@@ -140,10 +140,10 @@ class Zygote:
                 pass
         path = os.environ.get("CYRAY_RAYLET_SOCKET")
         if path:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass
+            _unlink(path)
+            link = os.path.join(os.path.dirname(path), "plasma_store")
+            if os.path.islink(link) and not os.path.exists(link):
+                _unlink(link)
 
 
 def _check_request(message: dict[str, Any], fds: list[int]) -> None:
@@ -155,6 +155,13 @@ def _check_request(message: dict[str, Any], fds: list[int]) -> None:
     )
     if not valid:
         raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}"[:500])
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def _reseed() -> None:

@@ -188,6 +188,7 @@ def test_random_messages_do_not_end_the_zygote(raylet):
 def test_when_the_raylet_goes_everything_goes(tmp_path):
     path = tmp_path / "raylet.sock"
     path.write_text("")
+    (tmp_path / "plasma_store").symlink_to("raylet.sock")
     raylet = RayletSide(tmp_path, CYRAY_RAYLET_SOCKET=str(path))
     raylet.receive()
     connection, *_ = raylet.fork()
@@ -201,6 +202,7 @@ def test_when_the_raylet_goes_everything_goes(tmp_path):
     assert poll.poll(5000), "the worker outlived its raylet"
     os.close(pidfd)
     assert not path.exists()
+    assert not (tmp_path / "plasma_store").is_symlink()
 
 
 def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):

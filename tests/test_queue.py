@@ -1,0 +1,73 @@
+"""`cyray.util.queue.Queue`: a queue that tasks and actors share."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+
+@pytest.fixture
+def queue(cyray_start):
+    from cyray.util.queue import Queue
+
+    made = Queue(maxsize=3)
+    yield made
+    made.shutdown(force=True)
+
+
+def test_items_come_out_in_order(queue):
+    for item in ("a", 2, None):
+        queue.put(item)
+    assert queue.qsize() == len(queue) == 3
+    assert queue.full()
+    assert [queue.get() for _ in range(3)] == ["a", 2, None]
+    assert queue.empty()
+
+
+def test_a_full_queue_refuses_and_an_empty_one_has_nothing(queue):
+    from cyray.util.queue import Empty, Full
+
+    with pytest.raises(Empty):
+        queue.get_nowait()
+    with pytest.raises(Empty):
+        queue.get(timeout=0.05)
+    queue.put_nowait_batch([1, 2, 3])
+    with pytest.raises(Full):
+        queue.put_nowait(4)
+    with pytest.raises(Full):
+        queue.put(4, timeout=0.05)
+    with pytest.raises(Full):
+        queue.put_nowait_batch([4])
+    with pytest.raises(Empty):
+        queue.get_nowait_batch(4)
+    assert queue.get_nowait_batch(3) == [1, 2, 3]
+    with pytest.raises(ValueError):
+        queue.get(timeout=-1)
+
+
+def test_a_queue_can_be_passed_to_tasks(cyray_start, queue):
+    cyray = cyray_start
+
+    @cyray.remote
+    def consumer(queue, count):
+        return [queue.get(block=True) for _ in range(count)]
+
+    result = consumer.remote(queue, 10)
+    for item in range(10):
+        queue.put(item)
+    assert cyray.get(result) == list(range(10))
+
+
+def test_put_waits_for_room(cyray_start, queue):
+    cyray = cyray_start
+    queue.put_nowait_batch([1, 2, 3])
+
+    @cyray.remote
+    def taker(queue):
+        time.sleep(0.05)
+        return queue.get()
+
+    taken = taker.remote(queue)
+    queue.put(4, timeout=10)
+    assert cyray.get(taken) == 1
