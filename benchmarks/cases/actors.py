@@ -1,0 +1,59 @@
+"""Calls of one actor, and the life of many."""
+
+from __future__ import annotations
+
+from benchmarks import work
+from benchmarks.cases import Metric, case
+from benchmarks.engines.base import Engine
+from benchmarks.measure import latencies, rate
+
+IN_FLIGHT = 1000
+
+
+def _in_flight(engine: Engine, cls: type) -> float:
+    actor = engine.actor(cls)
+    engine.get(engine.call(actor, "ping"))
+
+    def batch() -> int:
+        engine.get_all([engine.call(actor, "ping") for _ in range(IN_FLIGHT)])
+        return IN_FLIGHT
+
+    return rate(batch, 2.0)
+
+
+@case(
+    "actors",
+    "actors",
+    Metric("actor_sync", "actor call, one at a time", "/s"),
+    Metric("actor_sync_p50", "- p50", "us", False),
+    Metric("actor_sync_p99", "- p99", "us", False),
+)
+def actor_sync(engine: Engine) -> dict[str, float]:
+    actor = engine.actor(work.Echo)
+    found = latencies(lambda: engine.get(engine.call(actor, "ping")))
+    return {
+        "actor_sync": found["rate"],
+        "actor_sync_p50": found["p50_us"],
+        "actor_sync_p99": found["p99_us"],
+    }
+
+
+@case("actors", "actors", Metric("actor_async", "actor calls, 1,000 in flight", "/s"))
+def actor_async(engine: Engine) -> dict[str, float]:
+    return {"actor_async": _in_flight(engine, work.Echo)}
+
+
+@case("actors", "async_actors", Metric("async_actor", "async-actor calls, 1,000 in flight", "/s"))
+def async_actor(engine: Engine) -> dict[str, float]:
+    return {"async_actor": _in_flight(engine, work.AsyncEcho)}
+
+
+@case("actors", "kill", Metric("actor_life", "actor create + first call + kill", "/s"))
+def actor_life(engine: Engine) -> dict[str, float]:
+    def life() -> int:
+        actor = engine.actor(work.Echo)
+        engine.get(engine.call(actor, "ping"))
+        engine.kill(actor)
+        return 1
+
+    return {"actor_life": rate(life, 2.0)}

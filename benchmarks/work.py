@@ -1,0 +1,41 @@
+"""What the engines are given to do. Functions of an importable module, so that no engine has to pickle code."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+
+def nothing() -> None:
+    return None
+
+
+def add_one(x: int) -> int:
+    return x + 1
+
+
+def count_arguments(*args: Any) -> int:
+    return len(args)
+
+
+def many_values(n: int) -> list[int]:
+    return list(range(n))
+
+
+def spin_200_us() -> int:
+    """200 microseconds of work by the clock of the process, so that a shared core counts honestly."""
+    end = time.thread_time_ns() + 200_000
+    loops = 0
+    while time.thread_time_ns() < end:
+        loops += 1
+    return loops
+
+
+class Echo:
+    def ping(self) -> None:
+        return None
+
+
+class AsyncEcho:
+    async def ping(self) -> None:
+        return None
