@@ -2,7 +2,7 @@
 
 Driver: `print_lines` formats what the raylet sends as `(name pid=N) text`, and collapses a line that
 many processes print at about the same time into one, as Ray does. Called from one background
-thread; `flush` may come from another, so a lock guards the window.
+thread; `flush` and the timer of waiting counts come from others, so a lock guards the window.
 Worker: `install_label_writer` makes stdout and stderr announce the running task's name with a line
 `\\x1ecyray-label:<name>` (which the raylet swallows) when it changed since the last output.
 """
@@ -140,36 +140,60 @@ def _write_to_streams(text: str, is_stderr: bool) -> None:
 
 
 _printer: LogPrinter | None = None
+_timer: threading.Timer | None = None
+
+
+def _own_ip() -> str | None:
+    raylet = sys.modules.get("cyray._raylet")
+    try:
+        return None if raylet is None else raylet.identity()["node_ip"]
+    except (AttributeError, KeyError, RuntimeError):
+        return None  # Not connected.
 
 
 def _default_printer() -> LogPrinter:
     global _printer
     if _printer is None:
         dedup = os.environ.get("CYRAY_DEDUP_LOGS", "1") != "0"
-        _printer = LogPrinter(_write_to_streams, dedup=dedup)
+        _printer = LogPrinter(_write_to_streams, own_ip=_own_ip(), dedup=dedup)
     return _printer
-
-
-def set_own_ip(ip: str) -> None:
-    """Output of nodes with another ip shows theirs."""
-    _default_printer().own_ip = ip
 
 
 def print_lines(pid: int, ip: str, label: str, is_stderr: bool, lines: Iterable[str]) -> None:
     """Prints a worker's lines on this process's stdout or stderr."""
-    _default_printer().print_lines(pid, ip, label, is_stderr, lines)
+    printer = _default_printer()
+    printer.print_lines(pid, ip, label, is_stderr, lines)
+    if _timer is None and printer.has_pending():
+        _start_timer()
 
 
-def tick() -> None:
-    """Prints the counts of collapsed lines whose window has ended; about once a second."""
-    if _printer is not None:
-        _printer.tick()
+def _start_timer() -> None:
+    # Runs only while counts wait: no line may come any more that would print them.
+    global _timer
+    _timer = threading.Timer(WINDOW_S / 2, _on_timer)
+    _timer.daemon = True
+    _timer.start()
+
+
+def _on_timer() -> None:
+    global _timer
+    _timer = None
+    printer = _printer
+    if printer is not None:
+        printer.tick()
+        if printer.has_pending():
+            _start_timer()
 
 
 def flush() -> None:
-    """Prints all counts of collapsed lines; call it at shutdown."""
-    if _printer is not None:
-        _printer.flush()
+    """Prints all counts of collapsed lines, and forgets the cluster; at shutdown."""
+    global _printer, _timer
+    printer, _printer = _printer, None
+    timer, _timer = _timer, None
+    if timer is not None:
+        timer.cancel()
+    if printer is not None:
+        printer.flush()
 
 
 # --- The worker's side ------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def end_all(grace_s: float) -> Outcome:
     """Ends every node of this user: SIGTERM, after `grace_s` seconds SIGKILL."""
     records = [record for path in _sessions.sessions() for record in _sessions.node_records(path)]
     raylets = [record["pid"] for record in records]
-    everyone = _with_start(_descendants(raylets))
+    everyone = _with_start(descendants(raylets))
     # Workers first would look like crashes to a raylet; it ends its own.
     for pid in reversed(raylets):
         _kill(pid, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
@@ -52,7 +52,7 @@ def end_all(grace_s: float) -> Outcome:
     return Outcome(found=len(everyone), left=left)
 
 
-def _descendants(roots: list[int]) -> list[int]:
+def descendants(roots: list[int]) -> list[int]:
     """The processes of `roots` and all that they started, themselves first."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):

@@ -6,29 +6,18 @@ Threading: every property is read when it is asked for, in the asking thread.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-
-class ContextSource(Protocol):
-    """What the process knows about itself. Ids are hex strings; None where there is none."""
-
-    job_id: str
-    node_id: str
-    worker_id: str
-    current_task_id: str | None
-    current_task_name: str | None
-    current_actor_id: str | None
-    namespace: str
-    gcs_address: str
-    session_dir: str
-
-    def assigned_resources(self) -> dict[str, float]: ...
+from typing import Any
 
 
 class RuntimeContext:
-    """Answers about the process, task and actor that ask."""
+    """Answers about the process, task and actor that ask.
 
-    def __init__(self, source: ContextSource) -> None:
+    `source` has `job_id`, `node_id`, `worker_id`, `current_task_id`, `current_task_name`,
+    `current_actor_id` (hex strings; None where there is none), `namespace`, `gcs_address`,
+    `session_dir` and `assigned_resources()`; further attributes are read when it has them.
+    """
+
+    def __init__(self, source: Any) -> None:
         self._source = source
 
     def get(self) -> dict[str, Any]:

@@ -276,11 +276,9 @@ def _rebuild_raw(cause_class: type, args: tuple[Any, ...], attributes: dict[str,
 def _is_engine_frame(filename: str) -> bool:
     """Whether a frame is cyray's own machinery (its private modules), not the user's code."""
     folder, base = os.path.split(filename)
-    if not base.startswith("_"):
-        return False
     if base.endswith((".pyx", ".pxi")):  # Cython names its files relative to the build.
-        return os.path.basename(folder) == "cyray"
-    return folder + os.sep == _PACKAGE_DIR
+        return filename.endswith("cyray/_raylet.pyx") or folder.endswith("cyray/includes")
+    return base.startswith("_") and folder + os.sep == _PACKAGE_DIR
 
 
 def _format_user_traceback(exc: BaseException) -> str:

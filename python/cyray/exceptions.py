@@ -149,7 +149,8 @@ class RuntimeEnvSetupError(RayError):
 class RayActorError(RayError):
     """An actor's call failed because of the actor, not of the call.
 
-    `.actor_id` (hex or None), `.actor_init_failed` (its `__init__` raised), `.preempted`.
+    `.actor_id` (hex or None), `.class_name`, `.actor_init_failed` (its `__init__` raised; `.cause`
+    is that error), `.preempted`.
     """
 
     base_message = "The actor died unexpectedly before finishing this task."
@@ -166,10 +167,22 @@ class RayActorError(RayError):
         self.actor_init_failed = actor_init_failed
         self.preempted = preempted
         self.cause: BaseException | None = None
+        self.class_name: str | None = None
 
 
 class ActorDiedError(RayActorError):
     """The actor is dead and stays dead."""
+
+    @classmethod
+    def from_init_error(
+        cls, error: BaseException, actor_id: str | None = None, class_name: str | None = None
+    ) -> ActorDiedError:
+        """The death of an actor whose `__init__` raised `error` (a RayTaskError)."""
+        text = f"The actor died because of an error raised in its creation task, {error}"
+        died = cls(text, actor_id, actor_init_failed=True)
+        died.cause = error
+        died.class_name = class_name
+        return died
 
 
 class ActorUnavailableError(RayActorError):
@@ -407,14 +420,13 @@ def _actor_error(cls: type[RayActorError], message: str, context: dict[str, Any]
     init_error = context.get("init_error")
     actor_id = context.get("actor_id")
     if init_error is not None:
-        text = f"The actor died because of an error raised in its creation task, {init_error}"
-        error = cls(text, actor_id, actor_init_failed=True)
-        error.cause = init_error
-        return error
+        return ActorDiedError.from_init_error(init_error, actor_id, context.get("class_name"))
     lines = [cls.base_message]
     for key in ("class_name", "actor_id", "pid", "name", "namespace", "ip"):
         if context.get(key):
             lines.append(f"\t{key}: {context[key]}")
     if message:
         lines.append(message)
-    return cls("\n".join(lines), actor_id, preempted=bool(context.get("preempted")))
+    error = cls("\n".join(lines), actor_id, preempted=bool(context.get("preempted")))
+    error.class_name = context.get("class_name")
+    return error

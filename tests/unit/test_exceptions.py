@@ -112,12 +112,15 @@ def test_frames_of_the_engine_are_hidden_and_of_user_pyx_kept():
     exec(compile("def kernel():\n    1/0\n", "examples/cyray_demo/kernel.pyx", "exec"), kernel)
     core: dict = {}
     exec(compile("def core(g):\n    g()\n", "python/cyray/_raylet.pyx", "exec"), core)
+    part: dict = {}
+    exec(compile(source, "/build/python/cyray/includes/execute.pxi", "exec"), part)
     try:
-        core["core"](lambda: scope["run"](kernel["kernel"]))
+        core["core"](lambda: part["run"](lambda: scope["run"](kernel["kernel"])))
     except ZeroDivisionError as error:
         text = str(RayTaskError.from_exception(error, "f", 1, "ip"))
     assert "_worker_main" not in text
     assert "_raylet" not in text
+    assert "execute.pxi" not in text
     assert "kernel.pyx" in text
 
 

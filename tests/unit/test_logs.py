@@ -106,6 +106,29 @@ def test_a_flood_of_different_lines_is_bounded(screen):
     assert len(screen.lines()) == 5000
 
 
+def test_counts_are_printed_although_no_line_comes_any_more(monkeypatch, capsys):
+    monkeypatch.setattr(_logs, "WINDOW_S", 0.02)
+    for pid in range(3):
+        _logs.print_lines(pid, "", "f", False, ["x"])
+    timer = _logs._timer
+    assert timer is not None
+    while _logs._timer is not None:
+        timer.join(1)
+        timer = _logs._timer or timer
+    assert "[repeated 2x across cluster]" in capsys.readouterr().out
+    _logs.flush()
+
+
+def test_flush_prints_what_waits_and_ends_the_timer(capsys):
+    for pid in range(3):
+        _logs.print_lines(pid, "", "f", False, ["x"])
+    timer = _logs._timer
+    _logs.flush()
+    assert "[repeated 2x across cluster]" in capsys.readouterr().out
+    timer.join(1)
+    assert not timer.is_alive()
+
+
 class Worker:
     """A worker's streams in memory."""
 

@@ -384,3 +384,14 @@ def test_stop_leaves_a_later_process_with_the_same_pid_alone():
     assert _node_end.end_all(grace_s=0).found == 0
     assert node.alive()
     node.stop()
+
+
+def test_a_dump_shows_processes_and_logs(node):
+    from cyray import _private
+
+    with open(node.log_path, "a") as file:
+        file.write("what the raylet said\n")
+    text = _private.dump()
+    assert node.session_dir in text
+    assert f"  {node.pid} " in text
+    assert "what the raylet said" in text

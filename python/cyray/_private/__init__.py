@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+import os
+
 
 def dump() -> str:
-    """What everybody on this node waits for, as JSON text; needs a connected process."""
-    from cyray import _worker
+    """The state of this user's running nodes, for a person: their processes and ends of logs.
 
-    return str(_worker.node_info())
+    Needs no answer of any process, so it works when they hang.
+    """
+    from cyray import _node_end, _sessions
+
+    parts = []
+    for session_dir in _sessions.sessions():
+        records = _sessions.node_records(session_dir)
+        if not records:
+            continue
+        parts.append(f"session {session_dir}")
+        for pid in _node_end.descendants([record["pid"] for record in records]):
+            parts.append(f"  {_describe_process(pid)}")
+        logs = os.path.join(session_dir, "logs")
+        for name in sorted(os.listdir(logs)):
+            lines = _sessions.read_text(os.path.join(logs, name)).splitlines()[-10:]
+            parts += [f"  {name}: {line}" for line in lines]
+    return "\n".join(parts)
+
+
+def _describe_process(pid: int) -> str:
+    from cyray import _sessions
+
+    command = _sessions.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    waits = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        threads = []
+    for thread in threads:
+        name = _sessions.read_text(f"/proc/{pid}/task/{thread}/comm").strip()
+        where = _sessions.read_text(f"/proc/{pid}/task/{thread}/wchan").strip()
+        waits.append(f"{name}: {where or 'running'}")
+    return f"{pid} {command[:100]} [{'; '.join(waits)}]"
