@@ -283,7 +283,9 @@ def require_started() -> None:
     if not _raylet.is_connected():
         from cyray.exceptions import RaySystemError
 
-        raise RaySystemError("cyray has not been started yet. You can start it with 'cyray.init()'.")
+        raise RaySystemError(
+            "cyray has not been started yet. You can start it with 'cyray.init()'."
+        )
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -329,6 +331,13 @@ def _sum(which: str) -> dict[str, float]:
             for name, amount in node[which].items():
                 total[name] = round(total.get(name, 0) + amount, 4)
     return total
+
+
+def node_info() -> str:
+    """What this process and everybody else on its node wait for: text, then JSON."""
+    if not _raylet.is_connected():
+        return ""
+    return f"{_raylet.describe()}{_raylet.node_dump()}"
 
 
 class ContextSource:
