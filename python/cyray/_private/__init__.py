@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 
 
 def dump() -> str:
-    """The state of this user's running nodes, for a person: their processes and ends of logs.
+    """The state of this user's running nodes, for a person.
 
-    Needs no answer of any process, so it works when they hang.
+    Their processes and the ends of their logs, which needs no answer of anybody; and, when this
+    process is connected and its raylet answers within two seconds, who waits for what.
     """
     from cyray import _node_end, _sessions
 
@@ -24,7 +27,18 @@ def dump() -> str:
         for name in sorted(os.listdir(logs)):
             lines = _sessions.read_text(os.path.join(logs, name)).splitlines()[-10:]
             parts += [f"  {name}: {line}" for line in lines]
-    return "\n".join(parts)
+    return "\n".join([*parts, _ask_node()])
+
+
+def _ask_node() -> str:
+    worker = sys.modules.get("cyray._worker")
+    if worker is None:
+        return ""
+    answer: list[str] = []
+    asking = threading.Thread(target=lambda: answer.append(worker.node_info()), daemon=True)
+    asking.start()
+    asking.join(2.0)
+    return answer[0] if answer else "(the raylet does not answer)"
 
 
 def _describe_process(pid: int) -> str:
