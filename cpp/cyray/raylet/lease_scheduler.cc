@@ -122,7 +122,7 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(GroupRef group, int64_t now_ms,
         if (MayReserve(front, now_ms)) reserved->Add(request.demand);
         return Step::kWaits;
       }
-      const std::optional<WorkerId> worker = take(request.job);
+      const std::optional<WorkerId> worker = take(request);
       if (!worker) return Step::kWaits;
       Grant(group, *worker, now_ms, actions);
       return Step::kMoved;

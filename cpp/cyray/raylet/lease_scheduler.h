@@ -95,8 +95,8 @@ struct ScheduleActions {
 
 class LeaseScheduler {
  public:
-  // Takes an idle worker for a job out of the pool, if there is one.
-  using TakeWorker = std::function<std::optional<WorkerId>(const JobId&)>;
+  // Takes an idle worker for the request's job out of the pool, if there is one.
+  using TakeWorker = std::function<std::optional<WorkerId>(const LeaseRequest&)>;
 
   LeaseScheduler(NodeId self, ResourceSet total);
 

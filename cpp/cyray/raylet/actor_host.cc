@@ -1,0 +1,161 @@
+#include "cyray/raylet/actor_host.h"
+
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FrameType;
+using wire::FromWire;
+using wire::FromWireOrNil;
+using wire::ToWire;
+
+constexpr int64_t kGracefulLimitMs = 30'000;
+
+}  // namespace
+
+RequestKey ActorHost::KeyOf(const NodeId& node, const ActorId& actor, uint32_t incarnation) {
+  static_assert(ActorId::kSize == WorkerId::kSize);
+  return {{node, WorkerId::FromBytes(actor.data())}, incarnation};
+}
+
+void ActorHost::OnStartActor(const wire::StartActor& start) {
+  if (start.actor_id() == nullptr) return;
+  const ActorId id = FromWire(*start.actor_id());
+  const auto [it, added] = actors_.try_emplace(id);
+  Actor& actor = it->second;
+  if (!added) {
+    if (actor.incarnation >= start.incarnation()) return;  // told again after a reconnection
+    if (actor.state != State::kWaiting) {
+      CYRAY_LOG(kWarning) << "actor " << id.Hex() << " is to start while it still runs";
+      by_worker_.erase(actor.worker);
+      parts_.workers->Kill(actor.worker, "the actor was started anew", true);
+    } else {
+      parts_.leases->CancelActor(KeyOf(parts_.options->node_id, id, actor.incarnation));
+    }
+  }
+  actor = Actor{};
+  actor.incarnation = start.incarnation();
+  actor.job = FromWireOrNil(start.job_id());
+  actor.class_name = gcs::StringOrEmpty(start.class_name());
+  actor.spec = gcs::BytesOrEmpty(start.spec());
+  parts_.leases->RequestForActor(KeyOf(parts_.options->node_id, id, actor.incarnation), actor.job,
+                                 FromWire(start.placement()), FromWire(start.held()));
+}
+
+void ActorHost::OnGrant(const LeaseGrant& grant) {
+  const ActorId id = ActorId::FromBytes(grant.key.client.worker.data());
+  const auto it = actors_.find(id);
+  ClientConnection* client = parts_.clients->Find(grant.worker);
+  if (it == actors_.end() || it->second.incarnation != grant.key.id) {
+    parts_.workers->Kill(grant.worker, "its actor is no longer wanted", true);
+    return;
+  }
+  Actor& actor = it->second;
+  actor.state = State::kCreating;
+  actor.worker = grant.worker;
+  by_worker_[grant.worker] = id;
+  if (client == nullptr) return;  // it is dying: OnWorkerDied follows
+  FlatBufferBuilder builder;
+  const auto spec = builder.CreateVector(actor.spec);
+  const auto gpus = builder.CreateVector(grant.gpu_ids);
+  builder.Finish(wire::CreateAssignActor(builder, ToWire(id), actor.incarnation, spec, gpus));
+  parts_.clients->Send(*client, FrameType::kAssignActor, builder);
+  actor.spec = {};
+}
+
+void ActorHost::OnRefused(const RequestKey& key, const std::string& error) {
+  const ActorId id = ActorId::FromBytes(key.client.worker.data());
+  const auto it = actors_.find(id);
+  if (it == actors_.end() || it->second.incarnation != key.id) return;
+  ReportEnded(id, it->second.incarnation, error, false);
+  actors_.erase(it);
+}
+
+bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* ready) {
+  if (ready == nullptr || ready->actor_id() == nullptr) return false;
+  const ActorId id = FromWire(*ready->actor_id());
+  const auto it = actors_.find(id);
+  if (it == actors_.end() || it->second.worker != client.worker() ||
+      it->second.incarnation != ready->incarnation()) {
+    return true;  // stopped meanwhile
+  }
+  Actor& actor = it->second;
+  actor.state = State::kAlive;
+  ReportStarted(id, actor, client.pid, ready->ok(), gcs::BytesOrEmpty(ready->error()));
+  if (!ready->ok()) {
+    const WorkerId worker = actor.worker;
+    by_worker_.erase(worker);
+    actors_.erase(it);
+    parts_.workers->AskToExit(worker, "its actor's __init__ raised an error", 1000);
+  }
+  return true;
+}
+
+void ActorHost::OnStopActor(const wire::StopActor& stop) {
+  if (stop.actor_id() == nullptr) return;
+  const ActorId id = FromWire(*stop.actor_id());
+  const auto it = actors_.find(id);
+  if (it == actors_.end() || it->second.incarnation != stop.incarnation()) return;
+  const Actor& actor = it->second;
+  const std::string reason = gcs::StringOrEmpty(stop.reason());
+  if (actor.state == State::kWaiting) {
+    parts_.leases->CancelActor(KeyOf(parts_.options->node_id, id, actor.incarnation));
+    ReportEnded(id, actor.incarnation, reason, true);
+    actors_.erase(it);
+  } else if (stop.graceful()) {
+    parts_.workers->AskToExit(actor.worker, reason, kGracefulLimitMs);
+  } else {
+    parts_.workers->Kill(actor.worker, reason, true);
+  }
+}
+
+void ActorHost::OnWorkerDied(const DeadWorker& dead) {
+  const auto found = by_worker_.find(dead.id);
+  if (found == by_worker_.end()) return;
+  const ActorId id = found->second;
+  by_worker_.erase(found);
+  const auto it = actors_.find(id);
+  if (it == actors_.end()) return;
+  ReportEnded(id, it->second.incarnation, dead.reason, dead.intended);
+  actors_.erase(it);
+}
+
+void ActorHost::ReportStarted(const ActorId& id, const Actor& actor, int pid, bool ok,
+                              const std::vector<uint8_t>& error) {
+  FlatBufferBuilder builder;
+  const auto bytes = builder.CreateVector(error);
+  const Address address = parts_.options->AddressOf(actor.worker);
+  const auto body = wire::CreateActorStarted(builder, ToWire(id), actor.incarnation,
+                                             ToWire(address), pid, ok, bytes);
+  builder.Finish(
+      wire::CreateNodeReport(builder, wire::NodeReportBody::ActorStarted, body.Union()));
+  parts_.gcs->Report(builder);
+}
+
+void ActorHost::ReportEnded(const ActorId& id, uint32_t incarnation, const std::string& reason,
+                            bool intended) {
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(reason);
+  const auto body = wire::CreateActorEnded(builder, ToWire(id), incarnation, text, intended);
+  builder.Finish(
+      wire::CreateNodeReport(builder, wire::NodeReportBody::ActorEnded, body.Union()));
+  parts_.gcs->Report(builder);
+}
+
+std::vector<flatbuffers::Offset<wire::ActorStarted>> ActorHost::WriteAlive(
+    FlatBufferBuilder& builder) const {
+  std::vector<flatbuffers::Offset<wire::ActorStarted>> alive;
+  for (const auto& [id, actor] : actors_) {
+    if (actor.state != State::kAlive) continue;
+    const Address address = parts_.options->AddressOf(actor.worker);
+    alive.push_back(wire::CreateActorStarted(builder, ToWire(id), actor.incarnation,
+                                             ToWire(address), parts_.workers->PidOf(actor.worker),
+                                             true));
+  }
+  return alive;
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,104 @@
+// GcsBridge: everything between this raylet and the GCS.
+//
+// Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once for
+// all clients that watch them, and carries the node stream. Calls made before the GCS is known wait.
+// Threading: confined to the raylet's loop.
+// Invariant: an actor is watched at the GCS exactly while some client here is subscribed to it.
+
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "cyray/gcs/client.h"
+#include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/node_options.h"
+#include "gcs_generated.h"
+#include "local_generated.h"
+
+namespace cyray::raylet {
+
+// Pickled functions by id, the least recently used leave first.
+class FunctionCache {
+ public:
+  explicit FunctionCache(size_t limit_bytes) : limit_bytes_(limit_bytes) {}
+  using Key = std::pair<JobId, FunctionId>;
+  void Put(const Key& key, gcs::Bytes pickled);
+  const gcs::Bytes* Find(const Key& key);
+
+ private:
+  const size_t limit_bytes_;
+  size_t bytes_ = 0;
+  std::list<std::pair<Key, gcs::Bytes>> entries_;  // most recently used first
+  std::map<Key, std::list<std::pair<Key, gcs::Bytes>>::iterator> index_;
+};
+
+class GcsBridge {
+ public:
+  struct Callbacks {
+    std::function<void(const wire::NodeCommand&)> on_command;  // all but ActorUpdate
+    std::function<gcs::Bytes()> make_hello;
+    std::function<void(const Status&)> on_rejected;  // the GCS takes this node for dead
+    std::function<void()> on_up;
+    // Answers ClusterResources from what this raylet knows itself; nothing: ask the GCS.
+    std::function<gcs::Bytes()> cluster_resources;
+  };
+
+  GcsBridge(EventLoop* loop, const NodeOptions* options, ClientRegistry* clients,
+            Callbacks callbacks);
+
+  // Once the GCS's address is known.
+  void Connect(const std::string& address);
+  void OpenStream();
+  const std::string& address() const { return address_; }
+
+  void Call(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& builder,
+            gcs::GcsClient::ReplyCallback callback);
+  void Report(const flatbuffers::FlatBufferBuilder& builder);
+
+  // Frames of a client. False: the frame is bad.
+  bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);
+  bool OnSubscribeActor(ClientConnection& client, const wire::SubscribeActor* subscribe);
+  void OnClientGone(const WorkerId& client);
+
+ private:
+  struct Watched {
+    std::set<WorkerId> subscribers;
+    gcs::Bytes last_update;  // a finished ActorUpdate
+  };
+  struct QueuedCall {
+    wire::GcsMethod method;
+    gcs::Bytes payload;
+    gcs::GcsClient::ReplyCallback callback;
+  };
+
+  void CallBytes(wire::GcsMethod method, gcs::Bytes payload,
+                 gcs::GcsClient::ReplyCallback callback);
+  void Reply(uint64_t client_id, uint64_t request_id, const Result<gcs::Bytes>& result);
+  // True when the call was answered here.
+  bool AnswerHere(ClientConnection& client, const wire::GcsCall& call, wire::GcsMethod method);
+  bool AnswerFunction(ClientConnection& client, const wire::GcsCall& call);
+  void RememberFunction(const uint8_t* payload, size_t size);
+  void OnCommand(const wire::NodeCommand* command);
+  void OnActorUpdate(const wire::ActorUpdate& update);
+  void SendWatch(const ActorId& actor, bool watch);
+  void OnUp();
+
+  EventLoop* const loop_;
+  const NodeOptions* const options_;
+  ClientRegistry* const clients_;
+  const Callbacks callbacks_;
+  std::string address_;
+  std::unique_ptr<gcs::GcsClient> client_;
+  std::vector<QueuedCall> queued_;
+  std::unordered_map<ActorId, Watched> watched_;
+  FunctionCache functions_;
+};
+
+}  // namespace cyray::raylet

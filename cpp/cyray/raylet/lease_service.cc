@@ -1,0 +1,449 @@
+#include "cyray/raylet/lease_service.h"
+
+#include <algorithm>
+
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FrameType;
+using wire::FromWire;
+using wire::FromWireOrNil;
+using wire::ToWire;
+
+LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, const JobId& job) {
+  LeaseRequest request;
+  request.key = key;
+  request.job = job;
+  request.demand = FromWire(wire.demand());
+  request.held = request.demand;
+  request.strategy = static_cast<Strategy>(wire.strategy());
+  request.affinity_node = FromWireOrNil(wire.affinity_node());
+  request.affinity_soft = wire.affinity_soft();
+  request.backlog = wire.backlog();
+  if (wire.locality() != nullptr) {
+    for (const auto* entry : *wire.locality()) {
+      request.locality.emplace_back(FromWire(entry->node()), entry->bytes());
+    }
+  }
+  return request;
+}
+
+bool IsValid(const LeaseRequest& request) {
+  if (request.strategy > Strategy::kNodeAffinity) return false;
+  return std::none_of(request.demand.amounts().begin(), request.demand.amounts().end(),
+                      [](const auto& amount) { return amount.second < 0; });
+}
+
+auto WriteRequest(FlatBufferBuilder& builder, const LeaseRequest& request) {
+  const auto demand = ToWire(builder, request.demand);
+  return wire::CreateRequestLease(builder, request.key.id, demand,
+                                  static_cast<wire::SchedulingStrategy>(request.strategy),
+                                  ToWire(request.affinity_node), request.affinity_soft, 0,
+                                  request.backlog);
+}
+
+flatbuffers::Offset<wire::LeaseReply> WriteRefusal(FlatBufferBuilder& builder, uint64_t request_id,
+                                                   const std::string& error) {
+  const auto text = builder.CreateString(error);
+  wire::LeaseReplyBuilder reply(builder);
+  reply.add_request_id(request_id);
+  reply.add_error(text);
+  return reply.Finish();
+}
+
+}  // namespace
+
+LeaseService::LeaseService(Parts parts, Callbacks callbacks)
+    : parts_(parts),
+      callbacks_(std::move(callbacks)),
+      scheduler_(parts.options->node_id, parts.options->resources),
+      last_available_(parts.options->resources) {
+  RegisterPeerHandlers();
+}
+
+void LeaseService::RegisterPeerHandlers() {
+  PeerTable& peers = *parts_.peers;
+  peers.On<wire::ForwardLease>(FrameType::kForwardLease,
+                               [this](const NodeId& from, const wire::ForwardLease& forward) {
+                                 OnForwardLease(from, forward);
+                               });
+  peers.On<wire::ForwardLeaseReply>(
+      FrameType::kForwardLeaseReply,
+      [this](const NodeId& from, const wire::ForwardLeaseReply& forward) {
+        OnForwardLeaseReply(from, forward);
+      });
+  peers.On<wire::ForwardReturnLease>(
+      FrameType::kForwardReturnLease,
+      [this](const NodeId& from, const wire::ForwardReturnLease& forward) {
+        const Address client = FromWireOrNil(forward.client());
+        if (forward.lease() == nullptr || client.node != from) return;
+        EndLease(forward.lease()->lease_id(), client, forward.lease()->worker_exiting());
+      });
+  peers.On<wire::ForwardCancel>(
+      FrameType::kForwardCancel, [this](const NodeId& from, const wire::ForwardCancel& cancel) {
+        const RequestKey key{FromWireOrNil(cancel.client()), cancel.request_id()};
+        if (key.client.node != from || !scheduler_.CancelRequest(key)) return;
+        SendRefusal(key, "cancelled");
+      });
+  peers.On<wire::ForwardReclaim>(
+      FrameType::kForwardReclaim, [this](const NodeId& from, const wire::ForwardReclaim& forward) {
+        if (forward.reclaim() == nullptr) return;
+        const Address worker = FromWireOrNil(forward.reclaim()->worker());
+        const Address client = FromWireOrNil(forward.client());
+        if (worker.node == from) {
+          SendReclaim(forward.reclaim()->lease_id(), client, worker);
+        }
+      });
+  peers.On<wire::ForwardBroken>(
+      FrameType::kForwardBroken, [this](const NodeId& from, const wire::ForwardBroken& forward) {
+        ClientConnection* client =
+            parts_.clients->Find(FromWireOrNil(forward.client()).worker);
+        if (forward.broken() == nullptr || client == nullptr) return;
+        const Address worker = FromWireOrNil(forward.broken()->worker());
+        if (worker.node != from) return;
+        FlatBufferBuilder builder;
+        const auto* reason = forward.broken()->reason();
+        const auto text = builder.CreateString(reason != nullptr ? reason->str() : "");
+        builder.Finish(wire::CreateLeaseBroken(builder, forward.broken()->lease_id(),
+                                               ToWire(worker), text));
+        parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
+      });
+  peers.AddLostCallback([this](const NodeId& node, const std::string&) { OnPeerLost(node); });
+}
+
+// --- Frames of clients ------------------------------------------------------------------------
+
+bool LeaseService::OnRequestLease(ClientConnection& client, const wire::RequestLease* wire) {
+  if (wire == nullptr) return false;
+  LeaseRequest request = ReadRequest(
+      *wire, {parts_.options->AddressOf(client.worker()), wire->request_id()}, client.job);
+  if (!IsValid(request)) return false;
+  scheduler_.AddRequest(std::move(request), MonotonicMs());
+  Touch();
+  return true;
+}
+
+bool LeaseService::OnCancelLease(ClientConnection& client, const wire::CancelLease* cancel) {
+  if (cancel == nullptr) return false;
+  const RequestKey key{parts_.options->AddressOf(client.worker()), cancel->request_id()};
+  if (scheduler_.CancelRequest(key)) {
+    SendRefusal(key, "cancelled");
+    Touch();
+    return true;
+  }
+  for (auto& [id, forward] : forwards_) {
+    if (forward.request.key != key || forward.cancelled) continue;
+    forward.cancelled = true;
+    FlatBufferBuilder builder;
+    builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(key.client)));
+    parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);
+    SendRefusal(key, "cancelled");
+    break;
+  }
+  return true;
+}
+
+bool LeaseService::OnReturnLease(ClientConnection& client, const wire::ReturnLease* lease) {
+  if (lease == nullptr) return false;
+  const Address holder = parts_.options->AddressOf(client.worker());
+  const Address worker = FromWireOrNil(lease->worker());
+  if (IsHere(worker)) {
+    EndLease(lease->lease_id(), holder, lease->worker_exiting());
+  } else {
+    ReturnElsewhere(holder, lease->lease_id(), worker, lease->worker_exiting());
+  }
+  return true;
+}
+
+bool LeaseService::OnBlocked(ClientConnection& client, const wire::Blocked* blocked) {
+  if (blocked == nullptr) return false;
+  client.blocked = blocked->blocked();
+  scheduler_.SetBlocked(client.worker(), blocked->blocked());
+  Touch();
+  return true;
+}
+
+void LeaseService::EndLease(uint64_t lease_id, const Address& holder, bool worker_exiting) {
+  const auto worker = scheduler_.ReturnLease(lease_id, holder);
+  if (!worker) return;  // it broke at the same time
+  Touch();
+  if (worker_exiting) {
+    parts_.workers->OnExiting(*worker, true, "it left by itself");
+  } else {
+    parts_.workers->PutBack(*worker);
+  }
+}
+
+void LeaseService::ReturnElsewhere(const Address& client, uint64_t lease_id,
+                                   const Address& worker, bool exiting) {
+  FlatBufferBuilder builder;
+  const auto lease = wire::CreateReturnLease(builder, lease_id, ToWire(worker), exiting);
+  builder.Finish(wire::CreateForwardReturnLease(builder, lease, ToWire(client)));
+  parts_.peers->Send(worker.node, FrameType::kForwardReturnLease, builder);
+}
+
+// --- Other raylets ----------------------------------------------------------------------------
+
+void LeaseService::OnForwardLease(const NodeId& from, const wire::ForwardLease& forward) {
+  const Address client = FromWireOrNil(forward.client());
+  if (forward.request() == nullptr || client.node != from) return;
+  LeaseRequest request = ReadRequest(*forward.request(), {client, forward.request_id()},
+                                     FromWireOrNil(forward.job_id()));
+  request.forwarded = true;
+  if (!IsValid(request)) return;
+  scheduler_.AddRequest(std::move(request), MonotonicMs());
+  Touch();
+}
+
+void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLeaseReply& answer) {
+  const auto it = forwards_.find(answer.request_id());
+  if (it == forwards_.end() || it->second.node != from || answer.reply() == nullptr) return;
+  const Forwarded forward = std::move(it->second);
+  forwards_.erase(it);
+  const wire::LeaseReply& reply = *answer.reply();
+  const Address holder = forward.request.key.client;
+  const Address worker = FromWireOrNil(reply.worker());
+  ClientConnection* client = parts_.clients->Find(holder.worker);
+  if (forward.cancelled || client == nullptr) {
+    if (reply.ok()) ReturnElsewhere(holder, reply.lease_id(), worker, false);
+    return;
+  }
+  FlatBufferBuilder builder;
+  const auto error = builder.CreateString(reply.error() != nullptr ? reply.error()->str() : "");
+  std::vector<int32_t> gpus;
+  if (reply.gpu_ids() != nullptr) gpus.assign(reply.gpu_ids()->begin(), reply.gpu_ids()->end());
+  const auto gpu_ids = builder.CreateVector(gpus);
+  builder.Finish(wire::CreateLeaseReply(builder, forward.request.key.id, reply.ok(), error,
+                                        reply.lease_id(), ToWire(worker), reply.worker_pid(),
+                                        gpu_ids));
+  parts_.clients->Send(*client, FrameType::kLeaseReply, builder);
+}
+
+void LeaseService::OnPeerLost(const NodeId& node) {
+  // What was on its way may be lost: ask anew, and let go of what its processes held here.
+  for (auto it = forwards_.begin(); it != forwards_.end();) {
+    if (it->second.node != node) {
+      ++it;
+      continue;
+    }
+    if (!it->second.cancelled) {
+      scheduler_.AddRequest(std::move(it->second.request), MonotonicMs());
+    }
+    it = forwards_.erase(it);
+  }
+  for (const WorkerId& worker : scheduler_.ClientsOfNodeDied(node)) {
+    parts_.workers->Kill(worker, "the connection to its submitter's node is lost", true);
+  }
+  scheduler_.RemoveNodeView(node);  // its next report brings it back
+  Touch();
+}
+
+void LeaseService::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available) {
+  scheduler_.SetNodeView(node, std::move(total), std::move(available));
+  if (scheduler_.pending_count() > 0) Touch();
+}
+
+// --- Actors, ends -----------------------------------------------------------------------------
+
+void LeaseService::RequestForActor(const RequestKey& key, const JobId& job, ResourceSet placement,
+                                   ResourceSet held) {
+  LeaseRequest request;
+  request.key = key;
+  request.job = job;
+  for (const auto& [name, amount] : held.amounts()) {  // what it keeps must be free as well
+    placement.Set(name, std::max(amount, placement.Get(name)));
+  }
+  request.demand = std::move(placement);
+  request.held = std::move(held);
+  request.for_actor = true;
+  scheduler_.AddRequest(std::move(request), MonotonicMs());
+  Touch();
+}
+
+void LeaseService::CancelActor(const RequestKey& key) {
+  if (scheduler_.CancelRequest(key)) Touch();
+}
+
+void LeaseService::CancelForwardsOf(const WorkerId& client) {
+  for (auto& [id, forward] : forwards_) {
+    if (forward.request.key.client.worker != client || forward.cancelled) continue;
+    forward.cancelled = true;
+    FlatBufferBuilder builder;
+    builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(forward.request.key.client)));
+    parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);
+  }
+}
+
+void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason) {
+  const auto end = scheduler_.WorkerDied(worker);
+  if (end && !end->for_actor) SendBroken(*end, reason);
+  for (const WorkerId& held : scheduler_.ClientDied(worker)) {
+    parts_.workers->Kill(held, "the process that it worked for died", true);
+  }
+  CancelForwardsOf(worker);
+  Touch();
+}
+
+void LeaseService::OnRemoteDied(const Address& address) {
+  const bool whole_node = address.worker.is_nil();
+  const auto orphans = whole_node ? scheduler_.ClientsOfNodeDied(address.node)
+                                  : scheduler_.ClientDied(address.worker);
+  for (const WorkerId& worker : orphans) {
+    parts_.workers->Kill(worker, "the process that it worked for died", true);
+  }
+  if (whole_node) OnPeerLost(address.node);
+  Touch();
+}
+
+void LeaseService::OnJobEnded(const JobId& job) {
+  scheduler_.DropRequestsOfJob(job);
+  Touch();
+}
+
+void LeaseService::RefuseAll(const std::string& why) {
+  for (const LeaseRequest& request : scheduler_.TakeAllRequests()) {
+    if (request.for_actor) {
+      callbacks_.on_actor_refused(request.key, why);
+    } else {
+      SendRefusal(request.key, why);
+    }
+  }
+  Touch();
+}
+
+// --- The scheduler's actions ------------------------------------------------------------------
+
+void LeaseService::ScheduleIfTouched() {
+  for (int round = 0; dirty_ && round < 4; ++round) {  // granting may touch again
+    dirty_ = false;
+    Apply(scheduler_.Schedule(MonotonicMs(), [this](const LeaseRequest& request) {
+      return parts_.workers->Take(request.job, request.for_actor);
+    }));
+  }
+  if (scheduler_.resources().available() != last_available_) {
+    last_available_ = scheduler_.resources().available();
+    callbacks_.on_resources_changed();
+  }
+}
+
+void LeaseService::Apply(ScheduleActions actions) {
+  for (const LeaseGrant& grant : actions.grants) SendGrant(grant);
+  for (LeaseForward& forward : actions.forwards) SendForward(std::move(forward));
+  for (const LeaseRefusal& refusal : actions.refusals) {
+    SendRefusal(refusal.request.key, refusal.error);
+  }
+  for (const LeaseReclaim& reclaim : actions.reclaims) {
+    SendReclaim(reclaim.lease_id, reclaim.holder, parts_.options->AddressOf(reclaim.worker));
+  }
+  for (const InfeasibleWarning& warning : actions.warnings) SendWarning(warning);
+  parts_.workers->Ensure(actions.workers_wanted);
+  if (again_timer_ != 0) parts_.loop->Cancel(std::exchange(again_timer_, 0));
+  if (actions.call_again_ms >= 0) {
+    again_timer_ = parts_.loop->RunAfter(actions.call_again_ms, [this] {
+      again_timer_ = 0;
+      Touch();
+    });
+  }
+}
+
+void LeaseService::SendGrant(const LeaseGrant& grant) {
+  if (grant.for_actor) {
+    callbacks_.on_actor_grant(grant);
+    return;
+  }
+  FlatBufferBuilder builder;
+  const auto gpu_ids = builder.CreateVector(grant.gpu_ids);
+  const Address worker = parts_.options->AddressOf(grant.worker);
+  const auto reply =
+      wire::CreateLeaseReply(builder, grant.key.id, true, 0, grant.lease_id, ToWire(worker),
+                             parts_.workers->PidOf(grant.worker), gpu_ids);
+  bool sent = false;
+  if (IsHere(grant.key.client)) {
+    builder.Finish(reply);
+    if (ClientConnection* client = parts_.clients->Find(grant.key.client.worker)) {
+      parts_.clients->Send(*client, FrameType::kLeaseReply, builder);
+      sent = true;
+    }
+  } else {
+    builder.Finish(wire::CreateForwardLeaseReply(builder, grant.key.id, reply));
+    sent = parts_.peers->Send(grant.key.client.node, FrameType::kForwardLeaseReply, builder);
+  }
+  if (!sent) EndLease(grant.lease_id, grant.key.client, false);
+}
+
+void LeaseService::SendForward(LeaseForward forward) {
+  const uint64_t id = next_forward_++;
+  FlatBufferBuilder builder;
+  const auto request = WriteRequest(builder, forward.request);
+  builder.Finish(wire::CreateForwardLease(builder, id, ToWire(forward.request.key.client), request,
+                                          ToWire(forward.request.job)));
+  const NodeId node = forward.node;
+  if (!parts_.peers->Send(node, FrameType::kForwardLease, builder)) {
+    scheduler_.RemoveNodeView(node);  // until it is heard of again
+    scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
+    Touch();
+    return;
+  }
+  forwards_[id] = {std::move(forward.request), node, false};
+}
+
+void LeaseService::SendRefusal(const RequestKey& key, const std::string& error) {
+  FlatBufferBuilder builder;
+  const auto reply = WriteRefusal(builder, key.id, error);
+  if (IsHere(key.client)) {
+    builder.Finish(reply);
+    if (ClientConnection* client = parts_.clients->Find(key.client.worker)) {
+      parts_.clients->Send(*client, FrameType::kLeaseReply, builder);
+    }
+  } else {
+    builder.Finish(wire::CreateForwardLeaseReply(builder, key.id, reply));
+    parts_.peers->Send(key.client.node, FrameType::kForwardLeaseReply, builder);
+  }
+}
+
+void LeaseService::SendReclaim(uint64_t lease_id, const Address& holder, const Address& worker) {
+  FlatBufferBuilder builder;
+  const auto table = wire::CreateReclaimLease(builder, lease_id, ToWire(worker));
+  if (IsHere(holder)) {
+    builder.Finish(table);
+    if (ClientConnection* client = parts_.clients->Find(holder.worker)) {
+      parts_.clients->Send(*client, FrameType::kReclaimLease, builder);
+    }
+  } else {
+    builder.Finish(wire::CreateForwardReclaim(builder, table, ToWire(holder)));
+    parts_.peers->Send(holder.node, FrameType::kForwardReclaim, builder);
+  }
+}
+
+void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason) {
+  FlatBufferBuilder builder;
+  const Address worker = parts_.options->AddressOf(end.worker);
+  const auto text = builder.CreateString(reason);
+  const auto table = wire::CreateLeaseBroken(builder, end.lease_id, ToWire(worker), text);
+  const Address& holder = end.key.client;
+  if (IsHere(holder)) {
+    builder.Finish(table);
+    if (ClientConnection* client = parts_.clients->Find(holder.worker)) {
+      parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
+    }
+  } else {
+    builder.Finish(wire::CreateForwardBroken(builder, table, ToWire(holder)));
+    parts_.peers->Send(holder.node, FrameType::kForwardBroken, builder);
+  }
+}
+
+void LeaseService::SendWarning(const InfeasibleWarning& warning) {
+  CYRAY_LOG(kWarning) << warning.text;
+  ClientConnection* driver = parts_.clients->DriverOf(warning.job);
+  if (driver == nullptr) return;
+  FlatBufferBuilder builder;
+  builder.Finish(wire::CreateWarning(builder, builder.CreateString(warning.text)));
+  parts_.clients->Send(*driver, FrameType::kWarning, builder);
+}
+
+}  // namespace cyray::raylet
