@@ -44,3 +44,11 @@ set_target_properties(_raylet PROPERTIES LINK_DEPENDS ${CYRAY_EXPORTS})
 # The generated file is Cython's business: its warnings are not ours.
 set_source_files_properties(${CYRAY_RAYLET_CPP} PROPERTIES COMPILE_OPTIONS "-w")
 install(TARGETS _raylet DESTINATION cyray)
+
+# `make build`: everything that is installed into the package, and nothing else.
+add_custom_target(cyray_package DEPENDS _raylet)
+foreach(daemon raylet gcs_server)
+  if(TARGET ${daemon})
+    add_dependencies(cyray_package ${daemon})
+  endif()
+endforeach()

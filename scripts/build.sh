@@ -16,15 +16,9 @@ fi
 ln -sfn "$build/compile_commands.json" compile_commands.json
 
 if [[ ${1:-all} == configure ]]; then exit 0; fi
-targets=()
-if [[ ${1:-all} == package ]]; then
-  ninja -C "$build" build.ninja >/dev/null
-  known=$(ninja -C "$build" -t targets all)
-  for target in raylet gcs_server _raylet; do
-    if grep -q "^$target: phony" <<<"$known"; then targets+=("$target"); fi
-  done
-  if ((${#targets[@]} == 0)); then exit 0; fi
-fi
+targets=(all)
+if [[ ${1:-all} == package ]]; then targets=(cyray_package); fi
 ninja -C "$build" -j "$jobs" "${targets[@]}"
 # Copies what changed; a running process keeps the file it has.
-cmake --install "$build" --prefix "$PWD/python" | grep -v Up-to-date | grep -v '^-- Install conf' || true
+output=$(cmake --install "$build" --prefix "$PWD/python")
+grep -E '^-- Installing' <<<"$output" || true

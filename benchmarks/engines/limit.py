@@ -63,20 +63,23 @@ def ping_pong(seconds: float = 1.0) -> float:
     return count / elapsed
 
 
-def copy_rate(size: int) -> float:
-    """Bytes a second copied into shared memory that was touched before."""
+def copy_rate(size: int, area_bytes: int = 256_000_000) -> float:
+    """Bytes a second copied into shared memory that was touched before, place after place: an object
+    store cannot hand out the same cache lines again while objects live there."""
     import numpy as np
 
     fd = os.memfd_create("limit")
-    os.ftruncate(fd, size)
-    with mmap.mmap(fd, size) as area:
+    os.ftruncate(fd, area_bytes)
+    with mmap.mmap(fd, area_bytes) as area:
         target = np.frombuffer(area, dtype=np.uint8)
+        target[:] = 1
         source = np.ones(size, dtype=np.uint8)
-        target[:] = source
-        rounds = max(5, 400_000_000 // size)
+        places = area_bytes // size
+        rounds = max(8, 1_000_000_000 // size)
         start = time.perf_counter()
-        for _ in range(rounds):
-            target[:] = source
+        for i in range(rounds):
+            at = i % places * size
+            target[at : at + size] = source
         elapsed = time.perf_counter() - start
         del target
     os.close(fd)
