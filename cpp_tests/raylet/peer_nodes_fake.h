@@ -33,20 +33,17 @@ struct FakeNode {
     transfer = *ObjectTransfer::Create(id, store.get(), peers.get());
     peers->AddLostCallback(
         [this](const NodeId& node, const std::string& why) { lost.emplace_back(node, why); });
-    peers->On<wire::ForwardCancel>(
-        wire::FrameType::kForwardCancel,
-        [this](const NodeId& from, const wire::ForwardCancel& frame) {
-          received.emplace_back(from, frame.request_id());
-        });
+    peers->On<wire::ForwardCancel>(wire::FrameType::kForwardCancel,
+                                   [this](const NodeId& from, const wire::ForwardCancel& frame) {
+                                     received.emplace_back(from, frame.request_id());
+                                   });
     EXPECT_TRUE(peers->Listen("127.0.0.1", 0).ok());
   }
   ~FakeNode() {
     transfer.reset();
     peers.reset();
   }
-  void Meet(const FakeNode& other) {
-    peers->SetNode(other.id, {"127.0.0.1", other.peers->port()});
-  }
+  void Meet(const FakeNode& other) { peers->SetNode(other.id, {"127.0.0.1", other.peers->port()}); }
   bool SendNumber(const NodeId& to, uint64_t number) {
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(wire::CreateForwardCancel(builder, number));

@@ -1,10 +1,10 @@
 // PullTable: holders in turn, limits, cancelled attempts, and random events.
 
-#include "cyray/raylet/object_transfer_pulls.h"
-
 #include <gtest/gtest.h>
 
 #include <random>
+
+#include "cyray/raylet/object_transfer_pulls.h"
 
 namespace cyray::raylet {
 namespace {
@@ -34,10 +34,12 @@ class PullTableTest : public testing::Test {
 TEST_F(PullTableTest, ChunksInOrderCompleteAPull) {
   const uint64_t request = Start(1, {MakeNode(1)});
   ASSERT_EQ(actions_.size(), 1u);
-  EXPECT_EQ(table_.OnChunk(MakeNode(1), {request, MakeId(1), 10, 0, 6, false}, actions_), Verdict::kTake);
+  EXPECT_EQ(table_.OnChunk(MakeNode(1), {request, MakeId(1), 10, 0, 6, false}, actions_),
+            Verdict::kTake);
   table_.SetRoom(request, 640);
   EXPECT_FALSE(table_.OnChunkEnd(request, 6, actions_));
-  EXPECT_EQ(table_.OnChunk(MakeNode(1), {request, MakeId(1), 10, 6, 4, false}, actions_), Verdict::kTake);
+  EXPECT_EQ(table_.OnChunk(MakeNode(1), {request, MakeId(1), 10, 6, 4, false}, actions_),
+            Verdict::kTake);
   const auto complete = table_.OnChunkEnd(request, 4, actions_);
   ASSERT_TRUE(complete);
   EXPECT_EQ(complete->offset, 640u);
@@ -77,8 +79,10 @@ TEST_F(PullTableTest, AHolderThatDiesHalfwayGivesItsRoomBackAndTheNextBegins) {
   EXPECT_EQ(actions_[0].kind, Kind::kAbort);
   EXPECT_EQ(actions_[1].kind, Kind::kAsk);
   const uint64_t second = actions_[1].request_id;
-  EXPECT_EQ(table_.OnChunk(MakeNode(1), {first, MakeId(1), 10, 6, 4, false}, actions_), Verdict::kDrop);
-  EXPECT_EQ(table_.OnChunk(MakeNode(2), {second, MakeId(1), 10, 0, 10, false}, actions_), Verdict::kTake);
+  EXPECT_EQ(table_.OnChunk(MakeNode(1), {first, MakeId(1), 10, 6, 4, false}, actions_),
+            Verdict::kDrop);
+  EXPECT_EQ(table_.OnChunk(MakeNode(2), {second, MakeId(1), 10, 0, 10, false}, actions_),
+            Verdict::kTake);
 }
 
 TEST_F(PullTableTest, ChunksThatDoNotFitBreakTheProtocol) {
@@ -91,7 +95,8 @@ TEST_F(PullTableTest, ChunksThatDoNotFitBreakTheProtocol) {
   EXPECT_EQ(verdict(MakeNode(1), {request, MakeId(1), 10, 5, 5, false}), Verdict::kProtocolError);
   EXPECT_EQ(verdict(MakeNode(1), {request, MakeId(1), 4, 0, 5, false}), Verdict::kProtocolError);
   EXPECT_EQ(verdict(MakeNode(1), {request, MakeId(1), 4, 0, 0, false}), Verdict::kProtocolError);
-  EXPECT_EQ(verdict(MakeNode(1), {request, MakeId(1), ~0ull, 0, ~0u, false}), Verdict::kProtocolError);
+  EXPECT_EQ(verdict(MakeNode(1), {request, MakeId(1), ~0ull, 0, ~0u, false}),
+            Verdict::kProtocolError);
   EXPECT_EQ(verdict(MakeNode(1), {99, MakeId(1), ~0ull, 0, ~0u, false}), Verdict::kProtocolError);
 }
 
@@ -125,7 +130,8 @@ TEST(PullTable, RandomEventsKeepTheInvariantsAndEveryPullEnds) {
       PullTable::Actions actions;
       const ObjectId id = MakeId(static_cast<uint32_t>(random() % 60));
       const NodeId node = MakeNode(static_cast<uint8_t>(1 + random() % 3));
-      const auto pick = asked.empty() ? std::pair<NodeId, uint64_t>{node, 0} : asked[random() % asked.size()];
+      const auto pick =
+          asked.empty() ? std::pair<NodeId, uint64_t>{node, 0} : asked[random() % asked.size()];
       const PullTable::Pull* pull = table.Find(pick.second);
       switch (random() % 6) {
         case 0:
@@ -137,7 +143,8 @@ TEST(PullTable, RandomEventsKeepTheInvariantsAndEveryPullEnds) {
           if (pull != nullptr) {
             const uint64_t left = 100 - pull->received;
             const auto bytes = static_cast<uint32_t>(1 + random() % left);
-            if (table.OnChunk(pick.first, {pick.second, pull->id, 100, pull->received, bytes, false},
+            if (table.OnChunk(pick.first,
+                              {pick.second, pull->id, 100, pull->received, bytes, false},
                               actions) == Verdict::kTake) {
               if (!pull->has_room) table.SetRoom(pick.second, 0);
               table.OnChunkEnd(pick.second, bytes, actions);

@@ -1,13 +1,12 @@
 // ObjectTransfer between stores of one process, over loopback.
 
-#include "cyray/raylet/object_transfer.h"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <optional>
 
 #include "cpp_tests/raylet/peer_nodes_fake.h"
+#include "cyray/raylet/object_transfer.h"
 
 namespace cyray::raylet {
 namespace {
@@ -28,7 +27,8 @@ void Put(FakeNode& node, const ObjectId& id, uint64_t bytes, const Address& owne
   ASSERT_TRUE(offset);
   const auto mapping = MapOf(node);
   ASSERT_TRUE(mapping->PrepareWrite(*offset, bytes).ok());
-  for (uint64_t i = 0; i < bytes; ++i) mapping->write(*offset)[i] = static_cast<uint8_t>(i * 7 + i / 251);
+  for (uint64_t i = 0; i < bytes; ++i)
+    mapping->write(*offset)[i] = static_cast<uint8_t>(i * 7 + i / 251);
   ASSERT_TRUE(node.store->Seal(kClient, id).ok());
   ASSERT_TRUE(node.store->Release(kClient, id).ok());
 }
@@ -43,7 +43,8 @@ class TransferTest : public testing::Test {
     EXPECT_EQ(a_.store->CheckInvariants(), "");
     EXPECT_EQ(b_.store->CheckInvariants(), "");
   }
-  Result<ObjectView> GetAt(FakeNode& node, const ObjectId& id, const std::vector<NodeId>& locations) {
+  Result<ObjectView> GetAt(FakeNode& node, const ObjectId& id,
+                           const std::vector<NodeId>& locations) {
     std::optional<Result<ObjectView>> answer;
     node.transfer->Get(kClient, id, locations,
                        [&](Result<ObjectView> view) { answer = std::move(view); });

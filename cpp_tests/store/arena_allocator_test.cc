@@ -46,7 +46,8 @@ TEST(ArenaAllocator, FreedMemoryComesBeforeTheUntouchedTail) {
 
 TEST(ArenaAllocator, NeighboursCoalesce) {
   ArenaAllocator allocator(3 * kMiB);
-  const auto a = allocator.Allocate(kMiB), b = allocator.Allocate(kMiB), c = allocator.Allocate(kMiB);
+  const auto a = allocator.Allocate(kMiB), b = allocator.Allocate(kMiB),
+             c = allocator.Allocate(kMiB);
   EXPECT_FALSE(allocator.Allocate(1));
   allocator.Free(*a);
   allocator.Free(*c);

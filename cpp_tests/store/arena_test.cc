@@ -1,4 +1,5 @@
-// Arena and ArenaMapping on real shared memory: what getters cannot do, and what writers may rely on.
+// Arena and ArenaMapping on real shared memory: what getters cannot do, and what writers may rely
+// on.
 
 #include "cyray/store/arena.h"
 

@@ -46,10 +46,11 @@ BENCHMARK(BM_ObjectTableLife);
 void BM_PutIntoStore(benchmark::State& state) {
   const auto bytes = static_cast<uint64_t>(state.range(0));
   auto store = *ObjectStore::Open(uint64_t{1} << 30);
-  auto mapping = *ArenaMapping::Map(*store->arena().DuplicateReadOnly(),
-                                    *store->arena().DuplicateReadWrite(),
-                                    store->arena().capacity_bytes());
+  auto mapping =
+      *ArenaMapping::Map(*store->arena().DuplicateReadOnly(), *store->arena().DuplicateReadWrite(),
+                         store->arena().capacity_bytes());
   const std::vector<uint8_t> source(bytes, 1);
+  benchmark::DoNotOptimize(mapping->PrepareWrite(0, bytes));
   uint32_t index = 0;
   for (auto _ : state) {
     const ObjectId id(TaskId{}, ++index);

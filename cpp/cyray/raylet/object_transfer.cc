@@ -50,10 +50,9 @@ ObjectTransfer::ObjectTransfer(const NodeId& self, store::ObjectStore* store, Pe
                                [this](const NodeId& from, const wire::CancelPull& cancel) {
                                  sender_.OnCancel(from, cancel.request_id());
                                });
-  peers_->On<wire::ForwardFree>(FrameType::kForwardFree,
-                                [this](const NodeId&, const wire::ForwardFree& request) {
-                                  OnForwardFree(request);
-                                });
+  peers_->On<wire::ForwardFree>(
+      FrameType::kForwardFree,
+      [this](const NodeId&, const wire::ForwardFree& request) { OnForwardFree(request); });
 }
 
 ObjectTransfer::~ObjectTransfer() {
@@ -72,9 +71,10 @@ void ObjectTransfer::Get(store::ClientId client, const ObjectId& id,
   std::copy_if(locations.begin(), locations.end(), std::back_inserter(others),
                [this](const NodeId& node) { return node != self_; });
   if (others.empty() && !pulls_.IsPulling(id)) {
-    store_->FailWaiters(id, Status(StatusCode::kNotFound,
-                                   "object " + id.Hex() + " is not on node " +
-                                       self_.Hex().substr(0, 8) + " and on no other that is known"));
+    store_->FailWaiters(id,
+                        Status(StatusCode::kNotFound, "object " + id.Hex() + " is not on node " +
+                                                          self_.Hex().substr(0, 8) +
+                                                          " and on no other that is known"));
     return;
   }
   PullTable::Actions actions;
@@ -174,8 +174,8 @@ void ObjectTransfer::MakeRoom(const PullTable::Pull& pull, const Address& owner)
   Apply(std::move(actions));
 }
 
-std::span<uint8_t> ObjectTransfer::ChunkSink(const NodeId& from, uint64_t request_id,
-                                             uint32_t done, uint32_t left) {
+std::span<uint8_t> ObjectTransfer::ChunkSink(const NodeId& from, uint64_t request_id, uint32_t done,
+                                             uint32_t left) {
   const PullTable::Pull* pull = pulls_.Find(request_id);
   if (pull == nullptr || !pull->has_room || pull->holder != from) return {};
   const uint64_t at = pull->offset + pull->received + done;

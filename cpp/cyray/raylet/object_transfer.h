@@ -1,4 +1,5 @@
-// ObjectTransfer: gets objects for the clients of this node, from here or from another node's store.
+// ObjectTransfer: gets objects for the clients of this node, from here or from another node's
+// store.
 //
 // The wiring between the object store, the connections and two parts that decide: PullTable (what
 // is being fetched, from whom) and ObjectSender (what others fetch from here). Each object is
@@ -29,8 +30,8 @@ class ObjectTransfer : private BulkReceiver {
                                                         PeerTable* peers);
   ~ObjectTransfer() override;
 
-  // GetObject: a pin for `client`, at once when the object is here, else when it was pulled from one
-  // of `locations`. NotFound, naming object and nodes, when nobody has it; ObjectStoreFull when
+  // GetObject: a pin for `client`, at once when the object is here, else when it was pulled from
+  // one of `locations`. NotFound, naming object and nodes, when nobody has it; ObjectStoreFull when
   // there is no room for it.
   void Get(store::ClientId client, const ObjectId& id, const std::vector<NodeId>& locations,
            store::ObjectStore::GetCallback callback);

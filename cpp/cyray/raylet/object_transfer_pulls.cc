@@ -17,8 +17,9 @@ void PullTable::Start(const ObjectId& id, const std::vector<NodeId>& holders, Ac
   auto [it, added] = pulls_.try_emplace(id);
   Pull& pull = it->second;
   for (const NodeId& node : holders) {
-    const bool known = (!added && node == pull.holder) ||
-                       std::find(pull.untried.begin(), pull.untried.end(), node) != pull.untried.end();
+    const bool known =
+        (!added && node == pull.holder) ||
+        std::find(pull.untried.begin(), pull.untried.end(), node) != pull.untried.end();
     if (!known) pull.untried.push_back(node);
   }
   if (!added) return;
@@ -29,7 +30,8 @@ void PullTable::Start(const ObjectId& id, const std::vector<NodeId>& holders, Ac
 void PullTable::TryNext(Pull& pull, Actions& actions) {
   if (pull.untried.empty()) {
     std::string text = "object " + pull.id.Hex() + " could not be fetched: ";
-    for (size_t i = 0; i < pull.failures.size(); ++i) text += (i > 0 ? "; " : "") + pull.failures[i];
+    for (size_t i = 0; i < pull.failures.size(); ++i)
+      text += (i > 0 ? "; " : "") + pull.failures[i];
     if (pull.failures.empty()) text += "no node is known to hold it";
     const ObjectId id = pull.id;
     pulls_.erase(id);
@@ -103,7 +105,8 @@ PullTable::Verdict PullTable::OnChunk(const NodeId& from, const ChunkHeader& chu
   }
   const bool in_order = chunk.offset == pull.received && chunk.offset <= chunk.total &&
                         chunk.bytes <= chunk.total - chunk.offset &&
-                        chunk.bytes <= kMaxChunkBytes && (!pull.started || chunk.total == pull.total);
+                        chunk.bytes <= kMaxChunkBytes &&
+                        (!pull.started || chunk.total == pull.total);
   if (!in_order || (chunk.bytes == 0 && chunk.total > 0)) return Verdict::kProtocolError;
   pull.started = true;
   pull.total = chunk.total;
@@ -206,7 +209,8 @@ std::string PullTable::CheckInvariants() const {
   }
   if (asked != by_request_.size()) return "requests are miscounted";
   for (const auto& [node, holder] : holders_) {
-    if (holder.running != running[node] || holder.running > kMaxPerNode) return "running pulls are miscounted";
+    if (holder.running != running[node] || holder.running > kMaxPerNode)
+      return "running pulls are miscounted";
     queued += holder.queue.size();
   }
   return queued + asked == pulls_.size() ? "" : "a queue holds what is not pulled";

@@ -4,8 +4,8 @@
 // has a request id of its own, so chunks of an attempt that was given up match nothing.
 // At most kMaxPerNode pulls run per holder, the rest wait in order.
 // Threading: confined to the raylet's loop.
-// Invariants (CheckInvariants): request ids and objects map one to one; a running pull counts at its
-// holder exactly once; a pull waits only while its holder is at the limit.
+// Invariants (CheckInvariants): request ids and objects map one to one; a running pull counts at
+// its holder exactly once; a pull waits only while its holder is at the limit.
 
 #pragma once
 
@@ -32,11 +32,11 @@ class PullTable {
     NodeId holder;            // of the running or next attempt
     std::deque<NodeId> untried;
     std::vector<std::string> failures;  // one text per holder that was tried
-    bool has_room = false;    // created in the store
-    uint64_t offset = 0;      // of the object in the arena, once it has room
+    bool has_room = false;              // created in the store
+    uint64_t offset = 0;                // of the object in the arena, once it has room
     uint64_t total = 0;
     uint64_t received = 0;
-    bool started = false;     // `total` is known
+    bool started = false;  // `total` is known
   };
   struct Action {
     enum class Kind : uint8_t {

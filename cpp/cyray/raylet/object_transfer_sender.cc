@@ -19,27 +19,25 @@ void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectI
   }
   // The owner heard of it on another socket than the one that will bring its Seal.
   receivers_[from].awaited.insert(request_id);
-  store_->Get(store::kRaylet, id,
-              [this, from, request_id, id](Result<store::ObjectView> view) {
-                auto receiver = receivers_.find(from);
-                const bool wanted =
-                    receiver != receivers_.end() && receiver->second.awaited.erase(request_id) > 0;
-                if (view && wanted) {
-                  Begin(from, request_id, id, *view);
-                } else if (view) {
-                  (void)store_->Release(store::kRaylet, id);
-                } else if (wanted) {
-                  SendMissing(from, request_id, id);
-                }
-              });
+  store_->Get(store::kRaylet, id, [this, from, request_id, id](Result<store::ObjectView> view) {
+    auto receiver = receivers_.find(from);
+    const bool wanted =
+        receiver != receivers_.end() && receiver->second.awaited.erase(request_id) > 0;
+    if (view && wanted) {
+      Begin(from, request_id, id, *view);
+    } else if (view) {
+      (void)store_->Release(store::kRaylet, id);
+    } else if (wanted) {
+      SendMissing(from, request_id, id);
+    }
+  });
 }
 
 void ObjectSender::Begin(const NodeId& to, uint64_t request_id, const ObjectId& id,
                          store::ObjectView view) {
   // One pin per job, given back when the job and all its queued chunks are gone.
-  std::shared_ptr<const void> pin(mapping_, [store = store_, id](const void*) {
-    (void)store->Release(store::kRaylet, id);
-  });
+  std::shared_ptr<const void> pin(
+      mapping_, [store = store_, id](const void*) { (void)store->Release(store::kRaylet, id); });
   receivers_[to].jobs.push_back(
       Job{request_id, id, store_->OwnerOf(id).value_or(Address{}), view, std::move(pin)});
   Pump(to);

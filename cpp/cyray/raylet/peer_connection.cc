@@ -69,8 +69,7 @@ Result<std::shared_ptr<PeerConnection>> PeerConnection::Dial(EventLoop* loop,
                                                              const Identity& identity,
                                                              Delegate* delegate,
                                                              const NodeId& target,
-                                                             const std::string& ip,
-                                                             uint16_t port) {
+                                                             const std::string& ip, uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
@@ -176,7 +175,8 @@ Status PeerConnection::ReadHandshake() {
 
 void PeerConnection::SendHello() {
   flatbuffers::FlatBufferBuilder builder(64);
-  builder.Finish(wire::CreatePeerHello(builder, wire::ToWire(identity_.node), identity_.incarnation));
+  builder.Finish(
+      wire::CreatePeerHello(builder, wire::ToWire(identity_.node), identity_.incarnation));
   Send(wire::FrameType::kPeerHello, builder);
 }
 
@@ -187,7 +187,8 @@ void PeerConnection::Open() {
   if (!dialed_) SendHello();
 }
 
-// --- Reading ---------------------------------------------------------------------------------------
+// --- Reading
+// ---------------------------------------------------------------------------------------
 
 Status PeerConnection::ReadSome() {
   const auto self = shared_from_this();
@@ -291,7 +292,8 @@ Status PeerConnection::CutFrames() {
       return Status::Ok();
     }
     const wire::Frame frame{static_cast<wire::FrameType>(header.type),
-                            in_.data() + consumed_ + wire::kFrameHeaderBytes, header.body_bytes,
+                            in_.data() + consumed_ + wire::kFrameHeaderBytes,
+                            header.body_bytes,
                             {}};
     consumed_ += total;
     CYRAY_RETURN_IF_ERROR(HandleFrame(frame));
@@ -316,9 +318,9 @@ Status PeerConnection::HandleFrame(const wire::Frame& frame) {
   }
   if (frame.type == wire::FrameType::kObjectChunk) return HandleChunk(frame);
   if (!delegate_->OnFrame(*this, frame)) {
-    return Status(StatusCode::kProtocolError,
-                  "a frame of type " + std::to_string(static_cast<int>(frame.type)) +
-                      " is not valid here");
+    return Status(
+        StatusCode::kProtocolError,
+        "a frame of type " + std::to_string(static_cast<int>(frame.type)) + " is not valid here");
   }
   return Status::Ok();
 }
@@ -337,7 +339,8 @@ Status PeerConnection::HandleChunk(const wire::Frame& frame) {
   return Status::Ok();
 }
 
-// --- Writing ---------------------------------------------------------------------------------------
+// --- Writing
+// ---------------------------------------------------------------------------------------
 
 wire::ByteBuffer& PeerConnection::OpenSegment() {
   if (out_.empty() || !out_.back().bulk.bytes.empty() ||

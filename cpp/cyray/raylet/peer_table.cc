@@ -87,7 +87,8 @@ void PeerTable::OnAccepted(UniqueFd socket) {
   strangers_.insert(PeerConnection::Accept(loop_, identity_, this, std::move(socket)));
 }
 
-// --- Setting up ------------------------------------------------------------------------------------
+// --- Setting up
+// ------------------------------------------------------------------------------------
 
 void PeerTable::Dial(const NodeId& node) {
   Peer& peer = peers_.at(node);
@@ -96,8 +97,8 @@ void PeerTable::Dial(const NodeId& node) {
     DialFailed(node, Status(StatusCode::kUnavailable, "the node's address is not known yet"));
     return;
   }
-  auto dialed = PeerConnection::Dial(loop_, identity_, this, node, peer.address.ip,
-                                     peer.address.port);
+  auto dialed =
+      PeerConnection::Dial(loop_, identity_, this, node, peer.address.ip, peer.address.port);
   if (dialed) {
     peer.dialing = std::move(*dialed);
   } else {
@@ -184,7 +185,8 @@ void PeerTable::Discard(ConnectionPtr& connection) {
   connection.reset();
 }
 
-// --- Traffic and ends ------------------------------------------------------------------------------
+// --- Traffic and ends
+// ------------------------------------------------------------------------------
 
 bool PeerTable::OnFrame(PeerConnection& connection, const wire::Frame& frame) {
   auto it = handlers_.find(frame.type);

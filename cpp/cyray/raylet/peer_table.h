@@ -51,9 +51,11 @@ class PeerTable : private PeerConnection::Delegate {
 
   // To be set before traffic starts. Frames of a type without a handler close the connection.
   void SetHandler(wire::FrameType type, Handler handler) { handlers_[type] = std::move(handler); }
-  // The same with the verified table: On<wire::ForwardLease>(FrameType::kForwardLease, [](...) {...}).
+  // The same with the verified table: On<wire::ForwardLease>(FrameType::kForwardLease, [](...)
+  // {...}).
   template <class Table>
-  void On(wire::FrameType type, std::function<void(const NodeId& from, const Table& table)> handler) {
+  void On(wire::FrameType type,
+          std::function<void(const NodeId& from, const Table& table)> handler) {
     SetHandler(type, [handler = std::move(handler)](const NodeId& from, const wire::Frame& frame) {
       const Table* table = frame.As<Table>();
       if (table == nullptr) return false;
@@ -64,7 +66,9 @@ class PeerTable : private PeerConnection::Delegate {
   void AddLostCallback(LostCallback callback) { lost_callbacks_.push_back(std::move(callback)); }
   // Of the object transfer alone: chunks, and a node whose queue has room again.
   void set_bulk_receiver(BulkReceiver* receiver) { bulk_ = receiver; }
-  void set_drained_callback(std::function<void(const NodeId&)> callback) { on_drained_ = std::move(callback); }
+  void set_drained_callback(std::function<void(const NodeId&)> callback) {
+    on_drained_ = std::move(callback);
+  }
 
   // Where nodes listen, from the GCS. A node that was removed is not dialed and its connection is
   // closed, with a call of the lost callbacks.
@@ -73,7 +77,8 @@ class PeerTable : private PeerConnection::Delegate {
   bool Knows(const NodeId& node) const { return peers_.contains(node); }
 
   // Queues a frame. False when the node is unknown or does not read what was queued before.
-  bool Send(const NodeId& node, wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
+  bool Send(const NodeId& node, wire::FrameType type,
+            const flatbuffers::FlatBufferBuilder& builder);
   // An ObjectChunk and the bytes that follow it, which `keep` keeps alive until they are sent.
   bool SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bytes);
   size_t unsent_bytes(const NodeId& node) const;

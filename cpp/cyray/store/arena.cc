@@ -87,7 +87,8 @@ Result<Arena> Arena::Create(uint64_t capacity_bytes) {
   if (capacity == 0) return Fail(StatusCode::kInvalidArgument, "the object store has no capacity");
   const uint64_t available = AvailableMemoryBytes();
   if (capacity > available) {
-    CYRAY_LOG(kWarning) << "the object store's capacity (" << capacity << " bytes) is more than the "
+    CYRAY_LOG(kWarning) << "the object store's capacity (" << capacity
+                        << " bytes) is more than the "
                         << "memory available now (" << available << " bytes)";
   }
   UniqueFd read_write(memfd_create("cyray-store", MFD_CLOEXEC | MFD_ALLOW_SEALING));

@@ -1,10 +1,10 @@
 // Arena: the shared memory of a node's object store, as its raylet holds it.
 //
-// One sealed memfd (it can neither shrink nor grow, so a mapping of it never faults beyond its end) and
-// a second, read-only descriptor of it: what is mapped from that one can never be made writable.
-// The file is sparse. Memory is taken from the machine ahead of use: small ranges when an object is
-// created, more in idle time (WarmSome), and large ranges by their writer, who populates before it
-// copies (arena_mapping.h). Each of the three reports failure, so nobody gets SIGBUS.
+// One sealed memfd (it can neither shrink nor grow, so a mapping of it never faults beyond its end)
+// and a second, read-only descriptor of it: what is mapped from that one can never be made
+// writable. The file is sparse. Memory is taken from the machine ahead of use: small ranges when an
+// object is created, more in idle time (WarmSome), and large ranges by their writer, who populates
+// before it copies (arena_mapping.h). Each of the three reports failure, so nobody gets SIGBUS.
 // Threading: confined to the raylet's loop.
 // Invariant: everything below backed_end() has been backed or is left to its writer to populate.
 

@@ -69,7 +69,7 @@ class ArenaAllocator {
   uint64_t used_ = 0;
   uint64_t high_water_ = 0;
   uint64_t next_age_ = ~uint64_t{0};
-  std::unordered_map<uint64_t, uint64_t> blocks_;                    // offset -> size, allocated
+  std::unordered_map<uint64_t, uint64_t> blocks_;                     // offset -> size, allocated
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> free_by_offset_;  // -> size, age
   std::set<FreeRange> free_by_size_;
   std::array<std::vector<uint64_t>, kSmallClasses> small_;

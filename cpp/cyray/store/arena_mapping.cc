@@ -88,9 +88,9 @@ Result<std::unique_ptr<ArenaMapping>> ArenaMapping::Map(UniqueFd read_only, Uniq
     ::madvise(base, bytes, MADV_HUGEPAGE);
     ::madvise(base, bytes, MADV_DONTDUMP);
   }
-  return std::unique_ptr<ArenaMapping>(
-      new ArenaMapping(std::move(read_only), static_cast<uint8_t*>(read_base),
-                       static_cast<uint8_t*>(write_base), bytes));
+  return std::unique_ptr<ArenaMapping>(new ArenaMapping(std::move(read_only),
+                                                        static_cast<uint8_t*>(read_base),
+                                                        static_cast<uint8_t*>(write_base), bytes));
 }
 
 int ArenaMapping::Populate(uint8_t* base, Touched& touched, int advice, uint64_t offset,

@@ -3,9 +3,9 @@
 // Two views of the same memory: read() through the read-only descriptor, which no code of this
 // process can make writable, and write() for the creator of an object that is not sealed yet.
 // Whoever reads holds a pin, whoever writes has created the object; this class checks neither.
-// PrepareWrite and PrepareRead fault pages in by the system call instead of one by one, and remember
-// per 64 KiB what this process has faulted in, so that repeating costs nothing.
-// Threading: thread-safe after Map(). Needs nothing but libc.
+// PrepareWrite and PrepareRead fault pages in by the system call instead of one by one, and
+// remember per 64 KiB what this process has faulted in, so that repeating costs nothing. Threading:
+// thread-safe after Map(). Needs nothing but libc.
 
 #pragma once
 
@@ -25,7 +25,10 @@ class WritableView {
  public:
   WritableView() = default;
   WritableView(WritableView&& other) noexcept
-      : base_(std::exchange(other.base_, nullptr)), mapped_(other.mapped_), data_(other.data_), bytes_(other.bytes_) {}
+      : base_(std::exchange(other.base_, nullptr)),
+        mapped_(other.mapped_),
+        data_(other.data_),
+        bytes_(other.bytes_) {}
   WritableView& operator=(WritableView&& other) noexcept;
   WritableView(const WritableView&) = delete;
   WritableView& operator=(const WritableView&) = delete;

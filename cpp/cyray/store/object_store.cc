@@ -40,19 +40,20 @@ std::optional<uint64_t> ObjectStore::AllocateEvicting(uint64_t bytes) {
 
 Status ObjectStore::Full(uint64_t bytes) const {
   const StoreStats now = stats();
-  std::string text = "the object store is full: " + std::to_string(bytes) +
-                     " bytes were asked for; of its capacity of " +
-                     std::to_string(now.capacity_bytes) + " bytes, " +
-                     std::to_string(now.used_bytes) + " are in use (" +
-                     std::to_string(now.primary_bytes) + " by objects that references keep alive, " +
-                     std::to_string(now.pinned_bytes) + " mapped by processes)";
+  std::string text =
+      "the object store is full: " + std::to_string(bytes) +
+      " bytes were asked for; of its capacity of " + std::to_string(now.capacity_bytes) +
+      " bytes, " + std::to_string(now.used_bytes) + " are in use (" +
+      std::to_string(now.primary_bytes) + " by objects that references keep alive, " +
+      std::to_string(now.pinned_bytes) + " mapped by processes)";
   if (now.capacity_bytes - now.used_bytes >= bytes) {
     text += " and the largest free range has " + std::to_string(allocator_.largest_free_bytes()) +
             " bytes";
   }
   return Status(StatusCode::kObjectStoreFull,
-                text + ". Delete references (`del ref`) and arrays that came from `get`, pass smaller "
-                       "objects, or give `init` a larger `object_store_memory`.");
+                text +
+                    ". Delete references (`del ref`) and arrays that came from `get`, pass smaller "
+                    "objects, or give `init` a larger `object_store_memory`.");
 }
 
 Status ObjectStore::Seal(ClientId client, const ObjectId& id) {
@@ -64,8 +65,8 @@ Status ObjectStore::Seal(ClientId client, const ObjectId& id) {
 
 Status ObjectStore::Abort(ClientId client, const ObjectId& id) {
   ObjectTable::Actions actions;
-  Status status = table_.Abort(id, client, "the writing of object " + id.Hex() + " was given up",
-                               actions);
+  Status status =
+      table_.Abort(id, client, "the writing of object " + id.Hex() + " was given up", actions);
   Apply(std::move(actions));
   return status;
 }

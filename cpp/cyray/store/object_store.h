@@ -29,10 +29,10 @@ class ObjectStore {
 
   const Arena& arena() const { return arena_; }
 
-  // The offset to write at; the creator has a pin, also after Seal. AlreadyExists when the object is
-  // here or being written, ObjectStoreFull when nothing more can be evicted.
-  Result<uint64_t> Create(ClientId client, const ObjectId& id, uint64_t bytes,
-                          const Address& owner, CopyKind kind = CopyKind::kPrimary);
+  // The offset to write at; the creator has a pin, also after Seal. AlreadyExists when the object
+  // is here or being written, ObjectStoreFull when nothing more can be evicted.
+  Result<uint64_t> Create(ClientId client, const ObjectId& id, uint64_t bytes, const Address& owner,
+                          CopyKind kind = CopyKind::kPrimary);
   Status Seal(ClientId client, const ObjectId& id);
   Status Abort(ClientId client, const ObjectId& id);
   // As Abort; who waits for the object goes on waiting (for the next try).
@@ -62,7 +62,9 @@ class ObjectStore {
   bool WarmSome() { return arena_.WarmSome(allocator_.high_water()); }
 
   // Told of every object that left the store (freed, evicted, aborted).
-  void set_on_deleted(std::function<void(const ObjectId&)> callback) { on_deleted_ = std::move(callback); }
+  void set_on_deleted(std::function<void(const ObjectId&)> callback) {
+    on_deleted_ = std::move(callback);
+  }
 
   StoreStats stats() const;
   std::string CheckInvariants() const;

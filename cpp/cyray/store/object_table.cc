@@ -57,7 +57,8 @@ Status ObjectTable::Abort(const ObjectId& id, ClientId client, const std::string
                           Actions& actions, bool keep_waiters) {
   auto it = objects_.find(id);
   if (it == objects_.end() || it->second.sealed || it->second.creator != client) {
-    return Status(StatusCode::kInvalidArgument, "object " + id.Hex() + " is not being written here");
+    return Status(StatusCode::kInvalidArgument,
+                  "object " + id.Hex() + " is not being written here");
   }
   Client& creator = clients_[client];
   creator.creating.erase(id);
@@ -131,10 +132,10 @@ void ObjectTable::ClientDied(ClientId client, Actions& actions) {
   }
   for (const ObjectId& id : dead.creating) {
     Delete(objects_.find(id), actions);
-    FailWaiters(id,
-                Status(StatusCode::kNotFound,
-                       "the process that was writing object " + id.Hex() + " died"),
-                actions);
+    FailWaiters(
+        id,
+        Status(StatusCode::kNotFound, "the process that was writing object " + id.Hex() + " died"),
+        actions);
   }
   for (const auto& [id, count] : dead.pins) {
     if (!dead.creating.contains(id)) DropPins(id, count, actions);
@@ -276,8 +277,8 @@ std::string ObjectTable::CheckInvariants() const {
     if (count != pins.end()) pins.erase(count);
     if (object.pins > 0) pinned += object.view.bytes;
     if (object.kind == CopyKind::kPrimary && !object.freed) primary += object.view.bytes;
-    const bool evictable = object.sealed && object.pins == 0 && !object.freed &&
-                           object.kind == CopyKind::kCached;
+    const bool evictable =
+        object.sealed && object.pins == 0 && !object.freed && object.kind == CopyKind::kCached;
     if (evictable != object.queued.has_value()) return "eviction queue: " + id.Hex();
     if (object.sealed && object.freed && object.pins == 0) return "kept though freed: " + id.Hex();
     if (!object.sealed && object.pins == 0) return "created without its pin: " + id.Hex();

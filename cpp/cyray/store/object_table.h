@@ -11,7 +11,8 @@
 // The creator holds a pin from Create on, and gives it up with Release like any other.
 // Threading: confined to the raylet's loop.
 // Invariants (CheckInvariants): pins are counted the same per client and per object; exactly the
-// sealed, unpinned, not freed cached copies are in the eviction queue; waiters only on absent or created objects.
+// sealed, unpinned, not freed cached copies are in the eviction queue; waiters only on absent or
+// created objects.
 
 #pragma once
 
