@@ -18,10 +18,16 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 _MAX_MESSAGE_BYTES = 1 << 20
 _FORK_FDS = 3  # raylet socket, stdout, stderr
+# Every worker needs these for its first task.
+_NEEDED = ("cyray._raylet", "cyray._worker_main", "cyray._logs", "cloudpickle")
+# Some need these; imported when nobody has asked for a worker for a while.
+_LATER = ("asyncio", "traceback", "queue", "concurrent.futures.thread")
+_IDLE_MS = 300
 # A library that makes a thread for each CPU at import would make them in the zygote.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -44,8 +50,14 @@ class Zygote:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wakeup_read, select.POLLIN)
+        idle_ms: int | None = _IDLE_MS
         while True:
-            for fd, _ in poll.poll():
+            events = poll.poll(idle_ms)
+            if not events:
+                idle_ms = None
+                _import_all(_LATER)
+                gc.freeze()
+            for fd, _ in events:
                 if fd == self._wakeup_read:
                     self._reap()
                     continue
@@ -180,14 +192,14 @@ def _thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def _import_all(preload: list[str]) -> None:
-    """Imports what workers need; a preload that fails is reported and left out."""
+def _import_all(names: Iterable[str]) -> None:
+    """Imports modules; one that fails is reported and left out, but for cyray's own."""
     import importlib
 
     added = [name for name in _ONE_THREAD if name not in os.environ]
     os.environ.update(dict.fromkeys(added, "1"))
     threads = _thread_count()
-    for name in ["cyray._raylet", "cyray._worker_main", *preload]:
+    for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:
@@ -222,7 +234,8 @@ def main(argv: list[str]) -> None:
     started = time.monotonic()
     gc.disable()
     zygote = Zygote(int(argv[0]))
-    _import_all([name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name])
+    preload = [name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name]
+    _import_all([*_NEEDED, *preload])
     gc.collect()
     gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.
     _log(f"ready, imports took {(time.monotonic() - started) * 1000:.0f} ms")

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -40,6 +41,7 @@ def main(fd, worker_id):
         "gc": gc.isenabled(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "preloaded": "preloaded_module" in sys.modules,
+        "modules": [name for name in ("asyncio", "cloudpickle") if name in sys.modules],
     }).encode())
     connection.recv(1)
     if os.environ.get("EXIT_CODE"):
@@ -58,6 +60,7 @@ class RayletSide:
             shutil.copy(os.path.join(PACKAGE, "_zygote.py"), package)
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
+            (package / "_logs.py").write_text("")
             (package / "_worker_main.py").write_text(WORKER_MAIN)
         self.log = tmp_path / "zygote.out"
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -230,6 +233,34 @@ def test_a_preload_that_starts_a_thread_is_named(tmp_path):
     assert raylet.receive()["op"] == "ready"
     raylet.close()
     assert "importing 'threaded_module' started 1 threads" in raylet.log.read_text()
+
+
+def test_an_idle_zygote_imports_what_some_workers_need(tmp_path):
+    raylet = RayletSide(tmp_path)
+    raylet.receive()
+    status = f"/proc/{raylet.process.pid}/stat"
+
+    def cpu_ticks():
+        with open(status) as file:
+            return sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+
+    deadline = time.monotonic() + 10
+    while "asyncio" not in (told := preloaded(raylet)):
+        assert time.monotonic() < deadline, told
+        time.sleep(0.4)
+    before = cpu_ticks()
+    time.sleep(0.3)
+    assert cpu_ticks() - before <= 1, "an idle zygote must not run"
+    raylet.close()
+
+
+def preloaded(raylet) -> list[str]:
+    connection, *_ = raylet.fork()
+    assert raylet.receive()["op"] == "forked"
+    told = json.loads(connection.recv(65536))
+    connection.close()
+    assert raylet.receive()["op"] == "exited"
+    return told["modules"]
 
 
 def test_interrupts_reach_workers_only_when_told(tmp_path):
