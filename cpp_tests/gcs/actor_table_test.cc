@@ -1,0 +1,343 @@
+// The actor table against single cases and, with random operations, against a simple model.
+
+#include "cyray/gcs/actor_table.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+
+namespace cyray::gcs {
+namespace {
+
+using Kind = ActorAction::Kind;
+using State = wire::ActorState;
+
+class ActorTableTest : public testing::Test {
+ protected:
+  ActorSpec Spec(const std::string& name = "", int max_restarts = 0) {
+    ActorSpec spec;
+    spec.id = ActorId::Random();
+    spec.owner = owner_;
+    spec.name = name;
+    spec.max_restarts = max_restarts;
+    return spec;
+  }
+  ActorId Registered(const ActorSpec& spec) {
+    EXPECT_TRUE(table_.Register(spec).has_value());
+    return spec.id;
+  }
+  ActorId Placed(const ActorSpec& spec) {
+    Registered(spec);
+    (void)table_.Placed(spec.id, node_);
+    return spec.id;
+  }
+  ActorId Alive(const ActorSpec& spec) {
+    Placed(spec);
+    StartedNow(spec.id);
+    return spec.id;
+  }
+  void StartedNow(const ActorId& id) {
+    (void)table_.Started(node_, {id, table_.Find(id)->incarnation, {node_, worker_}, 1, "ip"});
+  }
+  void TearDown() override { table_.CheckInvariants(); }
+
+  static size_t Count(const ActorActions& actions, Kind kind) {
+    return std::count_if(actions.begin(), actions.end(),
+                         [&](const ActorAction& action) { return action.kind == kind; });
+  }
+  State StateOf(const ActorId& id) { return table_.Find(id)->state; }
+
+  ActorTable table_;
+  NodeId node_ = NodeId::Random();
+  WorkerId worker_ = WorkerId::Random();
+  Address owner_{NodeId::Random(), WorkerId::Random()};
+};
+
+TEST_F(ActorTableTest, ANameIsTakenUntilItsActorDies) {
+  const ActorId first = Alive(Spec("a"));
+  Result<ActorActions> second = table_.Register(Spec("a"));
+  ASSERT_FALSE(second.has_value());
+  EXPECT_EQ(second.error().code(), StatusCode::kAlreadyExists);
+  (void)table_.Kill(first, {});
+  EXPECT_EQ(table_.FindByName("", "a"), nullptr);
+  const ActorId third = Registered(Spec("a"));
+  EXPECT_EQ(table_.FindByName("", "a")->spec.id, third);
+}
+
+TEST_F(ActorTableTest, OneNameInTwoNamespacesIsTwoNames) {
+  ActorSpec first = Spec("a"), second = Spec("a");
+  second.ns = "other";
+  Registered(first);
+  EXPECT_TRUE(table_.Register(second).has_value());
+}
+
+TEST_F(ActorTableTest, RegisteringTheSameActorAgainChangesNothing) {
+  const ActorSpec spec = Spec("a");
+  Alive(spec);
+  Result<ActorActions> again = table_.Register(spec);
+  ASSERT_TRUE(again.has_value());
+  EXPECT_TRUE(again->empty());
+  EXPECT_EQ(StateOf(spec.id), State::Alive);
+}
+
+TEST_F(ActorTableTest, AnActorThatEndsIsRestartedAsOftenAsItMay) {
+  const ActorId id = Alive(Spec("", 1));
+  ActorActions actions = table_.Ended(node_, id, 0, "killed by signal 9", false);
+  EXPECT_EQ(Count(actions, Kind::kPlace), 1u);
+  EXPECT_EQ(StateOf(id), State::Restarting);
+  EXPECT_EQ(table_.Find(id)->incarnation, 1u);
+  (void)table_.Placed(id, node_);
+  StartedNow(id);
+  EXPECT_EQ(StateOf(id), State::Alive);
+  (void)table_.Ended(node_, id, 1, "killed by signal 9", false);
+  EXPECT_EQ(StateOf(id), State::Dead);
+  EXPECT_TRUE(table_.Find(id)->death_cause.starts_with(
+      "The actor is dead because its worker process has died. "));
+}
+
+TEST_F(ActorTableTest, AnActorThatLeavesByItsOwnWillIsNotRestarted) {
+  const ActorId id = Alive(Spec("", -1));
+  (void)table_.Ended(node_, id, 0, "exit_actor() was called.", true);
+  EXPECT_EQ(StateOf(id), State::Dead);
+}
+
+TEST_F(ActorTableTest, AnErrorInItsConstructorKillsItWithThatError) {
+  const ActorId id = Placed(Spec("", -1));
+  (void)table_.InitFailed(node_, id, 0, Bytes{1, 2});
+  EXPECT_EQ(StateOf(id), State::Dead);
+  EXPECT_EQ(table_.Find(id)->init_error, (Bytes{1, 2}));
+}
+
+TEST_F(ActorTableTest, MessagesOfAnOldIncarnationAreIgnored) {
+  const ActorId id = Alive(Spec("", -1));
+  (void)table_.Ended(node_, id, 0, "", false);
+  (void)table_.Placed(id, node_);
+  EXPECT_TRUE(table_.Ended(node_, id, 0, "", false).empty());
+  EXPECT_TRUE(table_.InitFailed(node_, id, 0, {}).empty());
+  // A process of the old incarnation that says it runs is stopped.
+  ActorActions actions = table_.Started(node_, {id, 0, {node_, worker_}, 1, ""});
+  ASSERT_EQ(actions.size(), 1u);
+  EXPECT_EQ(actions[0].kind, Kind::kStop);
+  EXPECT_EQ(actions[0].incarnation, 0u);
+  EXPECT_EQ(StateOf(id), State::Restarting);
+}
+
+TEST_F(ActorTableTest, AnOwnersDeathEndsItsActorsButTheDetachedOnes) {
+  ActorSpec detached = Spec();
+  detached.detached = true;
+  Alive(detached);
+  const ActorId plain = Alive(Spec("", -1));
+  ActorActions actions = table_.WorkerDied(owner_, "exit code 1", false);
+  EXPECT_EQ(Count(actions, Kind::kStop), 1u);
+  EXPECT_EQ(StateOf(plain), State::Dead);
+  EXPECT_TRUE(table_.Find(plain)->death_cause.starts_with(
+      "The actor is dead because its owner has died. "));
+  EXPECT_EQ(StateOf(detached.id), State::Alive);
+}
+
+TEST_F(ActorTableTest, AJobsEndEndsItsActorsButTheDetachedOnes) {
+  ActorSpec detached = Spec();
+  detached.detached = true;
+  Alive(detached);
+  const ActorSpec plain = Spec("", -1);
+  Alive(plain);
+  (void)table_.JobFinished(JobOf(plain.id));
+  EXPECT_EQ(StateOf(plain.id), State::Dead);
+  (void)table_.JobFinished(JobOf(detached.id));
+  EXPECT_EQ(StateOf(detached.id), State::Alive);
+  EXPECT_TRUE(table_.HasLivingActor(JobOf(detached.id)));
+  EXPECT_FALSE(table_.HasLivingActor(JobOf(plain.id)));
+}
+
+TEST_F(ActorTableTest, AKillThatAllowsRestartsUsesOne) {
+  const ActorId id = Alive(Spec("", 1));
+  ActorActions actions = table_.Kill(id, {.no_restart = false});
+  EXPECT_EQ(actions.front().kind, Kind::kStop);
+  EXPECT_EQ(StateOf(id), State::Restarting);
+  (void)table_.Placed(id, node_);
+  StartedNow(id);
+  (void)table_.Kill(id, {.no_restart = false});
+  EXPECT_EQ(StateOf(id), State::Dead);
+}
+
+TEST_F(ActorTableTest, WithoutReferencesItFinishesItsQueueAndIsNotRestarted) {
+  const ActorId id = Alive(Spec("a", -1));
+  ActorActions actions = table_.Kill(id, {.out_of_scope = true});
+  ASSERT_EQ(Count(actions, Kind::kStop), 1u);
+  EXPECT_TRUE(actions[0].graceful);
+  EXPECT_EQ(StateOf(id), State::Alive);
+  EXPECT_EQ(table_.FindByName("", "a"), nullptr);
+  (void)table_.Ended(node_, id, 0, "", false);
+  EXPECT_EQ(StateOf(id), State::Dead);
+  EXPECT_EQ(table_.Find(id)->death_cause,
+            "The actor is dead because all references to the actor were removed.");
+}
+
+TEST_F(ActorTableTest, AKillThatOvertakesItsRegistrationStillKills) {
+  const ActorSpec spec = Spec("", -1);
+  EXPECT_TRUE(table_.Kill(spec.id, {}).empty());
+  Result<ActorActions> actions = table_.Register(spec);
+  ASSERT_TRUE(actions.has_value());
+  EXPECT_EQ(StateOf(spec.id), State::Dead);
+  EXPECT_EQ(Count(*actions, Kind::kPlace), 0u);
+}
+
+TEST_F(ActorTableTest, ANodesDeathRestartsItsActorsElsewhere) {
+  const ActorId living = Alive(Spec("", 1));
+  const ActorId mortal = Alive(Spec("", 0));
+  const ActorId starting = Placed(Spec("", 0));
+  (void)table_.NodeDied(node_, "gone");
+  EXPECT_EQ(StateOf(living), State::Restarting);
+  EXPECT_EQ(StateOf(mortal), State::Dead);
+  // What had not begun to live is placed anew, also without restarts.
+  EXPECT_EQ(StateOf(starting), State::PendingCreation);
+  EXPECT_EQ(table_.Find(starting)->incarnation, 1u);
+  EXPECT_EQ(table_.WaitingForPlacement().size(), 2u);
+}
+
+TEST_F(ActorTableTest, ReconcilingEndsWhatIsMissingAndStopsWhatIsTooMuch) {
+  const ActorId kept = Alive(Spec());
+  const ActorId lost = Alive(Spec("", 1));
+  const ActorId starting = Placed(Spec());
+  const ActorId killed = Alive(Spec());
+  (void)table_.Kill(killed, {});
+  ActorActions actions =
+      table_.Reconcile(node_, {{kept, 0, {node_, worker_}, 1, ""}, {killed, 0, {node_, worker_}, 1, ""}});
+  EXPECT_EQ(StateOf(kept), State::Alive);
+  EXPECT_EQ(StateOf(lost), State::Restarting);
+  ASSERT_EQ(Count(actions, Kind::kStop), 1u);
+  ASSERT_EQ(Count(actions, Kind::kStart), 1u);
+  for (const ActorAction& action : actions) {
+    if (action.kind == Kind::kStop) EXPECT_EQ(action.actor, killed);
+    if (action.kind == Kind::kStart) EXPECT_EQ(action.actor, starting);
+  }
+}
+
+TEST_F(ActorTableTest, OldDeadActorsAreForgotten) {
+  ActorTable table(2);
+  std::vector<ActorId> ids;
+  for (int i = 0; i < 4; ++i) {
+    const ActorSpec spec = Spec();
+    ids.push_back(spec.id);
+    ASSERT_TRUE(table.Register(spec).has_value());
+    (void)table.Kill(spec.id, {});
+  }
+  EXPECT_EQ(table.Find(ids[0]), nullptr);
+  EXPECT_NE(table.Find(ids[3]), nullptr);
+  table.CheckInvariants();
+}
+
+// What a fake raylet would do with the table's orders: it runs what it is told to, and nothing else.
+struct Model {
+  std::map<ActorId, std::pair<NodeId, uint32_t>> running;  // processes that exist
+  std::map<ActorId, std::pair<NodeId, uint32_t>> starting;
+  std::vector<ActorId> to_place;
+
+  void Take(const ActorActions& actions) {
+    for (const ActorAction& action : actions) {
+      const auto where = std::make_pair(action.node, action.incarnation);
+      if (action.kind == Kind::kPlace) to_place.push_back(action.actor);
+      if (action.kind == Kind::kStart) starting[action.actor] = where;
+      // A graceful stop lets the process end by itself, like any other.
+      if (action.kind != Kind::kStop || action.graceful) continue;
+      for (auto* processes : {&running, &starting}) {
+        auto it = processes->find(action.actor);
+        if (it != processes->end() && it->second == where) processes->erase(it);
+      }
+    }
+  }
+};
+
+TEST(ActorTableRandom, NoProcessIsLostOrLeftOverWhateverHappens) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  auto pick = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); };
+  ActorTable table;
+  Model model;
+  std::vector<NodeId> nodes(3);
+  for (NodeId& node : nodes) node = NodeId::Random();
+  std::vector<Address> owners(3);
+  for (Address& owner : owners) owner = {NodeId::Random(), WorkerId::Random()};
+  std::vector<ActorId> ids;
+  for (int step = 0; step < 20'000; ++step) {
+    const ActorId id = ids.empty() ? ActorId::Random() : ids[pick(ids.size())];
+    switch (pick(12)) {
+      case 0: {
+        ActorSpec spec;
+        spec.id = ActorId::Random();
+        spec.owner = owners[pick(owners.size())];
+        if (pick(2) == 0) spec.name = std::string(1, static_cast<char>('a' + pick(8)));
+        spec.max_restarts = static_cast<int>(pick(4)) - 1;
+        spec.detached = pick(3) == 0;
+        Result<ActorActions> actions = table.Register(spec);
+        if (!actions.has_value()) break;
+        ids.push_back(spec.id);
+        model.Take(*actions);
+        break;
+      }
+      case 1:
+      case 2:
+      case 3:
+        for (const ActorId& waiting : std::exchange(model.to_place, {})) {
+          model.Take(table.Placed(waiting, nodes[pick(nodes.size())]));
+        }
+        break;
+      case 4:
+      case 5:
+      case 6:
+        if (!model.starting.empty()) {
+          auto it = std::next(model.starting.begin(), pick(model.starting.size()));
+          const auto [actor, where] = *it;
+          model.starting.erase(it);
+          if (pick(8) == 0) {
+            model.Take(table.InitFailed(where.first, actor, where.second, {}));
+          } else {
+            model.running[actor] = where;
+            model.Take(table.Started(where.first,
+                                     {actor, where.second, {where.first, WorkerId::Random()}, 1, ""}));
+          }
+        }
+        break;
+      case 7:
+      case 8:
+        if (auto it = model.running.find(id); it != model.running.end()) {
+          const auto where = it->second;
+          model.running.erase(it);
+          model.Take(table.Ended(where.first, id, where.second, "", pick(4) == 0));
+        }
+        break;
+      case 9:
+        model.Take(table.Kill(id, {pick(2) == 0, pick(3) == 0, ""}));
+        break;
+      case 10:
+        if (pick(10) == 0) model.Take(table.WorkerDied(owners[pick(owners.size())], "", false));
+        break;
+      case 11:
+        if (pick(10) == 0) {
+          const NodeId dead = nodes[pick(nodes.size())];
+          std::erase_if(model.running, [&](const auto& p) { return p.second.first == dead; });
+          std::erase_if(model.starting, [&](const auto& p) { return p.second.first == dead; });
+          model.Take(table.NodeDied(dead, ""));
+        }
+        break;
+    }
+    if (step % 50 == 0) table.CheckInvariants();
+  }
+  table.CheckInvariants();
+  // Every process belongs to an actor of that incarnation there, and every placed actor has one.
+  for (const auto& [id, where] : model.running) {
+    ASSERT_FALSE(table.Find(id)->dead()) << id.Hex();
+    EXPECT_EQ(table.Find(id)->state, State::Alive);
+    EXPECT_EQ(std::make_pair(table.Find(id)->node, table.Find(id)->incarnation), where);
+  }
+  for (const auto& [id, record] : table.actors()) {
+    if (record.dead() || record.node.is_nil()) continue;
+    EXPECT_TRUE(model.running.contains(id) || model.starting.contains(id)) << id.Hex();
+  }
+}
+
+}  // namespace
+}  // namespace cyray::gcs

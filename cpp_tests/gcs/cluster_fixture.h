@@ -1,0 +1,211 @@
+// What the GCS's component tests share: a server in this process on a folder of its own, and raylets
+// played by GcsClients whose loop the test drives.
+// Threading: the test's thread runs the clients' loop; the server has its own threads.
+
+#pragma once
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cyray/gcs/client.h"
+#include "cyray/gcs/codec.h"
+#include "cyray/gcs/gcs_server.h"
+#include "cyray/util/clock.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+
+inline const std::string kTestToken(32, 't');
+
+// A fast clock for tests: nodes end after tens of milliseconds.
+inline NodeTable::Timing TestTiming() {
+  return {.reconnect_ms = 100, .silence_ms = 6000, .first_stream_ms = 2000, .restored_ms = 300};
+}
+
+class ClusterTest : public testing::Test {
+ protected:
+  ClusterTest() {
+    char folder[] = "/tmp/cyray_gcs_test_XXXXXX";
+    folder_ = ::mkdtemp(folder);
+  }
+  ~ClusterTest() override {
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  // Again on the same port after Stop: a restart with data.
+  void StartServer(NodeTable::Timing timing = TestTiming()) {
+    server_ = std::make_unique<GcsServer>();
+    const Status status = server_->Start({.database = folder_ + "/gcs.sqlite",
+                                          .port = port_,
+                                          .token = kTestToken,
+                                          .timing = timing});
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    port_ = server_->port();
+  }
+  void StopServer() { server_.reset(); }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+  bool RunUntil(const std::function<bool()>& done, int64_t limit_ms = 5000) {
+    const int64_t end = MonotonicMs() + limit_ms;
+    while (!done()) {
+      if (MonotonicMs() >= end) return false;
+      loop_.RunOnce(10);
+    }
+    return true;
+  }
+
+  Result<Bytes> CallAndWait(GcsClient& client, wire::GcsMethod method, Bytes payload) {
+    std::optional<Result<Bytes>> result;
+    client.Call(method, std::move(payload), [&](Result<Bytes> r) { result = std::move(r); });
+    if (!RunUntil([&] { return result.has_value(); }, 10'000)) {
+      return Fail(StatusCode::kTimedOut, "no reply");
+    }
+    return std::move(*result);
+  }
+
+  std::string folder_;
+  int port_ = 0;
+  std::unique_ptr<GcsServer> server_;
+  EventLoop loop_;
+};
+
+// A raylet as the GCS sees it: it records what it is told.
+class FakeRaylet {
+ public:
+  FakeRaylet(EventLoop* loop, const std::string& address, ResourceSet resources)
+      : total(std::move(resources)), client(loop, address, kTestToken) {}
+
+  Bytes RegisterNodePayload() const {
+    NodeEntry node;
+    node.id = id;
+    node.incarnation = incarnation;
+    node.ip = "127.0.0.1";
+    node.total = total;
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(wire::CreateRegisterNodeRequest(builder, WriteNode(builder, node)));
+    return FinishedBytes(builder);
+  }
+
+  void OpenStream() {
+    client.OpenStream({.hello = [this] { return Hello(); },
+                       .on_command = [this](const wire::NodeCommand* c) { OnCommand(*c); },
+                       .on_up = [this] { ++ups; },
+                       .on_down = [this](const Status& status) {
+                         ++downs;
+                         last_down = status;
+                       }});
+  }
+
+  void ReportStarted(const ActorId& actor, uint32_t actor_incarnation, const Address& address) {
+    alive[actor] = {actor_incarnation, address};
+    flatbuffers::FlatBufferBuilder builder;
+    client.Report(FinishReport(
+        builder, wire::CreateActorStarted(builder, wire::ToWire(actor), actor_incarnation,
+                                          wire::ToWire(address), 1234, true)));
+  }
+  void ReportEnded(const ActorId& actor, uint32_t actor_incarnation, const std::string& reason) {
+    alive.erase(actor);
+    flatbuffers::FlatBufferBuilder builder;
+    auto text = builder.CreateString(reason);
+    client.Report(FinishReport(
+        builder, wire::CreateActorEnded(builder, wire::ToWire(actor), actor_incarnation, text)));
+  }
+  void ReportResources(const ResourceSet& available) {
+    flatbuffers::FlatBufferBuilder builder;
+    auto a = wire::ToWire(builder, available);
+    auto t = wire::ToWire(builder, total);
+    client.Report(FinishReport(builder, wire::CreateResourceReport(builder, a, t)));
+  }
+  void Watch(const ActorId& actor) {
+    flatbuffers::FlatBufferBuilder builder;
+    client.Report(
+        FinishReport(builder, wire::CreateWatchActor(builder, wire::ToWire(actor), true)));
+  }
+
+  struct Start {
+    ActorId actor;
+    uint32_t incarnation;
+    Bytes spec;
+  };
+  struct Update {
+    ActorId actor;
+    wire::ActorState state;
+    uint32_t incarnation;
+    std::string death_cause;
+  };
+  struct Alive {
+    uint32_t incarnation;
+    Address address;
+  };
+
+  NodeId id = NodeId::Random();
+  uint64_t incarnation = 1;
+  ResourceSet total;
+  std::map<ActorId, Alive> alive;
+  int ups = 0, downs = 0;
+  Status last_down;
+  std::vector<Start> starts;
+  std::vector<ActorId> stops;
+  std::vector<Update> updates;
+  std::vector<Address> deaths;
+  std::vector<NodeId> dead_nodes;
+  std::vector<std::pair<JobId, bool>> jobs;
+  std::vector<std::pair<NodeId, ResourceSet>> views;
+  GcsClient client;
+
+ private:
+  Bytes Hello() const {
+    flatbuffers::FlatBufferBuilder builder;
+    std::vector<flatbuffers::Offset<wire::ActorStarted>> actors;
+    for (const auto& [actor, state] : alive) {
+      actors.push_back(wire::CreateActorStarted(builder, wire::ToWire(actor), state.incarnation,
+                                                wire::ToWire(state.address), 1234, true));
+    }
+    auto list = builder.CreateVector(actors);
+    return FinishReport(builder,
+                        wire::CreateNodeHello(builder, wire::ToWire(id), incarnation, list));
+  }
+
+  void OnCommand(const wire::NodeCommand& command) {
+    if (const auto* start = command.body_as_StartActor()) {
+      starts.push_back({wire::FromWire(*start->actor_id()), start->incarnation(),
+                        BytesOrEmpty(start->spec())});
+    } else if (const auto* stop = command.body_as_StopActor()) {
+      stops.push_back(wire::FromWire(*stop->actor_id()));
+    } else if (const auto* update = command.body_as_ActorUpdate()) {
+      updates.push_back({wire::FromWire(*update->actor_id()), update->state(),
+                         update->incarnation(), StringOrEmpty(update->death_cause())});
+    } else if (const auto* died = command.body_as_ProcessDied()) {
+      deaths.push_back(wire::FromWire(*died->address()));
+    } else if (const auto* node = command.body_as_NodeChanged()) {
+      if (!node->node()->alive()) dead_nodes.push_back(wire::FromWire(*node->node()->node_id()));
+    } else if (const auto* job = command.body_as_JobChanged()) {
+      jobs.emplace_back(wire::FromWire(*job->job()->job_id()), job->job()->running());
+    } else if (const auto* view = command.body_as_ResourceView()) {
+      views.emplace_back(wire::FromWire(*view->node_id()), wire::FromWire(view->available()));
+    }
+  }
+};
+
+inline ResourceSet Cpus(int64_t count) {
+  ResourceSet set;
+  set.Set("CPU", count * kResourceUnit);
+  return set;
+}
+
+// A new actor id of job 1.
+inline ActorId NewActorId(uint32_t job = 1) {
+  ActorId id = ActorId::Random();
+  std::memcpy(id.bytes.data() + ActorId::kSize - sizeof job, &job, sizeof job);
+  return id;
+}
+
+}  // namespace cyray::gcs

@@ -1,0 +1,439 @@
+// Client and server of the GCS together, over real gRPC, with restarts of the server.
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/security/credentials.h>
+
+#include <future>
+#include <map>
+
+#include "cluster_fixture.h"
+#include "cyray/gcs/auth.h"
+#include "cyray/gcs/rpc.h"
+
+namespace cyray::gcs {
+namespace {
+
+using wire::GcsMethod;
+using State = wire::ActorState;
+
+Bytes KvPutPayload(const std::string& key, const std::string& value, bool overwrite = true) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto space = builder.CreateString("s");
+  auto k = builder.CreateString(key);
+  auto v = builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
+  builder.Finish(wire::CreateKvPutRequest(builder, space, k, v, overwrite));
+  return FinishedBytes(builder);
+}
+
+Bytes KvGetPayload(const std::string& key) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto space = builder.CreateString("s");
+  auto k = builder.CreateString(key);
+  builder.Finish(wire::CreateKvGetRequest(builder, space, k));
+  return FinishedBytes(builder);
+}
+
+Bytes PutFunctionPayload(const JobId& job, const FunctionId& id, const std::string& code) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto bytes = builder.CreateVector(reinterpret_cast<const uint8_t*>(code.data()), code.size());
+  builder.Finish(wire::CreatePutFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), bytes));
+  return FinishedBytes(builder);
+}
+
+Bytes GetFunctionPayload(const JobId& job, const FunctionId& id, uint32_t wait_ms) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(
+      wire::CreateGetFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), wait_ms));
+  return FinishedBytes(builder);
+}
+
+Bytes RegisterJobPayload(const Address& driver) {
+  flatbuffers::FlatBufferBuilder builder;
+  const uint8_t config[] = {1, 2, 3};
+  auto bytes = builder.CreateVector(config, sizeof config);
+  builder.Finish(wire::CreateRegisterJobRequest(builder, wire::ToWire(driver), 7, 0, 0, bytes));
+  return FinishedBytes(builder);
+}
+
+struct ActorOptions {
+  std::string name;
+  bool detached = false;
+  int max_restarts = 0;
+  int64_t cpus = 1;
+  Address owner = {};
+};
+
+Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& options) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto class_name = builder.CreateString("Counter");
+  auto name = builder.CreateString(options.name);
+  auto placement = wire::ToWire(builder, Cpus(options.cpus));
+  const uint8_t spec_bytes[] = {9, 8, 7};
+  auto spec = builder.CreateVector(spec_bytes, sizeof spec_bytes);
+  wire::RegisterActorRequestBuilder request(builder);
+  request.add_actor_id(wire::ToWire(id));
+  request.add_owner(wire::ToWire(options.owner));
+  request.add_class_name(class_name);
+  request.add_name(name);
+  request.add_detached(options.detached);
+  request.add_max_restarts(options.max_restarts);
+  request.add_placement(placement);
+  request.add_spec(spec);
+  request.add_handle_meta(spec);
+  builder.Finish(request.Finish());
+  return FinishedBytes(builder);
+}
+
+Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_scope) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::CreateKillActorRequest(builder, wire::ToWire(id), no_restart, out_of_scope));
+  return FinishedBytes(builder);
+}
+
+std::string TextOf(const flatbuffers::Vector<uint8_t>* bytes) {
+  return bytes == nullptr ? "" : std::string(bytes->begin(), bytes->end());
+}
+
+class ServerTest : public ClusterTest {
+ protected:
+  std::unique_ptr<FakeRaylet> JoinedRaylet(ResourceSet resources) {
+    auto raylet = std::make_unique<FakeRaylet>(&loop_, address(), std::move(resources));
+    Result<Bytes> reply =
+        CallAndWait(raylet->client, GcsMethod::RegisterNode, raylet->RegisterNodePayload());
+    EXPECT_TRUE(reply.has_value()) << reply.error().ToString();
+    raylet->OpenStream();
+    EXPECT_TRUE(RunUntil([&] { return raylet->ups == 1; }));
+    return raylet;
+  }
+
+  // Registers an actor that the only raylet starts.
+  ActorId LivingActor(FakeRaylet& raylet, ActorOptions options) {
+    if (options.owner.is_nil()) options.owner = {raylet.id, WorkerId::Random()};
+    const ActorId id = NewActorId();
+    raylet.Watch(id);
+    EXPECT_TRUE(CallAndWait(raylet.client, GcsMethod::RegisterActor,
+                            RegisterActorPayload(id, options)).has_value());
+    EXPECT_TRUE(RunUntil([&] { return !raylet.starts.empty() && raylet.starts.back().actor == id; }));
+    raylet.ReportStarted(id, raylet.starts.back().incarnation, {raylet.id, WorkerId::Random()});
+    EXPECT_TRUE(WaitForState(raylet, id, State::Alive));
+    return id;
+  }
+
+  bool WaitForState(FakeRaylet& raylet, const ActorId& id, State state) {
+    return RunUntil([&] {
+      return !raylet.updates.empty() && raylet.updates.back().actor == id &&
+             raylet.updates.back().state == state;
+    });
+  }
+};
+
+TEST_F(ServerTest, WhatWasAcknowledgedIsThereAfterARestart) {
+  StartServer();
+  GcsClient client(&loop_, address(), kTestToken);
+  ASSERT_TRUE(CallAndWait(client, GcsMethod::KvPut, KvPutPayload("a", "1")).has_value());
+  StopServer();
+  StartServer();
+  Result<Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
+  ASSERT_TRUE(reply.has_value()) << reply.error().ToString();
+  const auto* got = VerifiedRoot<wire::KvGetReply>(*reply);
+  ASSERT_NE(got, nullptr);
+  EXPECT_TRUE(got->found());
+  EXPECT_EQ(TextOf(got->value()), "1");
+}
+
+TEST_F(ServerTest, ACallMadeWhileTheServerIsAwayIsAnsweredWhenItIsBack) {
+  StartServer();
+  GcsClient client(&loop_, address(), kTestToken);
+  ASSERT_TRUE(CallAndWait(client, GcsMethod::KvPut, KvPutPayload("a", "1")).has_value());
+  StopServer();
+  std::optional<Result<Bytes>> result;
+  client.Call(GcsMethod::KvGet, KvGetPayload("a"), [&](Result<Bytes> r) { result = std::move(r); });
+  EXPECT_FALSE(RunUntil([&] { return result.has_value(); }, 200));
+  StartServer();
+  ASSERT_TRUE(RunUntil([&] { return result.has_value(); }));
+  EXPECT_TRUE(result->has_value()) << result->error().ToString();
+}
+
+TEST_F(ServerTest, AClientWithAnotherTokenIsToldSo) {
+  StartServer();
+  GcsClient client(&loop_, address(), std::string(32, 'x'));
+  Result<Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
+  ASSERT_FALSE(reply.has_value());
+  EXPECT_EQ(reply.error().code(), StatusCode::kUnauthenticated);
+}
+
+TEST_F(ServerTest, TheServerAnswersNothingWithoutAProof) {
+  StartServer();
+  grpc::GenericStub stub(grpc::CreateChannel(address(), grpc::InsecureChannelCredentials()));
+  auto call = [&](const char* method, const std::string& proof) {
+    grpc::ClientContext context;
+    context.AddMetadata(kClientNonceKey, std::string(kNonceBytes, 'c'));
+    context.AddMetadata(kServerNonceKey, std::string(kNonceBytes, 's'));
+    context.AddMetadata(kProofKey, proof);
+    grpc::ByteBuffer request = ToMessage(Bytes(64)), reply;
+    std::promise<grpc::Status> done;
+    stub.UnaryCall(&context, method, grpc::StubOptions(), &request, &reply,
+                   [&](grpc::Status status) { done.set_value(std::move(status)); });
+    return done.get_future().get().error_code();
+  };
+  EXPECT_EQ(call(kCallMethod, ""), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(call(kStreamMethod, ""), grpc::StatusCode::UNAUTHENTICATED);
+  // A proof over a nonce that the server did not issue is none, even with the right token.
+  EXPECT_EQ(call(kCallMethod, ClientProof(kTestToken, kAuthPurpose, std::string(kNonceBytes, 'c'),
+                                          std::string(kNonceBytes, 's'))),
+            grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(ServerTest, BytesThatAreNotARequestAreRefusedAndNothingElseHappens) {
+  StartServer();
+  GcsClient client(&loop_, address(), kTestToken);
+  for (int method = 0; method < 30; ++method) {
+    Result<Bytes> reply = CallAndWait(client, static_cast<GcsMethod>(method), Bytes(37, 0xEE));
+    if (!reply.has_value()) {
+      EXPECT_EQ(reply.error().code(), StatusCode::kInvalidArgument);
+    }
+  }
+  EXPECT_TRUE(CallAndWait(client, GcsMethod::KvPut, KvPutPayload("a", "1")).has_value());
+}
+
+TEST_F(ServerTest, AFunctionCanBeAskedForBeforeItIsThere) {
+  StartServer();
+  GcsClient client(&loop_, address(), kTestToken);
+  const JobId job = JobId::Random();
+  const FunctionId id = FunctionId::Random();
+  std::optional<Result<Bytes>> result;
+  client.Call(GcsMethod::GetFunction, GetFunctionPayload(job, id, 5000),
+              [&](Result<Bytes> r) { result = std::move(r); });
+  EXPECT_FALSE(RunUntil([&] { return result.has_value(); }, 50));
+  ASSERT_TRUE(CallAndWait(client, GcsMethod::PutFunction, PutFunctionPayload(job, id, "code")).has_value());
+  ASSERT_TRUE(RunUntil([&] { return result.has_value(); }));
+  ASSERT_TRUE(result->has_value());
+  const auto* reply = VerifiedRoot<wire::GetFunctionReply>(**result);
+  EXPECT_TRUE(reply->found());
+  EXPECT_EQ(TextOf(reply->pickled()), "code");
+}
+
+TEST_F(ServerTest, WaitingForAFunctionEndsAfterItsTime) {
+  StartServer();
+  GcsClient client(&loop_, address(), kTestToken);
+  Result<Bytes> reply = CallAndWait(client, GcsMethod::GetFunction,
+                                    GetFunctionPayload(JobId::Random(), FunctionId::Random(), 30));
+  ASSERT_TRUE(reply.has_value());
+  EXPECT_FALSE(VerifiedRoot<wire::GetFunctionReply>(*reply)->found());
+}
+
+TEST_F(ServerTest, AnActorIsPlacedStartedAndFoundByName) {
+  StartServer();
+  auto raylet = JoinedRaylet(Cpus(2));
+  const ActorId id = LivingActor(*raylet, {.name = "counter"});
+  EXPECT_EQ(raylet->starts.back().spec, (Bytes{9, 8, 7}));
+  const Address owner{raylet->id, WorkerId::Random()};
+  flatbuffers::FlatBufferBuilder builder;
+  auto name = builder.CreateString("counter");
+  builder.Finish(wire::CreateGetActorByNameRequest(builder, name));
+  Result<Bytes> reply = CallAndWait(raylet->client, GcsMethod::GetActorByName, FinishedBytes(builder));
+  ASSERT_TRUE(reply.has_value());
+  const auto* found = VerifiedRoot<wire::GetActorByNameReply>(*reply);
+  ASSERT_TRUE(found->found());
+  EXPECT_EQ(wire::FromWire(*found->actor_id()), id);
+  Result<Bytes> again = CallAndWait(raylet->client, GcsMethod::RegisterActor,
+                                    RegisterActorPayload(NewActorId(), {.name = "counter",
+                                                                        .owner = owner}));
+  ASSERT_FALSE(again.has_value());
+  EXPECT_EQ(again.error().code(), StatusCode::kAlreadyExists);
+}
+
+TEST_F(ServerTest, AKilledActorStopsAndItsWatchersLearnWhy) {
+  StartServer();
+  auto raylet = JoinedRaylet(Cpus(2));
+  const ActorId id = LivingActor(*raylet, {});
+  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::KillActor, KillPayload(id, true, false)).has_value());
+  ASSERT_TRUE(WaitForState(*raylet, id, State::Dead));
+  EXPECT_EQ(raylet->updates.back().death_cause,
+            "The actor is dead because it was killed by `cyray.kill`.");
+  EXPECT_EQ(raylet->stops, std::vector{id});
+}
+
+TEST_F(ServerTest, ActorsLiveOnThroughARestartOfTheServer) {
+  StartServer();
+  auto raylet = JoinedRaylet(Cpus(2));
+  const ActorId id = LivingActor(*raylet, {.name = "counter", .max_restarts = 1});
+  StopServer();
+  StartServer();
+  ASSERT_TRUE(RunUntil([&] { return raylet->ups == 2; }));
+  raylet->updates.clear();
+  raylet->Watch(id);
+  ASSERT_TRUE(WaitForState(*raylet, id, State::Alive));
+  EXPECT_EQ(raylet->updates.back().incarnation, 0u);
+  EXPECT_EQ(raylet->starts.size(), 1u);
+  EXPECT_TRUE(raylet->stops.empty());
+  // Its end is handled as if nothing had been.
+  raylet->ReportEnded(id, 0, "killed by signal 9");
+  ASSERT_TRUE(RunUntil([&] { return raylet->starts.size() == 2; }));
+  EXPECT_EQ(raylet->starts.back().incarnation, 1u);
+}
+
+TEST_F(ServerTest, AnActorThatEndedWhileTheServerWasAwayIsStartedAgain) {
+  StartServer();
+  auto raylet = JoinedRaylet(Cpus(2));
+  const ActorId id = LivingActor(*raylet, {.max_restarts = -1});
+  StopServer();
+  raylet->alive.clear();
+  StartServer();
+  ASSERT_TRUE(RunUntil([&] { return raylet->starts.size() == 2; }));
+  EXPECT_EQ(raylet->starts.back().actor, id);
+  EXPECT_EQ(raylet->starts.back().incarnation, 1u);
+}
+
+TEST_F(ServerTest, ANodeThatDoesNotComeBackAfterARestartIsDead) {
+  StartServer();
+  auto gone = JoinedRaylet(Cpus(2));
+  LivingActor(*gone, {.name = "counter", .detached = true, .max_restarts = -1});
+  StopServer();
+  gone.reset();
+  StartServer();
+  auto other = JoinedRaylet(Cpus(2));
+  // The detached actor moves to the node that is there.
+  ASSERT_TRUE(RunUntil([&] { return other->starts.size() == 1; }));
+  EXPECT_EQ(other->dead_nodes.size(), 1u);
+}
+
+TEST_F(ServerTest, ABrokenStreamEndsItsNodeAfterAGraceTime) {
+  StartServer();
+  auto first = JoinedRaylet(Cpus(2));
+  auto second = JoinedRaylet(Cpus(2));
+  const NodeId dead = second->id;
+  ASSERT_TRUE(CallAndWait(second->client, GcsMethod::RegisterJob,
+                          RegisterJobPayload({dead, WorkerId::Random()})).has_value());
+  ASSERT_TRUE(RunUntil([&] { return first->jobs.size() == 1; }));
+  EXPECT_TRUE(first->jobs[0].second);
+  second.reset();
+  ASSERT_TRUE(RunUntil([&] { return !first->deaths.empty() && first->jobs.size() == 2; }));
+  EXPECT_EQ(first->dead_nodes, std::vector{dead});
+  EXPECT_EQ(first->deaths[0], (Address{dead, WorkerId::Nil()}));
+  EXPECT_FALSE(first->jobs[1].second);
+}
+
+TEST_F(ServerTest, ResourcesOfANodeReachTheOthersAndTheSums) {
+  StartServer();
+  auto first = JoinedRaylet(Cpus(2));
+  auto second = JoinedRaylet(Cpus(3));
+  for (int i = 0; i < 50; ++i) second->ReportResources(Cpus(i % 3));
+  second->ReportResources(Cpus(1));
+  ASSERT_TRUE(RunUntil([&] { return !first->views.empty() && first->views.back().second == Cpus(1); }));
+  EXPECT_LT(first->views.size(), 10u);
+  Result<Bytes> reply = CallAndWait(first->client, GcsMethod::ClusterResources, {});
+  ASSERT_TRUE(reply.has_value());
+  const auto* sums = VerifiedRoot<wire::ClusterResourcesReply>(*reply);
+  EXPECT_EQ(wire::FromWire(sums->total()), Cpus(5));
+  EXPECT_EQ(wire::FromWire(sums->available()), Cpus(3));
+}
+
+TEST_F(ServerTest, JobsAreNumberedOnOverARestart) {
+  StartServer();
+  GcsClient client(&loop_, address(), kTestToken);
+  auto register_job = [&] {
+    Result<Bytes> reply = CallAndWait(client, GcsMethod::RegisterJob,
+                                      RegisterJobPayload({NodeId::Random(), WorkerId::Random()}));
+    return reply.has_value()
+               ? wire::FromWire(*VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id()).Hex()
+               : reply.error().ToString();
+  };
+  EXPECT_EQ(register_job(), "01000000");
+  EXPECT_EQ(register_job(), "02000000");
+  StopServer();
+  StartServer();
+  EXPECT_EQ(register_job(), "03000000");
+}
+
+TEST_F(ServerTest, ARepeatedCallIsDoneOnceAlsoOverARestart) {
+  StartServer();
+  const CallId id = CallId::Random();
+  const Bytes payload = RegisterJobPayload({NodeId::Random(), WorkerId::Random()});
+  // Straight to the service's side of the port: a client never uses an id twice.
+  auto call = [&] {
+    auto channel = grpc::CreateChannel(address(), grpc::InsecureChannelCredentials());
+    grpc::GenericStub stub(channel);
+    auto unary = [&](const char* method, const Bytes& message,
+                     const std::map<std::string, std::string>& metadata) {
+      grpc::ClientContext context;
+      for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
+      grpc::ByteBuffer request = ToMessage(message), reply;
+      std::promise<grpc::Status> done;
+      stub.UnaryCall(&context, method, grpc::StubOptions(), &request, &reply,
+                     [&](grpc::Status status) { done.set_value(std::move(status)); });
+      EXPECT_TRUE(done.get_future().get().ok());
+      Bytes body;
+      EXPECT_TRUE(FromMessage(reply, nullptr, 0, body));
+      return body;
+    };
+    const std::string nonce = RandomNonce();
+    const Bytes challenge = unary(kChallengeMethod, {}, {{kClientNonceKey, nonce}});
+    const std::string server_nonce(challenge.begin(), challenge.begin() + kNonceBytes);
+    CallHeader header{};
+    header.method = static_cast<uint16_t>(GcsMethod::RegisterJob);
+    std::memcpy(header.call_id, id.data(), sizeof header.call_id);
+    Bytes message(reinterpret_cast<uint8_t*>(&header), reinterpret_cast<uint8_t*>(&header + 1));
+    message.insert(message.end(), payload.begin(), payload.end());
+    return unary(kCallMethod, message,
+                 {{kClientNonceKey, nonce},
+                  {kServerNonceKey, server_nonce},
+                  {kProofKey, ClientProof(kTestToken, kAuthPurpose, nonce, server_nonce)}});
+  };
+  const Bytes first = call();
+  EXPECT_EQ(call(), first);
+  StopServer();
+  StartServer();
+  EXPECT_EQ(call(), first);
+  GcsClient client(&loop_, address(), kTestToken);
+  Result<Bytes> jobs = CallAndWait(client, GcsMethod::ListJobs, {});
+  ASSERT_TRUE(jobs.has_value());
+  EXPECT_EQ(VerifiedRoot<wire::ListJobsReply>(*jobs)->jobs()->size(), 1u);
+}
+
+TEST_F(ServerTest, AClientCanBeClosedAtAnyMoment) {
+  StartServer();
+  for (int i = 0; i < 20; ++i) {
+    FakeRaylet raylet(&loop_, address(), Cpus(1));
+    raylet.client.Call(GcsMethod::RegisterNode, raylet.RegisterNodePayload(), [](Result<Bytes>) {});
+    raylet.client.Call(GcsMethod::GetFunction,
+                       GetFunctionPayload(JobId::Random(), FunctionId::Random(), 5000),
+                       [](Result<Bytes>) {});
+    raylet.OpenStream();
+    const int64_t end = MonotonicMs() + i;
+    RunUntil([&] { return MonotonicMs() >= end; });
+  }
+  loop_.RunOnce(0);
+}
+
+TEST_F(ServerTest, ADeadOwnersActorIsStoppedAndItsWatchersLearnWhy) {
+  StartServer();
+  auto raylet = JoinedRaylet(Cpus(2));
+  const Address owner{raylet->id, WorkerId::Random()};
+  const ActorId id = LivingActor(*raylet, {.owner = owner});
+  flatbuffers::FlatBufferBuilder builder;
+  auto reason = builder.CreateString("killed by signal 9");
+  builder.Finish(wire::CreateReportWorkerDeathRequest(builder, wire::ToWire(owner), reason));
+  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::ReportWorkerDeath, FinishedBytes(builder)).has_value());
+  ASSERT_TRUE(WaitForState(*raylet, id, State::Dead));
+  EXPECT_TRUE(raylet->updates.back().death_cause.starts_with(
+      "The actor is dead because its owner has died."));
+  EXPECT_EQ(raylet->stops, std::vector{id});
+}
+
+TEST_F(ServerTest, ADeadNodeIsRefusedAStream) {
+  StartServer();
+  auto raylet = JoinedRaylet(Cpus(1));
+  auto second = JoinedRaylet(Cpus(1));
+  // A younger incarnation of the same node takes its place.
+  FakeRaylet younger(&loop_, address(), Cpus(1));
+  younger.id = second->id;
+  younger.incarnation = 2;
+  ASSERT_TRUE(CallAndWait(younger.client, GcsMethod::RegisterNode, younger.RegisterNodePayload()).has_value());
+  ASSERT_TRUE(RunUntil([&] { return second->downs > 0; }));
+  EXPECT_EQ(second->last_down.code(), StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace cyray::gcs

@@ -1,0 +1,265 @@
+// The GCS's smaller tables: key-value pairs, functions, jobs, nodes, placement, calls, and proofs.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "cyray/gcs/actor_placement.h"
+#include "cyray/gcs/auth.h"
+#include "cyray/gcs/call_log.h"
+#include "cyray/gcs/function_table.h"
+#include "cyray/gcs/job_table.h"
+#include "cyray/gcs/kv_table.h"
+#include "cyray/gcs/node_table.h"
+
+namespace cyray::gcs {
+namespace {
+
+TEST(KvTable, PutWithoutOverwriteKeepsTheOldValue) {
+  KvTable kv;
+  EXPECT_EQ(kv.Put("s", "k", {1}, false), KvTable::PutOutcome::kAdded);
+  EXPECT_EQ(kv.Put("s", "k", {2}, false), KvTable::PutOutcome::kKept);
+  EXPECT_EQ(*kv.Get("s", "k"), Bytes{1});
+  EXPECT_EQ(kv.Put("s", "k", {2}, true), KvTable::PutOutcome::kReplaced);
+  EXPECT_EQ(*kv.Get("s", "k"), Bytes{2});
+}
+
+TEST(KvTable, KeysAndPrefixDeletesStayWithinTheirSpace) {
+  KvTable kv;
+  for (const char* key : {"a", "ab", "abc", "b"}) kv.Put("s", key, {}, true);
+  kv.Put("t", "ab", {}, true);
+  EXPECT_EQ(kv.Keys("s", "ab"), (std::vector<std::string>{"ab", "abc"}));
+  EXPECT_EQ(kv.Delete("s", "ab", true).size(), 2u);
+  EXPECT_EQ(kv.Delete("s", "zzz", false).size(), 0u);
+  EXPECT_EQ(kv.Keys("s", "").size(), 2u);
+  EXPECT_NE(kv.Get("t", "ab"), nullptr);
+}
+
+TEST(KvTable, StorageKeysAreUnambiguous) {
+  EXPECT_NE(KvTable::StorageKey("ab", "c"), KvTable::StorageKey("a", "bc"));
+  const std::string key("x\0y", 3);
+  const auto parsed = KvTable::ParseStorageKey(KvTable::StorageKey("s", key));
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->second, key);
+  EXPECT_FALSE(KvTable::ParseStorageKey("abc").has_value());
+  EXPECT_FALSE(KvTable::ParseStorageKey("\xff\xff\xff\x7f").has_value());
+}
+
+TEST(FunctionTable, PutAnswersThoseWhoWait) {
+  FunctionTable table;
+  const FunctionTable::Key key{JobId::Random(), FunctionId::Random()};
+  table.Wait(key, 1);
+  table.Wait(key, 2);
+  EXPECT_TRUE(table.CancelWaiter(1));
+  EXPECT_FALSE(table.CancelWaiter(1));
+  EXPECT_EQ(table.Put(key, {5}).answered, std::vector<FunctionTable::Waiter>{2});
+  EXPECT_FALSE(table.Put(key, {5}).added);
+  table.CheckInvariants();
+}
+
+TEST(FunctionTable, AJobsFunctionsGoTogether) {
+  FunctionTable table;
+  const JobId first = JobId::Random(), second = JobId::Random();
+  table.Put({first, FunctionId::Random()}, {1});
+  table.Put({first, FunctionId::Random()}, {2});
+  table.Put({second, FunctionId::Random()}, {3});
+  EXPECT_EQ(table.DropJob(first).size(), 2u);
+  EXPECT_EQ(table.size(), 1u);
+  table.CheckInvariants();
+}
+
+TEST(JobTable, NumbersAreNotUsedAgainWhenOldJobsAreForgotten) {
+  JobTable jobs(0);
+  const JobId first = jobs.Register({}, 1).id;
+  EXPECT_TRUE(jobs.Finish(first, 2));
+  EXPECT_FALSE(jobs.Finish(first, 3));
+  EXPECT_TRUE(jobs.Trim().empty());  // the newest stays
+  const JobId second = jobs.Register({}, 4).id;
+  EXPECT_EQ(second.Hex(), "02000000");
+  EXPECT_EQ(jobs.Trim(), std::vector{first});
+}
+
+TEST(JobTable, JobsAreFoundByTheirDriverAndItsNode) {
+  JobTable jobs;
+  JobEntry entry;
+  entry.driver = {NodeId::Random(), WorkerId::Random()};
+  const JobId id = jobs.Register(entry, 1).id;
+  EXPECT_EQ(jobs.RunningWithDriver(entry.driver), std::vector{id});
+  EXPECT_EQ(jobs.RunningWithDriver({entry.driver.node, WorkerId::Nil()}), std::vector{id});
+  EXPECT_TRUE(jobs.RunningWithDriver({NodeId::Random(), WorkerId::Random()}).empty());
+}
+
+NodeEntry Node(const NodeId& id, uint64_t incarnation = 1, int64_t cpus = 4) {
+  NodeEntry node;
+  node.id = id;
+  node.incarnation = incarnation;
+  node.total.Set("CPU", cpus * kResourceUnit);
+  node.available = node.total;
+  return node;
+}
+
+TEST(NodeTable, ANodeWithoutAStreamExpiresAndOneWithAStreamDoesNot) {
+  NodeTable nodes({.reconnect_ms = 1000, .silence_ms = 6000, .first_stream_ms = 5000});
+  const NodeId id = NodeId::Random();
+  nodes.Register(Node(id), 0);
+  EXPECT_EQ(nodes.NextDeadline(), 5000);
+  ASSERT_TRUE(nodes.StreamUp(id, 1, 7, 100));
+  EXPECT_TRUE(nodes.ExpiredAt(6099).empty());
+  EXPECT_EQ(nodes.ExpiredAt(6100).size(), 1u);  // silent
+  nodes.Heard(id, 6000);
+  EXPECT_TRUE(nodes.ExpiredAt(6100).empty());
+  nodes.StreamDown(id, 8, 6000);  // another stream's end is not ours
+  EXPECT_TRUE(nodes.ExpiredAt(8000).empty());
+  nodes.StreamDown(id, 7, 6000);
+  EXPECT_TRUE(nodes.ExpiredAt(6999).empty());
+  EXPECT_EQ(nodes.ExpiredAt(7000).size(), 1u);
+  nodes.CheckInvariants();
+}
+
+TEST(NodeTable, ADeadNodeComesBackOnlyWithAHigherIncarnation) {
+  NodeTable nodes;
+  const NodeId id = NodeId::Random();
+  EXPECT_EQ(nodes.Register(Node(id, 1), 0), NodeTable::RegisterOutcome::kAdded);
+  EXPECT_EQ(nodes.Register(Node(id, 1), 0), NodeTable::RegisterOutcome::kRepeated);
+  EXPECT_TRUE(nodes.Kill(id, "gone"));
+  EXPECT_FALSE(nodes.Kill(id, "gone"));
+  EXPECT_FALSE(nodes.StreamUp(id, 1, 7, 0));
+  EXPECT_EQ(nodes.Register(Node(id, 1), 0), NodeTable::RegisterOutcome::kStale);
+  EXPECT_EQ(nodes.Register(Node(id, 2), 0), NodeTable::RegisterOutcome::kAdded);
+  EXPECT_FALSE(nodes.StreamUp(id, 1, 7, 0));
+  EXPECT_TRUE(nodes.StreamUp(id, 2, 7, 0));
+  nodes.CheckInvariants();
+}
+
+TEST(NodeTable, DeadNodesDoNotCountAndAreForgottenInTime) {
+  NodeTable nodes;
+  const NodeId first = NodeId::Random(), second = NodeId::Random();
+  nodes.Register(Node(first), 0);
+  nodes.Register(Node(second), 0);
+  nodes.Kill(first, "gone");
+  EXPECT_EQ(nodes.Total().Get("CPU"), 4 * kResourceUnit);
+  EXPECT_EQ(nodes.Trim(0), std::vector{first});
+  EXPECT_EQ(nodes.Find(first), nullptr);
+  nodes.CheckInvariants();
+}
+
+class PlacementTest : public testing::Test {
+ protected:
+  NodeId Add(int64_t cpus, int64_t available) {
+    const NodeId id = NodeId::Random();
+    NodeEntry node = Node(id, 1, cpus);
+    node.available.Set("CPU", available * kResourceUnit);
+    nodes_.Register(node, 0);
+    return id;
+  }
+  ActorSpec Wanting(int64_t cpus) {
+    ActorSpec spec;
+    spec.id = ActorId::Random();
+    spec.placement.Set("CPU", cpus * kResourceUnit);
+    return spec;
+  }
+  NodeTable nodes_;
+  ActorPlacement placement_;
+  using Kind = ActorPlacement::Choice::Kind;
+};
+
+TEST_F(PlacementTest, ANodeThatHasItNowComesBeforeOneThatCouldLater) {
+  Add(8, 0);
+  const NodeId free = Add(2, 2);
+  EXPECT_EQ(placement_.Choose(Wanting(2), nodes_).node, free);
+}
+
+TEST_F(PlacementTest, ABusyNodeIsTakenWhenNoOtherCouldEver) {
+  const NodeId busy = Add(8, 0);
+  Add(2, 2);
+  EXPECT_EQ(placement_.Choose(Wanting(4), nodes_).node, busy);
+}
+
+TEST_F(PlacementTest, WhatFitsNowhereWaits) {
+  Add(2, 2);
+  EXPECT_EQ(placement_.Choose(Wanting(4), nodes_).kind, Kind::kWait);
+}
+
+TEST_F(PlacementTest, TheOwnersNodeIsPackedFirstAndSpreadLooksForTheLeastUsed) {
+  const NodeId first = Add(8, 8), second = Add(8, 7);
+  ActorSpec spec = Wanting(1);
+  spec.owner.node = second;
+  EXPECT_EQ(placement_.Choose(spec, nodes_).node, second);
+  spec.strategy = wire::SchedulingStrategy::Spread;
+  EXPECT_EQ(placement_.Choose(spec, nodes_).node, first);
+}
+
+TEST_F(PlacementTest, WhatWasSentCountsUntilItIsSettled) {
+  const NodeId first = Add(1, 1), second = Add(1, 1);
+  const ActorSpec a = Wanting(1), b = Wanting(1);
+  const NodeId chosen = placement_.Choose(a, nodes_).node;
+  placement_.Sent(a.id, chosen, a.placement);
+  EXPECT_EQ(placement_.Choose(b, nodes_).node, chosen == first ? second : first);
+  placement_.Settled(a.id);
+  EXPECT_EQ(placement_.Choose(b, nodes_).node, chosen);
+}
+
+TEST_F(PlacementTest, AHardAffinityToADeadNodeNeverHoldsAndASoftOneGivesWay) {
+  const NodeId dead = Add(4, 4), living = Add(4, 4);
+  nodes_.Kill(dead, "gone");
+  ActorSpec spec = Wanting(1);
+  spec.strategy = wire::SchedulingStrategy::NodeAffinity;
+  spec.affinity_node = dead;
+  EXPECT_EQ(placement_.Choose(spec, nodes_).kind, Kind::kNever);
+  spec.affinity_soft = true;
+  EXPECT_EQ(placement_.Choose(spec, nodes_).node, living);
+  spec.affinity_node = living;
+  EXPECT_EQ(placement_.Choose(spec, nodes_).node, living);
+}
+
+TEST(CallLog, RepliesAreKeptForAWhile) {
+  CallLog log;
+  const CallId first = CallId::Random(), second = CallId::Random();
+  EXPECT_TRUE(log.Add(first, CallLog::MakeEntry(Bytes{1}), 0).empty());
+  ASSERT_NE(log.Find(first), nullptr);
+  EXPECT_EQ(log.Find(first)->AsResult().value(), Bytes{1});
+  EXPECT_EQ(log.Add(second, CallLog::MakeEntry(Fail(StatusCode::kNotFound, "no")), 1'000'000),
+            std::vector{first});
+  EXPECT_EQ(log.Find(second)->AsResult().error().message(), "no");
+}
+
+TEST(Auth, HmacIsTheStandardOne) {
+  // RFC 4231, test case 2.
+  const std::string mac = HmacSha256("Jefe", "what do ya want for nothing?");
+  EXPECT_EQ(BytesToHex(mac.data(), mac.size()),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+TEST(Auth, NoncesHoldForOneClientOnOneConnectionOfOneServer) {
+  const ServerNonces server, other;
+  const std::string client = RandomNonce();
+  const std::string nonce = server.Issue(client, "ipv4:1.2.3.4:5");
+  EXPECT_TRUE(server.IssuedHere(nonce, client, "ipv4:1.2.3.4:5"));
+  EXPECT_FALSE(server.IssuedHere(nonce, client, "ipv4:1.2.3.4:6"));
+  EXPECT_FALSE(server.IssuedHere(nonce, RandomNonce(), "ipv4:1.2.3.4:5"));
+  EXPECT_FALSE(other.IssuedHere(nonce, client, "ipv4:1.2.3.4:5"));
+  EXPECT_FALSE(server.IssuedHere("", client, "ipv4:1.2.3.4:5"));
+}
+
+TEST(Auth, ProofsOfOneSideOrProtocolAreNoneOfAnother) {
+  const std::string token(32, 't'), c = RandomNonce(), s = RandomNonce();
+  EXPECT_NE(ServerProof(token, "gcs", c, s), ClientProof(token, "gcs", c, s));
+  EXPECT_NE(ClientProof(token, "gcs", c, s), ClientProof(token, "raylet", c, s));
+  EXPECT_TRUE(ConstantTimeEqual("ab", "ab"));
+  EXPECT_FALSE(ConstantTimeEqual("ab", "abc"));
+}
+
+TEST(Auth, ATokenFileThatIsNotOneIsRefused) {
+  const std::string path = testing::TempDir() + "cyray_token_" + std::to_string(::getpid());
+  EXPECT_FALSE(LoadToken(path).has_value());
+  std::ofstream(path) << std::string(64, 'a') << "\n";
+  ASSERT_TRUE(LoadToken(path).has_value());
+  EXPECT_EQ(LoadToken(path)->size(), 32u);
+  std::ofstream(path) << "short\n";
+  EXPECT_FALSE(LoadToken(path).has_value());
+  ::unlink(path.c_str());
+}
+
+}  // namespace
+}  // namespace cyray::gcs
