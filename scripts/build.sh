@@ -19,6 +19,13 @@ if [[ ${1:-all} == configure ]]; then exit 0; fi
 targets=(all)
 if [[ ${1:-all} == package ]]; then targets=(cyray_package); fi
 ninja -C "$build" -j "$jobs" "${targets[@]}"
-# Copies what changed; a running process keeps the file it has.
-output=$(cmake --install "$build" --prefix "$PWD/python")
-grep -E '^-- Installing' <<<"$output" || true
+# What changed is put in place by a rename, so that a running process keeps the file that it has mapped.
+stage=$build/stage
+cmake --install "$build" --prefix "$stage" >/dev/null
+(cd "$stage" && find cyray -type f) | while read -r file; do
+  if cmp -s "$stage/$file" "python/$file"; then continue; fi
+  mkdir -p "python/$(dirname "$file")"
+  cp "$stage/$file" "python/$file.new"
+  mv "python/$file.new" "python/$file"
+  echo "placed python/$file"
+done
