@@ -33,7 +33,7 @@ add_custom_command(
 # The version script keeps every C++ symbol local, so that another library's copy of the same
 # templates in one process can neither replace ours nor be replaced by it.
 set(CYRAY_EXPORTS ${CMAKE_CURRENT_BINARY_DIR}/_raylet.map)
-file(WRITE ${CYRAY_EXPORTS} "{ global: PyInit__raylet; local: *; };\n")
+file(CONFIGURE OUTPUT ${CYRAY_EXPORTS} CONTENT "{ global: PyInit__raylet; local: *; };\n" @ONLY)
 
 python_add_library(_raylet MODULE WITH_SOABI ${CYRAY_RAYLET_CPP})
 target_include_directories(_raylet PRIVATE ${CYRAY_SOURCE_ROOT} ${CYRAY_PYTHON_ROOT}/cyray/includes)
