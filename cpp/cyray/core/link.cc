@@ -145,7 +145,13 @@ void LinkTable::OnReady(Link& link, uint32_t epoll_events) {
 
 void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size) {
   Link& link = To(source);
-  if (size < wire::kFrameHeaderBytes || reinterpret_cast<uintptr_t>(bytes) % 8 != 0) return;
+  if (size < wire::kFrameHeaderBytes) return;
+  std::vector<uint64_t> aligned;
+  if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
+    aligned.resize((size + 7) / 8);
+    std::memcpy(aligned.data(), bytes, size);
+    bytes = reinterpret_cast<const uint8_t*>(aligned.data());
+  }
   wire::FrameHeader header;
   std::memcpy(&header, bytes, sizeof header);
   if (header.body_bytes + wire::kFrameHeaderBytes != size || header.fd_count != 0) return;
