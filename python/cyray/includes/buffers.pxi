@@ -4,6 +4,9 @@
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 cimport cython
 
+cdef extern from "stdlib.h" nogil:
+    void* aligned_alloc(size_t, size_t)
+
 
 @cython.final
 @cython.no_gc

@@ -203,7 +203,8 @@ cdef void outcome_from(object value, bint is_error, const Address& owner, Object
                 status = write_block(_core, serialized, id, owner, &block)
                 if status.ok():
                     _core.SealReturn(block)
-            if not status.ok():
+            # AlreadyExists: an earlier attempt of this task stored it before its worker died.
+            if not status.ok() and status.code() != StatusCode.kAlreadyExists:
                 raise_status(status)
             outcome.stored_bytes = serialized.size
         take_contained(serialized, &outcome.contained)

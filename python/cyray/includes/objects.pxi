@@ -337,7 +337,7 @@ def _as_asyncio_future(ObjectRef ref):
 
 # --- Events ----------------------------------------------------------------------------------------
 
-cdef tuple event_tuple(const Event& event):
+cdef tuple event_tuple(Event& event):
     cdef int kind = <int>event.kind
     if event.kind == EventKind.kCallback:
         return kind, event.token

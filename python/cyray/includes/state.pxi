@@ -12,7 +12,7 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_S
 from cpython.ref cimport Py_INCREF, PyObject
 from cython.operator cimport dereference as deref
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport aligned_alloc, free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from libcpp cimport bool as cbool
 from libcpp.memory cimport unique_ptr

@@ -83,12 +83,12 @@ cdef class RemoteFunction:
         self._function = function
         self._options = options
         self.epoch = 0
-        for name in ("__module__", "__name__", "__qualname__", "__doc__", "__wrapped__"):
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             try:
-                self.__dict__[name] = getattr(function, name)
+                setattr(self, name, getattr(function, name))
             except AttributeError:
                 pass
-        self.__dict__["__wrapped__"] = function
+        self.__wrapped__ = function
 
     @property
     def underlying_function(self):
@@ -129,7 +129,7 @@ cdef class RemoteFunction:
         raise TypeError(f"Remote functions cannot be called directly. Instead of running '{full}()', "
                         f"try '{full}.remote()'.")
 
-    def __get__(self, instance, owner=None):
+    def __get__(self, instance, owner):
         return self
 
     def __repr__(self):
