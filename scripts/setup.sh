@@ -9,8 +9,8 @@ python=${PYTHON:-python3}
 venv=${VENV:-.venv}
 
 packages=(
-  g++ cmake ninja-build pkg-config git
-  libgrpc++-dev libgrpc-dev libprotobuf-dev libabsl-dev libc-ares-dev libre2-dev zlib1g-dev libssl-dev libsqlite3-dev
+  g++ cmake ninja-build pkg-config binutils git
+  libgrpc++-dev libgrpc-dev libabsl-dev libc-ares-dev libre2-dev zlib1g-dev libssl-dev libsqlite3-dev
   libflatbuffers-dev flatbuffers-compiler libcli11-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
