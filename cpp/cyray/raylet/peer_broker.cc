@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
@@ -19,6 +21,10 @@ void EnlargeBuffer(int fd) {
   if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) {
     ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   }
+}
+
+std::pair<WorkerId, WorkerId> Pair(const WorkerId& a, const WorkerId& b) {
+  return {std::min(a, b), std::max(a, b)};
 }
 
 std::vector<UniqueFd> OneFd(int fd) {
@@ -50,9 +56,15 @@ bool PeerBroker::OnConnectPeer(ClientConnection& client, const wire::ConnectPeer
   std::string error;
   if (other == nullptr || !other->registered) {
     error = "the process " + peer.ToString() + " is gone";
+  } else if (!connected_.insert(Pair(client.worker(), peer.worker)).second) {
+    // The other side asked first: its PeerConnected is before this reply, and one pair is enough.
+    builder.Finish(wire::CreateConnectPeerReply(builder, request->request_id(), true));
+    clients_->Send(client, FrameType::kConnectPeerReply, builder);
+    return true;
   } else if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets) != 0) {
     error = Status::FromErrno("socketpair").message();
   }
+  ForgetGonePairs();
   if (!error.empty()) {
     const auto text = builder.CreateString(error);
     builder.Finish(wire::CreateConnectPeerReply(builder, request->request_id(), false, text));
@@ -68,6 +80,14 @@ bool PeerBroker::OnConnectPeer(ClientConnection& client, const wire::ConnectPeer
   builder.Finish(wire::CreatePeerConnected(builder, ToWire(self)));
   clients_->SendWithFds(*other, FrameType::kPeerConnected, builder, OneFd(sockets[1]));
   return true;
+}
+
+void PeerBroker::ForgetGonePairs() {
+  if (connected_.size() < forget_pairs_at_) return;
+  std::erase_if(connected_, [this](const auto& pair) {
+    return clients_->Find(pair.first) == nullptr || clients_->Find(pair.second) == nullptr;
+  });
+  forget_pairs_at_ = 2 * connected_.size() + 1'024;
 }
 
 bool PeerBroker::OnRelay(ClientConnection& client, const wire::Frame& frame) {
@@ -86,6 +106,7 @@ bool PeerBroker::OnRelay(ClientConnection& client, const wire::Frame& frame) {
     return true;
   }
   FlatBufferBuilder builder(frame.body_bytes + 64);
+  builder.ForceVectorAlignment(relay->frame()->size(), 1, 8);  // it is read in place at its end
   const auto bytes = builder.CreateVector(relay->frame()->data(), relay->frame()->size());
   builder.Finish(wire::CreateRelay(builder, ToWire(source), ToWire(destination), bytes));
   if (peers_->Send(destination.node, FrameType::kRelay, builder)) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/node_options.h"
@@ -30,12 +31,15 @@ class PeerBroker {
   bool OnPeerRelay(const NodeId& from, const wire::Frame& frame);
   bool OnPeerRelayFailed(const wire::Frame& frame);
   void OnPeerLost(const NodeId& node, const std::string& reason);
+  void ForgetGonePairs();
   void SendFailed(ClientConnection& client, const Address& destination, const std::string& reason);
   void BroadcastFailed(const Address& destination, const std::string& reason);
 
   const NodeOptions* const options_;
   ClientRegistry* const clients_;
   PeerTable* const peers_;
+  std::set<std::pair<WorkerId, WorkerId>> connected_;  // pairs of this node that have a socket pair
+  size_t forget_pairs_at_ = 1'024;
   std::map<NodeId, std::set<WorkerId>> relayed_to_;  // destinations that somebody here wrote to
 };
 
