@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 2) std::memcpy(aligned.data(), data + 2, size - 2);
   const auto* body = reinterpret_cast<const uint8_t*>(aligned.data());
   if (!VerifyAs(schema, body, size - 2)) return 0;
-  static volatile uint64_t sink;
+  [[maybe_unused]] static volatile uint64_t sink;
   sink = WalkTable(schema.type(), flatbuffers::GetRoot<flatbuffers::Table>(body));
   return 0;
 }
