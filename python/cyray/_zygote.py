@@ -223,8 +223,11 @@ def _worker_after_fork(fd: int, worker_id: str) -> None:
     main_module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
     sys.modules["__main__"] = main_module
     sys.argv = [""]
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # New streams: those of the zygote remember the position in the file that was there before.
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     worker_main = sys.modules["cyray._worker_main"]
     worker_main.main(fd, worker_id)
 
