@@ -1,0 +1,156 @@
+"""What the cluster tests share: waiting for conditions, processes, and drivers of their own.
+
+Threading: used by the test's thread. Nothing here sleeps longer than a few milliseconds at a time:
+tests wait for what they need, with a deadline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 5.0, what: str = "") -> Any:
+    """The first true value of `condition()`; fails with its last value after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what or condition} is {value!r}")
+        time.sleep(0.005)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is not a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process."""
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += [int(child) for child in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def find_process(root: int, part: str) -> int:
+    """The pid of the child of `root` whose command line contains `part`; 0 when there is none."""
+    for pid in children(root):
+        if part in command_line(pid):
+            return pid
+    return 0
+
+
+def raylet_pid() -> int:
+    """The raylet that `cyray.init()` started for this process."""
+    from cyray import _worker
+
+    assert _worker._session is not None
+    return int(_worker._session.node.pid)
+
+
+def zygote_pid() -> int:
+    return eventually(lambda: find_process(raylet_pid(), "_zygote"), what="the zygote")
+
+
+def gcs_pid() -> int:
+    return eventually(lambda: find_process(raylet_pid(), "gcs_server"), what="the gcs_server")
+
+
+def named_values(tree: Any, name: str) -> Iterator[Any]:
+    """All values under the key `name`, at any depth of a JSON tree."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if key == name:
+                yield value
+            yield from named_values(value, name)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from named_values(value, name)
+
+
+def node_state() -> dict[str, Any]:
+    """The raylet's own account of itself."""
+    from cyray import _raylet
+
+    return json.loads(_raylet.node_dump())
+
+
+def store_used_bytes() -> int:
+    """Bytes of this node's object store that objects take."""
+    state = node_state()
+    for name in ("used_bytes", "allocated_bytes"):
+        values = list(named_values(state, name))
+        if values:
+            return int(values[0])
+    raise AssertionError(f"the node says nothing of its store: {state}")
+
+
+class Driver:
+    """A program of its own, with its output, as a person would run it."""
+
+    def __init__(self, folder: Any, source: str, *args: str, **env: str) -> None:
+        path = os.path.join(str(folder), "driver.py")
+        with open(path, "w") as file:
+            file.write(textwrap.dedent(source))
+        self.process = subprocess.Popen(
+            [sys.executable, path, *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=str(folder),
+            env={**os.environ, **env},
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def line(self) -> str:
+        """The next line of its stdout, without the newline."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def finish(self, timeout: float = 30, code: int = 0) -> tuple[str, str]:
+        """Its remaining stdout and its stderr, once it has ended with `code`."""
+        try:
+            out, err = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            out, err = self.process.communicate()
+            raise AssertionError(f"the driver did not end within {timeout} s\n{out}{err}") from None
+        assert self.process.returncode == code, f"exit {self.process.returncode}\n{out}\n{err}"
+        return out, err
+
+
+def run_driver(folder: Any, source: str, *args: str, **env: str) -> tuple[str, str]:
+    """Runs a program to its end; its stdout and stderr."""
+    return Driver(folder, source, *args, **env).finish()

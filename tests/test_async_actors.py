@@ -1,0 +1,265 @@
+"""Actors with async methods: many calls at once on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import cyray
+import pytest
+from cyray.exceptions import RayActorError
+from cyray.test_utils import Semaphore, SignalActor
+from shared_session import nothing_is_left, session  # noqa: F401
+from support import eventually, is_running
+
+
+def test_calls_wait_beside_each_other():
+    signal_actor = SignalActor.remote()
+    refs = [signal_actor.wait.remote() for _ in range(50)]
+    eventually(lambda: cyray.get(signal_actor.cur_num_waiters.remote()) == 50)
+    assert cyray.wait(refs, num_returns=1, timeout=0)[0] == []
+    cyray.get(signal_actor.send.remote())
+    assert cyray.get(refs) == [None] * 50
+
+
+def test_tasks_wait_for_a_signal_though_there_are_fewer_cpus():
+    signal_actor = SignalActor.remote()
+
+    @cyray.remote
+    def wait_and_go(signal_actor):
+        cyray.get(signal_actor.wait.remote())
+        return os.getpid()
+
+    tasks = [wait_and_go.remote(signal_actor) for _ in range(4)]
+    eventually(lambda: cyray.get(signal_actor.cur_num_waiters.remote()) == 4, 10)
+    cyray.get(signal_actor.send.remote())
+    assert len(cyray.get(tasks)) == 4
+
+
+def test_a_semaphore_counts():
+    semaphore = Semaphore.remote(2)
+    cyray.get([semaphore.acquire.remote(), semaphore.acquire.remote()])
+    assert cyray.get(semaphore.locked.remote())
+    third = semaphore.acquire.remote()
+    assert cyray.wait([third], timeout=0.05)[0] == []
+    cyray.get(semaphore.release.remote())
+    assert cyray.get(third)
+
+
+def test_plain_methods_run_on_the_loop():
+    @cyray.remote
+    class Mixed:
+        def __init__(self):
+            self.event = asyncio.Event()
+            self.order = []
+
+        async def wait(self):
+            await self.event.wait()
+            self.order.append("waited")
+            return self.order
+
+        def send(self):
+            self.order.append("sent")
+            self.event.set()
+
+    mixed = Mixed.remote()
+    waited = mixed.wait.remote()
+    cyray.get(mixed.send.remote())
+    assert cyray.get(waited) == ["sent", "waited"]
+
+
+def test_a_thousand_calls():
+    @cyray.remote
+    class Echo:
+        async def echo(self, x):
+            await asyncio.sleep(0)
+            return x
+
+    echo = Echo.remote()
+    assert cyray.get([echo.echo.remote(i) for i in range(1000)]) == list(range(1000))
+
+
+def test_as_many_at_once_as_allowed():
+    @cyray.remote(max_concurrency=3)
+    class Limited:
+        def __init__(self):
+            self.running = self.most = 0
+
+        async def work(self):
+            self.running += 1
+            self.most = max(self.most, self.running)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+            self.running -= 1
+            return self.most
+
+    limited = Limited.remote()
+    assert max(cyray.get([limited.work.remote() for _ in range(20)])) == 3
+
+
+def test_errors_are_the_calls_own():
+    @cyray.remote
+    class Failing:
+        async def fail(self, text):
+            await asyncio.sleep(0)
+            raise KeyError(text)
+
+        async def work(self):
+            return 1
+
+    failing = Failing.remote()
+    refs = [failing.fail.remote(i) for i in range(3)]
+    for i, ref in enumerate(refs):
+        with pytest.raises(KeyError, match=str(i)):
+            cyray.get(ref)
+    assert cyray.get(failing.work.remote()) == 1
+
+
+def test_refs_are_awaited_in_an_actor():
+    @cyray.remote
+    def double(x):
+        return 2 * x
+
+    @cyray.remote
+    class Awaits:
+        async def one(self, x):
+            return await double.remote(x)
+
+        async def many(self, n):
+            return await asyncio.gather(*[double.remote(i) for i in range(n)])
+
+        async def refs(self, refs):
+            return [await ref for ref in refs]
+
+        async def failing(self):
+            @cyray.remote
+            def fail():
+                raise ValueError("inner")
+
+            try:
+                await fail.remote()
+            except ValueError:
+                return "caught"
+
+    awaits = Awaits.remote()
+    assert cyray.get(awaits.one.remote(4)) == 8
+    assert cyray.get(awaits.many.remote(20)) == [2 * i for i in range(20)]
+    assert cyray.get(awaits.refs.remote([cyray.put("a"), double.remote(1)])) == ["a", 2]
+    assert cyray.get(awaits.failing.remote()) == "caught"
+
+
+def test_actors_call_each_other_in_a_ring():
+    @cyray.remote
+    class Ring:
+        def set_next(self, other):
+            self.other = other
+
+        async def pass_on(self, hops):
+            return 0 if hops == 0 else 1 + await self.other.pass_on.remote(hops - 1)
+
+    ring = [Ring.remote() for _ in range(3)]
+    cyray.get([a.set_next.remote(b) for a, b in zip(ring, ring[1:] + ring[:1])])
+    assert cyray.get(ring[0].pass_on.remote(30)) == 30
+    for actor in ring:
+        cyray.kill(actor)
+
+
+def test_background_work_goes_on_between_calls():
+    @cyray.remote
+    class Ticker:
+        def __init__(self):
+            self.ticks = 0
+
+        async def start(self):
+            self.task = asyncio.get_running_loop().create_task(self.tick())
+
+        async def tick(self):
+            while True:
+                self.ticks += 1
+                await asyncio.sleep(0.001)
+
+        async def read(self):
+            return self.ticks
+
+    ticker = Ticker.remote()
+    cyray.get(ticker.start.remote())
+    eventually(lambda: cyray.get(ticker.read.remote()) > 5)
+
+
+def test_a_constructor_uses_the_loop_of_the_methods():
+    @cyray.remote
+    class Loops:
+        def __init__(self):
+            self.loop = asyncio.get_event_loop()
+
+        async def same(self):
+            return asyncio.get_running_loop() is self.loop
+
+    assert cyray.get(Loops.remote().same.remote())
+
+
+def test_each_call_knows_its_own_task():
+    @cyray.remote
+    class Context:
+        async def name(self):
+            await asyncio.sleep(0.001)
+            return cyray.get_runtime_context().get_actor_id()
+
+    context = Context.remote()
+    assert set(cyray.get([context.name.remote() for _ in range(5)])) == {context._actor_id.hex()}
+
+
+def test_death_fails_all_that_wait():
+    @cyray.remote
+    class Waits:
+        async def wait(self):
+            await asyncio.Event().wait()
+
+        async def pid(self):
+            return os.getpid()
+
+    waits = Waits.remote()
+    pid = cyray.get(waits.pid.remote())
+    refs = [waits.wait.remote() for _ in range(20)]
+    os.kill(pid, signal.SIGKILL)
+    for ref in refs:
+        with pytest.raises(RayActorError):
+            cyray.get(ref, timeout=10)
+
+
+def test_exit_actor_in_an_async_method():
+    from cyray.actor import exit_actor
+
+    @cyray.remote
+    class Leaver:
+        async def leave(self):
+            exit_actor()
+
+        async def pid(self):
+            return os.getpid()
+
+    leaver = Leaver.remote()
+    pid = cyray.get(leaver.pid.remote())
+    with pytest.raises(RayActorError):
+        cyray.get(leaver.leave.remote(), timeout=10)
+    eventually(lambda: not is_running(pid), 3.0)
+
+
+def test_the_driver_awaits_many_calls_on_its_own_loop():
+    @cyray.remote
+    class Echo:
+        async def echo(self, x):
+            return x
+
+    echo = Echo.remote()
+
+    async def main():
+        begin = time.monotonic()
+        values = await asyncio.gather(*[echo.echo.remote(i) for i in range(200)])
+        return values, time.monotonic() - begin
+
+    values, seconds = asyncio.run(main())
+    assert values == list(range(200))
+    assert seconds < 10

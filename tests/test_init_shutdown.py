@@ -1,0 +1,275 @@
+"""init and shutdown: arguments, addresses, twice, again and again, on their own, namespaces."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import cyray
+import pytest
+from support import eventually, is_running, raylet_pid, run_driver
+
+
+def test_init_starts_and_shutdown_ends_everything():
+    assert not cyray.is_initialized()
+    context = cyray.init(num_cpus=1)
+    assert cyray.is_initialized()
+    pid = raylet_pid()
+    assert is_running(pid)
+    assert os.path.isdir(context["session_dir"])
+    assert context.address_info["node_id"] == cyray.nodes()[0]["NodeID"]
+    cyray.shutdown()
+    assert not cyray.is_initialized()
+    assert not is_running(pid)
+
+
+def test_shutdown_can_be_called_at_any_time():
+    cyray.shutdown()
+    cyray.init(num_cpus=1)
+    cyray.shutdown()
+    cyray.shutdown()
+
+
+def test_thirty_sessions_in_one_process():
+    @cyray.remote
+    def f(x):
+        return x + 1
+
+    threads = threading.active_count()
+    for i in range(30):
+        cyray.init(num_cpus=1)
+        assert cyray.get(f.remote(i)) == i + 1
+        cyray.shutdown()
+    assert threading.active_count() <= threads + 1
+
+
+def test_shutdown_is_quick_and_so_is_init():
+    begin = time.perf_counter()
+    cyray.init(num_cpus=2)
+    started = time.perf_counter()
+    cyray.shutdown()
+    ended = time.perf_counter()
+    # Four times what an unloaded machine needs at most.
+    assert started - begin < 1.0
+    assert ended - started < 1.2
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(RuntimeError, match=r"Unknown keyword argument\(s\): num_cpu"):
+        cyray.init(num_cpu=1)
+    assert not cyray.is_initialized()
+
+
+def test_arguments_of_old_programs_are_taken():
+    cyray.init(num_cpus=1, include_webui=False, driver_object_store_memory=10**8)
+    assert cyray.cluster_resources()["CPU"] == 1
+
+
+def test_init_twice_is_an_error_unless_told_otherwise():
+    cyray.init(num_cpus=1)
+    with pytest.raises(RuntimeError, match="twice by accident"):
+        cyray.init(num_cpus=1)
+    context = cyray.init(num_cpus=7, ignore_reinit_error=True)
+    assert context["node_id"] == cyray.nodes()[0]["NodeID"]
+    assert cyray.cluster_resources()["CPU"] == 1
+
+
+def test_resources_are_as_given_not_as_the_machine_has_them():
+    cyray.init(num_cpus=8, num_gpus=4, resources={"Custom": 2}, memory=10**9)
+    total = cyray.cluster_resources()
+    assert (total["CPU"], total["GPU"], total["Custom"]) == (8, 4, 2)
+    assert total["memory"] == 10**9
+    assert cyray.available_resources()["Custom"] == 2
+
+
+def test_cpus_are_detected():
+    cyray.init()
+    assert cyray.cluster_resources()["CPU"] == len(os.sched_getaffinity(0))
+
+
+def test_the_context_ends_the_session_when_used_in_with():
+    with cyray.init(num_cpus=1) as context:
+        assert cyray.is_initialized()
+        assert context["session_dir"]
+    assert not cyray.is_initialized()
+
+
+def test_a_node_is_described_with_rays_keys():
+    cyray.init(num_cpus=1)
+    (node,) = cyray.nodes()
+    for key in (
+        "NodeID", "Alive", "NodeManagerAddress", "NodeManagerHostname", "NodeManagerPort",
+        "ObjectManagerPort", "ObjectStoreSocketName", "RayletSocketName", "Resources", "alive",
+    ):  # fmt: skip
+        assert key in node
+    assert node["Alive"] and node["alive"]
+    assert node["Resources"]["CPU"] == 1
+    assert os.path.exists(node["RayletSocketName"])
+
+
+def test_questions_before_init_are_refused():
+    for question in (cyray.nodes, cyray.cluster_resources, cyray.available_resources):
+        with pytest.raises(cyray.exceptions.RaySystemError, match="has not been started"):
+            question()
+
+
+def test_an_address_without_cluster_is_a_connection_error():
+    for address in ("auto", "127.0.0.1:1"):
+        with pytest.raises(ConnectionError):
+            cyray.init(address=address)
+    with pytest.raises(ValueError):
+        cyray.init(address="nonsense")
+
+
+def test_an_empty_namespace_is_refused():
+    with pytest.raises(ValueError, match="not a valid namespace"):
+        cyray.init(namespace="", num_cpus=1)
+
+
+def test_the_namespace_is_as_given_or_one_of_its_own():
+    cyray.init(num_cpus=1, namespace="mine")
+    assert cyray.get_runtime_context().namespace == "mine"
+    cyray.shutdown()
+    cyray.init(num_cpus=1)
+    first = cyray.get_runtime_context().namespace
+    cyray.shutdown()
+    cyray.init(num_cpus=1)
+    assert first and first != cyray.get_runtime_context().namespace
+
+
+def test_refs_of_an_ended_session_say_so():
+    cyray.init(num_cpus=1)
+    ref = cyray.put([1, 2])
+    cyray.shutdown()
+    assert "shut down" in repr(ref)
+    cyray.init(num_cpus=1)
+    with pytest.raises(RuntimeError, match="shut down"):
+        cyray.get(ref)
+    del ref  # After its session, and while another runs: nothing happens.
+    assert cyray.get(cyray.put(1)) == 1
+
+
+def test_programs_need_no_init(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import cyray
+
+        @cyray.remote
+        def f():
+            return 42
+
+        print(cyray.get(f.remote()), cyray.is_initialized())
+        """,
+    )
+    assert out.split() == ["42", "True"]
+
+
+def test_put_and_actors_start_a_session_too(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import cyray
+
+        print(cyray.get(cyray.put(1)))
+        cyray.shutdown()
+
+        @cyray.remote
+        class A:
+            def f(self):
+                return 2
+
+        print(cyray.get(A.remote().f.remote()))
+        """,
+    )
+    assert out.split() == ["1", "2"]
+
+
+def test_auto_init_can_be_forbidden(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import cyray
+
+        try:
+            cyray.put(1)
+        except RuntimeError as error:
+            print(error)
+        """,
+        CYRAY_ENABLE_AUTO_CONNECT="0",
+    )
+    assert "call cyray.init() first" in out
+
+
+def test_workers_run_in_the_drivers_folder_and_import_its_modules(tmp_path):
+    (tmp_path / "neighbour.py").write_text("def value():\n    return 'from a neighbour'\n")
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import os
+        import cyray
+        import neighbour
+
+        @cyray.remote
+        def where():
+            return os.getcwd(), neighbour.value()
+
+        print(*cyray.get(where.remote()), sep="\\n")
+        """,
+    )
+    assert out.splitlines() == [str(tmp_path), "from a neighbour"]
+
+
+def test_the_environment_of_the_driver_reaches_its_workers(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import os
+        import cyray
+
+        @cyray.remote
+        def f():
+            return os.environ["CYRAY_TEST_VALUE"]
+
+        print(cyray.get(f.remote()))
+        """,
+        CYRAY_TEST_VALUE="a value",
+    )
+    assert out == "a value\n"
+
+
+def test_a_driver_that_ends_without_shutdown_leaves_nothing(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import cyray
+        import cyray._worker
+
+        cyray.init(num_cpus=1)
+        print(cyray._worker._session.node.pid)
+        """,
+    )
+    eventually(lambda: not is_running(int(out)), 2.0, "the raylet has ended")
+
+
+def test_preloaded_modules_are_there_before_the_first_task():
+    cyray.init(num_cpus=1, worker_preload=["colorsys"])
+
+    @cyray.remote
+    def loaded():
+        import sys
+
+        return "colorsys" in sys.modules
+
+    assert cyray.get(loaded.remote())
+
+
+def test_a_module_that_cannot_be_preloaded_stops_nothing():
+    cyray.init(num_cpus=1, worker_preload=["no_such_module_at_all"])
+
+    @cyray.remote
+    def f():
+        return 1
+
+    assert cyray.get(f.remote()) == 1

@@ -1,0 +1,292 @@
+"""An object lives as long as anybody holds a ref to it, wherever, and no longer."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import cyray
+import numpy as np
+import pytest
+from cyray import _raylet
+from shared_session import nothing_is_left, session  # noqa: F401
+from support import eventually, store_used_bytes
+
+BIG = 1_000_000  # floats: an object of the store
+
+
+def live():
+    gc.collect()
+    return _raylet.live_objects()
+
+
+@pytest.fixture
+def settled():
+    """How many objects this process knows before the test; the same must be left after it."""
+
+    @cyray.remote
+    def warm():
+        return 1
+
+    cyray.get([warm.remote() for _ in range(4)])
+    before = live()
+    used = store_used_bytes()
+    yield before
+    eventually(lambda: live() <= before, what=f"{before} live objects again")
+    eventually(lambda: store_used_bytes() <= used, what=f"{used} bytes in the store again")
+
+
+def test_the_last_ref_frees_small_and_large_objects(settled):
+    used = store_used_bytes()
+    small, large = cyray.put([1, 2]), cyray.put(np.zeros(BIG))
+    assert live() == settled + 2
+    assert store_used_bytes() >= used + 8 * BIG
+    again = large
+    del small, large
+    assert live() == settled + 1
+    assert store_used_bytes() >= used + 8 * BIG
+    del again
+    eventually(lambda: store_used_bytes() <= used)
+
+
+def test_results_are_freed(settled):
+    @cyray.remote
+    def make(n):
+        return np.zeros(n)
+
+    refs = [make.remote(10), make.remote(BIG), make.remote(BIG)]
+    cyray.get(refs)
+    del refs
+
+
+def test_results_that_nobody_waited_for_are_freed(settled):
+    @cyray.remote
+    def make():
+        return np.zeros(BIG)
+
+    for _ in range(10):
+        make.remote()
+
+
+def test_several_returns_are_freed_one_by_one(settled):
+    @cyray.remote(num_returns=2)
+    def make():
+        return np.zeros(BIG), np.ones(BIG)
+
+    first, second = make.remote()
+    cyray.get([first, second])
+    used = store_used_bytes()
+    del first
+    eventually(lambda: store_used_bytes() <= used - 8 * BIG)
+    assert cyray.get(second)[0] == 1
+
+
+def test_arguments_live_until_the_task_is_done(settled):
+    from cyray.test_utils import SignalActor
+
+    signal = SignalActor.remote()
+
+    @cyray.remote
+    def use(_, array):
+        return float(array.sum())
+
+    result = use.remote(signal.wait.remote(), cyray.put(np.ones(BIG)))
+    gc.collect()
+    cyray.get(signal.send.remote())
+    assert cyray.get(result) == BIG
+
+
+def test_refs_inside_an_object_keep_what_they_name(settled):
+    outer = cyray.put({"list": [cyray.put(np.full(BIG, 3.0))]})
+    gc.collect()
+    inner = cyray.get(outer)["list"][0]
+    del outer
+    gc.collect()
+    assert cyray.get(inner)[5] == 3.0
+
+
+def test_refs_nested_three_deep(settled):
+    ref = cyray.put(np.full(BIG, 4.0))
+    for _ in range(3):
+        ref = cyray.put([ref])
+    for _ in range(3):
+        (ref,) = cyray.get(ref)
+    assert cyray.get(ref)[0] == 4.0
+
+
+def test_a_task_returns_refs_that_it_made(settled):
+    @cyray.remote
+    def make():
+        return [cyray.put(np.full(BIG, float(i))) for i in range(3)]
+
+    refs = cyray.get(make.remote())
+    gc.collect()
+    assert [cyray.get(ref)[0] for ref in refs] == [0.0, 1.0, 2.0]
+
+
+def test_a_task_returns_a_ref_that_it_was_given(settled):
+    @cyray.remote
+    def give_back(refs):
+        return refs
+
+    (ref,) = cyray.get(give_back.remote([cyray.put(np.full(BIG, 6.0))]))
+    gc.collect()
+    assert cyray.get(ref)[0] == 6.0
+
+
+def test_a_task_returns_refs_of_its_own_tasks(settled):
+    @cyray.remote
+    def inner(i):
+        return np.full(BIG, float(i))
+
+    @cyray.remote
+    def outer():
+        return [inner.remote(i) for i in range(2)]
+
+    refs = cyray.get(outer.remote())
+    assert [float(cyray.get(ref)[0]) for ref in refs] == [0.0, 1.0]
+
+
+def test_an_actor_holds_refs_that_it_was_given(settled):
+    @cyray.remote
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+
+        def read(self):
+            return float(cyray.get(self.refs[0])[0])
+
+        def drop(self):
+            self.refs = None
+
+    keeper = Keeper.remote()
+    used = store_used_bytes()
+    cyray.get(keeper.keep.remote([cyray.put(np.full(BIG, 8.0))]))
+    gc.collect()
+    assert cyray.get(keeper.read.remote()) == 8.0
+    assert store_used_bytes() >= used + 8 * BIG
+    cyray.get(keeper.drop.remote())
+    eventually(lambda: store_used_bytes() <= used)
+
+
+def test_an_actor_holds_refs_of_its_constructor(settled):
+    @cyray.remote
+    class Keeper:
+        def __init__(self, refs):
+            self.refs = refs
+
+        def read(self):
+            return float(cyray.get(self.refs[0])[0])
+
+    keeper = Keeper.remote([cyray.put(np.full(BIG, 9.0))])
+    gc.collect()
+    assert cyray.get(keeper.read.remote()) == 9.0
+
+
+def test_a_dead_actor_holds_nothing(settled):
+    @cyray.remote
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+
+    keeper = Keeper.remote()
+    cyray.get(keeper.keep.remote([cyray.put(np.zeros(BIG))]))
+    cyray.kill(keeper)
+
+
+def test_a_third_process_passes_a_ref_on(settled):
+    @cyray.remote
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+
+        def read(self):
+            return float(cyray.get(self.refs[0])[0])
+
+    @cyray.remote
+    def pass_on(keeper, refs):
+        cyray.get(keeper.keep.remote(refs))
+
+    keeper = Keeper.remote()
+    cyray.get(pass_on.remote(keeper, [cyray.put(np.full(BIG, 5.0))]))
+    gc.collect()
+    assert cyray.get(keeper.read.remote()) == 5.0
+
+
+def test_refs_go_around_between_actors(settled):
+    @cyray.remote
+    class Node:
+        def __init__(self):
+            self.held = None
+
+        def take(self, refs):
+            self.held = refs
+
+        def hand_on(self, other):
+            cyray.get(other.take.remote(self.held))
+            self.held = None
+
+        def read(self):
+            return float(cyray.get(self.held[0])[0])
+
+    actors = [Node.remote() for _ in range(3)]
+    cyray.get(actors[0].take.remote([cyray.put(np.full(BIG, 2.0))]))
+    gc.collect()
+    for i in range(6):
+        cyray.get(actors[i % 3].hand_on.remote(actors[(i + 1) % 3]))
+    assert cyray.get(actors[0].read.remote()) == 2.0
+
+
+def test_an_object_whose_owner_died_says_so(settled):
+    @cyray.remote
+    class Owner:
+        def make(self):
+            return [cyray.put([1, 2, 3])]
+
+        def pid(self):
+            return os.getpid()
+
+    owner = Owner.remote()
+    (ref,) = cyray.get(owner.make.remote())
+    cyray.kill(owner)
+    with pytest.raises(
+        (cyray.exceptions.OwnerDiedError, cyray.exceptions.ObjectLostError), match=ref.hex()
+    ):
+        # The value may have been asked for in time; then there is none to ask for any more.
+        eventually(lambda: cyray.get(ref, timeout=5) is None, timeout=5)
+
+
+def test_ten_thousand_objects_come_and_go(settled):
+    refs = [cyray.put(i) for i in range(10_000)]
+    assert live() >= settled + 10_000
+    del refs
+
+
+def test_failed_tasks_free_their_arguments(settled):
+    @cyray.remote
+    def fail(array):
+        raise ValueError("no")
+
+    used = store_used_bytes()
+    ref = fail.remote(cyray.put(np.zeros(BIG)))
+    try:
+        cyray.get(ref)
+    except ValueError:
+        pass
+    del ref
+    eventually(lambda: store_used_bytes() <= used)
+
+
+def test_a_big_pipeline_needs_little_memory(settled):
+    """Each step's input is freed when the step is done: 100 x 16 MB pass through the store."""
+
+    @cyray.remote
+    def step(array):
+        return array + 1
+
+    used = store_used_bytes()
+    ref = cyray.put(np.zeros(2 * BIG))
+    for _ in range(100):
+        ref = step.remote(ref)
+    assert cyray.get(ref)[0] == 100
+    eventually(lambda: store_used_bytes() <= used + 3 * 16 * BIG)

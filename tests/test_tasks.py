@@ -1,0 +1,453 @@
+"""Remote functions: how they are made, called, given options, nested and chained."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import threading
+
+import cyray
+import numpy as np
+import pytest
+import remote_code
+from shared_session import nothing_is_left, session  # noqa: F401
+from support import run_driver
+
+
+def test_the_three_forms_of_remote():
+    @cyray.remote
+    def plain():
+        return 1
+
+    @cyray.remote(num_cpus=1)
+    def with_options():
+        return 2
+
+    def function():
+        return 3
+
+    refs = [plain.remote(), with_options.remote(), cyray.remote(function).remote()]
+    assert cyray.get(refs) == [1, 2, 3]
+    assert function() == 3
+
+
+def test_a_remote_function_keeps_its_names():
+    @cyray.remote
+    def documented(x):
+        "What it does."
+
+    assert documented.__name__ == "documented"
+    assert documented.__doc__ == "What it does."
+    assert "documented" in repr(documented)
+
+
+def test_a_remote_function_cannot_be_called_directly():
+    @cyray.remote
+    def f():
+        pass
+
+    with pytest.raises(TypeError, match=r"Remote functions cannot be called directly.*f\.remote\(\)"):
+        f()
+
+
+@pytest.mark.parametrize("target", [1, "text", None, [1]])
+def test_remote_takes_functions_and_classes_only(target):
+    with pytest.raises(TypeError, match="must be applied to either a function or a class"):
+        cyray.remote(target)
+
+
+def test_remote_with_empty_parentheses_is_refused():
+    with pytest.raises(TypeError, match="must be applied either with no arguments"):
+        cyray.remote()
+
+
+def test_async_functions_are_no_tasks():
+    async def f():
+        pass
+
+    with pytest.raises(ValueError, match="async def"):
+        cyray.remote(f)
+
+
+def test_bad_options_are_refused_by_name():
+    with pytest.raises(ValueError, match="Invalid option keyword num_cpu for remote functions"):
+        cyray.remote(num_cpu=1)(print)
+    with pytest.raises(TypeError, match="num_cpus"):
+        cyray.remote(num_cpus="1")(print)
+    with pytest.raises(ValueError, match="cannot be negative"):
+        cyray.remote(num_cpus=-1)(print)
+    with pytest.raises(ValueError, match="0.0001"):
+        cyray.remote(num_cpus=0.00001)(print)
+    with pytest.raises(ValueError, match="num_cpus"):
+        cyray.remote(resources={"CPU": 1})(print)
+    with pytest.raises(ValueError, match="max_calls"):
+        cyray.remote(lambda: 1).options(max_calls=1)
+
+
+def test_arguments_defaults_and_keywords():
+    @cyray.remote
+    def f(a, b=2, *rest, c, d=4, **more):
+        return a, b, rest, c, d, more
+
+    assert cyray.get(f.remote(1, c=3)) == (1, 2, (), 3, 4, {})
+    assert cyray.get(f.remote(1, 5, 6, 7, c=3, d=8, e=9)) == (1, 5, (6, 7), 3, 8, {"e": 9})
+    assert cyray.get(f.remote(a=1, b=cyray.put(5), c=cyray.put(3)))[:2] == (1, 5)
+
+
+def test_wrong_arguments_fail_the_task():
+    @cyray.remote
+    def f(a):
+        return a
+
+    for ref in (f.remote(), f.remote(1, 2), f.remote(b=1)):
+        with pytest.raises(TypeError):
+            cyray.get(ref)
+
+
+def test_options_override_the_decorator_for_their_calls():
+    @cyray.remote(num_returns=1)
+    def f():
+        return 1, 2
+
+    a, b = f.options(num_returns=2).remote()
+    assert cyray.get([a, b]) == [1, 2]
+    a, b = f._remote(args=[], num_returns=2)
+    assert cyray.get([a, b]) == [1, 2]
+    a, b = f._remote(args=[], kwargs={}, num_return_vals=2)
+    assert cyray.get([a, b]) == [1, 2]
+    assert cyray.get(f.remote()) == (1, 2)
+
+
+def test_several_returns_from_tuples_lists_and_iterators():
+    @cyray.remote(num_return_vals=3)
+    def make(kind):
+        values = (1, "two", [3])
+        return iter(values) if kind == "iterator" else values if kind == "tuple" else list(values)
+
+    for kind in ("tuple", "list", "iterator"):
+        refs = make.remote(kind)
+        assert isinstance(refs, list)
+        assert cyray.get(refs) == [1, "two", [3]]
+
+
+def test_no_returns():
+    @cyray.remote(num_returns=0)
+    def f():
+        return None
+
+    assert f.remote() is None
+
+
+def test_a_wrong_number_of_returns_is_an_error_of_every_one():
+    @cyray.remote(num_returns=2)
+    def f(value):
+        return value
+
+    for value, text in ((1, "num_returns=2"), ((1,), "returned 1 objects"), ((1, 2, 3), "more than")):
+        for ref in f.remote(value):
+            with pytest.raises(ValueError, match=text):
+                cyray.get(ref)
+
+
+def test_many_returns():
+    @cyray.remote(num_returns=3000)
+    def f():
+        return range(3000)
+
+    assert cyray.get(f.remote()) == list(range(3000))
+
+
+def test_chains_pass_values_not_refs():
+    @cyray.remote
+    def one():
+        return 1
+
+    @cyray.remote
+    def plus_one(value):
+        return value + 1
+
+    ref = one.remote()
+    for _ in range(100):
+        ref = plus_one.remote(ref)
+    assert cyray.get(ref) == 101
+
+
+def test_refs_in_containers_stay_refs():
+    @cyray.remote
+    def kinds(direct, inside):
+        return type(direct).__name__, type(inside[0]).__name__, cyray.get(inside[0])
+
+    assert cyray.get(kinds.remote(cyray.put(1), [cyray.put(2)])) == ("int", "ObjectRef", 2)
+
+
+def test_a_diamond_of_dependencies():
+    @cyray.remote
+    def add(*values):
+        return sum(values)
+
+    layer = [add.remote(i) for i in range(8)]
+    while len(layer) > 1:
+        layer = [add.remote(*layer[i : i + 2], *layer[i : i + 2]) for i in range(0, len(layer), 2)]
+    assert cyray.get(layer[0]) == 8 * sum(range(8))
+
+
+def test_nested_tasks_as_refs_and_as_values():
+    @cyray.remote
+    def f():
+        return 1
+
+    @cyray.remote
+    def g():
+        return [f.remote() for _ in range(4)]
+
+    @cyray.remote
+    def h():
+        return cyray.get([f.remote() for _ in range(4)])
+
+    refs = cyray.get(g.remote())
+    assert all(isinstance(ref, cyray.ObjectRef) for ref in refs)
+    assert cyray.get(refs) == [1] * 4
+    assert cyray.get(h.remote()) == [1] * 4
+
+
+def test_returning_a_ref_gives_a_ref_of_a_ref():
+    @cyray.remote
+    def f():
+        return cyray.put("inner")
+
+    inner = cyray.get(f.remote())
+    assert isinstance(inner, cyray.ObjectRef)
+    assert cyray.get(inner) == "inner"
+
+
+def test_tasks_may_use_what_is_defined_after_them():
+    @cyray.remote
+    def early():
+        return cyray.get(late.remote()) + 1
+
+    @cyray.remote
+    def late():
+        return 1
+
+    assert cyray.get(early.remote()) == 2
+
+
+def test_recursion_deeper_than_there_are_cpus():
+    @cyray.remote
+    def depth(n):
+        return 0 if n == 0 else 1 + cyray.get(depth.remote(n - 1))
+
+    assert cyray.get(depth.remote(8)) == 8
+
+
+def test_a_tree_of_nested_tasks():
+    @cyray.remote
+    def fib(n):
+        return n if n < 2 else sum(cyray.get([fib.remote(n - 1), fib.remote(n - 2)]))
+
+    assert cyray.get(fib.remote(7)) == 13
+
+
+def test_a_redefined_function_is_the_new_one():
+    results = []
+    for i in range(3):
+
+        @cyray.remote
+        def f():
+            return i  # noqa: B023
+
+        results.append(cyray.get(f.remote()))
+    assert results == [0, 1, 2]
+
+
+def test_closures_see_the_values_of_the_first_call():
+    values = [1, 2]
+
+    @cyray.remote
+    def f():
+        return values
+
+    assert cyray.get(f.remote()) == [1, 2]
+
+
+def test_functions_of_modules():
+    assert cyray.get(cyray.remote(remote_code.add).remote(1)) == 11
+    assert cyray.get(cyray.remote(remote_code.add).remote(1, b=2)) == 3
+    assert cyray.get(remote_code.decorated.remote(4)) == 8
+    assert cyray.get(remote_code.calls_decorated.remote(4)) == 9
+
+
+def test_modules_keep_their_state_in_a_worker():
+    count = cyray.remote(remote_code.count_calls)
+    counts = [cyray.get(count.remote()) for _ in range(20)]
+    assert max(counts) > 1
+
+
+def test_functions_of_main(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import cyray
+
+        FACTOR = 3
+
+        class Point:
+            def __init__(self, x):
+                self.x = x
+
+        def helper(p):
+            return p.x * FACTOR
+
+        @cyray.remote
+        def f(p):
+            return Point(helper(p))
+
+        if __name__ == "__main__":
+            cyray.init(num_cpus=1)
+            result = cyray.get(f.remote(Point(5)))
+            print(result.x, type(result) is Point)
+        """,
+    )
+    assert out == "15 True\n"
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "result"),
+    [
+        (len, ([1, 2],), 2),
+        (math.sqrt, (16.0,), 4.0),
+        (max, (3, 9), 9),
+        (str.upper, ("abc",), "ABC"),
+        (functools.partial(pow, 2), (5,), 32),
+        (np.add, (1, 2), 3),
+        (lambda x: -x, (4,), -4),
+    ],
+    ids=["len", "sqrt", "max", "method descriptor", "partial", "ufunc", "lambda"],
+)
+def test_callables_that_are_no_python_functions(function, args, result):
+    assert cyray.get(cyray.remote(function).remote(*args)) == result
+
+
+def test_a_remote_function_can_be_passed_to_a_task():
+    @cyray.remote
+    def square(x):
+        return x * x
+
+    @cyray.remote
+    def apply(function, values):
+        return cyray.get([function.remote(value) for value in values])
+
+    assert cyray.get(apply.remote(square, [1, 2, 3])) == [1, 4, 9]
+
+
+def test_a_thousand_tasks_in_flight():
+    @cyray.remote
+    def f(i):
+        return i
+
+    assert cyray.get([f.remote(i) for i in range(1000)]) == list(range(1000))
+
+
+def test_ten_thousand_tasks_whose_refs_are_dropped():
+    @cyray.remote
+    def f():
+        return 1
+
+    for _ in range(10_000):
+        f.remote()
+    assert cyray.get(f.remote()) == 1
+
+
+def test_big_arguments_and_results():
+    @cyray.remote
+    def negate(array):
+        return -array
+
+    array = np.arange(1_000_000, dtype=np.float64)
+    np.testing.assert_array_equal(cyray.get(negate.remote(array)), -array)
+    np.testing.assert_array_equal(cyray.get(negate.remote(negate.remote(array))), array)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 102_390, 102_400, 102_410, 300_000, 5_000_000])
+def test_bytes_of_any_size_pass_both_ways(size):
+    @cyray.remote
+    def f(data):
+        return data
+
+    data = os.urandom(size)
+    assert cyray.get(f.remote(data)) == data
+
+
+def test_many_arguments():
+    @cyray.remote
+    def count(*values):
+        return len(values), sum(values)
+
+    assert cyray.get(count.remote(*range(2000))) == (2000, sum(range(2000)))
+    refs = [cyray.put(i) for i in range(2000)]
+    assert cyray.get(count.remote(*refs)) == (2000, sum(range(2000)))
+
+
+def test_tasks_run_in_other_processes_and_those_are_used_again():
+    @cyray.remote
+    def pid():
+        return os.getpid()
+
+    pids = set(cyray.get([pid.remote() for _ in range(50)]))
+    assert os.getpid() not in pids
+    assert 1 <= len(pids) <= 2
+
+
+def test_threads_of_the_driver_submit_at_the_same_time():
+    @cyray.remote
+    def f(i):
+        return i
+
+    results = {}
+
+    def work(k):
+        results[k] = [cyray.get(f.remote(k * 1000 + i)) for i in range(50)]
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {k: [k * 1000 + i for i in range(50)] for k in range(6)}
+
+
+def test_what_a_task_knows_about_itself():
+    @cyray.remote
+    def f():
+        context = cyray.get_runtime_context()
+        return (
+            context.get_task_name(),
+            context.get_task_id(),
+            context.get_job_id(),
+            context.get_actor_id(),
+            context.get_assigned_resources(),
+        )
+
+    name, task_id, job_id, actor_id, resources = cyray.get(f.options(name="special").remote())
+    assert name == "special"
+    assert len(task_id) == 32
+    assert job_id == cyray.get_runtime_context().get_job_id()
+    assert actor_id is None
+    assert resources == {"CPU": 1.0}
+    assert cyray.get_runtime_context().get_task_id() is None
+
+
+def test_a_task_can_be_awaited_and_made_a_future():
+    import asyncio
+
+    @cyray.remote
+    def f(x):
+        return x
+
+    async def main():
+        first = await f.remote(1)
+        return [first, *await asyncio.gather(*(f.remote(i).as_future() for i in range(20)))]
+
+    assert asyncio.run(main()) == [1, *range(20)]
+    assert f.remote(5).future().result(timeout=10) == 5
