@@ -417,6 +417,18 @@ void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, Resource
   if (node != self_) views_[node] = {std::move(total), std::move(available)};
 }
 
+ResourceSet LeaseScheduler::ClusterTotal() const {
+  ResourceSet sum = resources_.total();
+  for (const auto& [node, view] : views_) sum.Add(view.total);
+  return sum;
+}
+
+ResourceSet LeaseScheduler::ClusterAvailable() const {
+  ResourceSet sum = resources_.available();
+  for (const auto& [node, view] : views_) sum.Add(view.available);
+  return sum;
+}
+
 std::optional<Address> LeaseScheduler::HolderOf(const WorkerId& worker) const {
   const auto it = lease_of_worker_.find(worker);
   if (it == lease_of_worker_.end()) return std::nullopt;

@@ -122,6 +122,9 @@ class LeaseScheduler {
   void RemoveNodeView(const NodeId& node) { views_.erase(node); }
 
   const NodeResources& resources() const { return resources_; }
+  // This node and the others, as far as known.
+  ResourceSet ClusterTotal() const;
+  ResourceSet ClusterAvailable() const;
   std::optional<Address> HolderOf(const WorkerId& worker) const;
   size_t pending_count() const;
   size_t lease_count() const { return leases_.size(); }

@@ -60,6 +60,7 @@ class LeaseService {
 
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
   void Touch() { dirty_ = true; }
+  bool touched() const { return dirty_; }
   // At the end of each round.
   void ScheduleIfTouched();
 

@@ -1,6 +1,7 @@
 #include "cyray/raylet/worker_host.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -253,6 +254,16 @@ void WorkerHost::KillAll() {
   ending_ = true;
   zygote_.Stop();
   for (auto& [worker, process] : processes_) SendSignal(process, SIGKILL);
+}
+
+void WorkerHost::AwaitGone(int64_t limit_ms) {
+  const int64_t deadline = MonotonicMs() + limit_ms;
+  for (const auto& [worker, process] : processes_) {
+    if (!process.pidfd.valid() || process.exited) continue;
+    pollfd wait{process.pidfd.get(), POLLIN, 0};
+    const int64_t left = std::max<int64_t>(deadline - MonotonicMs(), 0);
+    ::poll(&wait, 1, static_cast<int>(left));
+  }
 }
 
 int WorkerHost::PidOf(const WorkerId& worker) const {

@@ -70,10 +70,12 @@ class WorkerHost {
   void KillJob(const JobId& job);
   // Ends everything at once; for the end of the node.
   void KillAll();
+  // Waits, without the loop, until the killed are gone.
+  void AwaitGone(int64_t limit_ms);
+  int zygote_pid() const { return zygote_.pid(); }
 
   const WorkerPool& pool() const { return pool_; }
   int PidOf(const WorkerId& worker) const;
-  // The last reason workers could not be started, while that is so.
   bool HasIdleUnbound() const { return pool_.HasIdleUnbound(); }
 
  private:

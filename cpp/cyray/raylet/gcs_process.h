@@ -1,0 +1,47 @@
+// GcsProcess: the gcs_server that a head node starts, watches and starts again on the same port.
+// Threading: confined to the raylet's loop.
+
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cyray/raylet/node_options.h"
+#include "cyray/raylet/process_supervisor.h"
+
+namespace cyray::raylet {
+
+class GcsProcess {
+ public:
+  struct Callbacks {
+    std::function<void(const std::string& address)> on_ready;  // once, the first time
+    std::function<void(const std::string& why)> on_failed;     // it never got ready
+  };
+
+  GcsProcess(EventLoop* loop, const NodeOptions* options, ProcessSupervisor* supervisor,
+             Callbacks callbacks);
+  ~GcsProcess();
+
+  void Start();
+  void Stop();  // asks it to end; no more starts
+  int pid() const { return pid_; }
+
+ private:
+  void OnPort();
+  void OnExit(int wait_status);
+  void ClosePipe();
+
+  EventLoop* const loop_;
+  const NodeOptions* const options_;
+  ProcessSupervisor* const supervisor_;
+  const Callbacks callbacks_;
+  const std::string log_path_;
+  UniqueFd port_pipe_;
+  std::string port_text_;
+  uint16_t port_ = 0;
+  int pid_ = 0;
+  int early_failures_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace cyray::raylet

@@ -1,0 +1,103 @@
+#include "cyray/raylet/node_dump.h"
+
+#include <nlohmann/json.hpp>
+
+#include "cyray/util/clock.h"
+
+namespace cyray::raylet {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxListed = 200;
+
+json Amounts(const ResourceSet& set) {
+  json out = json::object();
+  for (const auto& [name, amount] : set.amounts()) {
+    out[name] = static_cast<double>(amount) / kResourceUnit;
+  }
+  return out;
+}
+
+json PendingLeases(const LeaseScheduler& scheduler) {
+  json out = json::array();
+  for (const auto& pending : scheduler.Pending(MonotonicMs())) {
+    if (out.size() >= kMaxListed) break;
+    out.push_back({{"demand", Amounts(pending.demand)},
+                   {"waited_ms", pending.waited_ms},
+                   {"job", pending.job.Hex()},
+                   {pending.for_actor ? "actor" : "client", pending.key.client.worker.Hex()}});
+  }
+  return out;
+}
+
+json Workers(const DumpSources& sources) {
+  json out = json::array();
+  for (const auto& [id, worker] : sources.workers->pool().workers()) {
+    if (out.size() >= kMaxListed) break;
+    const ClientConnection* client = sources.clients->Find(id);
+    out.push_back({{"worker_id", id.Hex()},
+                   {"pid", sources.workers->PidOf(id)},
+                   {"state", WorkerStateName(worker.state)},
+                   {"job", worker.job.Hex()},
+                   {"blocked", client != nullptr && client->blocked}});
+  }
+  return out;
+}
+
+json Drivers(const ClientRegistry& clients) {
+  json out = json::array();
+  clients.ForEach([&](const ClientConnection& client) {
+    if (!client.is_driver()) return;
+    out.push_back({{"worker_id", client.worker().Hex()},
+                   {"pid", client.pid},
+                   {"job", client.job.Hex()},
+                   {"registered", client.registered}});
+  });
+  return out;
+}
+
+json Actors(const ActorHost& actors) {
+  static constexpr const char* kStates[] = {"waiting", "creating", "alive"};
+  json out = json::array();
+  for (const auto& [id, actor] : actors.actors()) {
+    if (out.size() >= kMaxListed) break;
+    out.push_back({{"actor_id", id.Hex()},
+                   {"class", actor.class_name},
+                   {"state", kStates[static_cast<int>(actor.state)]},
+                   {"worker_id", actor.worker.Hex()},
+                   {"incarnation", actor.incarnation}});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string DumpNode(const DumpSources& sources) {
+  const LeaseScheduler& scheduler = sources.leases->scheduler();
+  const store::StoreStats stats = sources.store->stats();
+  json out = {
+      {"node_id", sources.options->node_id.Hex()},
+      {"resources",
+       {{"total", Amounts(scheduler.resources().total())},
+        {"available", Amounts(scheduler.resources().available())}}},
+      {"leases",
+       {{"granted", scheduler.lease_count()},
+        {"pending", PendingLeases(scheduler)},
+        {"forwarded", sources.leases->forwarded_count()}}},
+      {"workers", Workers(sources)},
+      {"drivers", Drivers(*sources.clients)},
+      {"actors", Actors(*sources.actors)},
+      {"store",
+       {{"capacity_bytes", stats.capacity_bytes},
+        {"used_bytes", stats.used_bytes},
+        {"pinned_bytes", stats.pinned_bytes},
+        {"primary_bytes", stats.primary_bytes},
+        {"objects", stats.objects},
+        {"waiters", stats.waiters}}},
+      {"pulls", sources.transfer->Describe()},
+  };
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace cyray::raylet

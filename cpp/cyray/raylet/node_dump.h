@@ -1,0 +1,29 @@
+// What everybody on this node waits for, as JSON; for NodeInfo frames and hang dumps.
+// A function without state, confined to the raylet's loop.
+
+#pragma once
+
+#include <string>
+
+#include "cyray/raylet/actor_host.h"
+#include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/lease_service.h"
+#include "cyray/raylet/node_options.h"
+#include "cyray/raylet/object_transfer.h"
+#include "cyray/raylet/worker_host.h"
+#include "cyray/store/object_store.h"
+
+namespace cyray::raylet {
+
+struct DumpSources {
+  const NodeOptions* options;
+  const ClientRegistry* clients;
+  const WorkerHost* workers;
+  const LeaseService* leases;
+  const ActorHost* actors;
+  const store::ObjectStore* store;
+  const ObjectTransfer* transfer;
+};
+std::string DumpNode(const DumpSources& sources);
+
+}  // namespace cyray::raylet

@@ -1,0 +1,167 @@
+#include "cyray/raylet/object_service.h"
+
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FrameType;
+using wire::FromWire;
+using wire::FromWireOrNil;
+
+constexpr int64_t kFirstWarmMs = 300;  // the node's start has the CPU first
+constexpr int64_t kWarmStepMs = 4;
+constexpr int64_t kWarmAfterCreateMs = 50;
+
+std::vector<ObjectId> Ids(const flatbuffers::Vector<const wire::WireObjectId*>* wire) {
+  std::vector<ObjectId> ids;
+  if (wire == nullptr) return ids;
+  ids.reserve(wire->size());
+  for (const auto* id : *wire) ids.push_back(FromWire(*id));
+  return ids;
+}
+
+std::vector<NodeId> Nodes(const flatbuffers::Vector<const wire::WireNodeId*>* wire) {
+  std::vector<NodeId> nodes;
+  if (wire == nullptr) return nodes;
+  for (const auto* node : *wire) nodes.push_back(FromWire(*node));
+  return nodes;
+}
+
+}  // namespace
+
+ObjectService::ObjectService(EventLoop* loop, ClientRegistry* clients, store::ObjectStore* store,
+                             ObjectTransfer* transfer)
+    : loop_(loop), clients_(clients), store_(store), transfer_(transfer) {
+  WarmLater(kFirstWarmMs);
+}
+
+void ObjectService::WarmLater(int64_t delay_ms) {
+  if (warming_) return;
+  warming_ = true;
+  loop_->RunAfter(delay_ms, [this] {
+    warming_ = false;
+    if (store_->WarmSome()) WarmLater(kWarmStepMs);
+  });
+}
+
+bool ObjectService::Handles(FrameType type) {
+  return type == FrameType::kCreateObject || type == FrameType::kSealObject ||
+         type == FrameType::kAbortObject || type == FrameType::kGetObject ||
+         type == FrameType::kReleaseObjects || type == FrameType::kFreeObjects;
+}
+
+bool ObjectService::OnFrame(ClientConnection& client, const wire::Frame& frame) {
+  switch (frame.type) {
+    case FrameType::kCreateObject:
+      return OnCreate(client, frame.As<wire::CreateObject>());
+    case FrameType::kSealObject:
+      return OnSeal(client, frame.As<wire::SealObject>());
+    case FrameType::kAbortObject:
+      return OnAbort(client, frame.As<wire::AbortObject>());
+    case FrameType::kGetObject:
+      return OnGet(client, frame.As<wire::GetObject>());
+    case FrameType::kReleaseObjects:
+      return OnRelease(client, frame.As<wire::ReleaseObjects>());
+    case FrameType::kFreeObjects:
+      return OnFree(frame.As<wire::FreeObjects>());
+    default:
+      return false;
+  }
+}
+
+bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject* create) {
+  if (create == nullptr || create->object_id() == nullptr) return false;
+  const Result<uint64_t> offset =
+      store_->Create(client.id(), FromWire(*create->object_id()), create->bytes(),
+                     FromWireOrNil(create->owner()));
+  FlatBufferBuilder builder;
+  if (offset) {
+    builder.Finish(
+        wire::CreateCreateObjectReply(builder, create->request_id(), true, 0, 0, *offset));
+  } else {
+    const auto error = builder.CreateString(offset.error().message());
+    builder.Finish(
+        wire::CreateCreateObjectReply(builder, create->request_id(), false, error,
+                                      static_cast<uint8_t>(offset.error().code())));
+  }
+  clients_->Send(client, FrameType::kCreateObjectReply, builder);
+  WarmLater(kWarmAfterCreateMs);
+  return true;
+}
+
+bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* seal) {
+  if (seal == nullptr || seal->object_id() == nullptr) return false;
+  const Status status = store_->Seal(client.id(), FromWire(*seal->object_id()));
+  if (!status.ok()) {
+    CYRAY_LOG(kWarning) << "seal: " << status.message();
+  }
+  return true;
+}
+
+bool ObjectService::OnAbort(ClientConnection& client, const wire::AbortObject* abort) {
+  if (abort == nullptr || abort->object_id() == nullptr) return false;
+  const Status status = store_->Abort(client.id(), FromWire(*abort->object_id()));
+  if (!status.ok()) {
+    CYRAY_LOG(kWarning) << "abort: " << status.message();
+  }
+  return true;
+}
+
+bool ObjectService::OnGet(ClientConnection& client, const wire::GetObject* get) {
+  if (get == nullptr || get->object_id() == nullptr) return false;
+  const uint64_t client_id = client.id();
+  const uint64_t request_id = get->request_id();
+  transfer_->Get(client_id, FromWire(*get->object_id()), Nodes(get->locations()),
+                 [this, client_id, request_id](Result<store::ObjectView> view) {
+                   ClientConnection* getter = clients_->FindById(client_id);
+                   if (getter == nullptr) return;
+                   FlatBufferBuilder builder;
+                   if (view) {
+                     builder.Finish(wire::CreateGetObjectReply(builder, request_id, true, 0, 0,
+                                                               view->offset, view->bytes));
+                   } else {
+                     const auto error = builder.CreateString(view.error().message());
+                     builder.Finish(wire::CreateGetObjectReply(
+                         builder, request_id, false, error,
+                         static_cast<uint8_t>(view.error().code())));
+                   }
+                   clients_->Send(*getter, FrameType::kGetObjectReply, builder);
+                 });
+  return true;
+}
+
+bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjects* release) {
+  if (release == nullptr) return false;
+  for (const ObjectId& id : Ids(release->object_ids())) {
+    const Status status = store_->Release(client.id(), id);
+    if (!status.ok()) {
+      CYRAY_LOG(kWarning) << "release: " << status.message();
+    }
+  }
+  return true;
+}
+
+bool ObjectService::OnFree(const wire::FreeObjects* free) {
+  if (free == nullptr) return false;
+  transfer_->Free(Ids(free->object_ids()), Nodes(free->locations()));
+  return true;
+}
+
+void ObjectService::OnClientGone(uint64_t client_id, const Address& address) {
+  store_->ClientDied(client_id);
+  if (!address.worker.is_nil()) store_->OwnerDied(address);
+  transfer_->OnClientDied();
+}
+
+void ObjectService::OnRemoteDied(const Address& address) {
+  if (address.worker.is_nil()) {
+    store_->NodeDied(address.node);
+  } else {
+    store_->OwnerDied(address);
+  }
+}
+
+}  // namespace cyray::raylet

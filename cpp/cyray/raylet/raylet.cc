@@ -1,0 +1,448 @@
+#include "cyray/raylet/raylet.h"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cyray/raylet/node_dump.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FrameType;
+using wire::FromWire;
+using wire::FromWireOrNil;
+using wire::ToWire;
+
+constexpr int64_t kSpinNs = 30'000;
+constexpr double kWorthSpinning = 0.25;
+constexpr double kPayoffWeight = 0.1;
+constexpr uint64_t kTrySpinEvery = 64;
+constexpr int64_t kReportIntervalMs = 10;
+constexpr int64_t kEndWaitMs = 400;
+
+std::string HostName() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+}  // namespace
+
+Raylet::Raylet(NodeOptions options)
+    : options_(std::move(options)),
+      supervisor_(&loop_),
+      clients_(&loop_,
+               {[this](ClientConnection& client, wire::Frame& frame) {
+                  return OnFrame(client, frame);
+                },
+                [this](ClientConnection& client, const std::string& reason) {
+                  OnClientClosed(client, reason);
+                }}),
+      peers_(&loop_, options_.node_id, options_.incarnation, options_.token),
+      workers_({&loop_, &options_, &supervisor_, &clients_, &jobs_},
+               {[this] {
+                  registrar_->OnWorkerIdle();
+                  leases_.Touch();
+                },
+                [this](const DeadWorker& dead) { OnWorkerDied(dead); },
+                [this](const std::string& why) { OnCannotStart(why); }}),
+      gcs_(&loop_, &options_, &clients_,
+           {[this](const wire::NodeCommand& command) { OnCommand(command); },
+            [this] { return MakeHello(); },
+            [this](const Status& status) { BeginEnd(1, status.message()); },
+            [this] { SendResources(); }, [this] { return ClusterResources(); }}),
+      leases_({&loop_, &options_, &clients_, &workers_, &peers_},
+              {[this](const LeaseGrant& grant) { actors_.OnGrant(grant); },
+               [this](const RequestKey& key, const std::string& error) {
+                 actors_.OnRefused(key, error);
+               },
+               [this] { ReportResources(); }}),
+      actors_({&options_, &clients_, &workers_, &leases_, &gcs_}),
+      broker_(&options_, &clients_, &peers_),
+      gcs_process_(&loop_, &options_, &supervisor_,
+                   {[this](const std::string& address) { OnGcsReady(address); },
+                    [this](const std::string& why) {
+                      ReportStartError(why);
+                      BeginEnd(1, why);
+                    }}) {}
+
+// --- Start and end ----------------------------------------------------------------------------
+
+Status Raylet::Start() {
+  supervisor_.set_on_terminate([this] { BeginEnd(0, "SIGTERM"); });
+  WatchLifeline();
+  CYRAY_RETURN_IF_ERROR(OpenStore());
+  CYRAY_RETURN_IF_ERROR(peers_.Listen(options_.node_ip, options_.port));
+  CYRAY_RETURN_IF_ERROR(clients_.Listen(options_.socket_path));
+  if (options_.head) {
+    gcs_process_.Start();
+  } else {
+    OnGcsReady(options_.gcs_address);
+  }
+  workers_.Start();
+  return Status::Ok();
+}
+
+Status Raylet::OpenStore() {
+  auto store = store::ObjectStore::Open(options_.store_bytes);
+  if (!store) return store.error();
+  store_ = std::move(*store);
+  auto transfer = ObjectTransfer::Create(options_.node_id, store_.get(), &peers_);
+  if (!transfer) return transfer.error();
+  transfer_ = std::move(*transfer);
+  objects_ = std::make_unique<ObjectService>(&loop_, &clients_, store_.get(), transfer_.get());
+  registrar_ = std::make_unique<Registrar>(Registrar::Parts{
+      &loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()});
+  return Status::Ok();
+}
+
+void Raylet::WatchLifeline() {
+  if (options_.lifeline_fd < 0) return;
+  loop_.Add(options_.lifeline_fd, EPOLLIN, [this](uint32_t) {
+    char byte;
+    if (::read(options_.lifeline_fd, &byte, 1) <= 0) BeginEnd(0, "the driver is gone");
+  });
+}
+
+void Raylet::BeginEnd(int exit_code, const std::string& why) {
+  if (ended_) return;
+  CYRAY_LOG(kInfo) << "the node ends: " << why;
+  ended_ = true;
+  exit_code_ = exit_code;
+}
+
+void Raylet::EndEverything() {
+  clients_.StopListening();
+  ::unlink(options_.socket_path.c_str());
+  workers_.KillAll();
+  gcs_process_.Stop();
+  if (workers_.zygote_pid() > 0) ::kill(workers_.zygote_pid(), SIGKILL);
+  workers_.AwaitGone(kEndWaitMs);
+  supervisor_.AwaitEnds(kEndWaitMs);
+  supervisor_.KillAll(SIGKILL);
+  supervisor_.AwaitEnds(kEndWaitMs);
+}
+
+int Raylet::Run() {
+  bool spin = false;
+  while (!ended_) {
+    const uint64_t before = clients_.frames_handled();
+    loop_.RunOnce(spin ? 0 : -1);
+    FinishRound();
+    spin = KeepSpinning(clients_.frames_handled() != before);
+  }
+  EndEverything();
+  return exit_code_;
+}
+
+void Raylet::FinishRound() {
+  do {
+    leases_.ScheduleIfTouched();
+    clients_.FlushAll();  // a client that is closed here touches the leases again
+  } while (leases_.touched() && !ended_);
+}
+
+// A wakeup costs more than a short spin, when the next frame comes soon.
+bool Raylet::KeepSpinning(bool handled_frames) {
+  if (handled_frames) {
+    if (spin_until_ns_ != 0) spin_payoff_ += (1 - spin_payoff_) * kPayoffWeight;
+    const bool worth = spin_payoff_ >= kWorthSpinning || ++spins_skipped_ % kTrySpinEvery == 0;
+    spin_until_ns_ = worth ? MonotonicNs() + kSpinNs : 0;
+  } else if (spin_until_ns_ != 0 && MonotonicNs() >= spin_until_ns_) {
+    spin_payoff_ -= spin_payoff_ * kPayoffWeight;
+    spin_until_ns_ = 0;
+  }
+  return spin_until_ns_ != 0;
+}
+
+void Raylet::ReportStartError(const std::string& why) {
+  CYRAY_LOG(kError) << why;
+  if (options_.ready_fd < 0) return;
+  const std::string line = nlohmann::json{{"error", why}}.dump(
+                               -1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  [[maybe_unused]] const ssize_t n = ::write(options_.ready_fd, line.data(), line.size());
+  ::close(std::exchange(options_.ready_fd, -1));
+}
+
+void Raylet::WriteReady() {
+  if (options_.ready_fd < 0) return;
+  const nlohmann::json ready = {{"node_id", options_.node_id.Hex()},
+                                {"port", peers_.port()},
+                                {"gcs_address", gcs_.address()},
+                                {"socket", options_.socket_path},
+                                {"pid", ::getpid()}};
+  const std::string line = ready.dump() + "\n";
+  [[maybe_unused]] const ssize_t n = ::write(options_.ready_fd, line.data(), line.size());
+  ::close(std::exchange(options_.ready_fd, -1));
+}
+
+// --- Frames of clients ------------------------------------------------------------------------
+
+bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
+  if (frame.type == FrameType::kRegister) {
+    return registrar_->OnRegister(client, frame.As<wire::Register>());
+  }
+  if (!client.registered) return false;
+  if (ObjectService::Handles(frame.type)) return objects_->OnFrame(client, frame);
+  switch (frame.type) {
+    case FrameType::kRequestLease:
+      return leases_.OnRequestLease(client, frame.As<wire::RequestLease>());
+    case FrameType::kCancelLease:
+      return leases_.OnCancelLease(client, frame.As<wire::CancelLease>());
+    case FrameType::kReturnLease:
+      return leases_.OnReturnLease(client, frame.As<wire::ReturnLease>());
+    case FrameType::kConnectPeer:
+      return broker_.OnConnectPeer(client, frame.As<wire::ConnectPeer>());
+    case FrameType::kRelay:
+      return broker_.OnRelay(client, frame);
+    case FrameType::kGcsCall:
+      return gcs_.OnGcsCall(client, frame.As<wire::GcsCall>());
+    case FrameType::kSubscribeActor:
+      return gcs_.OnSubscribeActor(client, frame.As<wire::SubscribeActor>());
+    case FrameType::kNodeInfo: {
+      const auto* request = frame.As<wire::NodeInfo>();
+      if (request == nullptr) return false;
+      OnNodeInfo(client, request->request_id());
+      return true;
+    }
+    default:
+      return !client.is_driver() && OnWorkerFrame(client, frame);
+  }
+}
+
+bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
+  switch (frame.type) {
+    case FrameType::kBlocked:
+      return leases_.OnBlocked(client, frame.As<wire::Blocked>());
+    case FrameType::kActorReady:
+      return actors_.OnActorReady(client, frame.As<wire::ActorReady>());
+    case FrameType::kWorkerExiting: {
+      const auto* exiting = frame.As<wire::WorkerExiting>();
+      if (exiting == nullptr) return false;
+      workers_.OnExiting(client.worker(), exiting->intended(),
+                         gcs::StringOrEmpty(exiting->reason()));
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
+void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(DumpNode(
+      {&options_, &clients_, &workers_, &leases_, &actors_, store_.get(), transfer_.get()}));
+  builder.Finish(wire::CreateNodeInfoReply(builder, request_id, text));
+  clients_.Send(client, FrameType::kNodeInfoReply, builder);
+}
+
+void Raylet::OnClientClosed(ClientConnection& client, const std::string& reason) {
+  if (ended_) return;
+  const Address address = options_.AddressOf(client.worker());
+  const bool named = !client.worker().is_nil();
+  objects_->OnClientGone(client.id(), named ? address : Address{});
+  if (named) gcs_.OnClientGone(client.worker());
+  if (!client.is_driver()) {
+    if (named) workers_.OnConnectionClosed(client.worker());
+    return;
+  }
+  CYRAY_LOG(kInfo) << "driver " << client.pid << " is gone: " << reason;
+  registrar_->OnDriverGone(client);
+  leases_.OnProcessDied(client.worker(), "the driver is gone");
+  EndJob(client.job);
+  TellOfDeath(address, "the driver has exited", /*intended=*/true);
+}
+
+// --- Deaths -----------------------------------------------------------------------------------
+
+void Raylet::OnWorkerDied(const DeadWorker& dead) {
+  if (ended_) return;
+  CYRAY_LOG(kInfo) << "worker " << dead.id.Hex() << " (pid " << dead.pid
+                   << ") ended: " << dead.reason;
+  leases_.OnProcessDied(dead.id, dead.reason);
+  actors_.OnWorkerDied(dead);
+  if (!dead.job.is_nil()) TellOfDeath(options_.AddressOf(dead.id), dead.reason, dead.intended);
+}
+
+void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool intended) {
+  FlatBufferBuilder builder;
+  builder.Finish(
+      wire::CreateProcessDied(builder, ToWire(address), builder.CreateString(reason)));
+  clients_.Broadcast(FrameType::kProcessDied, builder);
+  builder.Clear();
+  const auto text = builder.CreateString(reason);
+  builder.Finish(wire::CreateReportWorkerDeathRequest(builder, ToWire(address), text, intended));
+  gcs_.Call(wire::GcsMethod::ReportWorkerDeath, builder, [](Result<gcs::Bytes> reply) {
+    if (!reply) {
+      CYRAY_LOG(kWarning) << "ReportWorkerDeath: " << reply.error().message();
+    }
+  });
+}
+
+void Raylet::OnCannotStart(const std::string& why) {
+  CYRAY_LOG(kError) << why;
+  registrar_->OnCannotStart(why);
+  leases_.RefuseAll(why);
+}
+
+void Raylet::EndJob(const JobId& job) {
+  if (job.is_nil()) return;
+  leases_.OnJobEnded(job);
+  workers_.KillJob(job);
+}
+
+// --- The GCS ----------------------------------------------------------------------------------
+
+void Raylet::OnGcsReady(const std::string& address) {
+  gcs_.Connect(address);
+  FlatBufferBuilder builder;
+  const auto ip = builder.CreateString(options_.node_ip);
+  const auto host = builder.CreateString(HostName());
+  const auto socket = builder.CreateString(options_.socket_path);
+  const auto total = ToWire(builder, options_.resources);
+  const auto available = ToWire(builder, options_.resources);
+  const auto session = builder.CreateString(options_.session_dir);
+  const auto node = wire::CreateNodeRecord(
+      builder, ToWire(options_.node_id), true, ip, host, peers_.port(), socket, options_.head,
+      total, available, 0, options_.incarnation, session, ::getpid());
+  builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
+  gcs_.Call(wire::GcsMethod::RegisterNode, builder,
+            [this](Result<gcs::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
+}
+
+void Raylet::OnNodeRegistered(Result<gcs::Bytes> reply) {
+  const auto* answer = reply ? gcs::VerifiedRoot<wire::RegisterNodeReply>(*reply) : nullptr;
+  if (answer == nullptr) {
+    const std::string why = "The node cannot join the cluster at " + gcs_.address() + ": " +
+                            (reply ? std::string("bad reply") : reply.error().message());
+    ReportStartError(why);
+    BeginEnd(1, why);
+    return;
+  }
+  if (answer->nodes() != nullptr) {
+    for (const auto* node : *answer->nodes()) OnNodeChanged(*node);
+  }
+  gcs_.OpenStream();
+  WriteReady();
+}
+
+void Raylet::OnCommand(const wire::NodeCommand& command) {
+  switch (command.body_type()) {
+    case wire::NodeCommandBody::StartActor:
+      return actors_.OnStartActor(*command.body_as_StartActor());
+    case wire::NodeCommandBody::StopActor:
+      return actors_.OnStopActor(*command.body_as_StopActor());
+    case wire::NodeCommandBody::NodeChanged:
+      if (const auto* node = command.body_as_NodeChanged()->node()) OnNodeChanged(*node);
+      return;
+    case wire::NodeCommandBody::ProcessDied:
+      return OnProcessDied(*command.body_as_ProcessDied());
+    case wire::NodeCommandBody::JobChanged:
+      return OnJobChanged(*command.body_as_JobChanged());
+    case wire::NodeCommandBody::ResourceView: {
+      const auto* view = command.body_as_ResourceView();
+      const NodeId node = FromWireOrNil(view->node_id());
+      if (peers_.Knows(node)) {
+        leases_.SetNodeView(node, FromWire(view->total()), FromWire(view->available()));
+      }
+      return;
+    }
+    default:
+      return;
+  }
+}
+
+void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
+  const NodeId node = FromWireOrNil(record.node_id());
+  if (node.is_nil() || node == options_.node_id) return;
+  if (record.alive()) {
+    peers_.SetNode(node, {gcs::StringOrEmpty(record.ip()), record.port()});
+    leases_.SetNodeView(node, FromWire(record.total()), FromWire(record.available()));
+    return;
+  }
+  std::string reason = gcs::StringOrEmpty(record.death_reason());
+  if (reason.empty()) reason = "node " + node.Hex() + " died";
+  const Address whole{node, WorkerId::Nil()};
+  peers_.RemoveNode(node, reason);
+  leases_.OnRemoteDied(whole);
+  broker_.OnRemoteDied(whole);
+  objects_->OnRemoteDied(whole);
+}
+
+void Raylet::OnJobChanged(const wire::JobChanged& change) {
+  const wire::JobRecord* record = change.job();
+  if (record == nullptr || record->job_id() == nullptr) return;
+  const JobId job = FromWire(*record->job_id());
+  if (!record->running()) {
+    EndJob(job);
+    return;
+  }
+  jobs_.Add({job, FromWireOrNil(record->driver()), gcs::StringOrEmpty(record->namespace_()),
+             gcs::BytesOrEmpty(change.config())});
+  leases_.Touch();  // leases of that job may wait for it
+}
+
+void Raylet::OnProcessDied(const wire::ProcessDied& died) {
+  const Address address = FromWireOrNil(died.address());
+  if (address.node == options_.node_id) return;  // told here when it happened
+  leases_.OnRemoteDied(address);
+  broker_.OnRemoteDied(address);
+  objects_->OnRemoteDied(address);
+  FlatBufferBuilder builder;
+  const auto reason = builder.CreateString(gcs::StringOrEmpty(died.reason()));
+  builder.Finish(wire::CreateProcessDied(builder, ToWire(address), reason));
+  clients_.Broadcast(FrameType::kProcessDied, builder);
+}
+
+gcs::Bytes Raylet::MakeHello() {
+  FlatBufferBuilder builder;
+  const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
+  const auto body = wire::CreateNodeHello(builder, ToWire(options_.node_id),
+                                          options_.incarnation, alive);
+  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::NodeHello, body.Union()));
+  return gcs::FinishedBytes(builder);
+}
+
+gcs::Bytes Raylet::ClusterResources() const {
+  FlatBufferBuilder builder;
+  const auto total = ToWire(builder, leases_.scheduler().ClusterTotal());
+  const auto available = ToWire(builder, leases_.scheduler().ClusterAvailable());
+  builder.Finish(wire::CreateClusterResourcesReply(builder, total, available));
+  return gcs::FinishedBytes(builder);
+}
+
+void Raylet::ReportResources() {
+  if (report_armed_) return;
+  const int64_t wait = last_report_ms_ + kReportIntervalMs - MonotonicMs();
+  if (wait <= 0) {
+    SendResources();
+    return;
+  }
+  report_armed_ = true;
+  loop_.RunAfter(wait, [this] {
+    report_armed_ = false;
+    SendResources();
+  });
+}
+
+void Raylet::SendResources() {
+  last_report_ms_ = MonotonicMs();
+  FlatBufferBuilder builder;
+  const NodeResources& resources = leases_.scheduler().resources();
+  const auto available = ToWire(builder, resources.available());
+  const auto total = ToWire(builder, resources.total());
+  const auto body = wire::CreateResourceReport(builder, available, total);
+  builder.Finish(
+      wire::CreateNodeReport(builder, wire::NodeReportBody::ResourceReport, body.Union()));
+  gcs_.Report(builder);
+}
+
+}  // namespace cyray::raylet

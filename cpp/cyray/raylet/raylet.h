@@ -1,0 +1,101 @@
+// Raylet: one node. Owns its parts, routes frames and commands between them, starts and ends it.
+//
+// The parts know each other only as far as their constructors say; what one of them notices reaches
+// the others through the routing here.
+// Threading: confined to the thread that calls Run(), which must be the process's first.
+
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cyray/raylet/actor_host.h"
+#include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/gcs_bridge.h"
+#include "cyray/raylet/gcs_process.h"
+#include "cyray/raylet/job_book.h"
+#include "cyray/raylet/lease_service.h"
+#include "cyray/raylet/node_options.h"
+#include "cyray/raylet/object_service.h"
+#include "cyray/raylet/object_transfer.h"
+#include "cyray/raylet/peer_broker.h"
+#include "cyray/raylet/peer_table.h"
+#include "cyray/raylet/process_supervisor.h"
+#include "cyray/raylet/registrar.h"
+#include "cyray/raylet/worker_host.h"
+#include "cyray/store/object_store.h"
+#include "cyray/util/event_loop.h"
+
+namespace cyray::raylet {
+
+class Raylet {
+ public:
+  explicit Raylet(NodeOptions options);
+
+  // Starts the node's processes and listens; readiness comes while Run() runs.
+  Status Start();
+  // Runs until the node ends; returns the exit code. Nothing of the node is left then.
+  int Run();
+  // Writes {"error": why} to the ready descriptor, if it still waits for a line.
+  void ReportStartError(const std::string& why);
+
+ private:
+  Status OpenStore();
+  void WatchLifeline();
+  void BeginEnd(int exit_code, const std::string& why);
+  void EndEverything();
+  void FinishRound();
+  bool KeepSpinning(bool handled_frames);
+
+  // Frames of clients.
+  bool OnFrame(ClientConnection& client, wire::Frame& frame);
+  bool OnWorkerFrame(ClientConnection& client, const wire::Frame& frame);
+  void OnNodeInfo(ClientConnection& client, uint64_t request_id);
+  void OnClientClosed(ClientConnection& client, const std::string& reason);
+
+  // Deaths.
+  void OnWorkerDied(const DeadWorker& dead);
+  void OnCannotStart(const std::string& why);
+  void EndJob(const JobId& job);
+  void TellOfDeath(const Address& address, const std::string& reason, bool intended);
+
+  // The GCS.
+  void OnGcsReady(const std::string& address);
+  void OnNodeRegistered(Result<gcs::Bytes> reply);
+  void OnCommand(const wire::NodeCommand& command);
+  void OnNodeChanged(const wire::NodeRecord& node);
+  void OnJobChanged(const wire::JobChanged& change);
+  void OnProcessDied(const wire::ProcessDied& died);
+  gcs::Bytes MakeHello();
+  gcs::Bytes ClusterResources() const;
+  void ReportResources();
+  void SendResources();
+  void WriteReady();
+
+  NodeOptions options_;
+  EventLoop loop_;
+  ProcessSupervisor supervisor_;
+  JobBook jobs_;
+  ClientRegistry clients_;
+  PeerTable peers_;
+  std::unique_ptr<store::ObjectStore> store_;
+  std::unique_ptr<ObjectTransfer> transfer_;
+  WorkerHost workers_;
+  GcsBridge gcs_;
+  LeaseService leases_;
+  ActorHost actors_;
+  PeerBroker broker_;
+  GcsProcess gcs_process_;
+  std::unique_ptr<ObjectService> objects_;
+  std::unique_ptr<Registrar> registrar_;
+
+  bool ended_ = false;
+  int exit_code_ = 0;
+  int64_t last_report_ms_ = 0;
+  bool report_armed_ = false;
+  double spin_payoff_ = 1.0;     // how often a spin lately met a frame, 0 to 1
+  int64_t spin_until_ns_ = 0;    // 0: not spinning
+  uint64_t spins_skipped_ = 0;
+};
+
+}  // namespace cyray::raylet

@@ -1,0 +1,111 @@
+// raylet: the daemon of one node. Parses what docs/architecture.md says ("Processes' start-up
+// contracts"), then runs a Raylet until the node ends. One thread of its own; gRPC's only post to it.
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdlib>
+#include <optional>
+
+#include "cyray/gcs/auth.h"
+#include "cyray/raylet/raylet.h"
+#include "cyray/util/clock.h"
+#include "cyray/util/log.h"
+
+namespace {
+
+using cyray::ResourceSet;
+using cyray::raylet::NodeOptions;
+
+// "CPU=2,memory=1000000,Custom=0.5".
+std::optional<ResourceSet> ParseResources(const std::string& text) {
+  ResourceSet set;
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string item = text.substr(at, end - at);
+    at = end + 1;
+    const size_t equals = item.rfind('=');
+    if (equals == std::string::npos || equals == 0) return std::nullopt;
+    char* rest = nullptr;
+    const double amount = std::strtod(item.c_str() + equals + 1, &rest);
+    if (*rest != '\0' || rest == item.c_str() + equals + 1) return std::nullopt;
+    if (!(amount >= 0) || amount > 9e13) return std::nullopt;
+    set.Set(item.substr(0, equals), std::llround(amount * cyray::kResourceUnit));
+  }
+  return set;
+}
+
+// Descriptors that came by number are ours alone.
+void CloseOnExec(int fd) {
+  if (fd >= 0) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+std::string ServerBesideUs() {
+  char path[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path - 1);
+  if (n <= 0) return "gcs_server";
+  std::string self(path, static_cast<size_t>(n));
+  return self.substr(0, self.rfind('/') + 1) + "gcs_server";
+}
+
+void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources) {
+  app.add_option("--session-dir", options.session_dir)->required();
+  app.add_option("--socket", options.socket_path)->required();
+  app.add_option("--node-ip", options.node_ip);
+  app.add_option("--port", options.port);
+  app.add_option("--token-file", options.token_file)->required();
+  app.add_option("--python", options.python)->required();
+  app.add_option("--resources", resources);
+  app.add_option("--object-store-memory", options.store_bytes, "bytes")->required();
+  app.add_flag("--head", options.head);
+  app.add_option("--gcs-port", options.gcs_port);
+  app.add_option("--gcs-address", options.gcs_address);
+  app.add_option("--gcs-server", options.gcs_server);
+  app.add_option("--lifeline-fd", options.lifeline_fd);
+  app.add_option("--ready-fd", options.ready_fd);
+  app.add_option("--preload", options.preload);
+  app.add_option("--prestart", options.prestart);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cyray::raylet::ProcessSupervisor::BlockSignals();
+  NodeOptions options;
+  std::string resources;
+  CLI::App app("The cyray daemon of one node");
+  AddFlags(app, options, resources);
+  CLI11_PARSE(app, argc, argv);
+  CloseOnExec(options.lifeline_fd);
+  CloseOnExec(options.ready_fd);
+  options.node_id = cyray::NodeId::Random();
+  options.incarnation = static_cast<uint64_t>(cyray::WallClockMs());
+  if (options.gcs_server.empty()) options.gcs_server = ServerBesideUs();
+
+  const auto parsed = ParseResources(resources);
+  auto token = cyray::gcs::LoadToken(options.token_file);
+  if (parsed) options.resources = *parsed;
+  if (token) options.token = *token;
+  cyray::raylet::Raylet raylet(options);
+  cyray::Status status;
+  if (!parsed) {
+    status = {cyray::StatusCode::kInvalidArgument, "--resources cannot be read: " + resources};
+  } else if (!token) {
+    status = token.error();
+  } else if (options.head == !options.gcs_address.empty()) {
+    status = {cyray::StatusCode::kInvalidArgument, "give exactly one of --head and --gcs-address"};
+  } else {
+    status = raylet.Start();
+  }
+  if (!status.ok()) {
+    raylet.ReportStartError("The raylet cannot start: " + status.message());
+    ::unlink(options.socket_path.c_str());
+    ::_exit(1);
+  }
+  const int code = raylet.Run();
+  ::_exit(code);  // what gRPC's threads still do is of no interest
+}

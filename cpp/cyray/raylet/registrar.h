@@ -1,0 +1,54 @@
+// Registrar: the first frame of a client, and the jobs that drivers bring.
+//
+// A worker is answered at once. A driver is answered when the GCS has given its job a number and a
+// worker is ready, so that its first task is quick (or when waiting for one took too long).
+// Threading: confined to the raylet's loop.
+
+#pragma once
+
+#include <functional>
+#include <unordered_map>
+
+#include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/gcs_bridge.h"
+#include "cyray/raylet/job_book.h"
+#include "cyray/raylet/node_options.h"
+#include "cyray/raylet/worker_host.h"
+#include "cyray/store/object_store.h"
+
+namespace cyray::raylet {
+
+class Registrar {
+ public:
+  struct Parts {
+    EventLoop* loop;
+    const NodeOptions* options;
+    ClientRegistry* clients;
+    WorkerHost* workers;
+    GcsBridge* gcs;
+    JobBook* jobs;
+    store::ObjectStore* store;
+  };
+
+  explicit Registrar(Parts parts) : parts_(parts) {}
+
+  // False: the frame is bad.
+  bool OnRegister(ClientConnection& client, const wire::Register* request);
+  // A worker became idle: drivers that waited for one are answered.
+  void OnWorkerIdle();
+  // No worker can be started: drivers that wait are told.
+  void OnCannotStart(const std::string& why);
+  void OnDriverGone(const ClientConnection& driver);
+
+ private:
+  void RegisterDriver(ClientConnection& client, const wire::Register& request);
+  void OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& config,
+                       Result<gcs::Bytes> reply);
+  void Answer(ClientConnection& client);
+  void Refuse(ClientConnection& client, const std::string& error);
+
+  const Parts parts_;
+  std::unordered_map<uint64_t, EventLoop::TimerId> awaiting_worker_;  // drivers by client id
+};
+
+}  // namespace cyray::raylet
