@@ -59,7 +59,7 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
     HandBack(std::move(task), closed_ ? wire::TaskStatus::WorkerExiting : wire::TaskStatus::HandedBack);
     return true;
   }
-  if (push.args() != nullptr) {
+  if (push.args() != nullptr && push.args()->size() > 0) {
     task->args = ValuePtr(Value::Copy(push.args()->data(), push.args()->size()));
   }
   task->key = next_key_++;
@@ -72,7 +72,7 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
 void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl) {
   auto task = std::make_unique<ExecTask>();
   task->tmpl = tmpl;
-  if (spec.args() != nullptr) {
+  if (spec.args() != nullptr && spec.args()->size() > 0) {
     task->args = ValuePtr(Value::Copy(spec.args()->data(), spec.args()->size()));
   }
   task->key = next_key_++;
