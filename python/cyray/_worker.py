@@ -118,7 +118,7 @@ def init(
         try:
             _raylet.connect(
                 socket,
-                namespace=namespace or "",
+                namespace=namespace or _anonymous_namespace(),
                 entrypoint=" ".join(sys.argv)[:4096],
                 job_config=_job_config(),
                 log_to_driver=log_to_driver,
@@ -127,9 +127,16 @@ def init(
             if node is not None:
                 node.stop()
             raise
-        _session = Session(node, _raylet.identity()["namespace"])
+        _session = Session(node, namespace or _raylet.identity()["namespace"])
         ensure_event_thread()
     return RayContext()
+
+
+def _anonymous_namespace() -> str:
+    """A namespace that no other driver has: a random UUID."""
+    import uuid
+
+    return str(uuid.uuid4())
 
 
 def _start_node(own: dict[str, Any], preload: tuple[str, ...]) -> Any:
