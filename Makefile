@@ -48,6 +48,7 @@ check: $(VENV)/.stamp-dev
 
 format: $(VENV)/.stamp-dev
 	git ls-files '*.cc' '*.h' | xargs $(VENV)/bin/clang-format -i
+	$(VENV)/bin/ruff check -q --fix . || true
 	$(VENV)/bin/ruff format .
 
 bench: build

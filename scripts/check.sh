@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build/dev}
 bin=$(dirname "${PY:-.venv/bin/python}")
 jobs=${JOBS:-$(nproc)}
+export PATH="$PWD/$bin:$PATH"  # cython-lint calls pycodestyle
 failed=()
 step() {
   local name=$1

@@ -10,13 +10,24 @@ once, when the file is done.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+
+
+def standard_streams() -> Counter[str]:
+    """What stdin, stdout and stderr are now: pytest changes them between tests and their end."""
+    kinds: Counter[str] = Counter()
+    for fd in range(3):
+        with contextlib.suppress(OSError):
+            kinds[os.readlink(f"/proc/self/fd/{fd}").split("[")[0]] += 1
+    return kinds
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,6 +36,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     path = os.path.join(os.path.dirname(__file__), "conftest.py")
     conftest = request.config.pluginmanager.get_plugin(path)
     before = conftest.open_descriptors()
+    before.subtract(standard_streams())
     yield
     import cyray
 
@@ -32,7 +44,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     deadline = time.monotonic() + conftest.LEFTOVER_DEADLINE_S
     while True:
         gc.collect()
-        found = conftest.leftovers(before)
+        found = conftest.leftovers(before + standard_streams())
         if not found:
             return
         if time.monotonic() > deadline:

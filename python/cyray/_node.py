@@ -146,6 +146,7 @@ class LocalNode:
             self._write_record()
             if self.options.head:
                 clean_old_sessions(self.session_dir)
+            _import_ahead()
             ready = self._read_ready(ready_read)
         except BaseException:
             self.stop()
@@ -307,6 +308,12 @@ def _stop_all() -> None:
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_stop_all)
+
+
+def _import_ahead() -> None:
+    """Imports what the first task needs while there is nothing to do but wait."""
+    import cyray._pickling
+    import cyray._remote_function  # noqa: F401
 
 
 def _inheritable(fd: int) -> bool:

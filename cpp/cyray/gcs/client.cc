@@ -95,16 +95,31 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   };
   using PendingPtr = std::shared_ptr<Pending>;
 
-  // From a gRPC thread: runs `function` on the loop unless the client is gone.
+  // Counts the gRPC operations that may still post. Their callbacks share it, because it is the
+  // last thing they touch.
+  struct Running {
+    std::mutex mutex;
+    std::condition_variable none;
+    int count = 0;  // guarded by mutex
+
+    void Began() {
+      std::lock_guard lock(mutex);
+      ++count;
+    }
+    void Over() {
+      std::lock_guard lock(mutex);
+      if (--count == 0) none.notify_all();
+    }
+    void AwaitNone() {
+      std::unique_lock lock(mutex);
+      none.wait(lock, [this] { return count == 0; });
+    }
+  };
+
+  // From a gRPC thread: runs `function` on the loop unless the client is gone. Whatever holds the
+  // channel (this object, contexts) must end on the loop's thread: gRPC cannot end a channel on a
+  // thread of its own. So callbacks move such things into `function`, and it dies there.
   void PostToLoop(std::function<void()> function);
-  void Began() {
-    std::lock_guard lock(mutex_);
-    ++running_;
-  }
-  void Over() {
-    std::lock_guard lock(mutex_);
-    if (--running_ == 0) none_running_.notify_all();
-  }
   void After(int64_t ms, std::function<void()> function);
 
   void Submit(const PendingPtr& pending);
@@ -129,6 +144,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   // Constant after construction.
   EventLoop* const loop_;
   const std::string token_;
+  const std::shared_ptr<Running> running_ = std::make_shared<Running>();
 
   // Confined to the loop.
   grpc::GenericStub stub_;
@@ -147,11 +163,6 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   bool stream_up_ = false;
   Backoff stream_backoff_;
   uint64_t stream_session_ = 0;
-
-  // Guarded by mutex_: gRPC operations that may still post.
-  std::mutex mutex_;
-  std::condition_variable none_running_;
-  int running_ = 0;
 };
 
 void GcsClient::Core::PostToLoop(std::function<void()> function) {
@@ -171,8 +182,10 @@ void GcsClient::Core::Close() {
   closed_ = true;
   for (const PendingPtr& pending : attempts_) pending->context->TryCancel();
   if (stream_ != nullptr) stream_->context()->TryCancel();
-  std::unique_lock lock(mutex_);
-  none_running_.wait(lock, [this] { return running_ == 0; });
+  running_->AwaitNone();
+  stream_.reset();
+  attempts_.clear();
+  waiting_.clear();
 }
 
 // --- Calls -------------------------------------------------------------------------------------
@@ -212,13 +225,14 @@ void GcsClient::Core::Attempt(const PendingPtr& pending) {
                                  std::chrono::milliseconds(kAttemptMs));
   Authenticate(*pending->context);
   attempts_.insert(pending);
-  Began();
+  running_->Began();
   stub_.UnaryCall(pending->context.get(), kCallMethod, grpc::StubOptions(), &pending->request,
-                  &pending->reply, [self = shared_from_this(), pending](grpc::Status status) {
-                    self->PostToLoop([core = self.get(), pending, status] {
-                      core->AttemptDone(pending, status);
+                  &pending->reply,
+                  [this, running = running_, held = pending](grpc::Status status) mutable {
+                    PostToLoop([this, held = std::move(held), status = std::move(status)] {
+                      AttemptDone(held, status);
                     });
-                    self->Over();
+                    running->Over();
                   });
 }
 
@@ -280,15 +294,16 @@ void GcsClient::Core::Challenge() {
   challenge->context->AddMetadata(kClientNonceKey, client_nonce);
   challenge->request = ToMessage(Bytes{});
   attempts_.insert(challenge);
-  Began();
-  stub_.UnaryCall(challenge->context.get(), kChallengeMethod, grpc::StubOptions(),
-                  &challenge->request, &challenge->reply,
-                  [self = shared_from_this(), challenge, client_nonce](grpc::Status status) {
-                    self->PostToLoop([core = self.get(), challenge, client_nonce, status] {
-                      core->ChallengeDone(challenge, client_nonce, status);
-                    });
-                    self->Over();
-                  });
+  running_->Began();
+  stub_.UnaryCall(
+      challenge->context.get(), kChallengeMethod, grpc::StubOptions(), &challenge->request,
+      &challenge->reply,
+      [this, running = running_, held = challenge, client_nonce](grpc::Status status) mutable {
+        PostToLoop([this, held = std::move(held), client_nonce, status = std::move(status)] {
+          ChallengeDone(held, client_nonce, status);
+        });
+        running->Over();
+      });
 }
 
 void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::string& client_nonce,
@@ -368,24 +383,22 @@ void GcsClient::Core::StartStream() {
     return;
   }
   const uint64_t number = ++stream_number_;
-  auto self = shared_from_this();
   ClientStream::Listener listener;
-  listener.on_accepted = [self, number] {
-    self->PostToLoop([core = self.get(), number] { core->StreamAccepted(number); });
+  listener.on_accepted = [this, number] {
+    PostToLoop([this, number] { StreamAccepted(number); });
   };
-  listener.on_message = [self, number](Bytes message) {
-    self->PostToLoop([core = self.get(), number, message = std::move(message)] {
-      core->StreamMessage(number, message);
-    });
+  listener.on_message = [this, number](Bytes message) {
+    PostToLoop([this, number, message = std::move(message)] { StreamMessage(number, message); });
   };
-  listener.on_done = [self, number](const grpc::Status& status) {
-    self->PostToLoop([core = self.get(), number, status] { core->StreamDone(number, status); });
-    self->Over();
+  listener.on_done = [this, running = running_, number](std::shared_ptr<ClientStream> stream,
+                                                        const grpc::Status& status) {
+    PostToLoop([this, number, stream = std::move(stream), status] { StreamDone(number, status); });
+    running->Over();
   };
   stream_ = std::make_shared<ClientStream>(std::move(listener));
   stream_session_ = session_;
   Authenticate(*stream_->context());
-  Began();
+  running_->Began();
   stub_.PrepareBidiStreamingCall(stream_->context(), kStreamMethod, grpc::StubOptions(),
                                  stream_.get());
   stream_->Send(callbacks_.hello());

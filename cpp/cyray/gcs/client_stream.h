@@ -1,7 +1,7 @@
 // ClientStream: one attempt of a raylet's node stream, over one gRPC call.
 //
 // Threading: Send on the loop; gRPC's threads call the reactions, which only post through the
-// listener's functions; on_done is the last. It keeps itself until gRPC is done with it.
+// listener's functions. It keeps itself until gRPC is done with it.
 // Invariant: messages leave in the order of Send; the hold that AddHold() took is given back exactly once,
 // when reading ends, and nothing is started after that.
 
@@ -24,7 +24,8 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   struct Listener {  // called on gRPC's threads
     std::function<void()> on_accepted;
     std::function<void(Bytes)> on_message;
-    std::function<void(grpc::Status)> on_done;
+    // The last; with the stream itself, whose context must not end on a gRPC thread.
+    std::function<void(std::shared_ptr<ClientStream>, const grpc::Status&)> on_done;
   };
 
   explicit ClientStream(Listener listener) : listener_(std::move(listener)) {}
@@ -71,8 +72,9 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
     if (writing_) StartWrite(&unsent_.front());
   }
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<ClientStream> self = std::move(self_);
-    listener_.on_done(status);
+    // A copy: the listener is a member of what may end as soon as it was posted.
+    const auto on_done = listener_.on_done;
+    on_done(std::move(self_), status);
   }
 
  private:

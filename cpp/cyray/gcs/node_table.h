@@ -42,7 +42,7 @@ struct NodeEntry {
 class NodeTable {
  public:
   struct Timing {
-    int64_t reconnect_ms = 1000;   // after a stream broke
+    int64_t reconnect_ms = 500;    // after a stream broke
     int64_t silence_ms = 6000;     // of an open stream
     int64_t first_stream_ms = 15'000;  // after Register
     int64_t restored_ms = 5000;    // after the GCS itself was started again

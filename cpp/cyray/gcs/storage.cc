@@ -102,6 +102,7 @@ Result<std::unique_ptr<Storage>> Storage::Open(const std::string& path, EventLoo
 Storage::Storage(sqlite3* db, EventLoop* loop) : db_(db), loop_(loop) {}
 
 Storage::~Storage() {
+  Flush();
   {
     std::lock_guard lock(mutex_);
     closing_ = true;
@@ -131,29 +132,24 @@ Status Storage::Load(Kind kind, const std::function<void(std::string_view, Bytes
 }
 
 void Storage::Put(Kind kind, std::string_view key, Bytes value) {
-  std::lock_guard lock(mutex_);
-  gathering_.changes.push_back({kind, false, std::string(key), std::move(value)});
+  group_.push_back({kind, false, std::string(key), std::move(value)});
 }
 
 void Storage::Erase(Kind kind, std::string_view key) {
-  std::lock_guard lock(mutex_);
-  gathering_.changes.push_back({kind, true, std::string(key), {}});
+  group_.push_back({kind, true, std::string(key), {}});
+}
+
+void Storage::Flush() {
+  if (!group_.empty()) OnDurable(nullptr);
 }
 
 void Storage::OnDurable(std::function<void(Status)> callback) {
   {
     std::lock_guard lock(mutex_);
-    gathering_.callbacks.push_back(std::move(callback));
+    for (Change& change : group_) gathering_.changes.push_back(std::move(change));
+    if (callback) gathering_.callbacks.push_back(std::move(callback));
   }
-  Flush();
-}
-
-void Storage::Flush() {
-  {
-    std::lock_guard lock(mutex_);
-    if (gathering_.empty()) return;
-    flush_ = true;
-  }
+  group_.clear();
   if (!writer_.joinable()) writer_ = std::thread([this] { WriteLoop(); });
   wake_.notify_one();
 }
@@ -162,8 +158,7 @@ void Storage::WriteLoop() {
   Statements statements(db_);
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return closing_ || flush_; });
-    flush_ = false;
+    wake_.wait(lock, [this] { return closing_ || !gathering_.empty(); });
     if (gathering_.empty()) return;
     Batch batch = std::exchange(gathering_, {});
     const bool last = closing_;

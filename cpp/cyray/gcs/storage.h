@@ -4,7 +4,8 @@
 // is synced before its callbacks run: while one batch is being synced the next gathers, so the price of
 // a sync is shared by all changes of that time.
 // Threading: Put, Erase, Flush, OnDurable and the destructor on the state loop; Load before it runs.
-// Invariant: changes reach the disk in the order in which they were queued; a callback of OnDurable
+// Invariants: changes reach the disk in the order in which they were queued, those between two flushes
+// all or none (what a call changed and the note that it was done must not part); a callback of OnDurable
 // runs (posted to the loop) after all that was queued before it is on disk.
 
 #pragma once
@@ -70,11 +71,12 @@ class Storage {
   // Constant after construction. db_ is the writer thread's once that has started.
   sqlite3* const db_;
   EventLoop* const loop_;
+  // Confined to the state loop: changes since the last flush.
+  std::vector<Change> group_;
   // Guarded by mutex_.
   std::mutex mutex_;
   std::condition_variable wake_;
   Batch gathering_;
-  bool flush_ = false;  // gathering_ may be written
   bool closing_ = false;
 
   std::thread writer_;
