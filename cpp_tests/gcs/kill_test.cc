@@ -1,0 +1,89 @@
+// The real gcs_server, killed at random moments: what it acknowledged is there when it is back.
+
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <fstream>
+#include <random>
+
+#include "cluster_fixture.h"
+#include "cyray/common/ids.h"
+
+namespace cyray::gcs {
+namespace {
+
+class KillTest : public ClusterTest {
+ protected:
+  void SetUp() override {
+    // The program lies in the build folder, this test in a folder of it.
+    program_ = std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "gcs_server";
+    if (!std::filesystem::exists(program_)) GTEST_SKIP() << program_ << " is not built";
+    std::ofstream(folder_ + "/token") << BytesToHex(kTestToken.data(), kTestToken.size());
+  }
+  void TearDown() override { Kill(); }
+
+  void Spawn() {
+    int pipe_fds[2];
+    ASSERT_EQ(::pipe(pipe_fds), 0);
+    const std::string port = std::to_string(port_), fd = std::to_string(pipe_fds[1]);
+    const std::string token = folder_ + "/token";
+    const char* argv[] = {program_.c_str(), "--session-dir",  folder_.c_str(), "--port",
+                          port.c_str(),     "--token-file",   token.c_str(),   "--port-file-fd",
+                          fd.c_str(),       nullptr};
+    ASSERT_EQ(::posix_spawn(&pid_, program_.c_str(), nullptr, nullptr, const_cast<char**>(argv), environ), 0);
+    ::close(pipe_fds[1]);
+    char text[32] = {};
+    ASSERT_GT(::read(pipe_fds[0], text, sizeof text - 1), 0);
+    ::close(pipe_fds[0]);
+    port_ = std::atoi(text);
+  }
+  void Kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+
+  std::filesystem::path program_;
+  pid_t pid_ = 0;
+};
+
+TEST_F(KillTest, NothingAcknowledgedIsLostAndCallsGoOn) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  Spawn();
+  GcsClient client(&loop_, address(), kTestToken);
+  int sent = 0;
+  std::vector<int> acknowledged;
+  auto put = [&](int number) {
+    flatbuffers::FlatBufferBuilder builder;
+    auto key = builder.CreateString("key" + std::to_string(number));
+    builder.Finish(wire::CreateKvPutRequest(builder, 0, key, 0, false));
+    client.Call(wire::GcsMethod::KvPut, FinishedBytes(builder), [&, number](Result<Bytes> reply) {
+      ASSERT_TRUE(reply.has_value()) << reply.error().ToString();
+      // Also a call that was sent again is told that it added the key: it was done once.
+      EXPECT_TRUE(VerifiedRoot<wire::KvPutReply>(*reply)->added());
+      acknowledged.push_back(number);
+    });
+  };
+  for (int round = 0; round < 6; ++round) {
+    for (int i = 0; i < 100; ++i) put(sent++);
+    const size_t enough = acknowledged.size() + random() % 80;
+    ASSERT_TRUE(RunUntil([&] { return acknowledged.size() >= enough; }));
+    Kill();
+    Spawn();
+  }
+  ASSERT_TRUE(RunUntil([&] { return acknowledged.size() == static_cast<size_t>(sent); }));
+  Kill();
+  Spawn();
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::CreateKvKeysRequest(builder));
+  Result<Bytes> keys = CallAndWait(client, wire::GcsMethod::KvKeys, FinishedBytes(builder));
+  ASSERT_TRUE(keys.has_value());
+  EXPECT_EQ(VerifiedRoot<wire::KvKeysReply>(*keys)->keys()->size(), static_cast<size_t>(sent));
+}
+
+}  // namespace
+}  // namespace cyray::gcs
