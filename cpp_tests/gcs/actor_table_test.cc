@@ -203,8 +203,8 @@ TEST_F(ActorTableTest, ReconcilingEndsWhatIsMissingAndStopsWhatIsTooMuch) {
   const ActorId starting = Placed(Spec());
   const ActorId killed = Alive(Spec());
   (void)table_.Kill(killed, {});
-  ActorActions actions =
-      table_.Reconcile(node_, {{kept, 0, {node_, worker_}, 1, ""}, {killed, 0, {node_, worker_}, 1, ""}});
+  ActorActions actions = table_.Reconcile(
+      node_, {{kept, 0, {node_, worker_}, 1, ""}, {killed, 0, {node_, worker_}, 1, ""}});
   EXPECT_EQ(StateOf(kept), State::Alive);
   EXPECT_EQ(StateOf(lost), State::Restarting);
   ASSERT_EQ(Count(actions, Kind::kStop), 1u);
@@ -229,7 +229,8 @@ TEST_F(ActorTableTest, OldDeadActorsAreForgotten) {
   table.CheckInvariants();
 }
 
-// What a fake raylet would do with the table's orders: it runs what it is told to, and nothing else.
+// What a fake raylet would do with the table's orders: it runs what it is told to, and nothing
+// else.
 struct Model {
   std::map<ActorId, std::pair<NodeId, uint32_t>> running;  // processes that exist
   std::map<ActorId, std::pair<NodeId, uint32_t>> starting;
@@ -296,8 +297,8 @@ TEST(ActorTableRandom, NoProcessIsLostOrLeftOverWhateverHappens) {
             model.Take(table.InitFailed(where.first, actor, where.second, {}));
           } else {
             model.running[actor] = where;
-            model.Take(table.Started(where.first,
-                                     {actor, where.second, {where.first, WorkerId::Random()}, 1, ""}));
+            model.Take(table.Started(
+                where.first, {actor, where.second, {where.first, WorkerId::Random()}, 1, ""}));
           }
         }
         break;

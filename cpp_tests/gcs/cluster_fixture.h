@@ -1,6 +1,6 @@
-// What the GCS's component tests share: a server in this process on a folder of its own, and raylets
-// played by GcsClients whose loop the test drives.
-// Threading: the test's thread runs the clients' loop; the server has its own threads.
+// What the GCS's component tests share: a server in this process on a folder of its own, and
+// raylets played by GcsClients whose loop the test drives. Threading: the test's thread runs the
+// clients' loop; the server has its own threads.
 
 #pragma once
 
@@ -98,10 +98,11 @@ class FakeRaylet {
     client.OpenStream({.hello = [this] { return Hello(); },
                        .on_command = [this](const wire::NodeCommand* c) { OnCommand(*c); },
                        .on_up = [this] { ++ups; },
-                       .on_down = [this](const Status& status) {
-                         ++downs;
-                         last_down = status;
-                       }});
+                       .on_down =
+                           [this](const Status& status) {
+                             ++downs;
+                             last_down = status;
+                           }});
   }
 
   void ReportStarted(const ActorId& actor, uint32_t actor_incarnation, const Address& address) {
@@ -176,8 +177,8 @@ class FakeRaylet {
 
   void OnCommand(const wire::NodeCommand& command) {
     if (const auto* start = command.body_as_StartActor()) {
-      starts.push_back({wire::FromWire(*start->actor_id()), start->incarnation(),
-                        BytesOrEmpty(start->spec())});
+      starts.push_back(
+          {wire::FromWire(*start->actor_id()), start->incarnation(), BytesOrEmpty(start->spec())});
     } else if (const auto* stop = command.body_as_StopActor()) {
       stops.push_back(wire::FromWire(*stop->actor_id()));
     } else if (const auto* update = command.body_as_ActorUpdate()) {

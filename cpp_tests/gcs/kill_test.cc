@@ -17,7 +17,8 @@ class KillTest : public ClusterTest {
  protected:
   void SetUp() override {
     // The program lies in the build folder, this test in a folder of it.
-    program_ = std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "gcs_server";
+    program_ =
+        std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "gcs_server";
     if (!std::filesystem::exists(program_)) GTEST_SKIP() << program_ << " is not built";
     std::ofstream(folder_ + "/token") << BytesToHex(kTestToken.data(), kTestToken.size());
   }
@@ -28,10 +29,12 @@ class KillTest : public ClusterTest {
     ASSERT_EQ(::pipe(pipe_fds), 0);
     const std::string port = std::to_string(port_), fd = std::to_string(pipe_fds[1]);
     const std::string token = folder_ + "/token";
-    const char* argv[] = {program_.c_str(), "--session-dir",  folder_.c_str(), "--port",
-                          port.c_str(),     "--token-file",   token.c_str(),   "--port-file-fd",
+    const char* argv[] = {program_.c_str(), "--session-dir", folder_.c_str(), "--port",
+                          port.c_str(),     "--token-file",  token.c_str(),   "--port-file-fd",
                           fd.c_str(),       nullptr};
-    ASSERT_EQ(::posix_spawn(&pid_, program_.c_str(), nullptr, nullptr, const_cast<char**>(argv), environ), 0);
+    ASSERT_EQ(
+        ::posix_spawn(&pid_, program_.c_str(), nullptr, nullptr, const_cast<char**>(argv), environ),
+        0);
     ::close(pipe_fds[1]);
     char text[32] = {};
     ASSERT_GT(::read(pipe_fds[0], text, sizeof text - 1), 0);

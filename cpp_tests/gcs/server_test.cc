@@ -37,7 +37,8 @@ Bytes KvGetPayload(const std::string& key) {
 Bytes PutFunctionPayload(const JobId& job, const FunctionId& id, const std::string& code) {
   flatbuffers::FlatBufferBuilder builder;
   auto bytes = builder.CreateVector(reinterpret_cast<const uint8_t*>(code.data()), code.size());
-  builder.Finish(wire::CreatePutFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), bytes));
+  builder.Finish(
+      wire::CreatePutFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), bytes));
   return FinishedBytes(builder);
 }
 
@@ -112,9 +113,11 @@ class ServerTest : public ClusterTest {
     if (options.owner.is_nil()) options.owner = {raylet.id, WorkerId::Random()};
     const ActorId id = NewActorId();
     raylet.Watch(id);
-    EXPECT_TRUE(CallAndWait(raylet.client, GcsMethod::RegisterActor,
-                            RegisterActorPayload(id, options)).has_value());
-    EXPECT_TRUE(RunUntil([&] { return !raylet.starts.empty() && raylet.starts.back().actor == id; }));
+    EXPECT_TRUE(
+        CallAndWait(raylet.client, GcsMethod::RegisterActor, RegisterActorPayload(id, options))
+            .has_value());
+    EXPECT_TRUE(
+        RunUntil([&] { return !raylet.starts.empty() && raylet.starts.back().actor == id; }));
     raylet.ReportStarted(id, raylet.starts.back().incarnation, {raylet.id, WorkerId::Random()});
     EXPECT_TRUE(WaitForState(raylet, id, State::Alive));
     return id;
@@ -206,7 +209,8 @@ TEST_F(ServerTest, AFunctionCanBeAskedForBeforeItIsThere) {
   client.Call(GcsMethod::GetFunction, GetFunctionPayload(job, id, 5000),
               [&](Result<Bytes> r) { result = std::move(r); });
   EXPECT_FALSE(RunUntil([&] { return result.has_value(); }, 50));
-  ASSERT_TRUE(CallAndWait(client, GcsMethod::PutFunction, PutFunctionPayload(job, id, "code")).has_value());
+  ASSERT_TRUE(
+      CallAndWait(client, GcsMethod::PutFunction, PutFunctionPayload(job, id, "code")).has_value());
   ASSERT_TRUE(RunUntil([&] { return result.has_value(); }));
   ASSERT_TRUE(result->has_value());
   const auto* reply = VerifiedRoot<wire::GetFunctionReply>(**result);
@@ -232,14 +236,15 @@ TEST_F(ServerTest, AnActorIsPlacedStartedAndFoundByName) {
   flatbuffers::FlatBufferBuilder builder;
   auto name = builder.CreateString("counter");
   builder.Finish(wire::CreateGetActorByNameRequest(builder, name));
-  Result<Bytes> reply = CallAndWait(raylet->client, GcsMethod::GetActorByName, FinishedBytes(builder));
+  Result<Bytes> reply =
+      CallAndWait(raylet->client, GcsMethod::GetActorByName, FinishedBytes(builder));
   ASSERT_TRUE(reply.has_value());
   const auto* found = VerifiedRoot<wire::GetActorByNameReply>(*reply);
   ASSERT_TRUE(found->found());
   EXPECT_EQ(wire::FromWire(*found->actor_id()), id);
-  Result<Bytes> again = CallAndWait(raylet->client, GcsMethod::RegisterActor,
-                                    RegisterActorPayload(NewActorId(), {.name = "counter",
-                                                                        .owner = owner}));
+  Result<Bytes> again =
+      CallAndWait(raylet->client, GcsMethod::RegisterActor,
+                  RegisterActorPayload(NewActorId(), {.name = "counter", .owner = owner}));
   ASSERT_FALSE(again.has_value());
   EXPECT_EQ(again.error().code(), StatusCode::kAlreadyExists);
 }
@@ -248,7 +253,8 @@ TEST_F(ServerTest, AKilledActorStopsAndItsWatchersLearnWhy) {
   StartServer();
   auto raylet = JoinedRaylet(Cpus(2));
   const ActorId id = LivingActor(*raylet, {});
-  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::KillActor, KillPayload(id, true, false)).has_value());
+  ASSERT_TRUE(
+      CallAndWait(raylet->client, GcsMethod::KillActor, KillPayload(id, true, false)).has_value());
   ASSERT_TRUE(WaitForState(*raylet, id, State::Dead));
   EXPECT_EQ(raylet->updates.back().death_cause,
             "The actor is dead because it was killed by `cyray.kill`.");
@@ -305,7 +311,8 @@ TEST_F(ServerTest, ABrokenStreamEndsItsNodeAfterAGraceTime) {
   auto second = JoinedRaylet(Cpus(2));
   const NodeId dead = second->id;
   ASSERT_TRUE(CallAndWait(second->client, GcsMethod::RegisterJob,
-                          RegisterJobPayload({dead, WorkerId::Random()})).has_value());
+                          RegisterJobPayload({dead, WorkerId::Random()}))
+                  .has_value());
   ASSERT_TRUE(RunUntil([&] { return first->jobs.size() == 1; }));
   EXPECT_TRUE(first->jobs[0].second);
   second.reset();
@@ -321,7 +328,8 @@ TEST_F(ServerTest, ResourcesOfANodeReachTheOthersAndTheSums) {
   auto second = JoinedRaylet(Cpus(3));
   for (int i = 0; i < 50; ++i) second->ReportResources(Cpus(i % 3));
   second->ReportResources(Cpus(1));
-  ASSERT_TRUE(RunUntil([&] { return !first->views.empty() && first->views.back().second == Cpus(1); }));
+  ASSERT_TRUE(
+      RunUntil([&] { return !first->views.empty() && first->views.back().second == Cpus(1); }));
   EXPECT_LT(first->views.size(), 10u);
   Result<Bytes> reply = CallAndWait(first->client, GcsMethod::ClusterResources, {});
   ASSERT_TRUE(reply.has_value());
@@ -415,7 +423,8 @@ TEST_F(ServerTest, ADeadOwnersActorIsStoppedAndItsWatchersLearnWhy) {
   flatbuffers::FlatBufferBuilder builder;
   auto reason = builder.CreateString("killed by signal 9");
   builder.Finish(wire::CreateReportWorkerDeathRequest(builder, wire::ToWire(owner), reason));
-  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::ReportWorkerDeath, FinishedBytes(builder)).has_value());
+  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::ReportWorkerDeath, FinishedBytes(builder))
+                  .has_value());
   ASSERT_TRUE(WaitForState(*raylet, id, State::Dead));
   EXPECT_TRUE(raylet->updates.back().death_cause.starts_with(
       "The actor is dead because its owner has died."));
@@ -430,7 +439,8 @@ TEST_F(ServerTest, ADeadNodeIsRefusedAStream) {
   FakeRaylet younger(&loop_, address(), Cpus(1));
   younger.id = second->id;
   younger.incarnation = 2;
-  ASSERT_TRUE(CallAndWait(younger.client, GcsMethod::RegisterNode, younger.RegisterNodePayload()).has_value());
+  ASSERT_TRUE(CallAndWait(younger.client, GcsMethod::RegisterNode, younger.RegisterNodePayload())
+                  .has_value());
   ASSERT_TRUE(RunUntil([&] { return second->downs > 0; }));
   EXPECT_EQ(second->last_down.code(), StatusCode::kNotFound);
 }

@@ -35,9 +35,10 @@ class StorageTest : public testing::Test {
   }
   std::map<std::string, Bytes> Rows(Storage::Kind kind) {
     std::map<std::string, Bytes> rows;
-    EXPECT_TRUE(storage_->Load(kind, [&](std::string_view key, Bytes value) {
-      rows[std::string(key)] = std::move(value);
-    }).ok());
+    EXPECT_TRUE(storage_
+                    ->Load(kind, [&](std::string_view key,
+                                     Bytes value) { rows[std::string(key)] = std::move(value); })
+                    .ok());
     return rows;
   }
   void AwaitDurable() {

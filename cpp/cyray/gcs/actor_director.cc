@@ -17,12 +17,13 @@ ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Stora
 
 Status ActorDirector::Load() {
   std::unordered_map<ActorId, ActorSpec> specs;
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, Bytes value) {
-    const auto* request = VerifiedRoot<wire::RegisterActorRequest>(value);
-    if (request == nullptr) return;
-    Result<ActorSpec> spec = ReadActorSpec(*request);
-    if (spec.has_value()) specs[spec->id] = std::move(*spec);
-  }));
+  CYRAY_RETURN_IF_ERROR(
+      storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, Bytes value) {
+        const auto* request = VerifiedRoot<wire::RegisterActorRequest>(value);
+        if (request == nullptr) return;
+        Result<ActorSpec> spec = ReadActorSpec(*request);
+        if (spec.has_value()) specs[spec->id] = std::move(*spec);
+      }));
   return storage_->Load(Storage::Kind::kActorState, [&](std::string_view key, Bytes value) {
     ActorRecord record;
     if (!ReadStoredState(value, record)) {
@@ -48,7 +49,8 @@ void ActorDirector::EndOnDeadNodes() {
       if (!node.is_nil() && !nodes_->IsAlive(node)) gone.insert(node);
     }
   }
-  for (const NodeId& node : gone) Apply(table_.NodeDied(node, "It died before the GCS was started again."));
+  for (const NodeId& node : gone)
+    Apply(table_.NodeDied(node, "It died before the GCS was started again."));
 }
 
 Status ActorDirector::Register(const Bytes& request_bytes) {
@@ -82,10 +84,10 @@ void ActorDirector::Apply(const ActorActions& actions) {
       case ActorAction::Kind::kStop: {
         flatbuffers::FlatBufferBuilder builder(256);
         auto reason = builder.CreateString(action.reason);
-        streams_->Send(action.node, FinishCommand(builder, wire::CreateStopActor(
-                                                               builder, ToWire(action.actor),
-                                                               action.incarnation, action.graceful,
-                                                               reason)));
+        streams_->Send(action.node,
+                       FinishCommand(builder, wire::CreateStopActor(builder, ToWire(action.actor),
+                                                                    action.incarnation,
+                                                                    action.graceful, reason)));
         break;
       }
       case ActorAction::Kind::kPublish:
@@ -126,11 +128,11 @@ void ActorDirector::Start(const ActorAction& action) {
   auto held = ToWire(builder, spec.held);
   auto bytes = builder.CreateVector(spec.spec);
   const JobId job = JobOf(spec.id);
-  streams_->Send(action.node,
-                 FinishCommand(builder, wire::CreateStartActor(
-                                            builder, ToWire(spec.id), action.incarnation,
-                                            ToWire(job), class_name, placement, held, bytes,
-                                            ToWire(spec.owner))));
+  streams_->Send(
+      action.node,
+      FinishCommand(
+          builder, wire::CreateStartActor(builder, ToWire(spec.id), action.incarnation, ToWire(job),
+                                          class_name, placement, held, bytes, ToWire(spec.owner))));
 }
 
 void ActorDirector::Store(const ActorId& actor) {

@@ -53,7 +53,8 @@ ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeT
     if (alive && node->total.Covers(spec.placement)) return {Choice::Kind::kNode, node->id};
     if (!spec.affinity_soft) {
       if (alive) return {Choice::Kind::kWait};
-      return {Choice::Kind::kNever, {},
+      return {Choice::Kind::kNever,
+              {},
               "The node " + spec.affinity_node.Hex() +
                   ", which its node affinity demands, is dead or does not exist."};
     }

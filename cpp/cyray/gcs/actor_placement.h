@@ -1,8 +1,8 @@
 // ActorPlacement: on which node an actor is to start.
 //
 // Nodes that have the demand now come before those that could have it later. Among them: pack on
-// the creator's node and then on nodes under half use, beyond that spread to the least used. What was
-// sent to a node but has not started yet counts as used, because the node's report lags behind.
+// the creator's node and then on nodes under half use, beyond that spread to the least used. What
+// was sent to a node but has not started yet counts as used, because the node's report lags behind.
 // Threading: confined to the GCS's state loop. Pure.
 
 #pragma once

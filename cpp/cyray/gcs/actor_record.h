@@ -28,7 +28,7 @@ struct ActorSpec {
   wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
   NodeId affinity_node;
   bool affinity_soft = false;
-  Bytes spec;         // empty once it is dead, as handle_meta
+  Bytes spec;  // empty once it is dead, as handle_meta
   Bytes handle_meta;
 };
 

@@ -26,8 +26,9 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
     const Name name{spec.ns, spec.name};
     if (names_.contains(name)) {
       return Fail(StatusCode::kAlreadyExists,
-                  "The name " + spec.name + " (namespace=" + spec.ns + ") is already taken. Please use "
-                  "a different name or get the existing actor using cyray.get_actor('" +
+                  "The name " + spec.name + " (namespace=" + spec.ns +
+                      ") is already taken. Please use "
+                      "a different name or get the existing actor using cyray.get_actor('" +
                       spec.name + "', namespace='" + spec.ns + "')");
     }
     names_[name] = spec.id;
@@ -154,7 +155,8 @@ ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& re
   for (const ActorId& id : Living()) {
     ActorRecord& record = actors_[id];
     if (record.spec.owner.worker == worker.worker && !record.spec.detached) {
-      const std::string cause = kOwnerDied + ("Owner: " + record.spec.owner.ToString() + ". ") + reason;
+      const std::string cause =
+          kOwnerDied + ("Owner: " + record.spec.owner.ToString() + ". ") + reason;
       if (record.address.worker != worker.worker) StopProcess(record, false, cause, actions);
       Die(record, cause, actions);
     } else if (record.state == State::Alive && record.address.worker == worker.worker) {
@@ -270,7 +272,8 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
     tickets_.erase(ticket);
   }
   living_.erase(id);
-  if (auto count = living_of_job_.find(JobOf(id)); --count->second == 0) living_of_job_.erase(count);
+  if (auto count = living_of_job_.find(JobOf(id)); --count->second == 0)
+    living_of_job_.erase(count);
   dead_.push_back(id);
   actions.push_back({Kind::kStoreState, id});
   actions.push_back({Kind::kPublish, id});
@@ -311,7 +314,8 @@ ActorRecord* ActorTable::FindLiving(const ActorId& id) {
 
 ActorRecord* ActorTable::FindCurrent(const ActorId& id, uint32_t incarnation, const NodeId& node) {
   ActorRecord* record = FindLiving(id);
-  if (record == nullptr || record->incarnation != incarnation || record->node != node) return nullptr;
+  if (record == nullptr || record->incarnation != incarnation || record->node != node)
+    return nullptr;
   return record;
 }
 

@@ -6,8 +6,8 @@
 // an earlier incarnation, or of a node that the actor is not on, changes nothing; when it says
 // that a process runs that should not, it is answered by a kStop for that process.
 // Threading: confined to the GCS's state loop. Pure: no socket, clock or file.
-// Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an actor
-// without a node waits for placement; only Alive actors have an address.
+// Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an
+// actor without a node waits for placement; only Alive actors have an address.
 
 #pragma once
 

@@ -28,10 +28,9 @@ std::string Proof(std::string_view token, std::string_view side, std::string_vie
 std::string HmacSha256(std::string_view key, std::string_view data) {
   std::string out(32, '\0');
   unsigned int size = 0;
-  const unsigned char* made =
-      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-           reinterpret_cast<const unsigned char*>(data.data()), data.size(),
-           reinterpret_cast<unsigned char*>(out.data()), &size);
+  const unsigned char* made = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+                                   reinterpret_cast<const unsigned char*>(data.data()), data.size(),
+                                   reinterpret_cast<unsigned char*>(out.data()), &size);
   CYRAY_CHECK(made != nullptr && size == out.size()) << "HMAC failed";
   return out;
 }
@@ -86,9 +85,9 @@ bool ServerNonces::IssuedHere(std::string_view server_nonce, std::string_view cl
   if (server_nonce.size() != kNonceBytes) return false;
   std::string bound(server_nonce.substr(0, kNonceRandomBytes));
   bound.append(client_nonce).append(peer);
-  return ConstantTimeEqual(server_nonce.substr(kNonceRandomBytes),
-                           std::string_view(HmacSha256(secret_, bound))
-                               .substr(0, kNonceBytes - kNonceRandomBytes));
+  return ConstantTimeEqual(
+      server_nonce.substr(kNonceRandomBytes),
+      std::string_view(HmacSha256(secret_, bound)).substr(0, kNonceBytes - kNonceRandomBytes));
 }
 
 }  // namespace cyray::gcs

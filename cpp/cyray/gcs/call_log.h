@@ -2,7 +2,8 @@
 //
 // A client that did not see the reply sends the call again with the same id and gets the first
 // reply. Kept for longer than clients try, and stored, so that this holds over a restart.
-// Threading: confined to the GCS's state loop. Pure: time is given to it (wall clock, milliseconds).
+// Threading: confined to the GCS's state loop. Pure: time is given to it (wall clock,
+// milliseconds).
 
 #pragma once
 

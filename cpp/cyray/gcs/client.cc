@@ -50,7 +50,8 @@ Status FromGrpc(const grpc::Status& status) {
     case grpc::StatusCode::UNAUTHENTICATED:
       return Status(StatusCode::kUnauthenticated, status.error_message());
     default:
-      return Status(StatusCode::kUnavailable, "the GCS cannot be reached: " + status.error_message());
+      return Status(StatusCode::kUnavailable,
+                    "the GCS cannot be reached: " + status.error_message());
   }
 }
 
@@ -277,7 +278,8 @@ void GcsClient::Core::Finish(const PendingPtr& pending, Result<Bytes> result) {
   callback(std::move(result));
 }
 
-// --- Session: both sides' proof, for one connection -----------------------------------------------
+// --- Session: both sides' proof, for one connection
+// -----------------------------------------------
 
 void GcsClient::Core::EnsureSession() {
   if (session_state_ == SessionState::kNone) {
@@ -330,9 +332,8 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
   (void)FromMessage(challenge->reply, nullptr, 0, reply);
   const std::string_view text(reinterpret_cast<const char*>(reply.data()), reply.size());
   if (text.size() != 2 * kNonceBytes ||
-      !ConstantTimeEqual(text.substr(kNonceBytes),
-                         ServerProof(token_, kAuthPurpose, client_nonce,
-                                     text.substr(0, kNonceBytes)))) {
+      !ConstantTimeEqual(text.substr(kNonceBytes), ServerProof(token_, kAuthPurpose, client_nonce,
+                                                               text.substr(0, kNonceBytes)))) {
     SessionFailed(Status(StatusCode::kUnauthenticated,
                          "the GCS could not prove that it holds this cluster's token"));
     return;
@@ -384,9 +385,7 @@ void GcsClient::Core::StartStream() {
   }
   const uint64_t number = ++stream_number_;
   ClientStream::Listener listener;
-  listener.on_accepted = [this, number] {
-    PostToLoop([this, number] { StreamAccepted(number); });
-  };
+  listener.on_accepted = [this, number] { PostToLoop([this, number] { StreamAccepted(number); }); };
   listener.on_message = [this, number](Bytes message) {
     PostToLoop([this, number, message = std::move(message)] { StreamMessage(number, message); });
   };

@@ -40,8 +40,8 @@ class GcsClient {
   GcsClient& operator=(const GcsClient&) = delete;
 
   // Sends a request table of gcs.fbs. While the GCS is away the call is tried again, for up to
-  // 60 s, then fails with kUnavailable. A wrong token fails with kUnauthenticated. The reply's bytes
-  // are not verified: use VerifiedRoot<T> of gcs/bytes.h.
+  // 60 s, then fails with kUnavailable. A wrong token fails with kUnauthenticated. The reply's
+  // bytes are not verified: use VerifiedRoot<T> of gcs/bytes.h.
   void Call(wire::GcsMethod method, Bytes payload, ReplyCallback callback);
 
   // Opens the node stream and keeps it open. RegisterNode must have been answered before. Once.

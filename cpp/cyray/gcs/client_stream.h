@@ -2,8 +2,8 @@
 //
 // Threading: Send on the loop; gRPC's threads call the reactions, which only post through the
 // listener's functions. It keeps itself until gRPC is done with it.
-// Invariant: messages leave in the order of Send; the hold that AddHold() took is given back exactly once,
-// when reading ends, and nothing is started after that.
+// Invariant: messages leave in the order of Send; the hold that AddHold() took is given back
+// exactly once, when reading ends, and nothing is started after that.
 
 #pragma once
 

@@ -20,7 +20,8 @@ constexpr size_t kDeathsKept = 1000;
 constexpr size_t kDeadNodesKept = 100;
 constexpr int64_t kUnknownActorMs = 5000;
 
-ActorTable::StartedEvent ReadStarted(const wire::ActorStarted& started, const std::string& node_ip) {
+ActorTable::StartedEvent ReadStarted(const wire::ActorStarted& started,
+                                     const std::string& node_ip) {
   return {FromWireOrNil(started.actor_id()), started.incarnation(),
           FromWireOrNil(started.address()), started.pid(), node_ip};
 }
@@ -71,7 +72,8 @@ Cluster::~Cluster() {
 Status Cluster::Load() {
   const int64_t now = MonotonicMs();
   CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kNode, [&](std::string_view, Bytes value) {
-    if (const auto* record = VerifiedRoot<wire::NodeRecord>(value)) nodes_.Restore(ReadNode(*record), now);
+    if (const auto* record = VerifiedRoot<wire::NodeRecord>(value))
+      nodes_.Restore(ReadNode(*record), now);
   }));
   CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kJob, [&](std::string_view, Bytes value) {
     const auto* changed = VerifiedRoot<wire::JobChanged>(value);
@@ -87,7 +89,8 @@ Status Cluster::Load() {
   return Status::Ok();
 }
 
-// --- Nodes ----------------------------------------------------------------------------------------
+// --- Nodes
+// ----------------------------------------------------------------------------------------
 
 Status Cluster::RegisterNode(NodeEntry node) {
   const NodeId id = node.id;
@@ -121,7 +124,8 @@ void Cluster::EndNode(const NodeId& id, const std::string& reason) {
   CYRAY_LOG(kWarning) << "node " << id.Hex() << " is dead: " << reason;
   if (std::optional<uint64_t> stream = streams_.StreamOf(id)) {
     streams_.Unbind(*stream);
-    outlets_.close(*stream, Status(StatusCode::kNotFound, "this node has been declared dead: " + reason));
+    outlets_.close(*stream,
+                   Status(StatusCode::kNotFound, "this node has been declared dead: " + reason));
   }
   AnnounceNode(id);
   AnnounceDeath({id, WorkerId::Nil()}, reason);
@@ -165,7 +169,8 @@ void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool 
   actors_.Apply(actors_.table().WorkerDied(worker, reason, intended));
 }
 
-// --- Jobs -----------------------------------------------------------------------------------------
+// --- Jobs
+// -----------------------------------------------------------------------------------------
 
 JobId Cluster::RegisterJob(JobEntry job) {
   const JobEntry& registered = jobs_.Register(std::move(job), WallClockMs());
@@ -186,10 +191,12 @@ void Cluster::FinishJob(const JobId& id) {
 
 void Cluster::OnActorDeath(const JobId& id) {
   const JobEntry* job = jobs_.Find(id);
-  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id)) outlets_.job_over(id);
+  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id))
+    outlets_.job_over(id);
 }
 
-// --- Streams --------------------------------------------------------------------------------------
+// --- Streams
+// --------------------------------------------------------------------------------------
 
 void Cluster::OnStreamMessage(uint64_t stream, const Bytes& message) {
   const std::optional<NodeId> node = streams_.NodeOf(stream);

@@ -2,8 +2,8 @@
 //
 // Threading: confined to the GCS's state loop.
 // It queues changes to the storage and leaves flushing to whoever handles the event.
-// Invariant: when a node ends, its jobs finish before its actors are ended, so that actors of those jobs
-// die instead of being started elsewhere.
+// Invariant: when a node ends, its jobs finish before its actors are ended, so that actors of those
+// jobs die instead of being started elsewhere.
 
 #pragma once
 

@@ -90,7 +90,8 @@ Bytes StoredState(const ActorRecord& record) {
 
 bool ReadStoredState(const Bytes& bytes, ActorRecord& record) {
   const auto* state = VerifiedRoot<wire::StoredActorState>(bytes);
-  if (state == nullptr || state->info() == nullptr || state->info()->update() == nullptr) return false;
+  if (state == nullptr || state->info() == nullptr || state->info()->update() == nullptr)
+    return false;
   const wire::ActorInfo& info = *state->info();
   const wire::ActorUpdate& update = *info.update();
   record.spec.id = FromWireOrNil(update.actor_id());
@@ -100,9 +101,8 @@ bool ReadStoredState(const Bytes& bytes, ActorRecord& record) {
   record.spec.ns = StringOrEmpty(info.namespace_());
   record.spec.detached = info.detached();
   record.restarts = info.restarts();
-  record.spec.max_restarts = update.restarts_left() < 0
-                                 ? -1
-                                 : update.restarts_left() + static_cast<int>(info.restarts());
+  record.spec.max_restarts =
+      update.restarts_left() < 0 ? -1 : update.restarts_left() + static_cast<int>(info.restarts());
   record.state = update.state();
   record.node = FromWireOrNil(state->node());
   record.address = FromWireOrNil(update.address());

@@ -1,5 +1,6 @@
 // Between the GCS's records and their FlatBuffers tables, for the wire and for the disk.
-// Threading: functions without state. Read* functions take verified tables, from peers or from disk.
+// Threading: functions without state. Read* functions take verified tables, from peers or from
+// disk.
 
 #pragma once
 
@@ -35,15 +36,15 @@ flatbuffers::Offset<wire::JobChanged> WriteJobChanged(flatbuffers::FlatBufferBui
 // A finished NodeCommand with `body`.
 template <class T>
 Bytes FinishCommand(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
-  builder.Finish(wire::CreateNodeCommand(builder, wire::NodeCommandBodyTraits<T>::enum_value,
-                                         body.Union()));
+  builder.Finish(
+      wire::CreateNodeCommand(builder, wire::NodeCommandBodyTraits<T>::enum_value, body.Union()));
   return FinishedBytes(builder);
 }
 // A finished NodeReport with `body`.
 template <class T>
 Bytes FinishReport(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
-  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBodyTraits<T>::enum_value,
-                                        body.Union()));
+  builder.Finish(
+      wire::CreateNodeReport(builder, wire::NodeReportBodyTraits<T>::enum_value, body.Union()));
   return FinishedBytes(builder);
 }
 

@@ -30,7 +30,8 @@ class FunctionTable {
   PutResult Put(const Key& key, Bytes pickled);
   // Valid until the next change; nullptr when there is none.
   const Bytes* Get(const Key& key) const;
-  // `waiter` is the caller's own number, unique among those that wait. The function must not be there.
+  // `waiter` is the caller's own number, unique among those that wait. The function must not be
+  // there.
   void Wait(const Key& key, Waiter waiter);
   // False when it does not wait (any more).
   bool CancelWaiter(Waiter waiter);

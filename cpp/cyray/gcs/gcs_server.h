@@ -1,7 +1,7 @@
 // GcsServer: the whole GCS: storage, state loop, service and port, built and connected here.
 //
-// Threading: Start and Stop from the owner's thread. Threads: the state loop, the storage's writer, and
-// gRPC's own, which only post to the loop.
+// Threading: Start and Stop from the owner's thread. Threads: the state loop, the storage's writer,
+// and gRPC's own, which only post to the loop.
 
 #pragma once
 

@@ -74,8 +74,8 @@ Bytes FunctionReply(const Bytes* pickled) {
 Bytes StoredCallOf(const CallLog::Entry& entry, int64_t now_ms) {
   FlatBufferBuilder builder(entry.payload.size() + 64);
   auto payload = builder.CreateVector(entry.payload);
-  return Finished(builder, wire::CreateStoredCall(builder, now_ms,
-                                                  static_cast<uint8_t>(entry.code), payload));
+  return Finished(
+      builder, wire::CreateStoredCall(builder, now_ms, static_cast<uint8_t>(entry.code), payload));
 }
 
 }  // namespace
@@ -123,9 +123,10 @@ void GcsService::OnCall(uint16_t number, const CallId& id, Bytes payload, Reply 
     ChangeOnce(method, id, payload, std::move(reply));
   } else {
     Result<Bytes> result = Change(method, payload);
-    storage_->OnDurable([reply = std::move(reply), result = std::move(result)](const Status& status) {
-      reply(status.ok() ? result : Result<Bytes>(Fail(status)));
-    });
+    storage_->OnDurable(
+        [reply = std::move(reply), result = std::move(result)](const Status& status) {
+          reply(status.ok() ? result : Result<Bytes>(Fail(status)));
+        });
   }
 }
 
@@ -198,7 +199,8 @@ void GcsService::OnStreamMessage(StreamId stream, const Bytes& message) {
 
 void GcsService::OnStreamClosed(StreamId stream) { cluster_.OnStreamClosed(stream); }
 
-// --- Key-value pairs ------------------------------------------------------------------------------
+// --- Key-value pairs
+// ------------------------------------------------------------------------------
 
 Result<Bytes> GcsService::KvPut(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::KvPutRequest>(payload);
@@ -210,8 +212,7 @@ Result<Bytes> GcsService::KvPut(const Bytes& payload) {
     storage_->Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
   }
   FlatBufferBuilder builder(32);
-  return Finished(builder,
-                  wire::CreateKvPutReply(builder, outcome == KvTable::PutOutcome::kAdded));
+  return Finished(builder, wire::CreateKvPutReply(builder, outcome == KvTable::PutOutcome::kAdded));
 }
 
 Result<Bytes> GcsService::KvGet(const Bytes& payload) {
@@ -245,7 +246,8 @@ Result<Bytes> GcsService::KvKeys(const Bytes& payload) {
   return Finished(builder, wire::CreateKvKeysReply(builder, keys));
 }
 
-// --- Functions ------------------------------------------------------------------------------------
+// --- Functions
+// ------------------------------------------------------------------------------------
 
 Result<Bytes> GcsService::PutFunction(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::PutFunctionRequest>(payload);
@@ -274,11 +276,11 @@ void GcsService::GetFunction(const Bytes& payload, const Reply& reply) {
   }
   const uint64_t waiter = next_waiter_++;
   functions_.Wait(key, waiter);
-  const auto timer = loop_->RunAfter(std::min(request->wait_ms(), kMaxFunctionWaitMs),
-                                     [this, waiter] {
-                                       functions_.CancelWaiter(waiter);
-                                       AnswerWaiter(waiter, nullptr);
-                                     });
+  const auto timer =
+      loop_->RunAfter(std::min(request->wait_ms(), kMaxFunctionWaitMs), [this, waiter] {
+        functions_.CancelWaiter(waiter);
+        AnswerWaiter(waiter, nullptr);
+      });
   function_waiters_[waiter] = {reply, timer};
 }
 
@@ -303,7 +305,8 @@ void GcsService::DropFunctions(const JobId& job) {
   }
 }
 
-// --- Actors ---------------------------------------------------------------------------------------
+// --- Actors
+// ---------------------------------------------------------------------------------------
 
 Result<Bytes> GcsService::GetActorByName(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::GetActorByNameRequest>(payload);
@@ -313,9 +316,8 @@ Result<Bytes> GcsService::GetActorByName(const Bytes& payload) {
       StringOrEmpty(request->namespace_()), StringOrEmpty(request->name()));
   if (record == nullptr) return Finished(builder, wire::CreateGetActorByNameReply(builder, false));
   auto meta = builder.CreateVector(record->spec.handle_meta);
-  return Finished(builder,
-                  wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id), meta,
-                                                  ToWire(record->spec.owner)));
+  return Finished(builder, wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id),
+                                                           meta, ToWire(record->spec.owner)));
 }
 
 Result<Bytes> GcsService::KillActor(const Bytes& payload) {
@@ -338,7 +340,8 @@ Result<Bytes> GcsService::ListActors() {
   return Finished(builder, wire::CreateListActorsReply(builder, list));
 }
 
-// --- Nodes and jobs -------------------------------------------------------------------------------
+// --- Nodes and jobs
+// -------------------------------------------------------------------------------
 
 Result<Bytes> GcsService::ListNodes() {
   FlatBufferBuilder builder;
@@ -371,7 +374,8 @@ Result<Bytes> GcsService::RegisterNode(const Bytes& payload) {
   if (Status status = cluster_.RegisterNode(std::move(node)); !status.ok()) return Fail(status);
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
-  for (const auto& [id, entry] : cluster_.nodes().nodes()) nodes.push_back(WriteNode(builder, entry));
+  for (const auto& [id, entry] : cluster_.nodes().nodes())
+    nodes.push_back(WriteNode(builder, entry));
   auto list = builder.CreateVector(nodes);
   return Finished(builder, wire::CreateRegisterNodeReply(builder, list));
 }

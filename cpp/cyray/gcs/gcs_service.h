@@ -1,8 +1,9 @@
-// GcsService: answers calls: finds the table that a method is about, and says when the answer may leave.
+// GcsService: answers calls: finds the table that a method is about, and says when the answer may
+// leave.
 //
 // Threading: confined to the GCS's state loop.
-// Invariants: what changes something is answered after the change is on disk, what only reads at once. A
-// call of kOnceMethods is done once, however often it is sent.
+// Invariants: what changes something is answered after the change is on disk, what only reads at
+// once. A call of kOnceMethods is done once, however often it is sent.
 
 #pragma once
 

@@ -66,8 +66,8 @@ class NodeStreams {
     return it != watches_.end() && it->first == actor;
   }
   void SendToWatchers(const ActorId& actor, const Bytes& command) const {
-    for (auto it = watches_.lower_bound({actor, 0});
-         it != watches_.end() && it->first == actor; ++it) {
+    for (auto it = watches_.lower_bound({actor, 0}); it != watches_.end() && it->first == actor;
+         ++it) {
       send_(it->second, command);
     }
   }

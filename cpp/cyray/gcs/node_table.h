@@ -34,18 +34,18 @@ struct NodeEntry {
   std::string session_dir;
   int pid = 0;
   // Not stored.
-  uint64_t stream = 0;       // 0: none
+  uint64_t stream = 0;  // 0: none
   int64_t last_heard_ms = 0;
-  int64_t deadline_ms = 0;   // without a stream: dead from then on
+  int64_t deadline_ms = 0;  // without a stream: dead from then on
 };
 
 class NodeTable {
  public:
   struct Timing {
-    int64_t reconnect_ms = 500;    // after a stream broke
-    int64_t silence_ms = 6000;     // of an open stream
+    int64_t reconnect_ms = 500;        // after a stream broke
+    int64_t silence_ms = 6000;         // of an open stream
     int64_t first_stream_ms = 15'000;  // after Register
-    int64_t restored_ms = 5000;    // after the GCS itself was started again
+    int64_t restored_ms = 5000;        // after the GCS itself was started again
   };
   NodeTable() = default;
   explicit NodeTable(Timing timing) : timing_(timing) {}

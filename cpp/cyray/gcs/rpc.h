@@ -2,9 +2,11 @@
 //
 // Service cyray.Gcs, messages are plain bytes:
 //   Challenge  metadata: the client's nonce. Reply: the server's nonce and proof, 32 bytes each.
-//   Call       request: CallHeader and a request table; reply: ReplyHeader and a reply table or, when
+//   Call       request: CallHeader and a request table; reply: ReplyHeader and a reply table or,
+//   when
 //              the code is not kOk, the error's text.
-//   Stream     client sends NodeReports (the first holds NodeHello; an empty message is a heartbeat),
+//   Stream     client sends NodeReports (the first holds NodeHello; an empty message is a
+//   heartbeat),
 //              the server NodeCommands. Initial metadata comes when the hello was accepted.
 // Call and Stream carry nonces and the client's proof in their metadata (auth.h).
 // Threading: functions without state.
@@ -52,7 +54,8 @@ static_assert(sizeof(ReplyHeader) == 8);
 // `header` and `body` as one message.
 grpc::ByteBuffer ToMessage(std::string_view header, const uint8_t* body, size_t size);
 grpc::ByteBuffer ToMessage(const Bytes& body);
-// Takes the first `header_bytes` of `message` to `header` and returns the rest; false when it is shorter.
+// Takes the first `header_bytes` of `message` to `header` and returns the rest; false when it is
+// shorter.
 bool FromMessage(const grpc::ByteBuffer& message, void* header, size_t header_bytes, Bytes& body);
 
 // A code that a peer sent; unknown ones are kInternal.

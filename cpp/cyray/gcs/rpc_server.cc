@@ -37,8 +37,7 @@ grpc::Status ToGrpc(const Status& status) {
 class Answer : public ServerGenericBidiReactor {
  public:
   explicit Answer(const Status& status) { Finish(ToGrpc(status)); }
-  explicit Answer(const std::string& message)
-      : message_(ToMessage(message, nullptr, 0)) {
+  explicit Answer(const std::string& message) : message_(ToMessage(message, nullptr, 0)) {
     StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
   }
   void OnDone() override { delete this; }
@@ -63,7 +62,8 @@ class RpcServer::Call : public ServerGenericBidiReactor {
     }
     request_.Clear();
     auto pending = std::make_shared<Pending>(this);
-    server_->loop_->Post([server = server_, header, payload = std::move(payload), pending]() mutable {
+    server_->loop_->Post([server = server_, header, payload = std::move(payload),
+                          pending]() mutable {
       if (server->closing_) return;
       server->handler_->OnCall(header.method, CallId::FromBytes(header.call_id), std::move(payload),
                                [pending](const Result<Bytes>& result) { pending->Reply(result); });
@@ -206,7 +206,8 @@ class RpcServer::Service : public grpc::CallbackGenericService {
     const std::string& method = context->method();
     if (method == kChallengeMethod) return Challenge(*context);
     if (!server_->Authenticated(*context)) {
-      return new Answer(Status(StatusCode::kUnauthenticated, "no valid proof of the cluster token"));
+      return new Answer(
+          Status(StatusCode::kUnauthenticated, "no valid proof of the cluster token"));
     }
     if (method == kCallMethod) return new Call(server_);
     if (method == kStreamMethod) {
@@ -250,7 +251,8 @@ Result<int> RpcServer::Start(const std::string& ip, int port, RpcHandler* handle
   service_ = std::make_unique<Service>(this);
   grpc::ServerBuilder builder;
   int bound = 0;
-  builder.AddListeningPort(ip + ":" + std::to_string(port), grpc::InsecureServerCredentials(), &bound);
+  builder.AddListeningPort(ip + ":" + std::to_string(port), grpc::InsecureServerCredentials(),
+                           &bound);
   builder.RegisterCallbackGenericService(service_.get());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);

@@ -1,7 +1,7 @@
 // RpcServer: the GCS's gRPC port. It authenticates, and hands bytes to a handler on the state loop.
 //
-// Threading: constructed, started and shut down by the server's owner outside the loop; the handler is
-// called on the loop; Send and Close on the loop. gRPC's threads only check proofs and post.
+// Threading: constructed, started and shut down by the server's owner outside the loop; the handler
+// is called on the loop; Send and Close on the loop. gRPC's threads only check proofs and post.
 // Invariants: nothing of a call or stream is read before its proof was checked. Each stream's
 // messages arrive in order, its closing once and last. The next message of a stream is read
 // when the handler is done with the one before.
@@ -42,7 +42,8 @@ class RpcServer {
 
   // Listens on ip:port (0: any). `handler` must outlive Shutdown(). Returns the port.
   Result<int> Start(const std::string& ip, int port, RpcHandler* handler);
-  // Ends every stream, refuses new calls and waits for those that run. Not on the loop, which must run.
+  // Ends every stream, refuses new calls and waits for those that run. Not on the loop, which must
+  // run.
   void Shutdown();
 
   // The client is told that its hello was accepted. Before the first Send.

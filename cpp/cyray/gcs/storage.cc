@@ -32,8 +32,9 @@ Status Prepare(sqlite3* db) {
   CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA cache_size=-1024"));
   CYRAY_RETURN_IF_ERROR(Execute(db, "BEGIN"));
   for (const char* table : kTableNames) {
-    const std::string sql = std::string("CREATE TABLE IF NOT EXISTS ") + table +
-                            " (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)";
+    const std::string sql =
+        std::string("CREATE TABLE IF NOT EXISTS ") + table +
+        " (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)";
     CYRAY_RETURN_IF_ERROR(Execute(db, sql.c_str()));
   }
   return Execute(db, "COMMIT");
@@ -55,10 +56,11 @@ class Storage::Statements {
     sqlite3_stmt*& statement = made_[static_cast<size_t>(change.kind)][change.erase ? 1 : 0];
     if (statement == nullptr) {
       const std::string table = kTableNames[static_cast<size_t>(change.kind)];
-      const std::string sql =
-          change.erase ? "DELETE FROM " + table + " WHERE key = ?1"
-                       : "INSERT INTO " + table + " (key, value) VALUES (?1, ?2) "
-                         "ON CONFLICT(key) DO UPDATE SET value = excluded.value";
+      const std::string sql = change.erase
+                                  ? "DELETE FROM " + table + " WHERE key = ?1"
+                                  : "INSERT INTO " + table +
+                                        " (key, value) VALUES (?1, ?2) "
+                                        "ON CONFLICT(key) DO UPDATE SET value = excluded.value";
       if (sqlite3_prepare_v2(db_, sql.c_str(), -1, &statement, nullptr) != SQLITE_OK) {
         return SqliteError(db_, sql);
       }
@@ -83,9 +85,8 @@ class Storage::Statements {
 Result<std::unique_ptr<Storage>> Storage::Open(const std::string& path, EventLoop* loop) {
   const mode_t before = ::umask(0077);
   sqlite3* db = nullptr;
-  const int rc = sqlite3_open_v2(path.c_str(), &db,
-                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                                 nullptr);
+  const int rc = sqlite3_open_v2(
+      path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   Status status = rc == SQLITE_OK ? Status::Ok() : SqliteError(db, "open " + path);
   if (status.ok()) {
     sqlite3_busy_timeout(db, 2000);  // a predecessor that was killed may still hold its lock

@@ -1,12 +1,12 @@
 // Storage: what the GCS knows, on disk, in one SQLite file.
 //
-// Changes are queued by the state loop and written by one thread in batches, each one transaction that
-// is synced before its callbacks run: while one batch is being synced the next gathers, so the price of
-// a sync is shared by all changes of that time.
-// Threading: Put, Erase, Flush, OnDurable and the destructor on the state loop; Load before it runs.
-// Invariants: changes reach the disk in the order in which they were queued, those between two flushes
-// all or none (what a call changed and the note that it was done must not part); a callback of OnDurable
-// runs (posted to the loop) after all that was queued before it is on disk.
+// Changes are queued by the state loop and written by one thread in batches, each one transaction
+// that is synced before its callbacks run: while one batch is being synced the next gathers, so the
+// price of a sync is shared by all changes of that time. Threading: Put, Erase, Flush, OnDurable
+// and the destructor on the state loop; Load before it runs. Invariants: changes reach the disk in
+// the order in which they were queued, those between two flushes all or none (what a call changed
+// and the note that it was done must not part); a callback of OnDurable runs (posted to the loop)
+// after all that was queued before it is on disk.
 
 #pragma once
 
