@@ -1,0 +1,401 @@
+"""Errors: how what a task raises, or what happens to it, reaches whoever asks for its result."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+
+import cyray
+import pytest
+import remote_code
+from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
+from shared_session import nothing_is_left, session  # noqa: F401
+
+
+def raised_by(ref, timeout=20):
+    with pytest.raises(BaseException) as caught:
+        cyray.get(ref, timeout=timeout)
+    return caught.value
+
+
+def test_an_error_is_of_both_classes():
+    @cyray.remote
+    def f():
+        raise KeyError("the key")
+
+    error = raised_by(f.remote())
+    assert isinstance(error, KeyError) and isinstance(error, RayTaskError)
+    assert isinstance(error, RayError)
+    assert type(error).__name__ == "RayTaskError(KeyError)"
+    assert isinstance(error.cause, KeyError) and error.cause.args == ("the key",)
+    assert error.args == (error.cause,)
+
+
+def test_the_text_shows_where_it_ran_and_the_users_frames_only():
+    @cyray.remote
+    def outermost():
+        def innermost():
+            raise ValueError("the reason")
+
+        innermost()
+
+    text = str(raised_by(outermost.remote()))
+    assert text.startswith("cyray::outermost() (pid=")
+    assert "in outermost" in text and "in innermost" in text
+    assert "ValueError: the reason" in text
+    assert "\x1b[" not in text
+    assert ".pxi" not in text and "_worker_main" not in text
+
+
+def test_errors_of_the_users_own_classes_keep_their_attributes():
+    @cyray.remote
+    def f():
+        raise remote_code.CustomError(42, "text")
+
+    error = raised_by(f.remote())
+    assert isinstance(error, remote_code.CustomError)
+    assert error.code == 42 and error.cause.code == 42
+
+
+def test_classes_that_only_the_task_knows():
+    @cyray.remote
+    def f():
+        class Local(RuntimeError):
+            pass
+
+        raise Local("inside")
+
+    error = raised_by(f.remote())
+    assert isinstance(error, RuntimeError)
+    assert "Local: inside" in str(error)
+
+
+def test_the_cause_chain_is_in_the_text():
+    @cyray.remote
+    def f():
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("second") from error
+
+    text = str(raised_by(f.remote()))
+    assert "first" in text and "second" in text and "direct cause" in text
+
+
+def test_an_error_passes_through_nested_tasks_with_its_class():
+    @cyray.remote
+    def inner():
+        raise ZeroDivisionError("deep")
+
+    @cyray.remote
+    def middle():
+        return cyray.get(inner.remote())
+
+    @cyray.remote
+    def outer():
+        return cyray.get(middle.remote())
+
+    error = raised_by(outer.remote())
+    assert isinstance(error, ZeroDivisionError)
+    assert isinstance(error.cause, ZeroDivisionError)
+    assert str(error).startswith("cyray::outer()")
+    assert "cyray::inner()" in str(error)
+
+
+def test_a_failed_argument_is_the_tasks_error():
+    @cyray.remote
+    def fail():
+        raise KeyError("source")
+
+    @cyray.remote
+    def use(value):
+        return value
+
+    error = raised_by(use.remote(use.remote(fail.remote())))
+    assert isinstance(error, KeyError)
+    assert "At least one of the input arguments for this task could not be computed" in str(error)
+    assert "cyray::fail()" in str(error)
+
+
+def test_an_error_is_raised_every_time_it_is_asked_for():
+    @cyray.remote
+    def f():
+        raise ValueError("again")
+
+    ref = f.remote()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="again"):
+            cyray.get(ref)
+
+
+def test_get_of_a_list_raises_without_waiting_for_the_rest():
+    from cyray.test_utils import SignalActor
+
+    gate = SignalActor.remote()
+
+    @cyray.remote
+    def fail():
+        raise ValueError("quick")
+
+    never = gate.wait.remote()
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="quick"):
+        cyray.get([never, fail.remote()], timeout=20)
+    assert time.monotonic() - begin < 5
+
+
+def test_errors_of_several_returns():
+    @cyray.remote(num_returns=3)
+    def f():
+        raise ValueError("all of them")
+
+    for ref in f.remote():
+        assert isinstance(raised_by(ref), ValueError)
+
+
+def test_an_error_that_cannot_be_pickled_arrives_as_text():
+    @cyray.remote
+    def f():
+        error = ValueError("has a lock")
+        error.lock = threading.Lock()
+        raise error
+
+    error = raised_by(f.remote())
+    assert isinstance(error, RayTaskError)
+    assert "has a lock" in str(error)
+
+
+def test_an_error_whose_text_raises():
+    @cyray.remote
+    def f():
+        class Hostile(Exception):
+            def __str__(self):
+                raise RuntimeError("no text")
+
+            __repr__ = __str__
+
+            def __reduce__(self):
+                raise RuntimeError("no pickle")
+
+        raise Hostile
+
+    assert isinstance(raised_by(f.remote()), RayTaskError)
+
+
+def test_errors_that_are_values_are_values():
+    @cyray.remote
+    def f():
+        return ValueError("returned")
+
+    assert isinstance(cyray.get(f.remote()), ValueError)
+    assert isinstance(cyray.get(cyray.put(KeyError("put"))), KeyError)
+
+
+def test_errors_can_be_pickled_and_raised_again():
+    @cyray.remote
+    def f():
+        raise KeyError("k")
+
+    error = pickle.loads(pickle.dumps(raised_by(f.remote())))
+    assert isinstance(error, KeyError) and error.cause.args == ("k",)
+    assert str(error).startswith("cyray::f()")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there are no exception groups")
+def test_exception_groups():
+    @cyray.remote
+    def f():
+        raise ExceptionGroup("several", [ValueError(1), KeyError(2)])  # noqa: F821
+
+    error = raised_by(f.remote())
+    assert isinstance(error, ExceptionGroup)  # noqa: F821
+    assert [type(one) for one in error.exceptions] == [ValueError, KeyError]
+
+
+def test_base_exceptions_do_not_end_the_worker_silently():
+    @cyray.remote
+    def f():
+        raise KeyboardInterrupt("mine")
+
+    error = raised_by(f.remote())
+    assert "KeyboardInterrupt" in str(error)
+
+
+def test_endless_recursion_is_an_error_like_any_other():
+    @cyray.remote
+    def f(n):
+        def down(n):
+            return down(n + 1)
+
+        return down(n)
+
+    assert isinstance(raised_by(f.remote(0)), RecursionError)
+
+
+def test_a_result_that_cannot_be_pickled():
+    @cyray.remote
+    def f():
+        return threading.Lock()
+
+    error = raised_by(f.remote())
+    assert isinstance(error, TypeError) and "pickle" in str(error)
+
+
+def test_a_function_that_cannot_be_pickled_is_refused_at_the_call():
+    lock = threading.Lock()
+
+    @cyray.remote
+    def f():
+        return lock
+
+    with pytest.raises(TypeError, match="pickle"):
+        f.remote()
+
+
+def test_a_module_that_workers_cannot_import():
+    class Gone:
+        def __reduce__(self):
+            return __import__, ("no_such_module_for_this_test",)
+
+    @cyray.remote
+    def f(x):
+        return x
+
+    assert isinstance(raised_by(f.remote(Gone())), ModuleNotFoundError)
+
+
+def test_a_worker_that_dies_is_an_error_when_no_retry_is_left():
+    @cyray.remote(max_retries=0)
+    def die():
+        os._exit(1)
+
+    error = raised_by(die.remote())
+    assert isinstance(error, WorkerCrashedError)
+
+    @cyray.remote(max_retries=0)
+    def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert isinstance(raised_by(killed.remote()), WorkerCrashedError)
+
+
+def test_a_segmentation_fault_is_a_dead_worker():
+    @cyray.remote(max_retries=0)
+    def crash():
+        import ctypes
+
+        ctypes.string_at(0)
+
+    assert isinstance(raised_by(crash.remote()), WorkerCrashedError)
+
+
+def test_a_task_runs_again_when_its_worker_dies(tmp_path):
+    attempts = tmp_path / "attempts"
+
+    @cyray.remote
+    def dies_twice():
+        with open(attempts, "a") as file:
+            file.write(".")
+        if os.path.getsize(attempts) < 3:
+            os._exit(1)
+        return "done"
+
+    assert cyray.get(dies_twice.remote(), timeout=20) == "done"
+    assert attempts.read_text() == "..."
+
+
+def test_no_more_retries_than_allowed(tmp_path):
+    attempts = tmp_path / "attempts"
+
+    @cyray.remote(max_retries=1)
+    def dies():
+        with open(attempts, "a") as file:
+            file.write(".")
+        os._exit(1)
+
+    assert isinstance(raised_by(dies.remote()), WorkerCrashedError)
+    assert attempts.read_text() == ".."
+
+
+def test_other_tasks_survive_the_death_of_a_worker():
+    @cyray.remote
+    def work(i):
+        return i
+
+    @cyray.remote(max_retries=0)
+    def die():
+        os._exit(1)
+
+    refs = [work.remote(i) for i in range(200)]
+    deaths = [die.remote() for _ in range(3)]
+    refs += [work.remote(i) for i in range(200)]
+    assert cyray.get(refs, timeout=30) == list(range(200)) * 2
+    for ref in deaths:
+        assert isinstance(raised_by(ref), WorkerCrashedError)
+
+
+def test_a_task_that_exits_its_process():
+    @cyray.remote(max_retries=0)
+    def leave():
+        sys.exit(3)
+
+    assert isinstance(raised_by(leave.remote()), RayError)
+
+
+def test_exceptions_are_tried_again_only_when_asked_for(tmp_path):
+
+    folder = str(tmp_path)
+
+    def flaky(name, good):
+        path = os.path.join(folder, name)
+        with open(path, "a") as file:
+            file.write(".")
+        if os.path.getsize(path) < good:
+            raise KeyError(name)
+        return os.path.getsize(path)
+
+    never = cyray.remote(flaky)
+    always = cyray.remote(retry_exceptions=True)(flaky)
+    listed = cyray.remote(retry_exceptions=[KeyError], max_retries=5)(flaky)
+    other = cyray.remote(retry_exceptions=[ValueError])(flaky)
+    assert isinstance(raised_by(never.remote("never", 2)), KeyError)
+    assert cyray.get(always.remote("always", 3)) == 3
+    assert cyray.get(listed.remote("listed", 5)) == 5
+    assert isinstance(raised_by(other.remote("other", 2)), KeyError)
+    assert isinstance(raised_by(always.remote("too often", 9)), KeyError)
+    assert os.path.getsize(tmp_path / "too often") == 4
+
+
+def test_an_actors_error_names_the_method():
+    @cyray.remote
+    class A:
+        def method(self):
+            raise ValueError("here")
+
+        def __repr__(self):
+            return "MyA(1)"
+
+    text = str(raised_by(A.remote().method.remote()))
+    assert "A.method()" in text and "MyA(1)" in text
+
+
+def test_ctrl_c_in_the_driver_interrupts_get():
+    @cyray.remote
+    class Never:
+        async def wait(self):
+            import asyncio
+
+            await asyncio.Event().wait()
+
+    never = Never.remote()
+    ref = never.wait.remote()
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        cyray.get(ref, timeout=20)
+    timer.join()
+    assert cyray.get(cyray.put(1)) == 1
