@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <random>
 
@@ -210,8 +211,8 @@ TEST_F(ActorTableTest, ReconcilingEndsWhatIsMissingAndStopsWhatIsTooMuch) {
   ASSERT_EQ(Count(actions, Kind::kStop), 1u);
   ASSERT_EQ(Count(actions, Kind::kStart), 1u);
   for (const ActorAction& action : actions) {
-    if (action.kind == Kind::kStop) EXPECT_EQ(action.actor, killed);
-    if (action.kind == Kind::kStart) EXPECT_EQ(action.actor, starting);
+    EXPECT_EQ(action.actor == killed, action.kind == Kind::kStop);
+    EXPECT_EQ(action.actor == starting, action.kind == Kind::kStart);
   }
 }
 
@@ -229,115 +230,131 @@ TEST_F(ActorTableTest, OldDeadActorsAreForgotten) {
   table.CheckInvariants();
 }
 
-// What a fake raylet would do with the table's orders: it runs what it is told to, and nothing
+// A table and what fake raylets make of its orders: they run what they are told to, and nothing
 // else.
-struct Model {
-  std::map<ActorId, std::pair<NodeId, uint32_t>> running;  // processes that exist
-  std::map<ActorId, std::pair<NodeId, uint32_t>> starting;
-  std::vector<ActorId> to_place;
+class RandomWorld {
+ public:
+  explicit RandomWorld(unsigned seed) : random_(seed) {
+    for (NodeId& node : nodes_) node = NodeId::Random();
+    for (Address& owner : owners_) owner = {NodeId::Random(), WorkerId::Random()};
+  }
+
+  void Step() {
+    const size_t event = Pick(12);
+    if (event == 0) Register();
+    if (event >= 1 && event <= 3) PlaceAll();
+    if (event >= 4 && event <= 6) StartOne();
+    if (event >= 7 && event <= 8) EndOne();
+    if (event == 9 && !ids_.empty()) {
+      Take(table_.Kill(ids_[Pick(ids_.size())], {Pick(2) == 0, Pick(3) == 0, ""}));
+    }
+    if (event == 10 && Pick(10) == 0) {
+      Take(table_.WorkerDied(owners_[Pick(owners_.size())], "", false));
+    }
+    if (event == 11 && Pick(10) == 0) EndNode();
+  }
+
+  // Every process belongs to an actor of that incarnation there, and every placed actor has one.
+  void Check() const {
+    table_.CheckInvariants();
+    for (const auto& [id, where] : running_) {
+      ASSERT_FALSE(table_.Find(id)->dead()) << id.Hex();
+      EXPECT_EQ(table_.Find(id)->state, State::Alive);
+      EXPECT_EQ(Where(table_.Find(id)->node, table_.Find(id)->incarnation), where);
+    }
+    for (const auto& [id, record] : table_.actors()) {
+      if (record.dead() || record.node.is_nil()) continue;
+      EXPECT_TRUE(running_.contains(id) || starting_.contains(id)) << id.Hex();
+    }
+  }
+
+ private:
+  using Where = std::pair<NodeId, uint32_t>;  // and the incarnation
+
+  size_t Pick(size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random_); }
 
   void Take(const ActorActions& actions) {
     for (const ActorAction& action : actions) {
-      const auto where = std::make_pair(action.node, action.incarnation);
-      if (action.kind == Kind::kPlace) to_place.push_back(action.actor);
-      if (action.kind == Kind::kStart) starting[action.actor] = where;
+      const Where where(action.node, action.incarnation);
+      if (action.kind == Kind::kPlace) to_place_.push_back(action.actor);
+      if (action.kind == Kind::kStart) starting_[action.actor] = where;
       // A graceful stop lets the process end by itself, like any other.
       if (action.kind != Kind::kStop || action.graceful) continue;
-      for (auto* processes : {&running, &starting}) {
+      for (auto* processes : {&running_, &starting_}) {
         auto it = processes->find(action.actor);
         if (it != processes->end() && it->second == where) processes->erase(it);
       }
     }
   }
+
+  void Register() {
+    ActorSpec spec;
+    spec.id = ActorId::Random();
+    spec.owner = owners_[Pick(owners_.size())];
+    if (Pick(2) == 0) spec.name = std::string(1, static_cast<char>('a' + Pick(8)));
+    spec.max_restarts = static_cast<int>(Pick(4)) - 1;
+    spec.detached = Pick(3) == 0;
+    const ActorId id = spec.id;
+    Result<ActorActions> actions = table_.Register(std::move(spec));
+    if (!actions.has_value()) return;  // the name is taken
+    ids_.push_back(id);
+    Take(*actions);
+  }
+
+  void PlaceAll() {
+    for (const ActorId& id : std::exchange(to_place_, {})) {
+      Take(table_.Placed(id, nodes_[Pick(nodes_.size())]));
+    }
+  }
+
+  void StartOne() {
+    if (starting_.empty()) return;
+    auto it = std::next(starting_.begin(), static_cast<ptrdiff_t>(Pick(starting_.size())));
+    const auto [id, where] = *it;
+    starting_.erase(it);
+    if (Pick(8) == 0) {
+      Take(table_.InitFailed(where.first, id, where.second, {}));
+      return;
+    }
+    running_[id] = where;
+    Take(table_.Started(where.first, {id, where.second, {where.first, WorkerId::Random()}, 1, ""}));
+  }
+
+  void EndOne() {
+    if (running_.empty()) return;
+    auto it = std::next(running_.begin(), static_cast<ptrdiff_t>(Pick(running_.size())));
+    const auto [id, where] = *it;
+    running_.erase(it);
+    Take(table_.Ended(where.first, id, where.second, "", Pick(4) == 0));
+  }
+
+  void EndNode() {
+    const NodeId dead = nodes_[Pick(nodes_.size())];
+    const auto on_it = [&](const auto& process) { return process.second.first == dead; };
+    std::erase_if(running_, on_it);
+    std::erase_if(starting_, on_it);
+    Take(table_.NodeDied(dead, ""));
+  }
+
+  std::mt19937 random_;
+  ActorTable table_;
+  std::array<NodeId, 3> nodes_;
+  std::array<Address, 3> owners_;
+  std::vector<ActorId> ids_;
+  std::map<ActorId, Where> running_;
+  std::map<ActorId, Where> starting_;
+  std::vector<ActorId> to_place_;
 };
 
 TEST(ActorTableRandom, NoProcessIsLostOrLeftOverWhateverHappens) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
-  std::mt19937 random(seed);
-  auto pick = [&](size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); };
-  ActorTable table;
-  Model model;
-  std::vector<NodeId> nodes(3);
-  for (NodeId& node : nodes) node = NodeId::Random();
-  std::vector<Address> owners(3);
-  for (Address& owner : owners) owner = {NodeId::Random(), WorkerId::Random()};
-  std::vector<ActorId> ids;
+  RandomWorld world(seed);
   for (int step = 0; step < 20'000; ++step) {
-    const ActorId id = ids.empty() ? ActorId::Random() : ids[pick(ids.size())];
-    switch (pick(12)) {
-      case 0: {
-        ActorSpec spec;
-        spec.id = ActorId::Random();
-        spec.owner = owners[pick(owners.size())];
-        if (pick(2) == 0) spec.name = std::string(1, static_cast<char>('a' + pick(8)));
-        spec.max_restarts = static_cast<int>(pick(4)) - 1;
-        spec.detached = pick(3) == 0;
-        Result<ActorActions> actions = table.Register(spec);
-        if (!actions.has_value()) break;
-        ids.push_back(spec.id);
-        model.Take(*actions);
-        break;
-      }
-      case 1:
-      case 2:
-      case 3:
-        for (const ActorId& waiting : std::exchange(model.to_place, {})) {
-          model.Take(table.Placed(waiting, nodes[pick(nodes.size())]));
-        }
-        break;
-      case 4:
-      case 5:
-      case 6:
-        if (!model.starting.empty()) {
-          auto it = std::next(model.starting.begin(), pick(model.starting.size()));
-          const auto [actor, where] = *it;
-          model.starting.erase(it);
-          if (pick(8) == 0) {
-            model.Take(table.InitFailed(where.first, actor, where.second, {}));
-          } else {
-            model.running[actor] = where;
-            model.Take(table.Started(
-                where.first, {actor, where.second, {where.first, WorkerId::Random()}, 1, ""}));
-          }
-        }
-        break;
-      case 7:
-      case 8:
-        if (auto it = model.running.find(id); it != model.running.end()) {
-          const auto where = it->second;
-          model.running.erase(it);
-          model.Take(table.Ended(where.first, id, where.second, "", pick(4) == 0));
-        }
-        break;
-      case 9:
-        model.Take(table.Kill(id, {pick(2) == 0, pick(3) == 0, ""}));
-        break;
-      case 10:
-        if (pick(10) == 0) model.Take(table.WorkerDied(owners[pick(owners.size())], "", false));
-        break;
-      case 11:
-        if (pick(10) == 0) {
-          const NodeId dead = nodes[pick(nodes.size())];
-          std::erase_if(model.running, [&](const auto& p) { return p.second.first == dead; });
-          std::erase_if(model.starting, [&](const auto& p) { return p.second.first == dead; });
-          model.Take(table.NodeDied(dead, ""));
-        }
-        break;
-    }
-    if (step % 50 == 0) table.CheckInvariants();
+    world.Step();
+    if (step % 50 == 0) world.Check();
   }
-  table.CheckInvariants();
-  // Every process belongs to an actor of that incarnation there, and every placed actor has one.
-  for (const auto& [id, where] : model.running) {
-    ASSERT_FALSE(table.Find(id)->dead()) << id.Hex();
-    EXPECT_EQ(table.Find(id)->state, State::Alive);
-    EXPECT_EQ(std::make_pair(table.Find(id)->node, table.Find(id)->incarnation), where);
-  }
-  for (const auto& [id, record] : table.actors()) {
-    if (record.dead() || record.node.is_nil()) continue;
-    EXPECT_TRUE(model.running.contains(id) || model.starting.contains(id)) << id.Hex();
-  }
+  world.Check();
 }
 
 }  // namespace

@@ -382,8 +382,9 @@ TEST_F(ServerTest, ARepeatedCallIsDoneOnceAlsoOverARestart) {
     CallHeader header{};
     header.method = static_cast<uint16_t>(GcsMethod::RegisterJob);
     std::memcpy(header.call_id, id.data(), sizeof header.call_id);
-    Bytes message(reinterpret_cast<uint8_t*>(&header), reinterpret_cast<uint8_t*>(&header + 1));
-    message.insert(message.end(), payload.begin(), payload.end());
+    Bytes message(sizeof header + payload.size());
+    std::memcpy(message.data(), &header, sizeof header);
+    std::memcpy(message.data() + sizeof header, payload.data(), payload.size());
     return unary(kCallMethod, message,
                  {{kClientNonceKey, nonce},
                   {kServerNonceKey, server_nonce},

@@ -44,7 +44,9 @@ class GcsClient {
   // bytes are not verified: use VerifiedRoot<T> of gcs/bytes.h.
   void Call(wire::GcsMethod method, Bytes payload, ReplyCallback callback);
 
-  // Opens the node stream and keeps it open. RegisterNode must have been answered before. Once.
+  // Opens the node stream and keeps it open. After each on_up the raylet watches its actors and
+  // reports its resources anew; a StartActor may come twice and is told by its incarnation.
+  // RegisterNode must have been answered before. Once.
   void OpenStream(StreamCallbacks callbacks);
   // Queues a finished NodeReport. Dropped while the stream is down: the next hello tells anew.
   void Report(Bytes payload);
