@@ -33,7 +33,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     retries = options.get("max_retries")
     extra = {}
     if options.get("inout"):
-        extra["inout"] = inout_slots(options["inout"])
+        extra["inout"] = inout_slots(options["inout"], function)
     if options.get("retry_exceptions"):
         extra["retry_exceptions"] = retry_types(options["retry_exceptions"])
     if options.get("max_calls"):
@@ -71,9 +71,35 @@ def display_name(function: Any) -> str:
     return str(name).replace("<locals>.", "").rsplit(".", 1)[-1] if "<locals>" in str(name) else str(name)
 
 
-def inout_slots(inout: Any) -> tuple[Any, ...]:
-    """Names and positions of the written arguments, as a tuple."""
-    return (inout,) if isinstance(inout, (int, str)) else tuple(inout)
+def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
+    """The written arguments: by name and by position, as far as the signature tells both.
+
+    Raises:
+        ValueError: the function has no argument of that name.
+    """
+    import inspect
+
+    given = (inout,) if isinstance(inout, (int, str)) else tuple(inout)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # builtins and pybind11: what is given has to do
+        return given
+    positional = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    names = {p.name for p in parameters}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    slots = list(given)
+    for slot in given:
+        if isinstance(slot, int):
+            slots += positional[slot : slot + 1]
+        elif slot in positional:
+            slots.append(positional.index(slot))
+        elif slot not in names and not open_ended:
+            raise ValueError(
+                f"inout names {slot!r}, which is no argument of {display_name(function)}."
+            )
+    return tuple(slots)
 
 
 def retry_types(value: Any) -> Any:
