@@ -139,6 +139,8 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
     const int64_t left = wake_at - MonotonicNs();
     timeout_ms = left <= 0 ? 0 : static_cast<int>(std::min<int64_t>(left / 1'000'000 + 1, 60'000));
   }
+  // Other threads and timers gathered frames while this one span, and from here on nobody looks.
+  handler_.FlushAll();
   seat_blocked_ = true;
   PollAndHandle(lock, ticket, timeout_ms);
   if (seat_ == ticket) seat_blocked_ = false;
