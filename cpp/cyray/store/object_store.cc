@@ -18,12 +18,28 @@ Result<uint64_t> ObjectStore::Create(ClientId client, const ObjectId& id, uint64
   if (Status may = table_.MayCreate(id); !may.ok()) return Fail(std::move(may));
   const std::optional<uint64_t> offset = AllocateEvicting(bytes);
   if (!offset) return Fail(Full(bytes));
-  if (Status backed = arena_.Back(*offset, ArenaAllocator::BlockBytes(bytes)); !backed.ok()) {
-    allocator_.Free(*offset);
-    return Fail(std::move(backed));
-  }
+  if (Status backed = BackBlock(*offset, bytes); !backed.ok()) return Fail(std::move(backed));
   table_.Create(id, client, owner, {*offset, bytes}, kind);
   return *offset;
+}
+
+Result<uint64_t> ObjectStore::CreateSpare(ClientId client, const ObjectId& id, uint64_t bytes,
+                                          const Address& owner) {
+  if (Status may = table_.MayCreate(id); !may.ok()) return Fail(std::move(may));
+  const uint64_t block = ArenaAllocator::BlockBytes(bytes);
+  const uint64_t for_spares = allocator_.capacity_bytes() / 2;
+  const bool plenty = block <= for_spares && allocator_.used_bytes() <= for_spares - block;
+  const std::optional<uint64_t> offset = plenty ? allocator_.Allocate(bytes) : std::nullopt;
+  if (!offset) return Fail(StatusCode::kObjectStoreFull, "there is no room for spare blocks");
+  if (Status backed = BackBlock(*offset, bytes); !backed.ok()) return Fail(std::move(backed));
+  table_.Create(id, client, owner, {*offset, bytes}, CopyKind::kPrimary);
+  return *offset;
+}
+
+Status ObjectStore::BackBlock(uint64_t offset, uint64_t bytes) {
+  Status backed = arena_.Back(offset, ArenaAllocator::BlockBytes(bytes));
+  if (!backed.ok()) allocator_.Free(offset);
+  return backed;
 }
 
 std::optional<uint64_t> ObjectStore::AllocateEvicting(uint64_t bytes) {
@@ -59,6 +75,14 @@ Status ObjectStore::Full(uint64_t bytes) const {
 Status ObjectStore::Seal(ClientId client, const ObjectId& id) {
   ObjectTable::Actions actions;
   Status status = table_.Seal(id, client, actions);
+  Apply(std::move(actions));
+  return status;
+}
+
+Status ObjectStore::SealAs(ClientId client, const ObjectId& spare, const ObjectId& id,
+                           const Address& owner, uint64_t bytes) {
+  ObjectTable::Actions actions;
+  Status status = table_.SealAs(spare, id, client, owner, bytes, actions);
   Apply(std::move(actions));
   return status;
 }

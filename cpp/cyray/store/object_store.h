@@ -33,7 +33,14 @@ class ObjectStore {
   // is here or being written, ObjectStoreFull when nothing more can be evicted.
   Result<uint64_t> Create(ClientId client, const ObjectId& id, uint64_t bytes, const Address& owner,
                           CopyKind kind = CopyKind::kPrimary);
+  // A block for an object that the client may write later (SealAs). Refused (ObjectStoreFull) rather
+  // than evicting anything, or taking the last half of the store.
+  Result<uint64_t> CreateSpare(ClientId client, const ObjectId& id, uint64_t bytes,
+                               const Address& owner);
   Status Seal(ClientId client, const ObjectId& id);
+  // See ObjectTable::SealAs. The block keeps the size it was created with.
+  Status SealAs(ClientId client, const ObjectId& spare, const ObjectId& id, const Address& owner,
+                uint64_t bytes);
   Status Abort(ClientId client, const ObjectId& id);
   // As Abort; who waits for the object goes on waiting (for the next try).
   Status AbortAndKeepWaiters(ClientId client, const ObjectId& id);
@@ -73,6 +80,8 @@ class ObjectStore {
   explicit ObjectStore(Arena arena);
   void Apply(ObjectTable::Actions actions);
   std::optional<uint64_t> AllocateEvicting(uint64_t bytes);
+  // Backs an allocated block, or gives it back.
+  Status BackBlock(uint64_t offset, uint64_t bytes);
   Status Full(uint64_t bytes) const;
 
   Arena arena_;

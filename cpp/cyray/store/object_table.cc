@@ -34,23 +34,83 @@ void ObjectTable::Create(const ObjectId& id, ClientId creator, const Address& ow
   by_owner_[owner].insert(id);
 }
 
-Status ObjectTable::Seal(const ObjectId& id, ClientId client, Actions& actions) {
+ObjectTable::Object* ObjectTable::FindUnsealed(const ObjectId& id, ClientId client,
+                                               Status& status) {
   auto it = objects_.find(id);
-  if (it == objects_.end()) return Status(StatusCode::kNotFound, "no object " + id.Hex());
-  Object& object = it->second;
-  if (object.sealed) {
-    return Status(StatusCode::kInvalidArgument, "object " + id.Hex() + " is sealed already");
+  if (it == objects_.end()) {
+    status = Status(StatusCode::kNotFound, "no object " + id.Hex());
+  } else if (it->second.sealed) {
+    status = Status(StatusCode::kInvalidArgument, "object " + id.Hex() + " is sealed already");
+  } else if (it->second.creator != client) {
+    status = Status(StatusCode::kInvalidArgument, "object " + id.Hex() + " has another creator");
+  } else {
+    return &it->second;
   }
-  if (object.creator != client) {
-    return Status(StatusCode::kInvalidArgument, "object " + id.Hex() + " has another creator");
+  return nullptr;
+}
+
+Status ObjectTable::Seal(const ObjectId& id, ClientId client, Actions& actions) {
+  Status status;
+  Object* object = FindUnsealed(id, client, status);
+  if (object != nullptr) MarkSealed(id, *object, actions);
+  return status;
+}
+
+Status ObjectTable::SealAs(const ObjectId& spare, const ObjectId& id, ClientId client,
+                           const Address& owner, uint64_t bytes, Actions& actions) {
+  Status status;
+  Object* object = FindUnsealed(spare, client, status);
+  if (object == nullptr) return status;
+  if (spare == id || bytes > object->view.bytes) {
+    return Status(StatusCode::kInvalidArgument,
+                  "object " + spare.Hex() + " cannot be sealed as " + id.Hex() + " with " +
+                      std::to_string(bytes) + " bytes");
   }
+  const Status gone(StatusCode::kNotFound, "object " + spare.Hex() + " got another name");
+  if (Status may = MayCreate(id); !may.ok()) {
+    (void)Abort(spare, client, gone.message(), actions);
+    (void)Pin(id, client);
+    return may;
+  }
+  FailWaiters(spare, gone, actions);
+  MarkSealed(id, Rename(spare, id, owner, bytes), actions);
+  return status;
+}
+
+ObjectTable::Object& ObjectTable::Rename(const ObjectId& from, const ObjectId& to,
+                                         const Address& owner, uint64_t bytes) {
+  auto node = objects_.extract(from);
+  node.key() = to;
+  Object& object = objects_.insert(std::move(node)).position->second;
+  Client& client = clients_[object.creator];
+  auto pin = client.pins.extract(from);
+  pin.key() = to;
+  client.pins.insert(std::move(pin));
+  client.creating.erase(from);
+  client.creating.insert(to);
+  auto owned = by_owner_.find(object.owner);
+  owned->second.erase(from);
+  if (object.owner != owner) {
+    if (owned->second.empty()) by_owner_.erase(owned);
+    owned = by_owner_.try_emplace(owner).first;
+    object.owner = owner;
+  }
+  owned->second.insert(to);
+  pinned_bytes_ -= object.view.bytes - bytes;
+  if (object.kind == CopyKind::kPrimary && !object.freed) {
+    primary_bytes_ -= object.view.bytes - bytes;
+  }
+  object.view.bytes = bytes;
+  return object;
+}
+
+void ObjectTable::MarkSealed(const ObjectId& id, Object& object, Actions& actions) {
   object.sealed = true;
-  clients_[client].creating.erase(id);
+  clients_[object.creator].creating.erase(id);
   for (const Waiter& waiter : TakeWaiters(id)) {
     AddPin(id, object, waiter.client);
     actions.answers.push_back({waiter.ticket, waiter.client, object.view, Status::Ok()});
   }
-  return Status::Ok();
 }
 
 Status ObjectTable::Abort(const ObjectId& id, ClientId client, const std::string& why,

@@ -5,6 +5,7 @@
 //
 //   absent --Create--> created --Seal--> sealed --(last pin of a freed one goes)--> absent
 //                      created --Abort, creator dies--> absent
+//                      created --SealAs (another name)--> absent, and sealed under that name
 //
 // A *primary* copy was made on this node and stays until its owner frees it; a *cached* copy was
 // pulled from another node and may be evicted, least recently used first, while nobody pins it.
@@ -74,6 +75,11 @@ class ObjectTable {
   void Create(const ObjectId& id, ClientId creator, const Address& owner, ObjectView view,
               CopyKind kind);
   Status Seal(const ObjectId& id, ClientId client, Actions& actions);
+  // Seals what `client` created as `spare` under the name `id`, with `bytes` of its block as payload.
+  // AlreadyExists when `id` is here: the spare is deleted, and the client gets a pin on `id` if that
+  // is sealed. Other failures change nothing.
+  Status SealAs(const ObjectId& spare, const ObjectId& id, ClientId client, const Address& owner,
+                uint64_t bytes, Actions& actions);
   // Undoes Create. Those who wait keep waiting when `keep_waiters`, else they are told `why`.
   Status Abort(const ObjectId& id, ClientId client, const std::string& why, Actions& actions,
                bool keep_waiters = false);
@@ -126,6 +132,11 @@ class ObjectTable {
   };
   using Objects = std::unordered_map<ObjectId, Object>;
 
+  // Nullptr when the client may not seal it; `status` says why.
+  Object* FindUnsealed(const ObjectId& id, ClientId client, Status& status);
+  // Gives an unsealed object of its creator another name, owner and payload size.
+  Object& Rename(const ObjectId& from, const ObjectId& to, const Address& owner, uint64_t bytes);
+  void MarkSealed(const ObjectId& id, Object& object, Actions& actions);
   void AddPin(const ObjectId& id, Object& object, ClientId client);
   void DropPins(const ObjectId& id, uint32_t count, Actions& actions);
   void SetEvictable(const ObjectId& id, Object& object, bool evictable);

@@ -63,6 +63,8 @@ enum class FrameType : uint16_t {
   kNodeInfo,
   kNodeInfoReply,
   kAssignJob,
+  kSealAs,
+  kReturnSpares,
   // core.fbs, Python process and Python process
   kTemplate = 64,
   kPushTask,
