@@ -32,8 +32,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="only these cases, by function name")
     parser.add_argument("--repeat", type=int, default=3, help="rounds; medians are printed")
     parser.add_argument("--peers-python", default=sys.executable)
-    parser.add_argument("--save", type=Path, help="add the raw values to this JSON file")
-    parser.add_argument("--load", type=Path, help="start from the raw values of this JSON file")
+    parser.add_argument("--save", type=Path, help="write the raw values to this JSON file")
+    parser.add_argument(
+        "--load", type=Path, nargs="*", default=[], help="add the raw values of these JSON files"
+    )
     parser.add_argument("--write", type=Path, help="write the tables to this Markdown file")
     parser.add_argument("--strict", action="store_true", help="fail when a floor is missed")
     return parser.parse_args()
@@ -100,8 +102,10 @@ def main() -> int:
         case.name for case in CASES.values() if case.group in groups
     ]
     results: Results = {}
-    if options.load:
-        results = json.loads(options.load.read_text())
+    for path in options.load:
+        for key, by_engine in json.loads(path.read_text()).items():
+            for name, values in by_engine.items():
+                results.setdefault(key, {}).setdefault(name, []).extend(values)
     for round_number in range(options.repeat):
         for name in engines:
             start = time.monotonic()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
 
 def nothing() -> None:
     return None
+
+
+def process_id() -> int:
+    return os.getpid()
 
 
 def add_one(x: int) -> int:

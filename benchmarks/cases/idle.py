@@ -29,7 +29,8 @@ def idle(engine: Engine) -> dict[str, float]:
     time.sleep(5.0)
     used = fine_cpu_seconds(pids) - before
     elapsed = time.perf_counter() - start
-    workers = {engine.get(future) for future in [engine.task(os.getpid)() for _ in range(20)]}
+    which = engine.task(work.process_id)
+    workers = set(engine.get_all([which() for _ in range(20)]))
     threads = 0
     for pid in workers - {os.getpid()}:
         with contextlib.suppress(OSError):
