@@ -93,6 +93,9 @@ bool Poller::WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
       Drive(lock, ticket, deadline_ns, /*spin=*/true);
       continue;
     }
+    // What this thread has just asked for: whoever drives may block without looking again.
+    handler_.FlushAll();
+    if ((done = ready())) break;  // writing found that the other side is gone
     ++waiters_;
     if (deadline_ns == kForever) {
       changed_.wait(lock);
