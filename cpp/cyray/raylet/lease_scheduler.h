@@ -200,7 +200,7 @@ class LeaseScheduler {
   template <class Predicate>
   void DropRequests(Predicate predicate);
 
-  const NodeId self_;
+  NodeId self_;  // constant after construction
   NodeResources resources_;
   std::map<GroupKey, Group> groups_;
   std::unordered_map<uint64_t, Lease> leases_;

@@ -1,0 +1,345 @@
+// Tests of LeaseScheduler: grants, fairness, reclaims, forwards, blocked workers, deaths.
+
+#include "cyray/raylet/lease_scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace cyray::raylet {
+namespace {
+
+ResourceSet Cpu(double amount) {
+  ResourceSet set;
+  set.Set("CPU", static_cast<int64_t>(amount * kResourceUnit));
+  return set;
+}
+
+const NodeId kSelf = NodeId::FromBytes("self----------------");
+const NodeId kThere = NodeId::FromBytes("there---------------");
+const JobId kJob = JobId::FromBytes("job1");
+
+Address Client(char name) {
+  Address address{kSelf, {}};
+  address.worker.bytes.fill(static_cast<uint8_t>(name));
+  return address;
+}
+
+class LeaseSchedulerTest : public ::testing::Test {
+ protected:
+  void Ask(char client, uint64_t id, ResourceSet demand, int64_t now = 0) {
+    scheduler_.AddRequest(Request(client, id, std::move(demand)), now);
+  }
+  static LeaseRequest Request(char client, uint64_t id, ResourceSet demand) {
+    LeaseRequest request;
+    request.key = {Client(client), id};
+    request.job = kJob;
+    request.demand = request.held = std::move(demand);
+    return request;
+  }
+  ScheduleActions Run(int64_t now = 0) {
+    ScheduleActions actions = scheduler_.Schedule(
+        now, [this](const LeaseRequest&) -> std::optional<WorkerId> {
+          if (workers_ == 0) return std::nullopt;
+          --workers_;
+          return WorkerId::Random();
+        });
+    scheduler_.CheckInvariants();
+    return actions;
+  }
+  int64_t FreeCpu() const { return scheduler_.resources().available().Get("CPU"); }
+
+  LeaseScheduler scheduler_{kSelf, Cpu(2)};
+  int workers_ = 100;
+};
+
+TEST_F(LeaseSchedulerTest, GrantsAsFarAsResourcesGo) {
+  for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(1));
+  const auto actions = Run();
+  ASSERT_EQ(actions.grants.size(), 2u);
+  EXPECT_EQ(actions.grants[0].key.id, 1u);
+  EXPECT_EQ(actions.grants[1].key.id, 2u);
+  EXPECT_TRUE(actions.workers_wanted.empty());
+  EXPECT_TRUE(actions.reclaims.empty()) << "a client is not asked back for its own shape";
+}
+
+TEST_F(LeaseSchedulerTest, WithoutAWorkerItAsksForAsManyAsCouldRun) {
+  workers_ = 0;
+  for (int i = 1; i <= 5; ++i) Ask('a', i, Cpu(1));
+  const auto actions = Run();
+  EXPECT_TRUE(actions.grants.empty());
+  EXPECT_EQ(actions.workers_wanted.at(kJob), 2);
+}
+
+TEST_F(LeaseSchedulerTest, ReturningALeaseServesTheNext) {
+  for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(1));
+  const auto first = Run();
+  EXPECT_EQ(scheduler_.ReturnLease(first.grants[0].lease_id, Client('a')),
+            first.grants[0].worker);
+  const auto second = Run();
+  ASSERT_EQ(second.grants.size(), 1u);
+  EXPECT_EQ(second.grants[0].key.id, 3u);
+}
+
+TEST_F(LeaseSchedulerTest, OnlyTheHolderMayReturnALease) {
+  Ask('a', 1, Cpu(1));
+  const auto grants = Run().grants;
+  EXPECT_FALSE(scheduler_.ReturnLease(grants[0].lease_id, Client('b')));
+  EXPECT_FALSE(scheduler_.ReturnLease(grants[0].lease_id + 1, Client('a')));
+  EXPECT_TRUE(scheduler_.ReturnLease(grants[0].lease_id, Client('a')));
+  EXPECT_FALSE(scheduler_.ReturnLease(grants[0].lease_id, Client('a')));
+}
+
+TEST_F(LeaseSchedulerTest, ClientsTakeTurns) {
+  for (int i = 1; i <= 2; ++i) Ask('a', i, Cpu(1));
+  Ask('b', 1, Cpu(1));
+  const auto actions = Run();
+  ASSERT_EQ(actions.grants.size(), 2u);
+  EXPECT_NE(actions.grants[0].key.client, actions.grants[1].key.client);
+}
+
+TEST_F(LeaseSchedulerTest, AnotherClientsWaitReclaimsOneLeaseOnce) {
+  Ask('a', 1, Cpu(1));
+  Ask('a', 2, Cpu(1));
+  Run(0);
+  Ask('b', 1, Cpu(1), 10);
+  const auto actions = Run(10);
+  ASSERT_EQ(actions.reclaims.size(), 1u);
+  EXPECT_EQ(actions.reclaims[0].holder, Client('a'));
+  EXPECT_TRUE(Run(20).reclaims.empty());
+}
+
+TEST_F(LeaseSchedulerTest, AFreshLeaseIsNotReclaimedAtOnce) {
+  Ask('a', 1, Cpu(1));
+  Ask('a', 2, Cpu(1));
+  Run(0);
+  Ask('b', 1, Cpu(1), 1);
+  const auto actions = Run(1);
+  EXPECT_TRUE(actions.reclaims.empty());
+  EXPECT_GT(actions.call_again_ms, 0);
+  EXPECT_EQ(Run(10).reclaims.size(), 1u);
+}
+
+TEST_F(LeaseSchedulerTest, LeasesAreNotReclaimedWhenTheirReturnWouldNotBeEnough) {
+  ResourceSet odd = Cpu(1);
+  odd.Set("Custom", kResourceUnit);
+  scheduler_ = LeaseScheduler(kSelf, [] {
+    ResourceSet total = Cpu(2);
+    total.Set("Custom", kResourceUnit);
+    return total;
+  }());
+  LeaseRequest actor = Request('x', 1, odd);
+  actor.for_actor = true;  // actors are not reclaimed
+  scheduler_.AddRequest(actor, 0);
+  Ask('a', 1, Cpu(1));
+  Run(0);
+  Ask('b', 1, odd, 10);
+  EXPECT_TRUE(Run(10).reclaims.empty());
+}
+
+TEST_F(LeaseSchedulerTest, AnotherShapeOfTheSameClientReclaimsToo) {
+  Ask('a', 1, Cpu(1));
+  Ask('a', 2, Cpu(1));
+  Run(0);
+  Ask('a', 3, Cpu(2), 10);
+  EXPECT_EQ(Run(10).reclaims.size(), 2u);
+}
+
+TEST_F(LeaseSchedulerTest, ABlockedWorkersCpuRunsItsChildren) {
+  scheduler_ = LeaseScheduler(kSelf, Cpu(1));
+  Ask('a', 1, Cpu(1));
+  const auto parent = Run().grants;
+  Ask('b', 1, Cpu(1));
+  EXPECT_TRUE(Run().grants.empty());
+  scheduler_.SetBlocked(parent[0].worker, true);
+  EXPECT_EQ(Run().grants.size(), 1u);
+  scheduler_.SetBlocked(parent[0].worker, false);
+  EXPECT_EQ(FreeCpu(), -kResourceUnit);
+  scheduler_.CheckInvariants();
+}
+
+TEST_F(LeaseSchedulerTest, ADeadWorkerGivesEverythingBackAndNamesTheHolder) {
+  Ask('a', 1, Cpu(1));
+  const auto grants = Run().grants;
+  const auto end = scheduler_.WorkerDied(grants[0].worker);
+  ASSERT_TRUE(end);
+  EXPECT_EQ(end->key.client, Client('a'));
+  EXPECT_EQ(FreeCpu(), 2 * kResourceUnit);
+  EXPECT_FALSE(scheduler_.WorkerDied(grants[0].worker));
+}
+
+TEST_F(LeaseSchedulerTest, ADeadClientsRequestsGoAndItsWorkersAreNamed) {
+  for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(1));
+  const auto grants = Run().grants;
+  EXPECT_EQ(scheduler_.ClientDied(Client('a').worker).size(), 2u);
+  EXPECT_EQ(scheduler_.pending_count(), 0u);
+  for (const auto& grant : grants) scheduler_.WorkerDied(grant.worker);
+  EXPECT_EQ(FreeCpu(), 2 * kResourceUnit);
+  scheduler_.CheckInvariants();
+}
+
+TEST_F(LeaseSchedulerTest, AnInfeasibleDemandWaitsAndIsWarnedOfOnceAfterASecond) {
+  ResourceSet gpu;
+  gpu.Set("GPU", kResourceUnit);
+  Ask('a', 1, gpu);
+  EXPECT_TRUE(Run(0).warnings.empty());
+  const auto actions = Run(1000);
+  ASSERT_EQ(actions.warnings.size(), 1u);
+  EXPECT_NE(actions.warnings[0].text.find("cannot be scheduled: it needs {GPU: 1}, the cluster's "
+                                          "nodes have {CPU: 2}"),
+            std::string::npos)
+      << actions.warnings[0].text;
+  EXPECT_TRUE(Run(2000).warnings.empty());
+  scheduler_.SetNodeView(kThere, gpu, gpu);
+  const auto later = Run(3000);
+  ASSERT_EQ(later.forwards.size(), 1u);
+  EXPECT_EQ(later.forwards[0].node, kThere);
+}
+
+TEST_F(LeaseSchedulerTest, OverHalfUseGoesToAFreeNodeAndOnlyOnce) {
+  scheduler_.SetNodeView(kThere, Cpu(1), Cpu(1));
+  for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(1));
+  const auto actions = Run();
+  EXPECT_EQ(actions.forwards.size(), 1u);
+  EXPECT_EQ(actions.grants.size(), 2u);
+}
+
+TEST_F(LeaseSchedulerTest, AForwardedRequestIsNotPassedOn) {
+  scheduler_.SetNodeView(kThere, Cpu(8), Cpu(8));
+  for (int i = 1; i <= 3; ++i) {
+    LeaseRequest request = Request('a', i, Cpu(1));
+    request.forwarded = true;
+    scheduler_.AddRequest(request, 0);
+  }
+  const auto actions = Run();
+  EXPECT_EQ(actions.grants.size(), 2u);
+  EXPECT_TRUE(actions.forwards.empty());
+}
+
+TEST_F(LeaseSchedulerTest, TheNodeWithTheBytesIsPreferred) {
+  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
+  LeaseRequest request = Request('a', 1, Cpu(1));
+  request.locality = {{kSelf, 10}, {kThere, 1000}};
+  scheduler_.AddRequest(request, 0);
+  EXPECT_EQ(Run().forwards.size(), 1u);
+}
+
+TEST_F(LeaseSchedulerTest, SpreadTakesNodesInTurn) {
+  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
+  for (int i = 1; i <= 4; ++i) {
+    LeaseRequest request = Request('a', i, Cpu(1));
+    request.strategy = Strategy::kSpread;
+    scheduler_.AddRequest(request, 0);
+  }
+  const auto actions = Run();
+  EXPECT_EQ(actions.grants.size(), 2u);
+  EXPECT_EQ(actions.forwards.size(), 2u);
+}
+
+TEST_F(LeaseSchedulerTest, HardAffinityToADeadNodeIsRefusedAndASoftOneRunsHere) {
+  LeaseRequest request = Request('a', 1, Cpu(1));
+  request.strategy = Strategy::kNodeAffinity;
+  request.affinity_node = kThere;
+  scheduler_.AddRequest(request, 0);
+  const auto hard = Run();
+  ASSERT_EQ(hard.refusals.size(), 1u);
+  EXPECT_NE(hard.refusals[0].error.find("is dead or unknown"), std::string::npos);
+  request.affinity_soft = true;
+  scheduler_.AddRequest(request, 0);
+  EXPECT_EQ(Run().grants.size(), 1u);
+}
+
+TEST_F(LeaseSchedulerTest, AnActorNeedsItsPlacementButKeepsOnlyWhatItHolds) {
+  LeaseRequest actor = Request('x', 1, Cpu(1));
+  actor.held = {};
+  actor.for_actor = true;
+  scheduler_.AddRequest(actor, 0);
+  ASSERT_EQ(Run().grants.size(), 1u);
+  EXPECT_EQ(FreeCpu(), 2 * kResourceUnit);
+}
+
+TEST_F(LeaseSchedulerTest, ALargeDemandIsNotStarvedBySmallOnes) {
+  Ask('a', 1, Cpu(1));
+  Ask('a', 2, Cpu(1));
+  auto held = Run(0).grants;
+  Ask('b', 1, Cpu(2), 10);
+  uint64_t next = 3;
+  for (int64_t now = 10; now < 1000; now += 10) {  // a has always more, and returns one at a time
+    Ask('a', next++, Cpu(1), now);
+    scheduler_.ReturnLease(held.front().lease_id, Client('a'));
+    held.erase(held.begin());
+    for (auto& grant : Run(now).grants) {
+      if (grant.key.client == Client('b')) return;
+      held.push_back(grant);
+    }
+    if (held.empty()) break;
+  }
+  FAIL() << "the large demand was never served";
+}
+
+TEST_F(LeaseSchedulerTest, RandomOperationsAgreeWithASimpleModel) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  scheduler_ = LeaseScheduler(kSelf, Cpu(4));
+  struct Held {
+    LeaseGrant grant;
+    int64_t cpu;
+    bool blocked = false;
+  };
+  std::map<RequestKey, int64_t> waiting;  // the model: who waits for how much, who holds what
+  std::vector<Held> held;
+  uint64_t next = 1;
+  for (int64_t now = 0; now < 20'000; now += 3) {
+    const auto pick = held.empty() ? 0 : random() % held.size();
+    switch (random() % 6) {
+      case 0:
+      case 1:
+        if (waiting.size() < 30) {
+          const int64_t cpu = static_cast<int64_t>(random() % 4 + 1) * 5000;
+          LeaseRequest request = Request(static_cast<char>('a' + random() % 4), next++, Cpu(cpu / 1e4));
+          waiting[request.key] = cpu;
+          scheduler_.AddRequest(request, now);
+        }
+        break;
+      case 2:
+        if (!held.empty()) {
+          EXPECT_TRUE(scheduler_.ReturnLease(held[pick].grant.lease_id,
+                                             held[pick].grant.key.client));
+          held.erase(held.begin() + static_cast<long>(pick));
+        }
+        break;
+      case 3:
+        if (!held.empty()) {
+          held[pick].blocked = !held[pick].blocked;
+          scheduler_.SetBlocked(held[pick].grant.worker, held[pick].blocked);
+        }
+        break;
+      case 4:
+        if (!held.empty() && random() % 4 == 0) {
+          EXPECT_TRUE(scheduler_.WorkerDied(held[pick].grant.worker));
+          held.erase(held.begin() + static_cast<long>(pick));
+        }
+        break;
+      default:
+        if (!waiting.empty() && random() % 4 == 0) {
+          EXPECT_TRUE(scheduler_.CancelRequest(waiting.begin()->first));
+          waiting.erase(waiting.begin());
+        }
+    }
+    workers_ = static_cast<int>(random() % 3);
+    for (const LeaseGrant& grant : Run(now).grants) {
+      ASSERT_TRUE(waiting.contains(grant.key));
+      held.push_back({grant, waiting[grant.key]});
+      waiting.erase(grant.key);
+    }
+    int64_t free = 4 * kResourceUnit;
+    for (const Held& one : held) free -= one.blocked ? 0 : one.cpu;
+    ASSERT_EQ(FreeCpu(), free);
+    ASSERT_EQ(scheduler_.pending_count(), waiting.size());
+  }
+}
+
+}  // namespace
+}  // namespace cyray::raylet

@@ -1,0 +1,143 @@
+// Tests of WorkerPool.
+
+#include "cyray/raylet/worker_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+namespace cyray::raylet {
+namespace {
+
+const JobId kJob = JobId::FromBytes("AAAA");
+const JobId kOther = JobId::FromBytes("BBBB");
+
+WorkerId AddIdle(WorkerPool& pool, int64_t now = 0) {
+  const WorkerId id = WorkerId::Random();
+  pool.Started(id);
+  pool.Registered(id, now);
+  return id;
+}
+
+TEST(WorkerPool, PrestartsAsManyAsToldAndNoMore) {
+  WorkerPool pool(2, 2);
+  EXPECT_EQ(pool.WorkersToPrestart(), 2);
+  pool.Started(WorkerId::Random());
+  AddIdle(pool);
+  EXPECT_EQ(pool.WorkersToPrestart(), 0);
+}
+
+TEST(WorkerPool, StartsOnlyWhatIsMissing) {
+  WorkerPool pool(0, 2);
+  EXPECT_EQ(pool.WorkersToStart({{kJob, 2}}, 10'000), 2);
+  pool.Started(WorkerId::Random());
+  EXPECT_EQ(pool.WorkersToStart({{kJob, 2}}, 10'000), 1);
+  AddIdle(pool);
+  EXPECT_EQ(pool.WorkersToStart({{kJob, 2}}, 10'000), 0);
+  EXPECT_EQ(pool.WorkersToStart({}, 10'000), 0);
+}
+
+TEST(WorkerPool, AWorkerBelongsToItsFirstJobForGood) {
+  WorkerPool pool(0, 2);
+  const WorkerId id = AddIdle(pool);
+  const auto taken = pool.Take(kJob, false, 0);
+  ASSERT_TRUE(taken);
+  EXPECT_TRUE(taken->newly_bound);
+  ASSERT_TRUE(pool.PutBack(id, 1));
+  EXPECT_FALSE(pool.Take(kOther, false, 2));
+  const auto again = pool.Take(kJob, false, 2);
+  ASSERT_TRUE(again);
+  EXPECT_FALSE(again->newly_bound);
+  EXPECT_EQ(pool.WorkersToStart({{kOther, 1}}, 10'000), 1);
+}
+
+TEST(WorkerPool, TheJobsOwnWarmWorkerComesBeforeAnUnboundOne) {
+  WorkerPool pool(0, 2);
+  const WorkerId first = AddIdle(pool);
+  pool.Take(kJob, false, 0);
+  pool.PutBack(first, 1);
+  AddIdle(pool, 2);
+  EXPECT_EQ(pool.Take(kJob, false, 3)->worker, first);
+}
+
+TEST(WorkerPool, SparesAreStartedWhileActorsAreCreated) {
+  WorkerPool pool(0, 2);
+  AddIdle(pool);
+  EXPECT_EQ(pool.WorkersToStart({}, 10'000), 0);
+  ASSERT_TRUE(pool.Take(kJob, /*for_actor=*/true, 10'000));
+  EXPECT_EQ(pool.WorkersToStart({}, 10'500), 2);
+  EXPECT_EQ(pool.WorkersToStart({}, 11'500), 0);
+}
+
+TEST(WorkerPool, WorkersIdleBeyondTheLimitLeaveAfterASecond) {
+  WorkerPool pool(0, 1);
+  const WorkerId oldest = AddIdle(pool, 100);
+  AddIdle(pool, 200);
+  EXPECT_EQ(pool.NextExpiryMs(300), 800);
+  EXPECT_TRUE(pool.TakeExpired(1000).empty());
+  EXPECT_EQ(pool.TakeExpired(1100), (std::vector<WorkerId>{oldest}));
+  EXPECT_EQ(pool.NextExpiryMs(5000), -1);
+  EXPECT_FALSE(pool.PutBack(oldest, 1200));
+  pool.CheckInvariants();
+}
+
+TEST(WorkerPool, AnExitingWorkerIsNotUsedAgain) {
+  WorkerPool pool(0, 2);
+  const WorkerId id = AddIdle(pool);
+  pool.Take(kJob, false, 0);
+  pool.MarkExiting(id);
+  EXPECT_FALSE(pool.PutBack(id, 1));
+  EXPECT_FALSE(pool.Take(kJob, false, 2));
+}
+
+TEST(WorkerPool, RandomLifeKeepsTheBooks) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  WorkerPool pool(2, 2);
+  std::vector<WorkerId> all;
+  for (int64_t now = 0; now < 30'000; ++now) {
+    const WorkerId some = all.empty() ? WorkerId::Nil() : all[random() % all.size()];
+    switch (random() % 8) {
+      case 0:
+        if (all.size() < 20) {
+          all.push_back(WorkerId::Random());
+          pool.Started(all.back());
+        }
+        break;
+      case 1:
+        pool.Registered(some, now);
+        break;
+      case 2:
+        if (auto taken = pool.Take(random() % 2 ? kJob : kOther, random() % 5 == 0, now)) {
+          EXPECT_TRUE(pool.Find(taken->worker)->state == WorkerState::kLeased ||
+                      pool.Find(taken->worker)->state == WorkerState::kActor);
+        }
+        break;
+      case 3:
+        pool.PutBack(some, now);
+        break;
+      case 4:
+        if (random() % 4 == 0) pool.MarkExiting(some);
+        break;
+      case 5:
+        if (random() % 3 == 0) {
+          pool.Remove(some);
+          std::erase(all, some);
+        }
+        break;
+      case 6:
+        for (const WorkerId& gone : pool.TakeExpired(now)) {
+          EXPECT_EQ(pool.Find(gone)->state, WorkerState::kExiting);
+        }
+        break;
+      default:
+        EXPECT_GE(pool.WorkersToStart({{kJob, static_cast<int>(random() % 3)}}, now), 0);
+    }
+    pool.CheckInvariants();
+  }
+}
+
+}  // namespace
+}  // namespace cyray::raylet
