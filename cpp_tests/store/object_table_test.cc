@@ -153,6 +153,49 @@ TEST_F(ObjectTableTest, AnObjectFreedWhileBeingWrittenGoesWithItsCreatorsPin) {
   EXPECT_EQ(actions_.deleted.size(), 1u);
 }
 
+TEST_F(ObjectTableTest, ASpareSealedUnderANameIsThatObject) {
+  const ObjectId spare = MakeId(7);
+  table_.Create(spare, 1, kOwner, {64, 100}, CopyKind::kPrimary);
+  table_.Wait(kId, 2, 7);
+  table_.Wait(spare, 3, 8);
+  const Address other = MakeOwner(1, 9);
+  ASSERT_TRUE(table_.SealAs(spare, kId, 1, other, 60, actions_).ok());
+  EXPECT_FALSE(table_.IsCreated(spare) || table_.IsSealed(spare));
+  EXPECT_EQ(table_.OwnerOf(kId), other);
+  ASSERT_EQ(actions_.answers.size(), 2u);
+  EXPECT_EQ(actions_.answers[0].status.code(), StatusCode::kNotFound);
+  EXPECT_EQ(actions_.answers[1].view.offset, 64u);
+  EXPECT_EQ(actions_.answers[1].view.bytes, 60u);
+  StoreStats stats;
+  table_.AddTo(stats);
+  EXPECT_EQ(stats.primary_bytes, 60u);
+  table_.OwnerDied(other, actions_);
+  ASSERT_TRUE(table_.Release(kId, 2, actions_).ok());
+  EXPECT_TRUE(actions_.freed_offsets.empty());
+  ASSERT_TRUE(table_.Release(kId, 1, actions_).ok());
+  EXPECT_EQ(actions_.freed_offsets, std::vector<uint64_t>{64});
+}
+
+TEST_F(ObjectTableTest, ASpareForAnObjectThatIsHereGoesAndItsWriterPinsTheObject) {
+  Make(kId, 5);
+  table_.Create(MakeId(7), 1, kOwner, {448, 100}, CopyKind::kPrimary);
+  EXPECT_EQ(table_.SealAs(MakeId(7), kId, 1, kOwner, 10, actions_).code(),
+            StatusCode::kAlreadyExists);
+  EXPECT_EQ(actions_.freed_offsets, std::vector<uint64_t>{448});
+  EXPECT_TRUE(table_.Release(kId, 1, actions_).ok());
+}
+
+TEST_F(ObjectTableTest, ASpareIsSealedByItsCreatorWithinItsBlockAndUnderAnotherName) {
+  const ObjectId spare = MakeId(7);
+  table_.Create(spare, 1, kOwner, {64, 100}, CopyKind::kPrimary);
+  EXPECT_FALSE(table_.SealAs(spare, kId, 2, kOwner, 60, actions_).ok());
+  EXPECT_FALSE(table_.SealAs(spare, kId, 1, kOwner, 101, actions_).ok());
+  EXPECT_FALSE(table_.SealAs(spare, spare, 1, kOwner, 100, actions_).ok());
+  EXPECT_FALSE(table_.SealAs(MakeId(8), kId, 1, kOwner, 60, actions_).ok());
+  EXPECT_TRUE(table_.IsCreated(spare));
+  EXPECT_FALSE(table_.IsCreated(kId));
+}
+
 // What the table should do, said in the most naive way.
 class Model {
  public:
@@ -160,6 +203,7 @@ class Model {
     ClientId creator;
     std::multiset<ClientId> pins;
     bool cached, sealed, freed;
+    uint64_t bytes = 5;
   };
   bool Gone(const Object& object) const {
     return object.sealed && object.freed && object.pins.empty();
@@ -182,7 +226,7 @@ void RunRandomEvents(uint64_t seed) {
     const bool here = known != model.objects.end();
     const bool mine = here && !known->second.sealed && known->second.creator == client;
     ObjectTable::Actions actions;
-    switch (random() % 9) {
+    switch (random() % 10) {
       case 0:
       case 1: {
         ASSERT_EQ(table.MayCreate(id).ok(), !here);
@@ -230,6 +274,29 @@ void RunRandomEvents(uint64_t seed) {
         });
         for (auto& [other, object] : model.objects) object.pins.erase(client);
         break;
+      case 9: {
+        const ObjectId to = MakeId(static_cast<uint32_t>(random() % 12));
+        const uint64_t bytes = random() % 8;
+        const bool valid = mine && to != id && bytes <= known->second.bytes;
+        const auto target = model.objects.find(to);
+        const bool taken = target != model.objects.end();
+        const StatusCode code =
+            table.SealAs(id, to, client, MakeOwner(2, 1), bytes, actions).code();
+        ASSERT_EQ(code == StatusCode::kOk, valid && !taken) << "step " << step;
+        ASSERT_EQ(code == StatusCode::kAlreadyExists, valid && taken) << "step " << step;
+        if (!valid) break;
+        Model::Object named = known->second;
+        model.objects.erase(known);
+        if (!taken) {
+          named.sealed = true;
+          named.bytes = bytes;
+          model.objects[to] = named;
+        } else if (target->second.sealed) {
+          if (target->second.freed) target->second.freed = target->second.cached = false;
+          target->second.pins.insert(client);
+        }
+        break;
+      }
     }
     model.Sweep();
     ASSERT_EQ(table.CheckInvariants(), "") << "step " << step;

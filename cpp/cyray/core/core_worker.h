@@ -24,6 +24,7 @@
 #include "cyray/core/object_directory.h"
 #include "cyray/core/poller.h"
 #include "cyray/core/raylet_client.h"
+#include "cyray/core/spare_blocks.h"
 #include "cyray/core/task_submitter.h"
 #include "cyray/store/arena_mapping.h"
 
@@ -66,6 +67,7 @@ struct StoreBlock {
   uint64_t offset = 0;
   uint64_t bytes = 0;
   uint8_t* data = nullptr;
+  ObjectId spare;  // not nil: the raylet knows the block under this name until it is sealed
 };
 
 class CoreWorker : private PollerHandler, private DirectoryOutbox {
@@ -86,7 +88,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
 
   // --- Objects -------------------------------------------------------------------------------------
   ObjectEntry* Put(ValuePtr value, bool is_error, std::vector<ObjectEntry*> contained);
-  // Reserves `bytes` in this node's store for an object `id` of `owner`. Blocks.
+  // Reserves `bytes` in this node's store for an object `id` of `owner`: a spare block, else it asks
+  // the raylet and waits. AlreadyExists, now or unseen when it is sealed: the store has the object.
   Result<StoreBlock> CreateInStore(const ObjectId& id, const Address& owner, uint64_t bytes);
   ObjectId NextPutId();
   // Makes the block immutable. SealOwned makes it an object of this process; SealReturn leaves it
@@ -186,8 +189,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   // PollerHandler
   void OnReady(void* cookie, uint32_t events) override;
   void FlushAll() override;
-  int64_t NextTimerNs() override { return tasks_.NextTickNs(); }
-  void RunTimers(int64_t now_ns) override { tasks_.Tick(now_ns); }
+  int64_t NextTimerNs() override;
+  void RunTimers(int64_t now_ns) override;
   // DirectoryOutbox
   void SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) override;
   void SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,
@@ -217,6 +220,15 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   std::unique_ptr<ExecTask> TakeNext(Event* event);
   void SetBlocked(bool blocked);
   void SendToPeer(const Address& peer, wire::FrameType type);
+  // Store blocks (core_worker_store.cc).
+  bool TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block);
+  Status RequestBlock(std::unique_lock<std::mutex>& lock, StoreBlock& block);
+  void AskForSpares(uint64_t bytes);
+  void OnSpareReply(const ObjectId& id, uint64_t bytes, wire::Frame* frame);
+  void GiveBack(const std::vector<ObjectId>& spares);
+  void SendSeal(const StoreBlock& block);
+  void SendAbort(const ObjectId& id);
+  void SendReleases();
   bool CountReady(ObjectEntry* const* entries, size_t size, size_t count, bool here, size_t* first);
 
   std::mutex mutex_;
@@ -236,6 +248,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   ActorSubmitter actors_;
   ExecutionQueue execution_;
   TaskIds task_ids_;
+  SpareBlocks spares_;
   std::deque<std::unique_ptr<TaskTemplate>> templates_;
   std::vector<ObjectId> pins_to_release_;
   std::vector<std::pair<ObjectId, std::vector<NodeId>>> to_free_;

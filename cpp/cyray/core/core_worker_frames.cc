@@ -23,32 +23,15 @@ void CoreWorker::OnReady(void* cookie, uint32_t events) {
 
 void CoreWorker::FlushAll() {
   links_.FlushDirty();
-  if (!pins_to_release_.empty()) {
-    builder_.Clear();
-    auto ids = builder_.CreateVectorOfStructs(wire::ToWire(pins_to_release_.front()),
-                                              pins_to_release_.size());
-    builder_.Finish(wire::CreateReleaseObjects(builder_, ids));
-    pins_to_release_.clear();
-    raylet_.Send(FrameType::kReleaseObjects, builder_);
-  }
-  // Objects of the same places go in one frame.
-  for (size_t i = 0; i < to_free_.size();) {
-    std::vector<ObjectId> ids;
-    size_t j = i;
-    for (; j < to_free_.size() && to_free_[j].second == to_free_[i].second; ++j) {
-      ids.push_back(to_free_[j].first);
-    }
-    builder_.Clear();
-    auto objects = builder_.CreateVectorOfStructs(wire::ToWire(ids.front()), ids.size());
-    std::vector<wire::WireNodeId> nodes;
-    for (const NodeId& node : to_free_[i].second) nodes.push_back(*wire::ToWire(node));
-    auto places = builder_.CreateVectorOfStructs(nodes);
-    builder_.Finish(wire::CreateFreeObjects(builder_, objects, places));
-    raylet_.Send(FrameType::kFreeObjects, builder_);
-    i = j;
-  }
-  to_free_.clear();
+  SendReleases();
   raylet_.Flush();
+}
+
+int64_t CoreWorker::NextTimerNs() { return std::min(tasks_.NextTickNs(), spares_.NextIdleNs()); }
+
+void CoreWorker::RunTimers(int64_t now_ns) {
+  if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
+  GiveBack(spares_.TakeIdle(now_ns));
 }
 
 // --- From other processes --------------------------------------------------------------------------
@@ -194,6 +177,9 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
       return;
     case FrameType::kAssignActor:
       if (const auto* assign = frame.As<wire::AssignActor>()) OnAssignActor(*assign);
+      return;
+    case FrameType::kReturnSpares:
+      if (frame.As<wire::ReturnSpares>() != nullptr) GiveBack(spares_.TakeAll());
       return;
     case FrameType::kProcessDied:
       if (const auto* died = frame.As<wire::ProcessDied>()) {

@@ -14,6 +14,7 @@ using wire::FromWireOrNil;
 constexpr int64_t kFirstWarmMs = 300;  // the node's start has the CPU first
 constexpr int64_t kWarmStepMs = 4;
 constexpr int64_t kWarmAfterCreateMs = 50;
+constexpr int64_t kSparesBackMs = 200;  // a spare that is being written takes a while
 
 std::vector<ObjectId> Ids(const flatbuffers::Vector<const wire::WireObjectId*>* wire) {
   std::vector<ObjectId> ids;
@@ -49,8 +50,9 @@ void ObjectService::WarmLater(int64_t delay_ms) {
 
 bool ObjectService::Handles(FrameType type) {
   return type == FrameType::kCreateObject || type == FrameType::kSealObject ||
-         type == FrameType::kAbortObject || type == FrameType::kGetObject ||
-         type == FrameType::kReleaseObjects || type == FrameType::kFreeObjects;
+         type == FrameType::kSealAs || type == FrameType::kAbortObject ||
+         type == FrameType::kGetObject || type == FrameType::kReleaseObjects ||
+         type == FrameType::kFreeObjects;
 }
 
 bool ObjectService::OnFrame(ClientConnection& client, const wire::Frame& frame) {
@@ -59,6 +61,8 @@ bool ObjectService::OnFrame(ClientConnection& client, const wire::Frame& frame) 
       return OnCreate(client, frame.As<wire::CreateObject>());
     case FrameType::kSealObject:
       return OnSeal(client, frame.As<wire::SealObject>());
+    case FrameType::kSealAs:
+      return OnSealAs(client, frame.As<wire::SealAs>());
     case FrameType::kAbortObject:
       return OnAbort(client, frame.As<wire::AbortObject>());
     case FrameType::kGetObject:
@@ -74,22 +78,69 @@ bool ObjectService::OnFrame(ClientConnection& client, const wire::Frame& frame) 
 
 bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject* create) {
   if (create == nullptr || create->object_id() == nullptr) return false;
-  const Result<uint64_t> offset =
-      store_->Create(client.id(), FromWire(*create->object_id()), create->bytes(),
-                     FromWireOrNil(create->owner()));
-  FlatBufferBuilder builder;
+  const ObjectId id = FromWire(*create->object_id());
+  const Address owner = FromWireOrNil(create->owner());
+  if (create->spare()) {
+    const Result<uint64_t> offset =
+        waiting_.empty() ? store_->CreateSpare(client.id(), id, create->bytes(), owner)
+                         : Fail(StatusCode::kObjectStoreFull, "others wait for room");
+    if (offset) spares_[client.id()].insert(id);
+    AnswerCreate(client, create->request_id(), offset);
+    return true;
+  }
+  const Result<uint64_t> offset = store_->Create(client.id(), id, create->bytes(), owner);
+  if (!offset && offset.error().code() == StatusCode::kObjectStoreFull && !spares_.empty()) {
+    WaitForSpares({client.id(), create->request_id(), id, create->bytes(), owner});
+  } else {
+    AnswerCreate(client, create->request_id(), offset);
+  }
+  return true;
+}
+
+void ObjectService::AnswerCreate(ClientConnection& client, uint64_t request_id,
+                                 const Result<uint64_t>& offset) {
+  FlatBufferBuilder builder(128);
   if (offset) {
-    builder.Finish(
-        wire::CreateCreateObjectReply(builder, create->request_id(), true, 0, 0, *offset));
+    builder.Finish(wire::CreateCreateObjectReply(builder, request_id, true, 0, 0, *offset));
   } else {
     const auto error = builder.CreateString(offset.error().message());
-    builder.Finish(
-        wire::CreateCreateObjectReply(builder, create->request_id(), false, error,
-                                      static_cast<uint8_t>(offset.error().code())));
+    builder.Finish(wire::CreateCreateObjectReply(builder, request_id, false, error,
+                                                 static_cast<uint8_t>(offset.error().code())));
   }
   clients_->Send(client, FrameType::kCreateObjectReply, builder);
   WarmLater(kWarmAfterCreateMs);
-  return true;
+}
+
+void ObjectService::WaitForSpares(Waiting waiting) {
+  if (waiting_.empty()) {
+    FlatBufferBuilder builder(64);
+    builder.Finish(wire::CreateReturnSpares(builder, waiting.bytes));
+    for (const auto& [client_id, ids] : spares_) {
+      if (ClientConnection* holder = clients_->FindById(client_id)) {
+        clients_->Send(*holder, FrameType::kReturnSpares, builder);
+      }
+    }
+    loop_->RunAfter(kSparesBackMs, [this] { RetryWaiting(); });
+  }
+  waiting_.push_back(std::move(waiting));
+}
+
+void ObjectService::SpareWent(uint64_t client_id, const ObjectId& id) {
+  const auto held = spares_.find(client_id);
+  if (held == spares_.end()) return;
+  held->second.erase(id);
+  if (!held->second.empty()) return;
+  spares_.erase(held);
+  if (spares_.empty()) RetryWaiting();
+}
+
+void ObjectService::RetryWaiting() {
+  for (const Waiting& waiting : std::exchange(waiting_, {})) {
+    ClientConnection* client = clients_->FindById(waiting.client_id);
+    if (client == nullptr) continue;
+    AnswerCreate(*client, waiting.request_id,
+                 store_->Create(waiting.client_id, waiting.id, waiting.bytes, waiting.owner));
+  }
 }
 
 bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* seal) {
@@ -101,36 +152,67 @@ bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* sea
   return true;
 }
 
+bool ObjectService::OnSealAs(ClientConnection& client, const wire::SealAs* seal) {
+  if (seal == nullptr || seal->spare_id() == nullptr || seal->object_id() == nullptr) return false;
+  const ObjectId spare = FromWire(*seal->spare_id());
+  const Status status = store_->SealAs(client.id(), spare, FromWire(*seal->object_id()),
+                                       FromWireOrNil(seal->owner()), seal->bytes());
+  // AlreadyExists: an earlier attempt of a task stored its result.
+  if (!status.ok() && status.code() != StatusCode::kAlreadyExists) {
+    CYRAY_LOG(kWarning) << "seal: " << status.message();
+  }
+  SpareWent(client.id(), spare);
+  return true;
+}
+
 bool ObjectService::OnAbort(ClientConnection& client, const wire::AbortObject* abort) {
   if (abort == nullptr || abort->object_id() == nullptr) return false;
-  const Status status = store_->Abort(client.id(), FromWire(*abort->object_id()));
+  const ObjectId id = FromWire(*abort->object_id());
+  const Status status = store_->Abort(client.id(), id);
   if (!status.ok()) {
     CYRAY_LOG(kWarning) << "abort: " << status.message();
   }
+  SpareWent(client.id(), id);
   return true;
 }
 
 bool ObjectService::OnGet(ClientConnection& client, const wire::GetObject* get) {
   if (get == nullptr || get->object_id() == nullptr) return false;
-  const uint64_t client_id = client.id();
-  const uint64_t request_id = get->request_id();
-  transfer_->Get(client_id, FromWire(*get->object_id()), Nodes(get->locations()),
-                 [this, client_id, request_id](Result<store::ObjectView> view) {
-                   ClientConnection* getter = clients_->FindById(client_id);
-                   if (getter == nullptr) return;
-                   FlatBufferBuilder builder;
-                   if (view) {
-                     builder.Finish(wire::CreateGetObjectReply(builder, request_id, true, 0, 0,
-                                                               view->offset, view->bytes));
-                   } else {
-                     const auto error = builder.CreateString(view.error().message());
-                     builder.Finish(wire::CreateGetObjectReply(
-                         builder, request_id, false, error,
-                         static_cast<uint8_t>(view.error().code())));
-                   }
-                   clients_->Send(*getter, FrameType::kGetObjectReply, builder);
-                 });
+  Getting getting{client.id(), get->request_id(), FromWire(*get->object_id()),
+                  Nodes(get->locations())};
+  if (store_->Contains(getting.id) || store_->IsBeingWritten(getting.id)) {
+    Get(getting);
+    return true;
+  }
+  // Whoever told the getter of the object had sent its SealAs before, but another socket may have
+  // been read first: by the end of the next round every socket has had its turn.
+  loop_->Post([this, getting = std::move(getting)]() mutable {
+    loop_->Post([this, getting = std::move(getting)] { Get(getting); });
+  });
   return true;
+}
+
+void ObjectService::Get(const Getting& getting) {
+  const uint64_t client_id = getting.client_id;
+  const uint64_t request_id = getting.request_id;
+  if (clients_->FindById(client_id) == nullptr) return;
+  transfer_->Get(
+      client_id, getting.id, getting.locations,
+      [this, client_id, request_id](Result<store::ObjectView> view) {
+        ClientConnection* getter = clients_->FindById(client_id);
+        if (getter == nullptr) return;
+        FlatBufferBuilder builder(128);
+        if (view) {
+          builder.Finish(wire::CreateGetObjectReply(builder, request_id, true, 0, 0, view->offset,
+                                                    view->bytes));
+        } else {
+          const auto error = builder.CreateString(view.error().message());
+          builder.Finish(
+              wire::CreateGetObjectReply(builder, request_id, false, error,
+                                         static_cast<uint8_t>(view.error().code())));
+        }
+        clients_->Send(*getter, FrameType::kGetObjectReply, builder);
+      });
 }
 
 bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjects* release) {
@@ -152,6 +234,7 @@ bool ObjectService::OnFree(const wire::FreeObjects* free) {
 
 void ObjectService::OnClientGone(uint64_t client_id, const Address& address) {
   store_->ClientDied(client_id);
+  if (spares_.erase(client_id) > 0 && spares_.empty()) RetryWaiting();
   if (!address.worker.is_nil()) store_->OwnerDied(address);
   transfer_->OnClientDied();
 }

@@ -1,10 +1,16 @@
 // ObjectService: the store frames of clients, and touching memory ahead in idle time.
+//
+// Clients hold spare blocks (CreateObject with `spare`), of which the service knows. Whoever finds
+// the store full while there are any waits until they came back, for a moment at most.
 // Threading: confined to the raylet's loop.
 
 #pragma once
 
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/object_transfer.h"
@@ -28,17 +34,40 @@ class ObjectService {
  private:
   bool OnCreate(ClientConnection& client, const wire::CreateObject* create);
   bool OnSeal(ClientConnection& client, const wire::SealObject* seal);
+  bool OnSealAs(ClientConnection& client, const wire::SealAs* seal);
   bool OnAbort(ClientConnection& client, const wire::AbortObject* abort);
   bool OnGet(ClientConnection& client, const wire::GetObject* get);
   bool OnRelease(ClientConnection& client, const wire::ReleaseObjects* release);
   bool OnFree(const wire::FreeObjects* free);
   void WarmLater(int64_t delay_ms);
 
+  // A CreateObject that found the store full.
+  struct Waiting {
+    uint64_t client_id;
+    uint64_t request_id;
+    ObjectId id;
+    uint64_t bytes;
+    Address owner;
+  };
+  struct Getting {
+    uint64_t client_id;
+    uint64_t request_id;
+    ObjectId id;
+    std::vector<NodeId> locations;
+  };
+  void Get(const Getting& getting);
+  void AnswerCreate(ClientConnection& client, uint64_t request_id, const Result<uint64_t>& offset);
+  void WaitForSpares(Waiting waiting);
+  void SpareWent(uint64_t client_id, const ObjectId& id);
+  void RetryWaiting();
+
   EventLoop* const loop_;
   ClientRegistry* const clients_;
   store::ObjectStore* const store_;
   ObjectTransfer* const transfer_;
   bool warming_ = false;
+  std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
+  std::vector<Waiting> waiting_;
 };
 
 }  // namespace cyray::raylet

@@ -1,0 +1,179 @@
+// The store half of CoreWorker: blocks to write in, sealing, giving up pins and objects.
+//
+// A put writes to the raylet once: what was let go before it, its seal, and the question for the
+// next spare block leave in one flush, in this order, so that the spare is the memory just freed.
+// Everything here but the public methods runs with the core mutex held.
+
+#include "cyray/core/core_worker.h"
+#include "cyray/util/clock.h"
+
+namespace cyray::core {
+
+using wire::FrameType;
+
+Result<StoreBlock> CoreWorker::CreateInStore(const ObjectId& id, const Address& owner,
+                                             uint64_t bytes) {
+  std::unique_lock lock(mutex_);
+  StoreBlock block{id, owner, 0, bytes, nullptr, {}};
+  if (!TakeSpare(lock, block)) {
+    if (Status status = RequestBlock(lock, block); !status.ok()) return Fail(std::move(status));
+  }
+  block.data = arena_->write(block.offset);
+  return block;
+}
+
+bool CoreWorker::TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block) {
+  std::optional<SpareBlocks::Block> spare = spares_.Take(block.bytes, MonotonicNs());
+  if (!spare && spares_.Expects(block.bytes)) {
+    // Its answer may lie in the socket: in a loop of puts nobody polls.
+    raylet_.OnReady();
+    poller_.WakeWaiters();
+    poller_.WaitUntil(lock, kForever, [&] {
+      spare = spares_.Take(block.bytes, MonotonicNs());
+      return spare || !spares_.Expects(block.bytes);
+    });
+  }
+  if (!spare) return false;
+  block.offset = spare->offset;
+  block.spare = spare->id;
+  return true;
+}
+
+Status CoreWorker::RequestBlock(std::unique_lock<std::mutex>& lock, StoreBlock& block) {
+  bool answered = false;
+  Status status;
+  FlushAll();  // what was released a moment ago may be the room
+  const uint64_t request = raylet_.NextRequestId();
+  builder_.Clear();
+  builder_.Finish(wire::CreateCreateObject(builder_, request, wire::ToWire(block.id), block.bytes,
+                                           wire::ToWire(block.owner)));
+  raylet_.Request(request, FrameType::kCreateObject, builder_, [&](wire::Frame* frame) {
+    answered = true;
+    if (frame == nullptr) {
+      status = Status(StatusCode::kDisconnected, "the raylet of this node is gone");
+      return;
+    }
+    const auto* reply = frame->As<wire::CreateObjectReply>();
+    if (reply->ok()) {
+      block.offset = reply->offset();
+    } else {
+      status = Status(static_cast<StatusCode>(reply->code()),
+                      reply->error() != nullptr ? reply->error()->str() : "");
+    }
+  });
+  poller_.WaitUntil(lock, kForever, [&] { return answered; });
+  if (status.ok() && !arena_->Contains(block.offset, block.bytes)) {
+    return Status(StatusCode::kProtocolError, "the raylet named a block outside its arena");
+  }
+  return status;
+}
+
+ObjectEntry* CoreWorker::SealOwned(const StoreBlock& block, std::vector<ObjectEntry*> contained) {
+  std::lock_guard lock(mutex_);
+  SendReleases();
+  SendSeal(block);
+  AskForSpares(block.bytes);
+  ObjectEntry* entry = objects_.NewOwned(block.id);
+  objects_.SetContained(entry, std::move(contained));
+  // The creator's pin stays: getting it back here needs no question.
+  objects_.AdoptPin(entry, block.offset, block.bytes);
+  objects_.ResolveStored(entry, address_.node, block.bytes);
+  raylet_.Flush();
+  return entry;
+}
+
+void CoreWorker::SealReturn(const StoreBlock& block) {
+  std::lock_guard lock(mutex_);
+  SendSeal(block);
+  pins_to_release_.push_back(block.id);
+  SendReleases();
+  AskForSpares(block.bytes);
+  // Before the reply that names it reaches anybody.
+  FlushAll();
+}
+
+void CoreWorker::AbortBlock(const StoreBlock& block) {
+  std::lock_guard lock(mutex_);
+  SendAbort(block.spare.is_nil() ? block.id : block.spare);
+}
+
+void CoreWorker::SendSeal(const StoreBlock& block) {
+  builder_.Clear();
+  if (block.spare.is_nil()) {
+    builder_.Finish(wire::CreateSealObject(builder_, wire::ToWire(block.id)));
+    raylet_.Send(FrameType::kSealObject, builder_);
+    return;
+  }
+  builder_.Finish(wire::CreateSealAs(builder_, wire::ToWire(block.spare), wire::ToWire(block.id),
+                                     block.bytes, wire::ToWire(block.owner)));
+  raylet_.Send(FrameType::kSealAs, builder_);
+}
+
+void CoreWorker::SendAbort(const ObjectId& id) {
+  builder_.Clear();
+  builder_.Finish(wire::CreateAbortObject(builder_, wire::ToWire(id)));
+  raylet_.Send(FrameType::kAbortObject, builder_);
+}
+
+// --- Spare blocks ----------------------------------------------------------------------------------
+
+void CoreWorker::AskForSpares(uint64_t bytes) {
+  const SpareBlocks::Wish wish = spares_.WishAfter(bytes, MonotonicNs());
+  for (size_t i = 0; i < wish.count; ++i) {
+    const ObjectId id(task_ids_.Next(), 0);
+    const uint64_t request = raylet_.NextRequestId();
+    spares_.Asked(id, wish.bytes);
+    builder_.Clear();
+    builder_.Finish(wire::CreateCreateObject(builder_, request, wire::ToWire(id), wish.bytes,
+                                             wire::ToWire(address_), /*spare=*/true));
+    raylet_.Request(
+        request, FrameType::kCreateObject, builder_,
+        [this, id, bytes = wish.bytes](wire::Frame* frame) { OnSpareReply(id, bytes, frame); });
+  }
+}
+
+void CoreWorker::OnSpareReply(const ObjectId& id, uint64_t bytes, wire::Frame* frame) {
+  const auto* reply = frame == nullptr ? nullptr : frame->As<wire::CreateObjectReply>();
+  if (reply != nullptr && reply->ok() && arena_->Contains(reply->offset(), bytes)) {
+    spares_.Granted(id, reply->offset(), MonotonicNs());
+  } else {
+    spares_.Refused(id, MonotonicNs());
+  }
+}
+
+void CoreWorker::GiveBack(const std::vector<ObjectId>& spares) {
+  for (const ObjectId& id : spares) SendAbort(id);
+  if (!spares.empty()) raylet_.Flush();
+}
+
+// --- What is let go --------------------------------------------------------------------------------
+
+void CoreWorker::SendReleases() {
+  if (!pins_to_release_.empty()) {
+    builder_.Clear();
+    auto ids = builder_.CreateVectorOfStructs(wire::ToWire(pins_to_release_.front()),
+                                              pins_to_release_.size());
+    builder_.Finish(wire::CreateReleaseObjects(builder_, ids));
+    pins_to_release_.clear();
+    raylet_.Send(FrameType::kReleaseObjects, builder_);
+  }
+  // Objects of the same places go in one frame.
+  for (size_t i = 0; i < to_free_.size();) {
+    std::vector<ObjectId> ids;
+    size_t j = i;
+    for (; j < to_free_.size() && to_free_[j].second == to_free_[i].second; ++j) {
+      ids.push_back(to_free_[j].first);
+    }
+    builder_.Clear();
+    auto objects = builder_.CreateVectorOfStructs(wire::ToWire(ids.front()), ids.size());
+    std::vector<wire::WireNodeId> nodes;
+    for (const NodeId& node : to_free_[i].second) nodes.push_back(*wire::ToWire(node));
+    auto places = builder_.CreateVectorOfStructs(nodes);
+    builder_.Finish(wire::CreateFreeObjects(builder_, objects, places));
+    raylet_.Send(FrameType::kFreeObjects, builder_);
+    i = j;
+  }
+  to_free_.clear();
+}
+
+}  // namespace cyray::core
