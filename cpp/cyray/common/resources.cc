@@ -8,7 +8,7 @@ std::string ResourceSet::ToString() const {
   std::string out;
   for (const auto& [name, amount] : amounts_) {
     char number[40];
-    std::snprintf(number, sizeof number, "%.10g", static_cast<double>(amount) / kResourceUnit);
+    std::snprintf(number, sizeof number, "%.15g", static_cast<double>(amount) / kResourceUnit);
     if (!out.empty()) out += ", ";
     out += name + ": " + number;
   }

@@ -73,6 +73,7 @@ void ProcessSupervisor::BlockSignals() {
   const sigset_t set = HandledSignals();
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   ::signal(SIGINT, SIG_IGN);  // Ctrl-C in a terminal is for the driver to decide about
 }
 
@@ -109,18 +110,16 @@ void ProcessSupervisor::OnSignal() {
 }
 
 void ProcessSupervisor::Reap() {
-  std::vector<std::pair<ExitCallback, int>> ended;
-  for (auto it = children_.begin(); it != children_.end();) {
-    int status = 0;
-    if (::waitpid(it->first, &status, WNOHANG) == it->first) {
-      ended.emplace_back(std::move(it->second), status);
-      it = children_.erase(it);
-    } else {
-      ++it;
+  std::vector<std::pair<pid_t, int>> ended;
+  int status = 0;
+  for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) ended.emplace_back(pid, status);
+  for (const auto& [pid, wait_status] : ended) {
+    auto child = children_.extract(pid);
+    if (child.empty()) {
+      if (on_orphan_exit_) on_orphan_exit_(pid, wait_status);
+    } else if (child.mapped()) {
+      child.mapped()(wait_status);
     }
-  }
-  for (auto& [callback, status] : ended) {
-    if (callback) callback(status);
   }
 }
 

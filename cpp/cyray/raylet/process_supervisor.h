@@ -40,6 +40,11 @@ class ProcessSupervisor {
   static void BlockSignals();
 
   Result<pid_t> Spawn(const SpawnRequest& request, ExitCallback on_exit);
+  // Processes that were not started here but whose parent ended (workers of a dead zygote, and what
+  // workers started): they become this process's children.
+  void set_on_orphan_exit(std::function<void(pid_t, int wait_status)> callback) {
+    on_orphan_exit_ = std::move(callback);
+  }
   void set_on_terminate(std::function<void()> callback) { on_terminate_ = std::move(callback); }
   // Waits, without the loop, until those children ended or `limit_ms` passed. Callbacks do not run.
   void AwaitEnds(int64_t limit_ms);
@@ -52,6 +57,7 @@ class ProcessSupervisor {
   EventLoop* const loop_;
   UniqueFd signals_;
   std::unordered_map<pid_t, ExitCallback> children_;
+  std::function<void(pid_t, int)> on_orphan_exit_;
   std::function<void()> on_terminate_;
 };
 

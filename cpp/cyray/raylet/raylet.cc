@@ -78,6 +78,8 @@ Raylet::Raylet(NodeOptions options)
 
 Status Raylet::Start() {
   supervisor_.set_on_terminate([this] { BeginEnd(0, "SIGTERM"); });
+  supervisor_.set_on_orphan_exit(
+      [this](pid_t pid, int status) { workers_.OnOrphanExited(pid, status); });
   WatchLifeline();
   CYRAY_RETURN_IF_ERROR(OpenStore());
   CYRAY_RETURN_IF_ERROR(peers_.Listen(options_.node_ip, options_.port));

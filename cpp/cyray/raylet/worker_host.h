@@ -72,6 +72,8 @@ class WorkerHost {
   void KillAll();
   // Waits, without the loop, until the killed are gone.
   void AwaitGone(int64_t limit_ms);
+  // The wait status of a worker whose zygote is gone.
+  void OnOrphanExited(int pid, int wait_status) { OnExited(pid, wait_status); }
   int zygote_pid() const { return zygote_.pid(); }
 
   const WorkerPool& pool() const { return pool_; }
