@@ -6,6 +6,7 @@ tests wait for what they need, with a deadline.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import subprocess
@@ -154,3 +155,25 @@ class Driver:
 def run_driver(folder: Any, source: str, *args: str, **env: str) -> tuple[str, str]:
     """Runs a program to its end; its stdout and stderr."""
     return Driver(folder, source, *args, **env).finish()
+
+
+def session_processes() -> dict[int, str]:
+    """Processes of sessions under this run's folder, by pid, with their command lines."""
+    mark = f"CYRAY_TMPDIR={os.environ['CYRAY_TMPDIR']}".encode()
+    found = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{entry}/environ", "rb") as file:
+                ours = mark in file.read().split(b"\0")
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+        if ours and is_running(int(entry)):
+            found[int(entry)] = command_line(int(entry))
+    return found
+
+
+def socket_files() -> list[str]:
+    """Socket files of sessions under this run's folder."""
+    return glob.glob(f"{os.environ['CYRAY_TMPDIR']}/**/sockets/*", recursive=True)

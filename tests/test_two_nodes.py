@@ -1,0 +1,288 @@
+"""Two nodes on one machine: placement, objects and calls between them, and the death of one."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+
+import cyray
+import numpy as np
+import pytest
+from cyray.exceptions import RayActorError, RayError
+from support import eventually, is_running
+
+OTHER = {"num_cpus": 0, "resources": {"other": 1}}
+
+
+@pytest.fixture
+def two(cluster):
+    """A head with one CPU that this process is connected to, and a node with the resource "other"."""
+    cluster.add_node(num_cpus=1, object_store_memory=300 * 1000**2)
+    cluster.connect()
+    cluster.other = cluster.add_node(
+        num_cpus=1, resources={"other": 4}, object_store_memory=300 * 1000**2
+    )
+    return cluster
+
+
+def node_of():
+    return cyray.get_runtime_context().get_node_id()
+
+
+def test_both_nodes_are_counted(two):
+    assert {node["NodeID"] for node in cyray.nodes() if node["Alive"]} == {
+        two.head_node.node_id, two.other.node_id,
+    }  # fmt: skip
+    assert cyray.cluster_resources()["CPU"] == 2
+    assert cyray.cluster_resources()["other"] == 4
+    sockets = {node["RayletSocketName"] for node in cyray.nodes()}
+    assert len(sockets) == 2
+
+
+def test_a_task_runs_where_its_resource_is(two):
+    where = cyray.remote(**OTHER)(node_of)
+    assert cyray.get(where.remote(), timeout=20) == two.other.node_id
+    assert cyray.get([where.remote() for _ in range(20)]) == [two.other.node_id] * 20
+
+
+def test_tasks_spread_when_one_node_is_full(two):
+    from cyray.test_utils import SignalActor
+
+    gate = SignalActor.remote()
+
+    @cyray.remote(num_cpus=1)
+    def hold():
+        time.sleep(0.2)
+        return cyray.get_runtime_context().get_node_id()
+
+    nodes = set(cyray.get([hold.remote() for _ in range(2)], timeout=20))
+    assert nodes == {two.head_node.node_id, two.other.node_id}
+    del gate
+
+
+def test_a_large_result_comes_over_and_a_large_argument_goes(two):
+    @cyray.remote(**OTHER)
+    def make(n):
+        return np.arange(n, dtype=np.float64)
+
+    @cyray.remote(**OTHER)
+    def total(array):
+        return float(array.sum())
+
+    array = cyray.get(make.remote(6_250_000), timeout=20)  # 50 MB
+    assert array.nbytes == 50_000_000
+    np.testing.assert_array_equal(array[::100_000], np.arange(0, 6_250_000, 100_000))
+    assert not array.flags.writeable
+    assert cyray.get(total.remote(cyray.put(array)), timeout=20) == float(array.sum())
+
+
+def test_a_chain_goes_back_and_forth(two):
+    there = cyray.remote(**OTHER)(lambda a: a + 1)
+    here = cyray.remote(num_cpus=1)(lambda a: a * 1)
+    ref = cyray.put(np.zeros(500_000))
+    for _ in range(4):
+        ref = here.remote(there.remote(ref))
+    assert (cyray.get(ref, timeout=30) == 4).all()
+
+
+def test_an_actor_there_is_called_in_order(two):
+    @cyray.remote(**OTHER)
+    class Log:
+        def __init__(self):
+            self.seen = []
+
+        def add(self, i):
+            self.seen.append(i)
+            return i
+
+        def read(self):
+            return self.seen, cyray.get_runtime_context().get_node_id()
+
+    log = Log.remote()
+    assert cyray.get([log.add.remote(i) for i in range(1000)], timeout=20) == list(range(1000))
+    seen, node = cyray.get(log.read.remote())
+    assert seen == list(range(1000))
+    assert node == two.other.node_id
+
+
+def test_an_actor_there_is_called_from_both_nodes(two):
+    @cyray.remote(**OTHER)
+    class Log:
+        def __init__(self):
+            self.seen = {}
+
+        def add(self, who, i):
+            self.seen.setdefault(who, []).append(i)
+
+        def read(self):
+            return self.seen
+
+    def calls(log, who):
+        cyray.get([log.add.remote(who, i) for i in range(100)])
+
+    log = Log.remote()
+    cyray.get(
+        [
+            cyray.remote(num_cpus=1)(calls).remote(log, "here"),
+            cyray.remote(**OTHER)(calls).remote(log, "there"),
+        ],
+        timeout=20,
+    )
+    calls(log, "driver")
+    assert cyray.get(log.read.remote()) == {
+        who: list(range(100)) for who in ("here", "there", "driver")
+    }
+
+
+def test_errors_and_nested_tasks_across_nodes(two):
+    @cyray.remote(**OTHER)
+    def fail():
+        raise KeyError("over there")
+
+    with pytest.raises(KeyError, match="over there"):
+        cyray.get(fail.remote(), timeout=20)
+
+    @cyray.remote(num_cpus=1)
+    def inner(x):
+        return x + 1
+
+    @cyray.remote(**OTHER)
+    def outer(x):
+        return cyray.get(inner.remote(x)) * 10
+
+    assert cyray.get([outer.remote(i) for i in range(5)], timeout=20) == [
+        (i + 1) * 10 for i in range(5)
+    ]
+
+
+def test_a_worker_there_dies_and_its_task_runs_again(two, tmp_path):
+    flag = str(tmp_path / "died")
+
+    @cyray.remote(**OTHER)
+    def dies_once():
+        if not os.path.exists(flag):
+            open(flag, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "again"
+
+    assert cyray.get(dies_once.remote(), timeout=20) == "again"
+
+
+def test_an_object_counted_on_both_nodes_is_freed_on_both(two):
+    @cyray.remote(**OTHER)
+    class Keeper:
+        def keep(self, refs):
+            self.refs = refs
+            return float(cyray.get(refs[0])[0])
+
+        def used(self):
+            import json
+
+            from cyray import _raylet
+
+            return json.loads(_raylet.node_dump())["store"]["used_bytes"]
+
+        def drop(self):
+            self.refs = None
+
+    from support import store_used_bytes
+
+    keeper = Keeper.remote()
+    before = cyray.get(keeper.used.remote(), timeout=20)
+    ref = cyray.put(np.full(1_000_000, 5.0))
+    assert cyray.get(keeper.keep.remote([ref]), timeout=20) == 5.0
+    assert cyray.get(keeper.used.remote()) >= before + 8_000_000
+    del ref
+    gc.collect()
+    assert store_used_bytes() >= 8_000_000
+    cyray.get(keeper.drop.remote())
+    eventually(lambda: store_used_bytes() == 0, what="the store here is empty")
+    eventually(lambda: cyray.get(keeper.used.remote()) <= before, what="and the one there")
+
+
+def test_the_death_of_a_node_is_told_within_a_second(two):
+    @cyray.remote(**OTHER)
+    class There:
+        def pid(self):
+            return os.getpid()
+
+        def sleep(self):
+            time.sleep(60)
+
+    @cyray.remote(**OTHER, max_retries=0)
+    def sleeps():
+        time.sleep(60)
+
+    actor = There.remote()
+    pid = cyray.get(actor.pid.remote(), timeout=20)
+    task, call = sleeps.remote(), actor.sleep.remote()
+    eventually(lambda: cyray.available_resources().get("other") == 2)
+    two.remove_node(two.other, allow_graceful=False)
+    begin = time.monotonic()
+    for ref, kind in ((task, RayError), (call, RayActorError)):
+        with pytest.raises(kind, match="node|died|raylet"):
+            cyray.get(ref, timeout=10)
+    assert time.monotonic() - begin < 1.5
+    eventually(lambda: not is_running(pid), 2.0)
+    eventually(lambda: sum(node["Alive"] for node in cyray.nodes()) == 1, 5)
+    # The first node is at work as before.
+    assert cyray.get(cyray.remote(node_of).remote(), timeout=20) == two.head_node.node_id
+
+
+def test_an_object_that_lived_only_there_is_lost_with_its_node(two):
+    @cyray.remote(**OTHER, max_retries=0)
+    def make():
+        return np.zeros(1_000_000)
+
+    ref = make.remote()
+    cyray.wait([ref], fetch_local=False, timeout=20)
+    two.remove_node(two.other, allow_graceful=False)
+    with pytest.raises(RayError):
+        cyray.get(ref, timeout=10)
+
+
+def test_a_task_whose_node_died_runs_again_where_it_can(two):
+    from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    strategy = NodeAffinitySchedulingStrategy(two.other.node_id, soft=True)
+
+    @cyray.remote(num_cpus=1, scheduling_strategy=strategy)
+    def where():
+        node = cyray.get_runtime_context().get_node_id()
+        if node == other:
+            time.sleep(60)
+        return node
+
+    other = two.other.node_id
+    ref = where.remote()
+    eventually(lambda: cyray.available_resources().get("CPU") == 1)
+    two.remove_node(two.other, allow_graceful=False)
+    assert cyray.get(ref, timeout=20) == two.head_node.node_id
+
+
+def test_a_node_that_leaves_in_order(two):
+    where = cyray.remote(**OTHER)(node_of)
+    assert cyray.get(where.remote(), timeout=20) == two.other.node_id
+    two.remove_node(two.other)
+    two.wait_for_nodes(5)
+    assert "other" not in cyray.cluster_resources()
+    third = two.add_node(num_cpus=1, resources={"other": 1})
+    assert cyray.get(where.remote(), timeout=20) == third.node_id
+
+
+def test_an_actor_with_restarts_moves_to_another_node(two):
+    third = two.add_node(num_cpus=1, resources={"other": 1})
+
+    @cyray.remote(**OTHER, max_restarts=1, max_task_retries=1)
+    class Moves:
+        def node(self):
+            return cyray.get_runtime_context().get_node_id()
+
+    actor = Moves.remote()
+    first = cyray.get(actor.node.remote(), timeout=20)
+    nodes = {two.other.node_id: two.other, third.node_id: third}
+    two.remove_node(nodes.pop(first), allow_graceful=False)
+    (rest,) = nodes
+    assert cyray.get(actor.node.remote(), timeout=20) == rest
