@@ -38,6 +38,9 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         extra["retry_exceptions"] = retry_types(options["retry_exceptions"])
     if options.get("max_calls"):
         extra["max_calls"] = options["max_calls"]
+    demand = _options.resource_demand(options, "task")
+    if demand != {"CPU": _options.RESOURCE_UNIT}:
+        extra["demand"] = demand
     return {
         "function_id": content_id(pickled),
         "pickled": pickled,
@@ -46,7 +49,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         "max_retries": DEFAULT_MAX_RETRIES if retries is None else retries,
         "max_concurrency": options.get("max_concurrency") or 1,
         "extra": dump_extra(extra),
-        "demand": _options.resource_demand(options, "task"),
+        "demand": demand,
         **strategy_of(options),
     }
 

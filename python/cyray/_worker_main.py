@@ -40,7 +40,8 @@ class State:
     def assigned_resources(self) -> dict[str, float]:
         if self.held is not None:
             return {name: amount / 10_000 for name, amount in self.held.items()}
-        return {"CPU": 1.0} if _raylet.current_task() else {}
+        demand = _raylet.current_demand() or {}
+        return {name: amount / 10_000 for name, amount in demand.items()}
 
 
 state = State()
@@ -65,6 +66,11 @@ def main(fd: int, worker_id: str) -> None:
         traceback.print_exc()
         code = EXIT_ERROR
     _leave(code)
+
+
+def leave_from_thread() -> None:
+    """Ends this process from a thread that is not its main one. Does not return."""
+    _leave(0)
 
 
 def _leave(code: int) -> None:

@@ -289,6 +289,11 @@ ObjectEntry* CoreWorker::NewActorHandle(const ActorId& id) {
   return entry;
 }
 
+void CoreWorker::HoldWith(ObjectEntry* entry, std::vector<ObjectEntry*> held) {
+  std::lock_guard lock(mutex_);
+  objects_.SetContained(entry, std::move(held));
+}
+
 Status CoreWorker::CreateActor(const ActorCreation& c, bool wait) {
   flatbuffers::FlatBufferBuilder spec;
   std::vector<flatbuffers::Offset<wire::TaskArg>> args;
@@ -376,7 +381,8 @@ void CoreWorker::CallGcsNoReply(uint16_t method, const std::string& payload) {
 
 // --- Execution -------------------------------------------------------------------------------------
 
-std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, Event* event) {
+std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_thread,
+                                               Event* event) {
   // Results wait at most this long for company while more tasks are queued.
   constexpr double kLongTaskUs = 200;
   std::unique_lock lock(mutex_);
@@ -384,23 +390,27 @@ std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, Event* event
   if (const ExecTemplate* next = execution_.FrontTemplate(); next != nullptr) {
     if (next->average_us > kLongTaskUs) FlushAll();
   }
-  poller_.WaitUntil(lock, deadline_ns, [&] { return !events_.empty() || execution_.HasReady(); });
-  return TakeNext(event);
+  const auto thread =
+      main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
+  poller_.WaitUntil(lock, deadline_ns, [&] {
+    return (main_thread && !events_.empty()) || execution_.HasReady(thread);
+  });
+  return TakeNext(thread, event);
 }
 
 std::unique_ptr<ExecTask> CoreWorker::TryNextTask(Event* event) {
   std::lock_guard lock(mutex_);
   event->kind = Event::Kind::kNone;
-  return TakeNext(event);
+  return TakeNext(ExecutionQueue::Thread::kMain, event);
 }
 
-std::unique_ptr<ExecTask> CoreWorker::TakeNext(Event* event) {
-  if (!events_.empty()) {
+std::unique_ptr<ExecTask> CoreWorker::TakeNext(ExecutionQueue::Thread thread, Event* event) {
+  if (thread == ExecutionQueue::Thread::kMain && !events_.empty()) {
     *event = std::move(events_.front());
     events_.pop_front();
     return nullptr;
   }
-  auto task = execution_.Next();
+  auto task = execution_.Next(thread);
   if (task) task->started_ns = MonotonicNs();
   return task;
 }

@@ -135,6 +135,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   ActorClient* GetActorClient(const ActorId& id, bool in_order);
   // A handle entry of an actor this process creates: its last ref ends the actor.
   ObjectEntry* NewActorHandle(const ActorId& id);
+  // `entry` keeps `held` alive as long as it lives; takes over one count of each.
+  void HoldWith(ObjectEntry* entry, std::vector<ObjectEntry*> held);
   // Names of cyray's wire tables stay out of Python: this builds RegisterActorRequest from `spec`.
   struct ActorCreation {
     ActorId actor_id;
@@ -158,8 +160,9 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void CallGcsNoReply(uint16_t method, const std::string& payload);
 
   // --- Execution (workers) -------------------------------------------------------------------------
-  // The next thing to do on this thread: a task, an event, or neither when the time is over.
-  std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, Event* event);
+  // The next thing to do on this thread: a task, an event, or neither when the time is over. Events
+  // are for the main thread alone: they may end the process.
+  std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, bool main_thread, Event* event);
   // The same without waiting or polling.
   std::unique_ptr<ExecTask> TryNextTask(Event* event);
   // Where that process is, if this one has a link to it; else this process's own address.
@@ -217,7 +220,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void OnRayletLost();
   void PushEvent(Event event);
   void WakeExternalLoop();
-  std::unique_ptr<ExecTask> TakeNext(Event* event);
+  std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
   void SetBlocked(bool blocked);
   void SendToPeer(const Address& peer, wire::FrameType type);
   // Store blocks (core_worker_store.cc).

@@ -122,22 +122,33 @@ void ExecutionQueue::OnArgumentHere(uint64_t key) {
   }
 }
 
-bool ExecutionQueue::HasReady() const {
-  if (queue_.empty()) return false;
-  if (queue_.front()->missing == 0) return true;
-  if (is_actor_ && in_order_) return false;
-  return std::any_of(queue_.begin(), queue_.end(), [](const auto& t) { return t->missing == 0; });
+bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
+  if (task.missing > 0) return false;
+  if (is_actor_) return true;
+  const uint32_t limit = task.tmpl->max_concurrency;
+  return limit > 1 ? task.tmpl->running < limit : thread == Thread::kMain;
 }
 
-std::unique_ptr<ExecTask> ExecutionQueue::Next() {
+bool ExecutionQueue::HasReady(Thread thread) const {
+  if (queue_.empty()) return false;
+  if (MayRun(*queue_.front(), thread)) return true;
+  if (is_actor_ && in_order_) return false;
+  return std::any_of(queue_.begin(), queue_.end(),
+                     [&](const auto& task) { return MayRun(*task, thread); });
+}
+
+std::unique_ptr<ExecTask> ExecutionQueue::Next(Thread thread) {
   auto it = queue_.begin();
-  if (it != queue_.end() && (*it)->missing > 0 && !(is_actor_ && in_order_)) {
-    it = std::find_if(queue_.begin(), queue_.end(), [](const auto& t) { return t->missing == 0; });
+  if (it != queue_.end() && !MayRun(**it, thread)) {
+    if (is_actor_ && in_order_) return nullptr;
+    it = std::find_if(queue_.begin(), queue_.end(),
+                      [&](const auto& task) { return MayRun(*task, thread); });
   }
-  if (it == queue_.end() || (*it)->missing > 0) return nullptr;
+  if (it == queue_.end()) return nullptr;
   auto task = std::move(*it);
   queue_.erase(it);
   ++running_;
+  ++task->tmpl->running;
   return task;
 }
 
@@ -152,6 +163,7 @@ void ExecutionQueue::Release(ExecTask& task) {
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                            std::vector<Outcome> outcomes, bool retry) {
   --running_;
+  --task->tmpl->running;
   task->args = {};
   Release(*task);
   if (task->submitter.is_nil()) return;

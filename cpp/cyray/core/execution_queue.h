@@ -36,6 +36,7 @@ struct ExecTemplate {
   uint32_t max_concurrency = 1;
   std::string extra;
   double average_us = 0;
+  uint32_t running = 0;  // tasks of this template that have begun and not replied
 };
 
 struct ExecTask {
@@ -81,9 +82,12 @@ class ExecutionQueue {
   void PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl);
   ExecTemplate* Intern(ExecTemplate tmpl);
 
-  bool HasReady() const;
-  // The next task to run; null when none is ready.
-  std::unique_ptr<ExecTask> Next();
+  // Which of a worker's threads asks. An actor's threads are all alike; in other workers the extra
+  // ones run only tasks whose function allows several at once.
+  enum class Thread : uint8_t { kMain, kExtra };
+  bool HasReady(Thread thread = Thread::kMain) const;
+  // The next task to run there; null when none is ready.
+  std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
   void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
              std::vector<Outcome> outcomes, bool retry);
   // An argument of task `key` is here (or failed).
@@ -101,6 +105,7 @@ class ExecutionQueue {
   }
 
  private:
+  bool MayRun(const ExecTask& task, Thread thread) const;
   void TakeArguments(ExecTask& task, const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
   void HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status);
   void Release(ExecTask& task);

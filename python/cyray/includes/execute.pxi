@@ -18,6 +18,7 @@ cdef class CallableEntry:
     cdef int num_returns
     cdef object inout           # tuple of positions and names, or None
     cdef object retry           # False, True or a tuple of exception types
+    cdef dict demand            # resources in units of 1/10000; None for one CPU
     cdef bint is_coroutine
 
 
@@ -45,6 +46,15 @@ def current_task():
     cdef CallableEntry entry = context.callable_entry
     name = context.task.get().name.decode() or entry.name
     return context.task.get().id.Hex().decode(), name, entry.name
+
+
+def current_demand():
+    """What the task on this thread holds, in units of 1/10000; ``None`` outside of tasks."""
+    cdef ExecContext context = current_context()
+    if context is None or context.task.get() == NULL:
+        return None
+    cdef CallableEntry entry = context.callable_entry
+    return {"CPU": 10_000} if entry is None or entry.demand is None else entry.demand
 
 
 def current_actor_id():
@@ -87,6 +97,7 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     extra = _worker_main.load_extra(<bytes>tmpl.extra)
     entry.inout = extra.get("inout")
     entry.retry = extra.get("retry_exceptions", False)
+    entry.demand = extra.get("demand")
     entry.is_coroutine = _worker_main.is_coroutine_function(entry.function)
     return entry
 
@@ -330,6 +341,9 @@ cdef int leave_with(ExecContext context, CallableEntry entry, object error, str 
     # exit_actor() and sys.exit(): what is queued does not run here any more. The call itself fails
     # with the actor's death when the process has gone.
     _core.WorkerExiting(True, reason.encode())
+    if PyThread_get_thread_ident() != _main_thread:
+        from cyray import _worker_main
+        _worker_main.leave_from_thread()
     raise SystemExit(0)
 
 
@@ -355,7 +369,7 @@ def run_tasks(on_event, keep_going):
     while keep_going is None or keep_going():
         deadline = FOREVER if keep_going is None else MonotonicNs() + 1_000_000_000
         with nogil:
-            context.task = c.NextTask(deadline, &event)
+            context.task = c.NextTask(deadline, is_main, &event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))

@@ -298,7 +298,8 @@ def _rebuild_handle(bytes actor_id, dict meta, ref):
     return make_handle(actor_id, meta, ref)
 
 
-# What an actor's creation needs as long as it may start again: its by-reference arguments.
+# What a detached actor's creation needs as long as it may start again: its by-reference arguments.
+# Those of other actors live as long as the actor's handles.
 cdef dict _creation_refs = {}
 
 
@@ -334,12 +335,13 @@ def create_actor(dict d, tuple args, dict kwargs, bint wait):
     creation.max_concurrency = d["max_concurrency"]
     if args or kwargs:
         creation.args = encode_args(args, kwargs, &creation.refs, &contained)
-    held = [make_ref(creation.refs[i]) for i in range(creation.refs.size())]
-    held += [make_ref(contained[i]) for i in range(contained.size())]
     ref = make_ref(c.NewActorHandle(creation.actor_id))
-    if held:
-        # Restarts run the constructor again with the same arguments.
-        _creation_refs[actor_id] = held
+    # Restarts run the constructor again with the same arguments.
+    contained.insert(contained.end(), creation.refs.begin(), creation.refs.end())
+    if not d["detached"]:
+        c.HoldWith((<ObjectRef>ref).entry, contained)
+    elif contained.size() > 0:
+        _creation_refs[actor_id] = [make_ref(contained[i]) for i in range(contained.size())]
     export_function(d["function_id"], d["pickled"])
     with nogil:
         status = c.CreateActor(creation, wait)
