@@ -39,8 +39,8 @@ class LeaseSchedulerTest : public ::testing::Test {
     return request;
   }
   ScheduleActions Run(int64_t now = 0) {
-    ScheduleActions actions = scheduler_.Schedule(
-        now, [this](const LeaseRequest&) -> std::optional<WorkerId> {
+    ScheduleActions actions =
+        scheduler_.Schedule(now, [this](const LeaseRequest&) -> std::optional<WorkerId> {
           if (workers_ == 0) return std::nullopt;
           --workers_;
           return WorkerId::Random();
@@ -75,8 +75,7 @@ TEST_F(LeaseSchedulerTest, WithoutAWorkerItAsksForAsManyAsCouldRun) {
 TEST_F(LeaseSchedulerTest, ReturningALeaseServesTheNext) {
   for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(1));
   const auto first = Run();
-  EXPECT_EQ(scheduler_.ReturnLease(first.grants[0].lease_id, Client('a')),
-            first.grants[0].worker);
+  EXPECT_EQ(scheduler_.ReturnLease(first.grants[0].lease_id, Client('a')), first.grants[0].worker);
   const auto second = Run();
   ASSERT_EQ(second.grants.size(), 1u);
   EXPECT_EQ(second.grants[0].key.id, 3u);
@@ -298,15 +297,16 @@ TEST_F(LeaseSchedulerTest, RandomOperationsAgreeWithASimpleModel) {
       case 1:
         if (waiting.size() < 30) {
           const int64_t cpu = static_cast<int64_t>(random() % 4 + 1) * 5000;
-          LeaseRequest request = Request(static_cast<char>('a' + random() % 4), next++, Cpu(cpu / 1e4));
+          LeaseRequest request =
+              Request(static_cast<char>('a' + random() % 4), next++, Cpu(cpu / 1e4));
           waiting[request.key] = cpu;
           scheduler_.AddRequest(request, now);
         }
         break;
       case 2:
         if (!held.empty()) {
-          EXPECT_TRUE(scheduler_.ReturnLease(held[pick].grant.lease_id,
-                                             held[pick].grant.key.client));
+          EXPECT_TRUE(
+              scheduler_.ReturnLease(held[pick].grant.lease_id, held[pick].grant.key.client));
           held.erase(held.begin() + static_cast<long>(pick));
         }
         break;

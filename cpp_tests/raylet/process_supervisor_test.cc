@@ -46,7 +46,9 @@ TEST_F(ProcessSupervisorTest, AProgramThatDoesNotExistExitsWith127) {
 }
 
 TEST_F(ProcessSupervisorTest, ChildrenHaveNoBlockedSignals) {
-  EXPECT_EQ(WEXITSTATUS(ExitOf({"sh", "-c", "grep -q '^SigBlk:.*0000000000000000' /proc/self/status"})), 0);
+  EXPECT_EQ(
+      WEXITSTATUS(ExitOf({"sh", "-c", "grep -q '^SigBlk:.*0000000000000000' /proc/self/status"})),
+      0);
 }
 
 TEST(TailOf, GivesWholeLinesFromTheEnd) {

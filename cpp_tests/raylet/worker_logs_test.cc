@@ -33,7 +33,10 @@ TEST(LineCutter, JoinsPartsOfALine) {
 TEST(LineCutter, AMarkSetsTheLabelOfTheLinesAfterIt) {
   LineCutter cutter;
   Batches batches;
-  cutter.Feed("a\n\x1e" "cyray-label:Counter\nb\n", batches.Taker());
+  cutter.Feed(
+      "a\n\x1e"
+      "cyray-label:Counter\nb\n",
+      batches.Taker());
   ASSERT_EQ(batches.got.size(), 2u);
   EXPECT_EQ(batches.got[0].first, "");
   EXPECT_EQ(batches.got[1].first, "Counter");
@@ -58,8 +61,8 @@ TEST(LineCutter, AnEndlessLineIsCut) {
 }
 
 TEST(WorkerLogs, OutputReachesTheFileAndTheDriverWhenTheWorkerEnds) {
-  const auto directory = std::filesystem::temp_directory_path() /
-                         ("cyray_logs_" + WorkerId::Random().Hex());
+  const auto directory =
+      std::filesystem::temp_directory_path() / ("cyray_logs_" + WorkerId::Random().Hex());
   std::filesystem::create_directory(directory);
   EventLoop loop;
   std::vector<WorkerLogs::Lines> lines;

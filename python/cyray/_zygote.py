@@ -42,6 +42,8 @@ class Zygote:
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Comes when the raylet dies: its closed socket says so too, and then this one tidies up.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
 
     def run(self) -> tuple[int, str] | None:

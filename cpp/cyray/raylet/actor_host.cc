@@ -130,8 +130,7 @@ void ActorHost::ReportStarted(const ActorId& id, const Actor& actor, int pid, bo
   const Address address = parts_.options->AddressOf(actor.worker);
   const auto body = wire::CreateActorStarted(builder, ToWire(id), actor.incarnation,
                                              ToWire(address), pid, ok, bytes);
-  builder.Finish(
-      wire::CreateNodeReport(builder, wire::NodeReportBody::ActorStarted, body.Union()));
+  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::ActorStarted, body.Union()));
   parts_.gcs->Report(builder);
 }
 
@@ -140,8 +139,7 @@ void ActorHost::ReportEnded(const ActorId& id, uint32_t incarnation, const std::
   FlatBufferBuilder builder;
   const auto text = builder.CreateString(reason);
   const auto body = wire::CreateActorEnded(builder, ToWire(id), incarnation, text, intended);
-  builder.Finish(
-      wire::CreateNodeReport(builder, wire::NodeReportBody::ActorEnded, body.Union()));
+  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::ActorEnded, body.Union()));
   parts_.gcs->Report(builder);
 }
 

@@ -1,8 +1,8 @@
 // ClientConnection: one driver or worker, as its raylet sees it, and the channel to it.
 //
-// Until Register came, a connection accepted on the node's socket is nobody's; one made for a worker
-// knows the worker that must register on it.
-// Threading: confined to the raylet's loop; owned by ClientRegistry.
+// Until Register came, a connection accepted on the node's socket is nobody's; one made for a
+// worker knows the worker that must register on it. Threading: confined to the raylet's loop; owned
+// by ClientRegistry.
 
 #pragma once
 
@@ -31,13 +31,13 @@ class ClientConnection {
   const uint64_t id_;
   wire::Channel channel_;
   bool closed_ = false;
-  bool dirty_ = false;        // has frames that the end of this round will send
+  bool dirty_ = false;         // has frames that the end of this round will send
   bool wants_output_ = false;  // the socket was full
 
  public:
   // Set by Register and when a job is assigned; the node's own facts about this process.
   wire::ClientKind kind = wire::ClientKind::Worker;
-  bool registered = false;     // RegisterReply was sent
+  bool registered = false;  // RegisterReply was sent
   WorkerId worker_id;
   int pid = 0;
   JobId job;

@@ -22,16 +22,15 @@ Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
     return builder.CreateString(gcs::StringOrEmpty(field));
   };
   const auto cause = text(update.death_cause());
-  const auto error = update.init_error() == nullptr
-                         ? 0
-                         : builder.CreateVector(update.init_error()->data(),
-                                                update.init_error()->size());
+  const auto error =
+      update.init_error() == nullptr
+          ? 0
+          : builder.CreateVector(update.init_error()->data(), update.init_error()->size());
   const auto class_name = text(update.class_name());
   const auto ip = text(update.node_ip());
-  builder.Finish(wire::CreateActorUpdate(builder, update.actor_id(), update.state(),
-                                         update.address(), update.incarnation(),
-                                         update.restarts_left(), cause, error, class_name,
-                                         update.pid(), ip));
+  builder.Finish(wire::CreateActorUpdate(
+      builder, update.actor_id(), update.state(), update.address(), update.incarnation(),
+      update.restarts_left(), cause, error, class_name, update.pid(), ip));
   return gcs::FinishedBytes(builder);
 }
 
@@ -92,8 +91,7 @@ void GcsBridge::Call(GcsMethod method, const FlatBufferBuilder& builder,
   CallBytes(method, gcs::FinishedBytes(builder), std::move(callback));
 }
 
-void GcsBridge::CallBytes(GcsMethod method, Bytes payload,
-                          gcs::GcsClient::ReplyCallback callback) {
+void GcsBridge::CallBytes(GcsMethod method, Bytes payload, gcs::GcsClient::ReplyCallback callback) {
   if (client_ == nullptr) {
     queued_.push_back({method, std::move(payload), std::move(callback)});
     return;
@@ -126,8 +124,8 @@ bool GcsBridge::AnswerFunction(ClientConnection& client, const wire::GcsCall& ca
   const auto* request =
       VerifiedRoot<wire::GetFunctionRequest>(call.payload()->data(), call.payload()->size());
   if (request == nullptr) return false;
-  const Bytes* pickled = functions_.Find(
-      {FromWireOrNil(request->job_id()), FromWireOrNil(request->function_id())});
+  const Bytes* pickled =
+      functions_.Find({FromWireOrNil(request->job_id()), FromWireOrNil(request->function_id())});
   if (pickled == nullptr) return false;
   FlatBufferBuilder builder;
   const auto vector = builder.CreateVector(*pickled);
@@ -143,8 +141,7 @@ void GcsBridge::RememberFunction(const uint8_t* payload, size_t size) {
                  gcs::BytesOrEmpty(request->pickled()));
 }
 
-bool GcsBridge::AnswerHere(ClientConnection& client, const wire::GcsCall& call,
-                           GcsMethod method) {
+bool GcsBridge::AnswerHere(ClientConnection& client, const wire::GcsCall& call, GcsMethod method) {
   if (method == GcsMethod::GetFunction) return AnswerFunction(client, call);
   if (method == GcsMethod::PutFunction) {
     RememberFunction(call.payload()->data(), call.payload()->size());
@@ -228,8 +225,7 @@ void GcsBridge::OnClientGone(const WorkerId& client) {
 void GcsBridge::SendWatch(const ActorId& actor, bool watch) {
   FlatBufferBuilder builder;
   const auto body = wire::CreateWatchActor(builder, ToWire(actor), watch);
-  builder.Finish(
-      wire::CreateNodeReport(builder, wire::NodeReportBody::WatchActor, body.Union()));
+  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::WatchActor, body.Union()));
   Report(builder);
 }
 

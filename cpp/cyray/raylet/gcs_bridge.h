@@ -1,9 +1,9 @@
 // GcsBridge: everything between this raylet and the GCS.
 //
-// Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once for
-// all clients that watch them, and carries the node stream. Calls made before the GCS is known wait.
-// Threading: confined to the raylet's loop.
-// Invariant: an actor is watched at the GCS exactly while some client here is subscribed to it.
+// Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once
+// for all clients that watch them, and carries the node stream. Calls made before the GCS is known
+// wait. Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly
+// while some client here is subscribed to it.
 
 #pragma once
 

@@ -42,10 +42,9 @@ void GcsProcess::Start() {
   const UniqueFd child(pipe_fds[1]);
   const UniqueFd log = OpenLog(log_path_);
   SpawnRequest spawn;
-  spawn.argv = {options_->gcs_server, "--session-dir",    options_->session_dir,
-                "--ip",               options_->node_ip,  "--port",
-                std::to_string(port_), "--token-file",    options_->token_file,
-                "--port-file-fd",     std::to_string(child.get())};
+  spawn.argv = {options_->gcs_server, "--session-dir",  options_->session_dir,      "--ip",
+                options_->node_ip,    "--port",         std::to_string(port_),      "--token-file",
+                options_->token_file, "--port-file-fd", std::to_string(child.get())};
   spawn.stdout_fd = spawn.stderr_fd = log.get();
   spawn.inherited = {child.get()};
   Result<pid_t> pid = supervisor_->Spawn(spawn, [this](int status) { OnExit(status); });
@@ -87,8 +86,8 @@ void GcsProcess::OnExit(int wait_status) {
   const std::string how = DescribeExit(wait_status);
   CYRAY_LOG(kWarning) << "gcs_server ended (" << how << "), starting it again";
   if (early_failures_ >= 0 && ++early_failures_ >= kMaxEarlyFailures) {
-    callbacks_.on_failed("gcs_server cannot start (" + how + "). The end of " + log_path_ +
-                         ":\n" + TailOf(log_path_, 4000));
+    callbacks_.on_failed("gcs_server cannot start (" + how + "). The end of " + log_path_ + ":\n" +
+                         TailOf(log_path_, 4000));
     return;
   }
   loop_->RunAfter(early_failures_ >= 0 ? kSlowRestartDelayMs : kRestartDelayMs,

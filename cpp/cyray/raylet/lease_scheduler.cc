@@ -138,13 +138,13 @@ void LeaseScheduler::Grant(GroupRef group, const WorkerId& worker, int64_t now_m
   LeaseRequest request = std::move(group->second.waiting.front().request);
   group->second.waiting.pop_front();
   std::optional<Allocation> allocation = resources_.Allocate(request.held);
-  CYRAY_CHECK(allocation.has_value()) << request.held.ToString() << " of "
-                                      << resources_.available().ToString();
+  CYRAY_CHECK(allocation.has_value())
+      << request.held.ToString() << " of " << resources_.available().ToString();
   CYRAY_CHECK(!lease_of_worker_.contains(worker)) << worker.Hex();
   const uint64_t id = next_lease_++;
   actions->grants.push_back({request.key, id, worker, allocation->GpuIds(), request.for_actor});
-  leases_[id] = Lease{request.key, group->first, worker, std::move(*allocation), now_ms,
-                      false,       request.for_actor};
+  leases_[id] = Lease{request.key, group->first, worker,           std::move(*allocation),
+                      now_ms,      false,        request.for_actor};
   lease_of_worker_[worker] = id;
   ++group->second.held;
 }
@@ -175,8 +175,8 @@ LeaseScheduler::Choice LeaseScheduler::ChooseAffinity(const LeaseRequest& reques
   const bool here = target == self_;
   const auto view = views_.find(target);
   if (here || view != views_.end()) {
-    const bool able = here ? resources_.HasEver(request.demand)
-                           : view->second.total.Covers(request.demand);
+    const bool able =
+        here ? resources_.HasEver(request.demand) : view->second.total.Covers(request.demand);
     if (able) return {here ? Choice::kHere : Choice::kThere, target};
   }
   if (request.affinity_soft) return {Choice::kNever};
@@ -193,9 +193,9 @@ std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) 
   for (const auto& [node, bytes] : request.locality) {
     if (bytes <= best_bytes) continue;
     const auto view = views_.find(node);
-    const bool has = node == self_ ? resources_.HasNow(request.demand)
-                                   : view != views_.end() &&
-                                         view->second.available.Covers(request.demand);
+    const bool has = node == self_
+                         ? resources_.HasNow(request.demand)
+                         : view != views_.end() && view->second.available.Covers(request.demand);
     if (!has) continue;
     best = node;
     best_bytes = bytes;
@@ -253,8 +253,7 @@ LeaseScheduler::Lease* LeaseScheduler::BestVictim(const ResourceSet& missing, in
     };
     if (std::none_of(missing.amounts().begin(), missing.amounts().end(), gives)) continue;
     const auto gone = given_up.find(lease.group);
-    const int holds =
-        groups_.at(lease.group).held - (gone == given_up.end() ? 0 : gone->second);
+    const int holds = groups_.at(lease.group).held - (gone == given_up.end() ? 0 : gone->second);
     if (holds <= best_holds) continue;
     if (now_ms - lease.granted_ms < kMinHoldMs) {
       actions->call_again_ms = kMinHoldMs;
@@ -329,8 +328,7 @@ std::string LeaseScheduler::InfeasibleText(const LeaseRequest& request) const {
   for (const auto& [node, view] : views_) have += ", {" + view.total.ToString() + "}";
   return std::string(request.for_actor ? "An actor" : "A task") +
          " cannot be scheduled: it needs {" + request.demand.ToString() +
-         "}, the cluster's nodes have " + have +
-         ". It waits until a node that has enough joins.";
+         "}, the cluster's nodes have " + have + ". It waits until a node that has enough joins.";
 }
 
 // --- Ends -------------------------------------------------------------------------------------

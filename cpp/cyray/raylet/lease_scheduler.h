@@ -3,10 +3,10 @@
 // Requests wait in groups, one per (client, shape); a group is FIFO, groups are served in order of
 // leases they already hold, then of age. A request is granted when its demand is free and the pool
 // has a worker for its job; it is forwarded when another node suits it better or alone can run it;
-// it stays pending, with a warning after a second, when no node can ever run it. Actors take part as
-// requests that check `demand` and keep `held` for life.
-// Threading: confined to its owner. Pure: events in, Actions out; time is an argument in ms.
-// Invariants: each worker has at most one lease; free resources + leases = the node's total.
+// it stays pending, with a warning after a second, when no node can ever run it. Actors take part
+// as requests that check `demand` and keep `held` for life. Threading: confined to its owner. Pure:
+// events in, Actions out; time is an argument in ms. Invariants: each worker has at most one lease;
+// free resources + leases = the node's total.
 
 #pragma once
 
@@ -30,8 +30,8 @@ namespace cyray::raylet {
 
 enum class Strategy : uint8_t { kDefault = 0, kSpread = 1, kNodeAffinity = 2 };
 
-// `id` is the client's own number for a request, or the forwarding raylet's. An actor's start is the
-// request {this node, its actor id as worker id} with its incarnation as number.
+// `id` is the client's own number for a request, or the forwarding raylet's. An actor's start is
+// the request {this node, its actor id as worker id} with its incarnation as number.
 struct RequestKey {
   Address client;
   uint64_t id = 0;

@@ -41,10 +41,9 @@ bool IsValid(const LeaseRequest& request) {
 
 auto WriteRequest(FlatBufferBuilder& builder, const LeaseRequest& request) {
   const auto demand = ToWire(builder, request.demand);
-  return wire::CreateRequestLease(builder, request.key.id, demand,
-                                  static_cast<wire::SchedulingStrategy>(request.strategy),
-                                  ToWire(request.affinity_node), request.affinity_soft, 0,
-                                  request.backlog);
+  return wire::CreateRequestLease(
+      builder, request.key.id, demand, static_cast<wire::SchedulingStrategy>(request.strategy),
+      ToWire(request.affinity_node), request.affinity_soft, 0, request.backlog);
 }
 
 flatbuffers::Offset<wire::LeaseReply> WriteRefusal(FlatBufferBuilder& builder, uint64_t request_id,
@@ -101,16 +100,15 @@ void LeaseService::RegisterPeerHandlers() {
       });
   peers.On<wire::ForwardBroken>(
       FrameType::kForwardBroken, [this](const NodeId& from, const wire::ForwardBroken& forward) {
-        ClientConnection* client =
-            parts_.clients->Find(FromWireOrNil(forward.client()).worker);
+        ClientConnection* client = parts_.clients->Find(FromWireOrNil(forward.client()).worker);
         if (forward.broken() == nullptr || client == nullptr) return;
         const Address worker = FromWireOrNil(forward.broken()->worker());
         if (worker.node != from) return;
         FlatBufferBuilder builder;
         const auto* reason = forward.broken()->reason();
         const auto text = builder.CreateString(reason != nullptr ? reason->str() : "");
-        builder.Finish(wire::CreateLeaseBroken(builder, forward.broken()->lease_id(),
-                                               ToWire(worker), text));
+        builder.Finish(
+            wire::CreateLeaseBroken(builder, forward.broken()->lease_id(), ToWire(worker), text));
         parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
       });
   peers.AddLostCallback([this](const NodeId& node, const std::string&) { OnPeerLost(node); });
@@ -179,8 +177,8 @@ void LeaseService::EndLease(uint64_t lease_id, const Address& holder, bool worke
   }
 }
 
-void LeaseService::ReturnElsewhere(const Address& client, uint64_t lease_id,
-                                   const Address& worker, bool exiting) {
+void LeaseService::ReturnElsewhere(const Address& client, uint64_t lease_id, const Address& worker,
+                                   bool exiting) {
   FlatBufferBuilder builder;
   const auto lease = wire::CreateReturnLease(builder, lease_id, ToWire(worker), exiting);
   builder.Finish(wire::CreateForwardReturnLease(builder, lease, ToWire(client)));

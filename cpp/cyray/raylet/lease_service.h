@@ -3,7 +3,8 @@
 // Lease frames of clients and forwarded ones of other raylets become events of the scheduler; its
 // actions become frames. The scheduler runs once at the end of a round in which something changed.
 // Threading: confined to the raylet's loop.
-// Invariant: every request of a client is answered by exactly one LeaseReply, unless the client goes.
+// Invariant: every request of a client is answered by exactly one LeaseReply, unless the client
+// goes.
 
 #pragma once
 

@@ -27,8 +27,7 @@ NodeResources::NodeResources(ResourceSet total)
       gpu_free_(static_cast<size_t>(std::max<int64_t>(total_.Get(kGpu), 0) / kResourceUnit),
                 kResourceUnit) {}
 
-bool NodeResources::PickGpus(int64_t amount,
-                             std::vector<std::pair<int, int64_t>>* picked) const {
+bool NodeResources::PickGpus(int64_t amount, std::vector<std::pair<int, int64_t>>* picked) const {
   picked->clear();
   int64_t whole = amount / kResourceUnit;
   const int64_t fraction = amount % kResourceUnit;
@@ -104,8 +103,8 @@ void NodeResources::TakeCpuBack(Allocation& allocation) {
 
 void NodeResources::CheckInvariants() const {
   for (const auto& [name, amount] : available_.amounts()) {
-    CYRAY_CHECK(amount <= total_.Get(name)) << name << " has " << amount << " of "
-                                            << total_.Get(name);
+    CYRAY_CHECK(amount <= total_.Get(name))
+        << name << " has " << amount << " of " << total_.Get(name);
     CYRAY_CHECK(amount >= 0 || name == kCpu) << name << " has " << amount;
   }
   for (int64_t free : gpu_free_) CYRAY_CHECK(free >= 0 && free <= kResourceUnit) << free;

@@ -207,9 +207,8 @@ void ObjectService::Get(const Getting& getting) {
                                                     view->bytes));
         } else {
           const auto error = builder.CreateString(view.error().message());
-          builder.Finish(
-              wire::CreateGetObjectReply(builder, request_id, false, error,
-                                         static_cast<uint8_t>(view.error().code())));
+          builder.Finish(wire::CreateGetObjectReply(builder, request_id, false, error,
+                                                    static_cast<uint8_t>(view.error().code())));
         }
         clients_->Send(*getter, FrameType::kGetObjectReply, builder);
       });

@@ -51,7 +51,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 
 // Between fork and exec: only calls that are safe there.
 [[noreturn]] void RunChild(const SpawnRequest& request, char** argv, char** env, pid_t parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::prctl(PR_SET_PDEATHSIG, request.death_signal);
   if (::getppid() != parent) ::_exit(127);
   if (request.stdout_fd >= 0) ::dup2(request.stdout_fd, 1);
   if (request.stderr_fd >= 0) ::dup2(request.stderr_fd, 2);

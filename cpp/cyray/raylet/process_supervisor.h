@@ -1,8 +1,8 @@
 // ProcessSupervisor: starts child processes and tells when they end.
 //
-// Children get SIGKILL when this process dies, an unblocked signal mask, and only the descriptors
-// named for them. SIGCHLD and SIGTERM must be blocked (BlockSignals) before any thread starts.
-// Threading: confined to the raylet's loop, whose thread must live as long as the process.
+// Children get a signal (SIGKILL) when this process dies, an unblocked signal mask, and only the
+// descriptors named for them. SIGCHLD and SIGTERM must be blocked (BlockSignals) before any thread
+// starts. Threading: confined to the raylet's loop, whose thread must live as long as the process.
 
 #pragma once
 
@@ -21,12 +21,13 @@
 namespace cyray::raylet {
 
 struct SpawnRequest {
-  std::vector<std::string> argv;  // argv[0] is looked up in PATH
+  std::vector<std::string> argv;                         // argv[0] is looked up in PATH
   std::vector<std::pair<std::string, std::string>> env;  // added to this process's
-  std::string directory;          // to start in; empty: this one's
-  int stdout_fd = -1;             // -1: as this process's
+  std::string directory;                                 // to start in; empty: this one's
+  int stdout_fd = -1;                                    // -1: as this process's
   int stderr_fd = -1;
-  std::vector<int> inherited;     // descriptors the child keeps, under the same numbers
+  int death_signal = 9;        // what it gets when this process dies
+  std::vector<int> inherited;  // descriptors the child keeps, under the same numbers
 };
 
 class ProcessSupervisor {

@@ -28,6 +28,18 @@ constexpr uint64_t kTrySpinEvery = 64;
 constexpr int64_t kReportIntervalMs = 10;
 constexpr int64_t kEndWaitMs = 400;
 
+// The socket and the link beside it that other tools know it by.
+void UnlinkSocket(const std::string& path) {
+  const std::string link = path.substr(0, path.rfind('/') + 1) + "plasma_store";
+  char target[4096];
+  const ssize_t n = ::readlink(link.c_str(), target, sizeof target);
+  const std::string name = path.substr(path.rfind('/') + 1);
+  if (n > 0 && std::string(target, static_cast<size_t>(n)).ends_with(name)) {
+    ::unlink(link.c_str());
+  }
+  ::unlink(path.c_str());
+}
+
 std::string HostName() {
   char name[256] = {};
   ::gethostname(name, sizeof name - 1);
@@ -39,13 +51,12 @@ std::string HostName() {
 Raylet::Raylet(NodeOptions options)
     : options_(std::move(options)),
       supervisor_(&loop_),
-      clients_(&loop_,
-               {[this](ClientConnection& client, wire::Frame& frame) {
-                  return OnFrame(client, frame);
-                },
-                [this](ClientConnection& client, const std::string& reason) {
-                  OnClientClosed(client, reason);
-                }}),
+      clients_(&loop_, {[this](ClientConnection& client, wire::Frame& frame) {
+                          return OnFrame(client, frame);
+                        },
+                        [this](ClientConnection& client, const std::string& reason) {
+                          OnClientClosed(client, reason);
+                        }}),
       peers_(&loop_, options_.node_id, options_.incarnation, options_.token),
       workers_({&loop_, &options_, &supervisor_, &clients_, &jobs_},
                {[this] {
@@ -101,8 +112,8 @@ Status Raylet::OpenStore() {
   if (!transfer) return transfer.error();
   transfer_ = std::move(*transfer);
   objects_ = std::make_unique<ObjectService>(&loop_, &clients_, store_.get(), transfer_.get());
-  registrar_ = std::make_unique<Registrar>(Registrar::Parts{
-      &loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()});
+  registrar_ = std::make_unique<Registrar>(
+      Registrar::Parts{&loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()});
   return Status::Ok();
 }
 
@@ -110,7 +121,9 @@ void Raylet::WatchLifeline() {
   if (options_.lifeline_fd < 0) return;
   loop_.Add(options_.lifeline_fd, EPOLLIN, [this](uint32_t) {
     char byte;
-    if (::read(options_.lifeline_fd, &byte, 1) <= 0) BeginEnd(0, "the driver is gone");
+    if (::read(options_.lifeline_fd, &byte, 1) > 0) return;
+    lifeline_cut_ = true;
+    BeginEnd(0, "the driver is gone");
   });
 }
 
@@ -123,9 +136,10 @@ void Raylet::BeginEnd(int exit_code, const std::string& why) {
 
 void Raylet::EndEverything() {
   clients_.StopListening();
-  ::unlink(options_.socket_path.c_str());
+  UnlinkSocket(options_.socket_path);
   workers_.KillAll();
   gcs_process_.Stop();
+  if (lifeline_cut_) supervisor_.KillAll(SIGKILL);  // nobody is left who would want its data
   if (workers_.zygote_pid() > 0) ::kill(workers_.zygote_pid(), SIGKILL);
   workers_.AwaitGone(kEndWaitMs);
   supervisor_.AwaitEnds(kEndWaitMs);
@@ -169,7 +183,8 @@ void Raylet::ReportStartError(const std::string& why) {
   CYRAY_LOG(kError) << why;
   if (options_.ready_fd < 0) return;
   const std::string line = nlohmann::json{{"error", why}}.dump(
-                               -1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+                               -1, ' ', false, nlohmann::json::error_handler_t::replace) +
+                           "\n";
   [[maybe_unused]] const ssize_t n = ::write(options_.ready_fd, line.data(), line.size());
   ::close(std::exchange(options_.ready_fd, -1));
 }
@@ -276,8 +291,7 @@ void Raylet::OnWorkerDied(const DeadWorker& dead) {
 
 void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool intended) {
   FlatBufferBuilder builder;
-  builder.Finish(
-      wire::CreateProcessDied(builder, ToWire(address), builder.CreateString(reason)));
+  builder.Finish(wire::CreateProcessDied(builder, ToWire(address), builder.CreateString(reason)));
   clients_.Broadcast(FrameType::kProcessDied, builder);
   builder.Clear();
   const auto text = builder.CreateString(reason);
@@ -312,9 +326,9 @@ void Raylet::OnGcsReady(const std::string& address) {
   const auto total = ToWire(builder, options_.resources);
   const auto available = ToWire(builder, options_.resources);
   const auto session = builder.CreateString(options_.session_dir);
-  const auto node = wire::CreateNodeRecord(
-      builder, ToWire(options_.node_id), true, ip, host, peers_.port(), socket, options_.head,
-      total, available, 0, options_.incarnation, session, ::getpid());
+  const auto node = wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host,
+                                           peers_.port(), socket, options_.head, total, available,
+                                           0, options_.incarnation, session, ::getpid());
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Call(wire::GcsMethod::RegisterNode, builder,
             [this](Result<gcs::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
@@ -407,8 +421,8 @@ void Raylet::OnProcessDied(const wire::ProcessDied& died) {
 gcs::Bytes Raylet::MakeHello() {
   FlatBufferBuilder builder;
   const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
-  const auto body = wire::CreateNodeHello(builder, ToWire(options_.node_id),
-                                          options_.incarnation, alive);
+  const auto body =
+      wire::CreateNodeHello(builder, ToWire(options_.node_id), options_.incarnation, alive);
   builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::NodeHello, body.Union()));
   return gcs::FinishedBytes(builder);
 }

@@ -90,11 +90,12 @@ class Raylet {
   std::unique_ptr<Registrar> registrar_;
 
   bool ended_ = false;
+  bool lifeline_cut_ = false;
   int exit_code_ = 0;
   int64_t last_report_ms_ = 0;
   bool report_armed_ = false;
-  double spin_payoff_ = 1.0;     // how often a spin lately met a frame, 0 to 1
-  int64_t spin_until_ns_ = 0;    // 0: not spinning
+  double spin_payoff_ = 1.0;   // how often a spin lately met a frame, 0 to 1
+  int64_t spin_until_ns_ = 0;  // 0: not spinning
   uint64_t spins_skipped_ = 0;
 };
 

@@ -1,5 +1,6 @@
 // raylet: the daemon of one node. Parses what docs/architecture.md says ("Processes' start-up
-// contracts"), then runs a Raylet until the node ends. One thread of its own; gRPC's only post to it.
+// contracts"), then runs a Raylet until the node ends. One thread of its own; gRPC's only post to
+// it.
 
 #include <fcntl.h>
 #include <sys/prctl.h>

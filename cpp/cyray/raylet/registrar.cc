@@ -106,8 +106,8 @@ void Registrar::Answer(ClientConnection& client) {
   const auto gcs = builder.CreateString(parts_.gcs->address());
   const auto name_space = builder.CreateString(client.name_space);
   builder.Finish(wire::CreateRegisterReply(builder, true, 0, ToWire(parts_.options->node_id),
-                                           ToWire(client.job), arena.capacity_bytes(), session,
-                                           ip, gcs, name_space));
+                                           ToWire(client.job), arena.capacity_bytes(), session, ip,
+                                           gcs, name_space));
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(*read_only));
   fds.push_back(std::move(*read_write));

@@ -18,10 +18,10 @@ namespace {
 
 constexpr uint64_t kTotalLogBytes = 512u << 20;
 constexpr size_t kMaxDriverLogBacklog = 8u << 20;
-constexpr int64_t kReasonWaitMs = 25;       // for the other half of a death
+constexpr int64_t kReasonWaitMs = 25;  // for the other half of a death
 constexpr int64_t kRegisterLimitMs = 30'000;
 constexpr int64_t kIdleExitLimitMs = 5'000;
-constexpr int64_t kLeaveLimitMs = 5'000;    // after it said that it leaves
+constexpr int64_t kLeaveLimitMs = 5'000;  // after it said that it leaves
 constexpr int64_t kFailureWindowMs = 10'000;
 constexpr size_t kMaxStartFailures = 5;
 
@@ -120,8 +120,8 @@ void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string
   spawn.stderr_fd = request.err.get();
   spawn.inherited = {request.socket.get()};
   const auto known = std::make_shared<int>(0);  // the pid, for its own exit callback
-  Result<pid_t> pid = parts_.supervisor->Spawn(
-      spawn, [this, known](int status) { OnExited(*known, status); });
+  Result<pid_t> pid =
+      parts_.supervisor->Spawn(spawn, [this, known](int status) { OnExited(*known, status); });
   if (!pid) {
     CYRAY_LOG(kError) << pid.error().message();
     OnForkLost(worker, /*again=*/false);
@@ -345,8 +345,8 @@ void WorkerHost::NoteStartFailure(const WorkerId& worker, const std::string& rea
   const std::string zygote_log = parts_.options->session_dir + "/logs/zygote.out";
   std::string tail = TailOf(path, 4000);
   if (tail.empty()) tail = TailOf(zygote_log, 4000);
-  callbacks_.on_cannot_start("Workers cannot be started: they die before they register (" +
-                             reason + "). The end of " +
+  callbacks_.on_cannot_start("Workers cannot be started: they die before they register (" + reason +
+                             "). The end of " +
                              (tail.empty() ? zygote_log + " is empty." : "the log:\n" + tail));
 }
 
@@ -372,8 +372,7 @@ void WorkerHost::ForwardLines(const WorkerLogs::Lines& lines) {
   const auto ip = builder.CreateString(parts_.options->node_ip);
   const auto label = builder.CreateString(lines.label);
   const auto vector = builder.CreateVectorOfStrings(text);
-  builder.Finish(
-      wire::CreateLogLines(builder, lines.pid, ip, label, lines.is_stderr, vector));
+  builder.Finish(wire::CreateLogLines(builder, lines.pid, ip, label, lines.is_stderr, vector));
   parts_.clients->Send(*driver, wire::FrameType::kLogLines, builder);
 }
 

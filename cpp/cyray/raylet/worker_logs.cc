@@ -19,8 +19,9 @@ constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr size_t kReadBytes = 64 << 10;
 constexpr uint64_t kMaxFileBytes = 16u << 20;
 constexpr size_t kMaxReadsAtEnd = 64;  // 4 MiB: more than a pipe can hold
-constexpr std::string_view kLabelMark = "\x1e"
-                                        "cyray-label:";
+constexpr std::string_view kLabelMark =
+    "\x1e"
+    "cyray-label:";
 
 }  // namespace
 

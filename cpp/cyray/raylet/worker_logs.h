@@ -1,10 +1,9 @@
 // WorkerLogs: the output of this node's workers, from their pipes to log files and to drivers.
 //
-// A file is made at a worker's first output, is rotated once when it grows too large, and goes, oldest
-// first and dead workers' only, when the session's logs exceed their bound. Lines go to a callback
-// in batches, with the label that the worker set last.
-// Threading: confined to the raylet's loop.
-// Invariant: memory is bounded: one partial line of at most kMaxLineBytes per pipe.
+// A file is made at a worker's first output, is rotated once when it grows too large, and goes,
+// oldest first and dead workers' only, when the session's logs exceed their bound. Lines go to a
+// callback in batches, with the label that the worker set last. Threading: confined to the raylet's
+// loop. Invariant: memory is bounded: one partial line of at most kMaxLineBytes per pipe.
 
 #pragma once
 

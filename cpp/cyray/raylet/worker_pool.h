@@ -1,10 +1,10 @@
 // WorkerPool: which workers a node has, what each does, and when to start or end some.
 //
-// A worker belongs to no job until its first use and to that job ever after. The pool starts workers
-// that waiting leases and actors call for, a few ahead at the start, and a spare one while actors are
-// being created; workers idle beyond the node's CPUs leave after a second.
-// Threading: confined to its owner. Pure: events in, actions out; ids and time are arguments.
-// Invariant: a worker is in idle_ exactly while its state is kIdle.
+// A worker belongs to no job until its first use and to that job ever after. The pool starts
+// workers that waiting leases and actors call for, a few ahead at the start, and a spare one while
+// actors are being created; workers idle beyond the node's CPUs leave after a second. Threading:
+// confined to its owner. Pure: events in, actions out; ids and time are arguments. Invariant: a
+// worker is in idle_ exactly while its state is kIdle.
 
 #pragma once
 

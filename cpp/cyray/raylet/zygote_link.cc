@@ -1,5 +1,6 @@
 #include "cyray/raylet/zygote_link.h"
 
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -55,6 +56,7 @@ void ZygoteLink::Start() {
                {"PYTHONUNBUFFERED", "1"}};
   spawn.directory = options_->session_dir;
   spawn.stdout_fd = spawn.stderr_fd = log.get();
+  spawn.death_signal = SIGTERM;  // it sees its socket close, ends its children and tidies up
   spawn.inherited = {child.get()};
   Result<pid_t> pid = supervisor_->Spawn(spawn, [this](int status) { OnExit(status); });
   if (!pid) {
@@ -114,11 +116,12 @@ void ZygoteLink::Fork(ForkRequest request) {
 }
 
 void ZygoteLink::SendRequest(uint64_t token, const ForkRequest& request) {
-  const std::string text = json{{"op", "fork"},
-                                {"token", token},
-                                {"env", json::object()},
-                                {"worker_id", request.worker.Hex()}}
-                               .dump();
+  const std::string text = json{
+      {"op", "fork"},
+      {"token", token},
+      {"env", json::object()},
+      {"worker_id",
+       request.worker.Hex()}}.dump();
   const int fds[kForkFds] = {request.socket.get(), request.out.get(), request.err.get()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
   iovec part{const_cast<char*>(text.data()), text.size()};
