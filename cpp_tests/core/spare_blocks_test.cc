@@ -90,6 +90,19 @@ TEST_F(SpareBlocksTest, BlocksThatNothingWantsGoBackAndOthersStay) {
   EXPECT_EQ(spares_.NextIdleNs(), INT64_MAX);
 }
 
+TEST_F(SpareBlocksTest, AUsedBlockComesBackUntilThereAreEnoughOfItsSize) {
+  for (uint32_t i = 1; i <= 3; ++i) Hold(i, kMiB);
+  EXPECT_TRUE(spares_.PutBack({MakeId(4), 64, kMiB}, 0));
+  EXPECT_FALSE(spares_.PutBack({MakeId(5), 128, kMiB}, 0));
+  EXPECT_EQ(spares_.Take(kMiB, 0)->id, MakeId(4));
+  EXPECT_EQ(spares_.WishAfter(kMiB, 0).count, 0u);
+}
+
+TEST_F(SpareBlocksTest, BlocksThatComeBackStayWithinTheLimitOfBytes) {
+  Hold(1, SpareBlocks::kMaxBytes);
+  EXPECT_FALSE(spares_.PutBack({MakeId(2), 64, kMiB}, 0));
+}
+
 void RunRandomOperations(uint64_t seed) {
   std::mt19937_64 random(seed);
   SpareBlocks spares;
@@ -137,6 +150,7 @@ void RunRandomOperations(uint64_t seed) {
         ASSERT_EQ(held.erase(block->id), 1u);
         ASSERT_EQ(block->offset, 64 * block->id.index());
         ASSERT_EQ(block->bytes, sizes[block->id]);
+        if (random() % 2 == 0 && spares.PutBack(*block, now)) held.insert(block->id);
         break;
       }
       case 4:

@@ -67,7 +67,16 @@ struct StoreBlock {
   uint64_t offset = 0;
   uint64_t bytes = 0;
   uint8_t* data = nullptr;
-  ObjectId spare;  // not nil: the raylet knows the block under this name until it is sealed
+  ObjectId spare = {};    // not nil: the raylet knows the block under this name until it is sealed
+  uint64_t capacity = 0;  // of a spare
+};
+
+// An object of this process in a spare block, not sealed as long as nobody else may name it.
+struct Unpublished {
+  SpareBlocks::Block block;
+  uint64_t bytes = 0;
+  bool freed = false;     // no refs
+  bool unpinned = false;  // no readers
 };
 
 class CoreWorker : private PollerHandler, private DirectoryOutbox {
@@ -203,6 +212,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
   void PullToStore(ObjectEntry* entry) override;
   void ReleasePin(const ObjectId& id) override;
+  void Publish(const ObjectId& id) override;
   void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) override;
   void ActorOutOfScope(const ActorId& id) override;
   void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
@@ -232,6 +242,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void SendSeal(const StoreBlock& block);
   void SendAbort(const ObjectId& id);
   void SendReleases();
+  void PublishAll();
+  void RecycleIfDone(const ObjectId& id);
   bool CountReady(ObjectEntry* const* entries, size_t size, size_t count, bool here, size_t* first);
 
   std::mutex mutex_;
@@ -252,6 +264,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   ExecutionQueue execution_;
   TaskIds task_ids_;
   SpareBlocks spares_;
+  std::unordered_map<ObjectId, Unpublished> unpublished_;
   std::deque<std::unique_ptr<TaskTemplate>> templates_;
   std::vector<ObjectId> pins_to_release_;
   std::vector<std::pair<ObjectId, std::vector<NodeId>>> to_free_;

@@ -179,7 +179,10 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
       if (const auto* assign = frame.As<wire::AssignActor>()) OnAssignActor(*assign);
       return;
     case FrameType::kReturnSpares:
-      if (frame.As<wire::ReturnSpares>() != nullptr) GiveBack(spares_.TakeAll());
+      if (frame.As<wire::ReturnSpares>() != nullptr) {
+        PublishAll();
+        GiveBack(spares_.TakeAll());
+      }
       return;
     case FrameType::kProcessDied:
       if (const auto* died = frame.As<wire::ProcessDied>()) {
@@ -388,16 +391,6 @@ void CoreWorker::PullToStore(ObjectEntry* entry) {
     }
   });
   raylet_.Flush();
-}
-
-void CoreWorker::ReleasePin(const ObjectId& id) {
-  pins_to_release_.push_back(id);
-  poller_.NoteActivity();
-}
-
-void CoreWorker::FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) {
-  to_free_.emplace_back(id, locations);
-  poller_.NoteActivity();
 }
 
 void CoreWorker::ActorOutOfScope(const ActorId& id) {

@@ -1,7 +1,9 @@
 // The store half of CoreWorker: blocks to write in, sealing, giving up pins and objects.
 //
-// A put writes to the raylet once: what was let go before it, its seal, and the question for the
-// next spare block leave in one flush, in this order, so that the spare is the memory just freed.
+// A put into a spare block stays *unpublished*, a matter of this process alone, until somebody else
+// may name the object (Publish seals it) or it is gone (its block is a spare again): a loop of puts
+// that replaces one object by the next sends nothing. Else a put writes to the raylet once: what was
+// let go before it, its seal, and the question for spare blocks leave in one flush, in this order.
 // Everything here but the public methods runs with the core mutex held.
 
 #include "cyray/core/core_worker.h"
@@ -14,7 +16,7 @@ using wire::FrameType;
 Result<StoreBlock> CoreWorker::CreateInStore(const ObjectId& id, const Address& owner,
                                              uint64_t bytes) {
   std::unique_lock lock(mutex_);
-  StoreBlock block{id, owner, 0, bytes, nullptr, {}};
+  StoreBlock block{id, owner, 0, bytes};
   if (!TakeSpare(lock, block)) {
     if (Status status = RequestBlock(lock, block); !status.ok()) return Fail(std::move(status));
   }
@@ -36,6 +38,7 @@ bool CoreWorker::TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block
   if (!spare) return false;
   block.offset = spare->offset;
   block.spare = spare->id;
+  block.capacity = spare->bytes;
   return true;
 }
 
@@ -70,14 +73,19 @@ Status CoreWorker::RequestBlock(std::unique_lock<std::mutex>& lock, StoreBlock& 
 
 ObjectEntry* CoreWorker::SealOwned(const StoreBlock& block, std::vector<ObjectEntry*> contained) {
   std::lock_guard lock(mutex_);
-  SendReleases();
-  SendSeal(block);
-  AskForSpares(block.bytes);
   ObjectEntry* entry = objects_.NewOwned(block.id);
   objects_.SetContained(entry, std::move(contained));
   // The creator's pin stays: getting it back here needs no question.
   objects_.AdoptPin(entry, block.offset, block.bytes);
-  objects_.ResolveStored(entry, address_.node, block.bytes);
+  if (block.spare.is_nil()) {
+    SendReleases();
+    SendSeal(block);
+    objects_.ResolveStored(entry, address_.node, block.bytes);
+  } else {
+    unpublished_[block.id] = {{block.spare, block.offset, block.capacity}, block.bytes};
+    objects_.ResolveUnpublished(entry, address_.node, block.bytes);
+  }
+  AskForSpares(block.bytes);
   raylet_.Flush();
   return entry;
 }
@@ -146,7 +154,51 @@ void CoreWorker::GiveBack(const std::vector<ObjectId>& spares) {
   if (!spares.empty()) raylet_.Flush();
 }
 
+// --- Unpublished objects ---------------------------------------------------------------------------
+
+void CoreWorker::Publish(const ObjectId& id) {
+  auto node = unpublished_.extract(id);
+  if (node.empty()) return;
+  const Unpublished& object = node.mapped();
+  SendSeal({id, address_, object.block.offset, object.bytes, nullptr, object.block.id});
+  if (object.freed) to_free_.emplace_back(id, std::vector<NodeId>{address_.node});
+  if (object.unpinned) pins_to_release_.push_back(id);
+  raylet_.Flush();  // before whatever names it leaves on another socket
+}
+
+void CoreWorker::PublishAll() {
+  while (!unpublished_.empty()) Publish(ObjectId(unpublished_.begin()->first));
+}
+
+void CoreWorker::RecycleIfDone(const ObjectId& id) {
+  auto it = unpublished_.find(id);
+  if (!it->second.freed || !it->second.unpinned) return;
+  const SpareBlocks::Block block = it->second.block;
+  unpublished_.erase(it);
+  if (spares_.PutBack(block, MonotonicNs())) return;
+  SendAbort(block.id);
+  poller_.NoteActivity();
+}
+
 // --- What is let go --------------------------------------------------------------------------------
+
+void CoreWorker::ReleasePin(const ObjectId& id) {
+  if (auto it = unpublished_.find(id); it != unpublished_.end()) {
+    it->second.unpinned = true;
+    return RecycleIfDone(id);
+  }
+  pins_to_release_.push_back(id);
+  poller_.NoteActivity();
+}
+
+void CoreWorker::FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) {
+  if (auto it = unpublished_.find(id); it != unpublished_.end()) {
+    it->second.freed = true;
+    return RecycleIfDone(id);
+  }
+  to_free_.emplace_back(id, locations);
+  poller_.NoteActivity();
+}
 
 void CoreWorker::SendReleases() {
   if (!pins_to_release_.empty()) {

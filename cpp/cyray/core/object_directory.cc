@@ -38,6 +38,7 @@ void ObjectDirectory::Index(ObjectEntry* entry) {
   if (entry->indexed) return;
   entry->indexed = true;
   by_id_[entry->id] = entry;
+  if (entry->owned && entry->state == ObjectState::kStored) outbox_.Publish(entry->id);
 }
 
 ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
@@ -74,11 +75,15 @@ void ObjectDirectory::Resolve(ObjectEntry* entry, ValuePtr value, bool is_error)
 }
 
 void ObjectDirectory::ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes) {
+  Index(entry);  // the raylet names it when it is pinned
+  ResolveUnpublished(entry, node, bytes);
+}
+
+void ObjectDirectory::ResolveUnpublished(ObjectEntry* entry, const NodeId& node, uint64_t bytes) {
   ObjectExtra& extra = entry->Extra();
   extra.stored_bytes = bytes;
   extra.locations.assign(1, node);
   entry->state = ObjectState::kStored;
-  Index(entry);  // the raylet names it when it is pinned
   BecomeReady(entry);
 }
 

@@ -44,6 +44,8 @@ class DirectoryOutbox {
   // Stored objects: get a pin (OnPinned answers), give it up, delete everywhere.
   virtual void PullToStore(ObjectEntry* entry) = 0;
   virtual void ReleasePin(const ObjectId& id) = 0;
+  // Others may name this object of ours from now on: seal it if that was put off.
+  virtual void Publish(const ObjectId& /*id*/) {}
   virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
   // The last handle of an actor that this process created is gone.
   virtual void ActorOutOfScope(const ActorId& id) = 0;
@@ -67,6 +69,8 @@ class ObjectDirectory {
   // Gives a pending entry its value; `value` becomes the entry's.
   void Resolve(ObjectEntry* entry, ValuePtr value, bool is_error);
   void ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
+  // The same for an object that only this process knows; Outbox::Publish comes before others do.
+  void ResolveUnpublished(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
   // The refs inside the value of `entry`: each already counted once for it.
   void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
 

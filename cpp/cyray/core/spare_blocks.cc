@@ -14,6 +14,8 @@ constexpr size_t kSmallCount = 3;
 // Sizes that differ a little share blocks.
 constexpr uint64_t kRoundBytes = 16 << 10;
 
+size_t Goal(uint64_t block_bytes) { return block_bytes <= kSmallBytes ? kSmallCount : 1; }
+
 }  // namespace
 
 std::optional<SpareBlocks::Block> SpareBlocks::Take(uint64_t bytes, int64_t now_ns) {
@@ -30,6 +32,21 @@ std::optional<SpareBlocks::Block> SpareBlocks::Take(uint64_t bytes, int64_t now_
   return block;
 }
 
+bool SpareBlocks::PutBack(const Block& block, int64_t now_ns) {
+  // One more than is asked for: a loop that replaces one object by the next has two in use.
+  if (block.bytes > kMaxBytes - bytes_ || Fitting(block.bytes) > Goal(block.bytes)) return false;
+  held_.push_back({block, now_ns});
+  bytes_ += block.bytes;
+  return true;
+}
+
+size_t SpareBlocks::Fitting(uint64_t bytes) const {
+  size_t count = 0;
+  for (const Held& held : held_) count += Fits(held.block.bytes, bytes) ? 1 : 0;
+  for (const auto& [id, asked_bytes] : asked_) count += Fits(asked_bytes, bytes) ? 1 : 0;
+  return count;
+}
+
 bool SpareBlocks::Expects(uint64_t bytes) const {
   return std::any_of(asked_.begin(), asked_.end(),
                      [bytes](const auto& asked) { return Fits(asked.second, bytes); });
@@ -40,10 +57,8 @@ SpareBlocks::Wish SpareBlocks::WishAfter(uint64_t bytes, int64_t now_ns) const {
     return {};
   }
   const uint64_t block = std::min((bytes + kRoundBytes - 1) / kRoundBytes * kRoundBytes, kMaxBytes);
-  size_t have = 0;
-  for (const Held& held : held_) have += Fits(held.block.bytes, bytes) ? 1 : 0;
-  for (const auto& [id, asked_bytes] : asked_) have += Fits(asked_bytes, bytes) ? 1 : 0;
-  const size_t goal = block <= kSmallBytes ? kSmallCount : 1;
+  const size_t have = Fitting(bytes);
+  const size_t goal = Goal(block);
   const size_t room = (kMaxBytes - bytes_) / block;
   return {std::min(goal - std::min(goal, have), room), block};
 }

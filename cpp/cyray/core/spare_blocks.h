@@ -2,8 +2,9 @@
 //
 // A large put would wait for the raylet to find room. So after an object of some size was made, the
 // process asks for a few blocks of that size ahead; the next object takes one and is named when it
-// is sealed. Blocks that nothing wants for a while go back, and a refusal stops the asking for as
-// long. A pure state machine: the caller sends what it says, and tells it the time.
+// is sealed. The block of an object that nobody else heard of comes back when the object goes
+// (PutBack). Blocks that nothing wants for a while go back to the raylet, and a refusal stops the
+// asking for as long. A pure state machine: the caller sends what it says, and tells it the time.
 // Threading: guarded by the core mutex.
 // Invariants (CheckInvariants): ids are distinct; bytes asked for and held stay within kMaxBytes.
 
@@ -37,6 +38,8 @@ class SpareBlocks {
 
   // A block for an object of `bytes`: no smaller, at most twice as large. It is the caller's then.
   std::optional<Block> Take(uint64_t bytes, int64_t now_ns);
+  // A taken block is free again. False when there are enough: the caller gives it back to the raylet.
+  bool PutBack(const Block& block, int64_t now_ns);
   // Whether a block that fits was asked for and not answered.
   bool Expects(uint64_t bytes) const;
 
@@ -65,6 +68,9 @@ class SpareBlocks {
   static bool Fits(uint64_t block_bytes, uint64_t bytes) {
     return bytes <= block_bytes && block_bytes / 2 <= bytes;
   }
+
+  // Held and asked for that fit an object of `bytes`.
+  size_t Fitting(uint64_t bytes) const;
 
   std::vector<Held> held_;  // the last is the one whose memory was in use last
   std::unordered_map<ObjectId, uint64_t> asked_;

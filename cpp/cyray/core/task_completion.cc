@@ -98,6 +98,7 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
             b, b.CreateVector(entry->value->data(), entry->value->size())));
         continue;
       }
+      objects_.Index(entry);  // from here on the worker may name it
       std::vector<wire::WireNodeId> nodes;
       for (const NodeId& node : entry->extra->locations) nodes.push_back(*wire::ToWire(node));
       const Address owner = objects_.OwnerOf(entry);
