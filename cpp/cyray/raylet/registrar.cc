@@ -57,7 +57,10 @@ void Registrar::OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& 
                                 Result<gcs::Bytes> reply) {
   ClientConnection* client = parts_.clients->FindById(client_id);
   const auto* answer = reply ? gcs::VerifiedRoot<wire::RegisterJobReply>(*reply) : nullptr;
-  if (client == nullptr) return;  // the GCS learns of its end with the next driver's or the node's
+  if (client == nullptr) {  // it left meanwhile
+    if (answer != nullptr) FinishJob(FromWireOrNil(answer->job_id()));
+    return;
+  }
   if (answer == nullptr) {
     Refuse(*client, "the GCS did not register the job: " +
                         (reply ? std::string("its answer is not valid") : reply.error().message()));
@@ -127,9 +130,12 @@ void Registrar::OnDriverGone(const ClientConnection& driver) {
     parts_.loop->Cancel(it->second);
     awaiting_worker_.erase(it);
   }
-  if (driver.job.is_nil()) return;
+  if (!driver.job.is_nil()) FinishJob(driver.job);
+}
+
+void Registrar::FinishJob(const JobId& job) {
   FlatBufferBuilder builder;
-  builder.Finish(wire::CreateFinishJobRequest(builder, ToWire(driver.job)));
+  builder.Finish(wire::CreateFinishJobRequest(builder, ToWire(job)));
   parts_.gcs->Call(wire::GcsMethod::FinishJob, builder, [](Result<gcs::Bytes> reply) {
     if (!reply) {
       CYRAY_LOG(kWarning) << "FinishJob: " << reply.error().message();
