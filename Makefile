@@ -41,6 +41,7 @@ test-cpp: $(VENV)/.stamp-build
 	ctest --test-dir "$(BUILD)" --output-on-failure -j "$(JOBS)"
 
 test-python: $(VENV)/.stamp-dev build
+	@scripts/examples.sh "$(PY)"
 	$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
 
 check: $(VENV)/.stamp-dev

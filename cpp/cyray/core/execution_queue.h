@@ -122,6 +122,7 @@ class ExecutionQueue {
   uint32_t running_ = 0;
   bool is_actor_ = false;
   bool in_order_ = true;
+  uint32_t actor_concurrency_ = 1;  // calls that may run at once, on threads
   int blocked_ = 0;
   bool closed_ = false;
   flatbuffers::FlatBufferBuilder builder_;
