@@ -30,7 +30,9 @@ Link& LinkTable::To(const Address& peer) {
   slot = std::make_unique<Link>();
   Link& link = *slot;
   link.peer = peer;
-  if (peer.node != self_.node) {
+  // A process that leases itself, or an actor that calls itself, gets its frames back from the
+  // raylet: a socket pair would have both its ends in this one link.
+  if (peer.node != self_.node || peer.worker == self_.worker) {
     link.state = Link::State::kRelay;
     return link;
   }
