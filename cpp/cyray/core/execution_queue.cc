@@ -127,7 +127,9 @@ bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
   if (task.missing > 0) return false;
   // Threads that are left from tasks must not make a sequential actor a threaded one, nor create it.
   if (task.submitter_is_nil()) return thread == Thread::kMain;
-  if (is_actor_) return thread == Thread::kMain || running_ < actor_concurrency_;
+  if (is_actor_) {
+    return thread == Thread::kMain || (actor_concurrency_ > 1 && running_ < actor_concurrency_);
+  }
   const uint32_t limit = task.tmpl->max_concurrency;
   return limit > 1 ? task.tmpl->running < limit : thread == Thread::kMain;
 }
