@@ -53,6 +53,8 @@ void ActorSubmitter::Pump(ActorClient& client) {
   if (client.link == nullptr) return;
   size_t kept = 0;  // calls at the head that wait for arguments, where order does not matter
   while (kept < client.queue.size() && client.link != nullptr) {
+    // Only where a later call cannot be what the earlier ones wait for.
+    if (client.in_order && client.in_flight.count >= kMaxInFlight) break;
     PendingTask* task = client.queue[kept];
     if (task->waiting_for_args()) {
       if (client.in_order) break;
@@ -82,6 +84,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   ActorClient& client = *task->actor;
   if (client.link != &link) return;  // an answer from a past incarnation
   client.in_flight.Remove(task);
+  if (!client.queue.empty()) Pump(client);
   switch (reply.status()) {
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:

@@ -5,6 +5,9 @@
 // calls in flight wait in limbo until the GCS says what became of the actor: calls with retries left
 // are sent again, in order and before younger ones, to the next incarnation; the others fail.
 //
+// Callers that never wait must not shut out the others: an actor that runs calls in order has at most
+// kMaxInFlight of each process, and a process with very many calls pending is slowed down (Crowded).
+//
 // Guarded by the core mutex.
 // Invariant: calls of one client are pushed in order of submission within one incarnation.
 
@@ -35,6 +38,7 @@ struct ActorClient {
   InFlight limbo;                  // pushed to a worker that is gone
   bool subscribed = false;
   bool in_order = true;            // false for async and threaded actors: no head of the line
+  size_t pending() const { return queue.size() + in_flight.count; }
   std::string class_name;
   std::string death_cause;
   ValuePtr death_error;            // what every later call gets
@@ -46,6 +50,14 @@ class ActorSubmitter {
       std::function<ValuePtr(uint8_t kind, const std::string& message, const ActorId& actor)>;
   ActorSubmitter(LinkTable& links, RayletClient& raylet, TaskCompletion& completion,
                  MakeActorError make_error);
+
+  // What keeps an actor busy while answers travel; the queue of other callers behind it is short.
+  static constexpr size_t kMaxInFlight = 4'096;
+  static constexpr size_t kCrowd = 200'000;
+  // Whether the caller should let the actor catch up before it makes another call.
+  static bool Crowded(const ActorClient& client) {
+    return client.link != nullptr && client.pending() > kCrowd;
+  }
 
   ActorClient* Client(const ActorId& id);
   void Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects);

@@ -244,7 +244,7 @@ TaskTemplate* CoreWorker::AddTemplate(const TemplateSpec& spec) {
   return templates_.back().get();
 }
 
-void CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry** returns) {
+bool CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry** returns) {
   std::lock_guard lock(mutex_);
   PendingTask* task = slab_.New();
   task->id = task_ids_.Next();
@@ -269,9 +269,18 @@ void CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry**
                                      "the raylet of this node is gone"));
   } else if (actor != nullptr) {
     actors_.Submit(actor, task, objects_);
+    return ActorSubmitter::Crowded(*actor);
   } else {
     tasks_.Submit(task);
   }
+  return false;
+}
+
+void CoreWorker::Throttle(ActorClient* actor) {
+  constexpr int64_t kPatienceNs = 1'000'000;
+  std::unique_lock lock(mutex_);
+  poller_.WaitUntil(lock, MonotonicNs() + kPatienceNs,
+                    [&] { return !ActorSubmitter::Crowded(*actor); });
 }
 
 ActorClient* CoreWorker::GetActorClient(const ActorId& id, bool in_order) {

@@ -140,7 +140,10 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   TaskTemplate* AddTemplate(const TemplateSpec& spec);
   // Queues a task or, with `actor`, a call. `returns` gets tmpl->num_returns entries, one ref each.
   // Counts in `submission` pass to the task.
-  void Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
+  // True when the caller should call Throttle before it submits more.
+  bool Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
+  // Lets a crowded actor catch up, for a millisecond at most: it never waits for good.
+  void Throttle(ActorClient* actor);
   ActorClient* GetActorClient(const ActorId& id, bool in_order);
   // A handle entry of an actor this process creates: its last ref ends the actor.
   ObjectEntry* NewActorHandle(const ActorId& id);

@@ -21,13 +21,21 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     if args or kwargs:
         submission.args = encode_args(args, kwargs, &submission.refs, &submission.contained)
     if n == 1:
-        _core.Submit(move_submission(submission), actor, &one)
+        if _core.Submit(move_submission(submission), actor, &one):
+            throttle(actor)
         return make_ref(one)
     many.resize(n)
-    _core.Submit(move_submission(submission), actor, many.data())
+    if _core.Submit(move_submission(submission), actor, many.data()):
+        throttle(actor)
     if n == 0:
         return None
     return [make_ref(many[i]) for i in range(n)]
+
+
+cdef void throttle(ActorClient* actor) noexcept:
+    cdef CoreWorker* c = _core
+    with nogil:
+        c.Throttle(actor)
 
 
 cdef TaskTemplate* add_template(dict d) except NULL:
