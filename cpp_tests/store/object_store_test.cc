@@ -50,6 +50,37 @@ TEST_F(ObjectStoreTest, AnObjectLargerThanTheStoreEvictsNothing) {
   EXPECT_TRUE(store_->Contains(MakeId(1)));
 }
 
+TEST_F(ObjectStoreTest, SparesEvictNothingAndLeaveHalfOfTheStore) {
+  Put(1, kMiB, CopyKind::kCached);
+  ASSERT_TRUE(store_->CreateSpare(1, MakeId(2), kMiB, {}));
+  const auto refused = store_->CreateSpare(1, MakeId(3), kMiB, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), StatusCode::kObjectStoreFull);
+  EXPECT_TRUE(store_->Contains(MakeId(1)));
+  EXPECT_TRUE(store_->Create(1, MakeId(3), 2 * kMiB, {}));
+}
+
+TEST_F(ObjectStoreTest, ASpareSealedSmallerKeepsItsBlockUntilItIsFreed) {
+  const auto offset = store_->CreateSpare(1, MakeId(2), kMiB, {});
+  ASSERT_TRUE(offset);
+  ASSERT_TRUE(store_->SealAs(1, MakeId(2), MakeId(3), {}, kMiB / 2).ok());
+  const auto view = store_->TryGet(2, MakeId(3));
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->offset, *offset);
+  EXPECT_EQ(view->bytes, kMiB / 2);
+  EXPECT_EQ(store_->stats().used_bytes, kMiB);
+  store_->Free(MakeId(3));
+  store_->ClientDied(1);
+  store_->ClientDied(2);
+  EXPECT_EQ(store_->stats().used_bytes, 0u);
+}
+
+TEST_F(ObjectStoreTest, SparesOfADeadClientAreFreed) {
+  ASSERT_TRUE(store_->CreateSpare(1, MakeId(2), kMiB, {}));
+  store_->ClientDied(1);
+  EXPECT_EQ(store_->stats().used_bytes, 0u);
+}
+
 TEST_F(ObjectStoreTest, GetWaitsForTheSeal) {
   ASSERT_TRUE(store_->Create(1, MakeId(1), 10, {}));
   int answers = 0;

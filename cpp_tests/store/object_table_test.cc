@@ -211,6 +211,32 @@ class Model {
   void Sweep() {
     std::erase_if(objects, [this](const auto& entry) { return Gone(entry.second); });
   }
+  bool Writes(ClientId client, const ObjectId& id) const {
+    const auto known = objects.find(id);
+    return known != objects.end() && !known->second.sealed && known->second.creator == client;
+  }
+  void ClientDied(ClientId client) {
+    std::erase_if(objects, [&](const auto& entry) { return Writes(client, entry.first); });
+    for (auto& [id, object] : objects) object.pins.erase(client);
+  }
+  // What SealAs answers; of the failures that change nothing, any, such as `failure`.
+  StatusCode SealAs(const ObjectId& from, const ObjectId& to, ClientId client, uint64_t bytes,
+                    StatusCode failure) {
+    const bool changes = failure == StatusCode::kOk || failure == StatusCode::kAlreadyExists;
+    if (!Writes(client, from) || to == from || bytes > objects[from].bytes) {
+      return changes ? StatusCode::kInvalidArgument : failure;
+    }
+    Object named = objects[from];
+    objects.erase(from);
+    named.sealed = true;
+    named.bytes = bytes;
+    const auto [target, added] = objects.try_emplace(to, named);
+    if (added) return StatusCode::kOk;
+    Object& here = target->second;
+    if (here.sealed && here.freed) here.freed = here.cached = false;
+    if (here.sealed) here.pins.insert(client);
+    return StatusCode::kAlreadyExists;
+  }
   std::map<ObjectId, Object> objects;
 };
 
@@ -224,7 +250,7 @@ void RunRandomEvents(uint64_t seed) {
     const ClientId client = random() % 4;
     auto known = model.objects.find(id);
     const bool here = known != model.objects.end();
-    const bool mine = here && !known->second.sealed && known->second.creator == client;
+    const bool mine = model.Writes(client, id);
     ObjectTable::Actions actions;
     switch (random() % 10) {
       case 0:
@@ -269,32 +295,14 @@ void RunRandomEvents(uint64_t seed) {
       case 8:
         if (random() % 8 != 0) break;
         table.ClientDied(client, actions);
-        std::erase_if(model.objects, [&](const auto& entry) {
-          return !entry.second.sealed && entry.second.creator == client;
-        });
-        for (auto& [other, object] : model.objects) object.pins.erase(client);
+        model.ClientDied(client);
         break;
       case 9: {
         const ObjectId to = MakeId(static_cast<uint32_t>(random() % 12));
         const uint64_t bytes = random() % 8;
-        const bool valid = mine && to != id && bytes <= known->second.bytes;
-        const auto target = model.objects.find(to);
-        const bool taken = target != model.objects.end();
         const StatusCode code =
             table.SealAs(id, to, client, MakeOwner(2, 1), bytes, actions).code();
-        ASSERT_EQ(code == StatusCode::kOk, valid && !taken) << "step " << step;
-        ASSERT_EQ(code == StatusCode::kAlreadyExists, valid && taken) << "step " << step;
-        if (!valid) break;
-        Model::Object named = known->second;
-        model.objects.erase(known);
-        if (!taken) {
-          named.sealed = true;
-          named.bytes = bytes;
-          model.objects[to] = named;
-        } else if (target->second.sealed) {
-          if (target->second.freed) target->second.freed = target->second.cached = false;
-          target->second.pins.insert(client);
-        }
+        ASSERT_EQ(code, model.SealAs(id, to, client, bytes, code)) << "step " << step;
         break;
       }
     }
