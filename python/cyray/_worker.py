@@ -174,15 +174,25 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
         session, _session = _session, None
         if session is None:
             return
-        thread, _event_thread = _event_thread, None
-        _raylet.stop_events()
+        thread = _event_thread
         if thread is not None and thread is not threading.current_thread():
+            _await_output()
+            _raylet.stop_events()
             thread.join(1.0)
+        _event_thread = None
         _raylet.disconnect()
         if session.node is not None:
             session.node.stop()
         if "cyray._logs" in sys.modules:
             sys.modules["cyray._logs"].flush()
+
+
+def _await_output() -> None:
+    # What finished tasks printed is in pipes that the raylet reads between requests: when it has
+    # answered two of them, it has sent all of it.
+    for _ in range(2):
+        if not _raylet.node_dump():
+            return
 
 
 def is_initialized() -> bool:
@@ -215,7 +225,7 @@ def _take_events() -> None:
     me = threading.current_thread()
     while _event_thread is me:
         event = _raylet.next_event()
-        if event is None:
+        if event is None:  # the core stops, and nothing is left
             return
         try:
             handle_event(event)
