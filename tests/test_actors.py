@@ -542,6 +542,30 @@ def test_actors_of_a_dead_driver_end(tmp_path):
     eventually(lambda: not is_running(pid), 3.0)
 
 
+def test_an_actor_calls_itself():
+    @cyray.remote
+    class Own:
+        def __init__(self):
+            self.seen = []
+
+        def start(self):
+            handle = cyray.get_runtime_context().current_actor
+            self.refs = [handle.add.remote(i) for i in range(10)]
+            return len(self.refs)
+
+        def add(self, i):
+            self.seen.append(i)
+            return i
+
+        def read(self):
+            return self.seen, cyray.get(self.refs)
+
+    own = Own.remote()
+    assert cyray.get(own.start.remote()) == 10
+    eventually(lambda: len(cyray.get(own.__ray_call__.remote(lambda self: self.seen))) == 10)
+    assert cyray.get(own.read.remote()) == (list(range(10)), list(range(10)))
+
+
 def test_large_arguments_and_results_of_methods():
     @cyray.remote
     class Store:

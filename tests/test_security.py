@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import stat
 import struct
@@ -81,7 +82,7 @@ def test_only_loopback_is_listened_on(context):
                 fields = line.split()
                 if fields[3] == "0A" and fields[9] in inodes:
                     listening.append(fields[1].split(":")[0])
-    assert listening and set(listening) == {"0100007F"}
+    assert listening and set(listening) <= {"0100007F", "0000000000000000FFFF00000100007F"}
 
 
 def peer_port():
@@ -107,7 +108,7 @@ def test_garbage_on_the_peer_port_is_closed_and_nothing_else(context):
             try:
                 connection.sendall(choose.randbytes(size))
                 connection.shutdown(socket.SHUT_WR)
-            except ConnectionError:
+            except OSError:  # closed already
                 pass
             assert len(closed_by_peer(connection)) < 200
     assert works()
@@ -134,13 +135,16 @@ def test_a_node_with_another_token_is_not_let_in(context, tmp_path):
     from cyray._sessions import make_session
 
     session = make_session()
-    with pytest.raises(RuntimeError):
-        LocalNode(
-            NodeOptions(
-                num_cpus=1, head=False, gcs_address=context["gcs_address"], session_dir=session
+    try:
+        with pytest.raises(RuntimeError):
+            LocalNode(
+                NodeOptions(
+                    num_cpus=1, head=False, gcs_address=context["gcs_address"], session_dir=session
+                )
             )
-        )
-    assert len(cyray.nodes()) == 1
+        assert len(cyray.nodes()) == 1
+    finally:
+        shutil.rmtree(session)
     assert works()
 
 
@@ -180,8 +184,11 @@ def test_garbage_on_the_raylets_socket_closes_that_connection_only(context, garb
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with connection:
         connection.connect(path)
-        connection.sendall(garbage)
-        connection.shutdown(socket.SHUT_WR)
+        try:
+            connection.sendall(garbage)
+            connection.shutdown(socket.SHUT_WR)
+        except OSError:  # closed already
+            pass
         closed_by_peer(connection)
     assert works()
 

@@ -9,6 +9,7 @@ import time
 import cyray
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
+from support import eventually, is_running
 
 
 def test_calls_run_on_several_threads_at_once():
@@ -95,6 +96,38 @@ def test_errors_are_the_calls_own():
                 cyray.get(ref)
         else:
             assert cyray.get(ref) == i
+
+
+def test_leaving_from_a_thread_ends_the_process():
+    from cyray.actor import exit_actor
+
+    @cyray.remote(max_concurrency=3)
+    class Leaver:
+        def pid(self):
+            return os.getpid()
+
+        def leave(self):
+            exit_actor()
+
+    for _ in range(3):
+        leaver = Leaver.remote()
+        pid = cyray.get([leaver.pid.remote() for _ in range(20)])[0]
+        with pytest.raises(cyray.exceptions.RayActorError):
+            cyray.get(leaver.leave.remote(), timeout=10)
+        eventually(lambda: not is_running(pid), 3.0)  # noqa: B023
+
+
+def test_the_last_handle_ends_a_threaded_actor():
+    @cyray.remote(max_concurrency=3)
+    class Threads:
+        def pid(self):
+            return os.getpid()
+
+    for _ in range(3):
+        threads = Threads.remote()
+        pid = cyray.get([threads.pid.remote() for _ in range(20)])[0]
+        del threads
+        eventually(lambda: not is_running(pid), 3.0)  # noqa: B023
 
 
 def test_many_calls():

@@ -191,15 +191,16 @@ def test_an_object_counted_on_both_nodes_is_freed_on_both(two):
 
     keeper = Keeper.remote()
     before = cyray.get(keeper.used.remote(), timeout=20)
-    ref = cyray.put(np.full(1_000_000, 5.0))
+    size = 2_200_000  # floats: too large for the blocks that processes keep at hand
+    ref = cyray.put(np.full(size, 5.0))
     assert cyray.get(keeper.keep.remote([ref]), timeout=20) == 5.0
-    assert cyray.get(keeper.used.remote()) >= before + 8_000_000
+    assert cyray.get(keeper.used.remote()) >= before + 8 * size
     del ref
     gc.collect()
-    assert store_used_bytes() >= 8_000_000
+    assert store_used_bytes() >= 8 * size
     cyray.get(keeper.drop.remote())
-    eventually(lambda: store_used_bytes() == 0, what="the store here is empty")
-    eventually(lambda: cyray.get(keeper.used.remote()) <= before, what="and the one there")
+    eventually(lambda: store_used_bytes() < size, what="the store here is empty")
+    eventually(lambda: cyray.get(keeper.used.remote()) < before + size, what="and the one there")
 
 
 def test_the_death_of_a_node_is_told_within_a_second(two):
