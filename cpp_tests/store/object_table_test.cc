@@ -240,6 +240,14 @@ class Model {
   std::map<ObjectId, Object> objects;
 };
 
+void ExpectSame(const ObjectTable& table, const Model& model) {
+  ASSERT_EQ(table.CheckInvariants(), "");
+  StoreStats stats;
+  table.AddTo(stats);
+  ASSERT_EQ(stats.objects, model.objects.size());
+  for (const auto& [id, object] : model.objects) ASSERT_EQ(table.IsSealed(id), object.sealed);
+}
+
 void RunRandomEvents(uint64_t seed) {
   std::mt19937_64 random(seed);
   ObjectTable table;
@@ -307,13 +315,7 @@ void RunRandomEvents(uint64_t seed) {
       }
     }
     model.Sweep();
-    ASSERT_EQ(table.CheckInvariants(), "") << "step " << step;
-    StoreStats stats;
-    table.AddTo(stats);
-    ASSERT_EQ(stats.objects, model.objects.size()) << "step " << step;
-    for (const auto& [other, object] : model.objects) {
-      ASSERT_EQ(table.IsSealed(other), object.sealed) << "step " << step;
-    }
+    ASSERT_NO_FATAL_FAILURE(ExpectSame(table, model)) << "step " << step;
   }
 }
 
