@@ -6,13 +6,14 @@ import os
 import signal
 import time
 
-import cyray
 import numpy as np
 import pytest
 import remote_code
-from cyray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import Driver, eventually, is_running, run_driver
+
+import cyray
+from cyray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
 
 def counter_class():

@@ -7,12 +7,13 @@ import os
 import signal
 import time
 
-import cyray
 import pytest
-from cyray.exceptions import RayActorError
-from cyray.test_utils import Semaphore, SignalActor
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, is_running
+
+import cyray
+from cyray.exceptions import RayActorError
+from cyray.test_utils import Semaphore, SignalActor
 
 
 def test_calls_wait_beside_each_other():
@@ -160,7 +161,7 @@ def test_actors_call_each_other_in_a_ring():
             return 0 if hops == 0 else 1 + await self.other.pass_on.remote(hops - 1)
 
     ring = [Ring.remote() for _ in range(3)]
-    cyray.get([a.set_next.remote(b) for a, b in zip(ring, ring[1:] + ring[:1])])
+    cyray.get([a.set_next.remote(b) for a, b in zip(ring, ring[1:] + ring[:1], strict=True)])
     assert cyray.get(ring[0].pass_on.remote(30)) == 30
     for actor in ring:
         cyray.kill(actor)

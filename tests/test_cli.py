@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 
-import cyray
 import pytest
 from support import Driver, eventually, run_driver, session_processes
+
+import cyray
 
 COMMAND = [sys.executable, "-m", "cyray.cli"]
 

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 
-import cyray
 import examples_path
 import numpy as np
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
+
+import cyray
 
 import cython_examples as ce  # isort: skip
 

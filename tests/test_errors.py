@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 
-import cyray
 import pytest
 import remote_code
-from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
 from shared_session import nothing_is_left, session  # noqa: F401
+
+import cyray
+from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
 
 def raised_by(ref, timeout=20):

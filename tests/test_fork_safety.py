@@ -6,10 +6,11 @@ import os
 import random
 import signal
 
-import cyray
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, is_running, zygote_pid
+
+import cyray
 
 INIT = {"num_cpus": 2, "worker_preload": ["numpy", "random", "colorsys"]}
 
@@ -31,7 +32,7 @@ def test_random_state_differs_between_workers():
         )
 
     results = cyray.get([a.numbers.remote() for a in actors(4, numbers=numbers)])
-    for kind in zip(*results):
+    for kind in zip(*results, strict=True):
         assert len(set(kind)) == 4
 
 

@@ -6,9 +6,10 @@ import os
 import threading
 import time
 
-import cyray
 import pytest
 from support import eventually, is_running, raylet_pid, run_driver
+
+import cyray
 
 
 def test_init_starts_and_shutdown_ends_everything():

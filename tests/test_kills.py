@@ -11,10 +11,8 @@ import random
 import signal
 import time
 
-import cyray
 import numpy as np
 import pytest
-from cyray.exceptions import RayActorError, RayError
 from support import (
     Driver,
     children,
@@ -26,6 +24,9 @@ from support import (
     socket_files,
     zygote_pid,
 )
+
+import cyray
+from cyray.exceptions import RayActorError, RayError
 
 ROUNDS = [
     *range(5),

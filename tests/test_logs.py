@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 
-import cyray
 from support import eventually, run_driver
+
+import cyray
 
 
 def lines_of(text, pattern):

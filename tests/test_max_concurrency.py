@@ -6,9 +6,10 @@ import os
 import threading
 import time
 
-import cyray
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
+
+import cyray
 
 INIT = {"num_cpus": 1}
 
@@ -35,7 +36,9 @@ def test_no_more_at_once_than_allowed():
     def work():
         import sys
 
-        state = sys.__dict__.setdefault("_test_limit", {"lock": threading.Lock(), "now": 0, "most": 0})
+        state = sys.__dict__.setdefault(
+            "_test_limit", {"lock": threading.Lock(), "now": 0, "most": 0}
+        )
         with state["lock"]:
             state["now"] += 1
             state["most"] = max(state["most"], state["now"])

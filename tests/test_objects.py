@@ -10,12 +10,13 @@ import decimal
 import pickle
 import time
 
-import cyray
 import numpy as np
 import pytest
-from cyray.exceptions import GetTimeoutError, RayTimeoutError
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually
+
+import cyray
+from cyray.exceptions import GetTimeoutError, RayTimeoutError
 
 INIT = {"object_store_memory": 200 * 1024**2}
 
@@ -56,7 +57,7 @@ def test_functions_and_local_classes_come_back_usable():
             return x * factor
 
     assert cyray.get(cyray.put(lambda x: x + factor))(1) == 4
-    assert cyray.get(cyray.put(Local()))  .times(2) == 6
+    assert cyray.get(cyray.put(Local())).times(2) == 6
 
 
 def test_get_of_a_list_keeps_order_and_repeats():
@@ -373,7 +374,7 @@ def test_pickles_made_by_hand_pass_through():
 
     @cyray.remote
     def f(data):
-        return "passed {} into f.".format(pickle.loads(data))
+        return f"passed {pickle.loads(data)} into f."
 
     assert cyray.get(f.remote(pickle.dumps(loop))) == "passed [[...]] into f."
 

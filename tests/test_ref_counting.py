@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 
-import cyray
 import numpy as np
 import pytest
-from cyray import _raylet
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, store_used_bytes
+
+import cyray
+from cyray import _raylet
 
 BIG = 2_200_000  # floats: too large for the blocks that processes keep at hand
 

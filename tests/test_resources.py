@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-import cyray
 import pytest
-from cyray.test_utils import SignalActor
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, run_driver
+
+import cyray
+from cyray.test_utils import SignalActor
 
 INIT = {"num_cpus": 2, "num_gpus": 2, "resources": {"Custom": 2, "rare": 1}}
 

@@ -9,9 +9,10 @@ import socket
 import stat
 import struct
 
-import cyray
 import pytest
 from support import eventually, node_state, raylet_pid
+
+import cyray
 
 
 @pytest.fixture

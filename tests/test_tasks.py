@@ -7,12 +7,13 @@ import math
 import os
 import threading
 
-import cyray
 import numpy as np
 import pytest
 import remote_code
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import run_driver
+
+import cyray
 
 
 def test_the_three_forms_of_remote():
@@ -47,7 +48,9 @@ def test_a_remote_function_cannot_be_called_directly():
     def f():
         pass
 
-    with pytest.raises(TypeError, match=r"Remote functions cannot be called directly.*f\.remote\(\)"):
+    with pytest.raises(
+        TypeError, match=r"Remote functions cannot be called directly.*f\.remote\(\)"
+    ):
         f()
 
 
@@ -77,7 +80,7 @@ def test_bad_options_are_refused_by_name():
         cyray.remote(num_cpus="1")(print)
     with pytest.raises(ValueError, match="cannot be negative"):
         cyray.remote(num_cpus=-1)(print)
-    with pytest.raises(ValueError, match="0.0001"):
+    with pytest.raises(ValueError, match=r"0\.0001"):
         cyray.remote(num_cpus=0.00001)(print)
     with pytest.raises(ValueError, match="num_cpus"):
         cyray.remote(resources={"CPU": 1})(print)
@@ -144,7 +147,11 @@ def test_a_wrong_number_of_returns_is_an_error_of_every_one():
     def f(value):
         return value
 
-    for value, text in ((1, "num_returns=2"), ((1,), "returned 1 objects"), ((1, 2, 3), "more than")):
+    for value, text in (
+        (1, "num_returns=2"),
+        ((1,), "returned 1 objects"),
+        ((1, 2, 3), "more than"),
+    ):
         for ref in f.remote(value):
             with pytest.raises(ValueError, match=text):
                 cyray.get(ref)
