@@ -83,26 +83,37 @@ void ObjectTransfer::Get(store::ClientId client, const ObjectId& id,
 }
 
 void ObjectTransfer::Free(const std::vector<ObjectId>& ids, const std::vector<NodeId>& locations) {
-  for (const ObjectId& id : ids) store_->Free(id);
-  OnClientDied();
+  FreeHere(ids);
   for (const NodeId& node : locations) {
-    if (node == self_) continue;
-    flatbuffers::FlatBufferBuilder builder(256);
-    std::vector<wire::WireObjectId> wire_ids;
-    wire_ids.reserve(ids.size());
-    for (const ObjectId& id : ids) wire_ids.push_back(*wire::ToWire(id));
-    const auto free = wire::CreateFreeObjects(builder, builder.CreateVectorOfStructs(wire_ids));
-    builder.Finish(wire::CreateForwardFree(builder, free));
-    peers_->Send(node, FrameType::kForwardFree, builder);  // an unknown node has nothing to free
+    if (node != self_) ForwardFree(node, ids);
   }
+}
+
+void ObjectTransfer::FreeHere(const std::vector<ObjectId>& ids) {
+  for (const ObjectId& id : ids) {
+    store_->Free(id);
+    for (const NodeId& node : sender_.TakeCopies(id)) ForwardFree(node, {id});
+  }
+  OnClientDied();
+}
+
+void ObjectTransfer::ForwardFree(const NodeId& node, const std::vector<ObjectId>& ids) {
+  flatbuffers::FlatBufferBuilder builder(256);
+  std::vector<wire::WireObjectId> wire_ids;
+  wire_ids.reserve(ids.size());
+  for (const ObjectId& id : ids) wire_ids.push_back(*wire::ToWire(id));
+  const auto free = wire::CreateFreeObjects(builder, builder.CreateVectorOfStructs(wire_ids));
+  builder.Finish(wire::CreateForwardFree(builder, free));
+  peers_->Send(node, FrameType::kForwardFree, builder);  // an unknown node has nothing to free
 }
 
 void ObjectTransfer::OnForwardFree(const wire::ForwardFree& request) {
   if (request.free() == nullptr || request.free()->object_ids() == nullptr) return;
+  std::vector<ObjectId> ids;
   for (const wire::WireObjectId* id : *request.free()->object_ids()) {
-    store_->Free(wire::FromWire(*id));
+    ids.push_back(wire::FromWire(*id));
   }
-  OnClientDied();
+  FreeHere(ids);
 }
 
 void ObjectTransfer::OnClientDied() {

@@ -35,7 +35,7 @@ class ObjectTransfer : private BulkReceiver {
   // there is no room for it.
   void Get(store::ClientId client, const ObjectId& id, const std::vector<NodeId>& locations,
            store::ObjectStore::GetCallback callback);
-  // FreeObjects of a client of this node: here and on the other `locations`.
+  // FreeObjects of a client of this node: here, on the other `locations`, and where copies went.
   void Free(const std::vector<ObjectId>& ids, const std::vector<NodeId>& locations);
   // To be called after the store was told: gives up what nobody waits for any more.
   void OnClientDied();
@@ -55,6 +55,9 @@ class ObjectTransfer : private BulkReceiver {
   void OnChunkEnd(const NodeId& from, uint64_t request_id, uint32_t bytes) override;
 
   void OnForwardFree(const wire::ForwardFree& request);
+  void ForwardFree(const NodeId& node, const std::vector<ObjectId>& ids);
+  // Frees them here, and wherever they were sent from here.
+  void FreeHere(const std::vector<ObjectId>& ids);
   void Apply(std::vector<PullTable::Action> actions);
   // Creates the object in the store, or ends the pull.
   void MakeRoom(const PullTable::Pull& pull, const Address& owner);

@@ -35,12 +35,26 @@ void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectI
 
 void ObjectSender::Begin(const NodeId& to, uint64_t request_id, const ObjectId& id,
                          store::ObjectView view) {
+  NoteCopy(to, id);
   // One pin per job, given back when the job and all its queued chunks are gone.
   std::shared_ptr<const void> pin(
       mapping_, [store = store_, id](const void*) { (void)store->Release(store::kRaylet, id); });
   receivers_[to].jobs.push_back(
       Job{request_id, id, store_->OwnerOf(id).value_or(Address{}), view, std::move(pin)});
   Pump(to);
+}
+
+void ObjectSender::NoteCopy(const NodeId& to, const ObjectId& id) {
+  std::vector<NodeId>& nodes = copies_[id];
+  if (std::find(nodes.begin(), nodes.end(), to) == nodes.end()) nodes.push_back(to);
+  if (copies_.size() < prune_copies_at_) return;
+  std::erase_if(copies_, [this](const auto& item) { return !store_->Contains(item.first); });
+  prune_copies_at_ = 2 * copies_.size() + 1'024;
+}
+
+std::vector<NodeId> ObjectSender::TakeCopies(const ObjectId& id) {
+  auto node = copies_.extract(id);
+  return node.empty() ? std::vector<NodeId>{} : std::move(node.mapped());
 }
 
 void ObjectSender::SendMissing(const NodeId& to, uint64_t request_id, const ObjectId& id) {

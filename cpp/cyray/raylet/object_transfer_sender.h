@@ -2,6 +2,7 @@
 //
 // Chunks of 1 MiB, straight from the arena, round robin between the pulls of one node; never more
 // than kMaxQueuedBytes are queued per connection. The object stays pinned until its last byte left.
+// Remembers who got a copy from here: owners know where an object was made, not where it was read.
 // Threading: confined to the raylet's loop.
 
 #pragma once
@@ -11,6 +12,7 @@
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "cyray/common/ids.h"
 #include "cyray/raylet/peer_table.h"
@@ -30,6 +32,8 @@ class ObjectSender {
   void OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id);
   void OnCancel(const NodeId& from, uint64_t request_id);
   void OnNodeLost(const NodeId& node);
+  // The nodes that fetched the object from here, once: it is freed.
+  std::vector<NodeId> TakeCopies(const ObjectId& id);
   // Sends what fits into the node's queue.
   void Pump(const NodeId& node);
 
@@ -46,6 +50,7 @@ class ObjectSender {
     std::deque<Job> jobs;
     std::unordered_set<uint64_t> awaited;  // requests for objects that are still being written
   };
+  void NoteCopy(const NodeId& to, const ObjectId& id);
   void Begin(const NodeId& to, uint64_t request_id, const ObjectId& id, store::ObjectView view);
   void SendMissing(const NodeId& to, uint64_t request_id, const ObjectId& id);
   // Whether the connection took it.
@@ -55,6 +60,8 @@ class ObjectSender {
   PeerTable* const peers_;
   const store::ArenaMapping* const mapping_;
   std::unordered_map<NodeId, Receiver> receivers_;
+  std::unordered_map<ObjectId, std::vector<NodeId>> copies_;
+  size_t prune_copies_at_ = 1'024;  // of objects that went with their owner
 };
 
 }  // namespace cyray::raylet
