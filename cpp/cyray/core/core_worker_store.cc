@@ -177,7 +177,7 @@ void CoreWorker::RecycleIfDone(const ObjectId& id) {
   unpublished_.erase(it);
   if (spares_.PutBack(block, MonotonicNs())) return;
   SendAbort(block.id);
-  poller_.NoteActivity();
+  poller_.NoteGathered();
 }
 
 // --- What is let go --------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ void CoreWorker::ReleasePin(const ObjectId& id) {
     return RecycleIfDone(id);
   }
   pins_to_release_.push_back(id);
-  poller_.NoteActivity();
+  poller_.NoteGathered();
 }
 
 void CoreWorker::FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) {
@@ -197,7 +197,7 @@ void CoreWorker::FreeStored(const ObjectId& id, const std::vector<NodeId>& locat
     return RecycleIfDone(id);
   }
   to_free_.emplace_back(id, locations);
-  poller_.NoteActivity();
+  poller_.NoteGathered();
 }
 
 void CoreWorker::SendReleases() {

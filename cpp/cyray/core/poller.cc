@@ -68,29 +68,52 @@ void Poller::StopSteward() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
     steward_wake_.notify_all();
-    WakeSteward();
+    Signal();
   }
   steward_->join();
   steward_.reset();
 }
 
-void Poller::WakeSteward() {
+void Poller::Signal() {
   const uint64_t one = 1;
   [[maybe_unused]] ssize_t n = ::write(wake_.get(), &one, sizeof one);
-  steward_blocked_ = false;
+}
+
+void Poller::WakeSteward() {
+  if (steward_signalled_) return;
+  steward_signalled_ = true;
+  Signal();
+}
+
+void Poller::WakeDriver() {
+  if (driver_signalled_) return;
+  driver_signalled_ = true;
+  Signal();
+}
+
+void Poller::OnSignal() {
+  // A driver and a steward that lost its seat may wait in epoll at once. Were the one to read what is
+  // for the other, the other would sleep on.
+  if (steward_signalled_ || driver_signalled_) return;
+  uint64_t ignored;
+  [[maybe_unused]] ssize_t n = ::read(wake_.get(), &ignored, sizeof ignored);
 }
 
 bool Poller::WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
                       std::function<bool()> ready) {
   const uint64_t ticket = next_ticket_++;
   ++activity_;
-  bool done = false;
+  bool done = false, drove = false;
   while (!(done = ready())) {
-    if (deadline_ns != kForever && MonotonicNs() >= deadline_ns) break;
-    if (seat_ == 0 || seat_ == ticket || steward_seated_) {
+    const bool seat_is_free = seat_ == 0 || seat_ == ticket || steward_seated_;
+    // Also who must not wait looks once: polling in a loop with no time to wait has to get on.
+    if (deadline_ns != kForever && (drove || !seat_is_free) && MonotonicNs() >= deadline_ns) break;
+    if (seat_is_free) {
+      if (seat_ != ticket) seat_blocked_ = false;
       seat_ = ticket;
       steward_seated_ = false;
       Drive(lock, ticket, deadline_ns, /*spin=*/true);
+      drove = true;
       continue;
     }
     // What this thread has just asked for: whoever drives may block without looking again.
@@ -108,15 +131,22 @@ bool Poller::WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
   if (seat_ == ticket) {
     seat_ = 0;
     seat_blocked_ = false;
-    if (waiters_ > 0) {
-      changed_.notify_all();  // one of them drives on
-    } else if (steward_parked_) {
-      steward_parked_ = false;
-      steward_wake_.notify_one();
-    }
   }
+  // Also when this thread was woken to drive on and need not.
+  if (seat_ == 0) SeatIsEmpty();
   ++activity_;
   return done;
+}
+
+void Poller::SeatIsEmpty() {
+  if (waiters_ > 0) {
+    changed_.notify_all();  // one of them drives on
+  } else if (steward_parked_) {
+    steward_parked_ = false;
+    steward_wake_.notify_one();
+  } else if (steward_blocked_ && handler_.NextTimerNs() != kForever) {
+    WakeSteward();  // it went to wait before these timers were known, and lost its seat then
+  }
 }
 
 void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns,
@@ -145,8 +175,8 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
   // Other threads and timers gathered frames while this one span, and from here on nobody looks.
   handler_.FlushAll();
   seat_blocked_ = true;
+  steward_blocked_ = ticket == steward_ticket_ || steward_blocked_;
   PollAndHandle(lock, ticket, timeout_ms);
-  if (seat_ == ticket) seat_blocked_ = false;
 }
 
 int Poller::PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms) {
@@ -154,17 +184,24 @@ int Poller::PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, i
   lock.unlock();
   const int count = epoll_wait(epoll_.get(), events.data(), events.size(), timeout_ms);
   lock.lock();
-  if (seat_ != ticket && ticket != 0) return count;  // somebody else drives: they will see it too
+  const bool is_steward = ticket != 0 && ticket == steward_ticket_;
+  if (is_steward) steward_blocked_ = steward_signalled_ = false;
+  const bool drives = ticket != 0 && seat_ == ticket;
+  if (drives) seat_blocked_ = driver_signalled_ = false;
+  const uint64_t activity = activity_;
+  int handled = 0;
   for (int i = 0; i < count; ++i) {
     if (events[i].data.ptr == this) {
-      uint64_t ignored;
-      [[maybe_unused]] ssize_t n = ::read(wake_.get(), &ignored, sizeof ignored);
-      continue;
+      OnSignal();
+    } else if (drives || ticket == 0) {  // else somebody else drives: they will see it too
+      handler_.OnReady(events[i].data.ptr, events[i].events);
+      ++handled;
     }
-    handler_.OnReady(events[i].data.ptr, events[i].events);
   }
+  if (!drives && ticket != 0) return count;
   RunDueTimers();
-  if (count > 0 && waiters_ > 0) changed_.notify_all();
+  if (is_steward) activity_ = activity;  // what it did itself is no reason to leave
+  if (handled > 0) WakeWaiters();
   return count;
 }
 
@@ -202,15 +239,13 @@ void Poller::StewardTurn(std::unique_lock<std::mutex>& lock) {
   if (seat_ != 0 || activity_ != before) return;
   // Nobody polled for a nap's length: drive until somebody does.
   const uint64_t ticket = next_ticket_++;
-  seat_ = ticket;
+  seat_ = steward_ticket_ = ticket;
   steward_seated_ = true;
   if (external_loop_) {
     PollAndHandle(lock, ticket, 0);
   } else {
     while (!stopping_ && seat_ == ticket && activity_ == before) {
-      steward_blocked_ = true;
       Drive(lock, ticket, kForever, /*spin=*/false);
-      steward_blocked_ = false;
     }
   }
   if (seat_ == ticket) {

@@ -70,14 +70,20 @@ class Poller {
     ++activity_;
     if (steward_blocked_) WakeSteward();
   }
+  // The same when whoever drives must look too, though it may cost it a wakeup: for what is rare.
+  void NoteGathered() {
+    NoteActivity();
+    if (DriverBlocked()) WakeDriver();
+  }
   // A thread other than the steward blocks in the seat: what was just gathered must be written now,
   // for nobody else will look soon.
   bool DriverBlocked() const { return seat_ != 0 && seat_blocked_ && !steward_seated_; }
   // An own event loop polls (async actors): the steward steps in only when that loop hangs.
   void SetExternalLoop(bool on) { external_loop_ = on; }
-  // Called when something other threads may wait for has changed outside a handler.
+  // Called when something other threads may wait for has changed, maybe outside a handler.
   void WakeWaiters() {
     if (waiters_ > 0) changed_.notify_all();
+    if (DriverBlocked()) WakeDriver();
   }
 
  private:
@@ -91,6 +97,11 @@ class Poller {
   void StewardLoop();
   void StewardTurn(std::unique_lock<std::mutex>& lock);
   void WakeSteward();
+  void WakeDriver();
+  void Signal();
+  // The eventfd is readable: reads it when all it was written for have seen it.
+  void OnSignal();
+  void SeatIsEmpty();
 
   std::mutex& mutex_;
   PollerHandler& handler_;
@@ -104,8 +115,11 @@ class Poller {
   uint64_t seat_ = 0;                      // ticket of the thread that drives, 0 when empty
   uint64_t next_ticket_ = 1;
   bool seat_blocked_ = false;              // the driver sits in epoll_wait without a timeout of ours
+  bool driver_signalled_ = false;          // it was woken by the eventfd and has not seen it yet
   bool steward_seated_ = false;
-  bool steward_blocked_ = false;           // the steward sits in epoll_wait
+  uint64_t steward_ticket_ = 0;            // its last one
+  bool steward_blocked_ = false;           // the steward sits in epoll_wait, maybe without the seat
+  bool steward_signalled_ = false;
   bool steward_parked_ = false;            // the steward sleeps until a driver leaves
   bool stopping_ = false;
   bool external_loop_ = false;
