@@ -48,6 +48,7 @@ ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
 
 void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
   if (!entry->extra) return;
+  AddRef(entry);  // a borrower that turns out dead, or a task that fails, may have held the last one
   ObjectExtra& extra = *entry->extra;
   auto fetches = std::move(extra.fetches);
   extra.fetches.clear();
@@ -63,8 +64,10 @@ void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
   }
   std::vector<uint32_t> dependents;
   dependents.swap(extra.dependents);
-  if (dependents.empty() && callbacks.empty()) return;
-  outbox_.OnObjectReady(entry, std::move(dependents), std::move(callbacks));
+  if (!dependents.empty() || !callbacks.empty()) {
+    outbox_.OnObjectReady(entry, std::move(dependents), std::move(callbacks));
+  }
+  Release(entry);
 }
 
 void ObjectDirectory::Resolve(ObjectEntry* entry, ValuePtr value, bool is_error) {
@@ -114,7 +117,7 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
   while (!free_list_.empty()) {
     ObjectEntry* dead = free_list_.back();
     free_list_.pop_back();
-    if (dead->refs > 0) continue;
+    if (dead->refs > 0 || (dead->extra && !dead->extra->borrowers.empty())) continue;
     std::unique_ptr<ObjectExtra> extra = std::move(dead->extra);
     if (dead->pin != nullptr) UnrefPin(dead->pin);
     const ObjectId id = dead->id;
@@ -125,7 +128,10 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
     if (!owned) {
       if (registered) {
         AfterRegistrations([this, owner = extra->owner, id] {
-          if (Find(id) == nullptr) outbox_.SendRemoveBorrower(owner, id);
+          ObjectEntry* again = Find(id);
+          if (again == nullptr) return outbox_.SendRemoveBorrower(owner, id);
+          // Borrowed again meanwhile: the owner counts us still, and is told by that entry.
+          if (!again->owned) again->registered = true, again->deferred = false;
         });
       }
     } else if (handle) {
@@ -196,8 +202,10 @@ std::vector<ObjectId> ObjectDirectory::RegisterDeferred(const std::vector<Object
 }
 
 void ObjectDirectory::AfterRegistrations(std::function<void()> action) {
-  if (registering_.empty()) {
+  if (registering_.empty() && after_.empty()) {
     action();
+  } else if (registering_.empty()) {
+    after_.emplace_back(0, std::move(action));  // behind those that are running now
   } else {
     after_.emplace_back(registering_.rbegin()->first, std::move(action));
   }
@@ -249,6 +257,7 @@ void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
 LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes) {
   auto [it, added] = pins_.try_emplace(entry->id, LocalPin{entry->id, offset, bytes, 0});
   ++it->second.refs;
+  if (!added) outbox_.ReleasePin(entry->id);  // a reader holds the one that the raylet counts already
   entry->pin = &it->second;
   return entry->pin;
 }
@@ -292,7 +301,7 @@ void ObjectDirectory::OnFetch(const WorkerId& from, uint64_t request_id, const O
 
 void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
   ObjectEntry* entry = Find(id);
-  if (entry == nullptr || entry->ready()) return;
+  if (entry == nullptr || entry->owned || entry->ready()) return;
   entry->fetching = false;
   if (!update.known) {
     Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
@@ -303,6 +312,7 @@ void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
     ObjectExtra& extra = entry->Extra();
     extra.stored_bytes = update.stored_bytes;
     extra.locations = std::move(update.locations);
+    entry->is_error = update.is_error;
     entry->state = ObjectState::kStored;
     BecomeReady(entry);
   }
@@ -310,7 +320,8 @@ void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
 
 bool ObjectDirectory::OnAddBorrower(const WorkerId& from, const ObjectId& id) {
   ObjectEntry* entry = Find(id);
-  if (entry == nullptr) return false;
+  // What this process borrows too is counted by its owner alone.
+  if (entry == nullptr || !entry->owned) return false;
   entry->Extra().borrowers.insert(from);
   borrowed_by_[from].insert(id);
   return true;
@@ -351,12 +362,14 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
   for (auto& [id, entry] : by_id_) {
     if (!entry->owned && entry->extra->owner.worker == worker) orphans.push_back(entry);
   }
+  for (ObjectEntry* entry : orphans) AddRef(entry);  // a task that fails lets go of the others
   for (ObjectEntry* entry : orphans) {
     entry->registered = false;
     if (!entry->local()) {
       entry->pulling = entry->fetching = false;
       Fail(entry, static_cast<uint8_t>(ErrorKind::kOwnerDied), reason);
     }
+    Release(entry);
   }
 }
 
@@ -368,9 +381,11 @@ void ObjectDirectory::OnNodeDied(const NodeId& node, const std::string& reason) 
     std::erase(locations, node);
     if (locations.empty()) lost.push_back(entry);
   }
+  for (ObjectEntry* entry : lost) AddRef(entry);
   for (ObjectEntry* entry : lost) {
     Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
          "the only copy of the object " + entry->id.Hex() + " was on a node that died: " + reason);
+    Release(entry);
   }
 }
 
@@ -379,7 +394,11 @@ void ObjectDirectory::OnRayletLost(const ValuePtr& error) {
   for (auto& [id, entry] : by_id_) {
     if (!entry->local() && !entry->actor_handle) lost.push_back(entry);
   }
-  for (ObjectEntry* entry : lost) Resolve(entry, error, true);
+  for (ObjectEntry* entry : lost) AddRef(entry);
+  for (ObjectEntry* entry : lost) {
+    Resolve(entry, error, true);
+    Release(entry);
+  }
   registering_.clear();
   RunDeferredReleases();
 }

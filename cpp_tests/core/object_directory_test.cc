@@ -1,0 +1,384 @@
+// ObjectDirectory, one process at a time: what it asks of its outbox, and what it must not free.
+// Many processes at once are in directory_simulator_test.cc.
+
+#include "cyray/core/object_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "cyray/core/errors.h"
+
+namespace cyray::core {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+ObjectId MakeId(uint8_t number) {
+  TaskId task;
+  task.bytes[0] = number;
+  return ObjectId(task, 1);
+}
+Address MakeAddress(uint8_t number) {
+  Address address;
+  address.worker.bytes[0] = number;
+  address.node.bytes[0] = 1;
+  return address;
+}
+NodeId MakeNode(uint8_t number) {
+  NodeId node;
+  node.bytes[0] = number;
+  return node;
+}
+
+// Notes in words what the directory asks for; ids and addresses by their first byte.
+class WordsOutbox : public DirectoryOutbox {
+ public:
+  void SendFetch(const Address& owner, uint64_t, const ObjectId& id) override {
+    Note("fetch", owner.worker.bytes[0], id);
+  }
+  void SendState(const WorkerId& to, uint64_t, const ObjectId& id,
+                 const ObjectEntry* entry) override {
+    Note(entry != nullptr ? "state" : "unknown", to.bytes[0], id);
+    if (on_state) on_state();
+  }
+  void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override {
+    Note("add", owner.worker.bytes[0], id);
+    last_registration = request_id;
+    if (on_add) on_add(owner);
+  }
+  void SendRemoveBorrower(const Address& owner, const ObjectId& id) override {
+    Note("remove", owner.worker.bytes[0], id);
+  }
+  void SendContainedTaken(const Address& giver, const ObjectId& outer) override {
+    Note("taken", giver.worker.bytes[0], outer);
+  }
+  void PullToStore(ObjectEntry* entry) override { Note("pull", 0, entry->id); }
+  void ReleasePin(const ObjectId& id) override { Note("unpin", 0, id); }
+  void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
+  void ActorOutOfScope(const ActorId&) override { notes.emplace_back("actor"); }
+  void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
+                     std::vector<uint64_t> callbacks) override {
+    for (uint32_t slot : dependents) notes.push_back("task " + std::to_string(slot));
+    for (uint64_t token : callbacks) notes.push_back("callback " + std::to_string(token));
+    if (on_ready) on_ready(entry);
+  }
+  ValuePtr MakeError(uint8_t kind, const std::string&) override {
+    return ValuePtr(Value::Copy(&kind, 1));
+  }
+
+  void Note(const char* word, uint8_t whom, const ObjectId& id) {
+    notes.push_back(std::string(word) + " " + std::to_string(id.bytes[0]) +
+                    (whom != 0 ? " of " + std::to_string(whom) : ""));
+  }
+  std::vector<std::string> Take() { return std::exchange(notes, {}); }
+
+  std::vector<std::string> notes;
+  uint64_t last_registration = 0;
+  std::function<void()> on_state;
+  std::function<void(const Address&)> on_add;
+  std::function<void(ObjectEntry*)> on_ready;
+};
+
+class ObjectDirectoryTest : public testing::Test {
+ protected:
+  ObjectDirectoryTest() { objects_.SetIdentity(self_); }
+  void TearDown() override { objects_.CheckInvariants(); }
+
+  ObjectEntry* MakeOwned(uint8_t number) {
+    ObjectEntry* entry = objects_.NewOwned(MakeId(number));
+    objects_.Index(entry);
+    return entry;
+  }
+  ObjectEntry* BorrowRegistered(uint8_t number) {
+    ObjectEntry* entry = objects_.Borrow(MakeId(number), owner_, false);
+    objects_.OnRegistered(outbox_.last_registration);
+    outbox_.Take();
+    return entry;
+  }
+  static ValuePtr Bytes() { return ValuePtr(Value::Copy("v", 1)); }
+
+  const Address self_ = MakeAddress(1), owner_ = MakeAddress(2), third_ = MakeAddress(3);
+  WordsOutbox outbox_;
+  ObjectDirectory objects_{outbox_};
+};
+
+TEST_F(ObjectDirectoryTest, AnOwnedObjectGoesWithItsLastRef) {
+  ObjectEntry* entry = objects_.NewOwned(MakeId(1));
+  objects_.AddRef(entry);
+  objects_.Release(entry);
+  EXPECT_EQ(objects_.size(), 1u);
+  objects_.Release(entry);
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ObjectDirectoryTest, AnOwnedObjectStaysWhileSomebodyBorrowsIt) {
+  ObjectEntry* entry = MakeOwned(1);
+  EXPECT_TRUE(objects_.OnAddBorrower(third_.worker, MakeId(1)));
+  objects_.Release(entry);
+  EXPECT_NE(objects_.Find(MakeId(1)), nullptr);
+  objects_.OnRemoveBorrower(third_.worker, MakeId(1));
+  EXPECT_EQ(objects_.Find(MakeId(1)), nullptr);
+}
+
+TEST_F(ObjectDirectoryTest, ADeadBorrowerLetsGo) {
+  ObjectEntry* entry = MakeOwned(1);
+  objects_.OnAddBorrower(third_.worker, MakeId(1));
+  objects_.Release(entry);
+  objects_.OnProcessDied(third_.worker, "killed");
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ObjectDirectoryTest, AStoredObjectIsFreedWhereItIs) {
+  ObjectEntry* entry = objects_.NewOwned(MakeId(1));
+  objects_.ResolveStored(entry, MakeNode(1), 10);
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("free 1"));
+}
+
+TEST_F(ObjectDirectoryTest, AChainOfObjectsThatHoldOneAnotherIsFreedAtOnce) {
+  constexpr int kLength = 100'000;
+  ObjectEntry* last = nullptr;
+  for (int i = 0; i < kLength; ++i) {
+    ObjectEntry* entry = objects_.NewOwned(MakeId(1));
+    if (last != nullptr) objects_.SetContained(entry, {last});
+    objects_.Resolve(entry, Bytes(), false);
+    last = entry;
+  }
+  objects_.Release(last);
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ObjectDirectoryTest, ABorrowedObjectIsRegisteredOnceAndGivenUpOnce) {
+  ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
+  EXPECT_EQ(objects_.Borrow(MakeId(5), owner_, false), entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("add 5 of 2"));
+  objects_.OnRegistered(outbox_.last_registration);
+  objects_.Release(entry);
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, NoReleaseLeavesBeforeAnEarlierRegistrationIsAcknowledged) {
+  ObjectEntry* inner = objects_.Borrow(MakeId(5), owner_, false);
+  ObjectEntry* other = objects_.Borrow(MakeId(6), third_, false);
+  const uint64_t second = outbox_.last_registration;
+  outbox_.Take();
+  objects_.Release(inner);
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  objects_.OnRegistered(second - 1);
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  objects_.OnRegistered(second);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("remove 5 of 2"));
+  objects_.Release(other);
+}
+
+TEST_F(ObjectDirectoryTest, ReleasesThatWaitedKeepTheirOrderAmongThemselves) {
+  ObjectEntry* inner = objects_.Borrow(MakeId(5), owner_, false);
+  std::vector<int> order;
+  objects_.AfterRegistrations([&] {
+    order.push_back(1);
+    objects_.AfterRegistrations([&] { order.push_back(3); });  // made while the others run
+  });
+  objects_.AfterRegistrations([&] { order.push_back(2); });
+  objects_.OnRegistered(outbox_.last_registration);
+  EXPECT_THAT(order, ElementsAre(1, 2, 3));
+  objects_.Release(inner);
+}
+
+TEST_F(ObjectDirectoryTest, ADeadOwnersAcknowledgementIsNotWaitedFor) {
+  ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
+  bool ran = false;
+  objects_.AfterRegistrations([&] { ran = true; });
+  objects_.OnProcessDied(owner_.worker, "killed");
+  EXPECT_TRUE(ran);
+  EXPECT_TRUE(entry->local() && entry->is_error);
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, ADeferredBorrowThatEndsWithItsTaskTellsNobody) {
+  ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, true);
+  objects_.Release(entry);
+  EXPECT_THAT(objects_.RegisterDeferred({MakeId(5)}), IsEmpty());
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+}
+
+TEST_F(ObjectDirectoryTest, ADeferredBorrowThatOutlivesItsTaskIsRegistered) {
+  ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, true);
+  EXPECT_THAT(objects_.RegisterDeferred({MakeId(5)}), ElementsAre(MakeId(5)));
+  EXPECT_THAT(outbox_.Take(), ElementsAre("add 5 of 2"));
+  objects_.OnRegistered(outbox_.last_registration);
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, ABorrowThatCameBackBeforeItsReleaseLeftIsStillGivenUpInTheEnd) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  ObjectEntry* other = objects_.Borrow(MakeId(6), third_, false);
+  objects_.Release(entry);                           // waits for the registration of 6
+  entry = objects_.Borrow(MakeId(5), owner_, true);  // now as an argument of a task
+  outbox_.Take();
+  objects_.OnRegistered(outbox_.last_registration);
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("remove 5 of 2"));
+  objects_.Release(other);
+}
+
+TEST_F(ObjectDirectoryTest, WhatIsBorrowedHereIsNotLentOn) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  EXPECT_FALSE(objects_.OnAddBorrower(third_.worker, MakeId(5)));
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("remove 5 of 2"));
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ObjectDirectoryTest, TakingRefsOutOfAResultRegistersThemBeforeTheGiverLetsGo) {
+  const auto taken = objects_.TakeContained(third_, MakeId(9), {{MakeId(5), owner_}});
+  EXPECT_THAT(outbox_.Take(), ElementsAre("add 5 of 2"));
+  objects_.OnRegistered(outbox_.last_registration);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("taken 9 of 3"));
+  objects_.Release(taken[0]);
+}
+
+TEST_F(ObjectDirectoryTest, AFetchIsAnsweredWhenTheValueComes) {
+  ObjectEntry* entry = MakeOwned(1);
+  objects_.OnFetch(third_.worker, 7, MakeId(1));
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  objects_.Resolve(entry, Bytes(), false);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("state 1 of 3"));
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, AFetchOfAnObjectThatIsGoneIsAnswered) {
+  objects_.OnFetch(third_.worker, 7, MakeId(1));
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unknown 1 of 3"));
+}
+
+TEST_F(ObjectDirectoryTest, AnsweringABorrowerThatTurnsOutDeadMayFreeTheObject) {
+  ObjectEntry* entry = MakeOwned(1);
+  objects_.OnAddBorrower(third_.worker, MakeId(1));
+  objects_.OnFetch(third_.worker, 7, MakeId(1));
+  objects_.Release(entry);
+  outbox_.on_state = [&] { objects_.OnProcessDied(third_.worker, "killed"); };
+  objects_.Resolve(entry, Bytes(), false);
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ObjectDirectoryTest, AnOwnersObjectTakesNoStateFromPeers) {
+  ObjectEntry* entry = MakeOwned(1);
+  objects_.OnState(MakeId(1), {.known = true, .value = Bytes()});
+  EXPECT_FALSE(entry->ready());
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, OrphansThatLetGoOfOneAnotherFailOnceEach) {
+  // A task that fails with the one drops its ref of the other.
+  ObjectEntry* first = BorrowRegistered(5);
+  ObjectEntry* second = BorrowRegistered(6);
+  bool fell = false;
+  outbox_.on_ready = [&](ObjectEntry* ready) {
+    if (!std::exchange(fell, true)) objects_.Release(ready == first ? second : first);
+  };
+  objects_.AddCallback(first, 1);
+  objects_.AddCallback(second, 2);
+  objects_.OnProcessDied(owner_.worker, "killed");
+  EXPECT_EQ(objects_.size(), 1u);
+  for (ObjectEntry* entry : {first, second}) {
+    if (entry->refs > 0 && objects_.Find(entry->id) == entry) objects_.Release(entry);
+  }
+  EXPECT_EQ(objects_.size(), 0u);
+  ObjectEntry* fresh = objects_.NewOwned(MakeId(8));
+  EXPECT_FALSE(fresh->ready());
+  objects_.Release(fresh);
+}
+
+TEST_F(ObjectDirectoryTest, BorrowingFromADeadOwnerGivesAnErrorAtOnce) {
+  outbox_.on_add = [&](const Address& owner) { objects_.OnProcessDied(owner.worker, "killed"); };
+  ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
+  EXPECT_TRUE(entry->local() && entry->is_error);
+  EXPECT_EQ(entry->value->data()[0], static_cast<uint8_t>(ErrorKind::kOwnerDied));
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, AStoredObjectIsPulledOnceAndUnpinnedOnce) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.AddCallback(entry, 1);
+  objects_.Want(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("pull 5"));
+  objects_.OnPinned(MakeId(5), 64, 10);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("callback 1"));
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5", "remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, APinThatComesTooLateIsGivenUp) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.Want(entry);
+  objects_.Release(entry);
+  outbox_.Take();
+  objects_.OnPinned(MakeId(5), 64, 10);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5"));
+}
+
+TEST_F(ObjectDirectoryTest, AReaderThatOutlivedTheRefSharesItsPinWithTheNextRef) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.Want(entry);
+  objects_.OnPinned(MakeId(5), 64, 10);
+  LocalPin* pin = entry->pin;
+  objects_.RefPin(pin);
+  objects_.Release(entry);
+  entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.Want(entry);
+  outbox_.Take();
+  objects_.OnPinned(MakeId(5), 64, 10);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5")) << "two pins at the raylet, one here";
+  objects_.UnrefPin(pin);
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5", "remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, ALostCopyIsAnErrorAndAnotherCopyIsNot) {
+  ObjectEntry* one = objects_.NewOwned(MakeId(1));
+  objects_.ResolveStored(one, MakeNode(4), 10);
+  ObjectEntry* two = objects_.NewOwned(MakeId(2));
+  objects_.ResolveStored(two, MakeNode(4), 10);
+  two->extra->locations.push_back(MakeNode(5));
+  objects_.OnNodeDied(MakeNode(4), "gone");
+  EXPECT_TRUE(one->is_error);
+  EXPECT_EQ(two->state, ObjectState::kStored);
+  objects_.Release(one);
+  objects_.Release(two);
+}
+
+TEST_F(ObjectDirectoryTest, TheLastHandleOfAnActorEndsIt) {
+  ObjectEntry* entry = MakeOwned(1);
+  entry->actor_handle = true;
+  objects_.OnAddBorrower(third_.worker, MakeId(1));
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  objects_.OnRemoveBorrower(third_.worker, MakeId(1));
+  EXPECT_THAT(outbox_.Take(), ElementsAre("actor"));
+}
+
+TEST_F(ObjectDirectoryTest, WithoutARayletEverythingThatIsNotHereFails) {
+  ObjectEntry* pending = MakeOwned(1);
+  ObjectEntry* borrowed = BorrowRegistered(5);
+  ObjectEntry* here = MakeOwned(2);
+  objects_.Resolve(here, Bytes(), false);
+  objects_.OnRayletLost(outbox_.MakeError(0, ""));
+  EXPECT_TRUE(pending->is_error && borrowed->is_error);
+  EXPECT_FALSE(here->is_error);
+  for (ObjectEntry* entry : {pending, borrowed, here}) objects_.Release(entry);
+}
+
+}  // namespace
+}  // namespace cyray::core
