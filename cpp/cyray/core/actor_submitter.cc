@@ -10,6 +10,17 @@ namespace cyray::core {
 
 using wire::FrameType;
 
+namespace {
+
+// Counts the tasks of this process (TaskIds).
+uint64_t Sequence(const TaskId& id) {
+  uint64_t sequence = 0;
+  std::memcpy(&sequence, id.data() + 6, 6);
+  return sequence;
+}
+
+}  // namespace
+
 ActorSubmitter::ActorSubmitter(LinkTable& links, RayletClient& raylet, TaskCompletion& completion,
                                MakeActorError make_error)
     : links_(links), raylet_(raylet), completion_(completion), make_error_(std::move(make_error)) {}
@@ -36,11 +47,13 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
   task->actor = client;
   if (client->death_error) return completion_.Fail(task, client->death_error);
   Subscribe(*client);
+  task->unresolved = 1;
   for (ObjectEntry* entry : task->refs) {
     if (entry->ready()) continue;
     ++task->unresolved;
     objects.AddDependent(entry, task->slot);
   }
+  --task->unresolved;
   client->queue.push_back(task);
   Pump(*client);
 }
@@ -50,7 +63,7 @@ void ActorSubmitter::OnArgumentReady(PendingTask* task) {
 }
 
 void ActorSubmitter::Pump(ActorClient& client) {
-  if (client.link == nullptr) return;
+  if (client.link == nullptr || client.losing_link) return;
   size_t kept = 0;  // calls at the head that wait for arguments, where order does not matter
   while (kept < client.queue.size() && client.link != nullptr) {
     // Only where a later call cannot be what the earlier ones wait for.
@@ -105,7 +118,10 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
 }
 
 void ActorSubmitter::LoseLink(ActorClient& client) {
-  if (client.link == nullptr) return;
+  if (client.link == nullptr || client.losing_link) return;
+  client.losing_link = true;
+  links_.Drain(*client.link);  // its last answers may be behind the news of its end
+  client.losing_link = false;
   if (auto it = by_worker_.find(client.link->peer.worker); it != by_worker_.end()) {
     std::erase(it->second, &client);
     if (it->second.empty()) by_worker_.erase(it);
@@ -156,7 +172,8 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
 
 void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& update) {
   const Address address = wire::FromWireOrNil(update.address());
-  if (client.link != nullptr && client.address == address) return;
+  // Told again, maybe of a worker that is lost: what becomes of its calls is in the next update.
+  if (client.state == wire::ActorState::Alive && client.address == address) return;
   LoseLink(client);
   client.state = wire::ActorState::Alive;
   client.incarnation = update.incarnation();
@@ -181,6 +198,10 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
     ++task->attempt;
     again.push_back(task);
   }
+  // Those that a leaving worker handed back came in no order.
+  std::sort(again.begin(), again.end(), [](const PendingTask* a, const PendingTask* b) {
+    return Sequence(a->id) < Sequence(b->id);
+  });
   client.queue.insert(client.queue.begin(), again.begin(), again.end());
   if (failed.empty()) return;
   const ValuePtr error = make_error_(

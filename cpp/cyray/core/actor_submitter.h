@@ -36,6 +36,7 @@ struct ActorClient {
   std::deque<PendingTask*> queue;  // not pushed yet, in order
   InFlight in_flight;
   InFlight limbo;                  // pushed to a worker that is gone
+  bool losing_link = false;        // its last answers are read
   bool subscribed = false;
   bool in_order = true;            // false for async and threaded actors: no head of the line
   size_t pending() const { return queue.size() + in_flight.count; }

@@ -168,8 +168,12 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
       return;
     case FrameType::kLeaseBroken:
       if (const auto* broken = frame.As<wire::LeaseBroken>()) {
-        tasks_.OnLeaseBroken(wire::FromWireOrNil(broken->worker()),
-                             broken->reason() != nullptr ? broken->reason()->str() : "");
+        const Address worker = wire::FromWireOrNil(broken->worker());
+        if (Link* link = links_.Find(worker.worker)) {
+          tasks_.OnLinkBroken(*link);  // nothing more goes there while its last answers are read
+          links_.Drain(*link);
+        }
+        tasks_.OnLeaseBroken(worker, broken->reason() != nullptr ? broken->reason()->str() : "");
       }
       return;
     case FrameType::kActorUpdate:
@@ -269,6 +273,8 @@ void CoreWorker::OnProcessDied(const Address& address, const std::string& reason
   if (!address.worker.is_nil()) {
     Link* link = links_.Find(address.worker);
     if (link != nullptr) {
+      tasks_.OnLinkBroken(*link);
+      links_.Drain(*link);
       links_.Break(*link, reason);
       tasks_.OnLeaseBroken(link->peer, reason);
     } else {
@@ -398,7 +404,7 @@ void CoreWorker::ActorOutOfScope(const ActorId& id) {
   b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), true, /*out_of_scope=*/true));
   raylet_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::KillActor), b.GetBufferPointer(),
                   b.GetSize(), [](Frame*) {});
-  poller_.NoteActivity();
+  poller_.NoteGathered();
 }
 
 void CoreWorker::OnObjectReady(ObjectEntry*, std::vector<uint32_t> dependents,

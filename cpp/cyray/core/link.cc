@@ -113,9 +113,11 @@ void LinkTable::FlushSoon(Link& link) {
 }
 
 void LinkTable::Flush(Link& link) {
-  if (link.state != Link::State::kOpen) return;
+  // On its way through the raylet, or waiting for the connection that the raylet was asked for.
+  if (link.state != Link::State::kOpen) return raylet_.Flush();
   link.last_flush_ns = MonotonicNs();
-  if (!link.channel->Flush().ok()) return Break(link, "the process is gone");
+  // A broken socket is readable: OnReady finds the end, after the replies that the peer still sent.
+  if (!link.channel->Flush().ok()) return;
   const bool wants_write = link.channel->HasUnsent();
   if (wants_write != link.wants_write) {
     link.wants_write = wants_write;
@@ -129,24 +131,47 @@ void LinkTable::FlushDirty() {
     Flush(*dirty_[i]);
   }
   dirty_.clear();
+  // No frame is being handled here.
+  for (Link* link : broken_) {
+    link->channel.reset();
+    link->waiting = {};
+  }
+  broken_.clear();
 }
 
 void LinkTable::OnReady(Link& link, uint32_t epoll_events) {
   if (link.state != Link::State::kOpen) return;
   if (epoll_events & EPOLLOUT) Flush(link);
   if (link.state != Link::State::kOpen || !(epoll_events & (EPOLLIN | EPOLLHUP | EPOLLERR))) return;
+  Read(link);
+}
+
+bool LinkTable::Read(Link& link) {
   auto filled = link.channel->Fill();
-  if (!filled) return Break(link, filled.error().message());
+  if (!filled) {
+    Break(link, filled.error().message());
+    return false;
+  }
   while (link.state == Link::State::kOpen) {
     auto next = link.channel->Next();
-    if (!next) return Break(link, next.error().message());
-    if (!next->has_value()) return;
+    if (!next) {
+      Break(link, next.error().message());
+      return false;
+    }
+    if (!next->has_value()) return *filled > 0;
     events_.on_frame(link, **next);
+  }
+  return false;
+}
+
+void LinkTable::Drain(Link& link) {
+  while (link.state == Link::State::kOpen && Read(link)) {
   }
 }
 
 void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size) {
   Link& link = To(source);
+  if (link.state == Link::State::kBroken) return;
   if (size < wire::kFrameHeaderBytes) return;
   std::vector<uint64_t> aligned;
   if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
@@ -166,7 +191,8 @@ void LinkTable::Break(Link& link, const std::string& reason) {
   if (link.state == Link::State::kBroken) return;
   link.state = Link::State::kBroken;
   if (link.channel) poller_.Unwatch(link.channel->fd());
-  // The channel is closed later: a frame of it may be in use up the stack.
+  // The channel is closed later (FlushDirty): a frame of it may be in use up the stack.
+  broken_.push_back(&link);
   events_.on_broken(link, reason);
 }
 

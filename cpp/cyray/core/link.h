@@ -70,10 +70,14 @@ class LinkTable {
   void OnPeerConnected(const Address& peer, UniqueFd socket);
   void OnRelay(const Address& source, const uint8_t* frame, size_t size);
   void Break(Link& link, const std::string& reason);
+  // Handles what a peer that is gone, by word of the raylet, had sent before: its last replies.
+  void Drain(Link& link);
   const std::unordered_map<WorkerId, std::unique_ptr<Link>>& all() const { return links_; }
 
  private:
   void Open(Link& link, UniqueFd socket);
+  // False when there is nothing more to read.
+  bool Read(Link& link);
   void MarkDirty(Link& link);
   void SendRelay(Link& link, const uint8_t* frame, size_t size);
 
@@ -83,6 +87,7 @@ class LinkTable {
   Address self_;
   std::unordered_map<WorkerId, std::unique_ptr<Link>> links_;
   std::vector<Link*> dirty_;
+  std::vector<Link*> broken_;  // their channels are still open
 };
 
 }  // namespace cyray::core

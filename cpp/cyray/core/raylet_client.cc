@@ -117,7 +117,15 @@ void RayletClient::CallGcs(uint16_t method, const uint8_t* payload, size_t size,
 }
 
 void RayletClient::Flush() {
-  if (channel_ && channel_->HasUnsent() && !channel_->Flush().ok()) Lost();
+  if (!channel_ || !channel_->HasUnsent()) return;
+  // A broken socket is readable: OnReady finds the end, after what the raylet still sent. Not here,
+  // where a frame of it may be in use up the stack.
+  if (!channel_->Flush().ok()) return;
+  const bool wants_write = channel_->HasUnsent();
+  if (wants_write != wants_write_ && on_wants_write_) {
+    wants_write_ = wants_write;
+    on_wants_write_(wants_write);
+  }
 }
 
 void RayletClient::OnReady() {

@@ -52,6 +52,11 @@ class RayletClient {
   bool connected() const { return channel_ != nullptr; }
   void SetHandlers(FrameHandler on_frame, std::function<void()> on_lost);
 
+  // Called when the socket is full, and when it is not any more: OnReady is due when it takes more.
+  void SetWriteHandler(std::function<void(bool wants_write)> on_wants_write) {
+    on_wants_write_ = std::move(on_wants_write);
+  }
+
   uint64_t NextRequestId() { return next_request_++; }
   void Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
   // `request_id` came from NextRequestId() and stands in the frame.
@@ -75,6 +80,8 @@ class RayletClient {
   std::unique_ptr<wire::Channel> channel_;
   FrameHandler on_frame_;
   std::function<void()> on_lost_;
+  std::function<void(bool)> on_wants_write_;
+  bool wants_write_ = false;
   std::unordered_map<uint64_t, ReplyHandler> replies_;
   uint64_t next_request_ = 1;
   flatbuffers::FlatBufferBuilder builder_;

@@ -141,6 +141,7 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
       objects_.Resolve(entry, ValuePtr(Value::Copy(value->value()->data(), value->value()->size())),
                        value->is_error());
     } else {
+      entry->is_error = value->is_error();
       objects_.ResolveStored(entry, wire::FromWireOrNil(value->node()), value->stored_bytes());
     }
   }
@@ -160,6 +161,9 @@ void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {
 }
 
 void TaskCompletion::Drop(PendingTask* task) {
+  if (task->waiting_for_args()) {  // it failed before: its slot will be another task's
+    for (ObjectEntry* entry : task->refs) objects_.RemoveDependent(entry, task->slot);
+  }
   for (ObjectEntry* entry : task->returns) objects_.Release(entry);
   for (ObjectEntry* entry : task->refs) objects_.Release(entry);
   for (ObjectEntry* entry : task->contained) objects_.Release(entry);

@@ -52,12 +52,14 @@ Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy,
 }
 
 void TaskSubmitter::Submit(PendingTask* task) {
+  // Counted up first: asking for an argument may show at once that its owner is dead.
+  task->unresolved = 1;
   for (ObjectEntry* entry : task->refs) {
     if (entry->ready()) continue;
     ++task->unresolved;
     objects_.AddDependent(entry, task->slot);
   }
-  if (!task->waiting_for_args()) Enqueue(task, false);
+  if (--task->unresolved == 0) Enqueue(task, false);
 }
 
 void TaskSubmitter::OnArgumentReady(PendingTask* task) {
@@ -85,6 +87,12 @@ void TaskSubmitter::Pump(Shape& shape) {
     if (lease == nullptr) break;
     PendingTask* task = shape.ready.front();
     shape.ready.pop_front();
+    if (!task->refs.empty()) {  // an argument may have been lost since
+      if (const ValuePtr* error = completion_.FailedArgument(task)) {
+        completion_.Fail(task, *error);
+        continue;
+      }
+    }
     PushOn(*lease, task);
   }
   if (!shape.ready.empty()) {
@@ -140,6 +148,7 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
 }
 
 void TaskSubmitter::RequestLeases(Shape& shape) {
+  if (!raylet_.connected()) return;  // every task fails in a moment (FailAll)
   const size_t want = std::min(shape.ready.size(), kMaxLeaseRequests);
   while (shape.requests.size() < want) {
     const uint64_t id = raylet_.NextRequestId();
