@@ -42,7 +42,7 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
   actor.class_name = gcs::StringOrEmpty(start.class_name());
   actor.spec = gcs::BytesOrEmpty(start.spec());
   parts_.leases->RequestForActor(KeyOf(parts_.options->node_id, id, actor.incarnation), actor.job,
-                                 FromWire(start.placement()), FromWire(start.held()));
+                                 FromWire(start.held()));
 }
 
 void ActorHost::OnGrant(const LeaseGrant& grant) {

@@ -248,15 +248,11 @@ void LeaseService::SetNodeView(const NodeId& node, ResourceSet total, ResourceSe
 
 // --- Actors, ends -----------------------------------------------------------------------------
 
-void LeaseService::RequestForActor(const RequestKey& key, const JobId& job, ResourceSet placement,
-                                   ResourceSet held) {
+void LeaseService::RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held) {
   LeaseRequest request;
   request.key = key;
   request.job = job;
-  for (const auto& [name, amount] : held.amounts()) {  // what it keeps must be free as well
-    placement.Set(name, std::max(amount, placement.Get(name)));
-  }
-  request.demand = std::move(placement);
+  request.demand = held;
   request.held = std::move(held);
   request.for_actor = true;
   scheduler_.AddRequest(std::move(request), MonotonicMs());

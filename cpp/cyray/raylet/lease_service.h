@@ -47,8 +47,9 @@ class LeaseService {
   bool OnBlocked(ClientConnection& client, const wire::Blocked* blocked);
 
   // Resources and a worker for an actor of this node; answered by on_actor_grant.
-  void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet placement,
-                       ResourceSet held);
+  // Its placement demand chose this node and is not waited for: an actor that holds no CPU starts
+  // also while tasks that may never end have them all.
+  void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held);
   void CancelActor(const RequestKey& key);
 
   // A process of this node is gone: as a worker and as a client.
