@@ -603,3 +603,21 @@ def test_methods_that_raise_what_looks_like_the_engines_own_error():
 
     with pytest.raises(RayTaskError):
         cyray.get(Odd.remote().f.remote())
+
+
+def test_an_actor_that_holds_no_cpu_starts_though_all_are_taken():
+    from cyray.test_utils import SignalActor
+
+    gate = SignalActor.remote()
+
+    @cyray.remote
+    def hold(gate):
+        opened = gate.wait.remote()
+        while not cyray.wait([opened], timeout=0)[0]:
+            time.sleep(0.002)  # keeps its CPU, which a `get` would give back
+
+    refs = [hold.remote(gate) for _ in range(3)]
+    eventually(lambda: cyray.available_resources().get("CPU", 0) == 0)
+    assert cyray.get(Counter.remote().read.remote(), timeout=10) == 0
+    cyray.get(gate.send.remote())
+    cyray.get(refs)
