@@ -76,8 +76,8 @@ void ActorSubmitter::Pump(ActorClient& client) {
     }
     client.queue.erase(client.queue.begin() + static_cast<ptrdiff_t>(kept));
     if (!task->refs.empty()) {
-      if (const ValuePtr* error = completion_.FailedArgument(task)) {
-        completion_.Fail(task, *error);
+      if (ValuePtr error = completion_.FailedArgument(task)) {
+        completion_.Fail(task, std::move(error));
         continue;
       }
     }

@@ -8,6 +8,29 @@ namespace cyray::core {
 
 using wire::FrameType;
 
+namespace {
+
+// The error of a task that never ran: [tag][u32 size][its name][what its argument holds]. One that is
+// of this kind already, or of cyray itself, says enough.
+ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
+  constexpr uint8_t kTagSystemError = 9, kTagDependency = 13;  // of codec.pxi
+  Value& inner = *argument.get();
+  if (inner.size() == 0 || inner.data()[0] == kTagSystemError ||
+      inner.data()[0] == kTagDependency) {
+    return argument;
+  }
+  const auto name_size = static_cast<uint32_t>(name.size());
+  Value* value = Value::New(5 + name.size() + inner.size());
+  uint8_t* at = value->data();
+  *at = kTagDependency;
+  std::memcpy(at + 1, &name_size, 4);
+  std::memcpy(at + 5, name.data(), name.size());
+  std::memcpy(at + 5 + name.size(), inner.data(), inner.size());
+  return ValuePtr(value);
+}
+
+}  // namespace
+
 PendingTask* TaskSlab::New() {
   if (free_.empty()) {
     const auto base = static_cast<uint32_t>(chunks_.size() * kChunk);
@@ -148,11 +171,13 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
   Drop(task);
 }
 
-const ValuePtr* TaskCompletion::FailedArgument(const PendingTask* task) const {
+ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
   for (const ObjectEntry* entry : task->refs) {
-    if (entry->state == ObjectState::kInline && entry->is_error) return &entry->value;
+    if (entry->state == ObjectState::kInline && entry->is_error) {
+      return DependencyError(task->tmpl->name, entry->value);
+    }
   }
-  return nullptr;
+  return {};
 }
 
 void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {

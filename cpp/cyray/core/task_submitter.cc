@@ -68,8 +68,8 @@ void TaskSubmitter::OnArgumentReady(PendingTask* task) {
 
 void TaskSubmitter::Enqueue(PendingTask* task, bool front) {
   if (!task->refs.empty()) {
-    if (const ValuePtr* error = completion_.FailedArgument(task)) {
-      return completion_.Fail(task, *error);
+    if (ValuePtr error = completion_.FailedArgument(task)) {
+      return completion_.Fail(task, std::move(error));
     }
   }
   Shape& shape = *task->tmpl->shape;
@@ -88,8 +88,8 @@ void TaskSubmitter::Pump(Shape& shape) {
     PendingTask* task = shape.ready.front();
     shape.ready.pop_front();
     if (!task->refs.empty()) {  // an argument may have been lost since
-      if (const ValuePtr* error = completion_.FailedArgument(task)) {
-        completion_.Fail(task, *error);
+      if (ValuePtr error = completion_.FailedArgument(task)) {
+        completion_.Fail(task, std::move(error));
         continue;
       }
     }

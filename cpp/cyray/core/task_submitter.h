@@ -78,8 +78,8 @@ class TaskCompletion {
   void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
   void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
   void Fail(PendingTask* task, ValuePtr error);
-  // The value that makes the task fail before it runs: an error among its arguments.
-  const ValuePtr* FailedArgument(const PendingTask* task) const;
+  // The value that makes the task fail before it runs, because of an error among its arguments.
+  ValuePtr FailedArgument(const PendingTask* task) const;
   void Drop(PendingTask* task);
 
  private:

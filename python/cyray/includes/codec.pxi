@@ -5,6 +5,7 @@
 #   7 pickle with buffers: [tag, 3 bytes 0, u32 count][u64 pickle size][u64 size of each buffer]
 #     [pickle], then each buffer at the next multiple of 64 from the value's start,
 #   8 pickle, 9 an error of cyray itself: [kind][actor id 16][text], 10 reference: [u32 index],
+#   13 the error of a task with a failed argument: [u32 size][the task's name][the argument's error],
 #   11 memoryview: laid out like 7 with one buffer and no pickle.
 # Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
 # bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
@@ -34,6 +35,7 @@ cdef enum Tag:
     TAG_SYSTEM_ERROR = 9
     TAG_REF = 10
     TAG_MEMORYVIEW = 11
+    TAG_DEPENDENCY = 13
 
 cdef object _dumps = _pickle.dumps
 cdef object _loads = _pickle.loads
@@ -256,6 +258,8 @@ cdef object decode(const uint8_t* data, uint64_t size, Pinned owner, bint writab
         return decode_buffers(data, size, owner, writable)
     if tag == TAG_SYSTEM_ERROR and size >= 18:
         return decode_system_error(data, size)
+    if tag == TAG_DEPENDENCY:
+        return decode_dependency(data, size, owner)
     raise ValueError(f"an encoded value begins with the unknown tag {tag}")
 
 
@@ -303,6 +307,22 @@ cdef dict _ERROR_KINDS = {
     6: "owner_died", 7: "node_died", 8: "object_store_full", 9: "unschedulable",
     10: "raylet_died", 11: "internal",
 }
+
+
+cdef object decode_dependency(const uint8_t* data, uint64_t size, Pinned owner):
+    # The error of a task that never ran, because one of its arguments was an error.
+    cdef uint32_t length
+    if size < 6:
+        raise ValueError("an encoded value is cut off")
+    memcpy(&length, data + 1, 4)
+    if length > size - 6:
+        raise ValueError("an encoded value is cut off")
+    name = PyUnicode_DecodeUTF8(<const char*>data + 5, length, "replace")
+    error = decode(data + 5 + length, size - 5 - length, owner, False)
+    from cyray import exceptions
+    if not isinstance(error, exceptions.RayTaskError):
+        return error
+    return exceptions.RayTaskError.from_dependency(error, name)
 
 
 cdef object decode_system_error(const uint8_t* data, uint64_t size):
