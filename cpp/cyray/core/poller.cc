@@ -20,6 +20,7 @@ namespace {
 // wakeup's cost can at most double the cost of a wait, and usually saves most of it.
 constexpr int64_t kMaxSpinNs = 50'000;
 constexpr int64_t kMinSpinNs = 2'000;
+constexpr int64_t kWakeupNs = 50'000;
 constexpr auto kStewardNap = std::chrono::milliseconds(1);
 constexpr auto kExternalNap = std::chrono::milliseconds(100);
 
@@ -153,8 +154,8 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
                    bool spin) {
   handler_.FlushAll();
   RunDueTimers();
-  if (spin && spin_ns_ > 0) {
-    const int64_t start = MonotonicNs();
+  const int64_t start = spin ? MonotonicNs() : 0;
+  if (spin) {
     const int64_t until = std::min(start + spin_ns_, deadline_ns);
     do {
       if (PollAndHandle(lock, ticket, 0) != 0) {
@@ -163,8 +164,6 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
       }
       if (seat_ != ticket) return;
     } while (MonotonicNs() < until);
-    // It did not pay off: spin less next time, never quite nothing, to notice when it would again.
-    spin_ns_ = std::max(kMinSpinNs, spin_ns_ / 2);
   }
   const int64_t wake_at = std::min(deadline_ns, handler_.NextTimerNs());
   int timeout_ms = -1;
@@ -177,6 +176,10 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
   seat_blocked_ = true;
   steward_blocked_ = ticket == steward_ticket_ || steward_blocked_;
   PollAndHandle(lock, ticket, timeout_ms);
+  if (!spin) return;
+  // Had it come soon but for the wakeup, spinning longer would have caught it; else it did not pay.
+  const bool soon = MonotonicNs() - start < kMaxSpinNs + kWakeupNs;
+  spin_ns_ = soon ? std::min(kMaxSpinNs, spin_ns_ * 2) : std::max(kMinSpinNs, spin_ns_ / 2);
 }
 
 int Poller::PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms) {
