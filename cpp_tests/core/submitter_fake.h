@@ -1,0 +1,272 @@
+// The submitting half of a process, with the raylet and the workers played by the test over socket
+// pairs. Nothing runs by itself: frames move when the test says so.
+
+#pragma once
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cyray/core/actor_submitter.h"
+#include "cyray/core/errors.h"
+#include "cyray/core/task_submitter.h"
+
+namespace cyray::core {
+
+// A frame that arrived, copied.
+struct GotFrame {
+  wire::FrameType type;
+  std::vector<uint64_t> bytes;
+  template <class T>
+  const T* As() const {
+    return flatbuffers::GetRoot<T>(reinterpret_cast<const uint8_t*>(bytes.data()));
+  }
+};
+
+// The far end of a connection of the process under test.
+class FarEnd {
+ public:
+  explicit FarEnd(UniqueFd socket) : channel_(std::move(socket)) {}
+
+  template <class Build>
+  void Send(wire::FrameType type, Build build) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(build(b));
+    channel_.Send(type, b);
+    EXPECT_TRUE(channel_.Flush().ok());
+  }
+  void SendRegistration() {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateRegisterReply(b, true));
+    std::vector<UniqueFd> arena;
+    for (int i = 0; i < 2; ++i) arena.emplace_back(memfd_create("arena", 0));
+    channel_.SendWithFds(wire::FrameType::kRegisterReply, b, std::move(arena));
+    EXPECT_TRUE(channel_.Flush().ok());
+  }
+  // The frames of a type that have come and were not taken.
+  std::vector<GotFrame> Take(wire::FrameType type) {
+    Receive();
+    std::vector<GotFrame> taken;
+    std::erase_if(frames_, [&](GotFrame& frame) {
+      if (frame.type != type) return false;
+      taken.push_back(std::move(frame));
+      return true;
+    });
+    return taken;
+  }
+
+ private:
+  void Receive() {
+    for (auto filled = channel_.Fill(); filled && *filled > 0; filled = channel_.Fill()) {
+      for (auto next = channel_.Next(); next && next->has_value(); next = channel_.Next()) {
+        GotFrame got{(*next)->type, std::vector<uint64_t>(((*next)->body_bytes + 7) / 8)};
+        std::memcpy(got.bytes.data(), (*next)->body, (*next)->body_bytes);
+        frames_.push_back(std::move(got));
+      }
+    }
+  }
+  wire::Channel channel_;
+  std::vector<GotFrame> frames_;
+};
+
+class SubmitterFake : public testing::Test, public PollerHandler, public DirectoryOutbox {
+ protected:
+  SubmitterFake() {
+    self_.node.bytes[0] = 1;
+    self_.worker.bytes[0] = 1;
+    auto [near, far] = SocketPair();
+    raylet_end_ = std::make_unique<FarEnd>(std::move(far));
+    raylet_end_->SendRegistration();
+    EXPECT_TRUE(raylet_.Connect(std::move(near), {}).has_value());
+    raylet_.SetHandlers([](wire::Frame&) {}, [this] { raylet_lost_ = true; });
+    links_.SetIdentity(self_);
+    objects_.SetIdentity(self_);
+    completion_.SetIdentity(self_, JobId{});
+    ids_.Reset(JobId{});
+  }
+  ~SubmitterFake() override = default;
+
+  static std::pair<UniqueFd, UniqueFd> SocketPair() {
+    int ends[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+  }
+
+  // A worker with its link open; `number` is its address.
+  FarEnd& AddWorker(uint8_t number) {
+    auto [near, far] = SocketPair();
+    links_.OnPeerConnected(WorkerAddress(number), std::move(near));
+    worker_ends_[number] = std::make_unique<FarEnd>(std::move(far));
+    return *worker_ends_[number];
+  }
+  Address WorkerAddress(uint8_t number) const {
+    Address address = self_;
+    address.worker.bytes[0] = number;
+    return address;
+  }
+  Link& LinkTo(uint8_t number) { return links_.To(WorkerAddress(number)); }
+  TaskTemplate* MakeTemplate(int max_retries = 0) {
+    auto tmpl = std::make_unique<TaskTemplate>();
+    tmpl->id = static_cast<uint32_t>(templates_.size());
+    tmpl->max_retries = max_retries;
+    tmpl->shape = tasks_.FindShape({}, 0, {}, false);
+    templates_.push_back(std::move(tmpl));
+    return templates_.back().get();
+  }
+  // The task's one result, with the test's count.
+  ObjectEntry* Submit(TaskTemplate* tmpl, std::vector<ObjectEntry*> refs = {},
+                      ActorClient* actor = nullptr) {
+    PendingTask* task = slab_.New();
+    task->id = ids_.Next();
+    task->tmpl = tmpl;
+    task->retries_left = tmpl->max_retries;
+    for (ObjectEntry* entry : refs) objects_.AddRef(entry);
+    task->refs = std::move(refs);
+    ObjectEntry* entry = objects_.NewOwned(ObjectId(task->id, 1));
+    objects_.AddRef(entry);
+    task->returns.push_back(entry);
+    if (actor != nullptr) {
+      actors_.Submit(actor, task, objects_);
+    } else {
+      tasks_.Submit(task);
+    }
+    return entry;
+  }
+  std::vector<GotFrame> FromProcess(wire::FrameType type) {
+    raylet_.Flush();
+    return raylet_end_->Take(type);
+  }
+  template <class Build>
+  void FromRaylet(wire::FrameType type, Build build) {
+    raylet_end_->Send(type, build);
+    raylet_.OnReady();
+  }
+  void Grant(const GotFrame& request, uint64_t lease_id, uint8_t worker) {
+    const uint64_t id = request.As<wire::RequestLease>()->request_id();
+    const Address address = WorkerAddress(worker);
+    FromRaylet(wire::FrameType::kLeaseReply, [&](auto& b) {
+      return wire::CreateLeaseReply(b, id, true, 0, lease_id, wire::ToWire(address));
+    });
+  }
+  // Asks for no lease in vain: grants the first request to `worker`.
+  void GrantFirst(uint64_t lease_id, uint8_t worker) {
+    auto requests = FromProcess(wire::FrameType::kRequestLease);
+    ASSERT_FALSE(requests.empty());
+    Grant(requests[0], lease_id, worker);
+  }
+  // Tags of the tasks that were pushed on the worker since the last call, in order.
+  std::vector<uint64_t> Pushed(uint8_t worker) {
+    links_.FlushDirty();
+    std::vector<uint64_t> tags;
+    for (const GotFrame& frame : worker_ends_[worker]->Take(wire::FrameType::kPushTask)) {
+      tags.push_back(frame.As<wire::PushTask>()->tag());
+    }
+    return tags;
+  }
+  void SendReply(uint8_t worker, uint64_t tag, wire::TaskStatus status, bool retry = false,
+                 uint32_t run_us = 10) {
+    worker_ends_[worker]->Send(wire::FrameType::kTaskReply, [&](auto& b) {
+      const uint8_t bytes[] = {7};
+      const auto value = wire::CreateReturnValue(b, b.CreateVector(bytes, 1), 0, nullptr,
+                                                 status == wire::TaskStatus::Error);
+      return wire::CreateTaskReply(b, tag, status, b.CreateVector(&value, 1), 0, run_us, retry);
+    });
+  }
+  void Reply(uint8_t worker, uint64_t tag, wire::TaskStatus status = wire::TaskStatus::Ok,
+             bool retry = false, uint32_t run_us = 10) {
+    SendReply(worker, tag, status, retry, run_us);
+    links_.OnReady(LinkTo(worker), EPOLLIN);
+  }
+  void Kill(uint8_t worker) {
+    worker_ends_.erase(worker);
+    links_.OnReady(LinkTo(worker), EPOLLIN | EPOLLHUP);
+  }
+  void ExpectAllAnswered() {
+    EXPECT_EQ(slab_.live(), 0u);
+    objects_.CheckInvariants();
+  }
+
+  // PollerHandler
+  void OnReady(void*, uint32_t) override {}
+  void FlushAll() override {}
+  int64_t NextTimerNs() override { return kForever; }
+  void RunTimers(int64_t) override {}
+  // DirectoryOutbox
+  void SendFetch(const Address& owner, uint64_t, const ObjectId&) override {
+    if (dead_owner == owner.worker) objects_.OnProcessDied(owner.worker, "dead");
+  }
+  void SendState(const WorkerId&, uint64_t, const ObjectId&, const ObjectEntry*) override {}
+  void SendAddBorrower(const Address&, uint64_t, const ObjectId&) override {}
+  void SendRemoveBorrower(const Address&, const ObjectId&) override {}
+  void SendContainedTaken(const Address&, const ObjectId&) override {}
+  void PullToStore(ObjectEntry*) override {}
+  void ReleasePin(const ObjectId&) override {}
+  void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
+  void ActorOutOfScope(const ActorId&) override {}
+  void OnObjectReady(ObjectEntry*, std::vector<uint32_t> dependents,
+                     std::vector<uint64_t>) override {
+    for (const uint32_t slot : dependents) {
+      PendingTask* task = slab_.AtSlot(slot);
+      if (!task->live || !task->waiting_for_args()) continue;
+      if (task->actor != nullptr) {
+        actors_.OnArgumentReady(task);
+      } else {
+        tasks_.OnArgumentReady(task);
+      }
+    }
+  }
+  ValuePtr MakeError(uint8_t kind, const std::string&) override {
+    return ValuePtr(Value::Copy(&kind, 1));
+  }
+  static ErrorKind KindOf(const ObjectEntry* entry) {
+    EXPECT_TRUE(entry->is_error);
+    return static_cast<ErrorKind>(entry->value->data()[0]);
+  }
+
+  Address self_;
+  std::mutex mutex_;
+  std::unique_ptr<FarEnd> raylet_end_;
+  std::map<uint8_t, std::unique_ptr<FarEnd>> worker_ends_;
+  bool raylet_lost_ = false;
+  WorkerId dead_owner;
+  Poller poller_{mutex_, *this};
+  RayletClient raylet_;
+  ObjectDirectory objects_{*this};
+  TaskSlab slab_;
+  TaskIds ids_;
+  std::deque<std::unique_ptr<TaskTemplate>> templates_;
+  LinkTable links_{poller_, raylet_,
+                   {[this](Link& link, const wire::Frame& frame) {
+                      const auto* reply = frame.As<wire::TaskReply>();
+                      ASSERT_NE(reply, nullptr);
+                      PendingTask* task = slab_.Find(reply->tag());
+                      if (task == nullptr) return;
+                      if (task->actor != nullptr) return actors_.OnTaskReply(link, task, *reply);
+                      tasks_.OnTaskReply(link, task, *reply);
+                    },
+                    [this](Link& link, const std::string&) {
+                      tasks_.OnLinkBroken(link);
+                      actors_.OnLinkBroken(link);
+                    }}};
+  TaskCompletion completion_{objects_, links_, slab_};
+  TaskSubmitter tasks_{objects_, links_, raylet_, completion_, slab_,
+                       [this](uint8_t kind, const std::string& text) {
+                         return MakeError(kind, text);
+                       }};
+  ActorSubmitter actors_{links_, raylet_, completion_,
+                         [this](uint8_t kind, const std::string& text, const ActorId&) {
+                           return MakeError(kind, text);
+                         }};
+};
+
+}  // namespace cyray::core

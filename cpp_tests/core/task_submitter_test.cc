@@ -1,0 +1,339 @@
+// TaskSubmitter: leases, pushing ahead, taking back, retries, and that every task is answered
+// whatever happens to its worker, in whatever order the news comes.
+
+#include "cyray/core/task_submitter.h"
+
+#include <gmock/gmock.h>
+
+#include "cpp_tests/core/submitter_fake.h"
+#include "cyray/util/clock.h"
+
+namespace cyray::core {
+namespace {
+
+using testing::IsEmpty;
+using testing::SizeIs;
+using wire::FrameType;
+using wire::TaskStatus;
+
+class TaskSubmitterTest : public SubmitterFake {
+ protected:
+  // A template whose run time is known: its tasks may be pushed ahead.
+  TaskTemplate* KnownTemplate(double average_us, int max_retries = 0) {
+    TaskTemplate* tmpl = MakeTemplate(max_retries);
+    tmpl->average_us = average_us;
+    return tmpl;
+  }
+  void BreakLease(uint8_t worker) {
+    Link& link = LinkTo(worker);
+    tasks_.OnLinkBroken(link);
+    links_.Drain(link);
+    tasks_.OnLeaseBroken(WorkerAddress(worker), "killed");
+  }
+  void Release(std::initializer_list<ObjectEntry*> entries) {
+    for (ObjectEntry* entry : entries) objects_.Release(entry);
+  }
+};
+
+TEST_F(TaskSubmitterTest, ATaskWaitsForALeaseRunsAndIsAnswered) {
+  AddWorker(10);
+  ObjectEntry* result = Submit(MakeTemplate());
+  EXPECT_FALSE(result->ready());
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(1));
+  Reply(10, tags[0]);
+  EXPECT_TRUE(result->ready() && !result->is_error);
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, LeasesAreAskedForPerWaitingTaskUpToABound) {
+  TaskTemplate* tmpl = MakeTemplate();
+  for (int i = 0; i < 50; ++i) objects_.Release(Submit(tmpl));
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(10));
+}
+
+TEST_F(TaskSubmitterTest, TasksOfUnknownLengthGoOneAtATime) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate();
+  for (int i = 0; i < 3; ++i) objects_.Release(Submit(tmpl));
+  GrantFirst(1, 10);
+  EXPECT_THAT(Pushed(10), SizeIs(1));
+}
+
+TEST_F(TaskSubmitterTest, ShortTasksArePushedAheadAsFarAsTheirRunTimesPromise) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(100);
+  for (int i = 0; i < 50; ++i) objects_.Release(Submit(tmpl));
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  EXPECT_GE(tags.size(), 9u);
+  EXPECT_LE(tags.size(), 11u);
+}
+
+TEST_F(TaskSubmitterTest, RequestsThatNobodyNeedsAnyMoreAreCancelledAndALateLeaseIsReturned) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  for (int i = 0; i < 5; ++i) objects_.Release(Submit(tmpl));
+  const auto requests = FromProcess(FrameType::kRequestLease);
+  ASSERT_THAT(requests, SizeIs(5));
+  Grant(requests[0], 1, 10);
+  EXPECT_THAT(FromProcess(FrameType::kCancelLease), SizeIs(4));
+  Grant(requests[1], 2, 11);  // it was on its way
+  for (const uint64_t tag : Pushed(10)) Reply(10, tag);
+  ExpectAllAnswered();
+  tasks_.Tick(MonotonicNs() + 1'000'000'000);
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), SizeIs(2));
+}
+
+TEST_F(TaskSubmitterTest, ARefusedRequestFailsTheTasksThatWait) {
+  ObjectEntry* result = Submit(MakeTemplate());
+  const uint64_t id = FromProcess(FrameType::kRequestLease)[0].As<wire::RequestLease>()->request_id();
+  FromRaylet(FrameType::kLeaseReply, [&](auto& b) { return wire::CreateLeaseReply(b, id, false); });
+  EXPECT_EQ(KindOf(result), ErrorKind::kUnschedulable);
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ATaskWaitsForItsArguments) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate();
+  ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
+  ObjectEntry* result = Submit(tmpl, {argument, argument});
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty());
+  objects_.Resolve(argument, ValuePtr(Value::Copy("v", 1)), false);
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(1));
+  Reply(10, tags[0]);
+  Release({argument, result});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AFailedArgumentIsTheTasksError) {
+  ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
+  ObjectEntry* result = Submit(MakeTemplate(), {argument});
+  objects_.Resolve(argument, MakeError(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), ""), true);
+  EXPECT_TRUE(result->is_error);
+  Release({argument, result});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AnArgumentWhoseOwnerIsFoundDeadWhileAskingFailsTheTaskOnce) {
+  const Address owner = WorkerAddress(77);
+  dead_owner = owner.worker;
+  ObjectEntry* first = objects_.Borrow(ObjectId(ids_.Next(), 1), owner, true);
+  ObjectEntry* second = objects_.Borrow(ObjectId(ids_.Next(), 1), owner, true);
+  ObjectEntry* result = Submit(MakeTemplate(), {first, second});
+  EXPECT_TRUE(result->is_error);
+  Release({first, second, result});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ARetriableErrorRunsTheTaskAgainAndTheLastOneStays) {
+  AddWorker(10);
+  ObjectEntry* result = Submit(MakeTemplate(/*max_retries=*/1));
+  GrantFirst(1, 10);
+  Reply(10, Pushed(10).at(0), TaskStatus::Error, /*retry=*/true);
+  EXPECT_FALSE(result->ready());
+  Reply(10, Pushed(10).at(0), TaskStatus::Error, /*retry=*/true);
+  EXPECT_TRUE(result->is_error);
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, TasksThatABlockedWorkerHandsBackRunElsewhere) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* blocked = Submit(tmpl);
+  ObjectEntry* other = Submit(tmpl);
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(2));
+  Reply(10, tags[1], TaskStatus::HandedBack);
+  EXPECT_THAT(Pushed(10), IsEmpty()) << "nothing goes behind a task that waits";
+  GrantFirst(2, 11);
+  const auto again = Pushed(11);
+  ASSERT_THAT(again, SizeIs(1));
+  Reply(11, again[0]);
+  EXPECT_TRUE(other->ready());
+  Reply(10, tags[0]);
+  EXPECT_TRUE(blocked->ready());
+  Release({blocked, other});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTasksFromOneThatDoesNotAnswer) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  for (int i = 0; i < 4; ++i) objects_.Release(Submit(tmpl));
+  const auto requests = FromProcess(FrameType::kRequestLease);
+  Grant(requests[0], 1, 10);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(4));
+  Grant(requests[1], 2, 11);
+  const int64_t deadline = MonotonicNs() + 10'000'000'000;
+  std::vector<GotFrame> steals;
+  while (steals.empty() && MonotonicNs() < deadline) {
+    tasks_.Tick(MonotonicNs());
+    links_.FlushDirty();
+    steals = worker_ends_[10]->Take(FrameType::kStealTasks);
+  }
+  ASSERT_THAT(steals, SizeIs(1));
+  // One of them was answered meanwhile: its reply and the stolen ones cross.
+  Reply(10, tags[0]);
+  for (size_t i = 3; i > 1; --i) Reply(10, tags[i], TaskStatus::HandedBack);
+  const auto moved = Pushed(11);
+  EXPECT_FALSE(moved.empty());
+  for (const uint64_t tag : moved) Reply(11, tag);
+  Reply(10, tags[1]);
+  for (uint8_t worker : {10, 11}) {
+    for (auto more = Pushed(worker); !more.empty(); more = Pushed(worker)) {
+      for (const uint64_t tag : more) Reply(worker, tag);
+    }
+  }
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AReclaimedLeaseIsReturnedWhenWhatRunsIsDone) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* first = Submit(tmpl);
+  ObjectEntry* second = Submit(tmpl);
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  tasks_.OnReclaim(1, WorkerAddress(10));
+  EXPECT_THAT(worker_ends_[10]->Take(FrameType::kStealTasks), SizeIs(1));
+  Reply(10, tags[1], TaskStatus::HandedBack);
+  EXPECT_THAT(Pushed(10), IsEmpty());
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), IsEmpty());
+  Reply(10, tags[0]);
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), SizeIs(1));
+  AddWorker(11);
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  Release({first, second});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AnIdleReclaimedLeaseIsReturnedAtOnce) {
+  AddWorker(10);
+  objects_.Release(Submit(MakeTemplate()));
+  GrantFirst(1, 10);
+  Reply(10, Pushed(10).at(0));
+  tasks_.OnReclaim(1, WorkerAddress(10));
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), SizeIs(1));
+}
+
+TEST_F(TaskSubmitterTest, ATaskThatRanOnADeadWorkerFailsAndThoseBehindItRunElsewhere) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* ran = Submit(tmpl);
+  ObjectEntry* behind = Submit(tmpl);
+  GrantFirst(1, 10);
+  ASSERT_THAT(Pushed(10), SizeIs(2));
+  Kill(10);
+  EXPECT_FALSE(ran->ready()) << "why comes with LeaseBroken";
+  BreakLease(10);
+  EXPECT_EQ(KindOf(ran), ErrorKind::kWorkerCrashed);
+  AddWorker(11);
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_TRUE(behind->ready() && !behind->is_error);
+  Release({ran, behind});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AnswersThatADeadWorkerHadSentCountThoughItsEndIsHeardOfFirst) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* done = Submit(tmpl);
+  ObjectEntry* ran = Submit(tmpl);
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  SendReply(10, tags[0], TaskStatus::Ok);
+  worker_ends_.erase(10);
+  BreakLease(10);
+  EXPECT_TRUE(done->ready() && !done->is_error);
+  EXPECT_EQ(KindOf(ran), ErrorKind::kWorkerCrashed);
+  Release({done, ran});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AWriteToADeadWorkerLosesNoneOfItsAnswers) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* done = Submit(tmpl);
+  GrantFirst(1, 10);
+  SendReply(10, Pushed(10).at(0), TaskStatus::Ok);
+  worker_ends_.erase(10);
+  ObjectEntry* late = Submit(tmpl);  // its push finds the socket closed
+  links_.FlushDirty();
+  links_.OnReady(LinkTo(10), EPOLLIN | EPOLLHUP);
+  EXPECT_TRUE(done->ready() && !done->is_error);
+  BreakLease(10);
+  EXPECT_TRUE(late->ready());
+  Release({done, late});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AnAnswerFromAPastAttemptIsIgnored) {
+  AddWorker(10);
+  AddWorker(11);
+  ObjectEntry* result = Submit(MakeTemplate(/*max_retries=*/3));
+  GrantFirst(1, 10);
+  const uint64_t tag = Pushed(10).at(0);
+  tasks_.OnLeaseBroken(WorkerAddress(10), "the raylet says so");
+  GrantFirst(2, 11);
+  ASSERT_THAT(Pushed(11), SizeIs(1));
+  Reply(10, tag, TaskStatus::Error);
+  EXPECT_FALSE(result->ready());
+  Reply(11, tag);
+  EXPECT_TRUE(result->ready() && !result->is_error);
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AWorkerThatLeavesGetsNothingMoreAndItsLeaseSaysSo) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  objects_.Release(Submit(tmpl));
+  objects_.Release(Submit(tmpl));
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  Reply(10, tags[1], TaskStatus::WorkerExiting);
+  EXPECT_THAT(Pushed(10), IsEmpty());
+  Reply(10, tags[0]);
+  const auto returned = FromProcess(FrameType::kReturnLease);
+  ASSERT_THAT(returned, SizeIs(1));
+  EXPECT_TRUE(returned[0].As<wire::ReturnLease>()->worker_exiting());
+  AddWorker(11);
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, WithoutARayletEveryTaskFailsAndNothingIsAskedFor) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* running = Submit(tmpl);
+  GrantFirst(1, 10);
+  tmpl->average_us = -1;
+  ObjectEntry* waiting = Submit(tmpl);
+  raylet_end_.reset();
+  raylet_.OnReady();
+  EXPECT_TRUE(raylet_lost_);
+  tasks_.FailAll(MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied), ""));
+  EXPECT_EQ(KindOf(running), ErrorKind::kRayletDied);
+  EXPECT_EQ(KindOf(waiting), ErrorKind::kRayletDied);
+  Release({running, waiting});
+  objects_.Release(Submit(tmpl));  // returns, though there is nobody to ask
+  EXPECT_EQ(slab_.live(), 1u);
+}
+
+}  // namespace
+}  // namespace cyray::core
