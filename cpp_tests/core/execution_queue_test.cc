@@ -1,0 +1,231 @@
+// ExecutionQueue: order, missing arguments, handing back and leaving, with submitters played by the
+// test over socket pairs.
+
+#include "cyray/core/execution_queue.h"
+
+#include <gmock/gmock.h>
+
+#include "cpp_tests/core/submitter_fake.h"
+
+namespace cyray::core {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using wire::FrameType;
+using wire::TaskStatus;
+
+class ExecutionQueueTest : public SubmitterFake {
+ protected:
+  ExecutionQueueTest() {
+    queue_.SetIdentity(self_);
+    AddWorker(10);
+    AddWorker(11);
+    for (uint8_t submitter : {10, 11}) {
+      flatbuffers::FlatBufferBuilder b;
+      b.Finish(wire::CreateTemplate(b, 3, nullptr, nullptr, b.CreateString("f"), 0, 1, 1));
+      queue_.OnTemplate(LinkTo(submitter), *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
+    }
+  }
+  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>, std::vector<uint64_t> callbacks) override {
+    for (uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
+  }
+
+  bool Push(uint8_t submitter, uint64_t tag, const ObjectId* argument = nullptr,
+            uint32_t template_id = 3) {
+    flatbuffers::FlatBufferBuilder b;
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>> refs;
+    if (argument != nullptr) {
+      const Address owner = WorkerAddress(submitter);
+      const wire::WireNodeId node = *wire::ToWire(self_.node);
+      const auto arg = wire::CreateTaskArg(b, 0, wire::ToWire(*argument), wire::ToWire(owner),
+                                           b.CreateVectorOfStructs(&node, 1));
+      refs = b.CreateVector(&arg, 1);
+    }
+    const TaskId id = ids_.Next();
+    b.Finish(wire::CreatePushTask(b, tag, template_id, 0, wire::ToWire(id), 0, refs));
+    return queue_.OnPushTask(LinkTo(submitter),
+                             *flatbuffers::GetRoot<wire::PushTask>(b.GetBufferPointer()));
+  }
+  void Steal(uint8_t submitter, uint32_t all_but) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateStealTasks(b, all_but));
+    queue_.OnSteal(LinkTo(submitter),
+                   *flatbuffers::GetRoot<wire::StealTasks>(b.GetBufferPointer()));
+  }
+  void Finish(std::unique_ptr<ExecTask> task) {
+    Outcome outcome;
+    outcome.value = ValuePtr(Value::Copy("r", 1));
+    std::vector<Outcome> outcomes;
+    outcomes.push_back(std::move(outcome));
+    queue_.Reply(std::move(task), TaskStatus::Ok, std::move(outcomes), false);
+  }
+  // (tag, status) of the replies that came since.
+  std::vector<std::pair<uint64_t, TaskStatus>> Replies(uint8_t submitter) {
+    links_.FlushDirty();
+    std::vector<std::pair<uint64_t, TaskStatus>> replies;
+    for (const GotFrame& frame : worker_ends_[submitter]->Take(FrameType::kTaskReply)) {
+      const auto* reply = frame.As<wire::TaskReply>();
+      replies.emplace_back(reply->tag(), reply->status());
+    }
+    return replies;
+  }
+  std::vector<uint64_t> HandedBack(uint8_t submitter, TaskStatus status = TaskStatus::HandedBack) {
+    std::vector<uint64_t> tags;
+    for (const auto& [tag, got] : Replies(submitter)) {
+      EXPECT_EQ(got, status);
+      tags.push_back(tag);
+    }
+    return tags;
+  }
+  ObjectId LargeId(uint8_t number) const {
+    TaskId task;
+    task.bytes[0] = number;
+    return ObjectId(task, 1);
+  }
+
+  ExecutionQueue queue_{links_, objects_};
+};
+
+TEST_F(ExecutionQueueTest, TasksRunInOrderOfArrivalAndAreAnswered) {
+  Push(10, 1);
+  Push(11, 2);
+  auto first = queue_.Next();
+  EXPECT_EQ(first->tag, 1u);
+  Finish(std::move(first));
+  Finish(queue_.Next());
+  EXPECT_EQ(queue_.Next(), nullptr);
+  EXPECT_EQ(queue_.running(), 0u);
+  EXPECT_THAT(Replies(10), ElementsAre(std::pair(uint64_t{1}, TaskStatus::Ok)));
+  EXPECT_THAT(Replies(11), ElementsAre(std::pair(uint64_t{2}, TaskStatus::Ok)));
+}
+
+TEST_F(ExecutionQueueTest, ATaskOfATemplateThatNeverCameIsRefused) {
+  EXPECT_FALSE(Push(10, 1, nullptr, /*template_id=*/99));
+  EXPECT_FALSE(queue_.HasReady());
+}
+
+TEST_F(ExecutionQueueTest, ATaskWaitsForItsLargeArgumentAndOthersPassIt) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  Push(10, 2);
+  auto second = queue_.Next();
+  ASSERT_NE(second, nullptr);
+  EXPECT_EQ(second->tag, 2u);
+  EXPECT_FALSE(queue_.HasReady());
+  objects_.OnPinned(large, 64, 10);
+  auto first = queue_.Next();
+  ASSERT_NE(first, nullptr);
+  Finish(std::move(first));
+  Finish(std::move(second));
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ExecutionQueueTest, CallsOfAnActorDoNotPassOneThatWaits) {
+  queue_.BecomeActor(/*in_order=*/true);
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  Push(10, 2);
+  EXPECT_FALSE(queue_.HasReady());
+  EXPECT_EQ(queue_.Next(), nullptr);
+  objects_.OnPinned(large, 64, 10);
+  auto first = queue_.Next();
+  EXPECT_EQ(first->tag, 1u);
+  Finish(std::move(first));
+  Finish(queue_.Next());
+}
+
+TEST_F(ExecutionQueueTest, AnArgumentThatCannotBeHadStillLetsTheTaskFailByRunning) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  objects_.OnPullFailed(large, "lost");
+  auto task = queue_.Next();
+  ASSERT_NE(task, nullptr);
+  EXPECT_TRUE(task->ref_entries[0]->is_error);
+  Finish(std::move(task));
+}
+
+TEST_F(ExecutionQueueTest, AWorkerThatBlocksHandsBackWhatHasNotBegunAndWhatArrives) {
+  Push(10, 1);
+  Push(10, 2);
+  Push(11, 3);
+  auto running = queue_.Next();
+  queue_.SetBlocked(true);
+  Push(10, 4);
+  EXPECT_THAT(HandedBack(10), testing::UnorderedElementsAre(2, 4));
+  EXPECT_THAT(HandedBack(11), ElementsAre(3));
+  queue_.SetBlocked(false);
+  Push(10, 5);
+  EXPECT_TRUE(queue_.HasReady());
+  Finish(std::move(running));
+}
+
+TEST_F(ExecutionQueueTest, AnActorThatBlocksKeepsItsCalls) {
+  queue_.BecomeActor(true);
+  Push(10, 1);
+  Push(10, 2);
+  auto running = queue_.Next();
+  queue_.SetBlocked(true);
+  Steal(10, 0);
+  EXPECT_THAT(Replies(10), IsEmpty());
+  EXPECT_TRUE(queue_.HasReady());
+  Finish(std::move(running));
+}
+
+TEST_F(ExecutionQueueTest, TheYoungestTasksOfTheOneWhoAsksAreHandedBack) {
+  for (uint64_t tag = 1; tag <= 4; ++tag) Push(10, tag);
+  Push(11, 9);
+  Steal(10, 2);
+  EXPECT_THAT(HandedBack(10), testing::UnorderedElementsAre(3, 4));
+  EXPECT_THAT(Replies(11), IsEmpty());
+  EXPECT_EQ(queue_.queued(), 3u);
+}
+
+TEST_F(ExecutionQueueTest, HandingBackLetsGoOfArgumentsThatAreStillOnTheirWay) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  Steal(10, 0);
+  EXPECT_EQ(objects_.size(), 0u);
+  objects_.OnPinned(large, 64, 10);  // comes all the same
+  EXPECT_FALSE(queue_.HasReady());
+}
+
+TEST_F(ExecutionQueueTest, AWorkerThatLeavesHandsBackAllItHasAndGets) {
+  Push(10, 1);
+  Push(10, 2);
+  auto running = queue_.Next();
+  queue_.Close();
+  Push(10, 3);
+  EXPECT_THAT(HandedBack(10, TaskStatus::WorkerExiting), testing::UnorderedElementsAre(2, 3));
+  Finish(std::move(running));
+}
+
+TEST_F(ExecutionQueueTest, TasksOfADeadSubmitterAreDroppedAndTheRunningOneEndsInSilence) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1);
+  Push(10, 2, &large);
+  Push(11, 3);
+  auto running = queue_.Next();
+  queue_.OnLinkBroken(LinkTo(10));
+  links_.Break(LinkTo(10), "dead");
+  EXPECT_EQ(queue_.queued(), 1u);
+  Finish(std::move(running));
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ExecutionQueueTest, RefsInAResultAreHeldForTheCallerUntilItsLinkBreaks) {
+  Push(10, 1);
+  auto task = queue_.Next();
+  ObjectEntry* inner = objects_.NewOwned(LargeId(60));
+  objects_.Index(inner);
+  std::vector<Outcome> outcomes(1);
+  outcomes[0].value = ValuePtr(Value::Copy("r", 1));
+  outcomes[0].contained = {inner};
+  queue_.Reply(std::move(task), TaskStatus::Ok, std::move(outcomes), false);
+  EXPECT_EQ(LinkTo(10).given.size(), 1u);
+  EXPECT_EQ(inner->refs, 1u);
+  objects_.Release(inner);
+}
+
+}  // namespace
+}  // namespace cyray::core
