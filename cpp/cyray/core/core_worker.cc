@@ -54,6 +54,9 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   raylet_.SetHandlers([this](wire::Frame& frame) { OnRayletFrame(frame); },
                       [this] { OnRayletLost(); });
   poller_.Watch(raylet_.fd(), EPOLLIN, &raylet_);
+  raylet_.SetWriteHandler([this](bool wants_write) {
+    poller_.Modify(raylet_.fd(), EPOLLIN | (wants_write ? EPOLLOUT : 0u), &raylet_);
+  });
   raylet_.OnReady();  // frames that came together with the registration
   poller_.StartSteward();
   return Status::Ok();
