@@ -1,0 +1,115 @@
+// Links and the raylet connection: full sockets, broken ones, and what was sent before the end.
+
+#include "cyray/core/link.h"
+
+#include <gmock/gmock.h>
+
+#include "cpp_tests/core/submitter_fake.h"
+
+namespace cyray::core {
+namespace {
+
+using testing::ElementsAre;
+using testing::SizeIs;
+using wire::FrameType;
+
+class LinkTest : public SubmitterFake {
+ protected:
+  // Until the far end has taken all that was written.
+  void Drain(FarEnd& end, FrameType type) {
+    for (int round = 0; round < 10'000 && raylet_.HasUnsent(); ++round) {
+      got_ += end.Take(type).size();
+      raylet_.OnReady();
+    }
+    got_ += end.Take(type).size();
+  }
+  size_t got_ = 0;
+};
+
+TEST_F(LinkTest, ARequestLargerThanTheRayletsSocketAsksForRoomAndArrivesWhole) {
+  std::vector<bool> wants;
+  raylet_.SetWriteHandler([&](bool wants_write) { wants.push_back(wants_write); });
+  const std::vector<uint8_t> payload(4 << 20, 7);
+  bool answered = false;
+  raylet_.CallGcs(1, payload.data(), payload.size(), [&](wire::Frame*) { answered = true; });
+  raylet_.Flush();
+  EXPECT_THAT(wants, ElementsAre(true));
+  Drain(*raylet_end_, FrameType::kGcsCall);
+  EXPECT_EQ(got_, 1u);
+  EXPECT_THAT(wants, ElementsAre(true, false));
+  EXPECT_FALSE(answered);
+}
+
+TEST_F(LinkTest, ALostRayletAnswersEveryRequestAndLaterOnes) {
+  int answers = 0;
+  raylet_.CallGcs(1, nullptr, 0, [&](wire::Frame* frame) { answers += frame == nullptr; });
+  raylet_end_.reset();
+  raylet_.Flush();
+  EXPECT_EQ(answers, 0) << "a frame may be in use where this is called";
+  raylet_.OnReady();
+  EXPECT_EQ(answers, 1);
+  EXPECT_TRUE(raylet_lost_);
+  raylet_.CallGcs(1, nullptr, 0, [&](wire::Frame* frame) { answers += frame == nullptr; });
+  EXPECT_EQ(answers, 2);
+}
+
+TEST_F(LinkTest, FramesWaitForTheConnectionAndKeepTheirOrder) {
+  Link& link = links_.To(WorkerAddress(10));
+  EXPECT_THAT(FromProcess(FrameType::kConnectPeer), SizeIs(1));
+  for (uint32_t i = 1; i <= 3; ++i) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateStealTasks(b, i));
+    links_.Send(link, FrameType::kStealTasks, b);
+  }
+  FarEnd& peer = AddWorker(10);
+  const auto frames = peer.Take(FrameType::kStealTasks);
+  ASSERT_THAT(frames, SizeIs(3));
+  for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(frames[i].As<wire::StealTasks>()->all_but(), i + 1);
+}
+
+TEST_F(LinkTest, ABrokenLinkGivesItsDescriptorBackAndStaysBroken) {
+  AddWorker(10);
+  Link& link = LinkTo(10);
+  const int fd = link.channel->fd();
+  Kill(10);
+  EXPECT_EQ(link.state, Link::State::kBroken);
+  links_.FlushDirty();
+  EXPECT_EQ(link.channel, nullptr);
+  EXPECT_EQ(fcntl(fd, F_GETFD), -1);
+  auto [near, far] = SocketPair();
+  links_.OnPeerConnected(WorkerAddress(10), std::move(near));
+  EXPECT_EQ(LinkTo(10).state, Link::State::kBroken);
+}
+
+TEST_F(LinkTest, ALinkIsWatchedForRoomWhileItsSocketIsFull) {
+  FarEnd& peer = AddWorker(10);
+  Link& link = LinkTo(10);
+  flatbuffers::FlatBufferBuilder b;
+  const std::vector<uint8_t> bytes(4 << 20, 7);
+  b.Finish(wire::CreatePushTask(b, 1, 0, 0, nullptr, b.CreateVector(bytes)));
+  links_.Send(link, FrameType::kPushTask, b);
+  links_.Flush(link);
+  EXPECT_TRUE(link.wants_write);
+  size_t got = 0;
+  for (int round = 0; round < 10'000 && link.wants_write; ++round) {
+    got += peer.Take(FrameType::kPushTask).size();
+    links_.OnReady(link, EPOLLOUT);
+  }
+  got += peer.Take(FrameType::kPushTask).size();
+  EXPECT_EQ(got, 1u);
+}
+
+TEST_F(LinkTest, ProcessesOfOtherNodesAreReachedThroughTheRaylet) {
+  Address remote = WorkerAddress(10);
+  remote.node.bytes[0] = 2;
+  Link& link = links_.To(remote);
+  EXPECT_EQ(link.state, Link::State::kRelay);
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateStealTasks(b, 1));
+  links_.Send(link, FrameType::kStealTasks, b);
+  links_.Flush(link);
+  EXPECT_THAT(raylet_end_->Take(FrameType::kRelay), SizeIs(1));
+}
+
+}  // namespace
+}  // namespace cyray::core
