@@ -125,6 +125,26 @@ Address CoreWorker::Export(ObjectEntry* entry) {
   return objects_.OwnerOf(entry);
 }
 
+void CoreWorker::ExportMany(ObjectEntry* const* entries, size_t count, uint8_t* table) {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < count; ++i, table += ObjectId::kSize + sizeof(Address)) {
+    objects_.Index(entries[i]);
+    const Address owner = objects_.OwnerOf(entries[i]);
+    std::memcpy(table, entries[i]->id.data(), ObjectId::kSize);
+    std::memcpy(table + ObjectId::kSize, &owner, sizeof owner);
+  }
+}
+
+void CoreWorker::BorrowMany(const uint8_t* table, size_t count, bool deferred,
+                            ObjectEntry** entries) {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < count; ++i, table += ObjectId::kSize + sizeof(Address)) {
+    Address owner;
+    std::memcpy(&owner, table + ObjectId::kSize, sizeof owner);
+    entries[i] = objects_.Borrow(ObjectId::FromBytes(table), owner, deferred);
+  }
+}
+
 bool CoreWorker::CountReady(ObjectEntry* const* entries, size_t size, size_t count, bool here,
                             size_t* first) {
   // `first` skips the prefix that is known to be ready, so that waiting for all is linear.

@@ -112,6 +112,9 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   ObjectEntry* Borrow(const ObjectId& id, const Address& owner, bool deferred);
   // The address that a serialized ref carries; from now on others may name the object.
   Address Export(ObjectEntry* entry);
+  // The same for many: `table` gets, and has, an ObjectId and an Address (56 bytes) for each.
+  void ExportMany(ObjectEntry* const* entries, size_t count, uint8_t* table);
+  void BorrowMany(const uint8_t* table, size_t count, bool deferred, ObjectEntry** entries);
   // Waits until `count` of the entries are ready (or, with `here`, readable in place).
   // False: the time is over. A running task that waits gives its CPU back meanwhile.
   bool Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here, int64_t deadline_ns);

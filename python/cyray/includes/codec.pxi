@@ -6,7 +6,9 @@
 #     [pickle], then each buffer at the next multiple of 64 from the value's start,
 #   8 pickle, 9 an error of cyray itself: [kind][actor id 16][text], 10 reference: [u32 index],
 #   13 the error of a task with a failed argument: [u32 size][the task's name][the argument's error],
-#   11 memoryview: laid out like 7 with one buffer and no pickle.
+#   11 memoryview: laid out like 7 with one buffer and no pickle,
+#   12 a value that contains refs: [tag, 3 bytes 0, u32 count][id 20, owner 36 of each ref], then at the
+#     next multiple of 64 the value itself, whose pickle names refs by their number.
 # Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
 # bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
 
@@ -36,6 +38,10 @@ cdef enum Tag:
     TAG_REF = 10
     TAG_MEMORYVIEW = 11
     TAG_DEPENDENCY = 13
+    TAG_REFS = 12
+
+cdef enum:
+    REF_BYTES = 56   # ObjectId and Address
 
 cdef object _dumps = _pickle.dumps
 cdef object _loads = _pickle.loads
@@ -55,6 +61,8 @@ cdef class Serialized:
     cdef list pieces            # objects that export buffers
     cdef vector[Py_buffer] views
     cdef list contained         # ObjectRefs inside
+    cdef vector[uint8_t] table  # their ids and owners
+    cdef uint64_t prefix        # bytes before the value itself: the table
     cdef uint64_t size
 
     def __dealloc__(self):
@@ -67,7 +75,7 @@ cdef class Serialized:
         cdef uint64_t size
         if not self.pieces:
             self.tag = TAG_PICKLE
-            self.size = 1 + PyBytes_GET_SIZE(self.pickled)
+            self.size = self.prefix + 1 + PyBytes_GET_SIZE(self.pickled)
             return 0
         if self.tag == 0:
             self.tag = TAG_PICKLE_BUFFERS
@@ -76,7 +84,22 @@ cdef class Serialized:
             PyObject_GetBuffer(piece, &view, PyBUF_CONTIG_RO)
             self.views.push_back(view)
             size = align64(size) + view.len
-        self.size = size
+        self.size = self.prefix + size
+        return 0
+
+    cdef int take_refs(self) except -1:
+        # The table of the refs inside; exporting them lets others name them.
+        cdef vector[ObjectEntry*] entries
+        cdef ObjectRef ref
+        cdef size_t n = len(self.contained)
+        if n == 0:
+            return 0
+        entries.reserve(n)
+        for ref in self.contained:
+            entries.push_back(ref.live())
+        self.table.resize(REF_BYTES * n)
+        core().ExportMany(entries.data(), n, self.table.data())
+        self.prefix = align64(8 + REF_BYTES * n)
         return 0
 
     cdef void write(self, uint8_t* to) noexcept nogil:
@@ -87,6 +110,14 @@ cdef class Serialized:
         with gil:
             pickled = PyBytes_AS_STRING(self.pickled)
             length = PyBytes_GET_SIZE(self.pickled)
+        if self.prefix > 0:
+            count = <uint32_t>(self.table.size() / REF_BYTES)
+            memset(to, 0, self.prefix)
+            to[0] = TAG_REFS
+            memcpy(to + 4, &count, 4)
+            memcpy(to + 8, self.table.data(), self.table.size())
+            to += self.prefix
+            count = <uint32_t>self.views.size()
         if self.tag == TAG_PICKLE:
             to[0] = TAG_PICKLE
             memcpy(to + 1, pickled, length)
@@ -150,6 +181,7 @@ cdef Serialized serialize(object value):
         else:
             _captures[tid] = outer
     out.pieces = [buffer.raw() for buffer in buffers] if buffers else None
+    out.take_refs()
     out.measure()
     return out
 
@@ -256,6 +288,8 @@ cdef object decode(const uint8_t* data, uint64_t size, Pinned owner, bint writab
         return _loads(readonly_buffer(owner, data + 1, size - 1))
     if tag == TAG_PICKLE_BUFFERS or tag == TAG_MEMORYVIEW:
         return decode_buffers(data, size, owner, writable)
+    if tag == TAG_REFS:
+        return decode_with_refs(data, size, owner, writable)
     if tag == TAG_SYSTEM_ERROR and size >= 18:
         return decode_system_error(data, size)
     if tag == TAG_DEPENDENCY:
@@ -263,7 +297,9 @@ cdef object decode(const uint8_t* data, uint64_t size, Pinned owner, bint writab
     raise ValueError(f"an encoded value begins with the unknown tag {tag}")
 
 
-cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
+cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bint writable,
+                           uint64_t base=0):
+    # `base`: where `data` lies in the object, for a mapping of the object as a whole.
     cdef uint32_t count, i
     cdef uint64_t pickled, length, at
     cdef PrivateMapping mapping = None
@@ -288,7 +324,7 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
         if not writable:
             one = readonly_buffer(owner, data + at, length)
         elif mapping is not None:
-            one = mapped_buffer(mapping, at, length)
+            one = mapped_buffer(mapping, base + at, length)
         else:
             one = writable_copy(data + at, length)
         buffers.append(one)
@@ -300,6 +336,30 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
             return view
         return view.cast("B").cast(format, shape)
     return _loads(head, buffers=buffers)
+
+
+cdef object decode_with_refs(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
+    cdef uint32_t count
+    cdef uint64_t prefix
+    cdef unsigned long tid = PyThread_get_thread_ident()
+    if size < 8:
+        raise ValueError("an encoded value with refs is cut off")
+    memcpy(&count, data + 4, 4)
+    prefix = align64(8 + REF_BYTES * <uint64_t>count)
+    if prefix >= size:
+        raise ValueError("an encoded value with refs is cut off")
+    refs = borrow_refs(data + 8, count)
+    outer = _decoding.get(tid)
+    _decoding[tid] = refs
+    try:
+        if data[prefix] == TAG_PICKLE_BUFFERS:
+            return decode_buffers(data + prefix, size - prefix, owner, writable, prefix)
+        return decode(data + prefix, size - prefix, owner, writable)
+    finally:
+        if outer is None:
+            del _decoding[tid]
+        else:
+            _decoding[tid] = outer
 
 
 cdef dict _ERROR_KINDS = {
@@ -380,7 +440,7 @@ cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
                 else:
                     take_contained(serialized, contained)
                     item = serialized
-                    if (<Serialized>serialized).tag != TAG_PICKLE:
+                    if (<Serialized>serialized).pieces:
                         total += 64
             if type(item) is ObjectRef:
                 size = 5
@@ -435,7 +495,7 @@ cdef uint64_t write_item(object item, uint64_t size, uint8_t* base, uint64_t at,
     cdef double real
     cdef Py_ssize_t length
     kind = type(item)
-    if kind is Serialized and (<Serialized>item).tag != TAG_PICKLE:
+    if kind is Serialized and (<Serialized>item).pieces:
         skip = <uint32_t>(align64(at + 8) - (at + 8))
     memcpy(base + at, &word, 4)
     memcpy(base + at + 4, &skip, 4)

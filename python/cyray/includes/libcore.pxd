@@ -290,6 +290,8 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         void Release(ObjectEntry*)
         ObjectEntry* Borrow(const ObjectId&, const Address&, cbool)
         Address Export(ObjectEntry*)
+        void ExportMany(ObjectEntry**, size_t, uint8_t*)
+        void BorrowMany(const uint8_t*, size_t, cbool, ObjectEntry**)
         cbool Wait(ObjectEntry**, size_t, size_t, cbool, int64_t)
         void ReadyFlags(ObjectEntry**, size_t, cbool, uint8_t*)
         cbool Read(ObjectEntry*, ReadView*)

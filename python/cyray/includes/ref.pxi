@@ -85,14 +85,16 @@ cdef class ObjectRef:
         return self
 
     def __reduce__(self):
-        cdef ObjectEntry* entry = self.live()
-        cdef Address owner = core().Export(entry)
+        cdef ObjectEntry* entry
+        cdef Address owner
         captured = _captures.get(PyThread_get_thread_ident())
         if captured is not None:
             captured.append(self)
-        else:
-            # Pickled by hand, out of cyray's sight: it stays alive as long as this process.
-            core().AddRef(entry)
+            return _nth_ref, (len(captured) - 1,)
+        entry = self.live()
+        owner = core().Export(entry)
+        # Pickled by hand, out of cyray's sight: it stays alive as long as this process.
+        core().AddRef(entry)
         return _rebuild_ref, (self.binary(),
                               PyBytes_FromStringAndSize(<const char*>owner.node.data(), 20)
                               + PyBytes_FromStringAndSize(<const char*>owner.worker.data(), 16))
@@ -142,6 +144,36 @@ cdef ObjectRef make_ref(ObjectEntry* entry):
     ref.entry = entry
     ref.epoch = _epoch
     return ref
+
+
+cdef list borrow_refs(const uint8_t* table, uint32_t count):
+    """The refs of an encoded value's table: this process borrows those it does not own."""
+    cdef CoreWorker* c = core()
+    cdef ExecContext context = _arg_tasks.get(PyThread_get_thread_ident())
+    cdef vector[ObjectEntry*] entries
+    cdef uint32_t i
+    entries.resize(count)
+    c.BorrowMany(table, count, context is not None, entries.data())
+    if context is not None:
+        for i in range(count):
+            context.task.get().borrowed.push_back(ObjectId.FromBytes(table + REF_BYTES * i))
+    refs = PyList_New(count)
+    for i in range(count):
+        ref = make_ref(entries[i])
+        Py_INCREF(ref)
+        PyList_SET_ITEM(refs, i, ref)
+    return refs
+
+
+cdef dict _decoding = {}      # thread id -> refs of the value that is decoded
+
+
+def _nth_ref(Py_ssize_t number):
+    """Unpickles a ref inside an encoded value: one of the table before it."""
+    refs = _decoding.get(PyThread_get_thread_ident())
+    if refs is None or not 0 <= number < PyList_GET_SIZE(refs):
+        raise ValueError("this pickle is a part of an encoded value and cannot be read without it")
+    return <object>PyList_GET_ITEM(refs, number)
 
 
 def _rebuild_ref(bytes object_id, bytes owner):
