@@ -16,9 +16,7 @@ TEST(Ids, HexAndBackGivesTheSameId) {
   EXPECT_EQ(NodeId::FromHex(id.Hex()), id);
 }
 
-TEST(Ids, UpperCaseHexIsRead) {
-  EXPECT_EQ(JobId::FromHex("0A0B0C0D"), JobId::FromHex("0a0b0c0d"));
-}
+TEST(Ids, UpperCaseHexIsRead) { EXPECT_EQ(JobId::FromHex("0A0B0C0D"), JobId::FromHex("0a0b0c0d")); }
 
 TEST(Ids, WhatIsNotExactlyHexIsRefused) {
   EXPECT_EQ(JobId::FromHex(""), std::nullopt);

@@ -39,7 +39,8 @@ TEST(ResourceSet, NoStoredAmountIsZero) {
 }
 
 TEST(ResourceSet, PrintsAmountsAsUsersWriteThem) {
-  EXPECT_EQ(Of({{"CPU", 10'000}, {"GPU", 5'000}, {"x", 1}}).ToString(), "CPU: 1, GPU: 0.5, x: 0.0001");
+  EXPECT_EQ(Of({{"CPU", 10'000}, {"GPU", 5'000}, {"x", 1}}).ToString(),
+            "CPU: 1, GPU: 0.5, x: 0.0001");
   EXPECT_EQ(ResourceSet().ToString(), "nothing");
 }
 

@@ -46,7 +46,8 @@ struct Submitting {
   ObjectDirectory objects{outbox};
   TaskSlab slab;
   TaskIds ids;
-  LinkTable links{poller, raylet, {[](Link&, const wire::Frame&) {}, [](Link&, const std::string&) {}}};
+  LinkTable links{
+      poller, raylet, {[](Link&, const wire::Frame&) {}, [](Link&, const std::string&) {}}};
   TaskCompletion completion{objects, links, slab};
   TaskTemplate tmpl;
   Link link;

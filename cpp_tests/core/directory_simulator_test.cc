@@ -1,10 +1,10 @@
-// A cluster of ObjectDirectories: every pair of processes has a queue per direction, frames arrive in
-// order within a queue and in any order across queues, and random things happen between.
+// A cluster of ObjectDirectories: every pair of processes has a queue per direction, frames arrive
+// in order within a queue and in any order across queues, and random things happen between.
 //
 // Checked after every step: invariants of each directory; as long as nobody has died, the owner of
-// every ref that a live process holds or a frame carries knows the object. At the end, when all refs
-// are dropped and all queues are empty: nothing is left anywhere, and pins and copies are given up.
-// A failing run prints its seed.
+// every ref that a live process holds or a frame carries knows the object. At the end, when all
+// refs are dropped and all queues are empty: nothing is left anywhere, and pins and copies are
+// given up. A failing run prints its seed.
 
 #include <gtest/gtest.h>
 
@@ -26,11 +26,11 @@ using Refs = std::vector<RefWithOwner>;
 
 struct SimFrame {
   enum class Kind { kFetch, kState, kAdd, kAck, kRemove, kTaken, kTask, kReply, kDied } kind;
-  uint64_t number = 0;      // request id, or the task's
+  uint64_t number = 0;  // request id, or the task's
   ObjectId id;
   bool known = false;
   bool stored = false;
-  Refs refs;                // arguments, or what a result contains
+  Refs refs;  // arguments, or what a result contains
   std::vector<ObjectId> held;
 };
 
@@ -112,7 +112,7 @@ class Simulator {
     for (ObjectEntry* entry : entries) refs.push_back({entry->id, process.objects.OwnerOf(entry)});
     return refs;
   }
-  std::map<ObjectId, Refs> values;       // what each object's value contains
+  std::map<ObjectId, Refs> values;  // what each object's value contains
   std::set<ObjectId> stored, freed;
 
  private:
@@ -219,8 +219,9 @@ class Simulator {
         return;
       }
       if (!contained.empty()) p.given[{task.submitter, task.result}] = contained;
-      Send(p, task.submitter, {SimFrame::Kind::kReply, task.number, task.result, false, false,
-                               RefsOf(p, contained), held});
+      Send(p, task.submitter,
+           {SimFrame::Kind::kReply, task.number, task.result, false, false, RefsOf(p, contained),
+            held});
     });
   }
   void Drop(Process& p) {
@@ -263,7 +264,8 @@ class Simulator {
   void Receive(Process& p, Process& from, const SimFrame& frame) {
     const WorkerId& peer = from.address.worker;
     switch (frame.kind) {
-      case SimFrame::Kind::kFetch: return p.objects.OnFetch(peer, frame.number, frame.id);
+      case SimFrame::Kind::kFetch:
+        return p.objects.OnFetch(peer, frame.number, frame.id);
       case SimFrame::Kind::kState: {
         ObjectDirectory::StateUpdate update;
         update.known = frame.known;
@@ -274,17 +276,22 @@ class Simulator {
       case SimFrame::Kind::kAdd:
         p.objects.OnAddBorrower(peer, frame.id);
         return Send(p, peer, {SimFrame::Kind::kAck, frame.number, {}, false, false, {}, {}});
-      case SimFrame::Kind::kAck: return p.objects.OnRegistered(frame.number);
-      case SimFrame::Kind::kRemove: return p.objects.OnRemoveBorrower(peer, frame.id);
+      case SimFrame::Kind::kAck:
+        return p.objects.OnRegistered(frame.number);
+      case SimFrame::Kind::kRemove:
+        return p.objects.OnRemoveBorrower(peer, frame.id);
       case SimFrame::Kind::kTaken: {
         auto node = p.given.extract({peer, frame.id});
         if (node.empty()) return;
         for (ObjectEntry* entry : node.mapped()) p.objects.Release(entry);
         return;
       }
-      case SimFrame::Kind::kTask: return OnTask(p, from, frame);
-      case SimFrame::Kind::kReply: return OnReply(p, from, frame);
-      case SimFrame::Kind::kDied: return OnDied(p, from);
+      case SimFrame::Kind::kTask:
+        return OnTask(p, from, frame);
+      case SimFrame::Kind::kReply:
+        return OnReply(p, from, frame);
+      case SimFrame::Kind::kDied:
+        return OnDied(p, from);
     }
   }
   void OnTask(Process& p, const Process& from, const SimFrame& frame) {
@@ -375,8 +382,8 @@ class Simulator {
   void ExpectKnown(const ObjectId& id, const Address& owner, const char* where) {
     Process& p = At(owner.worker);
     const ObjectEntry* entry = p.objects.Find(id);
-    const bool mine_alone = std::any_of(p.user.begin(), p.user.end(),
-                                        [&](ObjectEntry* e) { return e->id == id; });
+    const bool mine_alone =
+        std::any_of(p.user.begin(), p.user.end(), [&](ObjectEntry* e) { return e->id == id; });
     EXPECT_TRUE(mine_alone || (entry != nullptr && entry->owned))
         << id.Hex() << " is " << where << " and its owner has freed it";
     if (entry != nullptr) {
@@ -422,8 +429,14 @@ void Process::SendFetch(const Address& owner, uint64_t request, const ObjectId& 
 }
 void Process::SendState(const WorkerId& to, uint64_t request, const ObjectId& id,
                         const ObjectEntry* entry) {
-  sim.Send(*this, to, {SimFrame::Kind::kState, request, id, entry != nullptr && !entry->is_error,
-                       entry != nullptr && entry->state == ObjectState::kStored, {}, {}});
+  sim.Send(*this, to,
+           {SimFrame::Kind::kState,
+            request,
+            id,
+            entry != nullptr && !entry->is_error,
+            entry != nullptr && entry->state == ObjectState::kStored,
+            {},
+            {}});
 }
 void Process::SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) {
   if (known_dead.contains(owner.worker)) return objects.OnProcessDied(owner.worker, "dead");

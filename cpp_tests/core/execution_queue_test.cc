@@ -24,10 +24,12 @@ class ExecutionQueueTest : public SubmitterFake {
     for (uint8_t submitter : {10, 11}) {
       flatbuffers::FlatBufferBuilder b;
       b.Finish(wire::CreateTemplate(b, 3, nullptr, nullptr, b.CreateString("f"), 0, 1, 1));
-      queue_.OnTemplate(LinkTo(submitter), *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
+      queue_.OnTemplate(LinkTo(submitter),
+                        *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
     }
   }
-  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>, std::vector<uint64_t> callbacks) override {
+  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>,
+                     std::vector<uint64_t> callbacks) override {
     for (uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
   }
 

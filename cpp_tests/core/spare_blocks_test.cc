@@ -1,4 +1,5 @@
-// SpareBlocks: what is asked for, taken and given back, and random operations against a simple model.
+// SpareBlocks: what is asked for, taken and given back, and random operations against a simple
+// model.
 
 #include "cyray/core/spare_blocks.h"
 

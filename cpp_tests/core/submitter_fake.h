@@ -245,7 +245,8 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
   TaskSlab slab_;
   TaskIds ids_;
   std::deque<std::unique_ptr<TaskTemplate>> templates_;
-  LinkTable links_{poller_, raylet_,
+  LinkTable links_{poller_,
+                   raylet_,
                    {[this](Link& link, const wire::Frame& frame) {
                       const auto* reply = frame.As<wire::TaskReply>();
                       ASSERT_NE(reply, nullptr);
@@ -259,10 +260,11 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
                       actors_.OnLinkBroken(link);
                     }}};
   TaskCompletion completion_{objects_, links_, slab_};
-  TaskSubmitter tasks_{objects_, links_, raylet_, completion_, slab_,
-                       [this](uint8_t kind, const std::string& text) {
-                         return MakeError(kind, text);
-                       }};
+  TaskSubmitter tasks_{
+      objects_, links_,
+      raylet_,  completion_,
+      slab_,    [this](uint8_t kind, const std::string& text) {
+                         return MakeError(kind, text); }};
   ActorSubmitter actors_{links_, raylet_, completion_,
                          [this](uint8_t kind, const std::string& text, const ActorId&) {
                            return MakeError(kind, text);

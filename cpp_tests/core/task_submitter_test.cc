@@ -90,7 +90,8 @@ TEST_F(TaskSubmitterTest, RequestsThatNobodyNeedsAnyMoreAreCancelledAndALateLeas
 
 TEST_F(TaskSubmitterTest, ARefusedRequestFailsTheTasksThatWait) {
   ObjectEntry* result = Submit(MakeTemplate());
-  const uint64_t id = FromProcess(FrameType::kRequestLease)[0].As<wire::RequestLease>()->request_id();
+  const uint64_t id =
+      FromProcess(FrameType::kRequestLease)[0].As<wire::RequestLease>()->request_id();
   FromRaylet(FrameType::kLeaseReply, [&](auto& b) { return wire::CreateLeaseReply(b, id, false); });
   EXPECT_EQ(KindOf(result), ErrorKind::kUnschedulable);
   objects_.Release(result);

@@ -1,5 +1,6 @@
-// Runs a fuzz target without libFuzzer: random valid inputs and mutations of them, for a given time,
-// or the files named on the command line. Prints the seed, so that a failure can be repeated with
+// Runs a fuzz target without libFuzzer: random valid inputs and mutations of them, for a given
+// time, or the files named on the command line. Prints the seed, so that a failure can be repeated
+// with
 // `--seed`; a crash prints the input's number first.
 
 #include <cstdio>

@@ -118,7 +118,8 @@ class MessageBuilder {
       const size_t element = InlineSize(code, type);
       builder_.StartVector(count, element);
       builder_.ForceVectorAlignment(count, element, 8);
-      for (size_t i = 0; i < count * element; ++i) builder_.PushElement(static_cast<uint8_t>(rng_()));
+      for (size_t i = 0; i < count * element; ++i)
+        builder_.PushElement(static_cast<uint8_t>(rng_()));
       return builder_.EndVector(count);
     }
     std::vector<flatbuffers::Offset<void>> offsets;
@@ -148,10 +149,14 @@ class MessageBuilder {
       return;
     }
     switch (size) {
-      case 1: return builder_.AddElement<uint8_t>(slot, rng_() % 2, 0);
-      case 2: return builder_.AddElement<uint16_t>(slot, static_cast<uint16_t>(rng_()), 0);
-      case 4: return builder_.AddElement<uint32_t>(slot, static_cast<uint32_t>(rng_()), 0);
-      default: return builder_.AddElement<uint64_t>(slot, rng_(), 0);
+      case 1:
+        return builder_.AddElement<uint8_t>(slot, rng_() % 2, 0);
+      case 2:
+        return builder_.AddElement<uint16_t>(slot, static_cast<uint16_t>(rng_()), 0);
+      case 4:
+        return builder_.AddElement<uint32_t>(slot, static_cast<uint32_t>(rng_()), 0);
+      default:
+        return builder_.AddElement<uint64_t>(slot, rng_(), 0);
     }
   }
 

@@ -1,5 +1,5 @@
-// EventLoop with real descriptors: order of timers and posts, removal from within callbacks, reuse of
-// descriptor numbers, posts from other threads.
+// EventLoop with real descriptors: order of timers and posts, removal from within callbacks, reuse
+// of descriptor numbers, posts from other threads.
 
 #include "cyray/util/event_loop.h"
 

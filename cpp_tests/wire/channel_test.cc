@@ -70,7 +70,7 @@ StatusCode CodeAfterHeader(FrameHeader header, uint32_t most = kMaxFrameBytes) {
 }
 
 ino_t InodeOf(int fd) {
-  struct stat info {};
+  struct stat info{};
   EXPECT_EQ(fstat(fd, &info), 0);
   return info.st_ino;
 }
@@ -135,7 +135,8 @@ TEST(Channel, ALargeFrameCrossesASmallSocketBuffer) {
 
 TEST(Channel, ASlowReaderKeepsOnlyWhatItHasNotRead) {
   Pair pair;
-  for (int i = 0; i < 64; ++i) pair.a.Send(FrameType::kWarning, WarningOf(std::string(100'000, 'x')));
+  for (int i = 0; i < 64; ++i)
+    pair.a.Send(FrameType::kWarning, WarningOf(std::string(100'000, 'x')));
   const size_t queued = pair.a.unsent_bytes();
   ASSERT_TRUE(pair.a.Flush().ok());
   EXPECT_LT(pair.a.unsent_bytes(), queued);

@@ -34,11 +34,13 @@ TEST(Convert, ResourcesComeBackAsTheyWere) {
   RequestLeaseBuilder request(builder);
   request.add_demand(demand);
   builder.Finish(request.Finish());
-  EXPECT_EQ(FromWire(flatbuffers::GetRoot<RequestLease>(builder.GetBufferPointer())->demand()), set);
+  EXPECT_EQ(FromWire(flatbuffers::GetRoot<RequestLease>(builder.GetBufferPointer())->demand()),
+            set);
 }
 
 TEST(Convert, AbsentResourcesAreNone) {
-  EXPECT_TRUE(FromWire(static_cast<decltype(std::declval<RequestLease>().demand())>(nullptr)).empty());
+  EXPECT_TRUE(
+      FromWire(static_cast<decltype(std::declval<RequestLease>().demand())>(nullptr)).empty());
 }
 
 }  // namespace

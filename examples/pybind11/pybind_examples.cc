@@ -1,5 +1,5 @@
-// C++ functions and a class for Python, none of which knows cyray: pybind_main.py makes tasks and an
-// actor of them.
+// C++ functions and a class for Python, none of which knows cyray: pybind_main.py makes tasks and
+// an actor of them.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

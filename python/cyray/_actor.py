@@ -23,6 +23,8 @@ class ActorClassInheritanceException(TypeError):
 class ActorClass:
     """What `@remote` makes of a class: `A.remote(...)` starts an actor."""
 
+    __name__: str
+
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         self.underlying_class = cls
         self._options = options

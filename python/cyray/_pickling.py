@@ -19,7 +19,8 @@ class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is memoryview:
             if not obj.contiguous:
-                obj = memoryview(obj.tobytes()).cast("B").cast(obj.format, obj.shape)
+                shape: Any = obj.shape
+                obj = memoryview(obj.tobytes()).cast("B").cast(obj.format, shape)  # type: ignore[call-overload]
             return _rebuild_memoryview, (pickle.PickleBuffer(obj), obj.format, obj.shape)
         return super().reducer_override(obj)
 

@@ -31,7 +31,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(num_returns, str):
         raise ValueError(f"num_returns={num_returns!r} is not supported yet.")
     retries = options.get("max_retries")
-    extra = {}
+    extra: dict[str, Any] = {}
     if options.get("inout"):
         extra["inout"] = inout_slots(options["inout"], function)
     if options.get("retry_exceptions"):
@@ -71,7 +71,11 @@ def display_name(function: Any) -> str:
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
     if name is None:
         name = type(function).__qualname__
-    return str(name).replace("<locals>.", "").rsplit(".", 1)[-1] if "<locals>" in str(name) else str(name)
+    return (
+        str(name).replace("<locals>.", "").rsplit(".", 1)[-1]
+        if "<locals>" in str(name)
+        else str(name)
+    )
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

@@ -53,7 +53,7 @@ def main(fd: int, worker_id: str) -> None:
     try:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         state.visible_gpus = visible.split(",") if visible else None
-        _raylet.connect(fd, is_driver=False, worker_id=bytes.fromhex(worker_id))
+        _raylet.connect(fd, bytes.fromhex(worker_id))
         from cyray import _logs
 
         _logs.install_label_writer(_raylet.current_label)

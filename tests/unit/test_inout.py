@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cyray._remote_function import inout_slots
 
 

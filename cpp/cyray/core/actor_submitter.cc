@@ -154,8 +154,8 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
       client.death_cause = update.death_cause() != nullptr ? update.death_cause()->str() : "";
       client.state = update.state();
       if (update.init_error() != nullptr && update.init_error()->size() > 0) {
-        return Die(client, ValuePtr(Value::Copy(update.init_error()->data(),
-                                                update.init_error()->size())));
+        return Die(client,
+                   ValuePtr(Value::Copy(update.init_error()->data(), update.init_error()->size())));
       }
       return Die(client, make_error_(static_cast<uint8_t>(ErrorKind::kActorDied),
                                      client.death_cause, client.id));

@@ -2,11 +2,12 @@
 //
 // A client per actor: calls queue until the actor lives and their arguments are there (head of the
 // line first), then go down the link of its worker one after another. When the worker is lost the
-// calls in flight wait in limbo until the GCS says what became of the actor: calls with retries left
-// are sent again, in order and before younger ones, to the next incarnation; the others fail.
+// calls in flight wait in limbo until the GCS says what became of the actor: calls with retries
+// left are sent again, in order and before younger ones, to the next incarnation; the others fail.
 //
-// Callers that never wait must not shut out the others: an actor that runs calls in order has at most
-// kMaxInFlight of each process, and a process with very many calls pending is slowed down (Crowded).
+// Callers that never wait must not shut out the others: an actor that runs calls in order has at
+// most kMaxInFlight of each process, and a process with very many calls pending is slowed down
+// (Crowded).
 //
 // Guarded by the core mutex.
 // Invariant: calls of one client are pushed in order of submission within one incarnation.
@@ -35,14 +36,14 @@ struct ActorClient {
   Link* link = nullptr;            // while alive and reachable
   std::deque<PendingTask*> queue;  // not pushed yet, in order
   InFlight in_flight;
-  InFlight limbo;                  // pushed to a worker that is gone
-  bool losing_link = false;        // its last answers are read
+  InFlight limbo;            // pushed to a worker that is gone
+  bool losing_link = false;  // its last answers are read
   bool subscribed = false;
-  bool in_order = true;            // false for async and threaded actors: no head of the line
+  bool in_order = true;  // false for async and threaded actors: no head of the line
   size_t pending() const { return queue.size() + in_flight.count; }
   std::string class_name;
   std::string death_cause;
-  ValuePtr death_error;            // what every later call gets
+  ValuePtr death_error;  // what every later call gets
 };
 
 class ActorSubmitter {

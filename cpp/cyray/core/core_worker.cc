@@ -40,9 +40,9 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   is_driver_ = mine.is_driver;
   address_ = {registration_.node_id, mine.worker_id};
   job_id_ = registration_.job_id;
-  auto arena = store::ArenaMapping::Map(std::move(registration_.arena_read),
-                                        std::move(registration_.arena_write),
-                                        registration_.arena_bytes);
+  auto arena =
+      store::ArenaMapping::Map(std::move(registration_.arena_read),
+                               std::move(registration_.arena_write), registration_.arena_bytes);
   if (!arena) return arena.error();
   arena_ = std::move(*arena);
   std::lock_guard lock(mutex_);
@@ -84,7 +84,8 @@ JobId CoreWorker::job_id() {
   return job_id_;
 }
 
-// --- Objects ---------------------------------------------------------------------------------------
+// --- Objects
+// ---------------------------------------------------------------------------------------
 
 ObjectId CoreWorker::NextPutId() {
   std::lock_guard lock(mutex_);
@@ -247,7 +248,8 @@ void CoreWorker::AddCallback(ObjectEntry* entry, uint64_t token) {
   FlushAll();
 }
 
-// --- Tasks and actors ------------------------------------------------------------------------------
+// --- Tasks and actors
+// ------------------------------------------------------------------------------
 
 TaskTemplate* CoreWorker::AddTemplate(const TemplateSpec& spec) {
   std::lock_guard lock(mutex_);
@@ -261,7 +263,8 @@ TaskTemplate* CoreWorker::AddTemplate(const TemplateSpec& spec) {
   tmpl->max_retries = spec.max_retries;
   tmpl->max_concurrency = spec.max_concurrency;
   if (!spec.is_actor_method) {
-    tmpl->shape = tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node, spec.affinity_soft);
+    tmpl->shape =
+        tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node, spec.affinity_soft);
   }
   templates_.push_back(std::move(tmpl));
   return templates_.back().get();
@@ -350,8 +353,8 @@ Status CoreWorker::CreateActor(const ActorCreation& c, bool wait) {
   auto name_space = b.CreateString(c.name_space);
   auto placement = wire::ToWire(b, c.placement);
   auto held = wire::ToWire(b, c.held);
-  auto meta = b.CreateVector(reinterpret_cast<const uint8_t*>(c.handle_meta.data()),
-                             c.handle_meta.size());
+  auto meta =
+      b.CreateVector(reinterpret_cast<const uint8_t*>(c.handle_meta.data()), c.handle_meta.size());
   b.Finish(wire::CreateRegisterActorRequest(
       b, wire::ToWire(c.actor_id), wire::ToWire(address_), name, actor_name, name_space, c.detached,
       c.max_restarts, placement, held, static_cast<wire::SchedulingStrategy>(c.strategy),
@@ -411,7 +414,8 @@ void CoreWorker::CallGcsNoReply(uint16_t method, const std::string& payload) {
   raylet_.Flush();
 }
 
-// --- Execution -------------------------------------------------------------------------------------
+// --- Execution
+// -------------------------------------------------------------------------------------
 
 std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_thread,
                                                Event* event) {
@@ -422,8 +426,7 @@ std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_th
   if (const ExecTemplate* next = execution_.FrontTemplate(); next != nullptr) {
     if (next->average_us > kLongTaskUs) FlushAll();
   }
-  const auto thread =
-      main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
+  const auto thread = main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
   poller_.WaitUntil(lock, deadline_ns, [&] {
     return (main_thread && !events_.empty()) || execution_.HasReady(thread);
   });
@@ -501,7 +504,8 @@ void CoreWorker::FlushReplies() {
   FlushAll();
 }
 
-// --- Events ----------------------------------------------------------------------------------------
+// --- Events
+// ----------------------------------------------------------------------------------------
 
 void CoreWorker::PushEvent(Event event) {
   events_.push_back(std::move(event));
@@ -551,10 +555,9 @@ void CoreWorker::PollNow() {
 std::string CoreWorker::Describe() {
   std::lock_guard lock(mutex_);
   std::string out = "process " + address_.ToString() + " pid " + std::to_string(::getpid()) + ": " +
-                    std::to_string(objects_.size()) + " objects, " +
-                    std::to_string(slab_.live()) + " pending tasks, " +
-                    std::to_string(execution_.queued()) + " tasks queued here, " +
-                    std::to_string(execution_.running()) + " running, " +
+                    std::to_string(objects_.size()) + " objects, " + std::to_string(slab_.live()) +
+                    " pending tasks, " + std::to_string(execution_.queued()) +
+                    " tasks queued here, " + std::to_string(execution_.running()) + " running, " +
                     std::to_string(raylet_.pending_requests()) + " requests at the raylet\n";
   tasks_.Describe(out);
   actors_.Describe(out);

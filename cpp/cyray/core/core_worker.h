@@ -34,12 +34,12 @@ namespace cyray::core {
 struct Event {
   enum class Kind : uint8_t {
     kNone,
-    kCallback,    // token: the object of AddCallback is here
-    kLogLines,    // number: pid; label, text: node ip, lines, flag: stderr
-    kWarning,     // text
-    kAssignJob,   // id: job, label: namespace, text: config
-    kBecomeActor, // id: actor; number: incarnation; text: spec's extra; label: class name
-    kExit,        // leave; flag: gracefully; text: why
+    kCallback,     // token: the object of AddCallback is here
+    kLogLines,     // number: pid; label, text: node ip, lines, flag: stderr
+    kWarning,      // text
+    kAssignJob,    // id: job, label: namespace, text: config
+    kBecomeActor,  // id: actor; number: incarnation; text: spec's extra; label: class name
+    kExit,         // leave; flag: gracefully; text: why
     kRayletLost,
   };
   Kind kind = Kind::kNone;
@@ -95,10 +95,12 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   const Registration& registration() const { return registration_; }
   JobId job_id();
 
-  // --- Objects -------------------------------------------------------------------------------------
+  // --- Objects
+  // -------------------------------------------------------------------------------------
   ObjectEntry* Put(ValuePtr value, bool is_error, std::vector<ObjectEntry*> contained);
-  // Reserves `bytes` in this node's store for an object `id` of `owner`: a spare block, else it asks
-  // the raylet and waits. AlreadyExists, now or unseen when it is sealed: the store has the object.
+  // Reserves `bytes` in this node's store for an object `id` of `owner`: a spare block, else it
+  // asks the raylet and waits. AlreadyExists, now or unseen when it is sealed: the store has the
+  // object.
   Result<StoreBlock> CreateInStore(const ObjectId& id, const Address& owner, uint64_t bytes);
   ObjectId NextPutId();
   // Makes the block immutable. SealOwned makes it an object of this process; SealReturn leaves it
@@ -127,7 +129,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void AddCallback(ObjectEntry* entry, uint64_t token);
   store::ArenaMapping& arena() { return *arena_; }
 
-  // --- Tasks and actors ----------------------------------------------------------------------------
+  // --- Tasks and actors
+  // ----------------------------------------------------------------------------
   struct TemplateSpec {
     FunctionId function_id;
     std::string name, method, extra;
@@ -165,7 +168,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
     int max_restarts = 0;
     uint32_t max_concurrency = 1;
     ValuePtr args;
-    std::vector<ObjectEntry*> refs;       // kept by the caller as long as the actor may start again
+    std::vector<ObjectEntry*> refs;  // kept by the caller as long as the actor may start again
   };
   // Sends it; `wait` blocks for the acknowledgement (names may be taken), else a failure becomes
   // the death of the actor.
@@ -174,9 +177,10 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   Result<std::string> CallGcs(uint16_t method, const std::string& payload);
   void CallGcsNoReply(uint16_t method, const std::string& payload);
 
-  // --- Execution (workers) -------------------------------------------------------------------------
-  // The next thing to do on this thread: a task, an event, or neither when the time is over. Events
-  // are for the main thread alone: they may end the process.
+  // --- Execution (workers)
+  // ------------------------------------------------------------------------- The next thing to do
+  // on this thread: a task, an event, or neither when the time is over. Events are for the main
+  // thread alone: they may end the process.
   std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, bool main_thread, Event* event);
   // The same without waiting or polling.
   std::unique_ptr<ExecTask> TryNextTask(Event* event);
@@ -191,8 +195,9 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void WorkerExiting(bool intended, const std::string& reason);
   void FlushReplies();
 
-  // --- Events --------------------------------------------------------------------------------------
-  // Waits for an event without driving: for a thread that prints logs and completes futures.
+  // --- Events
+  // -------------------------------------------------------------------------------------- Waits
+  // for an event without driving: for a thread that prints logs and completes futures.
   bool NextEvent(int64_t deadline_ns, Event* event);
   void StopEvents();
   // For an event loop of Python that watches poll_fd(): handle what is there.

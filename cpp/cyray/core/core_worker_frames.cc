@@ -34,7 +34,8 @@ void CoreWorker::RunTimers(int64_t now_ns) {
   GiveBack(spares_.TakeIdle(now_ns));
 }
 
-// --- From other processes --------------------------------------------------------------------------
+// --- From other processes
+// --------------------------------------------------------------------------
 
 void CoreWorker::OnCoreFrame(Link& link, const Frame& frame) {
   switch (frame.type) {
@@ -83,7 +84,8 @@ void CoreWorker::OnObjectFrame(Link& link, const Frame& frame) {
           update.value = ValuePtr(Value::Copy(state->value()->data(), state->value()->size()));
         }
         if (state->locations() != nullptr) {
-          for (const auto* node : *state->locations()) update.locations.push_back(wire::FromWire(*node));
+          for (const auto* node : *state->locations())
+            update.locations.push_back(wire::FromWire(*node));
         }
         return objects_.OnState(wire::FromWire(*state->object_id()), std::move(update));
       }
@@ -137,7 +139,8 @@ void CoreWorker::OnLinkBroken(Link& link, const std::string& reason) {
                                                " that owned the object died (" + reason + ")");
 }
 
-// --- From the raylet -------------------------------------------------------------------------------
+// --- From the raylet
+// -------------------------------------------------------------------------------
 
 void CoreWorker::OnRayletFrame(Frame& frame) {
   switch (frame.type) {
@@ -301,9 +304,10 @@ void CoreWorker::OnRayletLost() {
     // The node is over. Nothing of this process may outlive it, whatever Python is doing.
     ::_exit(1);
   }
-  const ValuePtr error = MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied),
-                                   "The raylet of this node died: the session is over. Its log is in " +
-                                       registration_.session_dir + "/logs/raylet.out.");
+  const ValuePtr error =
+      MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied),
+                "The raylet of this node died: the session is over. Its log is in " +
+                    registration_.session_dir + "/logs/raylet.out.");
   tasks_.FailAll(error);
   actors_.FailAll(error);
   objects_.OnRayletLost(error);
@@ -312,7 +316,8 @@ void CoreWorker::OnRayletLost() {
   PushEvent(std::move(event));
 }
 
-// --- What the directory sends ----------------------------------------------------------------------
+// --- What the directory sends
+// ----------------------------------------------------------------------
 
 void CoreWorker::SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) {
   builder_.Clear();
@@ -393,7 +398,8 @@ void CoreWorker::PullToStore(ObjectEntry* entry) {
     if (reply->ok() && arena_->Contains(reply->offset(), reply->bytes())) {
       objects_.OnPinned(id, reply->offset(), reply->bytes());
     } else {
-      objects_.OnPullFailed(id, reply->error() != nullptr ? reply->error()->str() : "no such object");
+      objects_.OnPullFailed(id,
+                            reply->error() != nullptr ? reply->error()->str() : "no such object");
     }
   });
   raylet_.Flush();

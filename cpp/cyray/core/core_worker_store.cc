@@ -2,9 +2,9 @@
 //
 // A put into a spare block stays *unpublished*, a matter of this process alone, until somebody else
 // may name the object (Publish seals it) or it is gone (its block is a spare again): a loop of puts
-// that replaces one object by the next sends nothing. Else a put writes to the raylet once: what was
-// let go before it, its seal, and the question for spare blocks leave in one flush, in this order.
-// Everything here but the public methods runs with the core mutex held.
+// that replaces one object by the next sends nothing. Else a put writes to the raylet once: what
+// was let go before it, its seal, and the question for spare blocks leave in one flush, in this
+// order. Everything here but the public methods runs with the core mutex held.
 
 #include "cyray/core/core_worker.h"
 #include "cyray/util/clock.h"
@@ -123,7 +123,8 @@ void CoreWorker::SendAbort(const ObjectId& id) {
   raylet_.Send(FrameType::kAbortObject, builder_);
 }
 
-// --- Spare blocks ----------------------------------------------------------------------------------
+// --- Spare blocks
+// ----------------------------------------------------------------------------------
 
 void CoreWorker::AskForSpares(uint64_t bytes) {
   const SpareBlocks::Wish wish = spares_.WishAfter(bytes, MonotonicNs());
@@ -154,7 +155,8 @@ void CoreWorker::GiveBack(const std::vector<ObjectId>& spares) {
   if (!spares.empty()) raylet_.Flush();
 }
 
-// --- Unpublished objects ---------------------------------------------------------------------------
+// --- Unpublished objects
+// ---------------------------------------------------------------------------
 
 void CoreWorker::Publish(const ObjectId& id) {
   auto node = unpublished_.extract(id);
@@ -180,7 +182,8 @@ void CoreWorker::RecycleIfDone(const ObjectId& id) {
   poller_.NoteGathered();
 }
 
-// --- What is let go --------------------------------------------------------------------------------
+// --- What is let go
+// --------------------------------------------------------------------------------
 
 void CoreWorker::ReleasePin(const ObjectId& id) {
   if (auto it = unpublished_.find(id); it != unpublished_.end()) {

@@ -56,7 +56,8 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
     task->gpu_ids.assign(push.gpu_ids()->begin(), push.gpu_ids()->end());
   }
   if (closed_ || (blocked_ > 0 && !is_actor_)) {
-    HandBack(std::move(task), closed_ ? wire::TaskStatus::WorkerExiting : wire::TaskStatus::HandedBack);
+    HandBack(std::move(task),
+             closed_ ? wire::TaskStatus::WorkerExiting : wire::TaskStatus::HandedBack);
     return true;
   }
   if (push.args() != nullptr && push.args()->size() > 0) {
@@ -90,7 +91,8 @@ void ExecutionQueue::TakeArguments(
   for (const wire::TaskArg* arg : *refs) {
     if (arg->value() != nullptr || arg->object_id() == nullptr || arg->owner() == nullptr) {
       const uint8_t* data = arg->value() != nullptr ? arg->value()->data() : nullptr;
-      task.ref_values.emplace_back(Value::Copy(data, arg->value() != nullptr ? arg->value()->size() : 0));
+      task.ref_values.emplace_back(
+          Value::Copy(data, arg->value() != nullptr ? arg->value()->size() : 0));
       task.ref_entries.push_back(nullptr);
       continue;
     }
@@ -125,7 +127,8 @@ void ExecutionQueue::OnArgumentHere(uint64_t key) {
 
 bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
   if (task.missing > 0) return false;
-  // Threads that are left from tasks must not make a sequential actor a threaded one, nor create it.
+  // Threads that are left from tasks must not make a sequential actor a threaded one, nor create
+  // it.
   if (task.submitter_is_nil()) return thread == Thread::kMain;
   if (is_actor_) {
     return thread == Thread::kMain || (actor_concurrency_ > 1 && running_ < actor_concurrency_);

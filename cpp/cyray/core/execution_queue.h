@@ -40,26 +40,26 @@ struct ExecTemplate {
 };
 
 struct ExecTask {
-  WorkerId submitter;                // nil: the creation of this actor
+  WorkerId submitter;  // nil: the creation of this actor
   uint64_t tag = 0;
   ExecTemplate* tmpl = nullptr;
   TaskId id;
   uint32_t attempt = 0;
   ValuePtr args;
-  std::vector<ValuePtr> ref_values;     // by-reference arguments that came inline
-  std::vector<ObjectEntry*> ref_entries;// others, null where inline; one count each
+  std::vector<ValuePtr> ref_values;       // by-reference arguments that came inline
+  std::vector<ObjectEntry*> ref_entries;  // others, null where inline; one count each
   std::string name;
   std::vector<int> gpu_ids;
-  std::vector<ObjectId> borrowed;       // refs seen while decoding the arguments
-  uint32_t missing = 0;                 // arguments that are not here yet
+  std::vector<ObjectId> borrowed;  // refs seen while decoding the arguments
+  uint32_t missing = 0;            // arguments that are not here yet
   int64_t started_ns = 0;
-  uint64_t key = 0;                     // names it in callbacks
+  uint64_t key = 0;  // names it in callbacks
   bool submitter_is_nil() const { return submitter.is_nil(); }
 };
 
 // One return value to send.
 struct Outcome {
-  ValuePtr value;                       // inline; else it is in the store
+  ValuePtr value;  // inline; else it is in the store
   uint64_t stored_bytes = 0;
   bool is_error = false;
   std::vector<ObjectEntry*> contained;  // one count each, passed on
@@ -88,8 +88,8 @@ class ExecutionQueue {
   bool HasReady(Thread thread = Thread::kMain) const;
   // The next task to run there; null when none is ready.
   std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
-  void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
-             std::vector<Outcome> outcomes, bool retry);
+  void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status, std::vector<Outcome> outcomes,
+             bool retry);
   // An argument of task `key` is here (or failed).
   void OnArgumentHere(uint64_t key);
   // The running task waits: hand the others back, and whatever arrives until Unblocked.
@@ -106,7 +106,8 @@ class ExecutionQueue {
 
  private:
   bool MayRun(const ExecTask& task, Thread thread) const;
-  void TakeArguments(ExecTask& task, const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
+  void TakeArguments(ExecTask& task,
+                     const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
   void HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status);
   void Release(ExecTask& task);
   void SendReply(ExecTask& task, wire::TaskStatus status, std::vector<Outcome>& outcomes,

@@ -18,9 +18,8 @@ std::string Payload(const FlatBufferBuilder& b) {
 std::string Text(const flatbuffers::String* text) { return text != nullptr ? text->str() : ""; }
 
 std::string Bytes(const flatbuffers::Vector<uint8_t>* bytes) {
-  return bytes != nullptr
-             ? std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())
-             : "";
+  return bytes != nullptr ? std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())
+                          : "";
 }
 
 // Calls and hands the verified reply table to `read`.
@@ -56,8 +55,7 @@ Status GetFunction(CoreWorker& core, const JobId& job, const FunctionId& id, uin
 void PutFunction(CoreWorker& core, const JobId& job, const FunctionId& id,
                  const std::string& pickled) {
   FlatBufferBuilder b;
-  auto bytes =
-      b.CreateVector(reinterpret_cast<const uint8_t*>(pickled.data()), pickled.size());
+  auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(pickled.data()), pickled.size());
   b.Finish(wire::CreatePutFunctionRequest(b, wire::ToWire(job), wire::ToWire(id), bytes));
   core.CallGcsNoReply(static_cast<uint16_t>(GcsMethod::PutFunction), Payload(b));
 }
@@ -113,12 +111,12 @@ Status GetActorByName(CoreWorker& core, const std::string& name, const std::stri
   auto n = b.CreateString(name);
   auto s = b.CreateString(name_space);
   b.Finish(wire::CreateGetActorByNameRequest(b, n, s));
-  return Call<wire::GetActorByNameReply>(
-      core, GcsMethod::GetActorByName, b, [&](const auto& reply) {
-        actor->found = reply.found();
-        actor->id = wire::FromWireOrNil(reply.actor_id());
-        actor->handle_meta = Bytes(reply.handle_meta());
-      });
+  return Call<wire::GetActorByNameReply>(core, GcsMethod::GetActorByName, b,
+                                         [&](const auto& reply) {
+                                           actor->found = reply.found();
+                                           actor->id = wire::FromWireOrNil(reply.actor_id());
+                                           actor->handle_meta = Bytes(reply.handle_meta());
+                                         });
 }
 
 Status KillActor(CoreWorker& core, const ActorId& id, bool no_restart, const std::string& reason) {

@@ -182,8 +182,8 @@ void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size
   wire::FrameHeader header;
   std::memcpy(&header, bytes, sizeof header);
   if (header.body_bytes + wire::kFrameHeaderBytes != size || header.fd_count != 0) return;
-  const Frame frame{static_cast<FrameType>(header.type), bytes + wire::kFrameHeaderBytes,
-                    header.body_bytes, {}};
+  const Frame frame{
+      static_cast<FrameType>(header.type), bytes + wire::kFrameHeaderBytes, header.body_bytes, {}};
   events_.on_frame(link, frame);
 }
 

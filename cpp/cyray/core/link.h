@@ -1,9 +1,9 @@
 // Links: channels to the core libraries of other processes.
 //
-// A link to a process of this node is a socket pair made by the raylet; to one of another node it is
-// Relay frames through the raylets. Both keep frames in order and look the same to the rest of the
-// core. Frames sent before the socket is there are kept. A broken link stays broken: worker ids are
-// never reused. Guarded by the core mutex.
+// A link to a process of this node is a socket pair made by the raylet; to one of another node it
+// is Relay frames through the raylets. Both keep frames in order and look the same to the rest of
+// the core. Frames sent before the socket is there are kept. A broken link stays broken: worker ids
+// are never reused. Guarded by the core mutex.
 
 #pragma once
 
@@ -32,11 +32,11 @@ struct Link {
 
   Address peer;
   State state = State::kConnecting;
-  bool dirty = false;                    // has unflushed frames, is in LinkTable's dirty list
-  bool wants_write = false;              // the socket was full: EPOLLOUT is on
+  bool dirty = false;        // has unflushed frames, is in LinkTable's dirty list
+  bool wants_write = false;  // the socket was full: EPOLLOUT is on
   int64_t last_flush_ns = 0;
   std::unique_ptr<wire::Channel> channel;
-  wire::ByteBuffer waiting;              // frames while connecting
+  wire::ByteBuffer waiting;  // frames while connecting
 
   // Templates by id: which of ours the peer has, and what the peer's ids mean here.
   std::vector<bool> sent_templates;

@@ -1,15 +1,15 @@
 // ObjectDirectory: ownership and reference counts of everything this process holds refs to.
 //
 // The process that made a ref owns it: it keeps the value or its locations, counts its own refs and
-// the processes that borrow it, and frees it when both are gone. A borrower registers with the owner
-// and tells it when its last ref goes. One rule keeps owners from freeing early: a process sends no
-// release (RemoveBorrowers, ContainedTaken, or a task's reply) while an AddBorrowers it sent before
-// is unacknowledged (AfterRegistrations).
+// the processes that borrow it, and frees it when both are gone. A borrower registers with the
+// owner and tells it when its last ref goes. One rule keeps owners from freeing early: a process
+// sends no release (RemoveBorrowers, ContainedTaken, or a task's reply) while an AddBorrowers it
+// sent before is unacknowledged (AfterRegistrations).
 //
-// The directory speaks to peers and the raylet only through its Outbox, so it is tested without any.
-// Guarded by the core mutex.
-// Invariants (CheckInvariants): an entry is indexed when anybody else may name it; `refs` is never 0
-// for a live borrowed entry; an owned entry with `refs` 0 has borrowers.
+// The directory speaks to peers and the raylet only through its Outbox, so it is tested without
+// any. Guarded by the core mutex. Invariants (CheckInvariants): an entry is indexed when anybody
+// else may name it; `refs` is never 0 for a live borrowed entry; an owned entry with `refs` 0 has
+// borrowers.
 
 #pragma once
 
@@ -63,8 +63,9 @@ class ObjectDirectory {
 
   void SetIdentity(const Address& self) { self_ = self; }
 
-  // --- Owned objects -------------------------------------------------------------------------------
-  // The new entry counts one ref, the caller's.
+  // --- Owned objects
+  // ------------------------------------------------------------------------------- The new entry
+  // counts one ref, the caller's.
   ObjectEntry* NewOwned(const ObjectId& id);
   // Gives a pending entry its value; `value` becomes the entry's.
   void Resolve(ObjectEntry* entry, ValuePtr value, bool is_error);
@@ -74,12 +75,13 @@ class ObjectDirectory {
   // The refs inside the value of `entry`: each already counted once for it.
   void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
 
-  // --- References of this process ------------------------------------------------------------------
+  // --- References of this process
+  // ------------------------------------------------------------------
   void AddRef(ObjectEntry* entry) { ++entry->refs; }
   void Release(ObjectEntry* entry);
   // A ref that came from another process; counts one ref for the caller. While a task's arguments
-  // are decoded (`deferred`) the submitter keeps the object alive and the owner is told only of refs
-  // that outlive the task (RegisterDeferred).
+  // are decoded (`deferred`) the submitter keeps the object alive and the owner is told only of
+  // refs that outlive the task (RegisterDeferred).
   ObjectEntry* Borrow(const ObjectId& id, const Address& owner, bool deferred);
   // Registers what of `entries` is still held; gives up the caller's note of them. Returns those
   // that were still held.
@@ -91,8 +93,9 @@ class ObjectDirectory {
   void Index(ObjectEntry* entry);
   ObjectEntry* Find(const ObjectId& id);
 
-  // --- Values --------------------------------------------------------------------------------------
-  // Makes the value come here: asks the owner, pulls from a store. Idempotent.
+  // --- Values
+  // -------------------------------------------------------------------------------------- Makes
+  // the value come here: asks the owner, pulls from a store. Idempotent.
   void Want(ObjectEntry* entry);
   void AddDependent(ObjectEntry* entry, uint32_t task_slot);
   void RemoveDependent(ObjectEntry* entry, uint32_t task_slot);
@@ -106,7 +109,8 @@ class ObjectDirectory {
   void RefPin(LocalPin* pin) { ++pin->refs; }
   void UnrefPin(LocalPin* pin);
 
-  // --- From peers ----------------------------------------------------------------------------------
+  // --- From peers
+  // ----------------------------------------------------------------------------------
   void OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id);
   struct StateUpdate {
     bool known = false;

@@ -16,8 +16,8 @@
 namespace cyray::core {
 namespace {
 
-// A wakeup across cores costs about 40 us, a reply to a spinning reader 6 us: spinning for up to one
-// wakeup's cost can at most double the cost of a wait, and usually saves most of it.
+// A wakeup across cores costs about 40 us, a reply to a spinning reader 6 us: spinning for up to
+// one wakeup's cost can at most double the cost of a wait, and usually saves most of it.
 constexpr int64_t kMaxSpinNs = 50'000;
 constexpr int64_t kMinSpinNs = 2'000;
 constexpr int64_t kWakeupNs = 50'000;
@@ -93,8 +93,8 @@ void Poller::WakeDriver() {
 }
 
 void Poller::OnSignal() {
-  // A driver and a steward that lost its seat may wait in epoll at once. Were the one to read what is
-  // for the other, the other would sleep on.
+  // A driver and a steward that lost its seat may wait in epoll at once. Were the one to read what
+  // is for the other, the other would sleep on.
   if (steward_signalled_ || driver_signalled_) return;
   uint64_t ignored;
   [[maybe_unused]] ssize_t n = ::read(wake_.get(), &ignored, sizeof ignored);
@@ -124,8 +124,8 @@ bool Poller::WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
     if (deadline_ns == kForever) {
       changed_.wait(lock);
     } else {
-      changed_.wait_for(lock, std::chrono::nanoseconds(
-                                  std::max<int64_t>(deadline_ns - MonotonicNs(), 1000)));
+      changed_.wait_for(
+          lock, std::chrono::nanoseconds(std::max<int64_t>(deadline_ns - MonotonicNs(), 1000)));
     }
     --waiters_;
   }

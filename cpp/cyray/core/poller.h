@@ -1,12 +1,12 @@
 // Poller: who waits, drives.
 //
 // All sockets of a Python process are watched by one epoll instance. A thread that waits for
-// something takes the *seat*: it polls, spins briefly while that has lately paid off, then blocks in
-// epoll, and handles what arrives. Other waiting threads sleep on a condition until the driver
+// something takes the *seat*: it polls, spins briefly while that has lately paid off, then blocks
+// in epoll, and handles what arrives. Other waiting threads sleep on a condition until the driver
 // leaves or something they may wait for has happened. The *steward*, one background thread, takes
-// the seat when nobody polled for about a millisecond, so that a process that computes still answers
-// its peers. A waiting thread takes the seat from the steward without a system call: the steward
-// notices when its epoll_wait returns and drops what it saw (events are level-triggered).
+// the seat when nobody polled for about a millisecond, so that a process that computes still
+// answers its peers. A waiting thread takes the seat from the steward without a system call: the
+// steward notices when its epoll_wait returns and drops what it saw (events are level-triggered).
 //
 // Threading: every method but the constructor needs the core mutex held by `lock` or by the caller;
 // it is released while a thread blocks or spins. Handlers run with the mutex held, on whichever
@@ -89,8 +89,8 @@ class Poller {
  private:
   bool WaitSlow(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
                 std::function<bool()> ready);
-  // One turn in the seat: spin, then block. Returns when something was handled, the seat was lost or
-  // the deadline passed.
+  // One turn in the seat: spin, then block. Returns when something was handled, the seat was lost
+  // or the deadline passed.
   void Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns, bool spin);
   int PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms);
   void RunDueTimers();
@@ -110,17 +110,17 @@ class Poller {
   std::unique_ptr<std::thread> steward_;
 
   // Guarded by mutex_.
-  std::condition_variable changed_;        // for waiting threads without the seat
-  std::condition_variable steward_wake_;   // for the steward when it naps
-  uint64_t seat_ = 0;                      // ticket of the thread that drives, 0 when empty
+  std::condition_variable changed_;       // for waiting threads without the seat
+  std::condition_variable steward_wake_;  // for the steward when it naps
+  uint64_t seat_ = 0;                     // ticket of the thread that drives, 0 when empty
   uint64_t next_ticket_ = 1;
-  bool seat_blocked_ = false;              // the driver sits in epoll_wait without a timeout of ours
-  bool driver_signalled_ = false;          // it was woken by the eventfd and has not seen it yet
+  bool seat_blocked_ = false;      // the driver sits in epoll_wait without a timeout of ours
+  bool driver_signalled_ = false;  // it was woken by the eventfd and has not seen it yet
   bool steward_seated_ = false;
-  uint64_t steward_ticket_ = 0;            // its last one
-  bool steward_blocked_ = false;           // the steward sits in epoll_wait, maybe without the seat
+  uint64_t steward_ticket_ = 0;   // its last one
+  bool steward_blocked_ = false;  // the steward sits in epoll_wait, maybe without the seat
   bool steward_signalled_ = false;
-  bool steward_parked_ = false;            // the steward sleeps until a driver leaves
+  bool steward_parked_ = false;  // the steward sleeps until a driver leaves
   bool stopping_ = false;
   bool external_loop_ = false;
   int waiters_ = 0;

@@ -151,13 +151,20 @@ void RayletClient::Answer(Frame& frame) {
 
 void RayletClient::Dispatch(Frame& frame) {
   switch (frame.type) {
-    case FrameType::kLeaseReply: return Answer<wire::LeaseReply>(frame);
-    case FrameType::kConnectPeerReply: return Answer<wire::ConnectPeerReply>(frame);
-    case FrameType::kCreateObjectReply: return Answer<wire::CreateObjectReply>(frame);
-    case FrameType::kGetObjectReply: return Answer<wire::GetObjectReply>(frame);
-    case FrameType::kGcsReply: return Answer<wire::GcsReply>(frame);
-    case FrameType::kNodeInfoReply: return Answer<wire::NodeInfoReply>(frame);
-    default: on_frame_(frame);
+    case FrameType::kLeaseReply:
+      return Answer<wire::LeaseReply>(frame);
+    case FrameType::kConnectPeerReply:
+      return Answer<wire::ConnectPeerReply>(frame);
+    case FrameType::kCreateObjectReply:
+      return Answer<wire::CreateObjectReply>(frame);
+    case FrameType::kGetObjectReply:
+      return Answer<wire::GetObjectReply>(frame);
+    case FrameType::kGcsReply:
+      return Answer<wire::GcsReply>(frame);
+    case FrameType::kNodeInfoReply:
+      return Answer<wire::NodeInfoReply>(frame);
+    default:
+      on_frame_(frame);
   }
 }
 

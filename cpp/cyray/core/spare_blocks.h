@@ -38,7 +38,8 @@ class SpareBlocks {
 
   // A block for an object of `bytes`: no smaller, at most twice as large. It is the caller's then.
   std::optional<Block> Take(uint64_t bytes, int64_t now_ns);
-  // A taken block is free again. False when there are enough: the caller gives it back to the raylet.
+  // A taken block is free again. False when there are enough: the caller gives it back to the
+  // raylet.
   bool PutBack(const Block& block, int64_t now_ns);
   // Whether a block that fits was asked for and not answered.
   bool Expects(uint64_t bytes) const;

@@ -1,3 +1,7 @@
+// What normal tasks and actor calls share on the submitting side: the slab of pending tasks, their
+// ids, pushing one down a link, and what its reply or failure does to the objects it makes. Guarded
+// by the core mutex; the contracts are in task_submitter.h.
+
 #include <algorithm>
 
 #include "cyray/core/task_submitter.h"
@@ -10,8 +14,8 @@ using wire::FrameType;
 
 namespace {
 
-// The error of a task that never ran: [tag][u32 size][its name][what its argument holds]. One that is
-// of this kind already, or of cyray itself, says enough.
+// The error of a task that never ran: [tag][u32 size][its name][what its argument holds]. One that
+// is of this kind already, or of cyray itself, says enough.
 ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
   constexpr uint8_t kTagSystemError = 9, kTagDependency = 13;  // of codec.pxi
   Value& inner = *argument.get();
@@ -96,9 +100,10 @@ void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
   flatbuffers::FlatBufferBuilder b;
   auto name = b.CreateString(tmpl.name);
   auto method = b.CreateString(tmpl.method);
-  auto extra = b.CreateVector(reinterpret_cast<const uint8_t*>(tmpl.extra.data()), tmpl.extra.size());
-  b.Finish(wire::CreateTemplate(b, tmpl.id, wire::ToWire(tmpl.function_id), wire::ToWire(job_), name,
-                                method, tmpl.num_returns, tmpl.max_concurrency, extra));
+  auto extra =
+      b.CreateVector(reinterpret_cast<const uint8_t*>(tmpl.extra.data()), tmpl.extra.size());
+  b.Finish(wire::CreateTemplate(b, tmpl.id, wire::ToWire(tmpl.function_id), wire::ToWire(job_),
+                                name, method, tmpl.num_returns, tmpl.max_concurrency, extra));
   links_.Send(link, FrameType::kTemplate, b);
 }
 
@@ -117,8 +122,8 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
     list.reserve(task->refs.size());
     for (ObjectEntry* entry : task->refs) {
       if (entry->state == ObjectState::kInline) {
-        list.push_back(wire::CreateTaskArg(
-            b, b.CreateVector(entry->value->data(), entry->value->size())));
+        list.push_back(
+            wire::CreateTaskArg(b, b.CreateVector(entry->value->data(), entry->value->size())));
         continue;
       }
       objects_.Index(entry);  // from here on the worker may name it
@@ -134,8 +139,8 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
   if (task->name) name = b.CreateString(*task->name);
   flatbuffers::Offset<flatbuffers::Vector<int32_t>> gpus;
   if (!gpu_ids.empty()) gpus = b.CreateVector(gpu_ids);
-  b.Finish(wire::CreatePushTask(b, task->tag(), tmpl.id, task->attempt, wire::ToWire(task->id), args,
-                                refs, name, gpus));
+  b.Finish(wire::CreatePushTask(b, task->tag(), tmpl.id, task->attempt, wire::ToWire(task->id),
+                                args, refs, name, gpus));
   links_.Send(link, FrameType::kPushTask, b);
 }
 

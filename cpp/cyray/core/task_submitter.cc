@@ -34,8 +34,8 @@ TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkTable& links, RayletC
       slab_(slab),
       make_error_(std::move(make_error)) {}
 
-Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy,
-                                const NodeId& affinity, bool soft) {
+Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity,
+                                bool soft) {
   for (const auto& shape : shapes_) {
     if (shape->demand == demand && shape->strategy == strategy &&
         shape->affinity_node == affinity && shape->affinity_soft == soft) {
@@ -121,8 +121,7 @@ Lease* TaskSubmitter::ChooseLease(Shape& shape, const TaskTemplate& tmpl) {
     }
     // The emptiest; among idle ones the last used, whose caches are warm.
     if (best == nullptr || count < best->in_flight.count ||
-        (count == 0 && best->in_flight.count == 0 &&
-         lease->last_reply_ns > best->last_reply_ns)) {
+        (count == 0 && best->in_flight.count == 0 && lease->last_reply_ns > best->last_reply_ns)) {
       best = lease;
     }
   }
@@ -166,8 +165,8 @@ void TaskSubmitter::RequestLeases(Shape& shape) {
     auto places = b.CreateVectorOfStructs(locality);
     b.Finish(wire::CreateRequestLease(b, id, demand,
                                       static_cast<wire::SchedulingStrategy>(shape.strategy),
-                                      wire::ToWire(shape.affinity_node), shape.affinity_soft, places,
-                                      static_cast<uint32_t>(shape.ready.size())));
+                                      wire::ToWire(shape.affinity_node), shape.affinity_soft,
+                                      places, static_cast<uint32_t>(shape.ready.size())));
     shape.requests.push_back(id);
     raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
       OnLeaseReply(shape, id, frame != nullptr ? frame->As<wire::LeaseReply>() : nullptr);
@@ -305,8 +304,8 @@ void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
 
 void TaskSubmitter::ReturnLease(Lease& lease) {
   builder_.Clear();
-  builder_.Finish(wire::CreateReturnLease(builder_, lease.id, wire::ToWire(lease.worker),
-                                          lease.exiting));
+  builder_.Finish(
+      wire::CreateReturnLease(builder_, lease.id, wire::ToWire(lease.worker), lease.exiting));
   raylet_.Send(FrameType::kReturnLease, builder_);
   raylet_.Flush();
   auto& by_worker = leases_by_worker_[lease.worker.worker];
@@ -369,8 +368,8 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, bool count_
       if (running) ++task->attempt;
       again.push_back(task);
     }
-    running = running && lease.in_flight.count > 0 &&
-              lease.in_flight.first->tmpl->max_concurrency > 1;
+    running =
+        running && lease.in_flight.count > 0 && lease.in_flight.first->tmpl->max_concurrency > 1;
   }
   lease.queued_us = 0;
   for (auto it = again.rbegin(); it != again.rend(); ++it) lease.shape->ready.push_front(*it);

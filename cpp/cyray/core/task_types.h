@@ -28,11 +28,11 @@ struct TaskTemplate {
   std::string name;
   std::string method;
   int num_returns = 1;
-  int max_retries = 0;          // -1: for ever
+  int max_retries = 0;  // -1: for ever
   uint32_t max_concurrency = 1;
-  std::string extra;            // options that only the worker's Python side reads
-  Shape* shape = nullptr;       // normal tasks
-  double average_us = -1;       // run time, moving average; -1 while unknown
+  std::string extra;       // options that only the worker's Python side reads
+  Shape* shape = nullptr;  // normal tasks
+  double average_us = -1;  // run time, moving average; -1 while unknown
 };
 
 // A submitted task until its reply. Lives in a slab; `tag` on the wire is slot and generation.
@@ -47,10 +47,10 @@ struct PendingTask {
   std::vector<ObjectEntry*> returns;    // one count each, held until resolved
   std::unique_ptr<std::string> name;    // overrides the template's
   ActorClient* actor = nullptr;
-  Lease* lease = nullptr;               // where it was pushed
-  PendingTask* next = nullptr;          // in the list of what was pushed there, in order
+  Lease* lease = nullptr;       // where it was pushed
+  PendingTask* next = nullptr;  // in the list of what was pushed there, in order
   PendingTask* previous = nullptr;
-  uint32_t unresolved = 0;              // refs that have no value yet
+  uint32_t unresolved = 0;  // refs that have no value yet
   uint32_t attempt = 0;
   int retries_left = 0;
   int64_t pushed_ns = 0;
@@ -89,14 +89,14 @@ struct Lease {
   Link* link = nullptr;
   std::vector<int> gpu_ids;
   InFlight in_flight;
-  double queued_us = 0;        // estimate of the run time of what is in flight
+  double queued_us = 0;  // estimate of the run time of what is in flight
   int64_t idle_since_ns = 0;
   int64_t last_reply_ns = 0;
-  bool reclaimed = false;      // to be returned when drained
-  bool hold = false;           // its worker blocks in get: push nothing ahead
-  bool stealing = false;       // was asked to hand tasks back
+  bool reclaimed = false;  // to be returned when drained
+  bool hold = false;       // its worker blocks in get: push nothing ahead
+  bool stealing = false;   // was asked to hand tasks back
   bool broken = false;
-  bool exiting = false;        // the worker said it leaves
+  bool exiting = false;  // the worker said it leaves
 };
 
 // Tasks that any lease of the same demand and strategy can run.
@@ -105,9 +105,9 @@ struct Shape {
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
-  std::deque<PendingTask*> ready;             // arguments there, waiting for a lease
+  std::deque<PendingTask*> ready;  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
-  std::vector<uint64_t> requests;             // RequestLease in flight
+  std::vector<uint64_t> requests;  // RequestLease in flight
 };
 
 }  // namespace cyray::core

@@ -1,4 +1,5 @@
-// Value: an immutable, reference-counted run of bytes: an encoded object that lives in this process.
+// Value: an immutable, reference-counted run of bytes: an encoded object that lives in this
+// process.
 //
 // Thread-safe counts. The payload is 64-byte aligned, so buffers inside an encoded value can be
 // handed out in place. Bytes are written once, before the value is shared.

@@ -33,8 +33,8 @@ class ObjectStore {
   // is here or being written, ObjectStoreFull when nothing more can be evicted.
   Result<uint64_t> Create(ClientId client, const ObjectId& id, uint64_t bytes, const Address& owner,
                           CopyKind kind = CopyKind::kPrimary);
-  // A block for an object that the client may write later (SealAs). Refused (ObjectStoreFull) rather
-  // than evicting anything, or taking the last half of the store.
+  // A block for an object that the client may write later (SealAs). Refused (ObjectStoreFull)
+  // rather than evicting anything, or taking the last half of the store.
   Result<uint64_t> CreateSpare(ClientId client, const ObjectId& id, uint64_t bytes,
                                const Address& owner);
   Status Seal(ClientId client, const ObjectId& id);

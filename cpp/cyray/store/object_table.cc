@@ -62,9 +62,9 @@ Status ObjectTable::SealAs(const ObjectId& spare, const ObjectId& id, ClientId c
   Object* object = FindUnsealed(spare, client, status);
   if (object == nullptr) return status;
   if (spare == id || bytes > object->view.bytes) {
-    return Status(StatusCode::kInvalidArgument,
-                  "object " + spare.Hex() + " cannot be sealed as " + id.Hex() + " with " +
-                      std::to_string(bytes) + " bytes");
+    return Status(StatusCode::kInvalidArgument, "object " + spare.Hex() + " cannot be sealed as " +
+                                                    id.Hex() + " with " + std::to_string(bytes) +
+                                                    " bytes");
   }
   const Status gone(StatusCode::kNotFound, "object " + spare.Hex() + " got another name");
   if (Status may = MayCreate(id); !may.ok()) {

@@ -75,9 +75,9 @@ class ObjectTable {
   void Create(const ObjectId& id, ClientId creator, const Address& owner, ObjectView view,
               CopyKind kind);
   Status Seal(const ObjectId& id, ClientId client, Actions& actions);
-  // Seals what `client` created as `spare` under the name `id`, with `bytes` of its block as payload.
-  // AlreadyExists when `id` is here: the spare is deleted, and the client gets a pin on `id` if that
-  // is sealed. Other failures change nothing.
+  // Seals what `client` created as `spare` under the name `id`, with `bytes` of its block as
+  // payload. AlreadyExists when `id` is here: the spare is deleted, and the client gets a pin on
+  // `id` if that is sealed. Other failures change nothing.
   Status SealAs(const ObjectId& spare, const ObjectId& id, ClientId client, const Address& owner,
                 uint64_t bytes, Actions& actions);
   // Undoes Create. Those who wait keep waiting when `keep_waiters`, else they are told `why`.

@@ -28,7 +28,8 @@ void EventLoop::Add(int fd, uint32_t events, FdCallback callback) {
   epoll_event event{};
   event.events = events;
   event.data.fd = fd;
-  CYRAY_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) << "fd " << fd << " errno " << errno;
+  CYRAY_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0)
+      << "fd " << fd << " errno " << errno;
   watches_[fd] = std::move(watch);
 }
 
@@ -36,7 +37,8 @@ void EventLoop::Modify(int fd, uint32_t events) {
   epoll_event event{};
   event.events = events;
   event.data.fd = fd;
-  CYRAY_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0) << "fd " << fd << " errno " << errno;
+  CYRAY_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0)
+      << "fd " << fd << " errno " << errno;
 }
 
 void EventLoop::Remove(int fd) {

@@ -43,7 +43,8 @@ class EventLoop {
 
   // Runs until Stop().
   void Run();
-  // One round: waits for events up to `timeout_ms` (-1: until something happens), then handles them.
+  // One round: waits for events up to `timeout_ms` (-1: until something happens), then handles
+  // them.
   void RunOnce(int64_t timeout_ms);
   // Thread-safe.
   void Stop();

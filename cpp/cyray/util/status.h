@@ -19,14 +19,14 @@ enum class StatusCode : uint8_t {
   kNotFound,
   kAlreadyExists,
   kTimedOut,
-  kDisconnected,      // the peer is gone
-  kProtocolError,     // the peer sent bytes that are not a valid frame
-  kUnauthenticated,   // the peer could not prove that it holds the cluster token
+  kDisconnected,     // the peer is gone
+  kProtocolError,    // the peer sent bytes that are not a valid frame
+  kUnauthenticated,  // the peer could not prove that it holds the cluster token
   kObjectStoreFull,
   kOutOfMemory,
   kCancelled,
-  kUnavailable,       // may work later
-  kIoError,           // a system call failed
+  kUnavailable,  // may work later
+  kIoError,      // a system call failed
   kInternal,
 };
 
@@ -65,9 +65,9 @@ const char* StatusCodeName(StatusCode code);
 }  // namespace cyray
 
 // Leaves the enclosing function (returning Status) when `expr` is not ok.
-#define CYRAY_RETURN_IF_ERROR(expr)                \
-  do {                                             \
-    if (::cyray::Status _s = (expr); !_s.ok()) {   \
-      return _s;                                   \
-    }                                              \
+#define CYRAY_RETURN_IF_ERROR(expr)              \
+  do {                                           \
+    if (::cyray::Status _s = (expr); !_s.ok()) { \
+      return _s;                                 \
+    }                                            \
   } while (false)

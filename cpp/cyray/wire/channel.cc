@@ -149,8 +149,10 @@ Result<std::optional<Frame>> Channel::Next() {
   if (in_fds_.size() < header.fd_count) {
     return Fail(StatusCode::kProtocolError, "a frame came without its file descriptors");
   }
-  Frame frame{static_cast<FrameType>(header.type), in_.data() + consumed_ + kFrameHeaderBytes,
-              header.body_bytes, {}};
+  Frame frame{static_cast<FrameType>(header.type),
+              in_.data() + consumed_ + kFrameHeaderBytes,
+              header.body_bytes,
+              {}};
   for (int i = 0; i < header.fd_count; ++i) {
     frame.fds.push_back(std::move(in_fds_.front()));
     in_fds_.pop_front();

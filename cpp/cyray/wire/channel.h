@@ -1,10 +1,11 @@
 // Channel: framed, non-blocking traffic over one connected stream socket.
 //
-// Writes gather in memory until Flush(); reads fill a buffer from which Next() cuts frames in place.
-// The channel knows no event loop: its owner calls Flush() and Fill() when the socket is ready, or
-// tries at any time. Unix sockets may pass descriptors with a frame; they arrive with that frame.
-// Threading: confined to whoever owns it (in the core library: guarded by the core's mutex).
-// Invariant: bytes leave in the order of Send calls; descriptors travel with their frame's header.
+// Writes gather in memory until Flush(); reads fill a buffer from which Next() cuts frames in
+// place. The channel knows no event loop: its owner calls Flush() and Fill() when the socket is
+// ready, or tries at any time. Unix sockets may pass descriptors with a frame; they arrive with
+// that frame. Threading: confined to whoever owns it (in the core library: guarded by the core's
+// mutex). Invariant: bytes leave in the order of Send calls; descriptors travel with their frame's
+// header.
 
 #pragma once
 

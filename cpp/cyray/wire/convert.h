@@ -28,18 +28,33 @@ auto FromWireOrNil(const Wire* value) {
 }
 
 // The views below live as long as the id does: FlatBuffers builders copy them at once.
-inline const WireNodeId* ToWire(const NodeId& id) { return reinterpret_cast<const WireNodeId*>(id.data()); }
-inline const WireWorkerId* ToWire(const WorkerId& id) { return reinterpret_cast<const WireWorkerId*>(id.data()); }
-inline const WireJobId* ToWire(const JobId& id) { return reinterpret_cast<const WireJobId*>(id.data()); }
-inline const WireActorId* ToWire(const ActorId& id) { return reinterpret_cast<const WireActorId*>(id.data()); }
-inline const WireTaskId* ToWire(const TaskId& id) { return reinterpret_cast<const WireTaskId*>(id.data()); }
-inline const WireFunctionId* ToWire(const FunctionId& id) { return reinterpret_cast<const WireFunctionId*>(id.data()); }
-inline const WireObjectId* ToWire(const ObjectId& id) { return reinterpret_cast<const WireObjectId*>(id.data()); }
+inline const WireNodeId* ToWire(const NodeId& id) {
+  return reinterpret_cast<const WireNodeId*>(id.data());
+}
+inline const WireWorkerId* ToWire(const WorkerId& id) {
+  return reinterpret_cast<const WireWorkerId*>(id.data());
+}
+inline const WireJobId* ToWire(const JobId& id) {
+  return reinterpret_cast<const WireJobId*>(id.data());
+}
+inline const WireActorId* ToWire(const ActorId& id) {
+  return reinterpret_cast<const WireActorId*>(id.data());
+}
+inline const WireTaskId* ToWire(const TaskId& id) {
+  return reinterpret_cast<const WireTaskId*>(id.data());
+}
+inline const WireFunctionId* ToWire(const FunctionId& id) {
+  return reinterpret_cast<const WireFunctionId*>(id.data());
+}
+inline const WireObjectId* ToWire(const ObjectId& id) {
+  return reinterpret_cast<const WireObjectId*>(id.data());
+}
 static_assert(sizeof(Address) == sizeof(WireAddress));
-inline const WireAddress* ToWire(const Address& a) { return reinterpret_cast<const WireAddress*>(&a); }
+inline const WireAddress* ToWire(const Address& a) {
+  return reinterpret_cast<const WireAddress*>(&a);
+}
 
-using WireResources =
-    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<ResourceAmount>>>;
+using WireResources = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<ResourceAmount>>>;
 WireResources ToWire(flatbuffers::FlatBufferBuilder& builder, const ResourceSet& set);
 ResourceSet FromWire(const flatbuffers::Vector<flatbuffers::Offset<ResourceAmount>>* amounts);
 

@@ -62,13 +62,13 @@ cdef raise_status(Status status, context=None):
     raise exceptions.RaySystemError(text)
 
 
-def connect(socket, bint is_driver=True, bytes worker_id=None, str namespace="", str entrypoint="",
+def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
             bytes job_config=b"", bint log_to_driver=True):
     """Register this process with its raylet.
 
     Args:
         socket: path of the raylet's socket, or a connected descriptor (workers).
-        worker_id: 16 bytes; random for drivers.
+        worker_id: 16 bytes; None makes this process a driver.
 
     Raises:
         ConnectionError: the raylet cannot be reached or refused.
@@ -76,6 +76,7 @@ def connect(socket, bint is_driver=True, bytes worker_id=None, str namespace="",
     global _core, _is_driver
     if _core != NULL:
         raise RuntimeError("this process is connected already")
+    cdef bint is_driver = worker_id is None
     cdef UniqueFd fd
     cdef Status status
     cdef RegisterOptions options
