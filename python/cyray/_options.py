@@ -168,7 +168,6 @@ _TASK: dict[str, _Check] = {
     "num_returns": _num_returns,
     "max_retries": _int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
-    "max_calls": _int_at_least(0),
     "max_concurrency": _int_at_least(1),
     "inout": _inout,
 }
@@ -207,6 +206,7 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "placement_group_bundle_index": (None, -1),
     "placement_group_capture_child_tasks": (None, False),
     "max_pending_calls": (None, -1),
+    "max_calls": (None, 0),
     "concurrency_groups": (None, {}),
     "concurrency_group": (None,),
     "object_store_memory": (None,),
@@ -236,7 +236,7 @@ _ACTOR_ONLY_HARMLESS = frozenset(
     )
 )
 _TASK_HARMLESS = frozenset(_HARMLESS) - _ACTOR_ONLY_HARMLESS - {"concurrency_group"}
-_ACTOR_HARMLESS = frozenset(_HARMLESS) - {"concurrency_group"}
+_ACTOR_HARMLESS = frozenset(_HARMLESS) - {"concurrency_group", "max_calls"}
 
 
 def task_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:

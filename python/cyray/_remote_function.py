@@ -36,8 +36,6 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         extra["inout"] = inout_slots(options["inout"], function)
     if options.get("retry_exceptions"):
         extra["retry_exceptions"] = retry_types(options["retry_exceptions"])
-    if options.get("max_calls"):
-        extra["max_calls"] = options["max_calls"]
     demand = _options.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
