@@ -384,6 +384,15 @@ def test_an_actors_error_names_the_method():
     assert "A.method()" in text and "MyA(1)" in text
 
 
+@pytest.fixture
+def python_sees_interrupts():
+    # A test run in the background inherits SIGINT ignored; a program at a terminal does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_sees_interrupts")
 def test_ctrl_c_in_the_driver_interrupts_get():
     @cyray.remote
     class Never:
