@@ -24,7 +24,13 @@ from typing import Any
 _MAX_MESSAGE_BYTES = 1 << 20
 _FORK_FDS = 3  # raylet socket, stdout, stderr
 # Every worker needs these for its first task.
-_NEEDED = ("cyray._raylet", "cyray._worker_main", "cyray._logs", "cloudpickle")
+_NEEDED = (
+    "cyray._raylet",
+    "cyray._worker_main",
+    "cyray._remote_function",
+    "cyray._logs",
+    "cloudpickle",
+)
 # Some need these; imported when nobody has asked for a worker for a while.
 _LATER = ("asyncio", "traceback", "queue", "concurrent.futures.thread")
 _IDLE_MS = 300
