@@ -78,6 +78,25 @@ def test_an_object_that_holds_ten_thousand_refs():
     assert cyray.get(inner[::1000]) == list(range(0, 10_000, 1000))
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_refs_alone_in_a_sequence(kind):
+    refs = [cyray.put(i) for i in range(5)]
+    sent = kind([*refs, refs[0]])
+
+    @cyray.remote
+    def describe(given, wrapped):
+        return type(given).__name__, cyray.get(list(given)), wrapped[0] == given
+
+    assert cyray.get(describe.remote(cyray.put(sent), [sent])) == (
+        kind.__name__,
+        [0, 1, 2, 3, 4, 0],
+        True,
+    )
+    assert cyray.get(cyray.put(sent)) == sent
+    assert cyray.get(cyray.put((sent, 1, []))) == (sent, 1, [])
+    assert cyray.get(cyray.put(kind())) == kind()
+
+
 def test_get_refuses_what_is_no_ref():
     with pytest.raises(ValueError, match="Invalid type of object refs"):
         cyray.get((cyray.put(1),))
@@ -300,13 +319,31 @@ def test_buffers_keep_their_type(size):
         np.zeros(3, dtype=[("x", "f8"), ("y", "i4")]),
         np.arange(5).astype("datetime64[D]"),
         np.ones(200_000, dtype=bool),
+        np.array(7.5),
+        np.arange(12, dtype=">i4").reshape(3, 2, 2),
+        np.arange(6, dtype=np.float16) * 1j,
+        np.arange(3).astype(np.dtype("f8", metadata={"unit": "m"})),
+        np.arange(4).view(np.recarray),
     ],
-    ids=["empty", "scalar", "strided", "fortran", "text", "objects", "records", "dates", "bools"],
-)
+    ids=["empty", "scalar", "strided", "fortran", "text", "objects", "records", "dates", "bools",
+         "no dimension", "big endian", "complex", "metadata", "subclass"],
+)  # fmt: skip
 def test_arrays_of_every_kind(array):
-    back = cyray.get(cyray.put(array))
-    np.testing.assert_array_equal(back, array)
-    assert back.dtype == array.dtype
+    @cyray.remote
+    def give_back(value):
+        return value
+
+    for back in (cyray.get(cyray.put(array)), cyray.get(give_back.remote(array))):
+        np.testing.assert_array_equal(back, array)
+        assert type(back) is type(array)
+        assert (back.dtype, back.shape) == (array.dtype, array.shape)
+        assert back.dtype.metadata == array.dtype.metadata
+
+
+def test_an_array_beside_others_is_the_same_one():
+    array = np.arange(10)
+    first, second = cyray.get(cyray.put([array, array]))
+    assert first is second
 
 
 def test_a_full_store_says_so_and_works_again():

@@ -8,7 +8,10 @@
 #   13 the error of a task with a failed argument: [u32 size][the task's name][the argument's error],
 #   11 memoryview: laid out like 7 with one buffer and no pickle,
 #   12 a value that contains refs: [tag, 3 bytes 0, u32 count][id 20, owner 36 of each ref], then at the
-#     next multiple of 64 the value itself, whose pickle names refs by their number.
+#     next multiple of 64 the value itself, whose pickle names refs by their number,
+#   14 the list, 15 the tuple of exactly the refs of the table before it,
+#   16 a numpy array of plain numbers: laid out like 7 with one buffer, and for the pickle
+#     [u8 dimensions][i64 each][the dtype's string].
 # Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
 # bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
 
@@ -39,6 +42,9 @@ cdef enum Tag:
     TAG_MEMORYVIEW = 11
     TAG_DEPENDENCY = 13
     TAG_REFS = 12
+    TAG_REF_LIST = 14
+    TAG_REF_TUPLE = 15
+    TAG_ARRAY = 16
 
 cdef enum:
     REF_BYTES = 56   # ObjectId and Address
@@ -74,7 +80,8 @@ cdef class Serialized:
         cdef Py_buffer view
         cdef uint64_t size
         if not self.pieces:
-            self.tag = TAG_PICKLE
+            if self.tag == 0:
+                self.tag = TAG_PICKLE
             self.size = self.prefix + 1 + PyBytes_GET_SIZE(self.pickled)
             return 0
         if self.tag == 0:
@@ -103,7 +110,7 @@ cdef class Serialized:
         return 0
 
     cdef void write(self, uint8_t* to) noexcept nogil:
-        cdef uint32_t count = <uint32_t>self.views.size()
+        cdef uint32_t count
         cdef uint64_t length, at
         cdef size_t i
         cdef const char* pickled
@@ -117,9 +124,9 @@ cdef class Serialized:
             memcpy(to + 4, &count, 4)
             memcpy(to + 8, self.table.data(), self.table.size())
             to += self.prefix
-            count = <uint32_t>self.views.size()
-        if self.tag == TAG_PICKLE:
-            to[0] = TAG_PICKLE
+        count = <uint32_t>self.views.size()
+        if count == 0:
+            to[0] = self.tag
             memcpy(to + 1, pickled, length)
             return
         memset(to, 0, 16)
@@ -158,11 +165,7 @@ cdef Serialized serialize(object value):
     cdef list buffers = []
     cdef object outer = _captures.get(tid)
     out.contained = []
-    if type(value) is memoryview and (<object>value).contiguous:
-        out.tag = TAG_MEMORYVIEW
-        out.pickled = _dumps((value.format, value.shape), 5)
-        out.pieces = [value]
-        out.measure()
+    if serialize_plain(value, out):
         return out
     _captures[tid] = out.contained
     try:
@@ -184,6 +187,78 @@ cdef Serialized serialize(object value):
     out.take_refs()
     out.measure()
     return out
+
+
+cdef bint serialize_plain(object value, Serialized out) except -1:
+    # What needs no pickle: memoryviews, arrays of plain numbers, lists and tuples of nothing but refs.
+    kind = type(value)
+    if kind is memoryview:
+        if not value.contiguous:
+            return False
+        out.tag = TAG_MEMORYVIEW
+        out.pickled = _dumps((value.format, value.shape), 5)
+        out.pieces = [value]
+    elif kind is list or kind is tuple:
+        if not only_refs(value):
+            return False
+        out.tag = TAG_REF_LIST if kind is list else TAG_REF_TUPLE
+        out.pickled = b""
+        out.contained = list(value)
+        out.take_refs()
+    elif kind is numpy_array_type() and is_plain_array(value):
+        out.tag = TAG_ARRAY
+        out.pickled = array_header(value)
+        out.pieces = [value]
+    else:
+        return False
+    out.measure()
+    return True
+
+
+cdef bint only_refs(object sequence):
+    for item in sequence:
+        if type(item) is not ObjectRef:
+            return False
+    return len(sequence) > 0
+
+
+cdef object _array_type = None
+
+
+cdef object numpy_array_type():
+    # numpy.ndarray once this process has numpy; nothing is imported for it.
+    global _array_type
+    if _array_type is None:
+        _array_type = getattr(sys.modules.get("numpy"), "ndarray", None)
+        if _array_type is None:
+            return _NoArray
+    return _array_type
+
+
+class _NoArray:
+    pass
+
+
+cdef bint is_plain_array(object array):
+    # Of builtin numbers in C order; what numpy pickles in another way stays numpy's.
+    dtype = array.dtype
+    return dtype.isbuiltin == 1 and dtype.kind in "biufc" and array.flags.c_contiguous
+
+
+cdef bytes array_header(object array):
+    cdef tuple shape = array.shape
+    cdef bytes code = array.dtype.str.encode("ascii")
+    cdef Py_ssize_t dimensions = PyTuple_GET_SIZE(shape)
+    cdef bytes header = PyBytes_FromStringAndSize(NULL, 1 + 8 * dimensions + len(code))
+    cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(header)
+    cdef Py_ssize_t i
+    cdef int64_t extent
+    to[0] = <uint8_t>dimensions
+    for i in range(dimensions):
+        extent = shape[i]
+        memcpy(to + 1 + 8 * i, &extent, 8)
+    memcpy(to + 1 + 8 * dimensions, PyBytes_AS_STRING(code), len(code))
+    return header
 
 
 cdef bint _must_pickle_by_value():
@@ -286,7 +361,7 @@ cdef object decode(const uint8_t* data, uint64_t size, Pinned owner, bint writab
         return PyBytes_FromStringAndSize(<const char*>data + 1, size - 1)
     if tag == TAG_PICKLE:
         return _loads(readonly_buffer(owner, data + 1, size - 1))
-    if tag == TAG_PICKLE_BUFFERS or tag == TAG_MEMORYVIEW:
+    if tag == TAG_PICKLE_BUFFERS or tag == TAG_MEMORYVIEW or tag == TAG_ARRAY:
         return decode_buffers(data, size, owner, writable)
     if tag == TAG_REFS:
         return decode_with_refs(data, size, owner, writable)
@@ -311,7 +386,7 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
     at = 16 + 8 * <uint64_t>count
     if at > size or pickled > size - at:
         raise ValueError("an encoded value with buffers is cut off")
-    head = readonly_buffer(owner, data + at, pickled)
+    cdef uint64_t head_at = at
     at += pickled
     buffers = []
     if writable and owner.pin != NULL:
@@ -329,6 +404,9 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
             one = writable_copy(data + at, length)
         buffers.append(one)
         at += length
+    if data[0] == TAG_ARRAY:
+        return decode_array(data + head_at, pickled, buffers)
+    head = readonly_buffer(owner, data + head_at, pickled)
     if data[0] == TAG_MEMORYVIEW:
         format, shape = _loads(head)
         view = memoryview(buffers[0])
@@ -336,6 +414,22 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
             return view
         return view.cast("B").cast(format, shape)
     return _loads(head, buffers=buffers)
+
+
+cdef object decode_array(const uint8_t* header, uint64_t size, list buffers):
+    cdef uint64_t i, dimensions = header[0] if size > 0 else 0
+    cdef int64_t extent
+    cdef list shape = []
+    if size < 2 + 8 * dimensions or len(buffers) != 1:
+        raise ValueError("an encoded array is cut off")
+    for i in range(dimensions):
+        memcpy(&extent, header + 1 + 8 * i, 8)
+        shape.append(extent)
+    code = PyUnicode_DecodeUTF8(<const char*>header + 1 + 8 * dimensions, size - 1 - 8 * dimensions,
+                                NULL)
+    if _array_type is None:
+        import numpy  # noqa: F401 - the sender had it, and the value is one of its arrays
+    return numpy_array_type()(shape, code, buffers[0])
 
 
 cdef object decode_with_refs(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
@@ -348,7 +442,11 @@ cdef object decode_with_refs(const uint8_t* data, uint64_t size, Pinned owner, b
     prefix = align64(8 + REF_BYTES * <uint64_t>count)
     if prefix >= size:
         raise ValueError("an encoded value with refs is cut off")
-    refs = borrow_refs(data + 8, count)
+    cdef list refs = borrow_refs(data + 8, count)
+    if data[prefix] == TAG_REF_LIST:
+        return refs
+    if data[prefix] == TAG_REF_TUPLE:
+        return tuple(refs)
     outer = _decoding.get(tid)
     _decoding[tid] = refs
     try:

@@ -84,6 +84,9 @@ cdef class ObjectRef:
     def __deepcopy__(self, memo):
         return self
 
+    def __reduce_ex__(self, protocol):  # object's own would look for __reduce__ in the class first
+        return self.__reduce__()
+
     def __reduce__(self):
         cdef ObjectEntry* entry
         cdef Address owner
