@@ -99,6 +99,22 @@ TEST_F(LinkTest, ALinkIsWatchedForRoomWhileItsSocketIsFull) {
   EXPECT_EQ(got, 1u);
 }
 
+TEST_F(LinkTest, WhatGatheredAMomentAgoWaitsWhenOnlyStaleFramesAreWritten) {
+  FarEnd& peer = AddWorker(10);
+  Link& link = LinkTo(10);
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateStealTasks(b, 1));
+  links_.Flush(link);  // the last write was a moment ago
+  links_.Send(link, FrameType::kStealTasks, b);
+  links_.FlushDirty(int64_t{3'600} * 1'000'000'000);
+  EXPECT_THAT(peer.Take(FrameType::kStealTasks), SizeIs(0));
+  links_.FlushDirty(1);
+  EXPECT_THAT(peer.Take(FrameType::kStealTasks), SizeIs(1));
+  links_.Send(link, FrameType::kStealTasks, b);
+  links_.FlushDirty();
+  EXPECT_THAT(peer.Take(FrameType::kStealTasks), SizeIs(1));
+}
+
 TEST_F(LinkTest, ProcessesOfOtherNodesAreReachedThroughTheRaylet) {
   Address remote = WorkerAddress(10);
   remote.node.bytes[0] = 2;

@@ -419,12 +419,10 @@ void CoreWorker::CallGcsNoReply(uint16_t method, const std::string& payload) {
 
 std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_thread,
                                                Event* event) {
-  // Results wait at most this long for company while more tasks are queued.
-  constexpr double kLongTaskUs = 200;
   std::unique_lock lock(mutex_);
   event->kind = Event::Kind::kNone;
   if (const ExecTemplate* next = execution_.FrontTemplate(); next != nullptr) {
-    if (next->average_us > kLongTaskUs) FlushAll();
+    if (next->average_us * 1000 > kReplyGatherNs) FlushAll();
   }
   const auto thread = main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
   poller_.WaitUntil(lock, deadline_ns, [&] {
@@ -456,7 +454,9 @@ void CoreWorker::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outc
   const WorkerId submitter = task->submitter;
   execution_.Reply(std::move(task), ok ? wire::TaskStatus::Ok : wire::TaskStatus::Error,
                    std::move(outcomes), retry);
-  if (Link* link = links_.Find(submitter); link != nullptr) links_.FlushSoon(*link);
+  Link* link = links_.Find(submitter);
+  if (link == nullptr) return;
+  links_.FlushSoon(*link, execution_.HasReady() ? kReplyGatherNs : kGatherNs);
 }
 
 bool CoreWorker::ReadArgument(ExecTask* task, size_t index, ReadView* view) {

@@ -212,6 +212,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   // PollerHandler
   void OnReady(void* cookie, uint32_t events) override;
   void FlushAll() override;
+  void FlushStale() override;
   int64_t NextTimerNs() override;
   void RunTimers(int64_t now_ns) override;
   // DirectoryOutbox

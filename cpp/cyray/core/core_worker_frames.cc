@@ -27,6 +27,12 @@ void CoreWorker::FlushAll() {
   raylet_.Flush();
 }
 
+void CoreWorker::FlushStale() {
+  links_.FlushDirty(kReplyGatherNs);
+  SendReleases();
+  raylet_.Flush();
+}
+
 int64_t CoreWorker::NextTimerNs() { return std::min(tasks_.NextTickNs(), spares_.NextIdleNs()); }
 
 void CoreWorker::RunTimers(int64_t now_ns) {

@@ -10,8 +10,6 @@ namespace {
 using wire::Frame;
 using wire::FrameType;
 
-// Frames that follow one another faster than this are gathered into one write.
-constexpr int64_t kGatherNs = 50'000;
 constexpr size_t kGatherBytes = 64 << 10;
 
 }  // namespace
@@ -100,9 +98,9 @@ void LinkTable::Send(Link& link, FrameType type, const flatbuffers::FlatBufferBu
   }
 }
 
-void LinkTable::FlushSoon(Link& link) {
+void LinkTable::FlushSoon(Link& link, int64_t gather_ns) {
   if (link.state == Link::State::kOpen) {
-    if (MonotonicNs() - link.last_flush_ns > kGatherNs || poller_.DriverBlocked() ||
+    if (MonotonicNs() - link.last_flush_ns > gather_ns || poller_.DriverBlocked() ||
         link.channel->unsent_bytes() > kGatherBytes) {
       Flush(link);
     }
@@ -125,12 +123,19 @@ void LinkTable::Flush(Link& link) {
   }
 }
 
-void LinkTable::FlushDirty() {
+void LinkTable::FlushDirty(int64_t older_than_ns) {
+  const int64_t now = older_than_ns > 0 ? MonotonicNs() : 0;
+  size_t kept = 0;
   for (size_t i = 0; i < dirty_.size(); ++i) {
-    dirty_[i]->dirty = false;
-    Flush(*dirty_[i]);
+    Link* link = dirty_[i];
+    if (now > 0 && now - link->last_flush_ns < older_than_ns) {
+      dirty_[kept++] = link;
+      continue;
+    }
+    link->dirty = false;
+    Flush(*link);
   }
-  dirty_.clear();
+  dirty_.resize(kept);
   // No frame is being handled here.
   for (Link* link : broken_) {
     link->channel.reset();

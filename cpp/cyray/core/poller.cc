@@ -238,7 +238,7 @@ void Poller::StewardTurn(std::unique_lock<std::mutex>& lock) {
   const uint64_t before = activity_;
   steward_wake_.wait_for(lock, external_loop_ ? kExternalNap : kStewardNap);
   if (stopping_) return;
-  handler_.FlushAll();
+  handler_.FlushStale();
   if (seat_ != 0 || activity_ != before) return;
   // Nobody polled for a nap's length: drive until somebody does.
   const uint64_t ticket = next_ticket_++;

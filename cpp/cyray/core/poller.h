@@ -30,8 +30,10 @@ class PollerHandler {
   virtual ~PollerHandler() = default;
   // A watched descriptor is ready. `cookie` is what Watch() was given.
   virtual void OnReady(void* cookie, uint32_t events) = 0;
-  // Writes everything gathered. Called before a thread blocks or spins, and by the steward.
+  // Writes everything gathered. Called before a thread blocks or spins.
   virtual void FlushAll() = 0;
+  // Writes what has gathered for long enough. Called by the steward while other threads work on.
+  virtual void FlushStale() { FlushAll(); }
   // Timers: when the next one is due (ns, monotonic; INT64_MAX for none), and run those due.
   virtual int64_t NextTimerNs() = 0;
   virtual void RunTimers(int64_t now_ns) = 0;

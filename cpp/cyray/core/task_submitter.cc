@@ -12,8 +12,11 @@ namespace {
 
 using wire::FrameType;
 
-// How much known work may sit on a busy worker: enough to hide a round trip and a slow wakeup.
-constexpr double kAheadUs = 1'000;
+// How much known work may sit on a busy worker: enough to hide a round trip and a slow wakeup while
+// the worker gathers its results (kReplyGatherNs).
+constexpr double kAheadUs = 2'000;
+// Less queued work than this is not worth moving to another worker that is idle.
+constexpr double kStealWorthUs = 250;
 // Longer tasks than this run one at a time: the gap between two is then below a percent.
 constexpr double kLongTaskUs = 10'000;
 constexpr uint32_t kMaxAhead = 1'024;
@@ -289,7 +292,7 @@ void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
       continue;
     }
     const bool slow = MonotonicNs() - lease->last_reply_ns > kStealAfterNs;
-    if (!slow && lease->queued_us < kAheadUs / 4) {
+    if (!slow && lease->queued_us < kStealWorthUs) {
       TickAt(lease->last_reply_ns + kStealAfterNs);
       continue;
     }
