@@ -13,6 +13,8 @@ PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 
+# `make -j2 test` must not build twice at once in one folder; ninja uses all cores by itself.
+.NOTPARALLEL:
 .PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp asan tsan fuzz soak format clean
 
 # Stamps: the scripts decide what is missing, the stamps make a second call free.
@@ -78,4 +80,5 @@ soak: $(VENV)/.stamp-dev build
 	  $(PY) -m pytest -x $(PYTEST_ARGS) || exit 1; done
 
 clean:
-	rm -rf build dist python/cyray/_bin python/cyray/_raylet*.so examples/*/build examples/*/*/*.so
+	rm -rf build dist compile_commands.json python/cyray/_bin python/cyray/_raylet*.so
+	rm -rf examples/*/build examples/*/*.so examples/*/*/*.so

@@ -4,13 +4,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${BUILD:-build/dev}
-python=${PY:-.venv/bin/python}
+python=$(realpath -ms "${PY:-.venv/bin/python}")
 jobs=${JOBS:-$(nproc)}
 
+# CMake keeps what it found out about a Python for ever; for another one it has to look afresh.
+python_now=$("$python" -c 'import sys; print(sys.executable, sys.version)')
+if [[ -f $build/python.txt && $python_now != "$(<"$build/python.txt")" ]]; then
+  rm -f "$build/CMakeCache.txt" "$build/build.ninja"
+fi
 if [[ ! -f $build/build.ninja ]]; then
-  options=(-DCYRAY_BUILD_TESTS=ON -DCYRAY_BUILD_BENCHMARKS=ON "-DPython_EXECUTABLE=$PWD/$python")
+  options=(-DCYRAY_BUILD_TESTS=ON -DCYRAY_BUILD_BENCHMARKS=ON "-DPython_EXECUTABLE=$python")
   if command -v ccache >/dev/null; then options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
   cmake -S . -B "$build" -G Ninja "${options[@]}"
+fi
+if [[ ! -f $build/python.txt || $python_now != "$(<"$build/python.txt")" ]]; then
+  echo "$python_now" >"$build/python.txt"
 fi
 # The compile commands of the last build, for editors and clang-tidy.
 ln -sfn "$build/compile_commands.json" compile_commands.json

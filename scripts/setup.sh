@@ -6,14 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-build}
 python=${PYTHON:-python3}
-venv=${VENV:-.venv}
+venv=$(realpath -ms "${VENV:-.venv}")
 
-packages=(
-  g++ cmake ninja-build pkg-config binutils git
-  libgrpc++-dev libgrpc-dev libabsl-dev libc-ares-dev libre2-dev zlib1g-dev libssl-dev libsqlite3-dev
-  libflatbuffers-dev flatbuffers-compiler libcli11-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev libbenchmark-dev
-)
+# CMake reads the same list, to name what is missing where this script does not run.
+mapfile -t packages < <(grep -v '^#' cmake/debian-packages.txt | cut -d' ' -f1 | sort -u)
 # Another python3 (pyenv, conda, a container's own) brings its headers and venv with it.
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then packages+=(python3-venv); fi
 if ! "$python" - 2>/dev/null <<'PY'
@@ -35,16 +31,18 @@ if command -v dpkg-query >/dev/null; then
     fi
     echo "Installing: ${missing[*]}"
     "${sudo[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "${missing[@]}"
   fi
 else
   echo "Not a Debian system: make sure that the counterparts of these are installed: ${packages[*]}" >&2
 fi
 
 if [[ ! -x $venv/bin/python ]]; then
+  too_old="cyray needs Python 3.10 or newer; $python is {}.{}. Name another one: make PYTHON=python3.11"
+  "$python" -c "import sys; v = sys.version_info; sys.exit(0 if v >= (3, 10) else '$too_old'.format(*v))"
   "$python" -m venv "$venv"
 fi
-"$venv/bin/python" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed")'
 
 # The dependency lists live in pyproject.toml alone. (Python 3.10 has no tomllib; pip has tomli inside.)
 requirements() {
@@ -72,7 +70,7 @@ esac
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD/python" > "$site/cyray-tree.pth"
 cat > "$venv/bin/cyray" <<SCRIPT
-#!$PWD/$venv/bin/python
+#!$venv/bin/python
 from cyray.cli import main
 
 main()
