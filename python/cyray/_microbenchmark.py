@@ -93,14 +93,20 @@ _async_actor: Any = cyray.remote(num_cpus=0)(AsyncActor)
 _client: Any = cyray.remote(num_cpus=0)(Client)
 
 
-def run(echo: Callable[[str], Any], pattern: str, seconds: float, repeat: int) -> None:
-    """Measures the cases whose name contains `pattern`: `repeat` times `seconds` seconds each."""
+def run(echo: Callable[[str], Any], pattern: str, seconds: float, repeat: int) -> int:
+    """Measures the cases whose name contains `pattern`: `repeat` times `seconds` seconds each.
+
+    Returns how many there were.
+    """
+    measured = 0
     cpus = max(1, int(cyray.cluster_resources().get("CPU", 1)))
     for group in (_object_cases, _task_cases, _actor_cases, _async_actor_cases):
         for case in group(cpus):
             if pattern in case.name:
                 mean, deviation = measure(case, seconds, repeat)
                 echo(f"{case.name} per second {mean:.2f} +- {deviation:.2f}")
+                measured += 1
+    return measured
 
 
 def measure(case: Case, seconds: float, repeat: int) -> tuple[float, float]:

@@ -32,19 +32,38 @@ def base_dir() -> str:
     """
     path = os.environ.get("CYRAY_TMPDIR")
     if path:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise RuntimeError(
+                f"CYRAY_TMPDIR names {path!r}, which cannot be made ({error.strerror}); set it to "
+                "a folder that you may write to."
+            ) from None
         return os.path.abspath(path)
     for path in ("/tmp/cyray", f"/tmp/cyray-{os.getuid()}"):
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             pass
-        found = os.lstat(path)
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-            if stat.S_IMODE(found.st_mode) & 0o022:  # Others could swap what is in it.
+        except OSError as error:
+            raise RuntimeError(
+                f"The folder {path} of the sessions cannot be made ({error.strerror}); set "
+                "CYRAY_TMPDIR to a folder that you may write to."
+            ) from None
+        if _is_ours(path):
+            if stat.S_IMODE(os.lstat(path).st_mode) & 0o022:  # Others could swap what is in it.
                 os.chmod(path, 0o700)
             return path
     raise RuntimeError("/tmp/cyray and its replacement belong to other users; set CYRAY_TMPDIR.")
+
+
+def _is_ours(path: str) -> bool:
+    """Whether it is a folder of this user: what somebody else wrote must not be believed."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def make_session(token: str | None = None) -> str:
@@ -85,6 +104,11 @@ def _make_session_folder(base: str) -> str:
             return path
         except FileExistsError:
             continue  # The clock moves on.
+        except OSError as error:
+            raise RuntimeError(
+                f"No session folder can be made in {base} ({error.strerror}); set CYRAY_TMPDIR to a "
+                "folder that you may write to."
+            ) from None
 
 
 def next_node_name(session_dir: str, head: bool) -> str:
@@ -139,7 +163,8 @@ def sessions() -> list[str]:
     base = base_dir()
     names = [n for n in os.listdir(base) if n.startswith(_PREFIX) and n != "session_latest"]
     # The name begins with the time it was made.
-    return [os.path.join(base, n) for n in sorted(names, reverse=True) if ".json" not in n]
+    paths = [os.path.join(base, n) for n in sorted(names, reverse=True) if ".json" not in n]
+    return [path for path in paths if _is_ours(path)]
 
 
 def session_is_live(session_dir: str) -> bool:

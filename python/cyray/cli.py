@@ -6,9 +6,12 @@ Place: the package's outermost layer; nothing imports it. Nodes that it starts r
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import re
 import signal
+import socket
 import sys
 from typing import Any
 
@@ -20,8 +23,23 @@ from cyray._node import LocalNode, NodeOptions
 DEFAULT_PORT = 6379
 
 
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        import cyray
+
+        click.echo(f"cyray, version {cyray.__version__}")
+        context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="cyray", prog_name="cyray")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Tasks, actors and objects, in parallel, on one machine or many."""
 
@@ -47,7 +65,11 @@ class _Json(click.ParamType):
     type=click.IntRange(0, 65535),
     help=f"Port of the head ({DEFAULT_PORT}; 0: any free one).",
 )
-@click.option("--node-ip-address", default="127.0.0.1", help="Address of this node.")
+@click.option(
+    "--node-ip-address",
+    help="Address of this node for the others (127.0.0.1; when it joins a cluster of another "
+    "machine: the one from which this machine reaches it).",
+)
 @click.option("--num-cpus", type=click.FloatRange(0), help="CPUs to offer.")
 @click.option("--num-gpus", type=click.FloatRange(0), help="GPUs to offer.")
 @click.option("--memory", type=click.IntRange(0), help="Bytes that tasks may ask for.")
@@ -72,17 +94,22 @@ def start(**given: Any) -> None:
         if given["head"]:
             _refuse_second_head(options)
         else:
-            _join(options, given["address"], given["token_file"])
+            _join(options, given)
         node = LocalNode(options)
     except (RuntimeError, ValueError, TypeError, ConnectionError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"Local node IP: {node.node_ip}")
+    _sessions.write_current_cluster(node.gcs_address)
+    click.echo(f"Local node IP: {node.node_ip}\nSession folder: {node.session_dir}")
     if given["head"]:
-        _sessions.write_current_cluster(node.gcs_address)
         _print_next_steps(node)
     else:
         _print_boxed("cyray runtime started.")
         click.echo("\nTo terminate the cyray runtime, run\n  cyray stop")
+    if given["temp_dir"]:
+        click.echo(
+            "\nThe commands above and cyray.init() find this node where the environment has\n"
+            f"  CYRAY_TMPDIR={_sessions.base_dir()}"
+        )
     if given["block"]:
         _block(node)
 
@@ -98,7 +125,7 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
         object_store_memory=given["object_store_memory"],
         resources=given["resources"],
         head=given["head"],
-        node_ip=given["node_ip_address"],
+        node_ip=given["node_ip_address"] or "127.0.0.1",
         gcs_port=DEFAULT_PORT if given["port"] is None else given["port"],
         preload=tuple(name for name in (given["preload"] or "").split(",") if name),
         lifeline=given["block"],
@@ -116,25 +143,49 @@ def _refuse_second_head(options: NodeOptions) -> None:
                 )
 
 
-def _join(options: NodeOptions, address: str, token_file: str | None) -> None:
+def _join(options: NodeOptions, given: dict[str, Any]) -> None:
     """Fills in where the cluster is: a session of this machine, or a new one with its token."""
-    options.gcs_address = address
+    address = options.gcs_address = given["address"]
     try:
         target = _addresses.resolve(address)
     except ConnectionError:
-        token_file = token_file or os.environ.get("CYRAY_TOKEN_FILE")
+        token_file = given["token_file"] or os.environ.get("CYRAY_TOKEN_FILE")
         if not token_file:
             raise ConnectionError(
                 f"No node of the cluster at {address} runs on this machine. To join a cluster of "
                 "another machine, copy the token file of its session here and give --token-file."
             ) from None
-        with open(token_file) as file:
-            options.session_dir = _sessions.make_session(token=file.read().strip())
+        options.session_dir = _sessions.make_session(token=_read_token(token_file))
+        options.node_ip = given["node_ip_address"] or _own_address(address)
         return
     if target is None:
         raise ValueError("--address must be host:port.")
     options.session_dir = target.session_dir
     options.gcs_address = target.gcs_address
+
+
+def _read_token(path: str) -> str:
+    with open(path) as file:
+        token = file.read(1000).strip()
+    if not re.fullmatch("[0-9a-f]{64}", token):
+        raise ValueError(
+            f"{path} holds no cluster token: it must be a copy of the file `token` in the session "
+            "folder of the cluster's head (64 hex digits)."
+        )
+    return token
+
+
+def _own_address(address: str) -> str:
+    """The address of this machine towards the cluster's. Nothing is sent to find it."""
+    host, _, port = address.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, int(port)))
+        except OSError as error:
+            raise ConnectionError(
+                f"This machine has no way to {address} ({error}); check --address."
+            ) from None
+        return str(probe.getsockname()[0])
 
 
 def _print_boxed(text: str) -> None:
@@ -144,12 +195,20 @@ def _print_boxed(text: str) -> None:
 
 def _print_next_steps(node: LocalNode) -> None:
     _print_boxed("cyray runtime started.")
+    join = f"cyray start --address='{node.gcs_address}'"
     click.echo(
         f"""
 Next steps
   To add another node to this cluster, run
-    cyray start --address='{node.gcs_address}'
-
+    {join}"""
+    )
+    if not ipaddress.ip_address(node.node_ip).is_loopback:
+        click.echo(
+            f"""  On another machine, copy {node.session_dir}/token there, and run
+    {join} --token-file=<the copy>"""
+        )
+    click.echo(
+        """
   To connect to this cluster:
     import cyray
     cyray.init(address='auto')
@@ -225,9 +284,11 @@ def status(address: str | None) -> None:
 def _connect(address: str | None) -> None:
     import cyray
 
+    if address == "local":
+        raise click.UsageError("'local' names no cluster: give host:port, or nothing.")
     try:
         cyray.init(address=address or "auto", log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -241,11 +302,18 @@ def microbenchmark(pattern: str, seconds: float, repeat: int, num_cpus: int | No
     import cyray
     from cyray import _microbenchmark
 
-    cyray.init(address="local", num_cpus=num_cpus)
     try:
-        _microbenchmark.run(click.echo, pattern, seconds, repeat)
+        cyray.init(address="local", num_cpus=num_cpus)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from None
+    try:
+        measured = _microbenchmark.run(click.echo, pattern, seconds, repeat)
     finally:
         cyray.shutdown()
+    if not measured:
+        raise click.ClickException(
+            f"No case has {pattern!r} in its name; without --filter all run."
+        )
 
 
 if __name__ == "__main__":

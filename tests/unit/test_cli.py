@@ -96,6 +96,51 @@ def test_a_cluster_elsewhere_needs_its_token(tmp_path):
         assert file.read() == "ab" * 32
 
 
+def test_what_is_no_token_is_refused(tmp_path):
+    token = tmp_path / "token"
+    for text in ("", "secret\n", "g" * 64, "ab" * 33):
+        token.write_text(text)
+        result = run("start", "--address=10.1.2.3:6379", f"--token-file={token}")
+        assert result.exit_code == 1
+        assert f"{token} holds no cluster token" in result.output
+    result = run("start", "--address=10.1.2.3:6379", f"--token-file={tmp_path}/none")
+    assert result.exit_code == 1
+    assert f"{tmp_path}/none" in result.output
+
+
+def test_a_node_that_joins_names_the_address_that_the_head_can_reach(tmp_path):
+    token = tmp_path / "token"
+    token.write_text("ab" * 32)
+    joined = ("start", "--address=127.0.0.1:6999", f"--token-file={token}")
+    assert "Local node IP: 127.0.0.1" in run(*joined).output
+    assert "Local node IP: 127.0.0.9" in run(*joined, "--node-ip-address=127.0.0.9").output
+    # Whoever joined is where the programs of this machine attach.
+    assert _sessions.read_current_cluster() == "127.0.0.1:6999"
+
+
+def test_next_steps_tell_other_machines_of_the_token():
+    assert "token" not in run("start", "--head", "--port=7001").output
+    other = run("start", "--head", "--port=7002", "--node-ip-address=10.1.2.3")
+    assert f"copy {records()[0]['session_dir']}/token there" in other.output
+    assert "--token-file" in other.output
+
+
+def test_another_folder_is_named_for_the_commands_to_come(tmp_path, monkeypatch):
+    base = tempfile.mkdtemp(prefix="cyd", dir="/tmp")
+    try:
+        result = run("start", "--head", f"--temp-dir={base}")
+        assert f"CYRAY_TMPDIR={base}" in result.output
+        run("stop", "--force")
+    finally:
+        shutil.rmtree(base)
+
+
+def test_the_version_needs_no_installed_package():
+    import re
+
+    assert re.fullmatch(r"cyray, version \d+\.\d+\.\d+\n", run("--version").output)
+
+
 def test_head_or_address_must_be_given():
     assert run("start").exit_code == 2
     assert run("start", "--head", "--address=a:1").exit_code == 2
@@ -144,6 +189,8 @@ def test_block_ends_with_the_node():
 def test_status_without_a_cluster_fails_in_words():
     result = run("status", "--address=127.0.0.1:9")
     assert result.exit_code == 1
+    assert "No node of a cluster at 127.0.0.1:9" in result.output
+    assert run("status", "--address=local").exit_code == 2
 
 
 def test_the_status_report_has_its_sections():
