@@ -1,0 +1,106 @@
+"""Claims of the pages that can be compared with the code: paths, commands, options, variables."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from cyray import _options
+from cyray.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")]
+)
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
+
+
+def table_after(heading: str) -> list[str]:
+    """First cells of the first table after a heading of the guide."""
+    text = GUIDE[GUIDE.index(f"\n{heading}\n") :]
+    rows = re.search(r"^\|---.*\n((?:\|.*\n)+)", text, re.M)
+    assert rows, heading
+    return [row.split(" | ")[0].strip("| ") for row in rows.group(1).splitlines()]
+
+
+def names(cells: list[str]) -> set[str]:
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_and_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    missing = []
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        if not (page.parent / target).exists():
+            missing.append(target)
+    tops = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir())
+    for target in re.findall(rf"`((?:{tops})/[\w./-]+)`", text):
+        if not (ROOT / target).exists() and not target.startswith(("build/", ".venv/")):
+            missing.append(target)
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_headings_that_are_linked_to_exist(page: Path) -> None:
+    text = page.read_text()
+    slugs = {
+        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-").replace("--", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+    linked = re.findall(r"\]\(#([^)]+)\)", text)
+    assert [link for link in linked if link not in slugs] == []
+
+
+def test_make_targets_of_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([\w -]+):", (ROOT / "Makefile").read_text(), re.M))
+    known = {target for line in targets for target in line.split()}
+    for page in PAGES:
+        for target in re.findall(r"`make ([\w-]+)`", page.read_text()):
+            assert target in known, (page.name, target)
+
+
+def test_commands_and_their_options_exist() -> None:
+    for page in PAGES:
+        for command, rest in re.findall(
+            r"cyray (start|status|stop|microbenchmark)([^`\n#]*)", page.read_text()
+        ):
+            options = {name for param in main.commands[command].params for name in param.opts}
+            for option in re.findall(r"(?<![\w-])--[\w-]+", rest):
+                assert option in options, (page.name, command, option)
+
+
+def test_every_shown_option_of_the_command_line_is_in_the_guide() -> None:
+    for name, command in main.commands.items():
+        for param in command.params:
+            if not getattr(param, "hidden", False) and name in ("start", "stop", "status"):
+                assert any(option in GUIDE for option in param.opts), (name, param.name)
+
+
+def test_the_guide_has_every_argument_of_init() -> None:
+    worker = pytest.importorskip("cyray._worker")
+    arguments = inspect.signature(worker.init).parameters
+    assert names(table_after("## Install and start")) == set(arguments) - {"legacy"}
+
+
+def test_the_guide_has_every_option_of_tasks_and_actors() -> None:
+    known = {*_options._TASK, *_options._ACTOR, *_options._METHOD}
+    assert names(table_after("## Options")) == known
+
+
+def test_the_guide_has_every_environment_variable() -> None:
+    read = set()
+    for folder, ending in (("python", "*.p*"), ("cpp", "*.cc")):
+        for path in (ROOT / folder).rglob(ending):
+            if path.suffix in (".py", ".pyx", ".pxi", ".cc"):
+                read |= set(
+                    re.findall(
+                        r'(?:environ(?:\.get)?[\[(]|getenv\()"(CYRAY_\w+)"', path.read_text()
+                    )
+                )
+    internal = {"CYRAY_PRELOAD", "CYRAY_RAYLET_SOCKET"}
+    shown = set(re.findall(r"`(CYRAY_\w+)(?:=\w+)?`", GUIDE))
+    assert read - internal == shown
