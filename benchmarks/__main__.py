@@ -1,86 +1,99 @@
 """`python -m benchmarks`: runs the cases on every engine and prints the tables.
 
-Each engine runs in a process of its own and alone; engines take turns, so that a slow minute of the
-machine hits all of them. Peers run in the interpreter named by --peers-python.
+Each engine runs in a process of its own and alone; in every round the engines take turns, each
+round from another one on, so that a slow minute of the machine hits all of them. Peers run in the
+interpreter named by --peers-python. Ctrl-C ends what runs and removes its files.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from benchmarks.cases import CASES, GROUPS, all_metrics
+from benchmarks import report
+from benchmarks.cases import CASES, GROUPS, START, all_metrics
 from benchmarks.engines import ENGINES
-from benchmarks.measure import MARK, engine_processes
-from benchmarks.report import Results, floors, table
-
-ROOT = Path(__file__).resolve().parent.parent
-RUN_TIMEOUT_S = 600
+from benchmarks.floors import check
+from benchmarks.results import Results
+from benchmarks.runner import ROOT, Message, run_engine, say
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--engines", default=",".join(ENGINES), help="some of: %(default)s")
     parser.add_argument("--groups", default=",".join(GROUPS), help="some of: %(default)s")
-    parser.add_argument("--cases", default="", help="only these cases, by function name")
+    parser.add_argument("--cases", default="", help=f"only these: {','.join(CASES)}")
     parser.add_argument("--repeat", type=int, default=3, help="rounds; medians are printed")
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--save", type=Path, help="write the raw values to this JSON file")
     parser.add_argument(
         "--load", type=Path, nargs="*", default=[], help="add the raw values of these JSON files"
     )
-    parser.add_argument("--write", type=Path, help="write the tables to this Markdown file")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write benchmarks/RESULTS.md and the README's table, if every case ran on every engine",
+    )
     parser.add_argument("--strict", action="store_true", help="fail when a floor is missed")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.engines = [name for name in options.engines.split(",") if name]
+    groups = options.groups.split(",")
+    options.cases = [name for name in options.cases.split(",") if name] or [
+        case.name for case in CASES.values() if case.group in groups
+    ]
+    if unknown := (set(options.engines) - set(ENGINES)) | (set(options.cases) - set(CASES)):
+        parser.error(f"no such engine or case: {', '.join(sorted(unknown))}")
+    return options
 
 
-def end_leftovers(mark: str) -> None:
-    """A case that hung or crashed must not disturb the next engine."""
-    os.environ[MARK] = mark
-    for pid in engine_processes(include_self=False):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    del os.environ[MARK]
-
-
-def run_engine(name: str, cases: list[str], python: str, results: Results) -> None:
-    mark = f"{name}-{os.getpid()}-{time.monotonic_ns()}"
-    path = os.pathsep.join([str(ROOT), *([str(ROOT / "python")] if name == "cyray" else [])])
-    environment = {**os.environ, MARK: mark, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
-    command = [python, "-m", "benchmarks.child", name, *cases]
-    log = Path(os.environ.get("TMPDIR", "/tmp")) / f"cyray-bench-{name}.log"
-    with log.open("w") as errors:
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, cwd=ROOT
+def cases_of_round(results: Results, engine: str, cases: list[str]) -> list[str]:
+    """Without those that never ended on this engine, or that it did and one round is enough for."""
+    if results.trouble(START, engine):
+        return []
+    return [
+        name
+        for name in cases
+        if not results.trouble(name, engine).startswith(">")
+        and not (
+            CASES[name].once
+            and engine != "cyray"
+            and results.median(CASES[name].metrics[0].key, engine) is not None
         )
-        try:
-            output, _ = child.communicate(timeout=RUN_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            output, _ = child.communicate()
-            print(f"  {name}: stopped after {RUN_TIMEOUT_S} s, see {log}", file=sys.stderr)
-    end_leftovers(mark)
-    doing = ""
-    for line in output.splitlines():
-        message = json.loads(line)
-        doing = message.get("begin", doing)
-        if "failed" in message:
-            print(f"  {name}: {message['failed']} failed:\n{message['error']}", file=sys.stderr)
-        for key, value in message.get("values", {}).items():
-            results.setdefault(key, {}).setdefault(name, []).append(value)
-    if child.returncode:
-        print(
-            f"  {name}: exit {child.returncode} in {doing or 'start'}, see {log}", file=sys.stderr
-        )
+    ]
+
+
+def run_round(
+    results: Results, round_number: int, engines: list[str], options: argparse.Namespace
+) -> None:
+    for name in engines:
+        start = time.monotonic()
+        python = options.peers_python if ENGINES[name].peer else sys.executable
+
+        def hear(message: Message, name: str = name) -> None:
+            results.add(round_number, name, message.get("values", {}))
+            if "version" in message:
+                results.versions[name] = message["version"]
+            if "failed" in message:
+                say(f"  {name}: {message['failed']} failed:\n{message['error']}")
+                results.add_trouble(message["failed"], name, "failed")
+
+        cases = cases_of_round(results, name, options.cases)
+        for stopped in run_engine(name, cases, python, hear):
+            results.add_trouble(stopped.case, name, stopped.why)
+        say(f"round {round_number + 1}: {name} took {time.monotonic() - start:.0f} s")
+
+
+def measure(results: Results, options: argparse.Namespace) -> None:
+    first = results.rounds()
+    for number in range(options.repeat):
+        turn = number % len(options.engines)
+        engines = options.engines[turn:] + options.engines[:turn]
+        run_round(results, first + number, engines, options)
 
 
 def machine() -> str:
@@ -94,37 +107,41 @@ def machine() -> str:
     return f"{model}, {cpus} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
 
 
+def is_whole(options: argparse.Namespace) -> bool:
+    return set(options.engines) == set(ENGINES) and set(options.cases) == set(CASES)
+
+
 def main() -> int:
     options = arguments()
-    engines = [name for name in options.engines.split(",") if name]
-    groups = options.groups.split(",")
-    names = [name for name in options.cases.split(",") if name] or [
-        case.name for case in CASES.values() if case.group in groups
-    ]
-    results: Results = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    results = Results()
     for path in options.load:
-        for key, by_engine in json.loads(path.read_text()).items():
-            for name, values in by_engine.items():
-                results.setdefault(key, {}).setdefault(name, []).extend(values)
-    for round_number in range(options.repeat):
-        for name in engines:
-            start = time.monotonic()
-            python = options.peers_python if ENGINES[name][3] else sys.executable
-            run_engine(name, names, python, results)
-            taken = time.monotonic() - start
-            print(f"round {round_number + 1}: {name} took {taken:.0f} s", file=sys.stderr)
+        results.merge(Results.load(path))
+    interrupted = False
+    try:
+        measure(results, options)
+    except KeyboardInterrupt:
+        interrupted = True
+        say("interrupted: what was measured so far")
     if options.save:
-        options.save.write_text(json.dumps(results, indent=1))
+        results.save(options.save)
     metrics = all_metrics()
-    shown = [name for name in ENGINES if any(name in by for by in results.values())]
-    text = f"{machine()}; medians of the rounds\n\n{table(results, metrics, shown)}\n"
-    checked, missed = floors(results, metrics)
-    if "cyray" in shown:
-        text += f"\nFloors ({missed} missed):\n\n{checked}\n"
+    verdicts = check(results, metrics)
+    about = report.conditions(results, machine())
+    text = report.full(results, metrics, verdicts, about)
     print(text)
-    if options.write:
-        options.write.write_text(f"# Benchmarks as measured\n`make bench` on {text}")
-    return 1 if options.strict and missed else 0
+    if interrupted:
+        return 130
+    if options.publish and is_whole(options):
+        (ROOT / "benchmarks/RESULTS.md").write_text(
+            f"# Benchmarks as measured by `make bench`\n{text}"
+        )
+        readme = ROOT / "README.md"
+        table = report.brief(results, metrics, verdicts, about)
+        readme.write_text(report.replace_between_marks(readme.read_text(), table))
+    elif options.publish:
+        say("a part of the cases or engines: benchmarks/RESULTS.md and README.md stay as they are")
+    return 1 if options.strict and any(not verdict.met for verdict in verdicts) else 0
 
 
 if __name__ == "__main__":

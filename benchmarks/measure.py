@@ -1,52 +1,80 @@
-"""Clocks and counters of the benchmarks: rates, percentiles, CPU and memory of an engine's processes.
+"""Clocks of the benchmarks: rates, percentiles, repeated single times, CPU for 10,000 things.
 
-An engine's processes are those that inherited CYRAY_BENCH_ENGINE=<run> from the child that runs its
-cases, so daemons that left the process tree count too.
+Every engine goes through these same loops. What they call does its work and says how much it was;
+the first call warms up and does not count.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-import sys
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
-MARK = "CYRAY_BENCH_ENGINE"
-TICK = os.sysconf("SC_CLK_TCK")
+from benchmarks.processes import cpu_seconds
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast one thing went after the other, and what it cost all processes of the engine."""
+
+    rate: float
+    cpu_per_10k: float
+    p50_us: float = 0.0
+    p99_us: float = 0.0
+
+    def metrics(self, key: str) -> dict[str, float]:
+        """As the metrics of a case that measures one call at a time."""
+        return {
+            key: self.rate,
+            f"{key}_p50": self.p50_us,
+            f"{key}_p99": self.p99_us,
+            f"{key}_cpu": self.cpu_per_10k,
+        }
+
+
+def percentile(ordered: list[float], percent: int) -> float:
+    """The smallest value that `percent` of all do not exceed."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def rate(run: Callable[[], int], seconds: float = 1.0) -> float:
     """Calls `run`, which returns how many things it did, until `seconds` passed: things a second."""
     run()
-    done = 0
-    start = time.perf_counter()
-    while True:
-        done += run()
-        elapsed = time.perf_counter() - start
-        if elapsed >= seconds:
-            return done / elapsed
+    done, elapsed = _repeat(run, seconds)
+    return done / elapsed
 
 
-def latencies(run: Callable[[], object], seconds: float = 1.0) -> dict[str, float]:
-    """One call after the other: calls a second, and percentiles in microseconds."""
+def rate_and_cpu(run: Callable[[], int], seconds: float) -> Pace:
+    """The same, with the CPU time of all processes; the caller has warmed up."""
+    before = cpu_seconds()
+    done, elapsed = _repeat(run, seconds)
+    used = cpu_seconds() - before
+    return Pace(done / elapsed, used / done * 10_000)
+
+
+def latencies(run: Callable[[], object], seconds: float = 1.0) -> Pace:
+    """One call after the other."""
     for _ in range(20):
         run()
     times = []
     clock = time.perf_counter
+    before = cpu_seconds()
     start = last = clock()
     while last - start < seconds:
         run()
         now = clock()
         times.append(now - last)
         last = now
+    used = cpu_seconds() - before
+    count = len(times)
     times.sort()
-    return {
-        "rate": len(times) / (last - start),
-        "p50_us": times[len(times) // 2] * 1e6,
-        "p99_us": times[min(len(times) - 1, len(times) * 99 // 100)] * 1e6,
-    }
+    return Pace(
+        count / (last - start),
+        used / count * 10_000,
+        percentile(times, 50) * 1e6,
+        percentile(times, 99) * 1e6,
+    )
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -55,69 +83,20 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-# --- Processes ----------------------------------------------------------------------------------------
+def repeated(once: Callable[[], float], seconds: float = 1.0, at_most: int = 15) -> float:
+    """The median of what `once` returns: one call at least, more while `seconds` have not passed."""
+    start = time.perf_counter()
+    values = [once()]
+    while len(values) < at_most and time.perf_counter() - start < seconds:
+        values.append(once())
+    return statistics.median(values)
 
 
-def engine_processes(include_self: bool = True) -> list[int]:
-    mark = f"{MARK}={os.environ.get(MARK, '')}".encode()
-    pids = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
-            if mark in file.read().split(b"\0") and (include_self or int(entry) != os.getpid()):
-                pids.append(int(entry))
-    return pids
-
-
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of these processes so far, with that of children they waited for."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-            total += sum(int(field) for field in fields[11:15])
-    return total / TICK
-
-
-def fine_cpu_seconds(pids: list[int]) -> float:
-    """The same from the scheduler's nanosecond counts, for what is too short for clock ticks."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-                    total += int(file.read().split()[0])
-    return total / 1e9
-
-
-def pss_bytes(pids: list[int]) -> int:
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
-            for line in file:
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
-    return total
-
-
-def resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-@contextlib.contextmanager
-def busy_cores() -> Iterator[None]:
-    """One endless loop on each core meanwhile."""
-    environment = {key: value for key, value in os.environ.items() if key != MARK}
-    loops = [
-        subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"], env=environment)
-        for _ in os.sched_getaffinity(0)
-    ]
-    try:
-        time.sleep(0.2)
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
+def _repeat(run: Callable[[], int], seconds: float) -> tuple[int, float]:
+    done = 0
+    start = time.perf_counter()
+    while True:
+        done += run()
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return done, elapsed

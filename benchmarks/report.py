@@ -1,63 +1,19 @@
-"""The table: one row a metric, one column an engine; and the floors that cyray's numbers are held to."""
+"""The tables: one row a metric, one column an engine; the floors; what goes into the README."""
 
 from __future__ import annotations
 
-import statistics
-from dataclasses import dataclass
-
-from benchmarks.cases import Metric
+from benchmarks.cases import START, Metric, case_of
 from benchmarks.engines import ENGINES
+from benchmarks.floors import Verdict
+from benchmarks.results import Results
 
-# metric -> engine -> the values of all repetitions
-Results = dict[str, dict[str, list[float]]]
-
-
-@dataclass(frozen=True)
-class Floor:
-    metric: str
-    factor: float
-    of: str = ""  # an engine, or "" for an absolute number
-
-    def text(self) -> str:
-        return f"{self.factor:g} x {ENGINES[self.of][2]}" if self.of else f"{self.factor:g}"
-
-
-FLOORS = (
-    Floor("init", 0.25),
-    Floor("first_task", 0.03),
-    Floor("shutdown", 0.3),
-    Floor("task_sync", 15, "processpool"),
-    Floor("task_sync", 150, "ray"),
-    Floor("task_async", 30, "processpool"),
-    Floor("task_async", 200, "ray"),
-    Floor("task_async", 10, "mppool"),
-    Floor("actor_sync", 90, "ray"),
-    Floor("actor_async", 100, "ray"),
-    Floor("async_actor", 80, "ray"),
-    Floor("chain", 80, "ray"),
-    Floor("put_int", 500, "ray"),
-    Floor("get_refs", 60, "ray"),
-    Floor("holding_refs", 30, "ray"),
-    Floor("put_1mb", 0.6, "limit"),
-    Floor("put_100mb", 0.85, "limit"),
-    Floor("get_100mb", 15, "ray"),
-    Floor("args_10k", 0.5),
-    Floor("returns_3k", 0.3),
-    Floor("get_10k_objects", 0.5),
-    Floor("queued", 20),
-    Floor("queued_bytes", 400),
-    Floor("actor_life", 40, "ray"),
-    Floor("actor_life", 100),
-    Floor("speedup", 1.8),
-    Floor("idle_cpu", 0.5),
-    Floor("idle_pss", 80e6),
-    Floor("idle_threads", 3),
+BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+NOTES = (
+    'A dash: the engine does not have it; "> 60 s" and "failed": it did not do it. "kept": the newest '
+    "objects live while the next is put, so that each goes elsewhere; the limit copies with the same "
+    "reuse. joblib has no futures: its tasks leave in batches when they are waited for. Cases that no "
+    "engine's figure is compared with ran once on the others."
 )
-
-
-def median(results: Results, metric: str, engine: str) -> float | None:
-    values = results.get(metric, {}).get(engine)
-    return statistics.median(values) if values else None
 
 
 def number(value: float | None, unit: str) -> str:
@@ -80,47 +36,110 @@ def number(value: float | None, unit: str) -> str:
     return f"{value:g}"
 
 
-def factor(results: Results, metric: Metric, other: str) -> str:
-    """How many times better cyray is than `other`."""
-    ours, theirs = median(results, metric.key, "cyray"), median(results, metric.key, other)
-    if not ours or not theirs:
+def times(ratio: float | None) -> str:
+    if ratio is None:
         return ""
-    times = ours / theirs if metric.more_is_better else theirs / ours
-    return f"{times:,.0f} x" if times >= 10 else f"{times:.1f} x"
+    return f"{ratio:,.0f} x" if ratio >= 10 else f"{ratio:.2g} x"
 
 
-def table(results: Results, metrics: list[Metric], engines: list[str]) -> str:
-    titles = [ENGINES[engine][2] for engine in engines]
+def times_better(results: Results, metric: Metric, other: str) -> str:
+    """How many times better cyray is than `other`."""
+    ratio = results.ratio(metric.key, "cyray", other)
+    if not ratio:
+        return ""
+    return times(ratio if metric.more_is_better else 1 / ratio)
+
+
+def cell(results: Results, metric: Metric, engine: str) -> str:
+    value = results.median(metric.key, engine)
+    trouble = results.trouble(case_of(metric.key), engine)
+    if value is None:
+        return trouble or results.trouble(START, engine) or "-"
+    return (
+        f"{number(value, metric.unit)} ({trouble} once)" if trouble else number(value, metric.unit)
+    )
+
+
+def table(results: Results, metrics: list[Metric]) -> str:
+    shown = results.engines()
+    engines = [name for name, entry in ENGINES.items() if entry.column and name in shown]
+    titles = [ENGINES[engine].title for engine in engines]
     lines = [
         "| case | " + " | ".join(titles) + " | cyray / Ray |",
         "|---|" + "---:|" * (len(engines) + 1),
     ]
     for metric in metrics:
-        if metric.key not in results:
+        if metric.key not in results.values and case_of(metric.key) not in results.troubles:
             continue
-        cells = [number(median(results, metric.key, engine), metric.unit) for engine in engines]
-        lines.append(
-            f"| {metric.title} | " + " | ".join(cells) + f" | {factor(results, metric, 'ray')} |"
-        )
+        cells = [cell(results, metric, engine) for engine in engines]
+        better = times_better(results, metric, "ray")
+        lines.append(f"| {metric.title} | " + " | ".join(cells) + f" | {better} |")
     return "\n".join(lines)
 
 
-def floors(results: Results, metrics: list[Metric]) -> tuple[str, int]:
-    """The floors as a table, and how many are missed."""
-    by_key = {metric.key: metric for metric in metrics}
-    lines = ["| case | floor | cyray | met |", "|---|---:|---:|---|"]
-    missed = 0
-    for floor in FLOORS:
-        metric = by_key[floor.metric]
-        ours = median(results, floor.metric, "cyray")
-        base = median(results, floor.metric, floor.of) if floor.of else 1.0
-        if ours is None or base is None:
-            continue
-        bound = floor.factor * base
-        met = ours >= bound if metric.more_is_better else ours <= bound
-        missed += not met
-        lines.append(
-            f"| {metric.title} ({floor.metric}) | {floor.text() if floor.of else ''} "
-            f"{number(bound, metric.unit)} | {number(ours, metric.unit)} | {'yes' if met else 'NO'} |"
+def floor_table(verdicts: list[Verdict], metrics: dict[str, Metric]) -> str:
+    lines = ["| case | floor | that is | cyray | measured | |", "|---|---:|---:|---:|---:|---|"]
+    for verdict in verdicts:
+        metric, floor = metrics[verdict.floor.metric], verdict.floor
+        bound = number(verdict.bound, metric.unit)
+        wanted = f"{floor.factor:g} x {ENGINES[floor.of].title}" if floor.of else bound
+        cells = (
+            metric.title.removeprefix("- "),
+            wanted,
+            bound,
+            number(verdict.measured, metric.unit),
+            "" if verdict.ratio is None else f"{verdict.ratio:,.4g} x",
+            "pass" if verdict.met else "**miss**",
         )
-    return "\n".join(lines), missed
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def summary(verdicts: list[Verdict], metrics: dict[str, Metric]) -> str:
+    missed = [metrics[v.floor.metric].title.removeprefix("- ") for v in verdicts if not v.met]
+    text = f"{len(verdicts) - len(missed)} of {len(verdicts)} floors are met"
+    return f"{text}; missed: {', '.join(dict.fromkeys(missed))}." if missed else f"{text}."
+
+
+def conditions(results: Results, machine: str) -> str:
+    """What a reader must know to judge the figures."""
+    versions = ", ".join(
+        f"{ENGINES[name].title} {version}"
+        for name, version in results.versions.items()
+        if ENGINES[name].column
+    )
+    rounds = results.rounds()
+    how = f"medians of {rounds} rounds" if rounds > 1 else "one round"
+    return (
+        f"{machine}; {versions or 'no packages'}; {how}, in each of which the engines took turns."
+    )
+
+
+def full(results: Results, metrics: dict[str, Metric], verdicts: list[Verdict], about: str) -> str:
+    parts = [about, table(results, list(metrics.values())), NOTES]
+    if verdicts:
+        parts += [
+            "## Floors",
+            f"Ratios are medians of the ratios within each round. {summary(verdicts, metrics)}",
+            floor_table(verdicts, metrics),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def brief(results: Results, metrics: dict[str, Metric], verdicts: list[Verdict], about: str) -> str:
+    """For the README: without the rows that belong to the row above them."""
+    rows = [metric for metric in metrics.values() if not metric.detail]
+    more = (
+        f"{NOTES} `benchmarks/RESULTS.md` has p50, p99 and CPU time, and the floors that the project "
+        f"holds itself to: {summary(verdicts, metrics)}"
+    )
+    return "\n\n".join([table(results, rows), about, more])
+
+
+def replace_between_marks(document: str, text: str) -> str:
+    """The document with `text` between its benchmark marks; ValueError when it has not one pair."""
+    before, found, rest = document.partition(BEGIN)
+    _, also_found, after = rest.partition(END)
+    if not found or not also_found or BEGIN in rest:
+        raise ValueError(f"no single pair of {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"

@@ -1,5 +1,6 @@
 #!/bin/bash
 # Installs the peers into .venv-bench, once, and runs the benchmarks; arguments go to `python -m benchmarks`.
+# A run of every case on every engine writes benchmarks/RESULTS.md and the README's table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PY:-.venv/bin/python}
@@ -10,4 +11,4 @@ if [[ ! -f $peers/.stamp || scripts/bench.sh -nt $peers/.stamp ]]; then
     "ray" "dask" "distributed" "joblib" "loky" "numpy" 2> >(grep -v 'WARNING: Location' >&2)
   touch "$peers/.stamp"
 fi
-exec "$python" -m benchmarks --peers-python "$peers/bin/python" --write benchmarks/RESULTS.md "$@"
+exec "$python" -m benchmarks --peers-python "$peers/bin/python" --publish "$@"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import work
-from benchmarks.cases import Metric, case
+from benchmarks.cases import Metric, case, one_at_a_time
 from benchmarks.engines.base import Engine
 from benchmarks.measure import latencies, rate
 
@@ -18,24 +18,13 @@ def _in_flight(engine: Engine, cls: type) -> float:
         engine.get_all([engine.call(actor, "ping") for _ in range(IN_FLIGHT)])
         return IN_FLIGHT
 
-    return rate(batch, 2.0)
+    return rate(batch, 1.5)
 
 
-@case(
-    "actors",
-    "actors",
-    Metric("actor_sync", "actor call, one at a time", "/s"),
-    Metric("actor_sync_p50", "- p50", "us", False),
-    Metric("actor_sync_p99", "- p99", "us", False),
-)
+@case("actors", "actors", *one_at_a_time("actor_sync", "actor call, one at a time"))
 def actor_sync(engine: Engine) -> dict[str, float]:
     actor = engine.actor(work.Echo)
-    found = latencies(lambda: engine.get(engine.call(actor, "ping")))
-    return {
-        "actor_sync": found["rate"],
-        "actor_sync_p50": found["p50_us"],
-        "actor_sync_p99": found["p99_us"],
-    }
+    return latencies(lambda: engine.get(engine.call(actor, "ping"))).metrics("actor_sync")
 
 
 @case("actors", "actors", Metric("actor_async", "actor calls, 1,000 in flight", "/s"))

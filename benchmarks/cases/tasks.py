@@ -3,92 +3,63 @@
 from __future__ import annotations
 
 from benchmarks import work
-from benchmarks.cases import Metric, case
+from benchmarks.cases import Metric, case, one_at_a_time
 from benchmarks.engines.base import Engine
-from benchmarks.measure import (
-    busy_cores,
-    cpu_seconds,
-    engine_processes,
-    latencies,
-    rate,
-    timed,
-)
+from benchmarks.measure import Pace, latencies, rate, rate_and_cpu, repeated, timed
+from benchmarks.processes import busy_cores
 
 IN_FLIGHT = 1000
 
 
-@case(
-    "tasks",
-    "tasks",
-    Metric("task_sync", "no-op task, submit+get, one at a time", "/s"),
-    Metric("task_sync_p50", "- p50", "us", False),
-    Metric("task_sync_p99", "- p99", "us", False),
-)
-def task_sync(engine: Engine) -> dict[str, float]:
+def _one_at_a_time(engine: Engine, seconds: float) -> Pace:
     task = engine.task(work.nothing)
-    found = latencies(lambda: engine.get(task()))
-    return {
-        "task_sync": found["rate"],
-        "task_sync_p50": found["p50_us"],
-        "task_sync_p99": found["p99_us"],
-    }
+    return latencies(lambda: engine.get(task()), seconds)
+
+
+def _in_flight(engine: Engine, seconds: float) -> Pace:
+    task = engine.task(work.nothing)
+
+    def batch() -> int:
+        engine.get_all([task() for _ in range(IN_FLIGHT)])
+        return IN_FLIGHT
+
+    engine.get_all([task() for _ in range(100)])
+    return rate_and_cpu(batch, seconds)
+
+
+@case("tasks", "tasks", *one_at_a_time("task_sync", "no-op task, submit+get, one at a time"))
+def task_sync(engine: Engine) -> dict[str, float]:
+    return _one_at_a_time(engine, 1.0).metrics("task_sync")
 
 
 @case(
     "tasks",
     "tasks",
     Metric("task_async", "no-op tasks, 1,000 in flight", "/s"),
-    Metric("cpu_per_10k", "- CPU of all processes for 10,000", "s", False),
+    Metric("task_async_cpu", "- CPU of all processes for 10,000", "s", False),
 )
 def task_async(engine: Engine) -> dict[str, float]:
-    task = engine.task(work.nothing)
-    done = 0
-
-    def batch() -> int:
-        nonlocal done
-        engine.get_all([task() for _ in range(IN_FLIGHT)])
-        done += IN_FLIGHT
-        return IN_FLIGHT
-
-    batch()
-    pids = engine_processes()
-    done, before = 0, cpu_seconds(pids)
-    speed = rate(batch, 2.0)
-    return {"task_async": speed, "cpu_per_10k": (cpu_seconds(pids) - before) / done * 10_000}
+    _in_flight(engine, 0.2)
+    pace = _in_flight(engine, 1.5)
+    return {"task_async": pace.rate, "task_async_cpu": pace.cpu_per_10k}
 
 
-@case(
-    "tasks",
-    "tasks",
-    Metric("busy_sync", "one at a time, a busy loop on each core", "/s"),
-    Metric("busy_sync_p50", "- p50", "us", False),
-    Metric("busy_sync_p99", "- p99", "us", False),
-)
+@case("tasks", "tasks", *one_at_a_time("busy_sync", "one at a time, a busy loop on each core"))
 def task_sync_on_busy_cores(engine: Engine) -> dict[str, float]:
-    task = engine.task(work.nothing)
     with busy_cores():
-        found = latencies(lambda: engine.get(task()), 2.0)
-    return {
-        "busy_sync": found["rate"],
-        "busy_sync_p50": found["p50_us"],
-        "busy_sync_p99": found["p99_us"],
-    }
+        return _one_at_a_time(engine, 2.0).metrics("busy_sync")
 
 
 @case(
     "tasks",
     "tasks",
     Metric("busy_async", "1,000 in flight, a busy loop on each core", "/s"),
+    Metric("busy_async_cpu", "- CPU of all processes for 10,000", "s", False),
 )
 def task_async_on_busy_cores(engine: Engine) -> dict[str, float]:
-    task = engine.task(work.nothing)
-
-    def batch() -> int:
-        engine.get_all([task() for _ in range(IN_FLIGHT)])
-        return IN_FLIGHT
-
     with busy_cores():
-        return {"busy_async": rate(batch, 2.0)}
+        pace = _in_flight(engine, 2.0)
+    return {"busy_async": pace.rate, "busy_async_cpu": pace.cpu_per_10k}
 
 
 @case("tasks", "dependencies", Metric("chain", "chain of 100 dependent tasks", "/s"))
@@ -108,8 +79,11 @@ def chain(engine: Engine) -> dict[str, float]:
 @case("tasks", "tasks", Metric("speedup", "tasks of 200 us of work, against a serial loop", "x"))
 def short_work(engine: Engine) -> dict[str, float]:
     task = engine.task(work.spin_200_us)
-    count = 4000
+    count = 2000
+
+    def speedup() -> float:
+        serial = timed(lambda: [work.spin_200_us() for _ in range(count)])
+        return serial / timed(lambda: engine.get_all([task() for _ in range(count)]))
+
     engine.get_all([task() for _ in range(100)])
-    serial = timed(lambda: [work.spin_200_us() for _ in range(count)])
-    parallel = timed(lambda: engine.get_all([task() for _ in range(count)]))
-    return {"speedup": serial / parallel}
+    return {"speedup": repeated(speedup, 2.0)}

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import importlib
+from typing import NamedTuple
 
 from benchmarks.engines.base import Engine
 
-# name -> (module, class, title of its column, whether it lives in the peers' environment)
+
+class Entry(NamedTuple):
+    module: str
+    cls: str
+    title: str
+    peer: bool = True  # lives in the peers' environment
+    column: bool = True  # has a column in the table; else only floors name it
+
+
 ENGINES = {
-    "cyray": ("ray_like", "CyrayEngine", "cyray", False),
-    "ray": ("ray_like", "RayEngine", "Ray", True),
-    "dask": ("dask_engine", "DaskEngine", "Dask", True),
-    "processpool": ("executors", "ProcessPoolEngine", "ProcessPool", True),
-    "mppool": ("executors", "PoolEngine", "mp.Pool", True),
-    "loky": ("executors", "LokyEngine", "loky", True),
-    "limit": ("limit", "LimitEngine", "limit", True),
+    "cyray": Entry("ray_like", "CyrayEngine", "cyray", peer=False),
+    "blocking": Entry("ray_like", "BlockingEngine", "cyray blocking", peer=False, column=False),
+    "limit": Entry("limit", "", "limit"),  # no engine: see limit.limits
+    "ray": Entry("ray_like", "RayEngine", "Ray"),
+    "dask": Entry("dask_engine", "DaskEngine", "Dask"),
+    "processpool": Entry("executors", "ProcessPoolEngine", "ProcessPool"),
+    "mppool": Entry("executors", "PoolEngine", "mp.Pool"),
+    "joblib": Entry("executors", "JoblibEngine", "joblib"),
+    "loky": Entry("executors", "LokyEngine", "loky"),
 }
 
 
 def make_engine(name: str) -> Engine:
-    module, cls, _, _ = ENGINES[name]
-    engine: Engine = getattr(importlib.import_module(f"benchmarks.engines.{module}"), cls)()
+    entry = ENGINES[name]
+    module = importlib.import_module(f"benchmarks.engines.{entry.module}")
+    engine: Engine = getattr(module, entry.cls)()
     return engine

@@ -1,4 +1,8 @@
-"""What a case may ask of an engine. An engine says in `can` which groups of cases it supports."""
+"""What a case may ask of an engine. An engine says in `can` which groups of cases it supports.
+
+The constructor imports what the engine needs, `start` is what its users wait for; every engine gets
+one worker process a CPU and, where it has a store, the same memory for it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,25 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+STORE_BYTES = 2_000_000_000
+
 
 class Engine:
     # Of: "tasks", "dependencies" (futures as arguments), "actors", "async_actors", "kill", "objects",
-    # "refs" (cheap gets of many refs, refs in objects), "returns" (several return values), "limit".
+    # "refs" (gets of many refs), "ref_arguments" (ten thousand of them to one task), "nested_refs"
+    # (in objects), "returns" (several return values).
     can: frozenset[str] = frozenset({"tasks"})
-    # How much of the large cases it does; 1 for all of them.
-    scale = 1.0
+    package = ""  # whose version the report names; "" for Python's own
+    # How much of the large cases it does, so that a round takes minutes; rates do not depend on it.
+    queue_length = 30_000
+    ref_count = 10_000
+    submits_at_once = (
+        True  # a task leaves for the workers when it is made, not when it is waited for
+    )
 
-    @property
-    def workers(self) -> int:
-        return len(os.sched_getaffinity(0))
+    def __init__(self) -> None:
+        self.workers = len(os.sched_getaffinity(0))
+        self._int_refs: list[Any] = []
 
     def start(self) -> None:
         raise NotImplementedError
@@ -37,6 +49,15 @@ class Engine:
     def put(self, value: Any) -> Any:
         raise NotImplementedError
 
+    def put_all(self, values: Sequence[Any]) -> list[Any]:
+        return [self.put(value) for value in values]
+
+    def int_refs(self, count: int) -> list[Any]:
+        """Refs of so many ints, made once: some engines take seconds for them."""
+        if len(self._int_refs) < count:
+            self._int_refs = self.put_all(range(count))
+        return self._int_refs[:count]
+
     def actor(self, cls: type) -> Any:
         """A new actor of `cls`, perhaps not yet running."""
         raise NotImplementedError
@@ -48,7 +69,4 @@ class Engine:
         raise NotImplementedError
 
     def task_with_returns(self, function: Callable[..., Any], count: int) -> Callable[..., Any]:
-        raise NotImplementedError
-
-    def limit(self, metric: str) -> float:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,22 +10,26 @@ from benchmarks.engines.base import Engine
 
 
 class DaskEngine(Engine):
-    can = frozenset({"tasks", "dependencies", "actors", "objects", "refs"})
-    scale = 0.02
+    can = frozenset({"tasks", "dependencies", "actors", "objects", "refs", "ref_arguments"})
+    package = "distributed"
+    queue_length = 3_000
+    ref_count = 1_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.distributed: Any = importlib.import_module("distributed")
+        dask: Any = importlib.import_module("dask")
+        dask.config.set({"distributed.worker.profile.enabled": False})
 
     def start(self) -> None:
-        import dask
-        from distributed import Client, LocalCluster
-
-        dask.config.set({"distributed.worker.profile.enabled": False})
-        self.cluster = LocalCluster(
+        self.cluster = self.distributed.LocalCluster(
             n_workers=self.workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
             silence_logs=50,
         )
-        self.client = Client(self.cluster)
+        self.client = self.distributed.Client(self.cluster)
 
     def stop(self) -> None:
         self.client.close()
@@ -48,6 +53,9 @@ class DaskEngine(Engine):
 
     def put(self, value: Any) -> Any:
         return self.client.scatter(value, hash=False)
+
+    def put_all(self, values: Sequence[Any]) -> list[Any]:
+        return self.client.scatter(list(values), hash=False)  # type: ignore[no-any-return]
 
     def actor(self, cls: type) -> Any:
         return self.client.submit(cls, actor=True, pure=False).result()

@@ -1,15 +1,18 @@
-"""Process pools: concurrent.futures, multiprocessing and loky (what joblib uses)."""
+"""Process pools: concurrent.futures, multiprocessing, joblib and loky, which joblib runs on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import concurrent.futures
+import importlib
+import multiprocessing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.engines.base import Engine
 
 
 class ExecutorEngine(Engine):
-    executor: Any
+    executor: concurrent.futures.Executor
 
     def stop(self) -> None:
         self.executor.shutdown(wait=True)
@@ -23,30 +26,25 @@ class ExecutorEngine(Engine):
 
 
 class ProcessPoolEngine(ExecutorEngine):
-    scale = 0.05
-
     def start(self) -> None:
-        from concurrent.futures import ProcessPoolExecutor
-
-        self.executor = ProcessPoolExecutor(self.workers)
+        self.executor = concurrent.futures.ProcessPoolExecutor(self.workers)
 
 
 class LokyEngine(ExecutorEngine):
-    scale = 0.05
+    package = "loky"
+    queue_length = 20_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loky: Any = importlib.import_module("loky")
 
     def start(self) -> None:
-        from loky import get_reusable_executor
-
-        self.executor = get_reusable_executor(max_workers=self.workers, timeout=600)
+        self.executor = self.loky.get_reusable_executor(max_workers=self.workers, timeout=600)
 
 
 class PoolEngine(Engine):
-    scale = 0.05
-
     def start(self) -> None:
-        from multiprocessing import Pool
-
-        self.pool = Pool(self.workers)
+        self.pool = multiprocessing.Pool(self.workers)
 
     def stop(self) -> None:
         self.pool.terminate()
@@ -58,3 +56,34 @@ class PoolEngine(Engine):
 
     def get(self, future: Any) -> Any:
         return future.get()
+
+
+class JoblibEngine(Engine):
+    """joblib has no futures: a task goes to the workers, in batches that joblib sizes, when it is
+    waited for. One Parallel object serves all, so that the workers live as long as it does."""
+
+    package = "joblib"
+    queue_length = 100_000
+    submits_at_once = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joblib: Any = importlib.import_module("joblib")
+
+    def start(self) -> None:
+        self.parallel = self.joblib.Parallel(n_jobs=self.workers, backend="loky")
+        self.parallel.__enter__()
+
+    def stop(self) -> None:
+        self.parallel.__exit__(None, None, None)
+        executors: Any = importlib.import_module("joblib.externals.loky")
+        executors.get_reusable_executor().shutdown(wait=True)
+
+    def task(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.joblib.delayed(function)  # type: ignore[no-any-return]
+
+    def get(self, future: Any) -> Any:
+        return self.parallel([future])[0]
+
+    def get_all(self, futures: Sequence[Any]) -> list[Any]:
+        return self.parallel(futures)  # type: ignore[no-any-return]

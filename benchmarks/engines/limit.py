@@ -6,29 +6,23 @@ from __future__ import annotations
 import mmap
 import os
 import socket
-import time
+from collections.abc import Callable
 
-from benchmarks.engines.base import Engine
+from benchmarks.cases.objects import KEPT, MB
+from benchmarks.measure import Pace, latencies, rate
+from benchmarks.processes import busy_cores
 
 
-class LimitEngine(Engine):
-    can = frozenset({"limit"})
-
-    def start(self) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-    def limit(self, metric: str) -> float:
-        measure = {
-            "task_sync": ping_pong,
-            "actor_sync": ping_pong,
-            "put_1mb": lambda: copy_rate(1_000_000),
-            "put_100mb": lambda: copy_rate(100_000_000),
-            "actor_life": fork_rate,
-        }.get(metric)
-        return float("nan") if measure is None else measure()
+def limits() -> dict[str, Callable[[], dict[str, float]]]:
+    """By case, as the cases themselves are: name -> a function that returns metrics."""
+    return {
+        "task_sync": lambda: best_ping_pong("task_sync"),
+        "task_sync_on_busy_cores": ping_pong_on_busy_cores,
+        "actor_sync": lambda: best_ping_pong("actor_sync"),
+        "actor_life": lambda: {"actor_life": rate(fork_one)},
+        "put_1mb": lambda: copy_rates(MB, "put_1mb"),
+        "put_100mb": lambda: copy_rates(100 * MB, "put_100mb"),
+    }
 
 
 def _receive(end: socket.socket) -> bytes:
@@ -39,11 +33,11 @@ def _receive(end: socket.socket) -> bytes:
             continue
 
 
-def ping_pong(seconds: float = 1.0) -> float:
-    """Round trips a second of 8 bytes between two processes that never sleep."""
+def ping_pong(seconds: float, spin: bool = True) -> Pace:
+    """Round trips of 8 bytes between two processes, which never sleep or, without `spin`, block."""
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    ours.setblocking(not spin)
+    theirs.setblocking(not spin)
     child = os.fork()
     if child == 0:
         ours.close()
@@ -51,47 +45,65 @@ def ping_pong(seconds: float = 1.0) -> float:
             theirs.send(message)
         os._exit(0)
     theirs.close()
-    count = 0
-    start = time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        for _ in range(100):
-            ours.send(b"12345678")
-            _receive(ours)
-        count += 100
+
+    def round_trip() -> None:
+        ours.send(b"12345678")
+        _receive(ours)
+
+    pace = latencies(round_trip, seconds)
     ours.close()
     os.waitpid(child, 0)
-    return count / elapsed
+    return pace
 
 
-def copy_rate(size: int, area_bytes: int = 256_000_000) -> float:
-    """Bytes a second copied into shared memory that was touched before, place after place: an object
-    store cannot hand out the same cache lines again while objects live there."""
+def best_ping_pong(key: str) -> dict[str, float]:
+    """Spinning or blocking, whichever is faster: the former only while nobody else wants the cores."""
+    paces = [ping_pong(0.7, spin) for spin in (True, False)]
+    return max(paces, key=lambda pace: pace.rate).metrics(key)
+
+
+def ping_pong_on_busy_cores() -> dict[str, float]:
+    with busy_cores():
+        return best_ping_pong("busy_sync")
+
+
+def copy_rates(size: int, key: str) -> dict[str, float]:
+    """Bytes a second copied into shared memory that was touched before: into one place again and
+    again, as when a put object is dropped at once; and place after place, as when the newest ones
+    live on."""
+    places = KEPT[size] + 1
+    fd = os.memfd_create("limit")
+    os.ftruncate(fd, places * size)
+    with mmap.mmap(fd, places * size) as area:
+        os.close(fd)
+        return {
+            key: rate(_copies(area, size, 1), 1.2),
+            f"{key}_kept": rate(_copies(area, size, places), 1.2),
+        }
+
+
+def _copies(area: mmap.mmap, size: int, places: int) -> Callable[[], int]:
     import numpy as np
 
-    fd = os.memfd_create("limit")
-    os.ftruncate(fd, area_bytes)
-    with mmap.mmap(fd, area_bytes) as area:
-        target = np.frombuffer(area, dtype=np.uint8)
-        target[:] = 1
-        source = np.ones(size, dtype=np.uint8)
-        places = area_bytes // size
-        rounds = max(8, 1_000_000_000 // size)
-        start = time.perf_counter()
-        for i in range(rounds):
-            at = i % places * size
+    source = np.ones(size, dtype=np.uint8)
+    target = np.frombuffer(area, dtype=np.uint8)
+    target[:] = 1
+    count = max(1, 20 * MB // size)
+    at = 0
+
+    def copies() -> int:
+        nonlocal at
+        for _ in range(count):
             target[at : at + size] = source
-        elapsed = time.perf_counter() - start
-        del target
-    os.close(fd)
-    return rounds * size / elapsed
+            at = (at + size) % (places * size)
+        return count * size
+
+    return copies
 
 
-def fork_rate() -> float:
-    count = 100
-    start = time.perf_counter()
-    for _ in range(count):
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-    return count / (time.perf_counter() - start)
+def fork_one() -> int:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return 1

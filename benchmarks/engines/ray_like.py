@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import Any
 
-from benchmarks.engines.base import Engine
+from benchmarks.engines.base import STORE_BYTES, Engine
 
 
 class RayLikeEngine(Engine):
-    module_name = ""
     can = frozenset(
         {
             "tasks",
@@ -22,16 +20,18 @@ class RayLikeEngine(Engine):
             "kill",
             "objects",
             "refs",
+            "ref_arguments",
+            "nested_refs",
             "returns",
-            "fast_init",
         }
     )
 
     def __init__(self) -> None:
-        self.api: ModuleType = importlib.import_module(self.module_name)
+        super().__init__()
+        self.api: Any = importlib.import_module(self.package)
 
     def start(self) -> None:
-        self.api.init(num_cpus=self.workers)
+        self.api.init(num_cpus=self.workers, object_store_memory=STORE_BYTES)
 
     def stop(self) -> None:
         self.api.shutdown()
@@ -62,12 +62,23 @@ class RayLikeEngine(Engine):
 
 
 class CyrayEngine(RayLikeEngine):
-    module_name = "cyray"
+    package = "cyray"
+    queue_length = 1_000_000
+
+
+class BlockingEngine(CyrayEngine):
+    """cyray whose processes never spin: what spinning is measured against."""
+
+    can = frozenset({"tasks"})
+
+    def start(self) -> None:
+        os.environ["CYRAY_SPIN_US"] = "0"
+        super().start()
 
 
 class RayEngine(RayLikeEngine):
-    module_name = "ray"
-    scale = 0.02
+    package = "ray"
+    queue_length = 10_000
 
     def start(self) -> None:
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
@@ -76,5 +87,5 @@ class RayEngine(RayLikeEngine):
             include_dashboard=False,
             log_to_driver=False,
             logging_level="error",
-            object_store_memory=2 * 1024**3,
+            object_store_memory=STORE_BYTES,
         )

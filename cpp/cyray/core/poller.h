@@ -110,6 +110,7 @@ class Poller {
   UniqueFd epoll_;
   UniqueFd wake_;
   std::unique_ptr<std::thread> steward_;
+  const int64_t max_spin_ns_;
 
   // Guarded by mutex_.
   std::condition_variable changed_;       // for waiting threads without the seat
