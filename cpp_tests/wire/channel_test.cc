@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -217,6 +218,23 @@ TEST(Channel, UnreceivedDescriptorsAreClosedWithTheChannel) {
   }
   char byte;
   EXPECT_EQ(::read(reader.get(), &byte, 1), 0);  // end of file: no writer is left
+}
+
+// The kernel drops what this process may not open; a later frame must not get another's.
+TEST(Channel, ADescriptorThatWasLostOnTheWayEndsTheConnection) {
+  Pair pair;
+  std::vector<UniqueFd> fds;
+  fds.emplace_back(dup(0));
+  pair.a.SendWithFds(FrameType::kWarning, WarningOf("x"), std::move(fds));
+  ASSERT_TRUE(pair.a.Flush().ok());
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto filled = pair.b.Fill();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_FALSE(filled.has_value());
+  EXPECT_NE(filled.error().message().find("file descriptors"), std::string::npos);
 }
 
 TEST(Channel, AHeaderThatCannotBeOneIsAProtocolError) {

@@ -19,8 +19,6 @@
 namespace cyray::raylet {
 namespace {
 
-constexpr size_t kReadChunkBytes = 64 << 10;
-constexpr size_t kKeepCapacityBytes = 1 << 20;
 constexpr size_t kMaxReadPerRound = 8 << 20;  // then others get their turn
 constexpr size_t kMaxSegmentBytes = 256 << 10;
 constexpr size_t kMaxParts = 32;
@@ -187,15 +185,14 @@ void PeerConnection::Open() {
   if (!dialed_) SendHello();
 }
 
-// --- Reading
-// ---------------------------------------------------------------------------------------
+// --- Reading ---
 
 Status PeerConnection::ReadSome() {
   const auto self = shared_from_this();
   size_t before = 0;
   for (size_t total = 0; total < kMaxReadPerRound && state_ != State::kClosed;) {
-    before = chunk_left_ > 0 ? kMaxRawBytes : kReadChunkBytes;
-    const bool into_sink = chunk_left_ > 0 && consumed_ == in_.size();
+    before = chunk_left_ > 0 ? kMaxRawBytes : wire::FrameReader::kReadChunkBytes;
+    const bool into_sink = chunk_left_ > 0 && reader_.unread().empty();
     Result<bool> more = into_sink ? ReadIntoSink() : ReadIntoBuffer();
     if (!more) return more.error();
     CYRAY_RETURN_IF_ERROR(CutFrames());
@@ -205,55 +202,47 @@ Status PeerConnection::ReadSome() {
   return Status::Ok();
 }
 
-Result<bool> PeerConnection::ReadIntoBuffer() {
-  if (consumed_ > 0) {
-    in_.consume(consumed_);
-    consumed_ = 0;
-  }
-  in_.shrink(kKeepCapacityBytes);
-  const size_t have = in_.size();
-  const size_t room = std::max(kReadChunkBytes, want_bytes_ > have ? want_bytes_ - have : 0);
-  in_.resize(have + room);
+// The bytes read; 0 when none are there.
+Result<size_t> PeerConnection::Receive(std::span<uint8_t> into) {
   ssize_t n;
   do {
-    n = ::recv(socket_.get(), in_.data() + have, room, MSG_DONTWAIT);
+    n = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
   } while (n < 0 && errno == EINTR);
-  in_.resize(have + (n > 0 ? static_cast<size_t>(n) : 0));
   if (n == 0) return cyray::Fail(StatusCode::kDisconnected, "the peer closed the connection");
-  if (n < 0) {
-    if (WouldBlock()) return false;
-    return cyray::Fail(Gone("recv"));
-  }
-  return static_cast<size_t>(n) == room;
+  if (n > 0) return static_cast<size_t>(n);
+  if (WouldBlock()) return size_t{0};
+  return cyray::Fail(Gone("recv"));
+}
+
+Result<bool> PeerConnection::ReadIntoBuffer() {
+  const std::span<uint8_t> room = reader_.Room();
+  const Result<size_t> n = Receive(room);
+  if (!n) return cyray::Fail(n.error());
+  reader_.Filled(*n);
+  return *n == room.size();
 }
 
 Result<bool> PeerConnection::ReadIntoSink() {
   std::array<uint8_t, 16 << 10> dropped;
   std::span<uint8_t> sink = Sink();
   if (sink.empty()) sink = std::span(dropped).first(std::min<size_t>(dropped.size(), chunk_left_));
-  ssize_t n;
-  do {
-    n = ::recv(socket_.get(), sink.data(), std::min<size_t>(sink.size(), chunk_left_),
-               MSG_DONTWAIT);
-  } while (n < 0 && errno == EINTR);
-  if (n == 0) return cyray::Fail(StatusCode::kDisconnected, "the peer closed the connection");
-  if (n < 0) {
-    if (WouldBlock()) return false;
-    return cyray::Fail(Gone("recv"));
-  }
-  chunk_done_ += static_cast<uint32_t>(n);
-  chunk_left_ -= static_cast<uint32_t>(n);
+  const Result<size_t> n = Receive(sink.first(std::min<size_t>(sink.size(), chunk_left_)));
+  if (!n) return cyray::Fail(n.error());
+  if (*n == 0) return false;
+  chunk_done_ += static_cast<uint32_t>(*n);
+  chunk_left_ -= static_cast<uint32_t>(*n);
   EndChunkIfComplete();
   return true;
 }
 
 void PeerConnection::FeedSinkFromBuffer() {
-  while (chunk_left_ > 0 && consumed_ < in_.size()) {
-    const size_t have = std::min<size_t>(in_.size() - consumed_, chunk_left_);
+  while (chunk_left_ > 0 && !reader_.unread().empty()) {
+    const std::span<const uint8_t> unread = reader_.unread();
+    const size_t have = std::min<size_t>(unread.size(), chunk_left_);
     const std::span<uint8_t> sink = Sink();
     const size_t taken = sink.empty() ? have : std::min(have, sink.size());
-    if (!sink.empty()) std::memcpy(sink.data(), in_.data() + consumed_, taken);
-    consumed_ += taken;
+    if (!sink.empty()) std::memcpy(sink.data(), unread.data(), taken);
+    reader_.Skip(taken);
     chunk_done_ += static_cast<uint32_t>(taken);
     chunk_left_ -= static_cast<uint32_t>(taken);
     EndChunkIfComplete();
@@ -276,27 +265,10 @@ Status PeerConnection::CutFrames() {
   while (state_ != State::kClosed) {
     FeedSinkFromBuffer();
     if (chunk_left_ > 0 || state_ == State::kClosed) return Status::Ok();
-    const size_t have = in_.size() - consumed_;
-    want_bytes_ = 0;
-    if (have < wire::kFrameHeaderBytes) return Status::Ok();
-    wire::FrameHeader header;
-    std::memcpy(&header, in_.data() + consumed_, sizeof header);
-    if (header.body_bytes > wire::kMaxFrameBytes || header.body_bytes % 8 != 0 ||
-        header.fd_count != 0 || header.reserved != 0) {
-      return Status(StatusCode::kProtocolError, "not a frame header");
-    }
-    const size_t total = wire::kFrameHeaderBytes + header.body_bytes;
-    if (have < total) {
-      // Grow towards a large frame as its bytes come, so that a lying header costs no memory.
-      want_bytes_ = std::min(total, std::max<size_t>(2 * have, kReadChunkBytes));
-      return Status::Ok();
-    }
-    const wire::Frame frame{static_cast<wire::FrameType>(header.type),
-                            in_.data() + consumed_ + wire::kFrameHeaderBytes,
-                            header.body_bytes,
-                            {}};
-    consumed_ += total;
-    CYRAY_RETURN_IF_ERROR(HandleFrame(frame));
+    const Result<std::optional<wire::Frame>> next = reader_.Next();
+    if (!next) return next.error();
+    if (!next->has_value()) return Status::Ok();
+    CYRAY_RETURN_IF_ERROR(HandleFrame(**next));
   }
   return Status::Ok();
 }
@@ -339,8 +311,7 @@ Status PeerConnection::HandleChunk(const wire::Frame& frame) {
   return Status::Ok();
 }
 
-// --- Writing
-// ---------------------------------------------------------------------------------------
+// --- Writing ---
 
 wire::ByteBuffer& PeerConnection::OpenSegment() {
   if (out_.empty() || !out_.back().bulk.bytes.empty() ||

@@ -26,6 +26,7 @@
 #include "cyray/util/unique_fd.h"
 #include "cyray/wire/byte_buffer.h"
 #include "cyray/wire/frame.h"
+#include "cyray/wire/frame_reader.h"
 #include "peer_generated.h"
 
 namespace cyray::raylet {
@@ -111,6 +112,7 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   void OnConnected();
   Status ReadHandshake();
   Status ReadSome();
+  Result<size_t> Receive(std::span<uint8_t> into);
   // Whether more may come at once.
   Result<bool> ReadIntoBuffer();
   Result<bool> ReadIntoSink();
@@ -144,9 +146,7 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   bool wants_write_ = false;
   bool drained_told_ = true;
   // Incoming.
-  wire::ByteBuffer in_;
-  size_t consumed_ = 0;
-  size_t want_bytes_ = 0;
+  wire::FrameReader reader_;
   uint64_t chunk_request_ = 0;
   uint32_t chunk_done_ = 0;
   uint32_t chunk_left_ = 0;

@@ -37,8 +37,11 @@ class ByteBuffer {
 
   // New bytes are uninitialised.
   void resize(size_t size) {
-    if (size > capacity_) Grow(size);
+    reserve(size);
     size_ = size;
+  }
+  void reserve(size_t capacity) {
+    if (capacity > capacity_) Grow(capacity);
   }
   void append(const void* data, size_t size) {
     const size_t at = size_;

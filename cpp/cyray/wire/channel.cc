@@ -3,7 +3,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "cyray/util/log.h"
@@ -11,14 +10,12 @@
 namespace cyray::wire {
 namespace {
 
-constexpr size_t kReadChunkBytes = 64 << 10;
-constexpr size_t kMaxFdsPerFrame = 8;
 constexpr size_t kKeepCapacityBytes = 1 << 20;
 
 }  // namespace
 
 Channel::Channel(UniqueFd socket, uint32_t max_body_bytes)
-    : socket_(std::move(socket)), max_body_bytes_(max_body_bytes) {}
+    : socket_(std::move(socket)), reader_(max_body_bytes) {}
 
 void Channel::Send(FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
   AppendFrame(out_, type, builder.GetBufferPointer(), builder.GetSize());
@@ -75,7 +72,9 @@ Status Channel::Flush() {
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        if (sent_ > kKeepCapacityBytes) {  // do not let a slow reader keep what it has read
+        // A slow reader must not keep what it has read; but moving the rest up costs its size, so
+        // that is done when as much has been sent.
+        if (sent_ > kKeepCapacityBytes && sent_ >= out_.size() - sent_) {
           out_.consume(sent_);
           for (auto& pending : out_fds_) pending.offset -= sent_;
           sent_ = 0;
@@ -93,16 +92,9 @@ Status Channel::Flush() {
 }
 
 Result<size_t> Channel::Fill() {
-  if (consumed_ > 0) {
-    in_.consume(consumed_);
-    consumed_ = 0;
-  }
-  in_.shrink(kKeepCapacityBytes);
-  const size_t have = in_.size();
-  const size_t room = std::max(kReadChunkBytes, want_bytes_ > have ? want_bytes_ - have : 0);
-  in_.resize(have + room);
+  const std::span<uint8_t> room = reader_.Room();
   alignas(cmsghdr) char control[CMSG_SPACE(kMaxFdsPerFrame * sizeof(int))];
-  iovec part{in_.data() + have, room};
+  iovec part{room.data(), room.size()};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -112,53 +104,37 @@ Result<size_t> Channel::Fill() {
   do {
     n = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (n < 0 && errno == EINTR);
-  in_.resize(have + (n > 0 ? static_cast<size_t>(n) : 0));
   if (n < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return size_t{0};
     return Fail(StatusCode::kDisconnected, Status::FromErrno("recv").message());
   }
   if (n == 0) return Fail(StatusCode::kDisconnected, "the peer closed the connection");
+  reader_.Filled(static_cast<size_t>(n));
+  if (message.msg_controllen > 0 || (message.msg_flags & MSG_CTRUNC) != 0) {
+    if (Status taken = TakeFds(message); !taken.ok()) return Fail(std::move(taken));
+  }
+  return static_cast<size_t>(n);
+}
+
+Status Channel::TakeFds(msghdr& message) {
+  Status status = Status::Ok();
   for (cmsghdr* h = CMSG_FIRSTHDR(&message); h != nullptr; h = CMSG_NXTHDR(&message, h)) {
     if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
       int fd;
       std::memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof fd);
-      in_fds_.emplace_back(fd);
+      Status added = reader_.AddFd(UniqueFd(fd));
+      if (!added.ok()) status = std::move(added);
     }
   }
-  return static_cast<size_t>(n);
-}
-
-Result<std::optional<Frame>> Channel::Next() {
-  const size_t have = in_.size() - consumed_;
-  want_bytes_ = 0;
-  if (have < kFrameHeaderBytes) return std::nullopt;
-  FrameHeader header;
-  std::memcpy(&header, in_.data() + consumed_, sizeof header);
-  if (header.body_bytes > max_body_bytes_ || header.body_bytes % 8 != 0 || header.reserved != 0 ||
-      header.fd_count > kMaxFdsPerFrame) {
-    return Fail(StatusCode::kProtocolError, "not a frame header");
+  // Later frames would get the descriptors of earlier ones.
+  if ((message.msg_flags & MSG_CTRUNC) != 0) {
+    return {StatusCode::kIoError,
+            "file descriptors of a frame were lost: this process has as many open as it may, or "
+            "the peer sent too many"};
   }
-  const size_t total = kFrameHeaderBytes + header.body_bytes;
-  if (have < total) {
-    // Grow towards a large frame as its bytes come, so that a lying header costs no memory.
-    want_bytes_ = std::min(total, std::max<size_t>(2 * have, kReadChunkBytes));
-    return std::nullopt;
-  }
-  if (in_fds_.size() < header.fd_count) {
-    return Fail(StatusCode::kProtocolError, "a frame came without its file descriptors");
-  }
-  Frame frame{static_cast<FrameType>(header.type),
-              in_.data() + consumed_ + kFrameHeaderBytes,
-              header.body_bytes,
-              {}};
-  for (int i = 0; i < header.fd_count; ++i) {
-    frame.fds.push_back(std::move(in_fds_.front()));
-    in_fds_.pop_front();
-  }
-  consumed_ += total;
-  return std::optional<Frame>(std::move(frame));
+  return status;
 }
 
 }  // namespace cyray::wire

@@ -1,15 +1,16 @@
 // Channel: framed, non-blocking traffic over one connected stream socket.
 //
-// Writes gather in memory until Flush(); reads fill a buffer from which Next() cuts frames in
-// place. The channel knows no event loop: its owner calls Flush() and Fill() when the socket is
-// ready, or tries at any time. Unix sockets may pass descriptors with a frame; they arrive with
-// that frame. Threading: confined to whoever owns it (in the core library: guarded by the core's
-// mutex). Invariant: bytes leave in the order of Send calls; descriptors travel with their frame's
-// header.
+// Writes gather in memory until Flush(); reads fill the buffer of a FrameReader, from which Next()
+// cuts frames in place. The channel knows no event loop: its owner calls Flush() and Fill() when
+// the socket is ready, or tries at any time. Unix sockets may pass descriptors with a frame; they
+// arrive with that frame.
+// Threading: confined to whoever owns it (in the core library: guarded by the core's mutex).
+// Invariant: bytes leave in the order of Send calls; descriptors travel with their frame's header.
 
 #pragma once
 
 #include <flatbuffers/flatbuffers.h>
+#include <sys/socket.h>
 
 #include <cstdint>
 #include <deque>
@@ -20,6 +21,7 @@
 #include "cyray/util/unique_fd.h"
 #include "cyray/wire/byte_buffer.h"
 #include "cyray/wire/frame.h"
+#include "cyray/wire/frame_reader.h"
 
 namespace cyray::wire {
 
@@ -50,7 +52,7 @@ class Channel {
   Result<size_t> Fill();
   // The next whole frame that was read; nullopt when there is none; an error when the bytes cannot
   // be a frame. The frame's body is valid until the next Fill().
-  Result<std::optional<Frame>> Next();
+  Result<std::optional<Frame>> Next() { return reader_.Next(); }
 
  private:
   struct PendingFds {
@@ -58,16 +60,13 @@ class Channel {
     std::vector<UniqueFd> fds;
   };
   ssize_t WriteSome();
+  Status TakeFds(msghdr& message);
 
   UniqueFd socket_;
-  const uint32_t max_body_bytes_;
   ByteBuffer out_;
   size_t sent_ = 0;
   std::deque<PendingFds> out_fds_;
-  ByteBuffer in_;
-  size_t consumed_ = 0;
-  size_t want_bytes_ = 0;  // at least so much is needed for the next whole frame
-  std::deque<UniqueFd> in_fds_;
+  FrameReader reader_;
 };
 
 }  // namespace cyray::wire

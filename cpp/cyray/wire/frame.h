@@ -24,6 +24,7 @@ namespace cyray::wire {
 
 inline constexpr size_t kFrameHeaderBytes = 8;
 inline constexpr uint32_t kMaxFrameBytes = 512u << 20;
+inline constexpr size_t kMaxFdsPerFrame = 8;
 
 enum class FrameType : uint16_t {
   // local.fbs, client and raylet
@@ -65,6 +66,8 @@ enum class FrameType : uint16_t {
   kAssignJob,
   kSealAs,
   kReturnSpares,
+  kFlushOutput,
+  kFlushOutputReply,
   // core.fbs, Python process and Python process
   kTemplate = 64,
   kPushTask,
@@ -89,6 +92,10 @@ enum class FrameType : uint16_t {
   kPullObject,
   kObjectChunk,
   kCancelPull,
+  kForwardLogLines,
+  kForwardWarning,
+  kForwardFlushOutput,
+  kForwardFlushOutputReply,
 };
 
 struct FrameHeader {
@@ -99,7 +106,7 @@ struct FrameHeader {
 };
 static_assert(sizeof(FrameHeader) == kFrameHeaderBytes);
 
-// A received frame. `body` points into the channel's buffer and is valid until its next read.
+// A received frame. `body` points into its reader's buffer and is valid until the next read.
 struct Frame {
   FrameType type;
   const uint8_t* body;
