@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <random>
 
 namespace cyray {
@@ -42,6 +43,20 @@ TEST(ResourceSet, PrintsAmountsAsUsersWriteThem) {
   EXPECT_EQ(Of({{"CPU", 10'000}, {"GPU", 5'000}, {"x", 1}}).ToString(),
             "CPU: 1, GPU: 0.5, x: 0.0001");
   EXPECT_EQ(ResourceSet().ToString(), "nothing");
+}
+
+TEST(ResourceSet, SumsThatNoNumberHoldsStopAtTheLimit) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  ResourceSet set, huge, least;
+  huge.Set("x", kMost);
+  least.Set("x", std::numeric_limits<int64_t>::min());
+  set.Add(huge);
+  set.Add(huge);
+  EXPECT_EQ(set.Get("x"), kMost);
+  set.Subtract(least);
+  EXPECT_EQ(set.Get("x"), kMost);
+  for (int i = 0; i < 3; ++i) set.Subtract(huge);
+  EXPECT_EQ(set.Get("x"), -kMost);
 }
 
 TEST(ResourceSet, AddAndSubtractAgreeWithAMapOfNumbers) {

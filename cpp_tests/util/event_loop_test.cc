@@ -60,6 +60,16 @@ TEST(EventLoop, ATimerNeverRunsEarly) {
   EXPECT_GE(at - start, 15);
 }
 
+TEST(EventLoop, ATimerInAMonthDoesNotKeepOthersWaiting) {
+  EventLoop loop;
+  loop.RunAfter(int64_t{40} * 24 * 3600 * 1000, [] { FAIL(); });
+  bool posted = false;
+  loop.RunOnce(0);
+  loop.Post([&] { posted = true; });
+  loop.RunOnce(-1);
+  EXPECT_TRUE(posted);
+}
+
 TEST(EventLoop, RunOnceReturnsAtItsTimeout) {
   EventLoop loop;
   loop.RunAfter(60'000, [] {});

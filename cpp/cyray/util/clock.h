@@ -1,4 +1,5 @@
-// Time: monotonic nanoseconds for real code, an interface for state machines that must be testable.
+// Time, for code that does I/O. State machines are given it by their caller, so that tests can.
+// Threading: thread-safe.
 
 #pragma once
 

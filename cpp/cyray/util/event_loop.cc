@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -84,7 +85,8 @@ void EventLoop::Run() {
 
 int EventLoop::NextTimeoutMs(int64_t limit_ms) const {
   if (timers_.empty()) return static_cast<int>(limit_ms);
-  const int64_t wait = std::max<int64_t>(timers_.begin()->first.first - MonotonicMs(), 0);
+  const int64_t wait =
+      std::clamp<int64_t>(timers_.begin()->first.first - MonotonicMs(), 0, INT_MAX);
   return static_cast<int>(limit_ms < 0 ? wait : std::min(wait, limit_ms));
 }
 
