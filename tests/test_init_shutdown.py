@@ -266,8 +266,15 @@ def test_preloaded_modules_are_there_before_the_first_task():
     assert cyray.get(loaded.remote())
 
 
-def test_a_module_that_cannot_be_preloaded_stops_nothing():
+@pytest.mark.parametrize("given", ["numpy", [3], ["a,b"], {"numpy"}])
+def test_what_are_no_module_names_is_refused(given):
+    with pytest.raises((TypeError, ValueError), match="worker_preload"):
+        cyray.init(worker_preload=given)
+
+
+def test_a_module_that_cannot_be_preloaded_is_reported_and_stops_nothing(capfd):
     cyray.init(num_cpus=1, worker_preload=["no_such_module_at_all"])
+    assert "workers do not have 'no_such_module_at_all'" in capfd.readouterr().err
 
     @cyray.remote
     def f():

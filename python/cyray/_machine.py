@@ -23,10 +23,7 @@ def cpu_count() -> int:
 
 def available_memory_bytes() -> int:
     """Bytes that can be used without swapping: MemAvailable, cut by the cgroups' limits."""
-    available = 0
-    for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            available = int(line.split()[1]) * 1024
+    available = _meminfo("MemAvailable")
     for folder in _cgroup_folders():
         limit = _integer(os.path.join(folder, "memory.max"))
         if limit is not None:
@@ -40,6 +37,16 @@ def available_memory_bytes() -> int:
         used = _integer(f"{_CGROUP_ROOT}/memory/memory.usage_in_bytes") or 0
         available = min(available, max(0, limit - used))
     return available
+
+
+def total_memory_bytes() -> int:
+    """Bytes of memory that the machine has."""
+    return _meminfo("MemTotal")
+
+
+def _meminfo(name: str) -> int:
+    match = re.search(rf"^{name}:\s+(\d+) kB", _read("/proc/meminfo"), re.M)
+    return int(match.group(1)) * 1024 if match else 0
 
 
 def gpu_count() -> int:

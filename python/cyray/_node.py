@@ -122,6 +122,21 @@ class LocalNode:
                 pass
         _live_nodes.discard(self)
 
+    def tell_of_failed_imports(self) -> None:
+        """Names the modules of `preload` that could not be imported, on stderr. Workers can do
+        without; whoever asked for them should know. Waits until the zygote has tried.
+        """
+        path = os.path.join(self.session_dir, "logs", "zygote.out")
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while "ready, imports took" not in (log := read_text(path)):
+            if time.monotonic() > deadline or not self.alive():
+                break
+            time.sleep(0.01)
+        for line in log.splitlines():
+            _, found, what = line.partition(": cannot preload ")
+            if found:
+                sys.stderr.write(f"cyray: workers do not have {what}\n")
+
     # --- Starting ---
 
     def _start(self) -> None:
@@ -169,7 +184,7 @@ class LocalNode:
             "--port", str(options.port),
             "--token-file", os.path.join(self.session_dir, "token"),
             "--python", sys.executable,
-            "--resources", ",".join(f"{k}={_decimal(v)}" for k, v in resources.items()),
+            "--resources", ",".join(f"{_quoted(k)}={_decimal(v)}" for k, v in resources.items()),
             "--object-store-memory", str(store_bytes),
             "--ready-fd", str(ready_fd),
         ]  # fmt: skip
@@ -202,6 +217,8 @@ class LocalNode:
         # Onto itself: clears close-on-exec in the child alone.
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed]
         env = {**os.environ, **_python_path(), **self.options.env}
+        if self.options.preload:
+            env["CYRAY_PRELOAD_PATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         return os.posix_spawn(
             command[0],
             command,
@@ -229,8 +246,10 @@ class LocalNode:
             ready = json.loads(received or b"{}")
         except ValueError:
             ready = {}
+        if "error" in ready:
+            raise RuntimeError(f"{ready['error']}\n(logs: {self.session_dir}/logs)")
         if "node_id" not in ready:
-            self._fail(f"could not start: {ready.get('error') or 'it ended before it was ready'}")
+            self._fail("could not start: it ended before it was ready")
         return ready
 
     def _fail(self, what: str) -> None:
@@ -352,16 +371,9 @@ def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
     """The bytes of the object store, and the node's resources by name."""
     from cyray import _machine
 
+    _check_amounts(options)
     available = _machine.available_memory_bytes()
-    store = options.object_store_memory
-    if store is None:
-        store = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))
-        store = max(store, MIN_OBJECT_STORE_BYTES)
-    elif store < MIN_OBJECT_STORE_BYTES:
-        raise ValueError(
-            f"Attempting to cap object store memory usage at {store} bytes, but the minimum "
-            f"allowed is {MIN_OBJECT_STORE_BYTES} bytes."
-        )
+    store = _store_bytes(options.object_store_memory, available)
     memory = options.memory
     if memory is None:
         memory = max(0, available - store)
@@ -380,15 +392,41 @@ def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
         model = _machine.gpu_model()
         if model:
             resources[f"accelerator_type:{model}"] = 1.0
-    _check_custom(options.resources)
     resources.update(options.resources)
     return store, {name: amount for name, amount in resources.items() if amount}
 
 
-def _check_custom(resources: dict[str, float]) -> None:
+def _check_amounts(options: NodeOptions) -> None:
     from cyray import _options
 
-    _options.task_options({"resources": resources})
+    names = ("num_cpus", "num_gpus", "memory", "resources")
+    _options.task_options({name: getattr(options, name) for name in names})
+
+
+def _store_bytes(wanted: int | None, available: int) -> int:
+    from cyray import _machine
+
+    if wanted is None:
+        share = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))
+        return max(share, MIN_OBJECT_STORE_BYTES)
+    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted != int(wanted):
+        raise TypeError(f"object_store_memory must be a whole number of bytes, not {wanted!r}.")
+    if wanted < MIN_OBJECT_STORE_BYTES:
+        raise ValueError(
+            f"Attempting to cap object store memory usage at {wanted} bytes, but the minimum "
+            f"allowed is {MIN_OBJECT_STORE_BYTES} bytes."
+        )
+    total = _machine.total_memory_bytes()
+    if wanted > total:
+        raise ValueError(
+            f"An object store of {wanted} bytes is more than this machine's memory of {total} bytes."
+        )
+    return int(wanted)
+
+
+def _quoted(name: str) -> str:
+    # Commas part the resources of the raylet's command line.
+    return name.replace("%", "%25").replace(",", "%2C")
 
 
 def _decimal(amount: float) -> str:

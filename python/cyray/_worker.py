@@ -69,10 +69,12 @@ def init(
         namespace: of named actors; an anonymous one of its own when not given.
         log_to_driver: print the output of workers here.
         ignore_reinit_error: return the present context when cyray is initialized already.
-        worker_preload: modules that workers have imported before they run anything.
+        worker_preload: names of modules that workers have imported before they run anything; one
+            that cannot be imported is reported and left out.
 
     Raises:
         RuntimeError: initialized already, an unknown argument, or the node did not start.
+        TypeError: an argument of the wrong type.
         ConnectionError: there is no such cluster.
         ValueError: resources of a node together with the address of a cluster.
     """
@@ -105,7 +107,7 @@ def init(
         target = _addresses.resolve(address)
         node = None
         if target is None:
-            node = _start_node(own, tuple(worker_preload))
+            node = _start_node(own, _module_names(worker_preload))
             socket = node.socket
         else:
             given = [name for name, value in own.items() if value is not None]
@@ -127,6 +129,8 @@ def init(
             if node is not None:
                 node.stop()
             raise
+        if node is not None and worker_preload:
+            node.tell_of_failed_imports()
         _session = Session(node, namespace or _raylet.identity()["namespace"])
         ensure_event_thread()
     return RayContext()
@@ -137,6 +141,15 @@ def _anonymous_namespace() -> str:
     import uuid
 
     return str(uuid.uuid4())
+
+
+def _module_names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, (list, tuple)):
+        raise TypeError(f"worker_preload must be a list of module names, not {given!r}.")
+    for name in given:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"worker_preload: {name!r} is not the name of a module.")
+    return tuple(given)
 
 
 def _start_node(own: dict[str, Any], preload: tuple[str, ...]) -> Any:

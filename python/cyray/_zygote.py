@@ -246,6 +246,9 @@ def main(argv: list[str]) -> None:
     gc.disable()
     zygote = Zygote(int(argv[0]))
     preload = [name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name]
+    # Where whoever named them finds them; workers get their driver's path anyway.
+    path = os.environ.get("CYRAY_PRELOAD_PATH", "").split(os.pathsep)
+    sys.path.extend(folder for folder in path if folder and folder not in sys.path)
     _import_all([*_NEEDED, *preload])
     gc.collect()
     gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.

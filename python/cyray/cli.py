@@ -92,10 +92,12 @@ def start(**given: Any) -> None:
     options = _node_options(given)
     try:
         if given["head"]:
-            _refuse_second_head(options)
+            _check_port(options)
         else:
             _join(options, given)
         node = LocalNode(options)
+        if options.preload:
+            node.tell_of_failed_imports()
     except (RuntimeError, ValueError, TypeError, ConnectionError, OSError) as error:
         raise click.ClickException(str(error)) from None
     _sessions.write_current_cluster(node.gcs_address)
@@ -132,7 +134,8 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
     )
 
 
-def _refuse_second_head(options: NodeOptions) -> None:
+def _check_port(options: NodeOptions) -> None:
+    """Tells who has the head's port, before a node tries in vain to listen on it."""
     for session_dir in _sessions.sessions():
         for record in _sessions.node_records(session_dir):
             port = str(record.get("gcs_address") or "").rpartition(":")[2]
@@ -141,6 +144,15 @@ def _refuse_second_head(options: NodeOptions) -> None:
                     f"A cyray cluster is already running at {record['gcs_address']}. Run "
                     "`cyray stop` first, or give another --port."
                 )
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((options.node_ip, options.gcs_port))
+        except OSError as error:
+            raise ConnectionError(
+                f"{options.node_ip}:{options.gcs_port} cannot be listened on ({error.strerror}); "
+                "give another --port or --node-ip-address."
+            ) from None
 
 
 def _join(options: NodeOptions, given: dict[str, Any]) -> None:
@@ -155,8 +167,10 @@ def _join(options: NodeOptions, given: dict[str, Any]) -> None:
                 f"No node of the cluster at {address} runs on this machine. To join a cluster of "
                 "another machine, copy the token file of its session here and give --token-file."
             ) from None
-        options.session_dir = _sessions.make_session(token=_read_token(token_file))
-        options.node_ip = given["node_ip_address"] or _own_address(address)
+        token = _read_token(token_file)
+        own_address = _own_address(address)
+        options.node_ip = given["node_ip_address"] or own_address
+        options.session_dir = _sessions.make_session(token=token)
         return
     if target is None:
         raise ValueError("--address must be host:port.")
@@ -176,16 +190,16 @@ def _read_token(path: str) -> str:
 
 
 def _own_address(address: str) -> str:
-    """The address of this machine towards the cluster's. Nothing is sent to find it."""
+    """The address of this machine as the cluster's head sees it."""
     host, _, port = address.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host, int(port)))
-        except OSError as error:
-            raise ConnectionError(
-                f"This machine has no way to {address} ({error}); check --address."
-            ) from None
-        return str(probe.getsockname()[0])
+    try:
+        with socket.create_connection((host, int(port)), timeout=5) as probe:
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise ConnectionError(
+            f"No cluster answers at {address} ({error.strerror or error}); the address is the one "
+            "that `cyray start --head` printed there."
+        ) from None
 
 
 def _print_boxed(text: str) -> None:
@@ -270,12 +284,18 @@ def stop(force: bool, grace_period: float) -> None:
 def status(address: str | None) -> None:
     """Show nodes, resources and demand of a cluster."""
     import cyray
+    from cyray import _raylet
     from cyray._status import cluster_report
 
     _connect(address)
     try:
         click.echo(
-            cluster_report(cyray.nodes(), cyray.cluster_resources(), cyray.available_resources())
+            cluster_report(
+                cyray.nodes(),
+                cyray.cluster_resources(),
+                cyray.available_resources(),
+                _raylet.pending_demands(),
+            )
         )
     finally:
         cyray.shutdown()

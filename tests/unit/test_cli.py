@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -85,44 +86,69 @@ def test_a_node_joins_the_session_of_its_head():
     assert len({record["session_dir"] for record in records()}) == 1
 
 
-def test_a_cluster_elsewhere_needs_its_token(tmp_path):
-    result = run("start", "--address=10.1.2.3:6379")
+@pytest.fixture
+def elsewhere():
+    """Address of a head that is not of this machine's sessions."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def token(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("ab" * 32 + "\n")
+    return path
+
+
+def test_a_cluster_elsewhere_needs_its_token(elsewhere, token):
+    result = run("start", f"--address={elsewhere}")
     assert result.exit_code == 1
     assert "--token-file" in result.output
-    token = tmp_path / "token"
-    token.write_text("ab" * 32 + "\n")
-    assert run("start", "--address=10.1.2.3:6379", f"--token-file={token}").exit_code == 0
+    assert run("start", f"--address={elsewhere}", f"--token-file={token}").exit_code == 0
     with open(os.path.join(records()[0]["session_dir"], "token")) as file:
         assert file.read() == "ab" * 32
 
 
-def test_what_is_no_token_is_refused(tmp_path):
-    token = tmp_path / "token"
+def test_what_is_no_token_is_refused(elsewhere, token, tmp_path):
     for text in ("", "secret\n", "g" * 64, "ab" * 33):
         token.write_text(text)
-        result = run("start", "--address=10.1.2.3:6379", f"--token-file={token}")
+        result = run("start", f"--address={elsewhere}", f"--token-file={token}")
         assert result.exit_code == 1
         assert f"{token} holds no cluster token" in result.output
-    result = run("start", "--address=10.1.2.3:6379", f"--token-file={tmp_path}/none")
+    result = run("start", f"--address={elsewhere}", f"--token-file={tmp_path}/none")
     assert result.exit_code == 1
     assert f"{tmp_path}/none" in result.output
 
 
-def test_a_node_that_joins_names_the_address_that_the_head_can_reach(tmp_path):
-    token = tmp_path / "token"
-    token.write_text("ab" * 32)
-    joined = ("start", "--address=127.0.0.1:6999", f"--token-file={token}")
+def test_a_head_that_is_not_there_is_told_at_once(token):
+    result = run("start", "--address=127.0.0.1:1", f"--token-file={token}")
+    assert result.exit_code == 1
+    assert "No cluster answers at 127.0.0.1:1" in result.output
+    assert _sessions.sessions() == []
+
+
+def test_a_node_that_joins_names_the_address_that_the_head_can_reach(elsewhere, token):
+    joined = ("start", f"--address={elsewhere}", f"--token-file={token}")
     assert "Local node IP: 127.0.0.1" in run(*joined).output
     assert "Local node IP: 127.0.0.9" in run(*joined, "--node-ip-address=127.0.0.9").output
     # Whoever joined is where the programs of this machine attach.
-    assert _sessions.read_current_cluster() == "127.0.0.1:6999"
+    assert _sessions.read_current_cluster() == elsewhere
 
 
-def test_next_steps_tell_other_machines_of_the_token():
+def test_next_steps_tell_other_machines_of_the_token(monkeypatch):
+    monkeypatch.setattr("cyray.cli._check_port", lambda options: None)
     assert "token" not in run("start", "--head", "--port=7001").output
     other = run("start", "--head", "--port=7002", "--node-ip-address=10.1.2.3")
     assert f"copy {records()[0]['session_dir']}/token there" in other.output
     assert "--token-file" in other.output
+
+
+def test_a_port_that_others_use_is_named(elsewhere):
+    port = elsewhere.rpartition(":")[2]
+    result = run("start", "--head", f"--port={port}")
+    assert result.exit_code == 1
+    assert f"{elsewhere} cannot be listened on (Address already in use)" in result.output
+    assert "--port" in result.output
 
 
 def test_another_folder_is_named_for_the_commands_to_come(tmp_path, monkeypatch):

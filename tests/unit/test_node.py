@@ -128,7 +128,9 @@ def test_a_raylet_that_reports_an_error_is_quoted(monkeypatch):
     monkeypatch.setenv("FAKE_RAYLET", "error")
     with pytest.raises(RuntimeError, match="the port is taken") as caught:
         LocalNode()
-    assert "a line of the log" in str(caught.value)
+    # The reason that it gave is enough; the rest is in its log.
+    assert "a line of the log" not in str(caught.value)
+    assert "/logs)" in str(caught.value)
 
 
 def test_a_raylet_that_dies_at_once_is_quoted(monkeypatch):
@@ -270,14 +272,26 @@ def test_a_long_folder_name_is_refused_in_words(tmp_path, monkeypatch):
     "options",
     [
         NodeOptions(object_store_memory=1000),
+        NodeOptions(object_store_memory=10**16),
         NodeOptions(resources={"CPU": 1}),
         NodeOptions(resources={"a": -1}),
+        NodeOptions(num_cpus=-1),
+        NodeOptions(memory=-1),
         NodeOptions(head=False),
     ],
 )
 def test_what_no_node_can_be_is_refused(options):
     with pytest.raises(ValueError):
         LocalNode(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_cpus", "2"), ("num_cpus", True), ("memory", "1G"), ("object_store_memory", "1G")],
+)
+def test_amounts_that_are_no_numbers_are_named(name, value):
+    with pytest.raises(TypeError, match=name):
+        LocalNode(NodeOptions(**{name: value}))
 
 
 # --- Addresses --------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ class RayletSide:
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
             (package / "_logs.py").write_text("")
+            (package / "_remote_function.py").write_text("")
             (package / "_worker_main.py").write_text(WORKER_MAIN)
         self.log = tmp_path / "zygote.out"
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -220,6 +221,18 @@ def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):
     assert json.loads(connection.recv(65536))["preloaded"]
     raylet.close()
     assert "cannot preload 'broken_module': ZeroDivisionError" in raylet.log.read_text()
+
+
+def test_a_preload_is_found_where_whoever_named_it_finds_it(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "preloaded_module.py").write_text("")
+    path = f"{tmp_path / 'scripts'}{os.pathsep}{tmp_path}"
+    raylet = RayletSide(tmp_path, preload="preloaded_module", CYRAY_PRELOAD_PATH=path)
+    assert raylet.receive()["op"] == "ready"
+    connection, *_ = raylet.fork()
+    raylet.receive()
+    assert json.loads(connection.recv(65536))["preloaded"]
+    raylet.close()
 
 
 def test_a_preload_that_starts_a_thread_is_named(tmp_path):
