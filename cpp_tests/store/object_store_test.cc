@@ -50,6 +50,15 @@ TEST_F(ObjectStoreTest, AnObjectLargerThanTheStoreEvictsNothing) {
   EXPECT_TRUE(store_->Contains(MakeId(1)));
 }
 
+TEST_F(ObjectStoreTest, WhatDoesNotFitEvenWithoutTheCachedCopiesEvictsNothing) {
+  Put(1, kMiB, CopyKind::kPrimary);
+  Put(2, kMiB, CopyKind::kCached);
+  EXPECT_FALSE(store_->Create(1, MakeId(3), 7 * kMiB / 2, {}));
+  EXPECT_TRUE(store_->Contains(MakeId(2)));
+  EXPECT_TRUE(store_->Create(1, MakeId(4), 5 * kMiB / 2, {}));
+  EXPECT_FALSE(store_->Contains(MakeId(2)));
+}
+
 TEST_F(ObjectStoreTest, SparesEvictNothingAndLeaveHalfOfTheStore) {
   Put(1, kMiB, CopyKind::kCached);
   ASSERT_TRUE(store_->CreateSpare(1, MakeId(2), kMiB, {}));

@@ -1,11 +1,8 @@
-// ObjectTable: the life of an object, event by event, and random events against a naive model.
+// ObjectTable: the life of an object, event by event. Random events: object_table_model_test.cc.
 
 #include "cyray/store/object_table.h"
 
 #include <gtest/gtest.h>
-
-#include <random>
-#include <set>
 
 namespace cyray::store {
 namespace {
@@ -194,136 +191,6 @@ TEST_F(ObjectTableTest, ASpareIsSealedByItsCreatorWithinItsBlockAndUnderAnotherN
   EXPECT_FALSE(table_.SealAs(MakeId(8), kId, 1, kOwner, 60, actions_).ok());
   EXPECT_TRUE(table_.IsCreated(spare));
   EXPECT_FALSE(table_.IsCreated(kId));
-}
-
-// What the table should do, said in the most naive way.
-class Model {
- public:
-  struct Object {
-    ClientId creator;
-    std::multiset<ClientId> pins;
-    bool cached, sealed, freed;
-    uint64_t bytes = 5;
-  };
-  bool Gone(const Object& object) const {
-    return object.sealed && object.freed && object.pins.empty();
-  }
-  void Sweep() {
-    std::erase_if(objects, [this](const auto& entry) { return Gone(entry.second); });
-  }
-  bool Writes(ClientId client, const ObjectId& id) const {
-    const auto known = objects.find(id);
-    return known != objects.end() && !known->second.sealed && known->second.creator == client;
-  }
-  void ClientDied(ClientId client) {
-    std::erase_if(objects, [&](const auto& entry) { return Writes(client, entry.first); });
-    for (auto& [id, object] : objects) object.pins.erase(client);
-  }
-  // What SealAs answers; of the failures that change nothing, any, such as `failure`.
-  StatusCode SealAs(const ObjectId& from, const ObjectId& to, ClientId client, uint64_t bytes,
-                    StatusCode failure) {
-    const bool changes = failure == StatusCode::kOk || failure == StatusCode::kAlreadyExists;
-    if (!Writes(client, from) || to == from || bytes > objects[from].bytes) {
-      return changes ? StatusCode::kInvalidArgument : failure;
-    }
-    Object named = objects[from];
-    objects.erase(from);
-    named.sealed = true;
-    named.bytes = bytes;
-    const auto [target, added] = objects.try_emplace(to, named);
-    if (added) return StatusCode::kOk;
-    Object& here = target->second;
-    if (here.sealed && here.freed) here.freed = here.cached = false;
-    if (here.sealed) here.pins.insert(client);
-    return StatusCode::kAlreadyExists;
-  }
-  std::map<ObjectId, Object> objects;
-};
-
-void ExpectSame(const ObjectTable& table, const Model& model) {
-  ASSERT_EQ(table.CheckInvariants(), "");
-  StoreStats stats;
-  table.AddTo(stats);
-  ASSERT_EQ(stats.objects, model.objects.size());
-  for (const auto& [id, object] : model.objects) ASSERT_EQ(table.IsSealed(id), object.sealed);
-}
-
-void RunRandomEvents(uint64_t seed) {
-  std::mt19937_64 random(seed);
-  ObjectTable table;
-  Model model;
-  std::set<ObjectId> deleted;
-  for (int step = 0; step < 4000; ++step) {
-    const ObjectId id = MakeId(static_cast<uint32_t>(random() % 12));
-    const ClientId client = random() % 4;
-    auto known = model.objects.find(id);
-    const bool here = known != model.objects.end();
-    const bool mine = model.Writes(client, id);
-    ObjectTable::Actions actions;
-    switch (random() % 10) {
-      case 0:
-      case 1: {
-        ASSERT_EQ(table.MayCreate(id).ok(), !here);
-        if (here) {
-          if (known->second.sealed && known->second.freed) {
-            known->second.freed = known->second.cached = false;
-          }
-          break;
-        }
-        const bool cached = random() % 2 == 0;
-        table.Create(id, client, MakeOwner(1, static_cast<uint8_t>(client)), {0, 5},
-                     cached ? CopyKind::kCached : CopyKind::kPrimary);
-        model.objects[id] = {client, {client}, cached, false, false};
-        break;
-      }
-      case 2:
-        ASSERT_EQ(table.Seal(id, client, actions).ok(), mine);
-        if (mine) known->second.sealed = true;
-        break;
-      case 3:
-        if (random() % 4 != 0) break;
-        ASSERT_EQ(table.Abort(id, client, "", actions).ok(), mine);
-        if (mine) model.objects.erase(known);
-        break;
-      case 4:
-        ASSERT_EQ(table.Pin(id, client).has_value(), here && known->second.sealed);
-        if (here && known->second.sealed) known->second.pins.insert(client);
-        break;
-      case 5:
-      case 6: {
-        const bool pinned = here && known->second.pins.contains(client) && !mine;
-        ASSERT_EQ(table.Release(id, client, actions).ok(), pinned);
-        if (pinned) known->second.pins.erase(known->second.pins.find(client));
-        break;
-      }
-      case 7:
-        table.Free(id, actions);
-        if (here) known->second.freed = true;
-        break;
-      case 8:
-        if (random() % 8 != 0) break;
-        table.ClientDied(client, actions);
-        model.ClientDied(client);
-        break;
-      case 9: {
-        const ObjectId to = MakeId(static_cast<uint32_t>(random() % 12));
-        const uint64_t bytes = random() % 8;
-        const StatusCode code =
-            table.SealAs(id, to, client, MakeOwner(2, 1), bytes, actions).code();
-        ASSERT_EQ(code, model.SealAs(id, to, client, bytes, code)) << "step " << step;
-        break;
-      }
-    }
-    model.Sweep();
-    ASSERT_NO_FATAL_FAILURE(ExpectSame(table, model)) << "step " << step;
-  }
-}
-
-TEST(ObjectTable, RandomEventsMatchTheModel) {
-  for (uint64_t seed = 1; seed <= 20; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    RunRandomEvents(seed);
-  }
 }
 
 }  // namespace

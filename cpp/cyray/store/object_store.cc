@@ -43,8 +43,12 @@ Status ObjectStore::BackBlock(uint64_t offset, uint64_t bytes) {
 }
 
 std::optional<uint64_t> ObjectStore::AllocateEvicting(uint64_t bytes) {
-  if (ArenaAllocator::BlockBytes(bytes) > allocator_.capacity_bytes()) return std::nullopt;
   std::optional<uint64_t> offset = allocator_.Allocate(bytes);
+  const uint64_t unused = allocator_.capacity_bytes() - allocator_.used_bytes();
+  // What would not fit even then evicts nothing.
+  if (!offset && ArenaAllocator::BlockBytes(bytes) > unused + table_.EvictableBytes()) {
+    return std::nullopt;
+  }
   while (!offset) {
     ObjectTable::Actions actions;
     if (!table_.EvictOne(actions)) return std::nullopt;

@@ -74,6 +74,7 @@ class ObjectStore {
   }
 
   StoreStats stats() const;
+  std::vector<ObjectInfo> Largest(size_t count) const { return table_.Largest(count); }
   std::string CheckInvariants() const;
 
  private:

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cyray/store/arena_allocator.h"
 #include "cyray/util/log.h"
 
 namespace cyray::store {
@@ -225,6 +226,10 @@ bool ObjectTable::EvictOne(Actions& actions) {
   return true;
 }
 
+uint64_t ObjectTable::EvictableBytes() const {
+  return evictable_bytes_ + evictable_.size() * kBlockAlignment;
+}
+
 bool ObjectTable::IsSealed(const ObjectId& id) const {
   auto it = objects_.find(id);
   return it != objects_.end() && it->second.sealed;
@@ -245,6 +250,23 @@ void ObjectTable::AddTo(StoreStats& stats) const {
   stats.primary_bytes = primary_bytes_;
   stats.objects = objects_.size();
   for (const auto& [id, waiters] : waiters_) stats.waiters += waiters.size();
+}
+
+std::vector<ObjectInfo> ObjectTable::Largest(size_t count) const {
+  std::vector<ObjectInfo> all;
+  all.reserve(objects_.size());
+  for (const auto& [id, object] : objects_) {
+    const char* state = !object.sealed                     ? "being written"
+                        : object.freed                     ? "freed"
+                        : object.kind == CopyKind::kCached ? "cached"
+                                                           : "primary";
+    all.push_back({id, object.owner, object.view.bytes, object.pins, state});
+  }
+  const auto kept = all.begin() + static_cast<ptrdiff_t>(std::min(count, all.size()));
+  std::partial_sort(all.begin(), kept, all.end(),
+                    [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+  all.erase(kept, all.end());
+  return all;
 }
 
 void ObjectTable::AddPin(const ObjectId& id, Object& object, ClientId client) {
@@ -268,8 +290,10 @@ void ObjectTable::SetEvictable(const ObjectId& id, Object& object, bool evictabl
   if (evictable == object.queued.has_value()) return;
   if (evictable) {
     object.queued = evictable_.Push(id);
+    evictable_bytes_ += object.view.bytes;
   } else {
     evictable_.Remove(object.queued);
+    evictable_bytes_ -= object.view.bytes;
   }
 }
 
@@ -281,7 +305,7 @@ void ObjectTable::DeleteIfUnused(Objects::iterator it, Actions& actions) {
 void ObjectTable::Delete(Objects::iterator it, Actions& actions) {
   CYRAY_CHECK(it != objects_.end());
   Object& object = it->second;
-  evictable_.Remove(object.queued);
+  SetEvictable(it->first, object, false);
   if (object.pins > 0) pinned_bytes_ -= object.view.bytes;
   if (object.kind == CopyKind::kPrimary && !object.freed) primary_bytes_ -= object.view.bytes;
   actions.freed_offsets.push_back(object.view.offset);
@@ -329,7 +353,7 @@ std::string ObjectTable::CheckInvariants() const {
       if (!waiters_.contains(id)) return "a client awaits without a waiter: " + id.Hex();
     }
   }
-  uint64_t pinned = 0, primary = 0;
+  uint64_t pinned = 0, primary = 0, evictable_bytes = 0;
   size_t queued = 0, owned = 0;
   for (const auto& [id, object] : objects_) {
     const auto count = pins.find(id);
@@ -343,11 +367,13 @@ std::string ObjectTable::CheckInvariants() const {
     if (object.sealed && object.freed && object.pins == 0) return "kept though freed: " + id.Hex();
     if (!object.sealed && object.pins == 0) return "created without its pin: " + id.Hex();
     queued += evictable ? 1 : 0;
+    evictable_bytes += evictable ? object.view.bytes : 0;
   }
   if (!pins.empty()) return "pins on an absent object";
   for (const auto& [owner, ids] : by_owner_) owned += ids.size();
   if (owned != objects_.size()) return "the owner index miscounts";
-  if (queued != evictable_.size()) return "the eviction queue miscounts";
+  if (queued != evictable_.size() || evictable_bytes != evictable_bytes_)
+    return "the eviction queue miscounts";
   if (pinned != pinned_bytes_ || primary != primary_bytes_) return "bytes are miscounted";
   for (const auto& [id, waiters] : waiters_) {
     if (IsSealed(id) || waiters.empty()) return "waiters on a sealed object: " + id.Hex();

@@ -12,8 +12,8 @@
 // The creator holds a pin from Create on, and gives it up with Release like any other.
 // Threading: confined to the raylet's loop.
 // Invariants (CheckInvariants): pins are counted the same per client and per object; exactly the
-// sealed, unpinned, not freed cached copies are in the eviction queue; waiters only on absent or
-// created objects.
+// sealed, unpinned, not freed cached copies are in the eviction queue and its bytes; waiters only
+// on absent or created objects.
 
 #pragma once
 
@@ -51,6 +51,14 @@ struct StoreStats {
   uint64_t primary_bytes = 0;  // payload of primary copies that are not freed
   uint64_t objects = 0;
   uint64_t waiters = 0;
+};
+
+struct ObjectInfo {
+  ObjectId id;
+  Address owner;
+  uint64_t bytes = 0;
+  uint32_t pins = 0;
+  const char* state = "";
 };
 
 class ObjectTable {
@@ -100,6 +108,8 @@ class ObjectTable {
   void NodeDied(const NodeId& node, Actions& actions);
   // Deletes the least recently used copy that nobody needs; false when there is none.
   bool EvictOne(Actions& actions);
+  // What evicting everything that may be would free at most, in blocks of the arena.
+  uint64_t EvictableBytes() const;
 
   bool IsSealed(const ObjectId& id) const;
   bool IsCreated(const ObjectId& id) const;
@@ -107,6 +117,8 @@ class ObjectTable {
   std::optional<Address> OwnerOf(const ObjectId& id) const;
   // Fills what the table knows.
   void AddTo(StoreStats& stats) const;
+  // The `count` largest, largest first; for dumps.
+  std::vector<ObjectInfo> Largest(size_t count) const;
   // Empty when all invariants hold, otherwise what is wrong.
   std::string CheckInvariants() const;
 
@@ -150,6 +162,7 @@ class ObjectTable {
   std::unordered_map<ClientId, Client> clients_;
   std::map<Address, std::unordered_set<ObjectId>> by_owner_;
   EvictionQueue evictable_;
+  uint64_t evictable_bytes_ = 0;
   uint64_t pinned_bytes_ = 0;
   uint64_t primary_bytes_ = 0;
 };
