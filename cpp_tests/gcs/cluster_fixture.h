@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cpp_tests/gcs/payloads.h"
 #include "cyray/gcs/client.h"
 #include "cyray/gcs/codec.h"
 #include "cyray/gcs/gcs_server.h"
@@ -83,16 +84,7 @@ class FakeRaylet {
   FakeRaylet(EventLoop* loop, const std::string& address, ResourceSet resources)
       : total(std::move(resources)), client(loop, address, kTestToken) {}
 
-  Bytes RegisterNodePayload() const {
-    NodeEntry node;
-    node.id = id;
-    node.incarnation = incarnation;
-    node.ip = "127.0.0.1";
-    node.total = total;
-    flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(wire::CreateRegisterNodeRequest(builder, WriteNode(builder, node)));
-    return FinishedBytes(builder);
-  }
+  Bytes RegisterNodePayload() const { return gcs::RegisterNodePayload(id, incarnation, total); }
 
   void OpenStream() {
     client.OpenStream({.hello = [this] { return Hello(); },
@@ -195,18 +187,5 @@ class FakeRaylet {
     }
   }
 };
-
-inline ResourceSet Cpus(int64_t count) {
-  ResourceSet set;
-  set.Set("CPU", count * kResourceUnit);
-  return set;
-}
-
-// A new actor id of job 1.
-inline ActorId NewActorId(uint32_t job = 1) {
-  ActorId id = ActorId::Random();
-  std::memcpy(id.bytes.data() + ActorId::kSize - sizeof job, &job, sizeof job);
-  return id;
-}
 
 }  // namespace cyray::gcs

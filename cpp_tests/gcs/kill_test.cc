@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <fstream>
@@ -86,6 +87,25 @@ TEST_F(KillTest, NothingAcknowledgedIsLostAndCallsGoOn) {
   Result<Bytes> keys = CallAndWait(client, wire::GcsMethod::KvKeys, FinishedBytes(builder));
   ASSERT_TRUE(keys.has_value());
   EXPECT_EQ(VerifiedRoot<wire::KvKeysReply>(*keys)->keys()->size(), static_cast<size_t>(sent));
+}
+
+TEST_F(KillTest, ALimitOfFileSizesIsAnErrorAndNotTheEnd) {
+  Spawn();
+  GcsClient client(&loop_, address(), kTestToken);
+  ASSERT_TRUE(CallAndWait(client, wire::GcsMethod::KvPut, KvPutPayload("key", "1")));
+  rlimit before;
+  ASSERT_EQ(::prlimit(pid_, RLIMIT_FSIZE, nullptr, &before), 0);
+  const rlimit none{0, before.rlim_max};
+  ASSERT_EQ(::prlimit(pid_, RLIMIT_FSIZE, &none, nullptr), 0);
+  const Result<Bytes> refused =
+      CallAndWait(client, wire::GcsMethod::KvPut, KvPutPayload("key", "2"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), StatusCode::kIoError);
+  ASSERT_EQ(::prlimit(pid_, RLIMIT_FSIZE, &before, nullptr), 0);
+  ASSERT_TRUE(RunUntil([&] {
+    return CallAndWait(client, wire::GcsMethod::KvPut, KvPutPayload("key", "3")).has_value();
+  }));
+  EXPECT_EQ(::waitpid(pid_, nullptr, WNOHANG), 0);
 }
 
 }  // namespace

@@ -3,14 +3,15 @@
 #include "cyray/gcs/storage.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 
+#include "cpp_tests/gcs/service_fixture.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::gcs {
@@ -18,18 +19,10 @@ namespace {
 
 class StorageTest : public testing::Test {
  protected:
-  StorageTest() {
-    char folder[] = "/tmp/cyray_storage_test_XXXXXX";
-    folder_ = ::mkdtemp(folder);
-    Open();
-  }
-  ~StorageTest() override {
-    storage_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  StorageTest() { Open(); }
   void Open() {
     storage_.reset();
-    Result<std::unique_ptr<Storage>> opened = Storage::Open(folder_ + "/db", &loop_);
+    Result<std::unique_ptr<Storage>> opened = Storage::Open(folder_.path() + "/db", &loop_);
     ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
     storage_ = std::move(*opened);
   }
@@ -41,15 +34,18 @@ class StorageTest : public testing::Test {
                     .ok());
     return rows;
   }
+  bool RunUntil(const std::function<bool()>& done) {
+    const int64_t end = MonotonicMs() + 5000;
+    while (!done() && MonotonicMs() < end) loop_.RunOnce(10);
+    return done();
+  }
   void AwaitDurable() {
     bool durable = false;
     storage_->OnDurable([&](const Status& status) { durable = status.ok(); });
-    const int64_t end = MonotonicMs() + 5000;
-    while (!durable && MonotonicMs() < end) loop_.RunOnce(10);
-    ASSERT_TRUE(durable);
+    ASSERT_TRUE(RunUntil([&] { return durable; }));
   }
 
-  std::string folder_;
+  TemporaryFolder folder_;
   EventLoop loop_;
   std::unique_ptr<Storage> storage_;
 };
@@ -87,16 +83,95 @@ TEST_F(StorageTest, CallbacksRunInOrder) {
 
 TEST_F(StorageTest, TheFileIsItsOwnersAlone) {
   struct stat info;
-  ASSERT_EQ(::stat((folder_ + "/db").c_str(), &info), 0);
+  ASSERT_EQ(::stat((folder_.path() + "/db").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
 TEST_F(StorageTest, AFileThatIsNoDatabaseIsAnError) {
-  const std::string path = folder_ + "/text";
+  const std::string path = folder_.path() + "/text";
   FILE* file = ::fopen(path.c_str(), "w");
   for (int i = 0; i < 500; ++i) ::fputs("not a database ", file);
   ::fclose(file);
   EXPECT_FALSE(Storage::Open(path, &loop_).has_value());
+}
+
+TEST_F(StorageTest, WhatTheDiskRefusesIsToldYoungestFirstAndWrittenLater) {
+  using Kind = Storage::Kind;
+  storage_->Put(Kind::kKv, "undone", {1});
+  AwaitDurable();
+  std::vector<int> told;
+  auto refused = [&](int number, const Status& status) {
+    EXPECT_EQ(status.code(), StatusCode::kIoError);
+    told.push_back(number);
+  };
+  {
+    FullDisk full;
+    storage_->Put(Kind::kKv, "undone", {2});
+    storage_->OnDurable([&](const Status& status) {
+      refused(1, status);
+      storage_->Put(Kind::kKv, "undone", {1});
+    });
+    storage_->Put(Kind::kKv, "kept", {3});
+    storage_->OnDurable([&](const Status& status) { refused(2, status); });
+    storage_->OnDurable([&](const Status& status) { refused(3, status); });
+    ASSERT_TRUE(RunUntil([&] { return told.size() == 3; }));
+    EXPECT_EQ(told, (std::vector{3, 2, 1}));
+    EXPECT_EQ(storage_->Failure().code(), StatusCode::kIoError);
+  }
+  ASSERT_TRUE(RunUntil([&] { return storage_->Failure().ok(); }));
+  EXPECT_EQ(told.size(), 3u);
+  Open();
+  EXPECT_EQ(Rows(Kind::kKv), (std::map<std::string, Bytes>{{"kept", {3}}, {"undone", {1}}}));
+}
+
+TEST_F(StorageTest, ItClosesWithoutADiskAndKeepsWhatWasWritten) {
+  storage_->Put(Storage::Kind::kKv, "a", {1});
+  AwaitDurable();
+  {
+    FullDisk full;
+    storage_->Put(Storage::Kind::kKv, "a", {2});
+    storage_->OnDurable([](const Status&) { FAIL() << "nobody is told after the end"; });
+    storage_.reset();
+  }
+  Open();
+  EXPECT_EQ(Rows(Storage::Kind::kKv), (std::map<std::string, Bytes>{{"a", {1}}}));
+}
+
+// What is on disk when the machine stops in the middle of a write: the file and a part of its log.
+TEST_F(StorageTest, ALogThatWasCutAnywhereGivesTheOldestGroupsWhole) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  const auto database = [this](const char* name) { return folder_.path() + "/" + name; };
+  for (uint8_t group = 0; group < 30; ++group) {
+    storage_->Put(Storage::Kind::kKv, "n", Bytes(1 + random() % 9000, group));
+    storage_->Put(Storage::Kind::kJob, "n", {group});
+    AwaitDurable();
+  }
+  const auto log_bytes = std::filesystem::file_size(database("db-wal"));
+  ASSERT_GT(log_bytes, 30u * 4096);
+  for (int i = 0; i < 40; ++i) {
+    std::filesystem::copy_file(database("db"), database("cut"));
+    std::filesystem::copy_file(database("db-wal"), database("cut-wal"));
+    const uint64_t cut = random() % log_bytes;
+    if (i % 2 == 0) {
+      std::filesystem::resize_file(database("cut-wal"), cut);
+    } else {
+      std::fstream file(database("cut-wal"), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(static_cast<std::streamoff>(cut)).put(static_cast<char>(random()));
+    }
+    Result<std::unique_ptr<Storage>> opened = Storage::Open(database("cut"), &loop_);
+    ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
+    std::swap(storage_, *opened);
+    const auto values = Rows(Storage::Kind::kKv), groups = Rows(Storage::Kind::kJob);
+    ASSERT_EQ(values.size(), groups.size()) << "cut at " << cut;
+    if (!values.empty()) {
+      EXPECT_EQ(values.at("n")[0], groups.at("n")[0]) << "cut at " << cut;
+    }
+    std::swap(storage_, *opened);
+    opened->reset();
+    for (const char* name : {"cut", "cut-wal"}) std::filesystem::remove(database(name));
+  }
 }
 
 TEST_F(StorageTest, RandomChangesLeaveWhatAMapWouldHold) {

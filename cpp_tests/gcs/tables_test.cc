@@ -18,11 +18,12 @@ namespace {
 
 TEST(KvTable, PutWithoutOverwriteKeepsTheOldValue) {
   KvTable kv;
-  EXPECT_EQ(kv.Put("s", "k", {1}, false), KvTable::PutOutcome::kAdded);
-  EXPECT_EQ(kv.Put("s", "k", {2}, false), KvTable::PutOutcome::kKept);
+  EXPECT_EQ(kv.Put("s", "k", {1}, false).outcome, KvTable::PutOutcome::kAdded);
+  EXPECT_EQ(kv.Put("s", "k", {2}, false).outcome, KvTable::PutOutcome::kKept);
   EXPECT_EQ(*kv.Get("s", "k"), Bytes{1});
-  EXPECT_EQ(kv.Put("s", "k", {2}, true), KvTable::PutOutcome::kReplaced);
+  EXPECT_EQ(kv.Put("s", "k", {2}, true).outcome, KvTable::PutOutcome::kReplaced);
   EXPECT_EQ(*kv.Get("s", "k"), Bytes{2});
+  EXPECT_EQ(kv.Put("s", "k", {3}, true).replaced, Bytes{2});
 }
 
 TEST(KvTable, KeysAndPrefixDeletesStayWithinTheirSpace) {
@@ -30,7 +31,7 @@ TEST(KvTable, KeysAndPrefixDeletesStayWithinTheirSpace) {
   for (const char* key : {"a", "ab", "abc", "b"}) kv.Put("s", key, {}, true);
   kv.Put("t", "ab", {}, true);
   EXPECT_EQ(kv.Keys("s", "ab"), (std::vector<std::string>{"ab", "abc"}));
-  EXPECT_EQ(kv.Delete("s", "ab", true).size(), 2u);
+  EXPECT_EQ(kv.Delete("s", "ab", true), (std::vector<KvTable::Pair>{{"ab", {}}, {"abc", {}}}));
   EXPECT_EQ(kv.Delete("s", "zzz", false).size(), 0u);
   EXPECT_EQ(kv.Keys("s", "").size(), 2u);
   EXPECT_NE(kv.Get("t", "ab"), nullptr);
@@ -222,6 +223,16 @@ TEST(CallLog, RepliesAreKeptForAWhile) {
   EXPECT_EQ(log.Add(second, CallLog::MakeEntry(Fail(StatusCode::kNotFound, "no")), 1'000'000),
             std::vector{first});
   EXPECT_EQ(log.Find(second)->AsResult().error().message(), "no");
+}
+
+TEST(CallLog, AClockThatWasSetBackDoesNotKeepRepliesForEver) {
+  CallLog log;
+  const CallId first = CallId::Random(), second = CallId::Random();
+  log.Add(first, CallLog::MakeEntry(Bytes{1}), 1'000'000'000);
+  EXPECT_EQ(log.Add(second, CallLog::MakeEntry(Bytes{2}), 1000), std::vector{first});
+  log.Remove(second);
+  EXPECT_EQ(log.size(), 0u);
+  log.Remove(second);
 }
 
 TEST(Auth, HmacIsTheStandardOne) {

@@ -20,16 +20,13 @@ Status ActorDirector::Load() {
   CYRAY_RETURN_IF_ERROR(
       storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, Bytes value) {
         const auto* request = VerifiedRoot<wire::RegisterActorRequest>(value);
-        if (request == nullptr) return;
+        if (request == nullptr) return;  // its state names it
         Result<ActorSpec> spec = ReadActorSpec(*request);
         if (spec.has_value()) specs[spec->id] = std::move(*spec);
       }));
   return storage_->Load(Storage::Kind::kActorState, [&](std::string_view key, Bytes value) {
     ActorRecord record;
-    if (!ReadStoredState(value, record)) {
-      CYRAY_LOG(kError) << "a stored actor is unreadable: " << BytesToHex(key.data(), key.size());
-      return;
-    }
+    if (!ReadStoredState(value, record)) return LogUnreadable("actor", key);
     auto spec = specs.find(record.spec.id);
     if (spec != specs.end()) {
       record.spec = std::move(spec->second);
@@ -53,17 +50,18 @@ void ActorDirector::EndOnDeadNodes() {
     Apply(table_.NodeDied(node, "It died before the GCS was started again."));
 }
 
-Status ActorDirector::Register(const Bytes& request_bytes) {
+Result<ActorId> ActorDirector::Register(const Bytes& request_bytes) {
   const auto* request = VerifiedRoot<wire::RegisterActorRequest>(request_bytes);
-  if (request == nullptr) return Status(StatusCode::kInvalidArgument, "not a RegisterActorRequest");
+  if (request == nullptr) return Fail(StatusCode::kInvalidArgument, "not a RegisterActorRequest");
   Result<ActorSpec> spec = ReadActorSpec(*request);
-  if (!spec.has_value()) return spec.error();
+  if (!spec.has_value()) return Fail(spec.error());
   const ActorId id = spec->id;
   Result<ActorActions> actions = table_.Register(std::move(*spec));
-  if (!actions.has_value()) return actions.error();
-  if (!actions->empty()) storage_->Put(Storage::Kind::kActorSpec, id.view(), request_bytes);
+  if (!actions.has_value()) return Fail(actions.error());
+  if (actions->empty()) return id;
+  storage_->Put(Storage::Kind::kActorSpec, id.view(), request_bytes);
   Apply(*actions);
-  return Status::Ok();
+  return id;
 }
 
 void ActorDirector::Apply(const ActorActions& actions) {
@@ -74,6 +72,7 @@ void ActorDirector::Apply(const ActorActions& actions) {
         break;
       case ActorAction::Kind::kForget:
         storage_->Erase(Storage::Kind::kActorState, action.actor.view());
+        storage_->Erase(Storage::Kind::kActorSpec, action.actor.view());
         break;
       case ActorAction::Kind::kPlace:
         Place(action.actor);
@@ -143,12 +142,13 @@ void ActorDirector::Store(const ActorId& actor) {
 }
 
 void ActorDirector::Publish(const ActorId& actor) {
+  // Without a record it is dead and was forgotten before this: very many died at once.
   const ActorRecord* record = table_.Find(actor);
-  if (record == nullptr) return;
-  const bool starting = !record->node.is_nil() && record->state != wire::ActorState::Alive;
-  if (record->dead() || !starting) placement_.Settled(actor);
+  const bool dead = record == nullptr || record->dead();
+  const bool starting = !dead && !record->node.is_nil() && record->state != wire::ActorState::Alive;
+  if (!starting) placement_.Settled(actor);
   if (streams_->IsWatched(actor)) streams_->SendToWatchers(actor, UpdateCommand(actor));
-  if (record->dead()) on_death_(JobOf(actor));
+  if (dead) on_death_(JobOf(actor));
 }
 
 Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {

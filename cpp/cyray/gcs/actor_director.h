@@ -28,8 +28,9 @@ class ActorDirector {
   // After Load of everything: what was on nodes that are dead by now ends.
   void EndOnDeadNodes();
 
-  // `request` is the payload that holds a RegisterActorRequest; it is stored as it is.
-  Status Register(const Bytes& request);
+  // `request` is the payload that holds a RegisterActorRequest; it is stored as it is. The
+  // same actor again changes nothing.
+  Result<ActorId> Register(const Bytes& request);
   // Carries out what an event on table() gave back.
   void Apply(const ActorActions& actions);
   // Tries again to place those that wait; after nodes or their totals changed.
@@ -38,6 +39,7 @@ class ActorDirector {
   Bytes UpdateCommand(const ActorId& actor) const;
 
   ActorTable& table() { return table_; }
+  const ActorTable& table() const { return table_; }
 
  private:
   void Place(const ActorId& actor);

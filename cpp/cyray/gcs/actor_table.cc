@@ -36,8 +36,7 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   const ActorId id = spec.id;
   ActorRecord& record = actors_[id];
   record.spec = std::move(spec);
-  living_.insert(id);
-  ++living_of_job_[JobOf(id)];
+  AddLiving(record);
   AwaitPlacement(id);
   ActorActions actions{{Kind::kStoreState, id}, {Kind::kPublish, id}};
   if (auto early = early_kills_.extract(id); !early.empty()) {
@@ -52,8 +51,7 @@ void ActorTable::Restore(ActorRecord record) {
   if (record.dead()) {
     dead_.push_back(id);
   } else {
-    living_.insert(id);
-    ++living_of_job_[JobOf(id)];
+    AddLiving(record);
     if (!record.spec.name.empty() && !record.ending) {
       names_.try_emplace({record.spec.ns, record.spec.name}, id);
     }
@@ -89,7 +87,7 @@ ActorActions ActorTable::Started(const NodeId& node, const StartedEvent& event) 
   }
   if (record->state == State::Alive) return {};
   record->state = State::Alive;
-  record->address = event.address;
+  SetAddress(*record, event.address);
   record->pid = event.pid;
   record->node_ip = event.node_ip;
   return {{Kind::kStoreState, event.actor}, {Kind::kPublish, event.actor}};
@@ -152,14 +150,21 @@ ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
 ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& reason,
                                     bool intended) {
   ActorActions actions;
-  for (const ActorId& id : Living()) {
+  std::set<ActorId> concerned;
+  for (const ByWorker* index : {&owned_, &hosted_}) {
+    for (auto it = index->lower_bound({worker.worker, ActorId::Nil()});
+         it != index->end() && it->first == worker.worker; ++it) {
+      concerned.insert(it->second);
+    }
+  }
+  for (const ActorId& id : concerned) {
     ActorRecord& record = actors_[id];
     if (record.spec.owner.worker == worker.worker && !record.spec.detached) {
       const std::string cause =
           kOwnerDied + ("Owner: " + record.spec.owner.ToString() + ". ") + reason;
       if (record.address.worker != worker.worker) StopProcess(record, false, cause, actions);
       Die(record, cause, actions);
-    } else if (record.state == State::Alive && record.address.worker == worker.worker) {
+    } else {
       ProcessLeft(record, reason, intended, actions);
     }
   }
@@ -250,7 +255,7 @@ void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions
   }
   ++record.incarnation;
   record.node = NodeId::Nil();
-  record.address = Address{};
+  SetAddress(record, Address{});
   record.pid = 0;
   AwaitPlacement(id);
   actions.push_back({Kind::kStoreState, id});
@@ -263,7 +268,7 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
   FreeName(record);
   record.state = State::Dead;
   record.death_cause = cause;
-  record.address = Address{};
+  SetAddress(record, Address{});
   record.ending = false;
   Bytes().swap(record.spec.spec);
   Bytes().swap(record.spec.handle_meta);
@@ -272,12 +277,27 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
     tickets_.erase(ticket);
   }
   living_.erase(id);
+  owned_.erase({record.spec.owner.worker, id});
   if (auto count = living_of_job_.find(JobOf(id)); --count->second == 0)
     living_of_job_.erase(count);
   dead_.push_back(id);
   actions.push_back({Kind::kStoreState, id});
   actions.push_back({Kind::kPublish, id});
   ForgetOldest(actions);
+}
+
+void ActorTable::AddLiving(const ActorRecord& record) {
+  const ActorId id = record.spec.id;
+  living_.insert(id);
+  ++living_of_job_[JobOf(id)];
+  if (!record.spec.detached) owned_.emplace(record.spec.owner.worker, id);
+  if (!record.address.is_nil()) hosted_.emplace(record.address.worker, id);
+}
+
+void ActorTable::SetAddress(ActorRecord& record, const Address& address) {
+  hosted_.erase({record.address.worker, record.spec.id});
+  record.address = address;
+  if (!address.is_nil()) hosted_.emplace(address.worker, record.spec.id);
 }
 
 void ActorTable::StopProcess(const ActorRecord& record, bool graceful, const std::string& reason,
@@ -340,7 +360,7 @@ std::vector<ActorId> ActorTable::WaitingForPlacement() const {
 bool ActorTable::HasLivingActor(const JobId& job) const { return living_of_job_.contains(job); }
 
 void ActorTable::CheckInvariants() const {
-  size_t living = 0, named = 0;
+  size_t living = 0, named = 0, owned = 0, hosted = 0;
   for (const auto& [id, record] : actors_) {
     CYRAY_CHECK(record.spec.id == id) << id.Hex();
     CYRAY_CHECK(record.dead() != living_.contains(id)) << id.Hex();
@@ -348,12 +368,17 @@ void ActorTable::CheckInvariants() const {
     CYRAY_CHECK(tickets_.contains(id) == (!record.dead() && record.node.is_nil())) << id.Hex();
     if (record.dead()) continue;
     ++living;
+    if (!record.spec.detached) owned += owned_.count({record.spec.owner.worker, id});
+    if (!record.address.is_nil()) hosted += hosted_.count({record.address.worker, id});
+    CYRAY_CHECK(record.spec.detached || owned_.contains({record.spec.owner.worker, id}));
+    CYRAY_CHECK(record.address.is_nil() || hosted_.contains({record.address.worker, id}));
     CYRAY_CHECK(record.spec.max_restarts < 0 || record.restarts_left() >= 0) << id.Hex();
     if (record.spec.name.empty() || record.ending) continue;
     ++named;
     CYRAY_CHECK(FindByName(record.spec.ns, record.spec.name) == &record) << record.spec.name;
   }
   CYRAY_CHECK(named == names_.size()) << named << " != " << names_.size();
+  CYRAY_CHECK(owned == owned_.size() && hosted == hosted_.size()) << owned << " " << hosted;
   CYRAY_CHECK(living == living_.size() && waiting_.size() == tickets_.size()) << living;
   CYRAY_CHECK(dead_.size() + living == actors_.size()) << dead_.size();
 }

@@ -7,7 +7,8 @@
 // that a process runs that should not, it is answered by a kStop for that process.
 // Threading: confined to the GCS's state loop. Pure: no socket, clock or file.
 // Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an
-// actor without a node waits for placement; only Alive actors have an address.
+// actor without a node waits for placement; only Alive actors have an address. A process's death
+// costs what it owned or ran, not what the cluster has.
 
 #pragma once
 
@@ -83,6 +84,8 @@ class ActorTable {
   // The record when `incarnation` is its present one and `node` its node.
   ActorRecord* FindCurrent(const ActorId& id, uint32_t incarnation, const NodeId& node);
   std::vector<ActorId> Living() const;
+  void AddLiving(const ActorRecord& record);
+  void SetAddress(ActorRecord& record, const Address& address);
   void ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                    ActorActions& actions);
   // How an actor whose process is gone goes on.
@@ -100,6 +103,10 @@ class ActorTable {
   std::map<Name, ActorId> names_;
   std::set<ActorId> living_;
   std::map<JobId, size_t> living_of_job_;
+  // Living ones by the process that owns them, but the detached ones, and by the one they run in.
+  using ByWorker = std::set<std::pair<WorkerId, ActorId>>;
+  ByWorker owned_;
+  ByWorker hosted_;
   std::map<uint64_t, ActorId> waiting_;  // for placement, by ticket
   std::unordered_map<ActorId, uint64_t> tickets_;
   uint64_t next_ticket_ = 1;

@@ -189,7 +189,7 @@ void GcsClient::Core::Close() {
   waiting_.clear();
 }
 
-// --- Calls -------------------------------------------------------------------------------------
+// --- Calls ---
 
 void GcsClient::Core::Call(wire::GcsMethod method, const Bytes& payload, ReplyCallback callback) {
   CallHeader header{};
@@ -278,8 +278,7 @@ void GcsClient::Core::Finish(const PendingPtr& pending, Result<Bytes> result) {
   callback(std::move(result));
 }
 
-// --- Session: both sides' proof, for one connection
-// -----------------------------------------------
+// --- Session: both sides' proof, for one connection ---
 
 void GcsClient::Core::EnsureSession() {
   if (session_state_ == SessionState::kNone) {
@@ -361,7 +360,7 @@ void GcsClient::Core::SessionFailed(const Status& status) {
   }
 }
 
-// --- The node stream ----------------------------------------------------------------------------
+// --- The node stream ---
 
 void GcsClient::Core::OpenStream(StreamCallbacks callbacks) {
   CYRAY_CHECK(!wants_stream_) << "OpenStream twice";
@@ -414,7 +413,8 @@ void GcsClient::Core::StreamAccepted(uint64_t number) {
 void GcsClient::Core::StreamMessage(uint64_t number, const Bytes& message) {
   if (number != stream_number_) return;
   const auto* command = VerifiedRoot<wire::NodeCommand>(message);
-  if (command == nullptr) {
+  // A union may verify with a type and without its table.
+  if (command == nullptr || command->body() == nullptr) {
     CYRAY_LOG(kWarning) << "a message of the GCS is not a NodeCommand; dropped";
     return;
   }

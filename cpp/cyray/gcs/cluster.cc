@@ -56,10 +56,12 @@ Bytes DeathCommand(const Address& address, const std::string& reason) {
 
 }  // namespace
 
-Cluster::Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, Outlets outlets)
+Cluster::Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, StreamOutlets outlets,
+                 std::function<void(const JobId&)> job_over)
     : loop_(loop),
       storage_(storage),
       outlets_(std::move(outlets)),
+      job_over_(std::move(job_over)),
       nodes_(timing),
       streams_(outlets_.send),
       actors_(&nodes_, &streams_, storage, [this](const JobId& job) { OnActorDeath(job); }) {}
@@ -71,13 +73,15 @@ Cluster::~Cluster() {
 
 Status Cluster::Load() {
   const int64_t now = MonotonicMs();
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kNode, [&](std::string_view, Bytes value) {
-    if (const auto* record = VerifiedRoot<wire::NodeRecord>(value))
-      nodes_.Restore(ReadNode(*record), now);
+  using Kind = Storage::Kind;
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kNode, [&](std::string_view key, Bytes value) {
+    const auto* record = VerifiedRoot<wire::NodeRecord>(value);
+    if (record == nullptr) return LogUnreadable("node", key);
+    nodes_.Restore(ReadNode(*record), now);
   }));
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Storage::Kind::kJob, [&](std::string_view, Bytes value) {
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kJob, [&](std::string_view key, Bytes value) {
     const auto* changed = VerifiedRoot<wire::JobChanged>(value);
-    if (changed == nullptr || changed->job() == nullptr) return;
+    if (changed == nullptr || changed->job() == nullptr) return LogUnreadable("job", key);
     JobEntry job = ReadJob(*changed->job());
     job.config = BytesOrEmpty(changed->config());
     jobs_.Restore(std::move(job));
@@ -89,8 +93,7 @@ Status Cluster::Load() {
   return Status::Ok();
 }
 
-// --- Nodes
-// ----------------------------------------------------------------------------------------
+// --- Nodes ---
 
 Status Cluster::RegisterNode(NodeEntry node) {
   const NodeId id = node.id;
@@ -169,10 +172,13 @@ void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool 
   actors_.Apply(actors_.table().WorkerDied(worker, reason, intended));
 }
 
-// --- Jobs
-// -----------------------------------------------------------------------------------------
+// --- Jobs ---
 
-JobId Cluster::RegisterJob(JobEntry job) {
+Result<JobId> Cluster::RegisterJob(JobEntry job) {
+  // Nobody would tell of its end.
+  if (const NodeEntry* node = nodes_.Find(job.driver.node); node != nullptr && !node->alive) {
+    return Fail(StatusCode::kNotFound, "the driver's node has been declared dead");
+  }
   const JobEntry& registered = jobs_.Register(std::move(job), WallClockMs());
   storage_->Put(Storage::Kind::kJob, registered.id.view(), JobValue(registered));
   streams_.Broadcast(JobCommand(registered));
@@ -185,26 +191,56 @@ void Cluster::FinishJob(const JobId& id) {
   storage_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
   streams_.Broadcast(JobCommand(job));
   actors_.Apply(actors_.table().JobFinished(id));
-  if (!actors_.table().HasLivingActor(id)) outlets_.job_over(id);
+  if (!actors_.table().HasLivingActor(id)) job_over_(id);
   for (const JobId& old : jobs_.Trim()) storage_->Erase(Storage::Kind::kJob, old.view());
 }
 
 void Cluster::OnActorDeath(const JobId& id) {
   const JobEntry* job = jobs_.Find(id);
-  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id))
-    outlets_.job_over(id);
+  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id)) job_over_(id);
 }
 
-// --- Streams
-// --------------------------------------------------------------------------------------
+bool Cluster::IsOver(const JobId& id) {
+  const JobEntry* job = jobs_.Find(id);
+  return job != nullptr && !job->running && !actors_.table().HasLivingActor(id);
+}
+
+// --- Actors ---
+
+Result<ActorId> Cluster::RegisterActor(const Bytes& request) {
+  Result<ActorId> id = actors_.Register(request);
+  if (!id.has_value()) return id;
+  const JobEntry* job = jobs_.Find(JobOf(*id));
+  const Address owner = actors_.table().Find(*id)->spec.owner;
+  // Calls may overtake each other: who told of the end before will not do so again.
+  if (job != nullptr && !job->running) {
+    actors_.Apply(actors_.table().JobFinished(job->id));
+  } else if (std::optional<std::string> death = DeathOf(owner)) {
+    actors_.Apply(actors_.table().WorkerDied(owner, *death, /*intended=*/false));
+  }
+  return id;
+}
+
+std::optional<std::string> Cluster::DeathOf(const Address& worker) const {
+  const NodeEntry* node = nodes_.Find(worker.node);
+  if (node != nullptr && !node->alive) return "Its node died: " + node->death_reason;
+  for (const Death& death : recent_deaths_) {
+    if (death.address == worker) return death.reason;
+  }
+  return std::nullopt;
+}
+
+// --- Streams ---
 
 void Cluster::OnStreamMessage(uint64_t stream, const Bytes& message) {
   const std::optional<NodeId> node = streams_.NodeOf(stream);
   if (node) nodes_.Heard(*node, MonotonicMs());
   if (message.empty()) return;  // a heartbeat
   const auto* report = VerifiedRoot<wire::NodeReport>(message);
-  const bool hello = report != nullptr && report->body_as_NodeHello() != nullptr;
-  if (report == nullptr || hello == node.has_value()) {
+  // A union may verify with a type and without its table.
+  const bool whole = report != nullptr && report->body() != nullptr;
+  const bool hello = whole && report->body_type() == wire::NodeReportBody::NodeHello;
+  if (!whole || hello == node.has_value()) {
     OnStreamClosed(stream);
     outlets_.close(stream, Status(StatusCode::kProtocolError, "not the report that was expected"));
     return;
@@ -253,7 +289,8 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
   std::vector<ActorTable::StartedEvent> alive;
   if (hello.alive_actors() != nullptr) {
     for (const wire::ActorStarted* started : *hello.alive_actors()) {
-      alive.push_back(ReadStarted(*started, nodes_.Find(id)->ip));
+      ActorTable::StartedEvent event = ReadStarted(*started, nodes_.Find(id)->ip);
+      if (!event.address.is_nil()) alive.push_back(std::move(event));
     }
   }
   actors_.Apply(actors_.table().Reconcile(id, alive));

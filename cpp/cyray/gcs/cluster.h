@@ -10,6 +10,8 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "cyray/gcs/actor_director.h"
@@ -21,31 +23,44 @@
 
 namespace cyray::gcs {
 
+// What carries the node streams.
+struct StreamOutlets {
+  NodeStreams::SendFunction send;
+  std::function<void(uint64_t stream)> accept;  // the hello was good
+  std::function<void(uint64_t stream, const Status&)> close;
+};
+
 class Cluster {
  public:
-  struct Outlets {
-    NodeStreams::SendFunction send;
-    std::function<void(uint64_t stream)> accept;  // the hello was good
-    std::function<void(uint64_t stream, const Status&)> close;
-    // The job has ended and none of its actors lives: nobody needs its functions any more.
-    std::function<void(const JobId&)> job_over;
-  };
-  Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, Outlets outlets);
+  // `job_over`: the job has ended and none of its actors lives: nobody needs its functions any
+  // more.
+  Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, StreamOutlets outlets,
+          std::function<void(const JobId&)> job_over);
   ~Cluster();
 
   Status Load();
 
   Status RegisterNode(NodeEntry node);
-  JobId RegisterJob(JobEntry job);
+  void EndNode(const NodeId& node, const std::string& reason);
+  Result<JobId> RegisterJob(JobEntry job);
   void FinishJob(const JobId& job);
+  // See ActorDirector::Register. It dies at once when the end of its owner came first.
+  Result<ActorId> RegisterActor(const Bytes& request);
+  // Whether nobody will ever ask for a function of the job.
+  bool IsOver(const JobId& job);
   void WorkerDied(const Address& worker, const std::string& reason, bool intended);
 
   void OnStreamMessage(uint64_t stream, const Bytes& message);
   void OnStreamClosed(uint64_t stream);
 
   ActorDirector& actors() { return actors_; }
+  const ActorDirector& actors() const { return actors_; }
   const NodeTable& nodes() const { return nodes_; }
   const JobTable& jobs() const { return jobs_; }
+  void CheckInvariants() const {
+    nodes_.CheckInvariants();
+    actors_.table().CheckInvariants();
+  }
 
  private:
   struct Relay {  // of a node's resources to the others
@@ -65,17 +80,19 @@ class Cluster {
   void OnWatch(uint64_t stream, const wire::WatchActor& watch);
   void TellEverything(const NodeId& node);
 
-  void EndNode(const NodeId& node, const std::string& reason);
   void EndExpiredNodes();
   void ArmDeadline();
   void AnnounceNode(const NodeId& node);
   void AnnounceDeath(const Address& address, const std::string& reason);
   void RelayResources(const NodeId& node);
   void OnActorDeath(const JobId& job);
+  // Why the process died, when that was lately or its node is dead.
+  std::optional<std::string> DeathOf(const Address& worker) const;
 
   EventLoop* const loop_;
   Storage* const storage_;
-  const Outlets outlets_;
+  const StreamOutlets outlets_;
+  const std::function<void(const JobId&)> job_over_;
   NodeTable nodes_;
   JobTable jobs_;
   NodeStreams streams_;

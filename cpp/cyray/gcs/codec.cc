@@ -1,5 +1,8 @@
 #include "cyray/gcs/codec.h"
 
+#include <algorithm>
+
+#include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::gcs {
@@ -75,6 +78,11 @@ Offset<wire::ActorInfo> WriteInfo(FlatBufferBuilder& builder, const ActorRecord&
   info.add_detached(record.spec.detached);
   info.add_restarts(record.restarts);
   return info.Finish();
+}
+
+void LogUnreadable(const char* what, std::string_view key) {
+  CYRAY_LOG(kError) << "a stored " << what
+                    << " is unreadable and left out: " << BytesToHex(key.data(), key.size());
 }
 
 Bytes StoredState(const ActorRecord& record) {

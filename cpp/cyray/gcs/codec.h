@@ -19,6 +19,8 @@ flatbuffers::Offset<wire::ActorUpdate> WriteUpdate(flatbuffers::FlatBufferBuilde
                                                    const ActorRecord& record);
 flatbuffers::Offset<wire::ActorInfo> WriteInfo(flatbuffers::FlatBufferBuilder& builder,
                                                const ActorRecord& record);
+// A row that is left out when the GCS starts: somebody wrote into its file, or the disk lost bytes.
+void LogUnreadable(const char* what, std::string_view key);
 Bytes StoredState(const ActorRecord& record);
 // Fills all but what only the spec knows. False when the bytes are not a stored state.
 bool ReadStoredState(const Bytes& bytes, ActorRecord& record);

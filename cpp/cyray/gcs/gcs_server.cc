@@ -9,7 +9,14 @@ Status GcsServer::Start(const Options& options) {
   if (!storage.has_value()) return storage.error();
   storage_ = std::move(*storage);
   rpc_ = std::make_unique<RpcServer>(&loop_, options.token);
-  service_ = std::make_unique<GcsService>(&loop_, storage_.get(), rpc_.get(), options.timing);
+  RpcServer* const rpc = rpc_.get();
+  service_ = std::make_unique<GcsService>(
+      &loop_, storage_.get(),
+      StreamOutlets{
+          .send = [rpc](StreamId stream, const Bytes& message) { rpc->Send(stream, message); },
+          .accept = [rpc](StreamId stream) { rpc->Accept(stream); },
+          .close = [rpc](StreamId stream, const Status& status) { rpc->Close(stream, status); }},
+      options.timing);
   CYRAY_RETURN_IF_ERROR(service_->Load());
   // Calls that come before the loop runs are posted and wait for it.
   Result<int> port = rpc_->Start(options.ip, options.port, service_.get());

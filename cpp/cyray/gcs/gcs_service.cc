@@ -60,6 +60,28 @@ bool IsOnce(GcsMethod method) {
   }
 }
 
+// Requests that a full disk refuses. The others tell of what has happened already.
+bool IsRequest(GcsMethod method) {
+  switch (method) {
+    case GcsMethod::KvPut:
+    case GcsMethod::KvDelete:
+    case GcsMethod::RegisterActor:
+    case GcsMethod::RegisterJob:
+    case GcsMethod::RegisterNode:
+      return true;
+    default:
+      return false;
+  }
+}
+
+Result<Bytes> NotDurable(GcsMethod method, const Status& why) {
+  return Fail(
+      why.code(),
+      (IsRequest(method) ? "the GCS cannot store the change, so nothing was changed: "
+                         : "it was done, but the GCS cannot store that now and will try again: ") +
+          why.message());
+}
+
 std::string FunctionKey(const FunctionTable::Key& key) {
   return std::string(key.first.view()) + std::string(key.second.view());
 }
@@ -80,35 +102,33 @@ Bytes StoredCallOf(const CallLog::Entry& entry, int64_t now_ms) {
 
 }  // namespace
 
-GcsService::GcsService(EventLoop* loop, Storage* storage, RpcServer* server,
+GcsService::GcsService(EventLoop* loop, Storage* storage, StreamOutlets streams,
                        NodeTable::Timing timing)
     : loop_(loop),
       storage_(storage),
-      cluster_(loop, storage, timing,
-               {.send = [server](StreamId stream, const Bytes& m) { server->Send(stream, m); },
-                .accept = [server](StreamId stream) { server->Accept(stream); },
-                .close = [server](StreamId stream, const Status& s) { server->Close(stream, s); },
-                .job_over = [this](const JobId& job) { DropFunctions(job); }}) {}
+      cluster_(loop, storage, timing, std::move(streams),
+               [this](const JobId& job) { DropFunctions(job); }) {}
 
 GcsService::~GcsService() { FailWaiters(); }
 
 Status GcsService::Load() {
   using Kind = Storage::Kind;
   CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kKv, [this](std::string_view key, Bytes value) {
-    if (auto names = KvTable::ParseStorageKey(key)) {
-      kv_.Put(names->first, names->second, std::move(value), true);
-    }
+    auto names = KvTable::ParseStorageKey(key);
+    if (!names) return LogUnreadable("key", key);
+    kv_.Put(names->first, names->second, std::move(value), true);
   }));
   CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kFunction, [this](std::string_view key, Bytes value) {
-    if (key.size() != JobId::kSize + FunctionId::kSize) return;
+    if (key.size() != JobId::kSize + FunctionId::kSize) return LogUnreadable("function", key);
     functions_.Put({JobId::FromBytes(key.data()), FunctionId::FromBytes(key.data() + JobId::kSize)},
                    std::move(value));
   }));
   CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kCall, [this](std::string_view key, Bytes value) {
     const auto* call = VerifiedRoot<wire::StoredCall>(value);
-    if (call == nullptr || key.size() != CallId::kSize) return;
+    if (call == nullptr || key.size() != CallId::kSize) return LogUnreadable("call", key);
     calls_.Add(CallId::FromBytes(key.data()),
-               {CodeFromWire(call->code()), BytesOrEmpty(call->payload())}, call->made_ms());
+               {CodeFromWire(call->code()), BytesOrEmpty(call->payload()), /*durable=*/true},
+               call->made_ms());
   }));
   return cluster_.Load();
 }
@@ -119,32 +139,62 @@ void GcsService::OnCall(uint16_t number, const CallId& id, Bytes payload, Reply 
     GetFunction(payload, reply);
   } else if (IsRead(method)) {
     reply(Read(method, payload));
-  } else if (IsOnce(method)) {
-    ChangeOnce(method, id, payload, std::move(reply));
   } else {
-    Result<Bytes> result = Change(method, payload);
-    storage_->OnDurable(
-        [reply = std::move(reply), result = std::move(result)](const Status& status) {
-          reply(status.ok() ? result : Result<Bytes>(Fail(status)));
-        });
+    Change(method, id, payload, std::move(reply));
   }
 }
 
-void GcsService::ChangeOnce(GcsMethod method, const CallId& id, const Bytes& payload, Reply reply) {
-  CallLog::Entry entry;
-  if (const CallLog::Entry* done = calls_.Find(id)) {
-    entry = *done;
-  } else {
-    entry = CallLog::MakeEntry(Change(method, payload));
-    const int64_t now = WallClockMs();
-    storage_->Put(Storage::Kind::kCall, id.view(), StoredCallOf(entry, now));
-    for (const CallId& old : calls_.Add(id, entry, now)) {
-      storage_->Erase(Storage::Kind::kCall, old.view());
-    }
+void GcsService::Change(GcsMethod method, const CallId& id, const Bytes& payload, Reply reply) {
+  const bool once = IsOnce(method);
+  if (const CallLog::Entry* done = once ? calls_.Find(id) : nullptr) {
+    if (done->durable) return reply(done->AsResult());
+    storage_->OnDurable([method, reply = std::move(reply), entry = *done](const Status& status) {
+      reply(status.ok() ? entry.AsResult() : NotDurable(method, status));
+    });
+    return;
   }
-  storage_->OnDurable([reply = std::move(reply), entry = std::move(entry)](const Status& status) {
-    reply(status.ok() ? entry.AsResult() : Result<Bytes>(Fail(status)));
+  const Status failing = storage_->Failure();
+  if (!failing.ok() && IsRequest(method) && !IsRepeated(method, payload)) {
+    return reply(NotDurable(method, failing));
+  }
+  Outcome outcome = Apply(method, payload);
+  if (once) RememberCall(id, outcome.reply);
+  storage_->OnDurable([this, method, once, id, reply = std::move(reply),
+                       outcome = std::move(outcome)](const Status& status) {
+    if (status.ok() && once) calls_.MarkDurable(id);
+    if (status.ok() || !outcome.reply.has_value()) return reply(outcome.reply);
+    if (outcome.undo != nullptr) {
+      outcome.undo();
+      if (once) ForgetCall(id);
+    }
+    reply(NotDurable(method, status));
   });
+}
+
+bool GcsService::IsRepeated(GcsMethod method, const Bytes& payload) const {
+  if (method == GcsMethod::RegisterActor) {
+    const auto* request = VerifiedRoot<wire::RegisterActorRequest>(payload);
+    return request != nullptr &&
+           cluster_.actors().table().Find(FromWireOrNil(request->actor_id())) != nullptr;
+  }
+  if (method != GcsMethod::RegisterNode) return false;
+  const auto* request = VerifiedRoot<wire::RegisterNodeRequest>(payload);
+  return request != nullptr && request->node() != nullptr &&
+         cluster_.nodes().IsAlive(FromWireOrNil(request->node()->node_id()));
+}
+
+void GcsService::RememberCall(const CallId& id, const Result<Bytes>& reply) {
+  const CallLog::Entry entry = CallLog::MakeEntry(reply);
+  const int64_t now = WallClockMs();
+  storage_->Put(Storage::Kind::kCall, id.view(), StoredCallOf(entry, now));
+  for (const CallId& old : calls_.Add(id, entry, now)) {
+    storage_->Erase(Storage::Kind::kCall, old.view());
+  }
+}
+
+void GcsService::ForgetCall(const CallId& id) {
+  calls_.Remove(id);
+  storage_->Erase(Storage::Kind::kCall, id.view());
 }
 
 Result<Bytes> GcsService::Read(GcsMethod method, const Bytes& payload) {
@@ -166,7 +216,7 @@ Result<Bytes> GcsService::Read(GcsMethod method, const Bytes& payload) {
   }
 }
 
-Result<Bytes> GcsService::Change(GcsMethod method, const Bytes& payload) {
+GcsService::Outcome GcsService::Apply(GcsMethod method, const Bytes& payload) {
   switch (method) {
     case GcsMethod::KvPut:
       return KvPut(payload);
@@ -175,8 +225,7 @@ Result<Bytes> GcsService::Change(GcsMethod method, const Bytes& payload) {
     case GcsMethod::PutFunction:
       return PutFunction(payload);
     case GcsMethod::RegisterActor:
-      if (Status status = cluster_.actors().Register(payload); !status.ok()) return Fail(status);
-      return EmptyReply();
+      return RegisterActor(payload);
     case GcsMethod::KillActor:
       return KillActor(payload);
     case GcsMethod::RegisterNode:
@@ -188,8 +237,8 @@ Result<Bytes> GcsService::Change(GcsMethod method, const Bytes& payload) {
     case GcsMethod::ReportWorkerDeath:
       return ReportWorkerDeath(payload);
     default:
-      return Fail(StatusCode::kInvalidArgument,
-                  "no method has the number " + std::to_string(static_cast<int>(method)));
+      return {Fail(StatusCode::kInvalidArgument,
+                   "no method has the number " + std::to_string(static_cast<int>(method)))};
   }
 }
 
@@ -199,20 +248,33 @@ void GcsService::OnStreamMessage(StreamId stream, const Bytes& message) {
 
 void GcsService::OnStreamClosed(StreamId stream) { cluster_.OnStreamClosed(stream); }
 
-// --- Key-value pairs
-// ------------------------------------------------------------------------------
+// --- Key-value pairs ---
 
-Result<Bytes> GcsService::KvPut(const Bytes& payload) {
+void GcsService::StoreKv(const std::string& space, const std::string& key, Bytes value) {
+  storage_->Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
+}
+
+GcsService::Outcome GcsService::KvPut(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::KvPutRequest>(payload);
-  if (request == nullptr) return BadRequest();
+  if (request == nullptr) return {BadRequest()};
   const std::string space = StringOrEmpty(request->space()), key = request->key()->str();
   Bytes value = BytesOrEmpty(request->value());
-  const KvTable::PutOutcome outcome = kv_.Put(space, key, value, request->overwrite());
-  if (outcome != KvTable::PutOutcome::kKept) {
-    storage_->Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
-  }
+  KvTable::PutResult put = kv_.Put(space, key, value, request->overwrite());
+  const bool added = put.outcome == KvTable::PutOutcome::kAdded;
   FlatBufferBuilder builder(32);
-  return Finished(builder, wire::CreateKvPutReply(builder, outcome == KvTable::PutOutcome::kAdded));
+  Outcome outcome(Finished(builder, wire::CreateKvPutReply(builder, added)));
+  if (put.outcome == KvTable::PutOutcome::kKept) return outcome;
+  StoreKv(space, key, std::move(value));
+  outcome.undo = [this, space, key, added, before = std::move(put.replaced)] {
+    if (added) {
+      kv_.Delete(space, key, /*prefix=*/false);
+      storage_->Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
+    } else {
+      kv_.Put(space, key, before, /*overwrite=*/true);
+      StoreKv(space, key, before);
+    }
+  };
+  return outcome;
 }
 
 Result<Bytes> GcsService::KvGet(const Bytes& payload) {
@@ -225,16 +287,23 @@ Result<Bytes> GcsService::KvGet(const Bytes& payload) {
   return Finished(builder, wire::CreateKvGetReply(builder, value != nullptr, bytes));
 }
 
-Result<Bytes> GcsService::KvDelete(const Bytes& payload) {
+GcsService::Outcome GcsService::KvDelete(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::KvDeleteRequest>(payload);
-  if (request == nullptr) return BadRequest();
+  if (request == nullptr) return {BadRequest()};
   const std::string space = StringOrEmpty(request->space());
-  const std::vector<std::string> keys = kv_.Delete(space, request->key()->str(), request->prefix());
-  for (const std::string& key : keys) {
+  std::vector<KvTable::Pair> removed = kv_.Delete(space, request->key()->str(), request->prefix());
+  for (const auto& [key, value] : removed) {
     storage_->Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
   }
   FlatBufferBuilder builder(32);
-  return Finished(builder, wire::CreateKvDeleteReply(builder, static_cast<uint32_t>(keys.size())));
+  const auto count = static_cast<uint32_t>(removed.size());
+  return {Finished(builder, wire::CreateKvDeleteReply(builder, count)),
+          [this, space, removed = std::move(removed)] {
+            for (const auto& [key, value] : removed) {
+              kv_.Put(space, key, value, /*overwrite=*/true);
+              StoreKv(space, key, value);
+            }
+          }};
 }
 
 Result<Bytes> GcsService::KvKeys(const Bytes& payload) {
@@ -246,14 +315,15 @@ Result<Bytes> GcsService::KvKeys(const Bytes& payload) {
   return Finished(builder, wire::CreateKvKeysReply(builder, keys));
 }
 
-// --- Functions
-// ------------------------------------------------------------------------------------
+// --- Functions ---
 
 Result<Bytes> GcsService::PutFunction(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::PutFunctionRequest>(payload);
   if (request == nullptr) return BadRequest();
   const FunctionTable::Key key{FromWireOrNil(request->job_id()),
                                FromWireOrNil(request->function_id())};
+  // It came too late, and nobody would ever drop it.
+  if (cluster_.IsOver(key.first)) return Fail(StatusCode::kNotFound, "the job has ended");
   FunctionTable::PutResult put = functions_.Put(key, BytesOrEmpty(request->pickled()));
   const Bytes* pickled = functions_.Get(key);
   if (put.added) storage_->Put(Storage::Kind::kFunction, FunctionKey(key), *pickled);
@@ -305,8 +375,18 @@ void GcsService::DropFunctions(const JobId& job) {
   }
 }
 
-// --- Actors
-// ---------------------------------------------------------------------------------------
+// --- Actors ---
+
+GcsService::Outcome GcsService::RegisterActor(const Bytes& payload) {
+  const Result<ActorId> id = cluster_.RegisterActor(payload);
+  if (!id.has_value()) return {Fail(id.error())};
+  return {EmptyReply(), [this, id = *id] {
+            ActorDirector& actors = cluster_.actors();
+            actors.Apply(actors.table().Kill(
+                id, {.reason = "The actor is dead because the GCS could not store it: " +
+                               storage_->Failure().message()}));
+          }};
+}
 
 Result<Bytes> GcsService::GetActorByName(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::GetActorByNameRequest>(payload);
@@ -340,8 +420,7 @@ Result<Bytes> GcsService::ListActors() {
   return Finished(builder, wire::CreateListActorsReply(builder, list));
 }
 
-// --- Nodes and jobs
-// -------------------------------------------------------------------------------
+// --- Nodes and jobs ---
 
 Result<Bytes> GcsService::ListNodes() {
   FlatBufferBuilder builder;
@@ -366,32 +445,37 @@ Result<Bytes> GcsService::ClusterResources() {
   return Finished(builder, wire::CreateClusterResourcesReply(builder, total, available));
 }
 
-Result<Bytes> GcsService::RegisterNode(const Bytes& payload) {
+GcsService::Outcome GcsService::RegisterNode(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::RegisterNodeRequest>(payload);
-  if (request == nullptr || request->node() == nullptr) return BadRequest();
+  if (request == nullptr || request->node() == nullptr) return {BadRequest()};
   NodeEntry node = ReadNode(*request->node());
-  if (node.id.is_nil()) return BadRequest();
-  if (Status status = cluster_.RegisterNode(std::move(node)); !status.ok()) return Fail(status);
+  if (node.id.is_nil()) return {BadRequest()};
+  const NodeId node_id = node.id;
+  if (Status status = cluster_.RegisterNode(std::move(node)); !status.ok()) return {Fail(status)};
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
   for (const auto& [id, entry] : cluster_.nodes().nodes())
     nodes.push_back(WriteNode(builder, entry));
   auto list = builder.CreateVector(nodes);
-  return Finished(builder, wire::CreateRegisterNodeReply(builder, list));
+  return {Finished(builder, wire::CreateRegisterNodeReply(builder, list)), [this, node_id] {
+            cluster_.EndNode(node_id, "The GCS could not store its registration.");
+          }};
 }
 
-Result<Bytes> GcsService::RegisterJob(const Bytes& payload) {
+GcsService::Outcome GcsService::RegisterJob(const Bytes& payload) {
   const auto* request = VerifiedRoot<wire::RegisterJobRequest>(payload);
-  if (request == nullptr) return BadRequest();
+  if (request == nullptr) return {BadRequest()};
   JobEntry job;
   job.driver = FromWireOrNil(request->driver());
   job.driver_pid = request->driver_pid();
   job.ns = StringOrEmpty(request->namespace_());
   job.entrypoint = StringOrEmpty(request->entrypoint());
   job.config = BytesOrEmpty(request->config());
-  const JobId id = cluster_.RegisterJob(std::move(job));
+  const Result<JobId> id = cluster_.RegisterJob(std::move(job));
+  if (!id.has_value()) return {Fail(id.error())};
   FlatBufferBuilder builder(32);
-  return Finished(builder, wire::CreateRegisterJobReply(builder, ToWire(id)));
+  return {Finished(builder, wire::CreateRegisterJobReply(builder, ToWire(*id))),
+          [this, id = *id] { cluster_.FinishJob(id); }};
 }
 
 Result<Bytes> GcsService::FinishJob(const Bytes& payload) {

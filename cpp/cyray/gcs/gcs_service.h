@@ -3,12 +3,16 @@
 //
 // Threading: confined to the GCS's state loop.
 // Invariants: what changes something is answered after the change is on disk, what only reads at
-// once. A call of kOnceMethods is done once, however often it is sent.
+// once. A call that IsOnce() is done once, however often it is sent.
+// When the disk refuses a change, a request is taken back and answered with the reason, and the
+// next ones are refused before they change anything. What tells of something that has happened
+// already (a death, an end) stays, and is written as soon as the disk takes it.
 
 #pragma once
 
 #include <functional>
 #include <unordered_map>
+#include <utility>
 
 #include "cyray/gcs/call_log.h"
 #include "cyray/gcs/cluster.h"
@@ -21,11 +25,15 @@ namespace cyray::gcs {
 
 class GcsService : public RpcHandler {
  public:
-  GcsService(EventLoop* loop, Storage* storage, RpcServer* server, NodeTable::Timing timing);
+  GcsService(EventLoop* loop, Storage* storage, StreamOutlets streams, NodeTable::Timing timing);
   ~GcsService() override;
 
   // Reads everything that was stored. Before the first call.
   Status Load();
+  void CheckInvariants() const {
+    functions_.CheckInvariants();
+    cluster_.CheckInvariants();
+  }
   // Answers those who wait for something that may never come.
   void FailWaiters();
 
@@ -39,26 +47,40 @@ class GcsService : public RpcHandler {
     EventLoop::TimerId timer;
   };
 
-  Result<Bytes> Read(wire::GcsMethod method, const Bytes& payload);
-  Result<Bytes> Change(wire::GcsMethod method, const Bytes& payload);
-  void ChangeOnce(wire::GcsMethod method, const CallId& id, const Bytes& payload, Reply reply);
+  // What a change answers, and how it is taken back.
+  struct Outcome {
+    Outcome(Result<Bytes> answer, std::function<void()> undo_it = nullptr)
+        : reply(std::move(answer)), undo(std::move(undo_it)) {}
+    Result<Bytes> reply;
+    std::function<void()> undo;  // null: it stays
+  };
 
-  Result<Bytes> KvPut(const Bytes& payload);
+  Result<Bytes> Read(wire::GcsMethod method, const Bytes& payload);
+  void Change(wire::GcsMethod method, const CallId& id, const Bytes& payload, Reply reply);
+  Outcome Apply(wire::GcsMethod method, const Bytes& payload);
+  // Whether it registers again what is registered, because its caller saw no reply.
+  bool IsRepeated(wire::GcsMethod method, const Bytes& payload) const;
+  void RememberCall(const CallId& id, const Result<Bytes>& reply);
+  void ForgetCall(const CallId& id);
+
+  Outcome KvPut(const Bytes& payload);
   Result<Bytes> KvGet(const Bytes& payload);
-  Result<Bytes> KvDelete(const Bytes& payload);
+  Outcome KvDelete(const Bytes& payload);
   Result<Bytes> KvKeys(const Bytes& payload);
+  void StoreKv(const std::string& space, const std::string& key, Bytes value);
   Result<Bytes> PutFunction(const Bytes& payload);
   void GetFunction(const Bytes& payload, const Reply& reply);
   void AnswerWaiter(uint64_t waiter, const Bytes* pickled);
   void DropFunctions(const JobId& job);
+  Outcome RegisterActor(const Bytes& payload);
   Result<Bytes> GetActorByName(const Bytes& payload);
   Result<Bytes> KillActor(const Bytes& payload);
   Result<Bytes> ListActors();
   Result<Bytes> ListNodes();
   Result<Bytes> ListJobs();
   Result<Bytes> ClusterResources();
-  Result<Bytes> RegisterNode(const Bytes& payload);
-  Result<Bytes> RegisterJob(const Bytes& payload);
+  Outcome RegisterNode(const Bytes& payload);
+  Outcome RegisterJob(const Bytes& payload);
   Result<Bytes> FinishJob(const Bytes& payload);
   Result<Bytes> ReportWorkerDeath(const Bytes& payload);
 

@@ -1,15 +1,16 @@
 #include "cyray/gcs/kv_table.h"
 
 #include <cstring>
+#include <utility>
 
 namespace cyray::gcs {
 
-KvTable::PutOutcome KvTable::Put(const std::string& space, const std::string& key, Bytes value,
-                                 bool overwrite) {
+KvTable::PutResult KvTable::Put(const std::string& space, const std::string& key, Bytes value,
+                                bool overwrite) {
   auto [it, added] = values_.try_emplace({space, key});
-  if (!added && !overwrite) return PutOutcome::kKept;
-  it->second = std::move(value);
-  return added ? PutOutcome::kAdded : PutOutcome::kReplaced;
+  if (!added && !overwrite) return {PutOutcome::kKept, {}};
+  Bytes before = std::exchange(it->second, std::move(value));
+  return {added ? PutOutcome::kAdded : PutOutcome::kReplaced, std::move(before)};
 }
 
 const Bytes* KvTable::Get(const std::string& space, const std::string& key) const {
@@ -27,15 +28,14 @@ std::vector<std::string> KvTable::Keys(const std::string& space, const std::stri
   return keys;
 }
 
-std::vector<std::string> KvTable::Delete(const std::string& space, const std::string& key,
-                                         bool prefix) {
-  if (!prefix) {
-    return values_.erase({space, key}) > 0 ? std::vector<std::string>{key}
-                                           : std::vector<std::string>{};
+std::vector<KvTable::Pair> KvTable::Delete(const std::string& space, const std::string& key,
+                                           bool prefix) {
+  std::vector<Pair> removed;
+  for (const std::string& found : prefix ? Keys(space, key) : std::vector<std::string>{key}) {
+    auto node = values_.extract({space, found});
+    if (!node.empty()) removed.emplace_back(found, std::move(node.mapped()));
   }
-  std::vector<std::string> keys = Keys(space, key);
-  for (const std::string& found : keys) values_.erase({space, found});
-  return keys;
+  return removed;
 }
 
 std::string KvTable::StorageKey(const std::string& space, const std::string& key) {

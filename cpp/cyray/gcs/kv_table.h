@@ -17,13 +17,18 @@ namespace cyray::gcs {
 class KvTable {
  public:
   enum class PutOutcome { kAdded, kReplaced, kKept };
+  struct PutResult {
+    PutOutcome outcome;
+    Bytes replaced;  // the value before, when there was one and it was replaced
+  };
+  using Pair = std::pair<std::string, Bytes>;
 
   // kKept: the key was there and `overwrite` is false; nothing changed.
-  PutOutcome Put(const std::string& space, const std::string& key, Bytes value, bool overwrite);
+  PutResult Put(const std::string& space, const std::string& key, Bytes value, bool overwrite);
   // Valid until the next change; nullptr when there is none.
   const Bytes* Get(const std::string& space, const std::string& key) const;
-  // Removes the key, or with `prefix` every key that starts with it. Returns the removed keys.
-  std::vector<std::string> Delete(const std::string& space, const std::string& key, bool prefix);
+  // Removes the key, or with `prefix` every key that starts with it. Returns what was removed.
+  std::vector<Pair> Delete(const std::string& space, const std::string& key, bool prefix);
   // In order.
   std::vector<std::string> Keys(const std::string& space, const std::string& prefix) const;
   size_t size() const { return values_.size(); }

@@ -1,13 +1,11 @@
 // The form of the GCS's gRPC traffic, shared by client and server.
 //
 // Service cyray.Gcs, messages are plain bytes:
-//   Challenge  metadata: the client's nonce. Reply: the server's nonce and proof, 32 bytes each.
-//   Call       request: CallHeader and a request table; reply: ReplyHeader and a reply table or,
-//   when
-//              the code is not kOk, the error's text.
-//   Stream     client sends NodeReports (the first holds NodeHello; an empty message is a
-//   heartbeat),
-//              the server NodeCommands. Initial metadata comes when the hello was accepted.
+// - Challenge. Metadata: the client's nonce. Reply: the server's nonce and proof, 32 bytes each.
+// - Call. Request: CallHeader and a request table. Reply: ReplyHeader and a reply table or, when
+//   the code is not kOk, the error's text.
+// - Stream. The client sends NodeReports, the first with a NodeHello; an empty message is a
+//   heartbeat. The server sends NodeCommands. Initial metadata comes when the hello was accepted.
 // Call and Stream carry nonces and the client's proof in their metadata (auth.h).
 // Threading: functions without state.
 

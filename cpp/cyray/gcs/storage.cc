@@ -3,7 +3,11 @@
 #include <sqlite3.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
+#include <iterator>
+#include <set>
 #include <utility>
 
 #include "cyray/util/log.h"
@@ -13,6 +17,8 @@ namespace {
 
 constexpr std::array<const char*, Storage::kKinds> kTableNames = {
     "kv", "functions", "jobs", "nodes", "actor_specs", "actor_states", "calls"};
+
+constexpr std::chrono::milliseconds kRetryEvery{250};
 
 Status SqliteError(sqlite3* db, const std::string& what) {
   return Status(StatusCode::kIoError,
@@ -25,10 +31,11 @@ Status Execute(sqlite3* db, const char* sql) {
 }
 
 Status Prepare(sqlite3* db) {
+  // One process uses the file: exclusive locking, when it comes before the WAL is first used, keeps
+  // the WAL's index in private memory.
+  CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA locking_mode=EXCLUSIVE"));
   CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA journal_mode=WAL"));
   CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA synchronous=FULL"));
-  // One process uses the file: exclusive locking keeps the WAL's index in private memory.
-  CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA locking_mode=EXCLUSIVE"));
   CYRAY_RETURN_IF_ERROR(Execute(db, "PRAGMA cache_size=-1024"));
   CYRAY_RETURN_IF_ERROR(Execute(db, "BEGIN"));
   for (const char* table : kTableNames) {
@@ -103,6 +110,7 @@ Result<std::unique_ptr<Storage>> Storage::Open(const std::string& path, EventLoo
 Storage::Storage(sqlite3* db, EventLoop* loop) : db_(db), loop_(loop) {}
 
 Storage::~Storage() {
+  *alive_ = false;
   Flush();
   {
     std::lock_guard lock(mutex_);
@@ -144,15 +152,20 @@ void Storage::Flush() {
   if (!group_.empty()) OnDurable(nullptr);
 }
 
-void Storage::OnDurable(std::function<void(Status)> callback) {
+void Storage::OnDurable(Callback callback) {
   {
     std::lock_guard lock(mutex_);
-    for (Change& change : group_) gathering_.changes.push_back(std::move(change));
+    std::move(group_.begin(), group_.end(), std::back_inserter(gathering_.changes));
     if (callback) gathering_.callbacks.push_back(std::move(callback));
   }
   group_.clear();
   if (!writer_.joinable()) writer_ = std::thread([this] { WriteLoop(); });
   wake_.notify_one();
+}
+
+Status Storage::Failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
 }
 
 void Storage::WriteLoop() {
@@ -164,29 +177,85 @@ void Storage::WriteLoop() {
     Batch batch = std::exchange(gathering_, {});
     const bool last = closing_;
     lock.unlock();
-    Status status = Commit(statements, batch);
-    if (!status.ok()) {
-      CYRAY_LOG(kError) << "the GCS's storage failed: " << status.ToString();
-    }
-    if (!last && !batch.callbacks.empty()) {
-      loop_->Post([callbacks = std::move(batch.callbacks), status] {
-        for (const auto& callback : callbacks) callback(status);
+    const Status status = Commit(statements, batch);
+    if (status.ok() && !last && !batch.callbacks.empty()) {
+      loop_->Post([callbacks = std::move(batch.callbacks), alive = alive_] {
+        if (!*alive) return;
+        for (const Callback& callback : callbacks) callback(Status::Ok());
       });
     }
     lock.lock();
+    if (status.ok()) {
+      Written();
+      continue;
+    }
+    PutBack(std::move(batch), status);
+    if (last) return;
+    wake_.wait_for(lock, kRetryEvery, [this] { return closing_; });
   }
+}
+
+void Storage::Written() {
+  if (failure_.ok()) return;
+  CYRAY_LOG(kInfo) << "the GCS's storage works again";
+  failure_ = Status::Ok();
+}
+
+void Storage::PutBack(Batch batch, const Status& status) {
+  if (failure_.ok()) {
+    CYRAY_LOG(kError) << "the GCS's storage failed and will be tried again: " << status.ToString();
+  }
+  failure_ = status;
+  std::move(gathering_.changes.begin(), gathering_.changes.end(),
+            std::back_inserter(batch.changes));
+  std::move(gathering_.callbacks.begin(), gathering_.callbacks.end(),
+            std::back_inserter(batch.callbacks));
+  DropOverwritten(batch.changes);
+  gathering_ = std::move(batch);
+  if (gathering_.callbacks.empty()) return;
+  loop_->Post([this, alive = alive_] {
+    if (*alive) TellFailure();
+  });
+}
+
+// They will be one transaction: of several changes of one row only the last counts. So what is kept
+// is bounded by what the tables hold, however long the disk refuses it.
+void Storage::DropOverwritten(std::vector<Change>& changes) {
+  std::set<std::pair<Kind, std::string>> seen;
+  size_t first = changes.size();
+  for (size_t i = changes.size(); i-- > 0;) {
+    if (!seen.emplace(changes[i].kind, changes[i].key).second) continue;
+    if (--first != i) changes[first] = std::move(changes[i]);
+  }
+  changes.erase(changes.begin(), changes.begin() + static_cast<std::ptrdiff_t>(first));
+}
+
+void Storage::TellFailure() {
+  std::vector<Callback> waiting;
+  Status status;
+  {
+    std::lock_guard lock(mutex_);
+    if (failure_.ok()) return;  // it was written meanwhile
+    status = failure_;
+    waiting.swap(gathering_.callbacks);
+  }
+  std::reverse(waiting.begin(), waiting.end());
+  for (const Callback& callback : waiting) callback(status);
+  Flush();
 }
 
 Status Storage::Commit(Statements& statements, const Batch& batch) {
   if (batch.changes.empty()) return Status::Ok();
   CYRAY_RETURN_IF_ERROR(Execute(db_, "BEGIN IMMEDIATE"));
-  for (const Change& change : batch.changes) {
-    if (Status status = statements.Run(change); !status.ok()) {
-      (void)Execute(db_, "ROLLBACK");
-      return status;
-    }
+  Status status = Status::Ok();
+  for (auto change = batch.changes.begin(); status.ok() && change != batch.changes.end();
+       ++change) {
+    status = statements.Run(*change);
   }
-  return Execute(db_, "COMMIT");
+  if (status.ok()) status = Execute(db_, "COMMIT");
+  // A commit that failed leaves its transaction open. Some errors have ended it: no matter.
+  if (!status.ok()) sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr);
+  return status;
 }
 
 }  // namespace cyray::gcs

@@ -1,0 +1,190 @@
+// What the GCS answers and keeps when its disk takes no writes for a while.
+
+#include <gtest/gtest.h>
+
+#include "cpp_tests/gcs/service_fixture.h"
+
+namespace cyray::gcs {
+namespace {
+
+using wire::GcsMethod;
+
+class FullDiskTest : public testing::Test {
+ protected:
+  Result<Bytes> Call(GcsMethod method, Bytes payload) {
+    return gcs_.Call(method, std::move(payload));
+  }
+  std::string Value(const std::string& key) {
+    const Result<Bytes> reply = Call(GcsMethod::KvGet, KvGetPayload(key));
+    const auto* found = VerifiedRoot<wire::KvGetReply>(*reply);
+    if (!found->found()) return "none";
+    return found->value() == nullptr ? ""
+                                     : std::string(found->value()->begin(), found->value()->end());
+  }
+  size_t Jobs(bool running) {
+    const Result<Bytes> reply = Call(GcsMethod::ListJobs, {});
+    size_t count = 0;
+    for (const auto* job : *VerifiedRoot<wire::ListJobsReply>(*reply)->jobs()) {
+      count += job->running() == running ? 1 : 0;
+    }
+    return count;
+  }
+  wire::ActorState StateOf(const ActorId& id) {
+    const Result<Bytes> reply = Call(GcsMethod::ListActors, {});
+    for (const auto* actor : *VerifiedRoot<wire::ListActorsReply>(*reply)->actors()) {
+      if (wire::FromWire(*actor->update()->actor_id()) == id) return actor->update()->state();
+    }
+    return wire::ActorState::DependenciesUnready;
+  }
+  void ExpectRefused(GcsMethod method, const Bytes& payload) {
+    const Result<Bytes> reply = Call(method, payload);
+    ASSERT_FALSE(reply.has_value()) << wire::EnumNameGcsMethod(method);
+    EXPECT_EQ(reply.error().code(), StatusCode::kIoError);
+    EXPECT_NE(reply.error().message().find("cannot store"), std::string::npos)
+        << reply.error().message();
+  }
+  void AwaitWorkingDisk() {
+    ASSERT_TRUE(gcs_.RunUntil([&] { return gcs_.storage().Failure().ok(); }));
+  }
+
+  TemporaryFolder folder_;
+  ServiceFixture gcs_{folder_.path() + "/gcs.sqlite"};
+};
+
+TEST_F(FullDiskTest, ARefusedChangeIsUndoneAndTheNextOnesChangeNothing) {
+  ASSERT_TRUE(Call(GcsMethod::KvPut, KvPutPayload("old", "1")));
+  ASSERT_TRUE(Call(GcsMethod::KvPut, KvPutPayload("gone", "1")));
+  {
+    FullDisk full;
+    ExpectRefused(GcsMethod::KvPut, KvPutPayload("new", "2"));
+    ExpectRefused(GcsMethod::KvPut, KvPutPayload("old", "2"));
+    ExpectRefused(GcsMethod::KvDelete, KvDeletePayload("gone"));
+    EXPECT_EQ(Value("new"), "none");
+    EXPECT_EQ(Value("old"), "1");
+    EXPECT_EQ(Value("gone"), "1");
+  }
+  AwaitWorkingDisk();
+  ASSERT_TRUE(Call(GcsMethod::KvPut, KvPutPayload("later", "3")));
+  gcs_.Restart();
+  EXPECT_EQ(Value("new"), "none");
+  EXPECT_EQ(Value("old"), "1");
+  EXPECT_EQ(Value("gone"), "1");
+  EXPECT_EQ(Value("later"), "3");
+}
+
+// Those that were under way when the disk filled up, not refused beforehand.
+TEST_F(FullDiskTest, ManyChangesOfOneKeyAreUndoneYoungestFirst) {
+  ASSERT_TRUE(Call(GcsMethod::KvPut, KvPutPayload("key", "0")));
+  int refused = 0;
+  {
+    FullDisk full;
+    for (int i = 1; i <= 20; ++i) {
+      Bytes payload = i % 5 == 0 ? KvDeletePayload("key") : KvPutPayload("key", std::to_string(i));
+      gcs_.service().OnCall(
+          static_cast<uint16_t>(i % 5 == 0 ? GcsMethod::KvDelete : GcsMethod::KvPut),
+          CallId::Random(), std::move(payload),
+          [&](const Result<Bytes>& result) { refused += result.has_value() ? 0 : 1; });
+    }
+    ASSERT_TRUE(gcs_.RunUntil([&] { return refused == 20; }));
+    EXPECT_EQ(Value("key"), "0");
+  }
+  AwaitWorkingDisk();
+  EXPECT_EQ(Value("key"), "0");
+  gcs_.Restart();
+  EXPECT_EQ(Value("key"), "0");
+}
+
+TEST_F(FullDiskTest, ARefusedCallThatIsSentAgainIsDoneThen) {
+  const CallId id = CallId::Random();
+  {
+    FullDisk full;
+    EXPECT_FALSE(gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id));
+  }
+  AwaitWorkingDisk();
+  const Result<Bytes> again = gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id);
+  ASSERT_TRUE(again);
+  EXPECT_TRUE(VerifiedRoot<wire::KvPutReply>(*again)->added());
+}
+
+TEST_F(FullDiskTest, ACallDoneBeforeIsAnsweredAlsoWithoutTheDisk) {
+  const CallId id = CallId::Random();
+  ASSERT_TRUE(gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id));
+  FullDisk full;
+  ExpectRefused(GcsMethod::KvPut, KvPutPayload("other", "1"));
+  const Result<Bytes> again = gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id);
+  ASSERT_TRUE(again);
+  EXPECT_TRUE(VerifiedRoot<wire::KvPutReply>(*again)->added());
+}
+
+TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
+  const Address driver{NodeId::Random(), WorkerId::Random()};
+  const ActorId actor = NewActorId(), second = NewActorId();
+  {
+    FullDisk full;
+    ExpectRefused(GcsMethod::RegisterActor,
+                  RegisterActorPayload(actor, {.name = "name", .owner = driver}));
+    EXPECT_EQ(StateOf(actor), wire::ActorState::Dead);
+    ExpectRefused(GcsMethod::RegisterActor, RegisterActorPayload(second, {.owner = driver}));
+    EXPECT_EQ(StateOf(second), wire::ActorState::DependenciesUnready);
+  }
+  AwaitWorkingDisk();
+  {
+    FullDisk full;
+    ExpectRefused(GcsMethod::RegisterJob, RegisterJobPayload(driver));
+  }
+  AwaitWorkingDisk();
+  const NodeId node = NodeId::Random();
+  {
+    FullDisk full;
+    ExpectRefused(GcsMethod::RegisterNode, RegisterNodePayload(node, 1, Cpus(1)));
+  }
+  AwaitWorkingDisk();
+  EXPECT_EQ(Jobs(/*running=*/true), 0u);
+  // The name is free.
+  EXPECT_TRUE(Call(GcsMethod::RegisterActor,
+                   RegisterActorPayload(NewActorId(), {.name = "name", .owner = driver})));
+  gcs_.Restart();
+  EXPECT_EQ(Jobs(/*running=*/true), 0u);
+  EXPECT_EQ(StateOf(actor), wire::ActorState::Dead);
+}
+
+TEST_F(FullDiskTest, DeathsAndEndsStayAndAreWrittenLater) {
+  const Address driver{NodeId::Random(), WorkerId::Random()};
+  const Result<Bytes> job = Call(GcsMethod::RegisterJob, RegisterJobPayload(driver));
+  ASSERT_TRUE(job);
+  const ActorId killed = NewActorId(), owned = NewActorId();
+  for (const ActorId& id : {killed, owned}) {
+    ASSERT_TRUE(Call(GcsMethod::RegisterActor, RegisterActorPayload(id, {.owner = driver})));
+  }
+  const FunctionId function = FunctionId::Random();
+  const JobId other_job = JobId::Random();
+  {
+    FullDisk full;
+    ExpectRefused(GcsMethod::KillActor, KillPayload(killed, true, false));
+    EXPECT_EQ(StateOf(killed), wire::ActorState::Dead);
+    ExpectRefused(GcsMethod::PutFunction, PutFunctionPayload(other_job, function, "code"));
+    ExpectRefused(GcsMethod::ReportWorkerDeath, WorkerDeathPayload(driver));
+    EXPECT_EQ(StateOf(owned), wire::ActorState::Dead);
+    EXPECT_EQ(Jobs(/*running=*/true), 0u);
+  }
+  AwaitWorkingDisk();
+  gcs_.Restart();
+  EXPECT_EQ(StateOf(killed), wire::ActorState::Dead);
+  EXPECT_EQ(StateOf(owned), wire::ActorState::Dead);
+  EXPECT_EQ(Jobs(/*running=*/false), 1u);
+  const Result<Bytes> code =
+      Call(GcsMethod::GetFunction, GetFunctionPayload(other_job, function, 0));
+  EXPECT_TRUE(VerifiedRoot<wire::GetFunctionReply>(*code)->found());
+}
+
+TEST_F(FullDiskTest, ItStartsWithItsDataAndEndsInTimeWithoutTheDisk) {
+  ASSERT_TRUE(Call(GcsMethod::KvPut, KvPutPayload("key", "1")));
+  FullDisk full;
+  ExpectRefused(GcsMethod::KvPut, KvPutPayload("key", "2"));
+  gcs_.Restart();
+  EXPECT_EQ(Value("key"), "1");
+  ExpectRefused(GcsMethod::KvPut, KvPutPayload("key", "3"));
+}
+
+}  // namespace
+}  // namespace cyray::gcs

@@ -1,0 +1,133 @@
+// The requests that the GCS's tests and fuzz targets send. Threading: pure functions.
+
+#pragma once
+
+#include <string>
+
+#include "cyray/gcs/bytes.h"
+#include "cyray/gcs/codec.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+
+inline ResourceSet Cpus(int64_t count) {
+  ResourceSet set;
+  set.Set("CPU", count * kResourceUnit);
+  return set;
+}
+
+// A new actor id of job 1.
+inline ActorId NewActorId(uint32_t job = 1) {
+  ActorId id = ActorId::Random();
+  std::memcpy(id.bytes.data() + ActorId::kSize - sizeof job, &job, sizeof job);
+  return id;
+}
+
+inline Bytes KvPutPayload(const std::string& key, const std::string& value, bool overwrite = true) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto space = builder.CreateString("s");
+  auto k = builder.CreateString(key);
+  auto v = builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
+  builder.Finish(wire::CreateKvPutRequest(builder, space, k, v, overwrite));
+  return FinishedBytes(builder);
+}
+
+inline Bytes KvGetPayload(const std::string& key) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto space = builder.CreateString("s");
+  auto k = builder.CreateString(key);
+  builder.Finish(wire::CreateKvGetRequest(builder, space, k));
+  return FinishedBytes(builder);
+}
+
+inline Bytes PutFunctionPayload(const JobId& job, const FunctionId& id, const std::string& code) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto bytes = builder.CreateVector(reinterpret_cast<const uint8_t*>(code.data()), code.size());
+  builder.Finish(
+      wire::CreatePutFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), bytes));
+  return FinishedBytes(builder);
+}
+
+inline Bytes GetFunctionPayload(const JobId& job, const FunctionId& id, uint32_t wait_ms) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(
+      wire::CreateGetFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), wait_ms));
+  return FinishedBytes(builder);
+}
+
+inline Bytes RegisterJobPayload(const Address& driver) {
+  flatbuffers::FlatBufferBuilder builder;
+  const uint8_t config[] = {1, 2, 3};
+  auto bytes = builder.CreateVector(config, sizeof config);
+  builder.Finish(wire::CreateRegisterJobRequest(builder, wire::ToWire(driver), 7, 0, 0, bytes));
+  return FinishedBytes(builder);
+}
+
+struct ActorOptions {
+  std::string name;
+  bool detached = false;
+  int max_restarts = 0;
+  int64_t cpus = 1;
+  Address owner = {};
+};
+
+inline Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& options) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto class_name = builder.CreateString("Counter");
+  auto name = builder.CreateString(options.name);
+  auto placement = wire::ToWire(builder, Cpus(options.cpus));
+  const uint8_t spec_bytes[] = {9, 8, 7};
+  auto spec = builder.CreateVector(spec_bytes, sizeof spec_bytes);
+  wire::RegisterActorRequestBuilder request(builder);
+  request.add_actor_id(wire::ToWire(id));
+  request.add_owner(wire::ToWire(options.owner));
+  request.add_class_name(class_name);
+  request.add_name(name);
+  request.add_detached(options.detached);
+  request.add_max_restarts(options.max_restarts);
+  request.add_placement(placement);
+  request.add_spec(spec);
+  request.add_handle_meta(spec);
+  builder.Finish(request.Finish());
+  return FinishedBytes(builder);
+}
+
+inline Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_scope) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::CreateKillActorRequest(builder, wire::ToWire(id), no_restart, out_of_scope));
+  return FinishedBytes(builder);
+}
+
+inline Bytes KvDeletePayload(const std::string& key, bool prefix = false) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto space = builder.CreateString("s");
+  auto k = builder.CreateString(key);
+  builder.Finish(wire::CreateKvDeleteRequest(builder, space, k, prefix));
+  return FinishedBytes(builder);
+}
+
+inline Bytes FinishJobPayload(const JobId& job) {
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::CreateFinishJobRequest(builder, wire::ToWire(job)));
+  return FinishedBytes(builder);
+}
+
+inline Bytes WorkerDeathPayload(const Address& worker) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto reason = builder.CreateString("killed by signal 9");
+  builder.Finish(wire::CreateReportWorkerDeathRequest(builder, wire::ToWire(worker), reason));
+  return FinishedBytes(builder);
+}
+
+inline Bytes RegisterNodePayload(const NodeId& id, uint64_t incarnation, const ResourceSet& total) {
+  NodeEntry node;
+  node.id = id;
+  node.incarnation = incarnation;
+  node.ip = "127.0.0.1";
+  node.total = total;
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::CreateRegisterNodeRequest(builder, WriteNode(builder, node)));
+  return FinishedBytes(builder);
+}
+
+}  // namespace cyray::gcs
