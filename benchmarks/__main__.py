@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.cases import CASES, GROUPS, START, all_metrics
+from benchmarks.cases import CASES, GROUPS, START, all_metrics, case_of
 from benchmarks.engines import ENGINES
-from benchmarks.floors import check
+from benchmarks.floors import FLOORS, check
 from benchmarks.results import Results
 from benchmarks.runner import ROOT, Message, run_engine, say
 
@@ -52,13 +52,17 @@ def arguments() -> argparse.Namespace:
 
 
 def cases_of_round(results: Results, engine: str, cases: list[str]) -> list[str]:
-    """Without those that never ended on this engine, or that it did and one round is enough for."""
+    """Without those that never ended on this engine, that it did and one round is enough for, or
+    that no floor asks of an engine without a column."""
     if results.trouble(START, engine):
         return []
+    entry = ENGINES[engine]
+    asked = {case_of(floor.metric) for floor in FLOORS if floor.of == engine}
     return [
         name
         for name in cases
-        if not results.trouble(name, engine).startswith(">")
+        if (entry.column or name in asked)
+        and not results.trouble(name, engine).startswith(">")
         and not (
             CASES[name].once
             and engine != "cyray"

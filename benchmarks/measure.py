@@ -45,6 +45,17 @@ def rate(run: Callable[[], int], seconds: float = 1.0) -> float:
     return done / elapsed
 
 
+def typical_rate(run: Callable[[], int], seconds: float) -> float:
+    """The median of the rates of single calls: a pause now and then does not count."""
+    run()
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end or not rates:
+        done = run()
+        rates.append(done / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
 def rate_and_cpu(run: Callable[[], int], seconds: float) -> Pace:
     """The same, with the CPU time of all processes; the caller has warmed up."""
     before = cpu_seconds()

@@ -28,6 +28,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.workers = len(os.sched_getaffinity(0))
+        self.store_is_warm = False
         self._int_refs: list[Any] = []
 
     def start(self) -> None:

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 from benchmarks.cases.objects import KEPT, MB
-from benchmarks.measure import Pace, latencies, rate
+from benchmarks.measure import Pace, latencies, rate, typical_rate
 from benchmarks.processes import busy_cores
 
 
@@ -77,8 +77,8 @@ def copy_rates(size: int, key: str) -> dict[str, float]:
     with mmap.mmap(fd, places * size) as area:
         os.close(fd)
         return {
-            key: rate(_copies(area, size, 1), 1.2),
-            f"{key}_kept": rate(_copies(area, size, places), 1.2),
+            key: typical_rate(_copies(area, size, 1), 1.2),
+            f"{key}_kept": typical_rate(_copies(area, size, places), 1.2),
         }
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from benchmarks.__main__ import cases_of_round
 from benchmarks.cases import CASES, START, STOP, Metric, all_metrics, case_of
 from benchmarks.engines import ENGINES
 from benchmarks.floors import FLOORS, Floor, Verdict, check
-from benchmarks.measure import latencies, percentile, rate, repeated
+from benchmarks.measure import latencies, percentile, rate, repeated, typical_rate
 from benchmarks.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,18 @@ def test_a_rate_leaves_the_first_call_out():
 
     assert rate(run, seconds=0.0) > 0
     assert len(calls) == 2
+
+
+def test_a_typical_rate_is_not_moved_by_one_pause(monkeypatch):
+    now = [0.0]
+    durations = iter([9.0, 1.0, 1.0, 100.0, 1.0])
+
+    def run() -> int:
+        now[0] += next(durations)
+        return 10
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    assert typical_rate(run, seconds=103.0) == 10
 
 
 def test_repeated_gives_the_median_and_ends():
@@ -245,6 +258,13 @@ def test_cases_that_never_end_are_not_tried_again_and_some_run_once_on_the_peers
     assert cases_of_round(results, "ray", cases) == ["put_int"]
     assert cases_of_round(results, "cyray", cases) == cases
     assert cases_of_round(results, "dask", cases) == []
+
+
+def test_an_engine_without_a_column_runs_what_floors_ask_of_it():
+    assert cases_of_round(Results(), "blocking", list(CASES)) == [
+        "task_sync_on_busy_cores",
+        "task_async_on_busy_cores",
+    ]
 
 
 # --- Processes of a run ---------------------------------------------------------------------------
