@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import cyray
 
 CALLS = 0
@@ -27,6 +30,16 @@ def count_calls():
     return CALLS
 
 
+LOADS = 0
+
+
+def count_loads():
+    """What a pickle calls when a worker loads it: counts that."""
+    global LOADS
+    LOADS += 1
+    return LOADS
+
+
 class Base:
     def whoami(self):
         return type(self).__name__
@@ -40,6 +53,57 @@ class Counter(Base):
     def increment(self, by=1):
         self.value += by
         return self.value
+
+
+@cyray.remote
+class Log:
+    """Keeps what it is given, by who gave it."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def add(self, who, value):
+        self.seen.setdefault(who, []).append(value)
+        return value
+
+    def read(self):
+        return self.seen
+
+    def node(self):
+        return cyray.get_runtime_context().get_node_id()
+
+
+@cyray.remote
+class Keeper:
+    """Holds what it is given."""
+
+    def __init__(self, refs=None):
+        self.refs = refs
+
+    def keep(self, refs):
+        self.refs = refs
+
+    def drop(self):
+        self.refs = None
+
+    def read(self):
+        """The first number of the array that the first ref names."""
+        return float(cyray.get(self.refs[0])[0])
+
+    def hand_on(self, other):
+        cyray.get(other.keep.remote(self.refs))
+        self.refs = None
+
+
+@cyray.remote
+class Hangs:
+    """An actor whose one call never ends."""
+
+    def pid(self):
+        return os.getpid()
+
+    def hang(self):
+        threading.Event().wait()
 
 
 class CustomError(Exception):

@@ -87,17 +87,19 @@ def test_as_many_at_once_as_allowed():
     class Limited:
         def __init__(self):
             self.running = self.most = 0
+            self.full = asyncio.Event()
 
         async def work(self):
             self.running += 1
             self.most = max(self.most, self.running)
-            for _ in range(5):
-                await asyncio.sleep(0.001)
+            if self.running == 3:
+                self.full.set()
+            await self.full.wait()
             self.running -= 1
             return self.most
 
     limited = Limited.remote()
-    assert max(cyray.get([limited.work.remote() for _ in range(20)])) == 3
+    assert max(cyray.get([limited.work.remote() for _ in range(20)], timeout=20)) == 3
 
 
 def test_errors_are_the_calls_own():
@@ -204,12 +206,30 @@ def test_a_constructor_uses_the_loop_of_the_methods():
 def test_each_call_knows_its_own_task():
     @cyray.remote
     class Context:
-        async def name(self):
-            await asyncio.sleep(0.001)
-            return cyray.get_runtime_context().get_actor_id()
+        def __init__(self):
+            self.count, self.all_here = 0, asyncio.Event()
+
+        async def ids(self):
+            self.count += 1
+            if self.count == 5:
+                self.all_here.set()
+            await self.all_here.wait()
+            context = cyray.get_runtime_context()
+            in_thread = await asyncio.to_thread(context.get_task_id)
+            return context.get_actor_id(), context.get_task_id(), in_thread, context.get_task_name()
+
+        def plain(self):
+            return cyray.get_runtime_context().get_task_id()
 
     context = Context.remote()
-    assert set(cyray.get([context.name.remote() for _ in range(5)])) == {context._actor_id.hex()}
+    calls = [context.ids.options(name=f"call {i}").remote() for i in range(5)]
+    results = cyray.get(calls, timeout=20)
+    assert {actor for actor, _, _, _ in results} == {context._actor_id.hex()}
+    assert [task for _, task, _, _ in results] == [ref.task_id() for ref in calls]
+    assert [task for _, _, task, _ in results] == [ref.task_id() for ref in calls]
+    assert [name for _, _, _, name in results] == [f"call {i}" for i in range(5)]
+    ref = context.plain.remote()
+    assert cyray.get(ref) == ref.task_id()
 
 
 def test_death_fails_all_that_wait():

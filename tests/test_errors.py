@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import remote_code
 from shared_session import nothing_is_left, session  # noqa: F401
 
 import cyray
 from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
+from cyray.test_utils import SignalActor
 
 
 def raised_by(ref, timeout=20):
@@ -134,8 +136,6 @@ def test_an_error_is_raised_every_time_it_is_asked_for():
 
 
 def test_get_of_a_list_raises_without_waiting_for_the_rest():
-    from cyray.test_utils import SignalActor
-
     gate = SignalActor.remote()
 
     @cyray.remote
@@ -384,6 +384,111 @@ def test_an_actors_error_names_the_method():
     assert "A.method()" in text and "MyA(1)" in text
 
 
+def test_the_error_of_an_actor_says_which_one():
+    @cyray.remote
+    class A:
+        def method(self):
+            raise ValueError("here")
+
+    actor = A.remote()
+    assert f"actor_id={actor._actor_id.hex()}" in str(raised_by(actor.method.remote()))
+
+
+def test_an_error_with_a_hostile_text_leaves_its_worker_alive():
+    class Hostile(ValueError):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    @cyray.remote(max_retries=0)
+    def f():
+        raise Hostile("read-only")
+
+    error = raised_by(f.remote())
+    assert isinstance(error, RayTaskError) and not isinstance(error, WorkerCrashedError)
+
+
+def test_errors_of_the_user_that_speak_of_read_only_stay_the_users():
+    class Refused(ValueError):
+        pass
+
+    @cyray.remote
+    def f(error):
+        raise error
+
+    for mine in (
+        ValueError("the account is read-only"),
+        TypeError("read-only: no change"),
+        ValueError("array is read-only", 1),
+    ):
+        error = raised_by(f.remote(mine))
+        assert type(error.cause) is type(mine) and error.cause.args == mine.args
+    error = raised_by(f.remote(Refused("this buffer is read-only")))
+    assert type(error.cause).__name__ == "Refused" and error.cause.args == (
+        "this buffer is read-only",
+    )
+
+
+def test_writing_into_an_argument_names_the_remedy():
+    @cyray.remote
+    def assigns(array):
+        array[0] = 1
+
+    @cyray.remote
+    def sorts(array):
+        array.sort()
+
+    @cyray.remote
+    def adds(array):
+        array += 1
+
+    @cyray.remote
+    def writes(view):
+        memoryview(view)[0] = 1
+
+    @cyray.remote
+    def asks_for_it(array):
+        import ctypes
+
+        ctypes.c_char.from_buffer(array)
+
+    for task in (assigns, sorts, adds, writes, asks_for_it):
+        error = raised_by(task.remote(np.zeros(10)))
+        assert isinstance(error, ValueError)
+        assert "inout" in str(error) and "writable=True" in str(error)
+
+
+def test_an_error_in_a_list_is_raised_at_once_in_a_task_too():
+    gate = SignalActor.remote()
+
+    @cyray.remote
+    def fail():
+        raise ValueError("quick")
+
+    @cyray.remote
+    def waits(gate):
+        with pytest.raises(ValueError, match="quick"):
+            cyray.get([gate.wait.remote(), gate.wait.remote(), fail.remote()])
+        return "told"
+
+    assert cyray.get(waits.remote(gate), timeout=20) == "told"
+    with pytest.raises(cyray.exceptions.GetTimeoutError, match="2 of 3"):
+        cyray.get([gate.wait.remote(), cyray.put(1), gate.wait.remote()], timeout=0.02)
+
+
+def test_get_or_create_shows_what_is_wrong_with_an_argument():
+    @cyray.remote
+    class A:
+        def __init__(self, x):
+            pass
+
+    class Refuses:
+        def __reduce__(self):
+            raise ValueError("not this one")
+
+    with pytest.raises(ValueError, match="not this one"):
+        A.options(name="refused", get_if_exists=True).remote(Refuses())
+
+
 @pytest.fixture
 def python_sees_interrupts():
     # A test run in the background inherits SIGINT ignored; a program at a terminal does not.
@@ -394,15 +499,8 @@ def python_sees_interrupts():
 
 @pytest.mark.usefixtures("python_sees_interrupts")
 def test_ctrl_c_in_the_driver_interrupts_get():
-    @cyray.remote
-    class Never:
-        async def wait(self):
-            import asyncio
-
-            await asyncio.Event().wait()
-
-    never = Never.remote()
-    ref = never.wait.remote()
+    gate = SignalActor.remote()
+    ref = gate.wait.remote()
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):

@@ -145,6 +145,22 @@ def test_tasks_may_fork():
     assert cyray.get([fork.remote() for _ in range(4)]) == [b"child"] * 4
 
 
+@pytest.mark.parametrize("end", ["returns", "raises", "exits"])
+def test_a_child_that_comes_back_from_a_task_ends_there(end):
+    @cyray.remote(max_retries=0)
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            if end == "raises":
+                raise ValueError("the child's own")
+            if end == "exits":
+                raise SystemExit(1)
+            return "the child's answer"
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert cyray.get(fork.remote()) == (0 if end == "returns" else 1)
+
+
 def test_tasks_may_use_multiprocessing():
     @cyray.remote
     def pool():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import pickle
 import threading
 import time
 
+import numpy as np
 import pytest
 from support import eventually, is_running, raylet_pid, run_driver
 
 import cyray
+from cyray.exceptions import RayError
+from cyray.test_utils import SignalActor
 
 
 def test_init_starts_and_shutdown_ends_everything():
@@ -281,3 +287,170 @@ def test_a_module_that_cannot_be_preloaded_is_reported_and_stops_nothing(capfd):
         return 1
 
     assert cyray.get(f.remote()) == 1
+
+
+def test_arrays_stay_readable_after_shutdown():
+    cyray.init(num_cpus=1, object_store_memory=100 * 1024**2)
+    kept = [cyray.get(cyray.put(np.full(500_000, float(i)))) for i in range(3)]
+    part = cyray.get(cyray.put(np.arange(1_000_000)))[500_000:500_010]
+    mine = cyray.get(cyray.put(np.zeros(500_000)), writable=True)
+    mine[0] = 7.0
+    mapped = resident_bytes()
+    cyray.shutdown()
+    for i, array in enumerate(kept):
+        assert (array == i).all()
+        assert not array.flags.writeable
+    assert part.tolist() == list(range(500_000, 500_010))
+    assert mine[0] == 7.0 and not mine[1:].any()
+    mine[1:] = 8.0
+    assert resident_bytes() < mapped + 10 * 1024**2, "what nobody reads is given back"
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def test_arrays_of_a_cluster_that_goes_on_stay_as_they_were(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import numpy as np
+        import cyray
+        from cyray.cluster_utils import Cluster
+
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"object_store_memory": 80 * 1024**2}
+        )
+        cyray.init(address=cluster.address)
+        kept = cyray.get(cyray.put(np.full(4_000_000, 1.0)))
+        mine = cyray.get(cyray.put(np.full(4_000_000, 1.0)), writable=True)
+        cyray.shutdown()
+        # Another driver writes all of the store's memory.
+        cyray.init(address=cluster.address)
+        others = [cyray.put(np.full(2_000_000, 2.0)) for _ in range(4)]
+        print((kept == 1.0).all(), (mine == 1.0).all(), cyray.get(others[3])[0])
+        cluster.shutdown()
+        """,
+    )
+    assert out == "True True 2.0\n"
+
+
+def test_threads_that_wait_are_told_of_the_shutdown():
+    cyray.init(num_cpus=1)
+    signal = SignalActor.remote()
+    refs = [signal.wait.remote() for _ in range(4)]
+    told = []
+
+    def wait(call):
+        with pytest.raises(RuntimeError, match="shut down"):
+            call()
+        told.append(True)
+
+    calls = [
+        lambda: cyray.get(refs[0]),
+        lambda: cyray.get(refs),
+        lambda: cyray.wait(refs),
+        lambda: cyray.get(refs[1], timeout=30),
+    ]
+    threads = [threading.Thread(target=wait, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: cyray.get(signal.cur_num_waiters.remote()) == 4)
+    cyray.shutdown()
+    cyray.init(num_cpus=1)
+    for thread in threads:
+        thread.join(20)
+    assert told == [True] * 4
+    assert cyray.get(cyray.put(1)) == 1
+
+
+def test_threads_that_put_and_submit_are_told_of_the_shutdown():
+    cyray.init(num_cpus=2)
+    array = np.zeros(2_000_000)
+
+    @cyray.remote
+    def f(x):
+        return x
+
+    def work(call):
+        with pytest.raises((RuntimeError, RayError)):
+            while cyray.is_initialized():  # a call must not start a session of its own
+                call()
+            raise RuntimeError
+
+    calls = [
+        lambda: cyray.put(array),
+        lambda: cyray.get(f.remote(1)),
+        lambda: cyray.get([f.remote(array) for _ in range(4)]),
+        cyray.nodes,
+    ]
+    with forbidden_auto_init():
+        threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        cyray.get([f.remote(i) for i in range(200)])
+        cyray.shutdown()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@contextlib.contextmanager
+def forbidden_auto_init():
+    os.environ["CYRAY_ENABLE_AUTO_CONNECT"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["CYRAY_ENABLE_AUTO_CONNECT"]
+
+
+def test_futures_that_wait_are_told_of_the_shutdown():
+    cyray.init(num_cpus=1)
+    signal = SignalActor.remote()
+    future = signal.wait.remote().future()
+
+    async def main():
+        waiting = signal.wait.remote().as_future()
+        await signal.cur_num_waiters.remote()
+        cyray.shutdown()
+        await asyncio.wait_for(waiting, timeout=20)
+
+    with pytest.raises(RuntimeError, match="shut down"):
+        asyncio.run(main())
+    with pytest.raises(RuntimeError, match="shut down"):
+        future.result(timeout=20)
+
+
+def test_refs_and_handles_of_an_ended_session_start_no_new_one():
+    cyray.init(num_cpus=1)
+    ref, signal = cyray.put([1, 2]), SignalActor.remote()
+    pickled = pickle.dumps(ref), pickle.dumps(signal)
+    cyray.shutdown()
+    for use in (
+        lambda: cyray.get(ref),
+        lambda: cyray.get([ref]),
+        lambda: cyray.wait([ref]),
+        lambda: ref.future(),
+        lambda: signal.send.remote(),
+        lambda: pickle.loads(pickled[0]),
+        lambda: pickle.loads(pickled[1]),
+    ):
+        with pytest.raises(RuntimeError, match=r"shut down|cyray\.init"):
+            use()
+        assert not cyray.is_initialized()
+
+
+def test_init_in_a_task_is_refused_or_ignored():
+    cyray.init(num_cpus=1)
+
+    @cyray.remote
+    def again():
+        with contextlib.suppress(RuntimeError):
+            cyray.init(num_cpus=3)
+            return "it started another"
+        context = cyray.init(ignore_reinit_error=True)
+        cyray.shutdown()
+        return context["node_id"], cyray.get(cyray.put(1))
+
+    assert cyray.get(again.remote()) == (cyray.nodes()[0]["NodeID"], 1)

@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import decimal
 import pickle
+import threading
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ from support import eventually
 
 import cyray
 from cyray.exceptions import GetTimeoutError, RayTimeoutError
+from cyray.test_utils import SignalActor
 
 INIT = {"object_store_memory": 200 * 1024**2}
 
@@ -116,14 +118,7 @@ def test_put_of_a_ref_is_refused_but_in_a_list_it_is_fine():
 
 
 def test_get_times_out():
-    @cyray.remote
-    class Never:
-        async def wait(self):
-            import asyncio
-
-            await asyncio.Event().wait()
-
-    never = Never.remote()
+    never = SignalActor.remote()
     ref = never.wait.remote()
     begin = time.monotonic()
     with pytest.raises(GetTimeoutError):
@@ -134,8 +129,9 @@ def test_get_times_out():
     with pytest.raises(TimeoutError):
         cyray.get(ref, 0.01)
     assert cyray.get(cyray.put(1), timeout=0) == 1
-    with pytest.raises(ValueError):
-        cyray.get(ref, timeout=-1)
+    for nonsense in (-1, float("nan")):
+        with pytest.raises(ValueError):
+            cyray.get(ref, timeout=nonsense)
     ready, rest = cyray.wait([ref], timeout=0.05)
     assert (ready, rest) == ([], [ref])
     cyray.kill(never)
@@ -151,8 +147,6 @@ def test_wait_returns_ready_refs_in_the_order_given():
 
 
 def test_wait_for_tasks_that_end_at_different_times():
-    from cyray.test_utils import SignalActor
-
     signal = SignalActor.remote()
 
     @cyray.remote(num_cpus=0)
@@ -182,6 +176,25 @@ def test_a_failed_task_counts_as_ready():
 
     ready, rest = cyray.wait([fail.remote()], timeout=10)
     assert len(ready) == 1 and not rest
+
+
+def test_a_list_may_change_while_others_wait_for_it():
+    signal = SignalActor.remote()
+    gets = [signal.wait.remote() for _ in range(50)]
+    waits = [signal.wait.remote() for _ in range(50)]
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(cyray.get(gets))),
+        threading.Thread(target=lambda: results.append(cyray.wait(waits, num_returns=50))),
+    ]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: cyray.get(signal.cur_num_waiters.remote()) == 100)
+    del gets[:], waits[1:]
+    cyray.get(signal.send.remote())
+    for thread in threads:
+        thread.join(20)
+    assert sorted(len(result) for result in results) == [2, 50]
 
 
 def test_wait_refuses_bad_arguments():
@@ -305,6 +318,28 @@ def test_buffers_keep_their_type(size):
     typed = memoryview(np.arange(size, dtype=np.int32).reshape(2, -1))
     back = cyray.get(cyray.put(typed))
     assert (back.format, back.shape) == (typed.format, typed.shape) and back == typed
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(0),
+        np.zeros((0, 3)),
+        np.float64(1.5),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(20.0).reshape(4, 5)[::2, ::-1],
+        np.arange(4, dtype=">i4"),
+        np.zeros(3, dtype=[("x", "f8"), ("y", "i4")]),
+        np.array([True, False]),
+    ],
+    ids=["empty", "empty table", "scalar", "fortran", "strided", "big-endian", "records", "bools"],
+)
+def test_memoryviews_of_every_kind(array):
+    view = memoryview(array)
+    for back in (cyray.get(cyray.put(view)), cyray.get(cyray.put([view]))[0]):
+        assert type(back) is memoryview
+        assert (back.format, back.shape) == (view.format, view.shape)
+        np.testing.assert_array_equal(np.asarray(back), array)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from remote_code import Keeper
 from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, store_used_bytes
 
@@ -150,17 +151,6 @@ def test_a_task_returns_refs_of_its_own_tasks(settled):
 
 
 def test_an_actor_holds_refs_that_it_was_given(settled):
-    @cyray.remote
-    class Keeper:
-        def keep(self, refs):
-            self.refs = refs
-
-        def read(self):
-            return float(cyray.get(self.refs[0])[0])
-
-        def drop(self):
-            self.refs = None
-
     keeper = Keeper.remote()
     used = store_used_bytes()
     cyray.get(keeper.keep.remote([cyray.put(np.full(BIG, 8.0))]))
@@ -172,39 +162,18 @@ def test_an_actor_holds_refs_that_it_was_given(settled):
 
 
 def test_an_actor_holds_refs_of_its_constructor(settled):
-    @cyray.remote
-    class Keeper:
-        def __init__(self, refs):
-            self.refs = refs
-
-        def read(self):
-            return float(cyray.get(self.refs[0])[0])
-
     keeper = Keeper.remote([cyray.put(np.full(BIG, 9.0))])
     gc.collect()
     assert cyray.get(keeper.read.remote()) == 9.0
 
 
 def test_a_dead_actor_holds_nothing(settled):
-    @cyray.remote
-    class Keeper:
-        def keep(self, refs):
-            self.refs = refs
-
     keeper = Keeper.remote()
     cyray.get(keeper.keep.remote([cyray.put(np.zeros(BIG))]))
     cyray.kill(keeper)
 
 
 def test_a_third_process_passes_a_ref_on(settled):
-    @cyray.remote
-    class Keeper:
-        def keep(self, refs):
-            self.refs = refs
-
-        def read(self):
-            return float(cyray.get(self.refs[0])[0])
-
     @cyray.remote
     def pass_on(keeper, refs):
         cyray.get(keeper.keep.remote(refs))
@@ -216,23 +185,8 @@ def test_a_third_process_passes_a_ref_on(settled):
 
 
 def test_refs_go_around_between_actors(settled):
-    @cyray.remote
-    class Node:
-        def __init__(self):
-            self.held = None
-
-        def take(self, refs):
-            self.held = refs
-
-        def hand_on(self, other):
-            cyray.get(other.take.remote(self.held))
-            self.held = None
-
-        def read(self):
-            return float(cyray.get(self.held[0])[0])
-
-    actors = [Node.remote() for _ in range(3)]
-    cyray.get(actors[0].take.remote([cyray.put(np.full(BIG, 2.0))]))
+    actors = [Keeper.remote() for _ in range(3)]
+    cyray.get(actors[0].keep.remote([cyray.put(np.full(BIG, 2.0))]))
     gc.collect()
     for i in range(6):
         cyray.get(actors[i % 3].hand_on.remote(actors[(i + 1) % 3]))
@@ -292,3 +246,42 @@ def test_a_big_pipeline_needs_little_memory(settled):
         ref = step.remote(ref)
     assert cyray.get(ref)[0] == 50
     eventually(lambda: store_used_bytes() <= used + 12 * BIG)
+
+
+class NoPickle:
+    def __reduce__(self):
+        raise TypeError("this cannot be pickled")
+
+
+def test_a_call_that_cannot_be_sent_keeps_nothing(settled):
+    @cyray.remote
+    def f(*args, **kwargs):
+        return 1
+
+    actor = Keeper.remote()
+    for call in (f.remote, actor.keep.remote):
+        ref = cyray.put(np.zeros(BIG))
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            call([ref], ref, np.zeros(BIG), key={"ref": ref}, last=NoPickle())
+
+
+def test_results_that_cannot_be_sent_as_a_whole_keep_nothing(settled):
+    @cyray.remote(num_returns=3)
+    def f():
+        return np.zeros(BIG), [cyray.put(np.zeros(BIG))], NoPickle()
+
+    for ref in f.remote():
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            cyray.get(ref)
+
+
+def test_results_that_do_not_all_fit_keep_nothing(settled):
+    too_large = int(cyray.cluster_resources()["object_store_memory"]) + 1
+
+    @cyray.remote(num_returns=3)
+    def f():
+        return np.zeros(BIG), [cyray.put(np.zeros(BIG))], np.zeros(too_large, dtype=np.uint8)
+
+    for ref in f.remote():
+        with pytest.raises(cyray.exceptions.ObjectStoreFullError):
+            cyray.get(ref)

@@ -157,6 +157,24 @@ def test_a_wrong_number_of_returns_is_an_error_of_every_one():
                 cyray.get(ref)
 
 
+def test_generators_give_as_many_as_were_asked_for():
+    def count(start):
+        while True:
+            yield start
+            start += 1
+
+    @cyray.remote(num_returns=3)
+    def three():
+        yield from (1, "two", [3])
+
+    assert cyray.get(three.remote()) == [1, "two", [3]]
+    for ref in cyray.remote(num_returns=2)(count).remote(0):
+        with pytest.raises(ValueError, match="more than num_returns=2"):
+            cyray.get(ref)
+    with pytest.raises(ValueError, match=r"count is a generator.*num_returns"):
+        cyray.remote(count).remote(0)
+
+
 def test_many_returns():
     @cyray.remote(num_returns=3000)
     def f():

@@ -332,7 +332,7 @@ TEST_F(ObjectDirectoryTest, AReaderThatOutlivedTheRefSharesItsPinWithTheNextRef)
   objects_.Want(entry);
   objects_.OnPinned(MakeId(5), 64, 10);
   LocalPin* pin = entry->pin;
-  objects_.RefPin(pin);
+  objects_.AddView(pin);
   objects_.Release(entry);
   entry = BorrowRegistered(5);
   objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
@@ -340,10 +340,43 @@ TEST_F(ObjectDirectoryTest, AReaderThatOutlivedTheRefSharesItsPinWithTheNextRef)
   outbox_.Take();
   objects_.OnPinned(MakeId(5), 64, 10);
   EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5")) << "two pins at the raylet, one here";
-  objects_.UnrefPin(pin);
+  objects_.DropView(pin);
   EXPECT_THAT(outbox_.Take(), IsEmpty());
   objects_.Release(entry);
   EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5", "remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, PinsThatPythonLooksAtAreTold) {
+  ObjectEntry* one = objects_.NewOwned(MakeId(1));
+  ObjectEntry* two = objects_.NewOwned(MakeId(2));
+  LocalPin* pin = objects_.AdoptPin(one, 64, 10);
+  objects_.AdoptPin(two, 128, 10);
+  const auto viewed = [&] {
+    std::vector<uint64_t> offsets;
+    objects_.ForEachViewed([&](const LocalPin& seen) { offsets.push_back(seen.offset); });
+    return offsets;
+  };
+  EXPECT_THAT(viewed(), IsEmpty());
+  objects_.AddView(pin);
+  objects_.AddView(pin);
+  objects_.Release(one);
+  EXPECT_THAT(viewed(), ElementsAre(64));
+  objects_.DropView(pin);
+  EXPECT_THAT(viewed(), ElementsAre(64));
+  objects_.DropView(pin);
+  EXPECT_THAT(viewed(), IsEmpty());
+  objects_.Release(two);
+}
+
+TEST_F(ObjectDirectoryTest, ErrorsAreCounted) {
+  ObjectEntry* one = objects_.NewOwned(MakeId(1));
+  ObjectEntry* two = objects_.NewOwned(MakeId(2));
+  objects_.Resolve(one, ValuePtr(Value::New(1)), false);
+  EXPECT_EQ(objects_.errors(), 0u);
+  objects_.Resolve(two, ValuePtr(Value::New(1)), true);
+  EXPECT_EQ(objects_.errors(), 1u);
+  objects_.Release(one);
+  objects_.Release(two);
 }
 
 TEST_F(ObjectDirectoryTest, ALostCopyIsAnErrorAndAnotherCopyIsNot) {

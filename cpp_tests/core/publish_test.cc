@@ -64,10 +64,10 @@ TEST_F(PublishTest, AnObjectThatNobodyHeardOfIsUnpinnedAndFreedWithoutPublishing
 TEST_F(PublishTest, AReaderKeepsThePinWhenTheLastRefIsGone) {
   ObjectEntry* entry = PutUnpublished();
   LocalPin* pin = entry->pin;
-  objects_.RefPin(pin);
+  objects_.AddView(pin);
   objects_.Release(entry);
   EXPECT_EQ(outbox_.notes, std::vector<std::string>{"free"});
-  objects_.UnrefPin(pin);
+  objects_.DropView(pin);
   EXPECT_EQ(outbox_.notes.back(), "unpin");
 }
 

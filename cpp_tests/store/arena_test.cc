@@ -93,5 +93,37 @@ TEST(ArenaMapping, APrivateViewIsWritableAndChangesNothingElse) {
   EXPECT_EQ(moved.data()[0], 2);
 }
 
+TEST(ArenaMapping, WhatIsKeptAtTheEndStaysThereAsItIs) {
+  const Arena arena = *Arena::Create(8 * kMiB);
+  const auto writer = MapOf(arena);
+  const auto leaving = MapOf(arena);
+  ASSERT_TRUE(writer->PrepareWrite(0, 8 * kMiB).ok());
+  std::memset(writer->write(0), 1, 8 * kMiB);
+  const uint8_t* first = leaving->read(100'032);
+  const uint8_t* second = leaving->read(5 * kMiB + 64);
+  WritableView mine = *leaving->MapPrivate(2 * kMiB, kMiB);
+  mine.data()[0] = 9;
+  mine.Detach();
+  // Ranges in any order, overlapping, and up to the end of the arena.
+  leaving->Detach({{5 * kMiB + 64, 3 * kMiB - 64}, {100'032, 10'000}, {101'000, 64}});
+  std::memset(writer->write(0), 2, 8 * kMiB);
+  EXPECT_EQ(first[0], 1);
+  EXPECT_EQ(first[9'999], 1);
+  EXPECT_EQ(second[0], 1);
+  EXPECT_EQ(leaving->read(0)[8 * kMiB - 1], 1);
+  EXPECT_EQ(mine.data()[0], 9);
+  EXPECT_EQ(mine.data()[kMiB - 1], 1);
+}
+
+TEST(ArenaMapping, WhatIsNotKeptCannotBeTouched) {
+  const Arena arena = *Arena::Create(8 * kMiB);
+  const auto mapping = MapOf(arena);
+  ASSERT_TRUE(mapping->PrepareWrite(0, 8 * kMiB).ok());
+  mapping->Detach({{kMiB, 10}});
+  EXPECT_EQ(mapping->read(kMiB)[0], 0);
+  EXPECT_DEATH({ [[maybe_unused]] volatile uint8_t seen = mapping->read(2 * kMiB)[0]; }, "");
+  EXPECT_DEATH({ *static_cast<volatile uint8_t*>(mapping->write(kMiB)) = 1; }, "");
+}
+
 }  // namespace
 }  // namespace cyray::store

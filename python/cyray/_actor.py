@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyray import _options, _raylet, _remote_function
+from cyray.exceptions import ActorAlreadyExistsError
 
 BUILTIN_METHODS = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
 ASYNC_CONCURRENCY = 1000
@@ -74,8 +75,8 @@ class ActorClass:
 
         _worker.auto_init()
         name = options.get("name") or ""
-        namespace = options.get("namespace") or _worker.namespace()
-        if name and options.get("get_if_exists"):
+        namespace = options.get("namespace") or _worker.current_namespace()
+        if options.get("get_if_exists"):
             try:
                 return _worker.get_actor(name, namespace)
             except ValueError:
@@ -84,8 +85,8 @@ class ActorClass:
         description["name"], description["namespace"] = name, namespace
         try:
             return _raylet.create_actor(description, args, kwargs, wait=bool(name))
-        except ValueError:
-            if name and options.get("get_if_exists"):
+        except ActorAlreadyExistsError:
+            if options.get("get_if_exists"):
                 return _worker.get_actor(name, namespace)  # somebody else was quicker
             raise
 
@@ -162,14 +163,13 @@ def describe_method(
     """The template of a method: overrides of the call > `@method` > the actor's options."""
     options = {**meta["methods"].get(name, {}), **(overrides or {})}
     num_returns = options.get("num_returns")
-    if isinstance(num_returns, str):
-        raise ValueError(f"num_returns={num_returns!r} is not supported yet.")
     extra = {}
     if options.get("retry_exceptions"):
         extra["retry_exceptions"] = _remote_function.retry_types(options["retry_exceptions"])
     retries = options.get("max_task_retries")
     return {
-        "name": options.get("name") or f"{meta['class_name']}.{name}",
+        # That of one call, `.options(name=...)`, goes with the call.
+        "name": meta["methods"].get(name, {}).get("name") or f"{meta['class_name']}.{name}",
         "method": name,
         "num_returns": 1 if num_returns is None else num_returns,
         "max_retries": meta.get("max_task_retries", 0) if retries is None else retries,

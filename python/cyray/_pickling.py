@@ -18,11 +18,20 @@ import cloudpickle
 class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is memoryview:
-            if not obj.contiguous:
-                shape: Any = obj.shape
-                obj = memoryview(obj.tobytes()).cast("B").cast(obj.format, shape)  # type: ignore[call-overload]
-            return _rebuild_memoryview, (pickle.PickleBuffer(obj), obj.format, obj.shape)
+            return _reduce_memoryview(obj)
         return super().reducer_override(obj)
+
+
+def _reduce_memoryview(view: memoryview) -> tuple[Any, ...]:
+    if len(view.format) != 1 or view.nbytes == 0:
+        # Records, other byte orders, zeros in the shape: only numpy can build such a view.
+        import numpy
+
+        return memoryview, (numpy.asarray(view),)
+    if not view.c_contiguous:
+        shape: Any = view.shape
+        view = memoryview(view.tobytes()).cast("B").cast(view.format, shape)  # type: ignore[call-overload]
+    return _rebuild_memoryview, (pickle.PickleBuffer(view), view.format, view.shape)
 
 
 def _rebuild_memoryview(buffer: Any, format_: str, shape: tuple[int, ...]) -> memoryview:

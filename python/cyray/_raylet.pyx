@@ -5,21 +5,25 @@
 
 A table of contents: each part is a small file in ``includes/``.
 
-- ``state.pxi``    the one core worker of this process, status codes as exceptions
-- ``buffers.pxi``  memory that Python sees: values of this process, objects of the store
-- ``ref.pxi``      ``ObjectRef``
-- ``codec.pxi``    values and arguments to bytes and back
-- ``objects.pxi``  put, get, wait, futures
-- ``submit.pxi``   tasks, actors and their methods as callables
-- ``execute.pxi``  the loop of a worker
-- ``gcs.pxi``      questions to the GCS
+- ``state.pxi``     the one core worker of this process, status codes as exceptions
+- ``buffers.pxi``   memory that Python sees: values of this process, objects of the store
+- ``ref.pxi``       ``ObjectRef``
+- ``codec.pxi``     values to bytes and back
+- ``arguments.pxi`` a task's arguments to bytes and back
+- ``objects.pxi``   put, get, wait, futures
+- ``submit.pxi``    tasks, actors and their methods as callables
+- ``execute.pxi``   the loop of a worker
+- ``results.pxi``   what a task returns or raises
+- ``gcs.pxi``       questions to the GCS
 """
 
 include "includes/state.pxi"
 include "includes/buffers.pxi"
 include "includes/ref.pxi"
 include "includes/codec.pxi"
+include "includes/arguments.pxi"
 include "includes/objects.pxi"
 include "includes/submit.pxi"
 include "includes/execute.pxi"
+include "includes/results.pxi"
 include "includes/gcs.pxi"

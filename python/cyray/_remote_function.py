@@ -1,4 +1,4 @@
-"""What a remote function is made of: options, pickle, template. Policy, once per function.
+"""What a remote function is made of: options, pickle, template. Policy, once per function and options.
 
 Place: called by `RemoteFunction` of `_raylet` before the first call and at `.options()`.
 """
@@ -17,6 +17,7 @@ from cyray import _options
 DEFAULT_MAX_RETRIES = 3
 _BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
 _STRATEGIES = {None: 0, "DEFAULT": 0, "SPREAD": 1}
+_GENERATOR_FLAGS = 0x20 | 0x200  # of code: CO_GENERATOR, CO_ASYNC_GENERATOR
 
 
 def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,11 +26,9 @@ def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
 
 
 def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything about a remote function that does not change from call to call."""
-    pickled = pickle_definition(function)
+    """The template of a remote function's tasks, but for the pickled function itself."""
     num_returns = options.get("num_returns")
-    if isinstance(num_returns, str):
-        raise ValueError(f"num_returns={num_returns!r} is not supported yet.")
+    refuse_generator(function, num_returns)
     retries = options.get("max_retries")
     extra: dict[str, Any] = {}
     if options.get("inout"):
@@ -40,9 +39,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
     return {
-        "function_id": content_id(pickled),
-        "pickled": pickled,
-        "name": options.get("name") or display_name(function),
+        "name": display_name(function),
         "num_returns": 1 if num_returns is None else num_returns,
         "max_retries": DEFAULT_MAX_RETRIES if retries is None else retries,
         "max_concurrency": options.get("max_concurrency") or 1,
@@ -50,6 +47,16 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         "demand": demand,
         **strategy_of(options),
     }
+
+
+def refuse_generator(function: Any, num_returns: int | None) -> None:
+    """Raises ValueError for a generator whose values are not asked for by their number."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if num_returns in (None, 1) and flags & _GENERATOR_FLAGS:
+        raise ValueError(
+            f"{display_name(function)} is a generator, and tasks that yield one result after the "
+            "other are not supported yet: give num_returns=<how many it yields>, or return a list."
+        )
 
 
 def strategy_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,11 +76,7 @@ def display_name(function: Any) -> str:
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
     if name is None:
         name = type(function).__qualname__
-    return (
-        str(name).replace("<locals>.", "").rsplit(".", 1)[-1]
-        if "<locals>" in str(name)
-        else str(name)
-    )
+    return str(name).rsplit(".", 1)[-1] if "<locals>" in str(name) else str(name)
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

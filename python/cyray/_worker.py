@@ -2,7 +2,7 @@
 
 Place: wiring between the public package, `_node` (processes) and `_raylet` (the core). The state is
 one `Session`. Threading: init and shutdown under a lock; one daemon thread takes the core's
-events (output of workers, warnings, futures).
+events (output of workers, warnings, futures; in a worker, and only once it is needed: futures).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def init(
         "object_store_memory": object_store_memory,
     }
     with _lock:
-        if _session is not None:
+        if _raylet.is_connected():  # workers always are
             if ignore_reinit_error:
                 return RayContext()
             raise RuntimeError(
@@ -175,13 +175,17 @@ def auto_init() -> None:
         return
     if os.environ.get("CYRAY_ENABLE_AUTO_CONNECT") == "0":
         raise RuntimeError("cyray is not initialized: call cyray.init() first.")
-    with _lock:
-        if _session is None:
+    with _lock:  # another thread may do the same
+        if not _raylet.is_connected():
             init()
 
 
 def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = False) -> None:
-    """Leave the cluster, and end the node that `init` started. Idempotent."""
+    """Leave the cluster, and end the node that `init` started. Idempotent.
+
+    What was got stays valid: arrays that lie in shared memory become private copies. Threads and
+    futures that wait get a RuntimeError.
+    """
     global _session, _event_thread
     with _lock:
         session, _session = _session, None
@@ -193,7 +197,7 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
             _raylet.stop_events()
             thread.join(1.0)
         _event_thread = None
-        _raylet.disconnect()
+        _raylet.disconnect(_exiting_interpreter)
         if session.node is not None:
             session.node.stop()
         if "cyray._logs" in sys.modules:
@@ -213,7 +217,7 @@ def is_initialized() -> bool:
     return _raylet.is_connected()
 
 
-def namespace() -> str:
+def current_namespace() -> str:
     """The namespace in which this process names and finds actors."""
     if _session is not None:
         return _session.namespace
@@ -226,9 +230,9 @@ def namespace() -> str:
 
 
 def ensure_event_thread() -> None:
-    """The thread that takes the core's events, once; workers with an event loop need none."""
+    """The thread that takes the core's events, once; a worker's takes no more than callbacks."""
     global _event_thread
-    if _event_thread is not None or not _raylet.identity()["is_driver"]:
+    if _event_thread is not None:
         return
     _event_thread = threading.Thread(target=_take_events, name="cyray-events", daemon=True)
     _event_thread.start()
@@ -272,7 +276,7 @@ def get_actor(name: str, namespace: str | None = None) -> Any:
     if not isinstance(name, str) or not name:
         raise ValueError("Please supply a non-empty value to get_actor")
     auto_init()
-    where = globals()["namespace"]() if namespace is None else namespace
+    where = current_namespace() if namespace is None else namespace
     found = _raylet.get_actor_by_name(name, where)
     if found is None:
         raise ValueError(
@@ -286,7 +290,7 @@ def get_actor(name: str, namespace: str | None = None) -> Any:
 
 def list_named_actors(all_namespaces: bool) -> list[tuple[str, str]]:
     """Names and namespaces of the named actors that are not dead."""
-    mine = namespace()
+    mine = current_namespace()
     return [
         (actor["name"], actor["namespace"])
         for actor in _raylet.list_actors()
@@ -380,22 +384,24 @@ class ContextSource:
 
     @property
     def namespace(self) -> str:
-        return namespace()
+        return current_namespace()
 
     @property
     def current_task_id(self) -> str | None:
-        task = _raylet.current_task()
-        return task[0] if task else None
+        return self._of_task(0)
 
     @property
     def current_task_name(self) -> str | None:
-        task = _raylet.current_task()
-        return task[1] if task else None
+        return self._of_task(1)
 
     @property
     def current_function_name(self) -> str | None:
+        return self._of_task(2)
+
+    @staticmethod
+    def _of_task(part: int) -> str | None:
         task = _raylet.current_task()
-        return task[2] if task else None
+        return task[part] if task else None
 
     @property
     def current_actor_id(self) -> str | None:
@@ -433,18 +439,18 @@ def _state() -> Any:
 
 def get_runtime_context() -> Any:
     """Where this code runs: ids of job, node, worker, task and actor, as a `RuntimeContext`."""
-    from cyray._runtime_context import RuntimeContext
+    from cyray import _runtime_context
 
     auto_init()
-    return RuntimeContext(ContextSource())
+    return _runtime_context.RuntimeContext(ContextSource())
 
 
 def get_gpu_ids() -> list[int | str]:
     """The GPUs assigned to the running task or actor."""
-    from cyray._runtime_context import gpu_ids
+    from cyray import _runtime_context
 
     auto_init()
-    return gpu_ids(ContextSource())
+    return _runtime_context.gpu_ids(ContextSource())
 
 
 class RayContext(dict[str, Any]):
@@ -484,4 +490,4 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(shutdown)
+atexit.register(shutdown, _exiting_interpreter=True)

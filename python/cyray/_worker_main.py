@@ -183,22 +183,48 @@ def task_error(error: BaseException, name: str, instance: Any) -> BaseException:
     """What the caller gets for an exception of user code."""
     from cyray.exceptions import RayTaskError
 
-    if isinstance(error, (ValueError, BufferError, TypeError)) and "read-only" in str(error):
+    if _is_write_refused(error):
         error = _explain_read_only(error)
-    actor_repr = None
+    actor_id, actor_repr = _raylet.current_actor_id(), None
     if instance is not None and type(instance).__repr__ is not object.__repr__:
         try:
             actor_repr = repr(instance)
         except Exception:  # a repr may do anything
             actor_repr = None
     return RayTaskError.from_exception(
-        error, name, os.getpid(), _raylet.identity()["node_ip"], actor_repr
+        error,
+        name,
+        os.getpid(),
+        _raylet.identity()["node_ip"],
+        actor_repr,
+        actor_id.hex() if actor_id else None,
     )
+
+
+# How Python, numpy and Cython say that a buffer is not to be written.
+_WRITE_REFUSED = (
+    "is read-only",
+    "read-only memory",
+    "read-only view",
+    "not writable",
+    "not writeable",
+)
+_MEMORY = ("array", "buffer", "memory", "destination", "view", "object is not")
+
+
+def _is_write_refused(error: BaseException) -> bool:
+    """Whether the function wrote into an argument that was not its own."""
+    if type(error) not in (ValueError, BufferError, TypeError):  # a subclass is the user's own
+        return False
+    if len(error.args) != 1 or not isinstance(error.args[0], str):
+        return False
+    text = error.args[0].lower()
+    return any(w in text for w in _WRITE_REFUSED) and any(w in text for w in _MEMORY)
 
 
 def _explain_read_only(error: BaseException) -> BaseException:
     hint = (
-        f"{error} (arguments are read-only views of shared objects: to write into one, name it in "
+        f"{error.args[0]} (arguments are read-only views of shared objects: to write into one, name it in "
         "remote(fn, inout=...), or fetch it with cyray.get(ref, writable=True))"
     )
     explained = ValueError(hint).with_traceback(error.__traceback__)
@@ -341,6 +367,11 @@ class AsyncLoop:
     def _flush(self) -> None:
         self._flushing = False
         _raylet.flush_replies()
+
+
+def is_loop_of_actor(loop: Any) -> bool:
+    """Whether `loop` is the one that this async actor runs on, which takes the core's events."""
+    return state.loop is not None and state.loop.loop is loop
 
 
 def stop_loop() -> None:

@@ -8,8 +8,6 @@ failures into these through `system_error`. An error raised by user code travels
 
 from __future__ import annotations
 
-from typing import Any
-
 from cyray._task_error import RayError, RayTaskError, UnserializableException
 
 __all__ = [
@@ -346,87 +344,40 @@ _STATUS_CLASSES: tuple[type[Exception] | None, ...] = (
     RaySystemError,  # I/O error
     RaySystemError,  # internal
 )
-_NOT_FOUND, _UNAVAILABLE = 2, 11
-
-_FAILURE_CLASSES: dict[str, type[Exception]] = {
+# What ErrorKind (cpp/cyray/core/errors.h) stands for, by the names that the codec gives its numbers.
+_FAILURE_CLASSES: dict[str, type[RayError]] = {
     "worker_crashed": WorkerCrashedError,
     "actor_died": ActorDiedError,
     "actor_unavailable": ActorUnavailableError,
     "cancelled": TaskCancelledError,
     "object_lost": ObjectLostError,
-    "object_freed": ObjectFreedError,
     "owner_died": OwnerDiedError,
-    "out_of_scope": ActorDiedError,
     "node_died": NodeDiedError,
-    "timeout": GetTimeoutError,
     "object_store_full": ObjectStoreFullError,
-    "out_of_memory": OutOfMemoryError,
-    "raylet_died": LocalRayletDiedError,
     "unschedulable": TaskUnschedulableError,
+    "raylet_died": LocalRayletDiedError,
     "internal": RaySystemError,
-    "actor_unschedulable": ActorUnschedulableError,
-    "task_unschedulable": TaskUnschedulableError,
-    "name_taken": ActorAlreadyExistsError,
 }
 
 
-def system_error(code: int | str, message: str, **context: Any) -> Exception:
-    """The exception for a failure that the core library reports.
+def of_status(code: int, message: str) -> Exception:
+    """The exception for a status of the core library; `code` is a `cyray::StatusCode`."""
+    cls = _STATUS_CLASSES[code] if 0 <= code < len(_STATUS_CLASSES) else None
+    return RaySystemError(message or f"Unknown status {code}.") if cls is None else cls(message)
 
-    `code`: a number of `cyray::StatusCode`, or the kind of a task's failure ("worker_crashed",
-    "actor_died", "actor_unavailable", "cancelled", "object_lost", "owner_died", "node_died",
-    "timeout", "object_store_full", "out_of_scope", ...). An empty message stands for the class's
-    own. `context`: `actor_id`, `object_id`, `task_id`, `node_id` (hex) become attributes;
-    `class_name`, `pid`, `name`, `namespace`, `ip` are listed in an actor's text;
-    `init_error` is the exception that its `__init__` raised.
+
+def system_error(kind: str, message: str, actor_id: str | None = None) -> RayError:
+    """The exception that stands for a task's failure or an object's loss.
+
+    `kind` as in the table above. An empty message stands for the class's own. `actor_id` (hex): the
+    actor whose call or creation failed.
     """
-    if isinstance(code, str):
-        cls: type[Exception] | None = _FAILURE_CLASSES.get(code)
-    else:
-        cls = _STATUS_CLASSES[code] if 0 <= code < len(_STATUS_CLASSES) else None
-        if code == _NOT_FOUND and context.get("object_id"):
-            cls = ObjectLostError
-        elif code == _UNAVAILABLE and context.get("actor_id"):
-            cls = ActorUnavailableError
+    cls = _FAILURE_CLASSES.get(kind)
     if cls is None:
-        return RaySystemError(message or f"Unknown failure {code!r}.")
+        return RaySystemError(message or f"Unknown failure {kind!r}.")
     if issubclass(cls, RayActorError):
-        return _actor_error(cls, message, context)
-    if issubclass(cls, ObjectLostError):
-        return cls(_object_message(cls, message, context), context.get("object_id"))
-    if cls is TaskCancelledError:
-        task_id = context.get("task_id")
-        name = f"Task {task_id}" if task_id else "The task"
-        return TaskCancelledError(message or f"{name} was cancelled.", task_id)
-    if cls is NodeDiedError:
-        return NodeDiedError(message or "The node of the task died.", context.get("node_id"))
-    if cls is GetTimeoutError:
-        return GetTimeoutError(message or "`get` timed out.")
+        lines = [cls.base_message, *([f"\tactor_id: {actor_id}"] if actor_id else [])]
+        return cls("\n".join([*lines, message] if message else lines), actor_id)
+    if cls is TaskUnschedulableError and actor_id:
+        cls = ActorUnschedulableError
     return cls(message) if message else cls()
-
-
-def _object_message(
-    cls: type[ObjectLostError], message: str, context: dict[str, Any]
-) -> str | None:
-    object_id = context.get("object_id")
-    if not message:
-        return None
-    if object_id and object_id not in message:
-        return f"Failed to retrieve object {object_id}. {message}"
-    return message
-
-
-def _actor_error(cls: type[RayActorError], message: str, context: dict[str, Any]) -> RayActorError:
-    init_error = context.get("init_error")
-    actor_id = context.get("actor_id")
-    if init_error is not None:
-        return ActorDiedError.from_init_error(init_error, actor_id, context.get("class_name"))
-    lines = [cls.base_message]
-    for key in ("class_name", "actor_id", "pid", "name", "namespace", "ip"):
-        if context.get(key):
-            lines.append(f"\t{key}: {context[key]}")
-    if message:
-        lines.append(message)
-    error = cls("\n".join(lines), actor_id, preempted=bool(context.get("preempted")))
-    error.class_name = context.get("class_name")
-    return error

@@ -278,7 +278,7 @@ def test_old_names_are_the_same_classes():
 
 
 @pytest.mark.parametrize(
-    ("code", "cls"),
+    ("kind", "cls"),
     [
         ("worker_crashed", exceptions.WorkerCrashedError),
         ("actor_died", exceptions.ActorDiedError),
@@ -287,24 +287,23 @@ def test_old_names_are_the_same_classes():
         ("object_lost", exceptions.ObjectLostError),
         ("owner_died", exceptions.OwnerDiedError),
         ("node_died", exceptions.NodeDiedError),
-        ("timeout", exceptions.GetTimeoutError),
         ("object_store_full", exceptions.ObjectStoreFullError),
-        ("out_of_scope", exceptions.ActorDiedError),
-        (1, ValueError),
-        (4, exceptions.GetTimeoutError),
-        (7, exceptions.AuthenticationError),
-        (8, exceptions.ObjectStoreFullError),
-        (13, exceptions.RaySystemError),
-        (99, exceptions.RaySystemError),
+        ("unschedulable", exceptions.TaskUnschedulableError),
+        ("raylet_died", exceptions.LocalRayletDiedError),
+        ("internal", exceptions.RaySystemError),
         ("something new", exceptions.RaySystemError),
     ],
 )
-def test_core_codes_map_to_exceptions(code, cls):
+def test_failures_map_to_exceptions(kind, cls):
     for message in ("", "what happened"):
-        error = system_error(code, message)
+        error = system_error(kind, message)
         assert type(error) is cls
         assert message in str(error)
-        assert str(error) or cls is not RayError
+
+
+def test_an_actor_that_fits_nowhere_is_told_from_a_task():
+    error = system_error("unschedulable", "no such node", "ab")
+    assert type(error) is exceptions.ActorUnschedulableError
 
 
 def test_status_numbers_are_those_of_the_core():
@@ -322,27 +321,24 @@ def test_status_numbers_are_those_of_the_core():
         "kInternal": exceptions.RaySystemError,
     }
     for name, cls in expected.items():
-        assert type(system_error(names.index(name), "m")) is cls
+        assert type(exceptions.of_status(names.index(name), "m")) is cls
+    assert type(exceptions.of_status(len(names), "m")) is exceptions.RaySystemError
 
 
 def test_a_dead_actor_is_described():
     error = system_error(
-        "actor_died",
-        "The actor is dead because it was killed by `cyray.kill`.",
-        actor_id="ab",
-        class_name="Counter",
-        pid=3,
+        "actor_died", "The actor is dead because it was killed by `cyray.kill`.", "ab"
     )
     assert isinstance(error, RayActorError)
     assert error.actor_id == "ab"
-    assert "\tclass_name: Counter\n\tactor_id: ab\n\tpid: 3" in str(error)
+    assert "\n\tactor_id: ab\n" in str(error)
     assert str(error).endswith("`cyray.kill`.")
     assert pickle.loads(pickle.dumps(error)).actor_id == "ab"
 
 
 def test_an_actor_whose_init_raised_shows_that_error():
     init_error = failed(ValueError("no"), "Counter.__init__")
-    error = system_error("actor_died", "", actor_id="ab", init_error=init_error)
+    error = exceptions.ActorDiedError.from_init_error(init_error, "ab", "Counter")
     assert error.actor_init_failed
     assert "because of an error raised in its creation task, cyray::Counter.__init__" in str(error)
     assert pickle.loads(pickle.dumps(error)).cause.cause.args == ("no",)

@@ -164,13 +164,21 @@ bool CoreWorker::CountReady(ObjectEntry* const* entries, size_t size, size_t cou
 }
 
 bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here,
-                      int64_t deadline_ns) {
+                      int64_t deadline_ns, bool or_error) {
   // A wait shorter than this is not worth telling anybody.
   constexpr int64_t kPatienceNs = 200'000;
   std::unique_lock lock(mutex_);
   size_t first = 0;
   size_t wanted = 0;
+  uint64_t errors_seen = UINT64_MAX;
+  const auto failed = [&] {
+    if (errors_seen == objects_.errors()) return false;  // no new one: nothing to look for
+    errors_seen = objects_.errors();
+    return std::any_of(entries, entries + size,
+                       [](const ObjectEntry* entry) { return entry->is_error && entry->local(); });
+  };
   const auto ready = [&] {
+    if (or_error && failed()) return true;
     // An object that turned out to be in a store has to be pulled, whoever resolved it.
     while (here && count == size && wanted < size) {
       ObjectEntry* entry = entries[wanted];
@@ -225,7 +233,7 @@ size_t CoreWorker::ReadMany(ObjectEntry* const* entries, size_t size, ReadView* 
       view.data = view.value->data();
       view.size = view.value->size();
     } else if (entry->pin != nullptr) {
-      objects_.RefPin(entry->pin);
+      objects_.AddView(entry->pin);
       view.value = nullptr;
       view.pin = entry->pin;
       view.data = arena_->read(entry->pin->offset);
@@ -239,7 +247,7 @@ size_t CoreWorker::ReadMany(ObjectEntry* const* entries, size_t size, ReadView* 
 
 void CoreWorker::UnrefPin(LocalPin* pin) {
   std::lock_guard lock(mutex_);
-  objects_.UnrefPin(pin);
+  objects_.DropView(pin);
 }
 
 void CoreWorker::AddCallback(ObjectEntry* entry, uint64_t token) {
@@ -522,16 +530,17 @@ void CoreWorker::WakeExternalLoop() {
 
 bool CoreWorker::NextEvent(int64_t deadline_ns, Event* event) {
   std::unique_lock lock(mutex_);
-  const auto ready = [&] { return stop_events_ || !events_.empty(); };
+  auto& queue = is_driver_ ? events_ : callbacks_;
+  const auto ready = [&] { return stop_events_ || !queue.empty(); };
   if (deadline_ns == kForever) {
     events_ready_.wait(lock, ready);
   } else {
     events_ready_.wait_for(
         lock, std::chrono::nanoseconds(std::max<int64_t>(0, deadline_ns - MonotonicNs())), ready);
   }
-  if (events_.empty()) return false;
-  *event = std::move(events_.front());
-  events_.pop_front();
+  if (queue.empty()) return false;
+  *event = std::move(queue.front());
+  queue.pop_front();
   return true;
 }
 
@@ -562,24 +571,6 @@ std::string CoreWorker::Describe() {
   tasks_.Describe(out);
   actors_.Describe(out);
   return out;
-}
-
-std::string CoreWorker::NodeDump() {
-  std::unique_lock lock(mutex_);
-  bool done = false;
-  std::string text;
-  const uint64_t id = raylet_.NextRequestId();
-  builder_.Clear();
-  builder_.Finish(wire::CreateNodeInfo(builder_, id));
-  raylet_.Request(id, FrameType::kNodeInfo, builder_, [&](wire::Frame* frame) {
-    done = true;
-    if (frame == nullptr) return;
-    const auto* reply = frame->As<wire::NodeInfoReply>();
-    if (reply->json() != nullptr) text = reply->json()->str();
-  });
-  const int64_t deadline = MonotonicNs() + 2'000'000'000;
-  if (!poller_.WaitUntil(lock, deadline, [&] { return done; })) raylet_.Forget(id);
-  return text;
 }
 
 size_t CoreWorker::live_objects() {

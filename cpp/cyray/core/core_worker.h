@@ -118,16 +118,25 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void ExportMany(ObjectEntry* const* entries, size_t count, uint8_t* table);
   void BorrowMany(const uint8_t* table, size_t count, bool deferred, ObjectEntry** entries);
   // Waits until `count` of the entries are ready (or, with `here`, readable in place).
+  // With `or_error`, which is for waiting for all, one error that is here is enough too.
   // False: the time is over. A running task that waits gives its CPU back meanwhile.
-  bool Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here, int64_t deadline_ns);
+  bool Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here, int64_t deadline_ns,
+            bool or_error = false);
   // Which entries are ready, in order, at most `count`; sets flags[i].
   void ReadyFlags(ObjectEntry* const* entries, size_t size, bool here, uint8_t* flags);
   // The value of an entry that is here; false when it is not.
   bool Read(ObjectEntry* entry, ReadView* view);
   size_t ReadMany(ObjectEntry* const* entries, size_t size, ReadView* views);
   void UnrefPin(LocalPin* pin);
+  // An event with `token` when the value is here. With kThreadToken in it, a worker's callback goes
+  // to whoever calls NextEvent; else, and in a driver always, it is an event like all others.
   void AddCallback(ObjectEntry* entry, uint64_t token);
+  static constexpr uint64_t kThreadToken = uint64_t{1} << 62;
   store::ArenaMapping& arena() { return *arena_; }
+  // What Python reads may outlive this object, after DetachViews.
+  const std::shared_ptr<store::ArenaMapping>& shared_arena() const { return arena_; }
+  // The last call before Disconnect and the end: what Python reads becomes private copies.
+  void DetachViews();
 
   // --- Tasks and actors
   // ----------------------------------------------------------------------------
@@ -197,7 +206,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
 
   // --- Events
   // -------------------------------------------------------------------------------------- Waits
-  // for an event without driving: for a thread that prints logs and completes futures.
+  // for an event without driving: for a thread that prints logs and completes futures. In workers,
+  // whose main thread takes the events with NextTask, there are only callbacks.
   bool NextEvent(int64_t deadline_ns, Event* event);
   void StopEvents();
   // For an event loop of Python that watches poll_fd(): handle what is there.
@@ -263,7 +273,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   Address address_;
   Registration registration_;
   bool is_driver_ = true;
-  std::unique_ptr<store::ArenaMapping> arena_;
+  std::shared_ptr<store::ArenaMapping> arena_;  // shared with the memory that Python reads
   // Guarded by mutex_.
   RayletClient raylet_;
   Poller poller_;
@@ -281,6 +291,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   std::vector<ObjectId> pins_to_release_;
   std::vector<std::pair<ObjectId, std::vector<NodeId>>> to_free_;
   std::deque<Event> events_;
+  std::deque<Event> callbacks_;  // those of a worker's thread for futures
   std::condition_variable events_ready_;
   std::unordered_map<ActorId, uint32_t> assigned_actors_;
   JobId job_id_;

@@ -438,7 +438,12 @@ void CoreWorker::OnObjectReady(ObjectEntry*, std::vector<uint32_t> dependents,
     Event event;
     event.kind = Event::Kind::kCallback;
     event.token = token;
-    PushEvent(std::move(event));
+    if (is_driver_ || (token & kThreadToken) == 0) {
+      PushEvent(std::move(event));
+    } else {
+      callbacks_.push_back(std::move(event));
+      events_ready_.notify_one();
+    }
   }
 }
 

@@ -105,6 +105,13 @@ void CoreWorker::AbortBlock(const StoreBlock& block) {
   SendAbort(block.spare.is_nil() ? block.id : block.spare);
 }
 
+void CoreWorker::DetachViews() {
+  std::vector<store::ArenaMapping::Range> viewed;
+  std::lock_guard lock(mutex_);
+  objects_.ForEachViewed([&](const LocalPin& pin) { viewed.push_back({pin.offset, pin.bytes}); });
+  arena_->Detach(std::move(viewed));
+}
+
 void CoreWorker::SendSeal(const StoreBlock& block) {
   builder_.Clear();
   if (block.spare.is_nil()) {

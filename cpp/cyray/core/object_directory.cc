@@ -47,6 +47,7 @@ ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
 }
 
 void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
+  if (entry->is_error) ++errors_;
   if (!entry->extra) return;
   AddRef(
       entry);  // a borrower that turns out dead, or a task that fails, may have held the last one
@@ -271,6 +272,12 @@ void ObjectDirectory::UnrefPin(LocalPin* pin) {
   const ObjectId id = pin->id;
   pins_.erase(id);
   outbox_.ReleasePin(id);
+}
+
+void ObjectDirectory::ForEachViewed(const std::function<void(const LocalPin&)>& visit) const {
+  for (const auto& [id, pin] : pins_) {
+    if (pin.views > 0) visit(pin);
+  }
 }
 
 void ObjectDirectory::OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes) {

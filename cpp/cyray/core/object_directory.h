@@ -106,8 +106,10 @@ class ObjectDirectory {
   void OnPullFailed(const ObjectId& id, const std::string& reason);
   // A pin that this process made by writing the object itself.
   LocalPin* AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes);
-  void RefPin(LocalPin* pin) { ++pin->refs; }
-  void UnrefPin(LocalPin* pin);
+  // Python looks at the memory of `pin`, or does not any more.
+  void AddView(LocalPin* pin) { ++pin->refs, ++pin->views; }
+  void DropView(LocalPin* pin) { --pin->views, UnrefPin(pin); }
+  void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const;
 
   // --- From peers
   // ----------------------------------------------------------------------------------
@@ -135,6 +137,8 @@ class ObjectDirectory {
   void OnRayletLost(const ValuePtr& error);
 
   size_t size() const { return live_; }
+  // How many objects became errors so far: whoever waits for one sees whether to look again.
+  uint64_t errors() const { return errors_; }
   size_t borrowed_count() const;
   void ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const;
   void CheckInvariants() const;
@@ -143,6 +147,7 @@ class ObjectDirectory {
   void Register(ObjectEntry* entry);
   void BecomeReady(ObjectEntry* entry);
   void Fail(ObjectEntry* entry, uint8_t kind, const std::string& message);
+  void UnrefPin(LocalPin* pin);
   void MaybeFree(ObjectEntry* entry);
   void Destroy(ObjectEntry* entry);
   void RunDeferredReleases();
@@ -158,6 +163,7 @@ class ObjectDirectory {
   uint64_t next_registration_ = 1;
   uint64_t next_fetch_ = 1;
   size_t live_ = 0;
+  uint64_t errors_ = 0;
   bool draining_ = false;
   std::vector<ObjectEntry*> free_list_;  // entries to destroy after the current one
   std::vector<std::unique_ptr<ObjectEntry[]>> slabs_;

@@ -32,7 +32,8 @@ struct LocalPin {
   ObjectId id;
   uint64_t offset;
   uint64_t bytes;
-  uint32_t refs;
+  uint32_t refs;       // the entry's and the views'
+  uint32_t views = 0;  // memory that Python sees
 };
 
 // A borrower on another process that waits for the value (FetchObject).

@@ -179,7 +179,7 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
 ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
   for (const ObjectEntry* entry : task->refs) {
     if (entry->state == ObjectState::kInline && entry->is_error) {
-      return DependencyError(task->tmpl->name, entry->value);
+      return DependencyError(task->name ? *task->name : task->tmpl->name, entry->value);
     }
   }
   return {};

@@ -19,6 +19,12 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kGranuleBytes = 64 << 10;
 
+// Gives memory back and keeps the addresses: another mapping there would be unmapped with ours.
+void Reserve(uint8_t* base, uint64_t bytes) {
+  if (bytes == 0) return;
+  ::mmap(base, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 }  // namespace
 
 WritableView& WritableView::operator=(WritableView&& other) noexcept {
@@ -34,6 +40,12 @@ WritableView& WritableView::operator=(WritableView&& other) noexcept {
 
 void WritableView::Unmap() {
   if (base_ != nullptr) ::munmap(std::exchange(base_, nullptr), mapped_);
+}
+
+void WritableView::Detach() {
+  if (base_ == nullptr || ::madvise(base_, mapped_, MADV_POPULATE_WRITE) == 0) return;
+  auto* bytes = static_cast<volatile uint8_t*>(base_);  // a kernel before 5.14
+  for (size_t at = 0; at < mapped_; at += kPageBytes) bytes[at] = bytes[at];
 }
 
 ArenaMapping::Touched::Touched(uint64_t bytes)
@@ -91,6 +103,36 @@ Result<std::unique_ptr<ArenaMapping>> ArenaMapping::Map(UniqueFd read_only, Uniq
   return std::unique_ptr<ArenaMapping>(new ArenaMapping(std::move(read_only),
                                                         static_cast<uint8_t*>(read_base),
                                                         static_cast<uint8_t*>(write_base), bytes));
+}
+
+void ArenaMapping::Detach(std::vector<Range> kept) {
+  std::sort(kept.begin(), kept.end(),
+            [](const Range& a, const Range& b) { return a.offset < b.offset; });
+  uint64_t done = 0;
+  for (const Range& range : kept) {
+    const uint64_t begin = std::max(done, range.offset / kPageBytes * kPageBytes);
+    const uint64_t end =
+        std::min(bytes_, (range.offset + range.bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
+    if (end <= begin) continue;
+    Reserve(read_base_ + done, begin - done);
+    CopyInPlace(begin, end);
+    done = end;
+  }
+  Reserve(read_base_ + done, bytes_ - done);
+  Reserve(write_base_, bytes_);
+  read_only_ = UniqueFd();
+}
+
+void ArenaMapping::CopyInPlace(uint64_t begin, uint64_t end) {
+  const size_t bytes = end - begin;
+  void* copy = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (copy == MAP_FAILED) return;  // then it stays the store's
+  std::memcpy(copy, read_base_ + begin, bytes);
+  ::mprotect(copy, bytes, PROT_READ);
+  // In one step: other threads may be reading there.
+  void* moved = ::mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, read_base_ + begin);
+  if (moved == MAP_FAILED) ::munmap(copy, bytes);
 }
 
 int ArenaMapping::Populate(uint8_t* base, Touched& touched, int advice, uint64_t offset,

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "cyray/util/status.h"
 #include "cyray/util/unique_fd.h"
@@ -36,6 +37,8 @@ class WritableView {
 
   uint8_t* data() const { return data_; }
   size_t bytes() const { return bytes_; }
+  // Copies what was not written yet, so that the object below may go.
+  void Detach();
 
  private:
   friend class ArenaMapping;
@@ -70,11 +73,20 @@ class ArenaMapping {
   // Optional; makes the first read of a large object faster.
   void PrepareRead(uint64_t offset, uint64_t bytes);
 
-  // The object must stay pinned as long as the view lives.
+  // The object must stay pinned as long as the view lives, or until it is detached.
   Result<WritableView> MapPrivate(uint64_t offset, uint64_t bytes) const;
 
   // Copies into prepared memory.
   static void CopyInto(void* to, const void* from, size_t bytes);
+
+  // The process leaves the store: the `kept` ranges become private copies where they are, so that
+  // whoever reads them goes on and does not see what the store does with the memory; everything
+  // else is let go of and must not be touched any more. Nobody may write meanwhile.
+  struct Range {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
+  void Detach(std::vector<Range> kept);
 
  private:
   // One bit per granule, set once the pages are in this process's page table.
@@ -91,8 +103,9 @@ class ArenaMapping {
   ArenaMapping(UniqueFd read_only, uint8_t* read_base, uint8_t* write_base, uint64_t bytes);
   // 0 or errno.
   int Populate(uint8_t* base, Touched& touched, int advice, uint64_t offset, uint64_t bytes);
+  void CopyInPlace(uint64_t begin, uint64_t end);
 
-  const UniqueFd read_only_;
+  UniqueFd read_only_;
   uint8_t* const read_base_;
   uint8_t* const write_base_;
   const uint64_t bytes_;

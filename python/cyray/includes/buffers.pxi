@@ -1,5 +1,6 @@
 # Memory that Python sees. A Pinned keeps an encoded value alive: a Value of this process or a pin on
-# an object of the store. Views of it are read-only and hold it; none can be made from Python.
+# an object of the store. Views of it are read-only and hold it; none can be made from Python. Views
+# outlive shutdown: what they show becomes a private copy then, at the same place.
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 cimport cython
@@ -13,7 +14,8 @@ cdef extern from "stdlib.h" nogil:
 @cython.internal
 cdef class Pinned:
     cdef Value* value
-    cdef LocalPin* pin
+    cdef LocalPin* pin                  # while the session of `epoch` lasts
+    cdef shared_ptr[ArenaMapping] arena  # where the pinned object is
     cdef uint32_t epoch
 
     def __dealloc__(self):
@@ -27,6 +29,8 @@ cdef Pinned pinned_from(const ReadView& view):
     cdef Pinned pinned = Pinned.__new__(Pinned)
     pinned.value = view.value
     pinned.pin = view.pin
+    if view.pin != NULL:
+        pinned.arena = _core.shared_arena()
     pinned.epoch = _epoch
     return pinned
 
@@ -112,12 +116,6 @@ cdef WritableBuffer writable_copy(const uint8_t* data, Py_ssize_t size):
     return buffer
 
 
-cdef extern from "cyray/store/arena_mapping.h" namespace "cyray::store" nogil:
-    cdef cppclass WritableView:
-        WritableView()
-        uint8_t* data()
-
-
 cdef extern from *:
     """
     #include "cyray/store/arena_mapping.h"
@@ -141,6 +139,19 @@ cdef class PrivateMapping:
     # A copy-on-write mapping of a sealed object; `pinned` keeps the object where it is.
     cdef WritableView view
     cdef Pinned pinned
+    cdef object __weakref__
+
+
+cdef object _private_mappings = WeakSet()   # those that live
+
+
+cdef detach_views(CoreWorker* c):
+    # What Python still looks at becomes this process's own.
+    cdef PrivateMapping mapping
+    for mapping in list(_private_mappings):
+        mapping.view.Detach()
+    with nogil:
+        c.DetachViews()
 
 
 cdef PrivateMapping private_mapping(Pinned pinned):
@@ -150,6 +161,7 @@ cdef PrivateMapping private_mapping(Pinned pinned):
                                            &mapping.view)
     if not status.ok():
         raise_status(status)
+    _private_mappings.add(mapping)
     return mapping
 
 

@@ -1,4 +1,4 @@
-# Values and arguments to bytes and back.
+# Values to bytes and back.
 #
 # An encoded value is a tag byte and its content:
 #   0 None, 1 True, 2 False, 3 int (8 bytes), 4 float (8 bytes), 5 str (UTF-8), 6 bytes,
@@ -12,8 +12,6 @@
 #   14 the list, 15 the tuple of exactly the refs of the table before it,
 #   16 a numpy array of plain numbers: laid out like 7 with one buffer, and for the pickle
 #     [u8 dimensions][i64 each][the dtype's string].
-# Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
-# bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
 
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_New
@@ -193,7 +191,8 @@ cdef bint serialize_plain(object value, Serialized out) except -1:
     # What needs no pickle: memoryviews, arrays of plain numbers, lists and tuples of nothing but refs.
     kind = type(value)
     if kind is memoryview:
-        if not value.contiguous:
+        # Others, such as those of records or with a zero in the shape, only numpy can build again.
+        if not value.c_contiguous or len(value.format) != 1 or value.nbytes == 0:
             return False
         out.tag = TAG_MEMORYVIEW
         out.pickled = _dumps((value.format, value.shape), 5)
@@ -488,141 +487,4 @@ cdef object decode_system_error(const uint8_t* data, uint64_t size):
     text = PyUnicode_DecodeUTF8(<const char*>data + 18, size - 18, "replace")
     actor = PyBytes_FromStringAndSize(<const char*>data + 2, 16)
     kind = _ERROR_KINDS.get(data[1], "internal")
-    if kind == "raylet_died":
-        return exceptions.LocalRayletDiedError(text)
-    if kind == "unschedulable":
-        return exceptions.TaskUnschedulableError(text)
-    if actor != bytes(16):
-        return exceptions.system_error(kind, text, actor_id=actor.hex())
-    return exceptions.system_error(kind, text)
-
-
-# --- Arguments -------------------------------------------------------------------------------------
-
-cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
-                          vector[ObjectEntry*]* contained) except *:
-    """Encodes arguments; refs among them, and large values, become entries of `refs`.
-
-    Each entry pushed to `refs` and `contained` carries a count that passes to the task.
-    """
-    cdef Py_ssize_t npos = PyTuple_GET_SIZE(args)
-    cdef Py_ssize_t nkw = len(kwargs) if kwargs is not None else 0
-    cdef Py_ssize_t i, n = npos + nkw
-    cdef uint64_t total = 8
-    cdef list items = []
-    cdef list names = []
-    cdef list complex_values = None
-    if n == 0:
-        return ValuePtr()
-    # First everything that may run Python code, then one pass that only copies.
-    cdef vector[uint64_t] sizes
-    cdef uint64_t size
-    for i in range(n):
-        if i < npos:
-            item = <object>PyTuple_GET_ITEM(args, i)
-        else:
-            if i == npos:
-                names = list(kwargs)
-                values = list(kwargs.values())
-            name = names[i - npos].encode()
-            names[i - npos] = name
-            total += 4 + len(name)
-            item = values[i - npos]
-        size = simple_size(item)
-        if size == 0:
-            if type(item) is not ObjectRef:
-                serialized = serialize(item)
-                size = (<Serialized>serialized).size
-                if size > INLINE_LIMIT:
-                    item = put_serialized(serialized)
-                else:
-                    take_contained(serialized, contained)
-                    item = serialized
-                    if (<Serialized>serialized).pieces:
-                        total += 64
-            if type(item) is ObjectRef:
-                size = 5
-        items.append(item)
-        sizes.push_back(size)
-        total += 8 + size
-    cdef Value* blob = Value.New(total)
-    cdef uint8_t* base = blob.data()
-    cdef uint64_t at = 8
-    cdef uint32_t word = <uint32_t>npos
-    memcpy(base, &word, 4)
-    word = <uint32_t>nkw
-    memcpy(base + 4, &word, 4)
-    for i in range(n):
-        if i >= npos:
-            name = names[i - npos]
-            word = <uint32_t>PyBytes_GET_SIZE(name)
-            memcpy(base + at, &word, 4)
-            memcpy(base + at + 4, PyBytes_AS_STRING(name), word)
-            at += 4 + word
-        at = write_item(<object>PyList_GET_ITEM(items, i), sizes[i], base, at, refs)
-    return ValuePtr(blob)
-
-
-cdef uint64_t simple_size(object value) except? 0:
-    cdef int overflow = 0
-    cdef Py_ssize_t size
-    kind = type(value)
-    if value is None or kind is bool:
-        return 1
-    if kind is int:
-        PyLong_AsLongLongAndOverflow(value, &overflow)
-        return 0 if overflow else 9
-    if kind is float:
-        return 9
-    if kind is str:
-        if utf8(value, &size) == NULL or size >= INLINE_LIMIT:
-            return 0
-        return 1 + size
-    if kind is bytes:
-        size = PyBytes_GET_SIZE(value)
-        return 0 if size >= INLINE_LIMIT else 1 + size
-    return 0
-
-
-cdef uint64_t write_item(object item, uint64_t size, uint8_t* base, uint64_t at,
-                         vector[ObjectEntry*]* refs) except 0:
-    cdef uint32_t word = <uint32_t>size
-    cdef uint32_t skip = 0
-    cdef long long number
-    cdef int overflow = 0
-    cdef double real
-    cdef Py_ssize_t length
-    kind = type(item)
-    if kind is Serialized and (<Serialized>item).pieces:
-        skip = <uint32_t>(align64(at + 8) - (at + 8))
-    memcpy(base + at, &word, 4)
-    memcpy(base + at + 4, &skip, 4)
-    at += 8 + skip
-    cdef uint8_t* to = base + at
-    if item is None:
-        to[0] = TAG_NONE
-    elif kind is bool:
-        to[0] = TAG_TRUE if item is True else TAG_FALSE
-    elif kind is int:
-        number = PyLong_AsLongLongAndOverflow(item, &overflow)
-        to[0] = TAG_INT
-        memcpy(to + 1, &number, 8)
-    elif kind is float:
-        real = PyFloat_AS_DOUBLE(item)
-        to[0] = TAG_FLOAT
-        memcpy(to + 1, &real, 8)
-    elif kind is str:
-        to[0] = TAG_STR
-        memcpy(to + 1, PyUnicode_AsUTF8AndSize(item, &length), size - 1)
-    elif kind is bytes:
-        to[0] = TAG_BYTES
-        memcpy(to + 1, PyBytes_AS_STRING(item), size - 1)
-    elif kind is ObjectRef:
-        word = <uint32_t>refs.size()
-        _core.AddRef((<ObjectRef>item).live())
-        refs.push_back((<ObjectRef>item).entry)
-        to[0] = TAG_REF
-        memcpy(to + 1, &word, 4)
-    else:
-        (<Serialized>item).write(to)
-    return at + size
+    return exceptions.system_error(kind, text, None if actor == bytes(16) else actor.hex())

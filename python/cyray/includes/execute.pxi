@@ -23,6 +23,7 @@ cdef class CallableEntry:
 
 
 cdef list _callables = []       # by python_id
+cdef dict _functions = {}       # by function id: templates of several options share one
 cdef object _actor_instance = None
 cdef bytes _actor_id = None
 cdef bint _actor_mode = False
@@ -30,12 +31,22 @@ cdef ExecContext _main_context = None
 cdef dict _thread_contexts = {}
 cdef unsigned long _main_thread = 0
 cdef str _actor_label = ""
+cdef object _coroutine_context = None   # async actors: a ContextVar with the call's ExecContext
 
 
 cdef ExecContext current_context():
+    cdef ExecContext found
     if PyThread_get_thread_ident() == _main_thread:
-        return _main_context
-    return _thread_contexts.get(PyThread_get_thread_ident())
+        found = _main_context
+    else:
+        found = _thread_contexts.get(PyThread_get_thread_ident())
+    if found is None and _coroutine_context is not None:
+        found = _coroutine_context.get()
+    return found
+
+
+cdef str task_name(ExecTask* task):
+    return (task.tmpl.name if task.name.empty() else task.name).decode()
 
 
 def current_task():
@@ -43,9 +54,8 @@ def current_task():
     cdef ExecContext context = current_context()
     if context is None or context.task.get() == NULL:
         return None
-    cdef CallableEntry entry = context.callable_entry
-    name = context.task.get().name.decode() or entry.name
-    return context.task.get().id.Hex().decode(), name, entry.name
+    cdef ExecTask* task = context.task.get()
+    return task.id.Hex().decode(), task_name(task), task.tmpl.name.decode()
 
 
 def current_demand():
@@ -84,14 +94,18 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     entry.num_returns = tmpl.num_returns
     cdef string pickled
     cdef Status status
+    cdef bytes function_id
     if tmpl.method.empty():
-        with nogil:
-            status = GetFunction(deref(_core), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
-        if not status.ok():
-            raise_status(status)
-        if pickled.empty():
-            raise RuntimeError(f"the definition of {entry.name} did not arrive within 30 s")
-        entry.function = _worker_main.load_function(<bytes>pickled)
+        function_id = PyBytes_FromStringAndSize(<const char*>tmpl.function_id.data(), 16)
+        entry.function = _functions.get(function_id)
+        if entry.function is None:
+            with nogil:
+                status = GetFunction(deref(_core), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
+            if not status.ok():
+                raise_status(status)
+            if pickled.empty():
+                raise RuntimeError(f"the definition of {entry.name} did not arrive within 30 s")
+            entry.function = _functions[function_id] = _worker_main.load_function(<bytes>pickled)
     else:
         entry.function = _worker_main.find_method(_actor_instance, tmpl.method.decode())
     extra = _worker_main.load_extra(<bytes>tmpl.extra)
@@ -111,166 +125,6 @@ cdef CallableEntry callable_of(ExecTask* task):
         entry = resolve_callable(task.tmpl)
         _callables[id] = entry
     return entry
-
-
-cdef tuple decode_args(ExecContext context, object inout):
-    """(args, kwargs, written): the arguments; `written` are the private ones that come back."""
-    cdef ExecTask* task = context.task.get()
-    cdef Value* blob = task.args.get()
-    if blob == NULL:
-        return (), None, None
-    cdef const uint8_t* base = blob.data()
-    cdef uint64_t size = blob.size(), at = 8
-    cdef uint32_t npos, nkw, i, length, skip
-    cdef dict kwargs = None
-    cdef list written = None
-    cdef bint writable
-    if size < 8:
-        raise ValueError("the encoded arguments are cut off")
-    memcpy(&npos, base, 4)
-    memcpy(&nkw, base + 4, 4)
-    cdef Pinned owner = pinned_value(blob)
-    args = PyTuple_New(npos)
-    # A tuple under construction must hold no NULL when an exception leaves it.
-    for i in range(npos):
-        Py_INCREF(None)
-        PyTuple_SET_ITEM(args, i, None)
-    if nkw:
-        kwargs = {}
-    for i in range(npos + nkw):
-        if i >= npos:
-            length = read_u32(base, size, at)
-            name = PyUnicode_DecodeUTF8(<const char*>base + at + 4, length, NULL)
-            at += 4 + length
-        length = read_u32(base, size, at)
-        skip = read_u32(base, size, at + 4)
-        at += 8 + skip
-        if at + length > size:
-            raise ValueError("the encoded arguments are cut off")
-        writable = inout is not None and (i in inout if i < npos else name in inout)
-        if base[at] == TAG_REF and length == 5:
-            value = decode_ref_argument(task, base + at, writable)
-        else:
-            value = decode(base + at, length, owner, writable)
-        at += length
-        if writable:
-            if written is None:
-                written = []
-            written.append(value)
-        if i < npos:
-            Py_INCREF(value)
-            PyTuple_SetItem(args, i, value)
-        else:
-            kwargs[name] = value
-    return args, kwargs, written
-
-
-cdef extern from "Python.h":
-    int PyTuple_SetItem(object, Py_ssize_t, object) except -1
-    object PyObject_Call(object, object, PyObject*)
-
-
-cdef inline uint32_t read_u32(const uint8_t* base, uint64_t size, uint64_t at) except? 0:
-    cdef uint32_t word
-    if at + 4 > size:
-        raise ValueError("the encoded arguments are cut off")
-    memcpy(&word, base + at, 4)
-    return word
-
-
-cdef object decode_ref_argument(ExecTask* task, const uint8_t* data, bint writable):
-    cdef uint32_t index
-    cdef ReadView view
-    memcpy(&index, data + 1, 4)
-    if not _core.ReadArgument(task, index, &view):
-        raise ValueError("the encoded arguments name a reference that did not come with them")
-    cdef Pinned owner = pinned_from(view)
-    value = decode(view.data, view.size, owner, writable)
-    if view.is_error:
-        raise _DependencyFailed(value)
-    return value
-
-
-class _DependencyFailed(Exception):
-    """An argument of the task holds an error, which becomes the task's."""
-
-
-cdef void outcome_from(object value, bint is_error, const Address& owner, ObjectId id,
-                       vector[Outcome]& outcomes) except *:
-    cdef Outcome outcome
-    cdef Value* simple = encode_simple(value)
-    cdef Serialized serialized
-    cdef StoreBlock block
-    cdef Status status
-    outcome.is_error = is_error
-    if simple != NULL:
-        outcome.value = ValuePtr(simple)
-    else:
-        serialized = serialize(value)
-        if serialized.size <= INLINE_LIMIT:
-            outcome.value = ValuePtr(encode_inline(serialized))
-        else:
-            with nogil:
-                status = write_block(_core, serialized, id, owner, &block)
-                if status.ok():
-                    _core.SealReturn(block)
-            # AlreadyExists: an earlier attempt of this task stored it before its worker died.
-            if not status.ok() and status.code() != StatusCode.kAlreadyExists:
-                raise_status(status)
-            outcome.stored_bytes = serialized.size
-        take_contained(serialized, &outcome.contained)
-    outcomes.push_back(outcome)
-
-
-cdef class _Results:
-    # Carries a vector through Python code.
-    cdef vector[Outcome] outcomes
-
-
-cdef _Results encode_results(ExecContext context, CallableEntry entry, object value):
-    cdef _Results results = _Results.__new__(_Results)
-    cdef ExecTask* task = context.task.get()
-    cdef Address owner = submitter_address(task)
-    cdef int n = entry.num_returns, i
-    if n == 1:
-        outcome_from(value, False, owner, ObjectId(task.id, 1), results.outcomes)
-        return results
-    if n == 0:
-        return results
-    if not isinstance(value, (tuple, list)):
-        try:
-            value = list(value)
-        except TypeError:
-            raise ValueError(f"Task returned 1 objects, but num_returns={n}.") from None
-    if len(value) != n:
-        if len(value) > n:
-            raise ValueError(f"Task returned more than num_returns={n} objects.")
-        raise ValueError(f"Task returned {len(value)} objects, but num_returns={n}.")
-    for i in range(n):
-        outcome_from(value[i], False, owner, ObjectId(task.id, i + 1), results.outcomes)
-    return results
-
-
-cdef Address submitter_address(ExecTask* task):
-    return _core.PeerAddress(task.submitter)
-
-
-cdef _Results encode_failure(ExecContext context, str name, object error):
-    """The task's error as its outcome. Never fails."""
-    from cyray import _worker_main
-    cdef _Results results = _Results.__new__(_Results)
-    cdef ExecTask* task = context.task.get()
-    if isinstance(error, _DependencyFailed):
-        wrapped = _worker_main.dependency_error(error.args[0], name)
-    else:
-        wrapped = _worker_main.task_error(error, name, _actor_instance if _actor_mode else None)
-    try:
-        outcome_from(wrapped, True, submitter_address(task), ObjectId(task.id, 1), results.outcomes)
-    except BaseException as broken:  # noqa: BLE001 - whatever it is, the caller gets an answer
-        results.outcomes.clear()
-        outcome_from(_worker_main.plain_error(broken, name), True, submitter_address(task),
-                     ObjectId(task.id, 1), results.outcomes)
-    return results
 
 
 cdef bint is_retriable(CallableEntry entry, object error):
@@ -326,12 +180,14 @@ cdef int execute(ExecContext context) except -1:
         results = encode_results(context, entry, value)
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
         from cyray import _worker_main
+        if _core == NULL:
+            leave_forked_child(error)
         ok = False
         retry = is_retriable(entry, error)
         leave = _worker_main.leaves(error)
         if leave is not None:
             return leave_with(context, entry, error, leave)
-        results = encode_failure(context, context.task.get().tmpl.name.decode(), error)
+        results = encode_failure(context, task_name(context.task.get()), error)
     value = None
     finish(context, ok, results, retry)
     return 0
@@ -445,6 +301,11 @@ def poll_fd():
 
 
 def use_external_loop(int wake_fd):
+    """An event loop on this thread polls from now on; ``wake_fd`` wakes it."""
+    global _main_context, _coroutine_context
+    import contextvars
+    _main_context = None
+    _coroutine_context = contextvars.ContextVar("cyray_call", default=None)
     core().UseExternalLoop(wake_fd)
 
 
@@ -497,11 +358,14 @@ async def run_coroutine(ExecContext context, CallableEntry entry):
     cdef _Results results
     cdef bint ok = True
     retry = False
+    _coroutine_context.set(context)
     try:
         value = await call_function(context, entry)
         results = encode_results(context, entry, value)
     except BaseException as error:  # noqa: BLE001 - the caller gets it
         from cyray import _worker_main
+        if _core == NULL:
+            leave_forked_child(error)
         ok = False
         retry = is_retriable(entry, error)
         leave = _worker_main.leaves(error)
@@ -509,7 +373,7 @@ async def run_coroutine(ExecContext context, CallableEntry entry):
             _core.WorkerExiting(True, leave.encode())
             _worker_main.stop_loop()
             return
-        results = encode_failure(context, entry.name, error)
+        results = encode_failure(context, task_name(context.task.get()), error)
     finish(context, ok, results, retry)
 
 

@@ -1,6 +1,7 @@
 # Questions to the GCS, as plain Python values.
 
-cdef check(Status status):
+cdef check(CoreWorker* c, Status status):
+    leave(c)
     if not status.ok():
         raise_status(status)
 
@@ -14,9 +15,10 @@ def list_nodes():
     cdef vector[NodeRow] rows
     cdef Status status
     cdef CoreWorker* c = core()
+    enter(c)
     with nogil:
         status = ListNodes(deref(c), &rows)
-    check(status)
+    check(c, status)
     return [{"node_id": row.node_id.decode(), "ip": row.ip.decode(),
              "hostname": row.hostname.decode(), "socket": row.raylet_socket.decode(),
              "death_reason": row.death_reason.decode(), "alive": bool(row.alive),
@@ -28,9 +30,10 @@ def list_actors():
     cdef vector[ActorRow] rows
     cdef Status status
     cdef CoreWorker* c = core()
+    enter(c)
     with nogil:
         status = ListActors(deref(c), &rows)
-    check(status)
+    check(c, status)
     return [{"actor_id": row.actor_id.decode(), "class_name": row.class_name.decode(),
              "name": row.name.decode(), "namespace": row.name_space.decode(),
              "state": row.state.decode(), "job_id": row.job_id.decode(),
@@ -43,9 +46,10 @@ def list_jobs():
     cdef vector[JobRow] rows
     cdef Status status
     cdef CoreWorker* c = core()
+    enter(c)
     with nogil:
         status = ListJobs(deref(c), &rows)
-    check(status)
+    check(c, status)
     return [{"job_id": row.job_id.decode(), "namespace": row.name_space.decode(),
              "entrypoint": row.entrypoint.decode(), "driver_pid": row.driver_pid,
              "running": bool(row.running), "start_ms": row.start_ms, "end_ms": row.end_ms}
@@ -58,9 +62,10 @@ def get_actor_by_name(str name, str namespace):
     cdef Status status
     cdef CoreWorker* c = core()
     cdef string n = name.encode(), s = namespace.encode()
+    enter(c)
     with nogil:
         status = GetActorByName(deref(c), n, s, &actor)
-    check(status)
+    check(c, status)
     if not actor.found:
         return None
     return PyBytes_FromStringAndSize(<const char*>actor.id.data(), 16), <bytes>actor.handle_meta
@@ -71,9 +76,10 @@ def kill_actor(bytes actor_id, bint no_restart, str reason):
     cdef CoreWorker* c = core()
     cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
     cdef string why = reason.encode()
+    enter(c)
     with nogil:
         status = KillActor(deref(c), id, no_restart, why)
-    check(status)
+    check(c, status)
 
 
 def kv_put(str space, str key, bytes value, bint overwrite=True):
@@ -82,9 +88,10 @@ def kv_put(str space, str key, bytes value, bint overwrite=True):
     cdef Status status
     cdef CoreWorker* c = core()
     cdef string s = space.encode(), k = key.encode(), v = value
+    enter(c)
     with nogil:
         status = KvPut(deref(c), s, k, v, overwrite, &added)
-    check(status)
+    check(c, status)
     return bool(added)
 
 
@@ -95,9 +102,10 @@ def kv_get(str space, str key):
     cdef Status status
     cdef CoreWorker* c = core()
     cdef string s = space.encode(), k = key.encode()
+    enter(c)
     with nogil:
         status = KvGet(deref(c), s, k, &found, &value)
-    check(status)
+    check(c, status)
     return <bytes>value if found else None
 
 
@@ -107,9 +115,10 @@ def kv_delete(str space, str key, bint prefix=False):
     cdef Status status
     cdef CoreWorker* c = core()
     cdef string s = space.encode(), k = key.encode()
+    enter(c)
     with nogil:
         status = KvDelete(deref(c), s, k, prefix, &deleted)
-    check(status)
+    check(c, status)
     return deleted
 
 
@@ -118,7 +127,8 @@ def kv_keys(str space, str prefix=""):
     cdef Status status
     cdef CoreWorker* c = core()
     cdef string s = space.encode(), p = prefix.encode()
+    enter(c)
     with nogil:
         status = KvKeys(deref(c), s, p, &keys)
-    check(status)
+    check(c, status)
     return [key.decode() for key in keys]

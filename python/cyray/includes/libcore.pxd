@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.map cimport map as cmap
-from libcpp.memory cimport unique_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
@@ -126,6 +126,11 @@ cdef extern from "cyray/store/arena_mapping.h" namespace "cyray::store" nogil:
         void PrepareWrite(uint64_t offset, uint64_t bytes)
         void CopyInto(void* to, const void* source, size_t size)
 
+    cdef cppclass WritableView:
+        WritableView()
+        uint8_t* data()
+        void Detach()
+
 
 cdef extern from "cyray/core/raylet_client.h" namespace "cyray::core" nogil:
     cdef cppclass RegisterOptions:
@@ -160,6 +165,7 @@ cdef extern from "cyray/core/task_submitter.h" namespace "cyray::core" nogil:
         vector[ObjectEntry*] refs
         vector[ObjectEntry*] contained
         ObjectEntry* hold
+        unique_ptr[string] name
 
 
 cdef extern from "cyray/core/actor_submitter.h" namespace "cyray::core" nogil:
@@ -292,13 +298,15 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         Address Export(ObjectEntry*)
         void ExportMany(ObjectEntry**, size_t, uint8_t*)
         void BorrowMany(const uint8_t*, size_t, cbool, ObjectEntry**)
-        cbool Wait(ObjectEntry**, size_t, size_t, cbool, int64_t)
+        cbool Wait(ObjectEntry**, size_t, size_t, cbool, int64_t, cbool)
         void ReadyFlags(ObjectEntry**, size_t, cbool, uint8_t*)
         cbool Read(ObjectEntry*, ReadView*)
         size_t ReadMany(ObjectEntry**, size_t, ReadView*)
         void UnrefPin(LocalPin*)
         void AddCallback(ObjectEntry*, uint64_t)
         ArenaMapping& arena()
+        shared_ptr[ArenaMapping]& shared_arena()
+        void DetachViews()
         TaskTemplate* AddTemplate(const TemplateSpec&)
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
         void Throttle(ActorClient*)

@@ -10,9 +10,11 @@ cdef ObjectRef put_serialized(Serialized serialized):
     if serialized.size <= INLINE_LIMIT:
         take_contained(serialized, &contained)
         return make_ref(c.Put(ValuePtr(encode_inline(serialized)), False, contained))
+    enter(c)
     with nogil:
         id = c.NextPutId()
         status = write_block(c, serialized, id, c.address(), &block)
+    leave(c)
     if not status.ok():
         raise_status(status)
     take_contained(serialized, &contained)
@@ -71,7 +73,7 @@ cdef int64_t deadline_from(timeout) except? -1:
     if timeout is None:
         return FOREVER
     cdef double seconds = timeout
-    if seconds < 0:
+    if not seconds >= 0:
         raise ValueError(f"a timeout is None or at least 0 seconds, not {timeout}")
     if seconds > 1e9:
         return FOREVER
@@ -79,22 +81,23 @@ cdef int64_t deadline_from(timeout) except? -1:
 
 
 cdef bint wait_entries(ObjectEntry** entries, size_t size, size_t count, bint here,
-                       int64_t deadline) except -1:
-    # Waits in slices in which a driver's main thread sees Ctrl-C.
-    cdef CoreWorker* c = core()
+                       int64_t deadline, bint or_error=False) except -1:
+    # Waits in slices in which a driver's main thread sees Ctrl-C, and any thread a shutdown. Whoever
+    # calls this holds refs to the entries: others may drop theirs meanwhile.
+    cdef CoreWorker* c = _core
     cdef int64_t until
     cdef bint done
     while True:
         until = deadline
         if _is_driver:
             until = min(deadline, MonotonicNs() + NO_DEADLINE_SLICE_NS)
+        enter(c)
         with nogil:
-            done = c.Wait(entries, size, count, here, until)
+            done = c.Wait(entries, size, count, here, until, or_error)
+        leave(c)
         if done:
             return True
         PyErr_CheckSignals()
-        if _core == NULL:
-            raise RuntimeError("cyray was shut down while waiting")
         if MonotonicNs() >= deadline:
             return False
 
@@ -130,12 +133,11 @@ cdef raise_error(value):
 
 cdef object get_one(ObjectRef ref, timeout, bint writable):
     cdef ReadView view
-    cdef CoreWorker* c = core()
     cdef ObjectEntry* entry = ref.live()
-    if not c.Read(entry, &view):
+    if not _core.Read(entry, &view):
         if not wait_entries(&entry, 1, 1, True, deadline_from(timeout)):
             raise_get_timeout(1, 1, timeout)
-        if not c.Read(entry, &view):
+        if not _core.Read(entry, &view):
             raise RuntimeError("an object went away while it was read: this is a bug of cyray")
     return value_of(view, writable)
 
@@ -168,9 +170,8 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
         raise ValueError(
             f"Invalid type of object refs, {type(object_refs)}, is given. 'object_refs' must either "
             "be an ObjectRef or a list of ObjectRefs.")
-    cdef list refs = object_refs
+    cdef list refs = list(object_refs)   # ours: another thread may change the caller's
     cdef Py_ssize_t n = PyList_GET_SIZE(refs), i
-    cdef CoreWorker* c = core()
     cdef vector[ObjectEntry*] entries
     cdef vector[ReadView] views
     entries.resize(n)
@@ -183,11 +184,11 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     if n == 0:
         return []
     views.resize(n)
-    cdef size_t got = c.ReadMany(entries.data(), n, views.data())
+    cdef size_t got = _core.ReadMany(entries.data(), n, views.data())
     if got < <size_t>n:
         drop_views(views, 0, got)
-        wait_for_list(refs, entries, timeout)
-        got = c.ReadMany(entries.data(), n, views.data())
+        wait_for_list(entries, timeout)
+        got = _core.ReadMany(entries.data(), n, views.data())
         if got < <size_t>n:
             drop_views(views, 0, got)
             raise RuntimeError("an object went away while it was read: this is a bug of cyray")
@@ -208,36 +209,35 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
 cdef void drop_views(vector[ReadView]& views, size_t start, size_t end) noexcept:
     cdef size_t i
     for i in range(start, end):
-        if views[i].value != NULL:
-            views[i].value.Unref()
-        elif views[i].pin != NULL:
-            _core.UnrefPin(views[i].pin)
+        drop_view(views[i])
 
 
-cdef int wait_for_list(list refs, vector[ObjectEntry*]& entries, timeout) except -1:
+cdef void drop_view(const ReadView& view) noexcept:
+    if view.value != NULL:
+        view.value.Unref()
+    elif view.pin != NULL:
+        _core.UnrefPin(view.pin)
+
+
+cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout) except -1:
     # All of them, or the first error among those that are there: nobody waits for the rest then.
-    cdef int64_t deadline = deadline_from(timeout)
     cdef size_t n = entries.size(), i
-    cdef int64_t until
     cdef vector[uint8_t] flags
     cdef ReadView view
-    cdef int64_t slice_ns = 20_000_000
-    while True:
-        until = deadline
-        if _is_driver:
-            until = min(deadline, MonotonicNs() + slice_ns)
-            slice_ns = min(slice_ns * 2, <int64_t>NO_DEADLINE_SLICE_NS)
-        if wait_entries(entries.data(), n, n, True, until):
-            return 0
-        flags.resize(n)
-        _core.ReadyFlags(entries.data(), n, True, flags.data())
-        for i in range(n):
-            if flags[i] and _core.Read(entries[i], &view):
-                if view.is_error:
-                    value_of(view, False)
-                owner = pinned_from(view)
-        if MonotonicNs() >= deadline:
-            raise_get_timeout(n, n - sum(flags), timeout)
+    cdef bint done = wait_entries(entries.data(), n, n, True, deadline_from(timeout), or_error=True)
+    flags.resize(n)
+    _core.ReadyFlags(entries.data(), n, True, flags.data())
+    cdef size_t there = sum(flags)
+    if there == n:
+        return 0
+    for i in range(n):
+        if flags[i] and _core.Read(entries[i], &view):
+            if view.is_error:
+                value_of(view, False)
+            drop_view(view)
+    if not done:
+        raise_get_timeout(n, n - there, timeout)
+    raise RuntimeError("waiting ended without a reason: this is a bug of cyray")
 
 
 def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, object_ids=None,
@@ -259,6 +259,7 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
         raise TypeError("wait() expected a list of ObjectRef, got a single ObjectRef")
     if not isinstance(object_refs, list):
         raise TypeError(f"wait() expected a list of ObjectRef, got {type(object_refs)}")
+    object_refs = list(object_refs)   # ours: another thread may change the caller's
     for ref in object_refs:
         if type(ref) is not ObjectRef:
             raise TypeError(f"wait() expected a list of ObjectRef, got a list containing {type(ref)}")
@@ -272,7 +273,6 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
         raise ValueError("Invalid number of objects to return %d." % num_returns)
     if num_returns > len(object_refs):
         raise ValueError("num_returns cannot be greater than the number of objects provided to wait.")
-    core()
     cdef vector[ObjectEntry*] entries
     cdef vector[uint8_t] flags
     cdef bint here = bool(fetch_local)
@@ -289,19 +289,26 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
 
 # --- Callbacks -------------------------------------------------------------------------------------
 
+cdef uint64_t THREAD_TOKEN = 0x4000000000000000    # CoreWorker::kThreadToken
 cdef dict _callbacks = {}     # token -> (ref, callable)
 cdef uint64_t _next_token = 1
 
 
-def on_ready(ObjectRef ref, callback):
-    """Call ``callback()`` once the object can be read here; from another thread, or at once."""
+def on_ready(ObjectRef ref, callback, bint on_main=False):
+    """Call ``callback()`` once the object can be read here, or the session is over.
+
+    It is called by the event thread or, in a worker with ``on_main``, as an event of the main thread.
+    """
     global _next_token
+    cdef ObjectEntry* entry = ref.live()
     cdef uint64_t token = _next_token
     _next_token += 1
+    if not on_main:
+        from cyray import _worker
+        _worker.ensure_event_thread()
+        token |= THREAD_TOKEN
     _callbacks[token] = (ref, callback)
-    from cyray import _worker
-    _worker.ensure_event_thread()
-    core().AddCallback(ref.live(), token)
+    _core.AddCallback(entry, token)
 
 
 def run_callback(token):
@@ -311,10 +318,22 @@ def run_callback(token):
         found[1]()
 
 
+cdef fail_callbacks():
+    # The session is over: whoever waits for a future is told so.
+    waiting = list(_callbacks.values())
+    _callbacks.clear()
+    for _, callback in waiting:
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - a callback of the user's; the others count too
+            sys.stderr.write(f"cyray: a callback failed at shutdown: {error!r}\n")
+
+
 def _as_asyncio_future(ObjectRef ref):
     import asyncio
     loop = asyncio.get_running_loop()
     future = loop.create_future()
+    worker = sys.modules.get("cyray._worker_main")
 
     def finish():
         if future.done():
@@ -327,11 +346,12 @@ def _as_asyncio_future(ObjectRef ref):
             future.set_exception(error)
 
     def done():
-        if loop.is_closed():
-            return
-        loop.call_soon_threadsafe(finish)
+        try:
+            loop.call_soon_threadsafe(finish)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            pass
 
-    on_ready(ref, done)
+    on_ready(ref, done, worker is not None and worker.is_loop_of_actor(loop))
     return future
 
 
@@ -374,8 +394,13 @@ def next_event(timeout=None):
         return None
     cdef int64_t deadline = deadline_from(timeout)
     cdef bint got
+    enter(c)
     with nogil:
         got = c.NextEvent(deadline, &event)
+    try:
+        leave(c)
+    except RuntimeError:
+        return None
     return event_tuple(event) if got else None
 
 

@@ -21,7 +21,8 @@ cdef class ObjectRef:
     cdef object __weakref__
 
     def __init__(self, id_or_hex=None):
-        raise TypeError("an ObjectRef comes from .remote() or put(); use ObjectRef.from_binary for ids")
+        raise TypeError("an ObjectRef comes from .remote() or put(), or out of a pickle of one; it "
+                        "cannot be made from an id")
 
     def __dealloc__(self):
         if self.entry != NULL and self.epoch == _epoch and _core != NULL:
@@ -108,10 +109,14 @@ cdef class ObjectRef:
         future = concurrent.futures.Future()
 
         def done():
+            if not future.set_running_or_notify_cancel():
+                return
             try:
-                future.set_result(get(self))
+                value = get(self)
             except BaseException as error:  # noqa: BLE001 - everything goes to whoever asks
                 future.set_exception(error)
+            else:
+                future.set_result(value)
 
         on_ready(self, done)
         return future
@@ -183,7 +188,10 @@ def _rebuild_ref(bytes object_id, bytes owner):
     """Unpickles a ref: this process borrows the object."""
     if len(object_id) != 20 or len(owner) != 36:
         raise ValueError("a pickled ObjectRef has 20 + 36 bytes")
-    cdef CoreWorker* c = core()
+    if _core == NULL:
+        raise RuntimeError("a pickled ObjectRef means something only in a program that is connected to "
+                           "its cluster: call cyray.init(address=...) first")
+    cdef CoreWorker* c = _core
     cdef const char* o = PyBytes_AS_STRING(owner)
     cdef Address address
     address.node = NodeId.FromBytes(o)

@@ -1,10 +1,13 @@
-# The one core worker of this process. `_core` is NULL while not connected.
+# The one core worker of this process. `_core` is NULL while not connected. Threads that release the
+# GIL inside it say so (`enter`, `leave`): shutdown takes the core away, the last one out deletes it.
 
 import _pickle
+import itertools
 import os
 import sys
 import threading
 import time
+from _weakrefset import WeakSet
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
@@ -15,7 +18,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from libcpp cimport bool as cbool
-from libcpp.memory cimport unique_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
@@ -42,24 +45,60 @@ cdef inline CoreWorker* core() except NULL:
     return _core
 
 
+cdef inline CoreWorker* connected_core() except NULL:
+    # For questions about this process, which are no reason to start a session.
+    if _core == NULL:
+        raise RuntimeError("this process is not connected to a node")
+    return _core
+
+
 cdef _auto_init():
     from cyray import _worker
     _worker.auto_init()
 
 
-cdef raise_status(Status status, context=None):
+cdef int _inside = 0                  # threads in the core without the GIL
+cdef vector[CoreWorker*] _retired     # cores that shutdown took from under some of them
+
+
+cdef inline int enter(CoreWorker* c) except -1:
+    # Before the GIL is released around a call of `c`; `leave` must follow that call.
+    global _inside
+    if c != _core:
+        raise_shut_down()
+    _inside += 1
+    return 0
+
+
+cdef inline int leave(CoreWorker* c) except -1:
+    global _inside
+    _inside -= 1
+    if c != _core:
+        delete_retired()
+        raise_shut_down()
+    return 0
+
+
+cdef raise_shut_down():
+    raise RuntimeError("cyray was shut down meanwhile")
+
+
+cdef delete_retired():
+    cdef vector[CoreWorker*] retired
+    cdef CoreWorker* old
+    if _inside > 0:
+        return
+    retired.swap(_retired)
+    for old in retired:
+        detach_views(old)
+        with nogil:
+            del old
+
+
+cdef raise_status(Status status):
     """The one place where a core status becomes an exception."""
     from cyray import exceptions
-    text = status.message().decode("utf-8", "replace")
-    if status.code() == StatusCode.kAlreadyExists:
-        raise exceptions.ActorAlreadyExistsError(text)
-    if status.code() == StatusCode.kObjectStoreFull:
-        raise exceptions.ObjectStoreFullError(text)
-    if status.code() == StatusCode.kTimedOut:
-        raise exceptions.GetTimeoutError(text)
-    if status.code() == StatusCode.kDisconnected:
-        raise exceptions.LocalRayletDiedError(text)
-    raise exceptions.RaySystemError(text)
+    raise exceptions.of_status(<int>status.code(), status.message().decode("utf-8", "replace"))
 
 
 def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
@@ -106,8 +145,12 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     _reset_submit_state()
 
 
-def disconnect():
-    """Leave the raylet. Refs that still exist become unusable; a later connect starts afresh."""
+def disconnect(bint exiting=False):
+    """Leave the raylet. Refs that still exist become unusable; a later connect starts afresh.
+
+    Buffers that were read stay as they are. ``exiting``: nobody will read them any more, this process
+    ends; they are not copied then.
+    """
     global _core
     if _core == NULL:
         return
@@ -116,7 +159,13 @@ def disconnect():
     _advance_epoch()
     with nogil:
         old.Disconnect()
-        del old
+    if not exiting:
+        _retired.push_back(old)
+        delete_retired()
+    elif _inside == 0:
+        with nogil:
+            del old
+    fail_callbacks()
 
 
 def is_connected():
@@ -143,7 +192,7 @@ cdef void _advance_epoch() noexcept:
 
 def identity():
     """Who this process is: a dict of hex ids and paths."""
-    cdef CoreWorker* c = core()
+    cdef CoreWorker* c = connected_core()
     return {
         "node_id": c.address().node.Hex().decode(),
         "worker_id": c.address().worker.Hex().decode(),
@@ -158,18 +207,20 @@ def identity():
 
 def describe():
     """What this process waits for, for people."""
-    return core().Describe().decode("utf-8", "replace")
+    return connected_core().Describe().decode("utf-8", "replace")
 
 
 def node_dump():
     """JSON of what everybody on this node waits for."""
     cdef string text
-    cdef CoreWorker* c = core()
+    cdef CoreWorker* c = connected_core()
+    enter(c)
     with nogil:
         text = c.NodeDump()
+    leave(c)
     return text.decode("utf-8", "replace")
 
 
 def live_objects():
     """How many objects this process owns or borrows."""
-    return core().live_objects()
+    return connected_core().live_objects()

@@ -2,22 +2,25 @@
 # policy and lives in _remote_function.py and _actor.py; here is what happens at every call.
 
 cdef int _reset_submit_state() except -1:
-    _callbacks.clear()
     _exported.clear()
+    _creation_refs.clear()
     return 0
 
 
 cdef set _exported = set()    # function ids this process gave to the GCS
 
 
-cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, tuple args,
-                          dict kwargs):
+cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, bytes name,
+                          tuple args, dict kwargs):
+    # `name`: of this one task, instead of its template's; or None.
     cdef Submission submission
     cdef ObjectEntry* one
     cdef vector[ObjectEntry*] many
     cdef int i, n = tmpl.num_returns
     submission.tmpl = tmpl
     submission.hold = hold
+    if name is not None:
+        submission.name.reset(new string(<string>name))
     if args or kwargs:
         submission.args = encode_args(args, kwargs, &submission.refs, &submission.contained)
     if n == 1:
@@ -32,10 +35,46 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     return [make_ref(many[i]) for i in range(n)]
 
 
-cdef void throttle(ActorClient* actor) noexcept:
+cdef int throttle(ActorClient* actor) except -1:
     cdef CoreWorker* c = _core
+    enter(c)
     with nogil:
         c.Throttle(actor)
+    leave(c)
+    return 0
+
+
+@cython.final
+@cython.internal
+cdef class Template:
+    # A template of this session: what does not change from call to call.
+    cdef TaskTemplate* tmpl
+
+
+cdef dict _templates = {}
+cdef uint32_t _templates_epoch = 0
+
+
+cdef Template template_of(dict description):
+    # One template for equal descriptions: they last as long as the session, here and in every worker.
+    global _templates_epoch
+    if _templates_epoch != _epoch:
+        _templates.clear()
+        _templates_epoch = _epoch
+    key = tuple(sorted([(k, tuple(sorted(v.items())) if type(v) is dict else v)
+                        for k, v in description.items()]))
+    cdef Template found = _templates.get(key)
+    if found is None:
+        found = Template.__new__(Template)
+        found.tmpl = add_template(description)
+        _templates[key] = found
+    return found
+
+
+cdef bytes call_name(dict options):
+    # `options(name=...)`: tasks of many names share a template, so the name goes with each.
+    name = options.get("name")
+    return name.encode() if name else None
 
 
 cdef TaskTemplate* add_template(dict d) except NULL:
@@ -78,10 +117,12 @@ def export_function(bytes function_id, bytes pickled):
 cdef class RemoteFunction:
     """What ``@remote`` makes of a function: ``f.remote(...)`` runs it as a task.
 
-    The function is pickled at the first call, so it may use names defined after it.
+    The function is pickled at the first call in a session, so it may use names defined after it.
     """
     cdef object _function
     cdef dict _options
+    cdef dict _shared       # with all that .options() made of it: epoch and function_id
+    cdef bytes _task_name
     cdef TaskTemplate* tmpl
     cdef uint32_t epoch
     cdef dict __dict__
@@ -90,6 +131,8 @@ cdef class RemoteFunction:
     def __init__(self, function, dict options):
         self._function = function
         self._options = options
+        self._shared = {}
+        self._task_name = call_name(options)
         self.epoch = 0
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             try:
@@ -110,8 +153,13 @@ cdef class RemoteFunction:
         core()
         from cyray import _remote_function
         description = _remote_function.describe(self._function, self._options)
-        export_function(description["function_id"], description["pickled"])
-        self.tmpl = add_template(description)
+        if self._shared.get("epoch") != _epoch:
+            pickled = _remote_function.pickle_definition(self._function)
+            function_id = _remote_function.content_id(pickled)
+            export_function(function_id, pickled)
+            self._shared.update(epoch=_epoch, function_id=function_id)
+        description["function_id"] = self._shared["function_id"]
+        self.tmpl = template_of(description).tmpl
         self.epoch = _epoch
         return 0
 
@@ -119,12 +167,15 @@ cdef class RemoteFunction:
         """Submit a task; returns an ``ObjectRef`` at once (a list of them for several returns)."""
         if self.epoch != _epoch or _core == NULL:
             self.prepare()
-        return submit(self.tmpl, NULL, NULL, args, kwargs)
+        return submit(self.tmpl, NULL, NULL, self._task_name, args, kwargs)
 
     def options(self, **options):
         """The same function with other options for the calls made through the result."""
         from cyray import _remote_function
-        return RemoteFunction(self._function, _remote_function.merge(self._options, options))
+        cdef RemoteFunction other = RemoteFunction(
+            self._function, _remote_function.merge(self._options, options))
+        other._shared = self._shared
+        return other
 
     def _remote(self, args=None, kwargs=None, **options):
         target = self.options(**options) if options else self
@@ -149,19 +200,14 @@ cdef class RemoteFunction:
 
 # --- Actors ----------------------------------------------------------------------------------------
 
-@cython.final
-@cython.internal
-cdef class MethodTemplate:
-    cdef TaskTemplate* tmpl
-    cdef uint32_t epoch
-
-
 @cython.freelist(64)
 cdef class ActorMethod:
     """A method of an actor: ``handle.method.remote(...)`` calls it."""
     cdef ActorHandle _handle
     cdef str _name
-    cdef dict _overrides
+    cdef dict _overrides        # of .options(); else None, and so are the two below
+    cdef Template _template
+    cdef bytes _call_name
 
     def __init__(self):
         raise TypeError("an ActorMethod comes from an actor handle")
@@ -171,8 +217,13 @@ cdef class ActorMethod:
         cdef ActorHandle handle = self._handle
         if handle.epoch != _epoch:
             handle.attach()
-        cdef MethodTemplate template = handle.template(self._name, self._overrides)
-        return submit(template.tmpl, handle.client, handle.hold(), args, kwargs)
+        cdef Template template = self._template
+        if template is None:
+            if self._overrides is None:
+                template = handle.template(self._name)
+            else:
+                template = self._template = method_template(handle._meta, self._name, self._overrides)
+        return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs)
 
     def options(self, **options):
         from cyray import _options
@@ -197,6 +248,8 @@ cdef ActorMethod make_method(ActorHandle handle, str name, dict overrides):
     method._handle = handle
     method._name = name
     method._overrides = overrides
+    if overrides is not None:
+        method._call_name = call_name(overrides)
     return method
 
 
@@ -221,24 +274,21 @@ cdef class ActorHandle:
             raise RuntimeError(
                 f"this handle of an actor ({self._meta['class_name']}) belongs to a cyray session "
                 "that was shut down")
-        cdef CoreWorker* c = core()
-        self.client = c.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)),
-                                       self._meta["in_order"])
+        if _core == NULL:
+            raise RuntimeError("a pickled actor handle means something only in a program that is "
+                               "connected to its cluster: call cyray.init(address=...) first")
+        self.client = _core.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)),
+                                           self._meta["in_order"])
         self.epoch = _epoch
         return 0
 
     cdef ObjectEntry* hold(self) noexcept:
         return self._ref.entry if self._ref is not None else NULL
 
-    cdef MethodTemplate template(self, str name, dict overrides):
-        cdef object key = name if overrides is None else (name, tuple(sorted(overrides.items())))
-        cdef MethodTemplate found = self._templates.get(key)
+    cdef Template template(self, str name):
+        cdef Template found = self._templates.get(name)
         if found is None:
-            from cyray import _actor
-            found = MethodTemplate.__new__(MethodTemplate)
-            found.tmpl = shared_method_template(self._meta, name, overrides, _actor)
-            found.epoch = _epoch
-            self._templates[key] = found
+            found = self._templates[name] = method_template(self._meta, name, None)
         return found
 
     def __getattr__(self, str name):
@@ -270,24 +320,10 @@ cdef class ActorHandle:
         return _rebuild_handle, (self._id, self._meta, self._ref)
 
 
-cdef dict _method_templates = {}
-cdef uint32_t _method_templates_epoch = 0
-
-
-cdef TaskTemplate* shared_method_template(dict meta, str name, dict overrides, policy) except NULL:
-    # Templates are per class and method, not per actor: a thousand actors need a few.
-    global _method_templates_epoch
-    if _method_templates_epoch != _epoch:
-        _method_templates.clear()
-        _method_templates_epoch = _epoch
-    description = policy.describe_method(meta, name, overrides)
-    key = tuple(sorted((k, v) for k, v in description.items()))
-    cdef MethodTemplate found = _method_templates.get(key)
-    if found is None:
-        found = MethodTemplate.__new__(MethodTemplate)
-        found.tmpl = add_template(description)
-        _method_templates[key] = found
-    return found.tmpl
+cdef Template method_template(dict meta, str name, dict overrides):
+    # Of the class and method, not of the actor: a thousand actors need a few.
+    from cyray import _actor
+    return template_of(_actor.describe_method(meta, name, overrides))
 
 
 def make_handle(bytes actor_id, dict meta, ObjectRef ref):
@@ -346,13 +382,18 @@ def create_actor(dict d, tuple args, dict kwargs, bint wait):
     ref = make_ref(c.NewActorHandle(creation.actor_id))
     # Restarts run the constructor again with the same arguments.
     contained.insert(contained.end(), creation.refs.begin(), creation.refs.end())
+    held = None
     if not d["detached"]:
         c.HoldWith((<ObjectRef>ref).entry, contained)
-    elif contained.size() > 0:
-        _creation_refs[actor_id] = [make_ref(contained[i]) for i in range(contained.size())]
+    else:
+        held = [make_ref(contained[i]) for i in range(contained.size())]
     export_function(d["function_id"], d["pickled"])
+    enter(c)
     with nogil:
         status = c.CreateActor(creation, wait)
+    leave(c)
     if not status.ok():
         raise_status(status)
+    if held:
+        _creation_refs[actor_id] = held
     return make_handle(actor_id, d["meta"], None if d["detached"] else ref)

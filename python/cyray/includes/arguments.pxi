@@ -1,0 +1,217 @@
+# A task's arguments to bytes and back.
+#
+# Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
+# bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
+
+cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
+                          vector[ObjectEntry*]* contained) except *:
+    """Encodes arguments; refs among them, and large values, become entries of `refs`.
+
+    Each entry pushed to `refs` and `contained` carries a count that passes to the task.
+    """
+    cdef Py_ssize_t npos = PyTuple_GET_SIZE(args)
+    cdef Py_ssize_t nkw = len(kwargs) if kwargs is not None else 0
+    cdef Py_ssize_t i, n = npos + nkw
+    cdef uint64_t total = 8
+    cdef list items = []
+    cdef list names = []
+    cdef list complex_values = None
+    if n == 0:
+        return ValuePtr()
+    # First everything that may run Python code or fail, then one pass that copies and counts.
+    cdef vector[uint64_t] sizes
+    cdef uint64_t size
+    for i in range(n):
+        if i < npos:
+            item = <object>PyTuple_GET_ITEM(args, i)
+        else:
+            if i == npos:
+                names = list(kwargs)
+                values = list(kwargs.values())
+            name = names[i - npos].encode()
+            names[i - npos] = name
+            total += 4 + len(name)
+            item = values[i - npos]
+        size = simple_size(item)
+        if size == 0:
+            if type(item) is not ObjectRef:
+                serialized = serialize(item)
+                size = (<Serialized>serialized).size
+                if size > INLINE_LIMIT:
+                    item = put_serialized(serialized)
+                else:
+                    item = serialized
+                    if (<Serialized>serialized).pieces:
+                        total += 64
+            if type(item) is ObjectRef:
+                (<ObjectRef>item).live()
+                size = 5
+        items.append(item)
+        sizes.push_back(size)
+        total += 8 + size
+    cdef Value* blob = Value.New(total)
+    cdef uint8_t* base = blob.data()
+    cdef uint64_t at = 8
+    cdef uint32_t word = <uint32_t>npos
+    memcpy(base, &word, 4)
+    word = <uint32_t>nkw
+    memcpy(base + 4, &word, 4)
+    for i in range(n):
+        if i >= npos:
+            name = names[i - npos]
+            word = <uint32_t>PyBytes_GET_SIZE(name)
+            memcpy(base + at, &word, 4)
+            memcpy(base + at + 4, PyBytes_AS_STRING(name), word)
+            at += 4 + word
+        at = write_item(<object>PyList_GET_ITEM(items, i), sizes[i], base, at, refs, contained)
+    return ValuePtr(blob)
+
+
+cdef uint64_t simple_size(object value) except? 0:
+    cdef int overflow = 0
+    cdef Py_ssize_t size
+    kind = type(value)
+    if value is None or kind is bool:
+        return 1
+    if kind is int:
+        PyLong_AsLongLongAndOverflow(value, &overflow)
+        return 0 if overflow else 9
+    if kind is float:
+        return 9
+    if kind is str:
+        if utf8(value, &size) == NULL or size >= INLINE_LIMIT:
+            return 0
+        return 1 + size
+    if kind is bytes:
+        size = PyBytes_GET_SIZE(value)
+        return 0 if size >= INLINE_LIMIT else 1 + size
+    return 0
+
+
+cdef uint64_t write_item(object item, uint64_t size, uint8_t* base, uint64_t at,
+                         vector[ObjectEntry*]* refs, vector[ObjectEntry*]* contained) except 0:
+    cdef uint32_t word = <uint32_t>size
+    cdef uint32_t skip = 0
+    cdef long long number
+    cdef int overflow = 0
+    cdef double real
+    cdef Py_ssize_t length
+    kind = type(item)
+    if kind is Serialized and (<Serialized>item).pieces:
+        skip = <uint32_t>(align64(at + 8) - (at + 8))
+    memcpy(base + at, &word, 4)
+    memcpy(base + at + 4, &skip, 4)
+    at += 8 + skip
+    cdef uint8_t* to = base + at
+    if item is None:
+        to[0] = TAG_NONE
+    elif kind is bool:
+        to[0] = TAG_TRUE if item is True else TAG_FALSE
+    elif kind is int:
+        number = PyLong_AsLongLongAndOverflow(item, &overflow)
+        to[0] = TAG_INT
+        memcpy(to + 1, &number, 8)
+    elif kind is float:
+        real = PyFloat_AS_DOUBLE(item)
+        to[0] = TAG_FLOAT
+        memcpy(to + 1, &real, 8)
+    elif kind is str:
+        to[0] = TAG_STR
+        memcpy(to + 1, PyUnicode_AsUTF8AndSize(item, &length), size - 1)
+    elif kind is bytes:
+        to[0] = TAG_BYTES
+        memcpy(to + 1, PyBytes_AS_STRING(item), size - 1)
+    elif kind is ObjectRef:
+        word = <uint32_t>refs.size()
+        _core.AddRef((<ObjectRef>item).live())
+        refs.push_back((<ObjectRef>item).entry)
+        to[0] = TAG_REF
+        memcpy(to + 1, &word, 4)
+    else:
+        (<Serialized>item).write(to)
+        take_contained(<Serialized>item, contained)
+    return at + size
+
+
+# --- Decoding, in the worker -----------------------------------------------------------------------
+
+cdef tuple decode_args(ExecContext context, object inout):
+    """(args, kwargs, written): the arguments; `written` are the private ones that come back."""
+    cdef ExecTask* task = context.task.get()
+    cdef Value* blob = task.args.get()
+    if blob == NULL:
+        return (), None, None
+    cdef const uint8_t* base = blob.data()
+    cdef uint64_t size = blob.size(), at = 8
+    cdef uint32_t npos, nkw, i, length, skip
+    cdef dict kwargs = None
+    cdef list written = None
+    cdef bint writable
+    if size < 8:
+        raise ValueError("the encoded arguments are cut off")
+    memcpy(&npos, base, 4)
+    memcpy(&nkw, base + 4, 4)
+    cdef Pinned owner = pinned_value(blob)
+    args = PyTuple_New(npos)
+    # A tuple under construction must hold no NULL when an exception leaves it.
+    for i in range(npos):
+        Py_INCREF(None)
+        PyTuple_SET_ITEM(args, i, None)
+    if nkw:
+        kwargs = {}
+    for i in range(npos + nkw):
+        if i >= npos:
+            length = read_u32(base, size, at)
+            name = PyUnicode_DecodeUTF8(<const char*>base + at + 4, length, NULL)
+            at += 4 + length
+        length = read_u32(base, size, at)
+        skip = read_u32(base, size, at + 4)
+        at += 8 + skip
+        if at + length > size:
+            raise ValueError("the encoded arguments are cut off")
+        writable = inout is not None and (i in inout if i < npos else name in inout)
+        if base[at] == TAG_REF and length == 5:
+            value = decode_ref_argument(task, base + at, writable)
+        else:
+            value = decode(base + at, length, owner, writable)
+        at += length
+        if writable:
+            if written is None:
+                written = []
+            written.append(value)
+        if i < npos:
+            Py_INCREF(value)
+            PyTuple_SetItem(args, i, value)
+        else:
+            kwargs[name] = value
+    return args, kwargs, written
+
+
+cdef extern from "Python.h":
+    int PyTuple_SetItem(object, Py_ssize_t, object) except -1
+    object PyObject_Call(object, object, PyObject*)
+
+
+cdef inline uint32_t read_u32(const uint8_t* base, uint64_t size, uint64_t at) except? 0:
+    cdef uint32_t word
+    if at + 4 > size:
+        raise ValueError("the encoded arguments are cut off")
+    memcpy(&word, base + at, 4)
+    return word
+
+
+cdef object decode_ref_argument(ExecTask* task, const uint8_t* data, bint writable):
+    cdef uint32_t index
+    cdef ReadView view
+    memcpy(&index, data + 1, 4)
+    if not _core.ReadArgument(task, index, &view):
+        raise ValueError("the encoded arguments name a reference that did not come with them")
+    cdef Pinned owner = pinned_from(view)
+    value = decode(view.data, view.size, owner, writable)
+    if view.is_error:
+        raise _DependencyFailed(value)
+    return value
+
+
+class _DependencyFailed(Exception):
+    """An argument of the task holds an error, which becomes the task's."""

@@ -1,0 +1,133 @@
+# What a task returns, or raises, on its way to the submitter.
+
+cdef class _Results:
+    # What a task returns, on its way to the submitter. Nothing of it is given away (a count of a ref,
+    # a sealed object) before the whole of it is encoded and has its place: a task fails as a whole.
+    cdef vector[Outcome] outcomes
+    cdef vector[StoreBlock] blocks   # written, not sealed
+    cdef list serialized             # those whose refs have to be counted
+
+    cdef int add(self, object value, bint is_error, const Address& owner, ObjectId id) except -1:
+        # `value`: as it is, or Serialized.
+        cdef Outcome outcome
+        cdef Value* simple = encode_simple(value)
+        outcome.is_error = is_error
+        if simple != NULL:
+            outcome.value = ValuePtr(simple)
+        else:
+            self.place(value if type(value) is Serialized else serialize(value), owner, id, &outcome)
+        self.outcomes.push_back(outcome)
+        return 0
+
+    cdef int place(self, Serialized serialized, const Address& owner, ObjectId id,
+                   Outcome* outcome) except -1:
+        cdef StoreBlock block
+        cdef Status status
+        if serialized.size <= INLINE_LIMIT:
+            outcome.value = ValuePtr(encode_inline(serialized))
+        else:
+            with nogil:
+                status = write_block(_core, serialized, id, owner, &block)
+            if status.ok():
+                self.blocks.push_back(block)
+            elif status.code() != StatusCode.kAlreadyExists:
+                raise_status(status)
+            # else an earlier attempt of this task stored it before its worker died.
+            outcome.stored_bytes = serialized.size
+        if serialized.contained:
+            if self.serialized is None:
+                self.serialized = []
+            self.serialized.append((self.outcomes.size(), serialized))
+        return 0
+
+    cdef int give(self) except -1:
+        # Everything is there: from now on it is the submitter's.
+        cdef size_t i
+        for i in range(self.blocks.size()):
+            _core.SealReturn(self.blocks[i])
+        if self.serialized is not None:
+            for number, serialized in self.serialized:
+                i = number
+                take_contained(serialized, &self.outcomes[i].contained)
+        return 0
+
+    cdef int abort(self) except -1:
+        cdef size_t i
+        for i in range(self.blocks.size()):
+            _core.AbortBlock(self.blocks[i])
+        return 0
+
+
+cdef _Results encode_results(ExecContext context, CallableEntry entry, object value):
+    cdef _Results results = _Results.__new__(_Results)
+    cdef ExecTask* task = context.task.get()
+    cdef int n = entry.num_returns, i
+    if _core == NULL:
+        leave_forked_child(None)
+    if n == 0:
+        return results
+    cdef Address owner = submitter_address(task)
+    if n == 1:
+        results.add(value, False, owner, ObjectId(task.id, 1))
+        results.give()
+        return results
+    # Everything that may fail for the value's sake comes before the first write.
+    values = [item if simple_size(item) else serialize(item) for item in values_of(value, n)]
+    try:
+        for i in range(n):
+            results.add(values[i], False, owner, ObjectId(task.id, i + 1))
+    except BaseException:
+        results.abort()
+        raise
+    results.give()
+    return results
+
+
+cdef values_of(object value, Py_ssize_t n):
+    # The `n` values that a task returned as a tuple, list or iterable, which may be endless.
+    if not isinstance(value, (tuple, list)):
+        try:
+            value = list(itertools.islice(value, n + 1))
+        except TypeError:
+            raise ValueError(f"Task returned 1 objects, but num_returns={n}.") from None
+    if len(value) > n:
+        raise ValueError(f"Task returned more than num_returns={n} objects.")
+    if len(value) < n:
+        raise ValueError(f"Task returned {len(value)} objects, but num_returns={n}.")
+    return value
+
+
+cdef Address submitter_address(ExecTask* task):
+    return _core.PeerAddress(task.submitter)
+
+
+cdef _Results encode_failure(ExecContext context, str name, object error):
+    """The task's error as its outcome. Never fails."""
+    from cyray import _worker_main
+    cdef _Results results = _Results.__new__(_Results)
+    cdef ExecTask* task = context.task.get()
+    cdef Address owner = submitter_address(task)
+    if isinstance(error, _DependencyFailed):
+        wrapped = _worker_main.dependency_error(error.args[0], name)
+    else:
+        wrapped = _worker_main.task_error(error, name, _actor_instance if _actor_mode else None)
+    try:
+        results.add(wrapped, True, owner, ObjectId(task.id, 1))
+    except BaseException as broken:  # noqa: BLE001 - whatever it is, the caller gets an answer
+        results.add(_worker_main.plain_error(broken, name), True, owner, ObjectId(task.id, 1))
+    results.give()
+    return results
+
+
+cdef leave_forked_child(object error):
+    # A process that a task forked and that comes back from it: its parent answers for the task.
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    elif error is not None:
+        import traceback
+        traceback.print_exception(type(error), error, error.__traceback__)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,140 @@
+"""Refs as futures: `await`, `.future()`, `.as_future()`, in drivers, tasks, actors and threads."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+
+import pytest
+from shared_session import nothing_is_left, session  # noqa: F401
+
+import cyray
+from cyray.test_utils import SignalActor
+
+
+@cyray.remote(num_cpus=0)
+def double(x):
+    return 2 * x
+
+
+@cyray.remote(num_cpus=0)
+def fail():
+    raise KeyError("the task's")
+
+
+async def await_several():
+    first = await double.remote(1)
+    rest = await asyncio.gather(double.remote(2), double.remote(3).as_future())
+    late = await asyncio.wait_for(double.remote(4), timeout=20)
+    wrapped = await asyncio.wrap_future(double.remote(5).future())
+    return [first, *rest, late, wrapped]
+
+
+def test_refs_are_awaited_in_every_way():
+    assert asyncio.run(await_several()) == [2, 4, 6, 8, 10]
+
+
+def test_a_failed_task_raises_where_it_is_awaited():
+    async def main():
+        with pytest.raises(KeyError, match="the task's"):
+            await fail.remote()
+        results = await asyncio.gather(fail.remote(), double.remote(1), return_exceptions=True)
+        return isinstance(results[0], KeyError), results[1]
+
+    assert asyncio.run(main()) == (True, 2)
+    with pytest.raises(KeyError):
+        fail.remote().future().result(timeout=20)
+
+
+def test_an_awaited_ref_can_time_out_and_be_awaited_again():
+    signal = SignalActor.remote()
+
+    async def main():
+        ref = signal.wait.remote()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(ref, timeout=0.02)
+        await signal.send.remote()
+        return await ref
+
+    assert asyncio.run(main()) is None
+
+
+def test_futures_are_those_of_the_standard_library():
+    futures = [double.remote(i).future() for i in range(20)]
+    done = concurrent.futures.wait(futures, timeout=20).done
+    assert sorted(future.result() for future in done) == [2 * i for i in range(20)]
+    seen = []
+    future = double.remote(50).future()
+    called = threading.Event()
+    future.add_done_callback(lambda future: (seen.append(future.result()), called.set()))
+    assert called.wait(20) and seen == [100]
+
+
+def test_a_future_that_was_cancelled_is_left_alone(capsys):
+    signal = SignalActor.remote()
+    future = signal.wait.remote().future()
+    assert future.cancel()
+    cyray.get(signal.send.remote())
+    assert double.remote(1).future().result(timeout=20) == 2  # the same thread completes both
+    assert future.cancelled()
+    assert "lost" not in capsys.readouterr().err
+
+
+def test_a_task_waits_for_a_future():
+    @cyray.remote
+    def waits():
+        return double.remote(4).future().result(timeout=20)
+
+    assert cyray.get(waits.remote(), timeout=30) == 8
+
+
+def test_a_task_runs_an_event_loop_of_its_own():
+    @cyray.remote
+    def loops():
+        return asyncio.run(await_several())
+
+    assert cyray.get([loops.remote() for _ in range(3)], timeout=30) == [[2, 4, 6, 8, 10]] * 3
+
+
+def test_methods_and_threads_of_actors_wait_for_futures():
+    @cyray.remote
+    class Plain:
+        def wait(self, x):
+            return double.remote(x).future().result(timeout=20)
+
+        def in_a_thread(self, x):
+            with concurrent.futures.ThreadPoolExecutor() as pool:
+                return pool.submit(self.wait, x).result(timeout=20)
+
+    @cyray.remote
+    class Async:
+        async def in_a_thread(self, x):
+            return await asyncio.to_thread(double.remote(x).future().result, 20)
+
+        async def own_loop_in_a_thread(self):
+            return await asyncio.to_thread(asyncio.run, await_several())
+
+        def blocks(self, x):
+            return double.remote(x).future().result(timeout=20)
+
+    plain, threaded = Plain.remote(), Plain.options(max_concurrency=3).remote()
+    refs = [actor.wait.remote(i) for i in range(5) for actor in (plain, threaded)]
+    assert cyray.get(refs, timeout=30) == [2 * i for i in range(5) for _ in range(2)]
+    assert cyray.get([plain.in_a_thread.remote(4), threaded.in_a_thread.remote(5)]) == [8, 10]
+    actor = Async.remote()
+    assert cyray.get([actor.in_a_thread.remote(i) for i in range(5)], timeout=30) == [0, 2, 4, 6, 8]
+    assert cyray.get(actor.own_loop_in_a_thread.remote(), timeout=30) == [2, 4, 6, 8, 10]
+    assert cyray.get(actor.blocks.remote(3), timeout=30) == 6
+
+
+def test_a_get_in_a_coroutine_blocks_and_comes_back():
+    @cyray.remote
+    class Async:
+        async def get(self, x):
+            return cyray.get(double.remote(x))
+
+    actor = Async.remote()
+    assert cyray.get([actor.get.remote(i) for i in range(20)], timeout=30) == [
+        2 * i for i in range(20)
+    ]
