@@ -11,20 +11,19 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
-import glob
 import importlib.util
 import os
 import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
+import support
 
 TEST_TIMEOUT_S = 60
 LEFTOVER_DEADLINE_S = 2.0  # how long processes of an ended session may take to go
@@ -47,9 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
-    for pid in session_processes():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    kill_session_processes()
     shutil.rmtree(_tmpdir, ignore_errors=True)
 
 
@@ -94,35 +91,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 # --- What is left -----------------------------------------------------------------------------------
 
 
-def session_processes() -> dict[int, str]:
-    """Processes of sessions that this pytest started, by pid, with their command lines."""
-    mark = f"CYRAY_TMPDIR={_tmpdir}".encode()
-    found = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{entry}/environ", "rb") as file:
-                ours = mark in file.read().split(b"\0")
-            if not ours:
-                continue
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                found[int(entry)] = file.read().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue
-    return found
+def kill_session_processes() -> None:
+    for pid in support.session_processes():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def zombies() -> list[int]:
     """Ended children of this process that nobody waited for."""
-    found = []
-    for path in glob.glob("/proc/self/task/*/children"):
-        with contextlib.suppress(OSError), open(path) as file:
-            for pid in file.read().split():
-                with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:
-                    if stat.read().rpartition(")")[2].split()[0] == "Z":
-                        found.append(int(pid))
-    return found
+    return [pid for pid in support.children(os.getpid()) if not support.is_running(pid)]
 
 
 def open_descriptors() -> Counter[str]:
@@ -144,11 +121,9 @@ def arena_mappings() -> int:
 
 
 def leftovers(descriptors_before: Counter[str]) -> list[str]:
-    found = [f"process {pid}: {command}" for pid, command in session_processes().items()]
+    found = [f"process {pid}: {line}" for pid, line in support.session_processes().items()]
     found += [f"zombie {pid}" for pid in zombies()]
-    found += [
-        f"socket file {path}" for path in glob.glob(f"{_tmpdir}/**/sockets/*", recursive=True)
-    ]
+    found += [f"socket file {path}" for path in support.socket_files()]
     for kind, count in (open_descriptors() - descriptors_before).items():
         found.append(f"{count} more open {kind} than before the test")
     if arena_mappings():
@@ -156,33 +131,37 @@ def leftovers(descriptors_before: Counter[str]) -> list[str]:
     return found
 
 
+def fail_on_leftovers(descriptors_before: Callable[[], Counter[str]]) -> None:
+    """Fails, and ends what it can, when something of a session is there after a while."""
+    found: list[str] = []
+
+    def nothing() -> bool:
+        gc.collect()
+        found[:] = leftovers(descriptors_before())
+        return not found
+
+    if not support.poll(nothing, LEFTOVER_DEADLINE_S):
+        kill_session_processes()
+        pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test that used cyray: nothing of its sessions exists any more."""
-    if "/unit/" in str(request.path) or importlib.util.find_spec("cyray._raylet") is None:
+    if importlib.util.find_spec("cyray._raylet") is None:
         yield
         return
     import cyray
 
     before = open_descriptors()
     yield
-    if cyray.is_initialized():
-        cyray.shutdown()
-    if request.node.get_closest_marker("leaves_processes"):
-        return
-    deadline = time.monotonic() + LEFTOVER_DEADLINE_S
-    while True:
-        gc.collect()
-        found = leftovers(before)
-        if not found:
-            return
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    for pid in session_processes():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
+    started = cyray.is_initialized()
+    cyray.shutdown()
+    if "/unit/" in str(request.path):
+        # Whoever comes next must not find a session that it did not start.
+        assert not started, "a unit test started a session, by init() or by itself"
+    else:
+        fail_on_leftovers(lambda: before)
 
 
 # --- Clusters -----------------------------------------------------------------------------------------
@@ -199,6 +178,15 @@ def cyray_start(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     cyray.init(**arguments)
     yield cyray
     cyray.shutdown()
+
+
+@pytest.fixture
+def gate(tmp_path: Any) -> Iterator[support.Gate]:
+    """A gate that tasks wait at, open in the end whatever happens."""
+    made = support.Gate(tmp_path)
+    yield made
+    made.open()
+    made.close()
 
 
 @pytest.fixture

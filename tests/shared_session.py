@@ -11,9 +11,7 @@ once, when the file is done.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator
 from types import ModuleType
@@ -41,16 +39,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     import cyray
 
     cyray.shutdown()
-    deadline = time.monotonic() + conftest.LEFTOVER_DEADLINE_S
-    while True:
-        gc.collect()
-        found = conftest.leftovers(before + standard_streams())
-        if not found:
-            return
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    pytest.fail("left behind:\n  " + "\n  ".join(found), pytrace=False)
+    conftest.fail_on_leftovers(lambda: before + standard_streams())
 
 
 @pytest.fixture(scope="module", autouse=True)

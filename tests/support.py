@@ -1,7 +1,7 @@
-"""What the cluster tests share: waiting for conditions, processes, and drivers of their own.
+"""What the tests share: waiting for conditions, gates, processes, drivers and commands of their own.
 
-Threading: used by the test's thread. Nothing here sleeps longer than a few milliseconds at a time:
-tests wait for what they need, with a deadline.
+Threading: used by the test's thread. `poll` is the one loop that sleeps, a few milliseconds at a
+time: tests wait for what they need, with a deadline, and hold what has to wait at a `Gate`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,44 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
-def eventually(condition: Callable[[], Any], timeout: float = 5.0, what: str = "") -> Any:
-    """The first true value of `condition()`; fails with its last value after `timeout` seconds."""
+def poll(condition: Callable[[], Any], timeout: float = 5.0) -> Any:
+    """The first true value of `condition()`, or its last one after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
-        if value:
+        if value or time.monotonic() > deadline:
             return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what or condition} is {value!r}")
         time.sleep(0.005)
+
+
+def eventually(condition: Callable[[], Any], timeout: float = 5.0, what: str = "") -> Any:
+    """The first true value of `condition()`; fails with its last value after `timeout` seconds."""
+    value = poll(condition, timeout)
+    if not value:
+        raise AssertionError(f"not within {timeout} s: {what or condition} is {value!r}")
+    return value
+
+
+class Gate:
+    """Holds the bodies of tasks without polling, and without giving their CPUs back.
+
+    A task that runs `open(gate.path).close()` waits there until the test calls `open()`.
+    """
+
+    def __init__(self, folder: Any) -> None:
+        self.path = os.path.join(str(folder), "gate")
+        os.mkfifo(self.path)
+        self._writer = -1
+
+    def open(self) -> None:
+        """Lets all pass, now and later."""
+        if self._writer < 0:
+            self._writer = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
 
 
 def is_running(pid: int) -> bool:
@@ -109,6 +137,15 @@ def store_used_bytes() -> int:
         if values:
             return int(values[0])
     raise AssertionError(f"the node says nothing of its store: {state}")
+
+
+def command(*args: str, code: int = 0) -> str:
+    """What the `cyray` command prints; it must end with `code`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cyray.cli", *args], capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 class Driver:

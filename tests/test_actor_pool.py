@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 
 @pytest.fixture
-def pool(cyray_start):
+def signal(cyray_start):
+    from cyray.test_utils import SignalActor
+
+    return SignalActor.remote()
+
+
+@pytest.fixture
+def pool(cyray_start, signal):
     from cyray.util import ActorPool
 
     @cyray_start.remote
@@ -16,8 +21,16 @@ def pool(cyray_start):
         def double(self, value):
             return 2 * value
 
-        def slow(self, value):
-            time.sleep(0.02 if value % 2 else 0)
+        def first_after(self, value, other):
+            # The first call ends only after the other one did.
+            if value == 0:
+                cyray_start.get(signal.wait.remote())
+            elif value == other:
+                cyray_start.get(signal.send.remote())
+            return value
+
+        def late(self, value):
+            cyray_start.get(signal.wait.remote())
             return value
 
         def fail(self, value):
@@ -27,11 +40,13 @@ def pool(cyray_start):
 
 
 def test_map_keeps_the_order(pool):
-    assert list(pool.map(lambda a, v: a.slow.remote(v), range(10))) == list(range(10))
+    assert list(pool.map(lambda a, v: a.first_after.remote(v, 1), range(10))) == list(range(10))
 
 
 def test_map_unordered_gives_all(pool):
-    assert sorted(pool.map_unordered(lambda a, v: a.slow.remote(v), range(10))) == list(range(10))
+    results = list(pool.map_unordered(lambda a, v: a.first_after.remote(v, 9), range(10)))
+    assert sorted(results) == list(range(10))
+    assert results[:8] == list(range(1, 9))
 
 
 def test_submit_and_get_next(pool):
@@ -51,10 +66,11 @@ def test_an_error_of_the_work_does_not_cost_the_actor(pool):
     assert list(pool.map(lambda a, v: a.double.remote(v), [1, 2, 3])) == [2, 4, 6]
 
 
-def test_a_late_result_is_a_timeout(pool):
-    pool.submit(lambda a, v: a.slow.remote(v), 1)
+def test_a_late_result_is_a_timeout(pool, signal):
+    pool.submit(lambda a, v: a.late.remote(v), 1)
     with pytest.raises(TimeoutError):
         pool.get_next(timeout=0.001)
+    signal.send.remote()
     assert pool.get_next() == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -54,21 +53,10 @@ def test_actors_have_state_and_processes_of_their_own():
 
 
 def test_calls_of_one_caller_run_in_order():
-    @cyray.remote
-    class Log:
-        def __init__(self):
-            self.seen = []
-
-        def add(self, i):
-            self.seen.append(i)
-
-        def read(self):
-            return self.seen
-
-    log = Log.remote()
+    log = remote_code.Log.remote()
     for i in range(2000):
-        log.add.remote(i)
-    assert cyray.get(log.read.remote()) == list(range(2000))
+        log.add.remote("me", i)
+    assert cyray.get(log.read.remote()) == {"me": list(range(2000))}
 
 
 def test_a_late_argument_holds_back_the_calls_after_it():
@@ -91,21 +79,10 @@ def test_a_late_argument_holds_back_the_calls_after_it():
 
 def test_several_callers_are_each_in_order():
     @cyray.remote
-    class Log:
-        def __init__(self):
-            self.seen = {}
-
-        def add(self, who, i):
-            self.seen.setdefault(who, []).append(i)
-
-        def read(self):
-            return self.seen
-
-    @cyray.remote
     def caller(log, who):
         cyray.get([log.add.remote(who, i) for i in range(300)])
 
-    log = Log.remote()
+    log = remote_code.Log.remote()
     cyray.get([caller.remote(log, who) for who in range(4)])
     assert cyray.get(log.read.remote()) == {who: list(range(300)) for who in range(4)}
 
@@ -218,17 +195,9 @@ def test_an_actor_whose_process_dies_says_so():
 
 
 def test_running_and_queued_calls_fail_when_the_process_dies():
-    @cyray.remote
-    class Sleeper:
-        def pid(self):
-            return os.getpid()
-
-        def sleep(self):
-            time.sleep(60)
-
-    sleeper = Sleeper.remote()
-    pid = pid_of(sleeper)
-    refs = [sleeper.sleep.remote() for _ in range(5)]
+    actor = remote_code.Hangs.remote()
+    pid = pid_of(actor)
+    refs = [actor.hang.remote() for _ in range(5)]
     os.kill(pid, signal.SIGKILL)
     for ref in refs:
         with pytest.raises(RayActorError):
@@ -521,7 +490,7 @@ def test_actors_of_a_dead_driver_end(tmp_path):
     driver = Driver(
         tmp_path,
         """
-        import os, sys, time
+        import os, sys, threading
         import cyray
 
         cyray.init(address=sys.argv[1])
@@ -533,7 +502,7 @@ def test_actors_of_a_dead_driver_end(tmp_path):
 
         a = A.remote()
         print(cyray.get(a.pid.remote()), flush=True)
-        time.sleep(60)
+        threading.Event().wait()
         """,
         cyray.get_runtime_context().gcs_address,
     )
@@ -605,19 +574,15 @@ def test_methods_that_raise_what_looks_like_the_engines_own_error():
         cyray.get(Odd.remote().f.remote())
 
 
-def test_an_actor_that_holds_no_cpu_starts_though_all_are_taken():
-    from cyray.test_utils import SignalActor
-
-    gate = SignalActor.remote()
+def test_an_actor_that_holds_no_cpu_starts_though_all_are_taken(gate):
+    path = gate.path
 
     @cyray.remote
-    def hold(gate):
-        opened = gate.wait.remote()
-        while not cyray.wait([opened], timeout=0)[0]:
-            time.sleep(0.002)  # keeps its CPU, which a `get` would give back
+    def hold():
+        open(path).close()
 
-    refs = [hold.remote(gate) for _ in range(3)]
+    refs = [hold.remote() for _ in range(3)]
     eventually(lambda: cyray.available_resources().get("CPU", 0) == 0)
     assert cyray.get(Counter.remote().read.remote(), timeout=10) == 0
-    cyray.get(gate.send.remote())
+    gate.open()
     cyray.get(refs)

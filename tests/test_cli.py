@@ -7,17 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from support import Driver, eventually, run_driver, session_processes
+from support import Driver, command, eventually, run_driver, session_processes
 
 import cyray
-
-COMMAND = [sys.executable, "-m", "cyray.cli"]
-
-
-def command(*args: str, code: int = 0) -> str:
-    done = subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=50)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -158,7 +150,7 @@ def test_wrong_usage_is_told():
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_blocking_start_ends_with_its_command(how):
     process = subprocess.Popen(
-        [*COMMAND, "start", "--head", "--port=0", "--num-cpus=1", "--block"],
+        [sys.executable, "-m", "cyray.cli", "start", "--head", "--port=0", "--block"],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -176,3 +168,22 @@ def test_stop_kills_at_once_with_force():
     command("start", "--head", "--port=0", "--num-cpus=1")
     assert "Stopped all" in command("stop", "--force")
     eventually(lambda: not session_processes(), 2.0)
+
+
+def test_a_cluster_outlives_its_drivers(address):
+    for _ in range(2):
+        cyray.init(address="auto")
+        assert cyray.cluster_resources()["CPU"] == 2
+        cyray.shutdown()
+    assert "/2.0 CPU" in command("status")
+
+
+def test_without_a_cluster_there_is_nothing_to_stop_or_show():
+    assert "Did not find any active cyray processes." in command("stop")
+    command("status", code=1)
+
+
+@pytest.mark.timeout(120)
+def test_microbenchmark_prints_its_cases():
+    text = command("microbenchmark", "--filter", "tasks sync", "--seconds", "0.1", "--repeat", "2")
+    assert "single client tasks sync per second" in text

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-import examples_path
+import examples_path  # noqa: F401
 import numpy as np
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
@@ -117,17 +113,3 @@ def test_what_a_kernel_returns_comes_before_what_it_wrote():
 
     word, out = cyray.get(fill.remote(np.zeros(4)))
     assert word == "done" and (out == 1).all()
-
-
-@pytest.mark.timeout(120)
-def test_the_example_program_runs_all_examples():
-    done = subprocess.run(
-        [sys.executable, "cython_main.py", "all"],
-        cwd=os.path.join(examples_path.ROOT, "examples", "cython"),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    for i in range(1, 9):
-        assert f"example{i}:" in done.stdout

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 
 import numpy as np
 import pytest
+import remote_code
 from support import (
     Driver,
     children,
@@ -114,23 +116,14 @@ def test_the_zygote_dies(seed):
 def test_the_gcs_dies(seed):
     cyray.init(num_cpus=2)
 
-    @cyray.remote
-    class Counter:
-        def __init__(self):
-            self.n = 0
-
-        def increment(self):
-            self.n += 1
-            return self.n
-
-    kept = Counter.options(name="kept").remote()
+    kept = remote_code.Counter.options(name="kept").remote()
     assert cyray.get(kept.increment.remote()) == 1
     before = gcs_pid()
     run_load(seed, lambda: os.kill(before, signal.SIGKILL))
     assert cyray.get(kept.increment.remote(), timeout=20) == 2
     # Whatever was acknowledged is there, and new actors start.
     assert cyray.get_actor("kept") == kept
-    another = Counter.remote()
+    another = remote_code.Counter.remote()
     assert cyray.get(another.increment.remote(), timeout=20) == 1
     assert gcs_pid() != before
 
@@ -161,7 +154,7 @@ def test_the_raylet_dies(seed):
 
     @cyray.remote
     def hold():
-        time.sleep(60)
+        threading.Event().wait()
 
     refs = [add.remote(i, 1) for i in range(300)]
     held = [hold.remote() for _ in range(2)]
@@ -245,29 +238,20 @@ def test_a_caller_dies_and_its_actor_goes_on():
     cyray.init(num_cpus=2)
 
     @cyray.remote
-    class Log:
-        def __init__(self):
-            self.n = 0
-
-        def add(self):
-            self.n += 1
-            return self.n
-
-    @cyray.remote
     class Caller:
         def pid(self):
             return os.getpid()
 
-        def call(self, log):
+        def call(self, counter):
             while True:
-                cyray.get(log.add.remote())
+                cyray.get(counter.increment.remote())
 
-    log, caller = Log.remote(), Caller.remote()
+    counter, caller = remote_code.Counter.remote(), Caller.remote()
     pid = cyray.get(caller.pid.remote())
-    calling = caller.call.remote(log)
-    eventually(lambda: cyray.get(log.add.remote()) > 50)
+    calling = caller.call.remote(counter)
+    eventually(lambda: cyray.get(counter.increment.remote()) > 50)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(RayActorError):
         cyray.get(calling, timeout=10)
-    assert cyray.get(log.add.remote(), timeout=10) > 50
+    assert cyray.get(counter.increment.remote(), timeout=10) > 50
     eventually(lambda: not is_running(pid))

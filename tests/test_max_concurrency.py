@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
@@ -37,12 +36,13 @@ def test_no_more_at_once_than_allowed():
         import sys
 
         state = sys.__dict__.setdefault(
-            "_test_limit", {"lock": threading.Lock(), "now": 0, "most": 0}
+            "_test_limit",
+            {"lock": threading.Lock(), "pair": threading.Barrier(2), "now": 0, "most": 0},
         )
         with state["lock"]:
             state["now"] += 1
             state["most"] = max(state["most"], state["now"])
-        time.sleep(0.005)
+        state["pair"].wait(timeout=20)
         with state["lock"]:
             state["now"] -= 1
         return state["most"]
@@ -53,8 +53,10 @@ def test_no_more_at_once_than_allowed():
 def test_each_thread_knows_its_own_task():
     @cyray.remote(max_concurrency=4)
     def who():
+        import sys
+
         first = cyray.get_runtime_context().get_task_id()
-        time.sleep(0.002)
+        sys.__dict__.setdefault("_test_who", threading.Barrier(4)).wait(timeout=20)
         return first, cyray.get_runtime_context().get_task_id()
 
     results = cyray.get([who.remote() for _ in range(20)])
@@ -65,7 +67,6 @@ def test_each_thread_knows_its_own_task():
 def test_errors_and_results_do_not_mix():
     @cyray.remote(max_concurrency=4)
     def work(i):
-        time.sleep(0.001)
         if i % 5 == 0:
             raise ValueError(str(i))
         return i

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 
 import pytest
 
@@ -63,11 +63,9 @@ def test_put_waits_for_room(cyray_start, queue):
     cyray = cyray_start
     queue.put_nowait_batch([1, 2, 3])
 
-    @cyray.remote
-    def taker(queue):
-        time.sleep(0.05)
-        return queue.get()
-
-    taken = taker.remote(queue)
-    queue.put(4, timeout=10)
-    assert cyray.get(taken) == 1
+    putter = threading.Thread(target=queue.put, args=(4,), kwargs={"timeout": 20})
+    putter.start()
+    assert queue.full() and putter.is_alive()
+    assert cyray.get(cyray.remote(lambda queue: queue.get()).remote(queue)) == 1
+    putter.join(20)
+    assert [queue.get() for _ in range(3)] == [2, 3, 4]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
@@ -31,14 +30,14 @@ def test_no_more_at_once_than_allowed():
     @cyray.remote(max_concurrency=2)
     class Limited:
         def __init__(self):
-            self.lock = threading.Lock()
+            self.lock, self.pair = threading.Lock(), threading.Barrier(2)
             self.running = self.most = 0
 
         def work(self):
             with self.lock:
                 self.running += 1
                 self.most = max(self.most, self.running)
-            time.sleep(0.005)
+            self.pair.wait(timeout=20)
             with self.lock:
                 self.running -= 1
             return self.most

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import threading
 import time
 
 import numpy as np
 import pytest
+import remote_code
 from support import eventually, is_running
 
 import cyray
@@ -48,19 +50,18 @@ def test_a_task_runs_where_its_resource_is(two):
     assert cyray.get([where.remote() for _ in range(20)]) == [two.other.node_id] * 20
 
 
-def test_tasks_spread_when_one_node_is_full(two):
-    from cyray.test_utils import SignalActor
-
-    gate = SignalActor.remote()
+def test_tasks_spread_when_one_node_is_full(two, gate):
+    path = gate.path
 
     @cyray.remote(num_cpus=1)
     def hold():
-        time.sleep(0.2)
+        open(path).close()
         return cyray.get_runtime_context().get_node_id()
 
-    nodes = set(cyray.get([hold.remote() for _ in range(2)], timeout=20))
-    assert nodes == {two.head_node.node_id, two.other.node_id}
-    del gate
+    refs = [hold.remote() for _ in range(2)]
+    eventually(lambda: cyray.available_resources().get("CPU", 0) == 0, 20)
+    gate.open()
+    assert set(cyray.get(refs, timeout=20)) == {two.head_node.node_id, two.other.node_id}
 
 
 def test_a_large_result_comes_over_and_a_large_argument_goes(two):
@@ -89,41 +90,18 @@ def test_a_chain_goes_back_and_forth(two):
 
 
 def test_an_actor_there_is_called_in_order(two):
-    @cyray.remote(**OTHER)
-    class Log:
-        def __init__(self):
-            self.seen = []
-
-        def add(self, i):
-            self.seen.append(i)
-            return i
-
-        def read(self):
-            return self.seen, cyray.get_runtime_context().get_node_id()
-
-    log = Log.remote()
-    assert cyray.get([log.add.remote(i) for i in range(1000)], timeout=20) == list(range(1000))
-    seen, node = cyray.get(log.read.remote())
-    assert seen == list(range(1000))
-    assert node == two.other.node_id
+    log = remote_code.Log.options(**OTHER).remote()
+    refs = [log.add.remote("me", i) for i in range(1000)]
+    assert cyray.get(refs, timeout=20) == list(range(1000))
+    assert cyray.get(log.read.remote()) == {"me": list(range(1000))}
+    assert cyray.get(log.node.remote()) == two.other.node_id
 
 
 def test_an_actor_there_is_called_from_both_nodes(two):
-    @cyray.remote(**OTHER)
-    class Log:
-        def __init__(self):
-            self.seen = {}
-
-        def add(self, who, i):
-            self.seen.setdefault(who, []).append(i)
-
-        def read(self):
-            return self.seen
-
     def calls(log, who):
         cyray.get([log.add.remote(who, i) for i in range(100)])
 
-    log = Log.remote()
+    log = remote_code.Log.options(**OTHER).remote()
     cyray.get(
         [
             cyray.remote(num_cpus=1)(calls).remote(log, "here"),
@@ -207,22 +185,14 @@ def test_an_object_counted_on_both_nodes_is_freed_on_both(two):
 def test_the_death_of_a_node_is_told_within_a_second(two, tmp_path):
     started = str(tmp_path / "started")
 
-    @cyray.remote(**OTHER)
-    class There:
-        def pid(self):
-            return os.getpid()
-
-        def sleep(self):
-            time.sleep(60)
-
     @cyray.remote(**OTHER, max_retries=0)
-    def sleeps():
+    def hangs():
         open(started, "w").close()
-        time.sleep(60)
+        threading.Event().wait()
 
-    actor = There.remote()
+    actor = remote_code.Hangs.options(**OTHER).remote()
     pid = cyray.get(actor.pid.remote(), timeout=20)
-    task, call = sleeps.remote(), actor.sleep.remote()
+    task, call = hangs.remote(), actor.hang.remote()
     eventually(lambda: os.path.exists(started))
     two.remove_node(two.other, allow_graceful=False)
     begin = time.monotonic()
@@ -257,7 +227,7 @@ def test_a_task_whose_node_died_runs_again_where_it_can(two):
     def where():
         node = cyray.get_runtime_context().get_node_id()
         if node == other:
-            time.sleep(60)
+            threading.Event().wait()
         return node
 
     other = two.other.node_id
