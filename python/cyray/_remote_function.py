@@ -83,7 +83,7 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
     """The written arguments: by name and by position, as far as the signature tells both.
 
     Raises:
-        ValueError: the function has no argument of that name.
+        ValueError: the function has no argument of that name or position.
     """
     import inspect
 
@@ -100,6 +100,11 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
     slots = list(given)
     for slot in given:
         if isinstance(slot, int):
+            if slot >= len(positional) and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+                raise ValueError(
+                    f"inout names position {slot} (from 0 on), but {display_name(function)} takes "
+                    f"{len(positional)} positional arguments."
+                )
             slots += positional[slot : slot + 1]
         elif slot in positional:
             slots.append(positional.index(slot))

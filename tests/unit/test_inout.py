@@ -26,5 +26,11 @@ def test_a_name_that_is_no_argument_is_refused():
     assert inout_slots("rezult", lambda *args, **kwargs: None) == ("rezult",)
 
 
+def test_a_position_that_no_argument_has_is_refused():
+    with pytest.raises(ValueError, match="position 2 .* kernel takes 2 positional"):
+        inout_slots(2, kernel)
+    assert inout_slots(2, lambda *args: None) == (2,)
+
+
 def test_a_function_without_a_signature_takes_what_is_given():
     assert inout_slots((0, "out"), dict.update) == (0, "out")
