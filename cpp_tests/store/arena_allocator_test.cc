@@ -4,8 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <random>
+#include <vector>
 
 namespace cyray::store {
 namespace {
@@ -22,15 +25,17 @@ TEST(ArenaAllocator, BlocksAreAlignedAndNeverEmpty) {
   EXPECT_EQ(allocator.CheckInvariants(), "");
 }
 
-TEST(ArenaAllocator, MemoryFreedLastIsUsedFirst) {
+TEST(ArenaAllocator, TheLowestRangeThatFitsIsUsed) {
   ArenaAllocator allocator(16 * kMiB);
-  const auto a = allocator.Allocate(kMiB), gap1 = allocator.Allocate(64);
+  const auto a = allocator.Allocate(2 * kMiB), gap1 = allocator.Allocate(64);
   const auto b = allocator.Allocate(kMiB), gap2 = allocator.Allocate(64);
   ASSERT_TRUE(gap1 && gap2);
-  allocator.Free(*a);
   allocator.Free(*b);
-  EXPECT_EQ(allocator.Allocate(kMiB), b);
+  allocator.Free(*a);
   EXPECT_EQ(allocator.Allocate(kMiB), a);
+  EXPECT_EQ(allocator.Allocate(2 * kMiB), *gap2 + 64);
+  EXPECT_EQ(allocator.Allocate(kMiB), *a + kMiB);
+  EXPECT_EQ(allocator.Allocate(kMiB), b);
 }
 
 TEST(ArenaAllocator, FreedMemoryComesBeforeTheUntouchedTail) {
@@ -56,7 +61,7 @@ TEST(ArenaAllocator, NeighboursCoalesce) {
   EXPECT_EQ(allocator.Allocate(3 * kMiB), 0u);
 }
 
-TEST(ArenaAllocator, SmallFreeListsAreGivenBackWhenALargeBlockNeedsThem) {
+TEST(ArenaAllocator, ManySmallBlocksLeaveNothingBehind) {
   ArenaAllocator allocator(64 * 64);
   std::vector<uint64_t> offsets;
   while (const auto offset = allocator.Allocate(64)) offsets.push_back(*offset);
@@ -64,6 +69,36 @@ TEST(ArenaAllocator, SmallFreeListsAreGivenBackWhenALargeBlockNeedsThem) {
   for (uint64_t offset : offsets) allocator.Free(offset);
   EXPECT_EQ(allocator.Allocate(64 * 64), 0u);
   EXPECT_EQ(allocator.CheckInvariants(), "");
+}
+
+// Half of what a service puts are small objects that live a hundred times longer than the large
+// ones between them. Where there is room for each, nearly each must find it.
+TEST(ArenaAllocator, LongLivedSmallObjectsDoNotShutOutLargeOnes) {
+  constexpr uint64_t kCapacity = 1024 * kMiB;
+  std::mt19937_64 random(7);
+  std::lognormal_distribution<double> small_bytes(std::log(200e3), 0.5), large_bytes(std::log(8e6));
+  std::exponential_distribution<double> small_life(1 / 6000.0), large_life(1 / 60.0);
+  ArenaAllocator allocator(kCapacity);
+  std::multimap<double, uint64_t> ends;  // when a block is freed
+  int failed = 0;
+  constexpr int kSteps = 40'000;
+  for (int now = 0; now < kSteps; ++now) {
+    const bool small = random() % 2 == 0;
+    const auto bytes = static_cast<uint64_t>(small ? std::clamp(small_bytes(random), 1e5, 1e6)
+                                                   : std::clamp(large_bytes(random), 5e5, 2e8));
+    while (!ends.empty() &&
+           (ends.begin()->first <= now || allocator.used_bytes() + bytes > kCapacity / 10 * 6)) {
+      allocator.Free(ends.begin()->second);
+      ends.erase(ends.begin());
+    }
+    if (const auto offset = allocator.Allocate(bytes)) {
+      ends.emplace(now + (small || random() % 50 == 0 ? small_life(random) : large_life(random)),
+                   *offset);
+    } else {
+      ++failed;
+    }
+  }
+  EXPECT_LT(failed, kSteps / 200);
 }
 
 TEST(ArenaAllocator, HugeRequestsFailInsteadOfWrappingAround) {
