@@ -586,3 +586,25 @@ def test_an_actor_that_holds_no_cpu_starts_though_all_are_taken(gate):
     assert cyray.get(Counter.remote().read.remote(), timeout=10) == 0
     gate.open()
     cyray.get(refs)
+
+
+def test_a_low_limit_of_descriptors_is_raised_as_far_as_allowed(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import resource
+        import cyray
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        cyray.init(num_cpus=1)
+
+        @cyray.remote(num_cpus=0)
+        class One:
+            def get(self):
+                return 1
+
+        actors = [One.remote() for _ in range(60)]
+        print(sum(cyray.get([actor.get.remote() for actor in actors])))
+        """,
+    )
+    assert out == "60\n"

@@ -1,7 +1,8 @@
-"""What this machine offers: CPUs, memory and GPUs, as the kernel and the container limit them.
+"""What this machine offers: CPUs, memory, GPUs and descriptors, as kernel and container limit them.
 
-Place: read by `_node` when the user does not say. Pure reading of /proc, /sys and /dev; starts no
-program and imports nothing of cyray. Every function has an answer on any Linux.
+Place: read by `_node` when the user does not say. Reads /proc, /sys and /dev, and changes nothing
+but this process's limit of descriptors; starts no program and imports nothing of cyray. Every
+function has an answer on any Linux.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 
 _CGROUP_ROOT = "/sys/fs/cgroup"
+_ENOUGH_DESCRIPTORS = 65_536
 
 
 def cpu_count() -> int:
@@ -47,6 +49,17 @@ def total_memory_bytes() -> int:
 def _meminfo(name: str) -> int:
     match = re.search(rf"^{name}:\s+(\d+) kB", _read("/proc/meminfo"), re.M)
     return int(match.group(1)) * 1024 if match else 0
+
+
+def raise_descriptor_limit() -> None:
+    """Lets this process have as many descriptors as it may: each actor that it calls is a socket."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _ENOUGH_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+    wanted = min(wanted, _ENOUGH_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def gpu_count() -> int:

@@ -102,8 +102,9 @@ def init(
             )
         if namespace is not None and not namespace:
             raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
-        from cyray import _addresses
+        from cyray import _addresses, _machine
 
+        _machine.raise_descriptor_limit()
         target = _addresses.resolve(address)
         node = None
         if target is None:
