@@ -27,7 +27,7 @@ def test_a_name_that_is_no_argument_is_refused():
 
 
 def test_a_position_that_no_argument_has_is_refused():
-    with pytest.raises(ValueError, match="position 2 .* kernel takes 2 positional"):
+    with pytest.raises(ValueError, match=r"position 2 .* kernel takes 2 positional"):
         inout_slots(2, kernel)
     assert inout_slots(2, lambda *args: None) == (2,)
 
