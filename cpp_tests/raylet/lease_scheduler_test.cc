@@ -178,6 +178,88 @@ TEST_F(LeaseSchedulerTest, ADeadClientsRequestsGoAndItsWorkersAreNamed) {
   scheduler_.CheckInvariants();
 }
 
+TEST_F(LeaseSchedulerTest, ALeaseWhoseTaskDoesNotEndIsNotCountedOnForEver) {
+  Ask('a', 1, Cpu(1));
+  Ask('a', 2, Cpu(1));
+  Run(0);
+  Ask('b', 1, Cpu(1), 10);
+  const auto first = Run(10);
+  ASSERT_EQ(first.reclaims.size(), 1u);
+  EXPECT_TRUE(Run(50).reclaims.empty()) << "the holder has a moment";
+  const auto second = Run(110);
+  ASSERT_EQ(second.reclaims.size(), 1u) << "the other lease may be quicker";
+  EXPECT_NE(second.reclaims[0].lease_id, first.reclaims[0].lease_id);
+  EXPECT_TRUE(Run(300).reclaims.empty());
+  EXPECT_TRUE(scheduler_.ReturnLease(second.reclaims[0].lease_id, Client('a')));
+  const auto third = Run(310);
+  ASSERT_EQ(third.grants.size(), 1u);
+  EXPECT_EQ(third.grants[0].key.client, Client('b'));
+}
+
+TEST_F(LeaseSchedulerTest, OnlyRequestsThatLackNothingButAWorkerAreStarved) {
+  Ask('a', 1, Cpu(1));
+  Run();
+  workers_ = 0;
+  Ask('a', 2, Cpu(1));  // holds a lease of this shape, which will serve its tasks
+  Ask('b', 1, Cpu(2));  // waits for resources
+  Ask('c', 1, Cpu(1));
+  const auto starved = scheduler_.TakeStarved();
+  ASSERT_EQ(starved.size(), 1u);
+  EXPECT_EQ(starved[0].key.client, Client('c'));
+  EXPECT_EQ(scheduler_.pending_count(), 2u);
+  scheduler_.CheckInvariants();
+}
+
+TEST_F(LeaseSchedulerTest, CancelTakesThatRequestOutOfWhateverGroup) {
+  Ask('a', 1, Cpu(3));
+  Ask('a', 2, Cpu(4));
+  Ask('b', 1, Cpu(3));
+  EXPECT_FALSE(scheduler_.CancelRequest({Client('c'), 1}));
+  EXPECT_TRUE(scheduler_.CancelRequest({Client('a'), 2}));
+  EXPECT_FALSE(scheduler_.CancelRequest({Client('a'), 2}));
+  EXPECT_EQ(scheduler_.pending_count(), 2u);
+}
+
+TEST_F(LeaseSchedulerTest, WhatHasWaitedIsCountedByDemand) {
+  for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(3), 0);
+  Ask('b', 1, Cpu(3), 500);
+  Ask('b', 2, Cpu(4), 0);
+  EXPECT_TRUE(scheduler_.PendingDemands(900, 1000).empty());
+  const std::map<ResourceSet, uint32_t> expected{{Cpu(3), 3}, {Cpu(4), 1}};
+  EXPECT_EQ(scheduler_.PendingDemands(1000, 1000), expected);
+  EXPECT_EQ(scheduler_.PendingDemands(1500, 1000).at(Cpu(3)), 4u);
+}
+
+TEST_F(LeaseSchedulerTest, NothingGoesToANodeThatIsAvoidedAndWhoNeedsItWaits) {
+  scheduler_.SetNodeView(kThere, Cpu(8), Cpu(8));
+  scheduler_.SetAvoided(kThere, true);
+  Ask('a', 1, Cpu(4));
+  LeaseRequest bound = Request('a', 2, Cpu(1));
+  bound.strategy = Strategy::kNodeAffinity;
+  bound.affinity_node = kThere;
+  scheduler_.AddRequest(bound, 0);
+  LeaseRequest near = Request('a', 3, Cpu(1));
+  near.locality = {{kThere, 1000}};
+  scheduler_.AddRequest(near, 0);
+  const auto avoided = Run(2000);
+  EXPECT_TRUE(avoided.forwards.empty());
+  EXPECT_TRUE(avoided.refusals.empty()) << "it is not dead";
+  EXPECT_TRUE(avoided.warnings.empty()) << "it is feasible";
+  EXPECT_EQ(avoided.grants.size(), 1u) << "the one that may run here";
+  scheduler_.SetNodeView(kThere, Cpu(8), Cpu(7));  // a report is no connection
+  EXPECT_TRUE(Run(2100).forwards.empty());
+  scheduler_.SetAvoided(kThere, false);
+  EXPECT_EQ(Run(2200).forwards.size(), 2u);
+}
+
+TEST_F(LeaseSchedulerTest, RequestsOfAJobsDetachedActorsOutliveItsDriver) {
+  workers_ = 0;
+  Ask('a', 1, Cpu(1));
+  scheduler_.ForgetJob(kJob);
+  workers_ = 1;
+  EXPECT_EQ(Run().grants.size(), 1u);
+}
+
 TEST_F(LeaseSchedulerTest, AnInfeasibleDemandWaitsAndIsWarnedOfOnceAfterASecond) {
   ResourceSet gpu;
   gpu.Set("GPU", kResourceUnit);
@@ -186,7 +268,7 @@ TEST_F(LeaseSchedulerTest, AnInfeasibleDemandWaitsAndIsWarnedOfOnceAfterASecond)
   const auto actions = Run(1000);
   ASSERT_EQ(actions.warnings.size(), 1u);
   EXPECT_NE(actions.warnings[0].text.find("cannot be scheduled: it needs {GPU: 1}, the cluster's "
-                                          "nodes have {CPU: 2}"),
+                                          "nodes have {GPU: 0}"),
             std::string::npos)
       << actions.warnings[0].text;
   EXPECT_TRUE(Run(2000).warnings.empty());

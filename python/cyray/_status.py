@@ -1,20 +1,28 @@
 """The text of `cyray status`: nodes, what they offer, and how much of it is in use.
 
-Place: pure formatting of what `nodes()`, `cluster_resources()` and `available_resources()` return.
+Place: pure formatting of what `nodes()`, `cluster_resources()`, `available_resources()` and
+`_raylet.pending_demands()` return.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 _BYTES = ("memory", "object_store_memory")
 
 
 def cluster_report(
-    nodes: list[dict[str, Any]], total: dict[str, float], available: dict[str, float]
+    nodes: list[dict[str, Any]],
+    total: dict[str, float],
+    available: dict[str, float],
+    pending: Sequence[tuple[dict[str, float], int]] = (),
 ) -> str:
-    """The report, in the sections that users of Ray know."""
+    """The report, in the sections that users of Ray know.
+
+    `pending`: demands and how many tasks and actors have waited for each of them.
+    """
     alive = [node for node in nodes if node.get("Alive")]
     dead = [node for node in nodes if not node.get("Alive")]
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -39,7 +47,8 @@ def cluster_report(
         "From request_resources:",
         " (none)",
         "Pending Demands:",
-        " (no resource demands)",
+        *[f" {_demand_line(demand, count)}" for demand, count in pending],
+        *([] if pending else [" (no resource demands)"]),
     ]
     return "\n".join(lines)
 
@@ -53,6 +62,12 @@ def _node_line(node: dict[str, Any]) -> str:
 def _failure_line(node: dict[str, Any]) -> str:
     reason = node.get("DeathReasonMessage") or node.get("DeathReason") or "no reason is known"
     return f"{node.get('NodeID', '')} at {node.get('NodeManagerAddress', '')}: {reason}"
+
+
+def _demand_line(demand: dict[str, float], count: int) -> str:
+    # A submitter asks for a few leases at a time, however many tasks are behind them.
+    amounts = ", ".join(f"{name!r}: {float(amount)}" for name, amount in sorted(demand.items()))
+    return f"{{{amounts}}}: {count}+ pending tasks/actors"
 
 
 def _usage_lines(total: dict[str, float], available: dict[str, float]) -> list[str]:

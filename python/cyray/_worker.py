@@ -194,7 +194,7 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
             return
         thread = _event_thread
         if thread is not None and thread is not threading.current_thread():
-            _await_output()
+            _raylet.flush_output()  # what workers have printed until now
             _raylet.stop_events()
             thread.join(1.0)
         _event_thread = None
@@ -203,14 +203,6 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
             session.node.stop()
         if "cyray._logs" in sys.modules:
             sys.modules["cyray._logs"].flush()
-
-
-def _await_output() -> None:
-    # What finished tasks printed is in pipes that the raylet reads between requests: when it has
-    # answered two of them, it has sent all of it.
-    for _ in range(2):
-        if not _raylet.node_dump():
-            return
 
 
 def is_initialized() -> bool:

@@ -216,6 +216,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void PollNow();
   std::string Describe();
   std::string NodeDump();
+  // Waits, for a moment, until all that this driver's workers have printed was sent here.
+  void FlushOutput();
   size_t live_objects();
 
  private:

@@ -149,6 +149,25 @@ Status ListNodes(CoreWorker& core, std::vector<NodeRow>* rows) {
   });
 }
 
+Status PendingDemands(CoreWorker& core, std::vector<DemandRow>* rows) {
+  FlatBufferBuilder b;
+  b.Finish(wire::CreateEmpty(b));
+  return Call<wire::ListNodesReply>(core, GcsMethod::ListNodes, b, [&](const auto& reply) {
+    std::map<std::map<std::string, int64_t>, uint32_t> sums;
+    const auto add = [&](const auto* demands) {
+      if (demands == nullptr) return;
+      for (const auto* pending : *demands) sums[ToMap(pending->demand())] += pending->count();
+    };
+    add(reply.pending_actors());
+    if (reply.nodes() != nullptr) {
+      for (const auto* node : *reply.nodes()) {
+        if (node->alive()) add(node->pending());
+      }
+    }
+    for (const auto& [demand, count] : sums) rows->push_back({demand, count});
+  });
+}
+
 Status ListActors(CoreWorker& core, std::vector<ActorRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));

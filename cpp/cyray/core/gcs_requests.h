@@ -46,6 +46,13 @@ struct NodeRow {
 };
 Status ListNodes(CoreWorker& core, std::vector<NodeRow>* rows);
 
+// Tasks and actors that have waited for so much for a second or longer, on all nodes.
+struct DemandRow {
+  std::map<std::string, int64_t> demand;  // 1/10000 units
+  uint32_t count = 0;
+};
+Status PendingDemands(CoreWorker& core, std::vector<DemandRow>* rows);
+
 struct ActorRow {
   std::string actor_id, class_name, name, name_space, state, job_id, node_id, death_cause;
   int pid = 0;

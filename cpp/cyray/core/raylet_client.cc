@@ -163,6 +163,8 @@ void RayletClient::Dispatch(Frame& frame) {
       return Answer<wire::GcsReply>(frame);
     case FrameType::kNodeInfoReply:
       return Answer<wire::NodeInfoReply>(frame);
+    case FrameType::kFlushOutputReply:
+      return Answer<wire::FlushOutputReply>(frame);
     default:
       on_frame_(frame);
   }

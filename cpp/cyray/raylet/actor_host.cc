@@ -1,5 +1,7 @@
 #include "cyray/raylet/actor_host.h"
 
+#include <algorithm>
+
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -141,6 +143,11 @@ void ActorHost::ReportEnded(const ActorId& id, uint32_t incarnation, const std::
   const auto body = wire::CreateActorEnded(builder, ToWire(id), incarnation, text, intended);
   builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::ActorEnded, body.Union()));
   parts_.gcs->Report(builder);
+}
+
+bool ActorHost::HasActorOf(const JobId& job) const {
+  return std::any_of(actors_.begin(), actors_.end(),
+                     [&](const auto& actor) { return actor.second.job == job; });
 }
 
 std::vector<flatbuffers::Offset<wire::ActorStarted>> ActorHost::WriteAlive(

@@ -40,6 +40,7 @@ class ActorHost {
   bool OnActorReady(ClientConnection& client, const wire::ActorReady* ready);
   void OnWorkerDied(const DeadWorker& dead);
 
+  bool HasActorOf(const JobId& job) const;
   // The actors that are alive here, for NodeHello.
   std::vector<flatbuffers::Offset<wire::ActorStarted>> WriteAlive(
       flatbuffers::FlatBufferBuilder& builder) const;

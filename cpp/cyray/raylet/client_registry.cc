@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMaxUnsentBytes = 64u << 20;
 constexpr int kListenBacklog = 128;
+constexpr int64_t kAcceptPauseMs = 100;
 constexpr int kMaxFillsPerRound = 16;  // a busy client lets the others have their turn
 
 bool IsOurUser(int fd) {
@@ -60,6 +61,7 @@ Status ClientRegistry::Listen(const std::string& path) {
 
 void ClientRegistry::StopListening() {
   if (!listener_.valid()) return;
+  loop_->Cancel(accept_pause_);
   loop_->Remove(listener_.get());
   listener_.reset();
 }
@@ -69,9 +71,7 @@ void ClientRegistry::Accept() {
     UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd.valid()) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
-      if (errno != EAGAIN) {
-        CYRAY_LOG(kWarning) << Status::FromErrno("accept").message();
-      }
+      if (errno != EAGAIN) PauseAccepting(Status::FromErrno("accept"));
       return;
     }
     if (!IsOurUser(fd.get())) {
@@ -80,6 +80,14 @@ void ClientRegistry::Accept() {
     }
     Add(std::move(fd), WorkerId::Nil());
   }
+}
+
+// Out of descriptors, most likely: who connects waits in the backlog, the loop does not spin on it.
+void ClientRegistry::PauseAccepting(const Status& why) {
+  CYRAY_LOG(kWarning) << why.message();
+  loop_->Modify(listener_.get(), 0);
+  accept_pause_ =
+      loop_->RunAfter(kAcceptPauseMs, [this] { loop_->Modify(listener_.get(), EPOLLIN); });
 }
 
 ClientConnection* ClientRegistry::Add(UniqueFd socket, const WorkerId& expected) {
@@ -108,15 +116,6 @@ ClientConnection* ClientRegistry::Find(const WorkerId& worker) const {
 ClientConnection* ClientRegistry::FindById(uint64_t id) const {
   const auto it = clients_.find(id);
   return it == clients_.end() || it->second->closed_ ? nullptr : it->second.get();
-}
-
-ClientConnection* ClientRegistry::DriverOf(const JobId& job) const {
-  for (const auto& [id, client] : clients_) {
-    if (!client->closed_ && client->is_driver() && client->registered && client->job == job) {
-      return client.get();
-    }
-  }
-  return nullptr;
 }
 
 void ClientRegistry::OnReady(uint64_t id, uint32_t events) {

@@ -42,7 +42,6 @@ class ClientRegistry {
 
   ClientConnection* Find(const WorkerId& worker) const;
   ClientConnection* FindById(uint64_t id) const;
-  ClientConnection* DriverOf(const JobId& job) const;
 
   void Send(ClientConnection& client, wire::FrameType type,
             const flatbuffers::FlatBufferBuilder& builder);
@@ -66,6 +65,7 @@ class ClientRegistry {
 
  private:
   void Accept();
+  void PauseAccepting(const Status& why);
   void OnReady(uint64_t id, uint32_t events);
   void Read(ClientConnection& client);
   void Flush(ClientConnection& client);
@@ -74,6 +74,7 @@ class ClientRegistry {
   EventLoop* const loop_;
   const Callbacks callbacks_;
   UniqueFd listener_;
+  EventLoop::TimerId accept_pause_ = 0;
   std::unordered_map<uint64_t, std::unique_ptr<ClientConnection>> clients_;
   std::unordered_map<WorkerId, uint64_t> by_worker_;
   std::vector<uint64_t> dirty_;

@@ -230,7 +230,8 @@ void GcsBridge::SendWatch(const ActorId& actor, bool watch) {
 }
 
 void GcsBridge::OnCommand(const wire::NodeCommand* command) {
-  if (const auto* update = command->body_as_ActorUpdate()) {
+  const auto* update = command->body_as_ActorUpdate();
+  if (update != nullptr) {
     OnActorUpdate(*update);
   } else {
     callbacks_.on_command(*command);

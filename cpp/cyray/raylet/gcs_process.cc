@@ -5,17 +5,22 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
+#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
 namespace {
 
 constexpr int kMaxEarlyFailures = 3;
+constexpr int64_t kEarlyRestartDelayMs = 500;
 constexpr int64_t kRestartDelayMs = 5;
-constexpr int64_t kSlowRestartDelayMs = 500;
+// One that dies again and again within a moment is started ever more rarely.
+constexpr int64_t kShortLifeMs = 1000;
+constexpr int64_t kMaxRestartDelayMs = 1000;
 
 }  // namespace
 
@@ -53,6 +58,7 @@ void GcsProcess::Start() {
     return;
   }
   pid_ = *pid;
+  started_ms_ = MonotonicMs();
   loop_->Add(port_pipe_.get(), EPOLLIN, [this](uint32_t) { OnPort(); });
 }
 
@@ -90,7 +96,11 @@ void GcsProcess::OnExit(int wait_status) {
                          TailOf(log_path_, 4000));
     return;
   }
-  loop_->RunAfter(early_failures_ >= 0 ? kSlowRestartDelayMs : kRestartDelayMs,
+  const bool short_life = MonotonicMs() - started_ms_ < kShortLifeMs;
+  restart_delay_ms_ = short_life
+                          ? std::clamp(2 * restart_delay_ms_, kRestartDelayMs, kMaxRestartDelayMs)
+                          : kRestartDelayMs;
+  loop_->RunAfter(early_failures_ >= 0 ? kEarlyRestartDelayMs : restart_delay_ms_,
                   [this] { Start(); });
 }
 

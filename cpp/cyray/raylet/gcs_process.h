@@ -40,6 +40,8 @@ class GcsProcess {
   std::string port_text_;
   uint16_t port_ = 0;
   int pid_ = 0;
+  int64_t started_ms_ = 0;
+  int64_t restart_delay_ms_ = 0;
   int early_failures_ = 0;
   bool stopped_ = false;
 };

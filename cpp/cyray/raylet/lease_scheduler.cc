@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cyray/common/infeasible.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -13,6 +14,8 @@ constexpr int64_t kMinHoldMs = 5;
 constexpr int64_t kReserveAfterMs = 100;
 constexpr int64_t kReserveCycleMs = 4000;
 constexpr int64_t kReserveEndMs = 2000;
+// So long a lease that was asked back may take; then another one is asked for, too.
+constexpr int64_t kReclaimPatienceMs = 100;
 constexpr int64_t kWarnAfterMs = 1000;
 // Up to this share of use, a node keeps its own tasks.
 constexpr double kSpreadThreshold = 0.5;
@@ -46,9 +49,16 @@ void LeaseScheduler::DropEmpty(GroupRef group) {
 }
 
 bool LeaseScheduler::CancelRequest(const RequestKey& key) {
-  const size_t before = pending_count();
-  DropRequests([&](const Waiting& waiting) { return waiting.request.key == key; });
-  return pending_count() < before;
+  // The groups of a client lie side by side.
+  for (GroupRef it = groups_.lower_bound(GroupKey{key.client, false, {}, {}, {}});
+       it != groups_.end() && it->first.client == key.client; ++it) {
+    const size_t dropped = std::erase_if(
+        it->second.waiting, [&](const Waiting& waiting) { return waiting.request.key == key; });
+    if (dropped == 0) continue;
+    DropEmpty(it);
+    return true;
+  }
+  return false;
 }
 
 std::vector<LeaseScheduler::GroupRef> LeaseScheduler::FairOrder() {
@@ -106,6 +116,7 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(GroupRef group, int64_t now_ms,
   const bool here_now = HasNowBeside(request.demand, *reserved);
   Choice choice = Choose(request, here_now);
   switch (choice.kind) {
+    case Choice::kLater:
     case Choice::kNever:
       return Step::kWaits;
     case Choice::kRefused:
@@ -143,8 +154,12 @@ void LeaseScheduler::Grant(GroupRef group, const WorkerId& worker, int64_t now_m
   CYRAY_CHECK(!lease_of_worker_.contains(worker)) << worker.Hex();
   const uint64_t id = next_lease_++;
   actions->grants.push_back({request.key, id, worker, allocation->GpuIds(), request.for_actor});
-  leases_[id] = Lease{request.key, group->first, worker,           std::move(*allocation),
-                      now_ms,      false,        request.for_actor};
+  leases_[id] = Lease{.key = request.key,
+                      .group = group->first,
+                      .worker = worker,
+                      .allocation = std::move(*allocation),
+                      .granted_ms = now_ms,
+                      .for_actor = request.for_actor};
   lease_of_worker_[worker] = id;
   ++group->second.held;
 }
@@ -177,6 +192,7 @@ LeaseScheduler::Choice LeaseScheduler::ChooseAffinity(const LeaseRequest& reques
   if (here || view != views_.end()) {
     const bool able =
         here ? resources_.HasEver(request.demand) : view->second.total.Covers(request.demand);
+    if (able && !here && view->second.avoided) return {Choice::kLater};
     if (able) return {here ? Choice::kHere : Choice::kThere, target};
   }
   if (request.affinity_soft) return {Choice::kNever};
@@ -193,9 +209,9 @@ std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) 
   for (const auto& [node, bytes] : request.locality) {
     if (bytes <= best_bytes) continue;
     const auto view = views_.find(node);
-    const bool has = node == self_
-                         ? resources_.HasNow(request.demand)
-                         : view != views_.end() && view->second.available.Covers(request.demand);
+    const bool has = node == self_ ? resources_.HasNow(request.demand)
+                                   : view != views_.end() && !view->second.avoided &&
+                                         view->second.available.Covers(request.demand);
     if (!has) continue;
     best = node;
     best_bytes = bytes;
@@ -205,6 +221,7 @@ std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) 
 
 std::optional<NodeId> LeaseScheduler::NodeWith(const ResourceSet& demand, bool now) const {
   for (const auto& [node, view] : views_) {
+    if (view.avoided) continue;
     if (now ? view.available.Covers(demand) : view.total.Covers(demand)) return node;
   }
   return std::nullopt;
@@ -214,7 +231,7 @@ LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request,
   std::vector<NodeId> able;
   if (here_now) able.push_back(self_);
   for (const auto& [node, view] : views_) {
-    if (view.available.Covers(request.demand)) able.push_back(node);
+    if (!view.avoided && view.available.Covers(request.demand)) able.push_back(node);
   }
   if (able.empty()) {
     if (resources_.HasEver(request.demand)) return {Choice::kHere};
@@ -247,7 +264,7 @@ LeaseScheduler::Lease* LeaseScheduler::BestVictim(const ResourceSet& missing, in
   Lease* best = nullptr;
   int best_holds = requester_holds;
   for (auto& [id, lease] : leases_) {
-    if (lease.for_actor || lease.reclaim_sent || lease.allocation.cpu_lent) continue;
+    if (lease.for_actor || lease.reclaimed() || lease.allocation.cpu_lent) continue;
     const auto gives = [&](const auto& need) {
       return need.second > 0 && lease.allocation.resources.Get(need.first) > 0;
     };
@@ -269,15 +286,17 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
   ResourceSet expected = resources_.available();
   std::map<GroupKey, int> given_up;
   for (const auto& [id, lease] : leases_) {
-    if (!lease.reclaim_sent) continue;
+    if (!lease.reclaimed()) continue;
     ++given_up[lease.group];
-    if (!lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
+    // Its task may never end: after a while nobody counts on it.
+    const bool soon = now_ms - lease.reclaim_ms < kReclaimPatienceMs;
+    if (soon && !lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
   }
   for (GroupRef group : FairOrder()) {
     const Waiting& front = group->second.waiting.front();
     if (!resources_.HasEver(front.request.demand)) continue;
     if (now_ms - front.since_ms < kReserveCycleMs && actions->call_again_ms < 0) {
-      actions->call_again_ms = kReserveAfterMs;
+      actions->call_again_ms = std::min(kReserveAfterMs, kReclaimPatienceMs);
     }
     std::vector<Lease*> victims;
     while (!expected.Covers(front.request.demand)) {
@@ -285,7 +304,7 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
       missing.Subtract(expected);
       Lease* victim = BestVictim(missing, group->second.held, now_ms, given_up, actions);
       if (victim == nullptr) break;
-      victim->reclaim_sent = true;
+      victim->reclaim_ms = now_ms;
       ++given_up[victim->group];
       expected.Add(victim->allocation.resources);
       victims.push_back(victim);
@@ -296,7 +315,7 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
         actions->reclaims.push_back(
             {lease_of_worker_.at(victim->worker), victim->key.client, victim->worker});
       } else {  // its return would not let this one run
-        victim->reclaim_sent = false;
+        victim->reclaim_ms = -1;
         --given_up[victim->group];
         expected.Subtract(victim->allocation.resources);
       }
@@ -310,7 +329,7 @@ void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
     if (group.waiting.empty()) continue;
     const Waiting& front = group.waiting.front();
     const LeaseRequest& request = front.request;
-    if (resources_.HasEver(request.demand) || NodeWith(request.demand, false)) continue;
+    if (IsFeasible(request.demand)) continue;
     const int64_t waited = now_ms - front.since_ms;
     if (waited < kWarnAfterMs) {
       const int64_t left = kWarnAfterMs - waited;
@@ -323,12 +342,16 @@ void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
   }
 }
 
+bool LeaseScheduler::IsFeasible(const ResourceSet& demand) const {
+  return resources_.HasEver(demand) ||
+         std::any_of(views_.begin(), views_.end(),
+                     [&](const auto& item) { return item.second.total.Covers(demand); });
+}
+
 std::string LeaseScheduler::InfeasibleText(const LeaseRequest& request) const {
-  std::string have = "{" + resources_.total().ToString() + "}";
-  for (const auto& [node, view] : views_) have += ", {" + view.total.ToString() + "}";
-  return std::string(request.for_actor ? "An actor" : "A task") +
-         " cannot be scheduled: it needs {" + request.demand.ToString() +
-         "}, the cluster's nodes have " + have + ". It waits until a node that has enough joins.";
+  std::vector<ResourceSet> totals{resources_.total()};
+  for (const auto& [node, view] : views_) totals.push_back(view.total);
+  return InfeasibleWarning(request.for_actor ? "An actor" : "A task", request.demand, totals);
 }
 
 // --- Ends -------------------------------------------------------------------------------------
@@ -395,24 +418,30 @@ std::vector<WorkerId> LeaseScheduler::ClientsOfNodeDied(const NodeId& node) {
   return workers;
 }
 
-void LeaseScheduler::DropRequestsOfJob(const JobId& job) {
-  DropRequests([&](const Waiting& waiting) {
-    return !waiting.request.for_actor && waiting.request.job == job;
-  });
+void LeaseScheduler::ForgetJob(const JobId& job) {
   std::erase_if(warned_, [&](const auto& warned) { return warned.first == job; });
 }
 
-std::vector<LeaseRequest> LeaseScheduler::TakeAllRequests() {
+std::vector<LeaseRequest> LeaseScheduler::TakeStarved() {
   std::vector<LeaseRequest> taken;
-  DropRequests([&](Waiting& waiting) {
-    taken.push_back(std::move(waiting.request));
-    return true;
-  });
+  for (auto it = groups_.begin(); it != groups_.end();) {
+    const GroupRef group = it++;
+    if (group->second.held > 0 || !resources_.HasNow(group->first.demand)) continue;
+    for (Waiting& waiting : group->second.waiting) taken.push_back(std::move(waiting.request));
+    groups_.erase(group);
+  }
   return taken;
 }
 
 void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available) {
-  if (node != self_) views_[node] = {std::move(total), std::move(available)};
+  if (node == self_) return;
+  NodeView& view = views_[node];
+  view.total = std::move(total);
+  view.available = std::move(available);
+}
+
+void LeaseScheduler::SetAvoided(const NodeId& node, bool avoided) {
+  if (const auto view = views_.find(node); view != views_.end()) view->second.avoided = avoided;
 }
 
 ResourceSet LeaseScheduler::ClusterTotal() const {
@@ -448,6 +477,18 @@ std::vector<LeaseScheduler::PendingInfo> LeaseScheduler::Pending(int64_t now_ms)
     }
   }
   return pending;
+}
+
+std::map<ResourceSet, uint32_t> LeaseScheduler::PendingDemands(int64_t now_ms,
+                                                               int64_t waited_ms) const {
+  std::map<ResourceSet, uint32_t> demands;
+  for (const auto& [key, group] : groups_) {
+    for (const Waiting& waiting : group.waiting) {
+      if (now_ms - waiting.since_ms < waited_ms) break;  // the others came later
+      ++demands[waiting.request.demand];
+    }
+  }
+  return demands;
 }
 
 void LeaseScheduler::CheckInvariants() const {

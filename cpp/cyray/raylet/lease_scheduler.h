@@ -72,7 +72,7 @@ struct LeaseReclaim {
   Address holder;
   WorkerId worker;
 };
-struct InfeasibleWarning {
+struct JobWarning {
   JobId job;
   std::string text;
 };
@@ -88,7 +88,7 @@ struct ScheduleActions {
   std::vector<LeaseForward> forwards;
   std::vector<LeaseRefusal> refusals;
   std::vector<LeaseReclaim> reclaims;
-  std::vector<InfeasibleWarning> warnings;
+  std::vector<JobWarning> warnings;
   std::map<JobId, int> workers_wanted;  // requests whose resources are free but lack a worker
   int64_t call_again_ms = -1;           // time itself may change the outcome after so long
 };
@@ -113,13 +113,19 @@ class LeaseScheduler {
   // Their leases end with WorkerDied.
   std::vector<WorkerId> ClientDied(const WorkerId& client);
   std::vector<WorkerId> ClientsOfNodeDied(const NodeId& node);
-  void DropRequestsOfJob(const JobId& job);
-  // Takes every waiting request out; for when no worker can be started at all.
-  std::vector<LeaseRequest> TakeAllRequests();
+  // The job's driver is gone. Requests of its detached actors stay.
+  void ForgetJob(const JobId& job);
+  // Takes out the requests that wait for a worker and for nothing else, of clients that hold no
+  // lease of that shape; for when no worker can be started at all.
+  std::vector<LeaseRequest> TakeStarved();
 
   // What this raylet knows of the others.
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
   void RemoveNodeView(const NodeId& node) { views_.erase(node); }
+  // Nothing goes to an avoided node; who can only run there waits.
+  void SetAvoided(const NodeId& node, bool avoided);
+  // Whether some node, this one or another, could ever have it.
+  bool IsFeasible(const ResourceSet& demand) const;
 
   const NodeResources& resources() const { return resources_; }
   // This node and the others, as far as known.
@@ -136,6 +142,8 @@ class LeaseScheduler {
     bool for_actor;
   };
   std::vector<PendingInfo> Pending(int64_t now_ms) const;
+  // How many requests have waited for at least so long, by demand.
+  std::map<ResourceSet, uint32_t> PendingDemands(int64_t now_ms, int64_t waited_ms) const;
   void CheckInvariants() const;
 
  private:
@@ -162,17 +170,19 @@ class LeaseScheduler {
     WorkerId worker;
     Allocation allocation;
     int64_t granted_ms;
-    bool reclaim_sent = false;
+    int64_t reclaim_ms = -1;  // when its holder was last asked for it; -1: never
     bool for_actor = false;
+    bool reclaimed() const { return reclaim_ms >= 0; }
   };
   struct NodeView {
     ResourceSet total;
     ResourceSet available;
+    bool avoided = false;
   };
   using GroupRef = std::map<GroupKey, Group>::iterator;
   enum class Step { kMoved, kWaits };
   struct Choice {
-    enum Kind { kHere, kThere, kNever, kRefused } kind;
+    enum Kind { kHere, kThere, kLater, kNever, kRefused } kind;
     NodeId node;
     std::string error;
   };

@@ -15,6 +15,9 @@ using wire::FromWire;
 using wire::FromWireOrNil;
 using wire::ToWire;
 
+constexpr int64_t kAvoidMs = 1000;    // a node to which the connection broke
+constexpr int64_t kPendingMs = 1000;  // what waits so long is told to who asks for the node's state
+
 LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, const JobId& job) {
   LeaseRequest request;
   request.key = key;
@@ -193,7 +196,7 @@ void LeaseService::OnForwardLease(const NodeId& from, const wire::ForwardLease& 
   LeaseRequest request = ReadRequest(*forward.request(), {client, forward.request_id()},
                                      FromWireOrNil(forward.job_id()));
   request.forwarded = true;
-  if (!IsValid(request)) return;
+  if (!IsValid(request)) return SendRefusal(request.key, "the request is not valid");
   scheduler_.AddRequest(std::move(request), MonotonicMs());
   Touch();
 }
@@ -237,8 +240,17 @@ void LeaseService::OnPeerLost(const NodeId& node) {
   for (const WorkerId& worker : scheduler_.ClientsOfNodeDied(node)) {
     parts_.workers->Kill(worker, "the connection to its submitter's node is lost", true);
   }
-  scheduler_.RemoveNodeView(node);  // its next report brings it back
+  AvoidForAWhile(node);
   Touch();
+}
+
+// It may be about to be declared dead, or be reached again in a moment.
+void LeaseService::AvoidForAWhile(const NodeId& node) {
+  scheduler_.SetAvoided(node, true);
+  parts_.loop->RunAfter(kAvoidMs, [this, node] {
+    scheduler_.SetAvoided(node, false);
+    Touch();
+  });
 }
 
 void LeaseService::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available) {
@@ -290,17 +302,15 @@ void LeaseService::OnRemoteDied(const Address& address) {
   for (const WorkerId& worker : orphans) {
     parts_.workers->Kill(worker, "the process that it worked for died", true);
   }
-  if (whole_node) OnPeerLost(address.node);
+  if (whole_node) {
+    OnPeerLost(address.node);
+    scheduler_.RemoveNodeView(address.node);
+  }
   Touch();
 }
 
-void LeaseService::OnJobEnded(const JobId& job) {
-  scheduler_.DropRequestsOfJob(job);
-  Touch();
-}
-
-void LeaseService::RefuseAll(const std::string& why) {
-  for (const LeaseRequest& request : scheduler_.TakeAllRequests()) {
+void LeaseService::RefuseStarved(const std::string& why) {
+  for (const LeaseRequest& request : scheduler_.TakeStarved()) {
     if (request.for_actor) {
       callbacks_.on_actor_refused(request.key, why);
     } else {
@@ -334,7 +344,7 @@ void LeaseService::Apply(ScheduleActions actions) {
   for (const LeaseReclaim& reclaim : actions.reclaims) {
     SendReclaim(reclaim.lease_id, reclaim.holder, parts_.options->AddressOf(reclaim.worker));
   }
-  for (const InfeasibleWarning& warning : actions.warnings) SendWarning(warning);
+  for (const JobWarning& warning : actions.warnings) parts_.feed->Warn(warning.job, warning.text);
   parts_.workers->Ensure(actions.workers_wanted);
   if (again_timer_ != 0) parts_.loop->Cancel(std::exchange(again_timer_, 0));
   if (actions.call_again_ms >= 0) {
@@ -343,6 +353,20 @@ void LeaseService::Apply(ScheduleActions actions) {
       Touch();
     });
   }
+  if (!pending_watched_ && scheduler_.pending_count() > 0) WatchPending();
+}
+
+// Once a second while something waits, and once more when nothing does any longer.
+void LeaseService::WatchPending() {
+  pending_watched_ = true;
+  parts_.loop->RunAfter(kPendingMs, [this] {
+    pending_watched_ = false;
+    auto demands = scheduler_.PendingDemands(MonotonicMs(), kPendingMs);
+    const bool changed = demands != pending_demands_;
+    pending_demands_ = std::move(demands);
+    if (changed) callbacks_.on_resources_changed();
+    if (scheduler_.pending_count() > 0 || !pending_demands_.empty()) WatchPending();
+  });
 }
 
 void LeaseService::SendGrant(const LeaseGrant& grant) {
@@ -378,7 +402,7 @@ void LeaseService::SendForward(LeaseForward forward) {
                                           ToWire(forward.request.job)));
   const NodeId node = forward.node;
   if (!parts_.peers->Send(node, FrameType::kForwardLease, builder)) {
-    scheduler_.RemoveNodeView(node);  // until it is heard of again
+    AvoidForAWhile(node);
     scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
     Touch();
     return;
@@ -429,15 +453,6 @@ void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason) {
     builder.Finish(wire::CreateForwardBroken(builder, table, ToWire(holder)));
     parts_.peers->Send(holder.node, FrameType::kForwardBroken, builder);
   }
-}
-
-void LeaseService::SendWarning(const InfeasibleWarning& warning) {
-  CYRAY_LOG(kWarning) << warning.text;
-  ClientConnection* driver = parts_.clients->DriverOf(warning.job);
-  if (driver == nullptr) return;
-  FlatBufferBuilder builder;
-  builder.Finish(wire::CreateWarning(builder, builder.CreateString(warning.text)));
-  parts_.clients->Send(*driver, FrameType::kWarning, builder);
 }
 
 }  // namespace cyray::raylet

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/driver_feed.h"
 #include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/peer_table.h"
@@ -31,11 +32,12 @@ class LeaseService {
     ClientRegistry* clients;
     WorkerHost* workers;
     PeerTable* peers;
+    DriverFeed* feed;
   };
   struct Callbacks {
     std::function<void(const LeaseGrant&)> on_actor_grant;
     std::function<void(const RequestKey&, const std::string& error)> on_actor_refused;
-    std::function<void()> on_resources_changed;
+    std::function<void()> on_resources_changed;  // or what waits for them
   };
 
   LeaseService(Parts parts, Callbacks callbacks);
@@ -56,26 +58,28 @@ class LeaseService {
   void OnProcessDied(const WorkerId& worker, const std::string& reason);
   // A process of another node, or (worker nil) all of them.
   void OnRemoteDied(const Address& address);
-  void OnJobEnded(const JobId& job);
-  // No worker can be started: who waits is told.
-  void RefuseAll(const std::string& why);
+  void OnJobEnded(const JobId& job) { scheduler_.ForgetJob(job); }
+  // No worker can be started: who waits for one and has none is told.
+  void RefuseStarved(const std::string& why);
 
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
+  // What has waited here for a second or longer; kept up to date to a second.
+  const std::map<ResourceSet, uint32_t>& pending_demands() const { return pending_demands_; }
   void Touch() { dirty_ = true; }
   bool touched() const { return dirty_; }
   // At the end of each round.
   void ScheduleIfTouched();
 
   const LeaseScheduler& scheduler() const { return scheduler_; }
-  size_t forwarded_count() const { return forwards_.size(); }
-
- private:
+  // What other nodes were asked for and have not answered.
   struct Forwarded {
     LeaseRequest request;
     NodeId node;
     bool cancelled = false;
   };
+  const std::map<uint64_t, Forwarded>& forwards() const { return forwards_; }
 
+ private:
   void RegisterPeerHandlers();
   void OnForwardLease(const NodeId& from, const wire::ForwardLease& forward);
   void OnForwardLeaseReply(const NodeId& from, const wire::ForwardLeaseReply& forward);
@@ -86,11 +90,12 @@ class LeaseService {
   void SendRefusal(const RequestKey& key, const std::string& error);
   void SendReclaim(uint64_t lease_id, const Address& holder, const Address& worker);
   void SendBroken(const LeaseEnd& end, const std::string& reason);
-  void SendWarning(const InfeasibleWarning& warning);
   void EndLease(uint64_t lease_id, const Address& holder, bool worker_exiting);
   void ReturnElsewhere(const Address& client, uint64_t lease_id, const Address& worker,
                        bool exiting);
   void CancelForwardsOf(const WorkerId& client);
+  void AvoidForAWhile(const NodeId& node);
+  void WatchPending();
   bool IsHere(const Address& address) const { return address.node == parts_.options->node_id; }
 
   const Parts parts_;
@@ -98,6 +103,8 @@ class LeaseService {
   LeaseScheduler scheduler_;
   std::map<uint64_t, Forwarded> forwards_;
   uint64_t next_forward_ = 1;
+  std::map<ResourceSet, uint32_t> pending_demands_;
+  bool pending_watched_ = false;
   ResourceSet last_available_;
   EventLoop::TimerId again_timer_ = 0;
   bool dirty_ = false;

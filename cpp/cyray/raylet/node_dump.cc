@@ -10,6 +10,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxListed = 200;
+constexpr size_t kMaxObjects = 20;
 
 json Amounts(const ResourceSet& set) {
   json out = json::object();
@@ -36,24 +37,50 @@ json Workers(const DumpSources& sources) {
   for (const auto& [id, worker] : sources.workers->pool().workers()) {
     if (out.size() >= kMaxListed) break;
     const ClientConnection* client = sources.clients->Find(id);
-    out.push_back({{"worker_id", id.Hex()},
-                   {"pid", sources.workers->PidOf(id)},
-                   {"state", WorkerStateName(worker.state)},
-                   {"job", worker.job.Hex()},
-                   {"blocked", client != nullptr && client->blocked}});
+    out.push_back(
+        {{"worker_id", id.Hex()},
+         {"pid", sources.workers->PidOf(id)},
+         {"state", WorkerStateName(worker.state)},
+         {"job", worker.job.Hex()},
+         {"blocked", client != nullptr && client->blocked},
+         {"spare_blocks", client != nullptr ? sources.objects->SparesOf(client->id()) : 0}});
   }
   return out;
 }
 
-json Drivers(const ClientRegistry& clients) {
+json Drivers(const DumpSources& sources) {
   json out = json::array();
-  clients.ForEach([&](const ClientConnection& client) {
+  sources.clients->ForEach([&](const ClientConnection& client) {
     if (!client.is_driver()) return;
     out.push_back({{"worker_id", client.worker().Hex()},
                    {"pid", client.pid},
                    {"job", client.job.Hex()},
+                   {"spare_blocks", sources.objects->SparesOf(client.id())},
                    {"registered", client.registered}});
   });
+  return out;
+}
+
+json Objects(const store::ObjectStore& store) {
+  json out = json::array();
+  for (const store::ObjectInfo& object : store.Largest(kMaxObjects)) {
+    out.push_back({{"object_id", object.id.Hex()},
+                   {"bytes", object.bytes},
+                   {"pins", object.pins},
+                   {"state", object.state},
+                   {"owner", object.owner.worker.Hex()}});
+  }
+  return out;
+}
+
+json Forwarded(const LeaseService& leases) {
+  json out = json::array();
+  for (const auto& [id, forward] : leases.forwards()) {
+    if (out.size() >= kMaxListed) break;
+    out.push_back({{"demand", Amounts(forward.request.demand)},
+                   {"client", forward.request.key.client.worker.Hex()},
+                   {"node", forward.node.Hex()}});
+  }
   return out;
 }
 
@@ -84,9 +111,9 @@ std::string DumpNode(const DumpSources& sources) {
       {"leases",
        {{"granted", scheduler.lease_count()},
         {"pending", PendingLeases(scheduler)},
-        {"forwarded", sources.leases->forwarded_count()}}},
+        {"forwarded", Forwarded(*sources.leases)}}},
       {"workers", Workers(sources)},
-      {"drivers", Drivers(*sources.clients)},
+      {"drivers", Drivers(sources)},
       {"actors", Actors(*sources.actors)},
       {"store",
        {{"capacity_bytes", stats.capacity_bytes},
@@ -94,7 +121,8 @@ std::string DumpNode(const DumpSources& sources) {
         {"pinned_bytes", stats.pinned_bytes},
         {"primary_bytes", stats.primary_bytes},
         {"objects", stats.objects},
-        {"waiters", stats.waiters}}},
+        {"waiters", stats.waiters},
+        {"largest", Objects(*sources.store)}}},
       {"pulls", sources.transfer->Describe()},
   };
   return out.dump(-1, ' ', false, json::error_handler_t::replace);

@@ -9,6 +9,7 @@
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/node_options.h"
+#include "cyray/raylet/object_service.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/raylet/worker_host.h"
 #include "cyray/store/object_store.h"
@@ -23,6 +24,7 @@ struct DumpSources {
   const ActorHost* actors;
   const store::ObjectStore* store;
   const ObjectTransfer* transfer;
+  const ObjectService* objects;
 };
 std::string DumpNode(const DumpSources& sources);
 

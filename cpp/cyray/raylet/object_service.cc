@@ -1,5 +1,7 @@
 #include "cyray/raylet/object_service.h"
 
+#include <algorithm>
+
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -15,6 +17,7 @@ constexpr int64_t kFirstWarmMs = 300;  // the node's start has the CPU first
 constexpr int64_t kWarmStepMs = 4;
 constexpr int64_t kWarmAfterCreateMs = 50;
 constexpr int64_t kSparesBackMs = 200;  // a spare that is being written takes a while
+constexpr int64_t kLateSealMs = 1000;   // behind all that its creator sent this raylet before
 
 std::vector<ObjectId> Ids(const flatbuffers::Vector<const wire::WireObjectId*>* wire) {
   std::vector<ObjectId> ids;
@@ -33,9 +36,12 @@ std::vector<NodeId> Nodes(const flatbuffers::Vector<const wire::WireNodeId*>* wi
 
 }  // namespace
 
-ObjectService::ObjectService(EventLoop* loop, ClientRegistry* clients, store::ObjectStore* store,
-                             ObjectTransfer* transfer)
-    : loop_(loop), clients_(clients), store_(store), transfer_(transfer) {
+ObjectService::ObjectService(Parts parts)
+    : self_(parts.self),
+      loop_(parts.loop),
+      clients_(parts.clients),
+      store_(parts.store),
+      transfer_(parts.transfer) {
   WarmLater(kFirstWarmMs);
 }
 
@@ -120,7 +126,7 @@ void ObjectService::WaitForSpares(Waiting waiting) {
         clients_->Send(*holder, FrameType::kReturnSpares, builder);
       }
     }
-    loop_->RunAfter(kSparesBackMs, [this] { RetryWaiting(); });
+    spares_timer_ = loop_->RunAfter(kSparesBackMs, [this] { RetryWaiting(); });
   }
   waiting_.push_back(std::move(waiting));
 }
@@ -135,6 +141,7 @@ void ObjectService::SpareWent(uint64_t client_id, const ObjectId& id) {
 }
 
 void ObjectService::RetryWaiting() {
+  loop_->Cancel(spares_timer_);
   for (const Waiting& waiting : std::exchange(waiting_, {})) {
     ClientConnection* client = clients_->FindById(waiting.client_id);
     if (client == nullptr) continue;
@@ -180,38 +187,47 @@ bool ObjectService::OnGet(ClientConnection& client, const wire::GetObject* get) 
   if (get == nullptr || get->object_id() == nullptr) return false;
   Getting getting{client.id(), get->request_id(), FromWire(*get->object_id()),
                   Nodes(get->locations())};
-  if (store_->Contains(getting.id) || store_->IsBeingWritten(getting.id)) {
-    Get(getting);
-    return true;
+  const bool here = store_->Contains(getting.id) || store_->IsBeingWritten(getting.id);
+  const bool only_here = !getting.locations.empty() &&
+                         std::all_of(getting.locations.begin(), getting.locations.end(),
+                                     [this](const NodeId& node) { return node == self_; });
+  if (!here && only_here) {
+    AwaitLateSeal(getting);
+  } else {
+    transfer_->Get(getting.client_id, getting.id, getting.locations, ReplyTo(getting));
   }
-  // Whoever told the getter of the object had sent its SealAs before, but another socket may have
-  // been read first: by the end of the next round every socket has had its turn.
-  loop_->Post([this, getting = std::move(getting)]() mutable {
-    loop_->Post([this, getting = std::move(getting)] { Get(getting); });
-  });
   return true;
 }
 
-void ObjectService::Get(const Getting& getting) {
-  const uint64_t client_id = getting.client_id;
-  const uint64_t request_id = getting.request_id;
-  if (clients_->FindById(client_id) == nullptr) return;
-  transfer_->Get(
-      client_id, getting.id, getting.locations,
-      [this, client_id, request_id](Result<store::ObjectView> view) {
-        ClientConnection* getter = clients_->FindById(client_id);
-        if (getter == nullptr) return;
-        FlatBufferBuilder builder(128);
-        if (view) {
-          builder.Finish(wire::CreateGetObjectReply(builder, request_id, true, 0, 0, view->offset,
-                                                    view->bytes));
-        } else {
-          const auto error = builder.CreateString(view.error().message());
-          builder.Finish(wire::CreateGetObjectReply(builder, request_id, false, error,
-                                                    static_cast<uint8_t>(view.error().code())));
-        }
-        clients_->Send(*getter, FrameType::kGetObjectReply, builder);
-      });
+store::ObjectStore::GetCallback ObjectService::ReplyTo(const Getting& getting) {
+  return [this, client_id = getting.client_id,
+          request_id = getting.request_id](Result<store::ObjectView> view) {
+    ClientConnection* getter = clients_->FindById(client_id);
+    if (getter == nullptr) return;
+    FlatBufferBuilder builder(128);
+    if (view) {
+      builder.Finish(
+          wire::CreateGetObjectReply(builder, request_id, true, 0, 0, view->offset, view->bytes));
+    } else {
+      const auto error = builder.CreateString(view.error().message());
+      builder.Finish(wire::CreateGetObjectReply(builder, request_id, false, error,
+                                                static_cast<uint8_t>(view.error().code())));
+    }
+    clients_->Send(*getter, FrameType::kGetObjectReply, builder);
+  };
+}
+
+// Its owner says that it is here and nowhere else: whoever told the getter had sent the SealAs
+// before, but that may still lie behind megabytes which the creator's socket holds back.
+void ObjectService::AwaitLateSeal(const Getting& getting) {
+  const ObjectId id = getting.id;
+  store_->Get(getting.client_id, id, ReplyTo(getting));
+  loop_->RunAfter(kLateSealMs, [this, id] {
+    if (!store_->HasWaiters(id) || store_->IsBeingWritten(id) || transfer_->IsPulling(id)) return;
+    store_->FailWaiters(id, Status(StatusCode::kNotFound,
+                                   "object " + id.Hex() + " was on this node alone, node " +
+                                       self_.Hex().substr(0, 8) + ", and is not there any more"));
+  });
 }
 
 bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjects* release) {
@@ -236,6 +252,11 @@ void ObjectService::OnClientGone(uint64_t client_id, const Address& address) {
   if (spares_.erase(client_id) > 0 && spares_.empty()) RetryWaiting();
   if (!address.worker.is_nil()) store_->OwnerDied(address);
   transfer_->OnClientDied();
+}
+
+size_t ObjectService::SparesOf(uint64_t client_id) const {
+  const auto it = spares_.find(client_id);
+  return it == spares_.end() ? 0 : it->second.size();
 }
 
 void ObjectService::OnRemoteDied(const Address& address) {

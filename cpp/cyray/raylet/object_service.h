@@ -21,8 +21,14 @@ namespace cyray::raylet {
 
 class ObjectService {
  public:
-  ObjectService(EventLoop* loop, ClientRegistry* clients, store::ObjectStore* store,
-                ObjectTransfer* transfer);
+  struct Parts {
+    NodeId self;
+    EventLoop* loop;
+    ClientRegistry* clients;
+    store::ObjectStore* store;
+    ObjectTransfer* transfer;
+  };
+  explicit ObjectService(Parts parts);
 
   // A store frame. False: the frame is bad.
   bool OnFrame(ClientConnection& client, const wire::Frame& frame);
@@ -30,6 +36,8 @@ class ObjectService {
   // `address`: whose objects are to be dropped with it.
   void OnClientGone(uint64_t client_id, const Address& address);
   void OnRemoteDied(const Address& address);
+  // How many blocks that client holds ahead of objects, for the node's dump.
+  size_t SparesOf(uint64_t client_id) const;
 
  private:
   bool OnCreate(ClientConnection& client, const wire::CreateObject* create);
@@ -55,12 +63,14 @@ class ObjectService {
     ObjectId id;
     std::vector<NodeId> locations;
   };
-  void Get(const Getting& getting);
+  store::ObjectStore::GetCallback ReplyTo(const Getting& getting);
+  void AwaitLateSeal(const Getting& getting);
   void AnswerCreate(ClientConnection& client, uint64_t request_id, const Result<uint64_t>& offset);
   void WaitForSpares(Waiting waiting);
   void SpareWent(uint64_t client_id, const ObjectId& id);
   void RetryWaiting();
 
+  const NodeId self_;
   EventLoop* const loop_;
   ClientRegistry* const clients_;
   store::ObjectStore* const store_;
@@ -68,6 +78,7 @@ class ObjectService {
   bool warming_ = false;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
   std::vector<Waiting> waiting_;
+  EventLoop::TimerId spares_timer_ = 0;
 };
 
 }  // namespace cyray::raylet

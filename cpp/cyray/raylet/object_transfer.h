@@ -43,6 +43,8 @@ class ObjectTransfer : private BulkReceiver {
   // For the node's dump: "object 12ab.. from node 34cd.., 5 of 10 bytes".
   std::vector<std::string> Describe() const { return pulls_.Describe(); }
   size_t pulls() const { return pulls_.size(); }
+  bool IsPulling(const ObjectId& id) const { return pulls_.IsPulling(id); }
+  std::string CheckInvariants() const { return pulls_.CheckInvariants(); }
 
  private:
   ObjectTransfer(const NodeId& self, store::ObjectStore* store, PeerTable* peers,

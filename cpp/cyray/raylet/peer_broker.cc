@@ -63,6 +63,7 @@ bool PeerBroker::OnConnectPeer(ClientConnection& client, const wire::ConnectPeer
     return true;
   } else if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets) != 0) {
     error = Status::FromErrno("socketpair").message();
+    connected_.erase(Pair(client.worker(), peer.worker));  // the next attempt may succeed
   }
   ForgetGonePairs();
   if (!error.empty()) {

@@ -26,7 +26,7 @@ PeerTable::~PeerTable() {
 }
 
 Status PeerTable::Listen(const std::string& ip, uint16_t port) {
-  return listener_.Listen(ip, port, [this](UniqueFd socket) { OnAccepted(std::move(socket)); });
+  return listener_.Listen(ip, port, [this](UniqueFd socket) { AcceptSocket(std::move(socket)); });
 }
 
 uint16_t PeerTable::port() const { return listener_.port(); }
@@ -82,7 +82,15 @@ bool PeerTable::IsConnected(const NodeId& node) const {
   return it != peers_.end() && it->second.open != nullptr;
 }
 
-void PeerTable::OnAccepted(UniqueFd socket) {
+std::vector<NodeId> PeerTable::Connected() const {
+  std::vector<NodeId> nodes;
+  for (const auto& [node, peer] : peers_) {
+    if (peer.open != nullptr) nodes.push_back(node);
+  }
+  return nodes;
+}
+
+void PeerTable::AcceptSocket(UniqueFd socket) {
   if (strangers_.size() >= kMaxStrangers) return;  // closes it
   strangers_.insert(PeerConnection::Accept(loop_, identity_, this, std::move(socket)));
 }

@@ -48,6 +48,8 @@ class PeerTable : private PeerConnection::Delegate {
   // Port 0: any.
   Status Listen(const std::string& ip, uint16_t port);
   uint16_t port() const;
+  // A stranger's connection: what Listen() does with each.
+  void AcceptSocket(UniqueFd socket);
 
   // To be set before traffic starts. Frames of a type without a handler close the connection.
   void SetHandler(wire::FrameType type, Handler handler) { handlers_[type] = std::move(handler); }
@@ -83,6 +85,7 @@ class PeerTable : private PeerConnection::Delegate {
   bool SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bytes);
   size_t unsent_bytes(const NodeId& node) const;
   bool IsConnected(const NodeId& node) const;
+  std::vector<NodeId> Connected() const;
 
  private:
   using ConnectionPtr = std::shared_ptr<PeerConnection>;
@@ -103,7 +106,6 @@ class PeerTable : private PeerConnection::Delegate {
   void OnClosed(PeerConnection& connection, const Status& why) override;
   BulkReceiver* bulk_receiver() override { return bulk_; }
 
-  void OnAccepted(UniqueFd socket);
   bool AcceptHello(const Peer& peer, const NodeId& node, uint64_t incarnation) const;
   void Open(Peer& peer, ConnectionPtr connection, uint64_t incarnation);
   void Dial(const NodeId& node);

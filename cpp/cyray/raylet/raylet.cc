@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cyray/raylet/node_dump.h"
+#include "cyray/raylet/own_log.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -58,19 +59,24 @@ Raylet::Raylet(NodeOptions options)
                           OnClientClosed(client, reason);
                         }}),
       peers_(&loop_, options_.node_id, options_.incarnation, options_.token),
+      feed_({&loop_, &options_, &clients_, &peers_, &jobs_},
+            [this](const JobId& job) { workers_.DrainOutput(job); }),
       workers_({&loop_, &options_, &supervisor_, &clients_, &jobs_},
                {[this] {
                   registrar_->OnWorkerIdle();
                   leases_.Touch();
                 },
                 [this](const DeadWorker& dead) { OnWorkerDied(dead); },
-                [this](const std::string& why) { OnCannotStart(why); }}),
+                [this](const std::string& why) { OnCannotStart(why); },
+                [this](const JobId& job, const WorkerLogs::Lines& lines) {
+                  feed_.SendLines(job, lines);
+                }}),
       gcs_(&loop_, &options_, &clients_,
            {[this](const wire::NodeCommand& command) { OnCommand(command); },
             [this] { return MakeHello(); },
             [this](const Status& status) { BeginEnd(1, status.message()); },
             [this] { SendResources(); }, [this] { return ClusterResources(); }}),
-      leases_({&loop_, &options_, &clients_, &workers_, &peers_},
+      leases_({&loop_, &options_, &clients_, &workers_, &peers_, &feed_},
               {[this](const LeaseGrant& grant) { actors_.OnGrant(grant); },
                [this](const RequestKey& key, const std::string& error) {
                  actors_.OnRefused(key, error);
@@ -92,6 +98,7 @@ Status Raylet::Start() {
   supervisor_.set_on_orphan_exit(
       [this](pid_t pid, int status) { workers_.OnOrphanExited(pid, status); });
   WatchLifeline();
+  BoundOwnLog();
   CYRAY_RETURN_IF_ERROR(OpenStore());
   CYRAY_RETURN_IF_ERROR(peers_.Listen(options_.node_ip, options_.port));
   CYRAY_RETURN_IF_ERROR(clients_.Listen(options_.socket_path));
@@ -111,7 +118,8 @@ Status Raylet::OpenStore() {
   auto transfer = ObjectTransfer::Create(options_.node_id, store_.get(), &peers_);
   if (!transfer) return transfer.error();
   transfer_ = std::move(*transfer);
-  objects_ = std::make_unique<ObjectService>(&loop_, &clients_, store_.get(), transfer_.get());
+  objects_ = std::make_unique<ObjectService>(
+      ObjectService::Parts{options_.node_id, &loop_, &clients_, store_.get(), transfer_.get()});
   registrar_ = std::make_unique<Registrar>(
       Registrar::Parts{&loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()});
   return Status::Ok();
@@ -125,6 +133,11 @@ void Raylet::WatchLifeline() {
     lifeline_cut_ = true;
     BeginEnd(0, "the driver is gone");
   });
+}
+
+void Raylet::BoundOwnLog() {
+  RotateOwnLog();
+  loop_.RunAfter(kOwnLogCheckMs, [this] { BoundOwnLog(); });
 }
 
 void Raylet::BeginEnd(int exit_code, const std::string& why) {
@@ -224,6 +237,8 @@ bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
       return gcs_.OnGcsCall(client, frame.As<wire::GcsCall>());
     case FrameType::kSubscribeActor:
       return gcs_.OnSubscribeActor(client, frame.As<wire::SubscribeActor>());
+    case FrameType::kFlushOutput:
+      return feed_.OnFlushOutput(client, frame.As<wire::FlushOutput>());
     case FrameType::kNodeInfo: {
       const auto* request = frame.As<wire::NodeInfo>();
       if (request == nullptr) return false;
@@ -255,8 +270,9 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
 
 void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {
   FlatBufferBuilder builder;
-  const auto text = builder.CreateString(DumpNode(
-      {&options_, &clients_, &workers_, &leases_, &actors_, store_.get(), transfer_.get()}));
+  const auto text =
+      builder.CreateString(DumpNode({&options_, &clients_, &workers_, &leases_, &actors_,
+                                     store_.get(), transfer_.get(), objects_.get()}));
   builder.Finish(wire::CreateNodeInfoReply(builder, request_id, text));
   clients_.Send(client, FrameType::kNodeInfoReply, builder);
 }
@@ -306,13 +322,19 @@ void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool
 void Raylet::OnCannotStart(const std::string& why) {
   CYRAY_LOG(kError) << why;
   registrar_->OnCannotStart(why);
-  leases_.RefuseAll(why);
+  leases_.RefuseStarved(why);
 }
 
+// The driver's leases and those of its workers end with their holders; its plain actors the GCS
+// stops. What detached actors hold and wait for stays.
 void Raylet::EndJob(const JobId& job) {
-  if (job.is_nil()) return;
+  if (!jobs_.End(job, [this](const JobId& other) { return IsJobInUse(other); })) return;
   leases_.OnJobEnded(job);
-  workers_.KillJob(job);
+  workers_.EndIdleOf(job);
+}
+
+bool Raylet::IsJobInUse(const JobId& job) const {
+  return actors_.HasActorOf(job) || !workers_.pool().WorkersOfJob(job, /*actors_too=*/true).empty();
 }
 
 // --- The GCS ----------------------------------------------------------------------------------
@@ -351,6 +373,7 @@ void Raylet::OnNodeRegistered(Result<gcs::Bytes> reply) {
 }
 
 void Raylet::OnCommand(const wire::NodeCommand& command) {
+  if (command.body() == nullptr) return;  // a union may verify with a type and without its table
   switch (command.body_type()) {
     case wire::NodeCommandBody::StartActor:
       return actors_.OnStartActor(*command.body_as_StartActor());
@@ -363,6 +386,10 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
       return OnProcessDied(*command.body_as_ProcessDied());
     case wire::NodeCommandBody::JobChanged:
       return OnJobChanged(*command.body_as_JobChanged());
+    case wire::NodeCommandBody::JobWarning: {
+      const auto* warning = command.body_as_JobWarning();
+      return feed_.Warn(FromWireOrNil(warning->job_id()), gcs::StringOrEmpty(warning->text()));
+    }
     case wire::NodeCommandBody::ResourceView: {
       const auto* view = command.body_as_ResourceView();
       const NodeId node = FromWireOrNil(view->node_id());
@@ -397,12 +424,9 @@ void Raylet::OnJobChanged(const wire::JobChanged& change) {
   const wire::JobRecord* record = change.job();
   if (record == nullptr || record->job_id() == nullptr) return;
   const JobId job = FromWire(*record->job_id());
-  if (!record->running()) {
-    EndJob(job);
-    return;
-  }
   jobs_.Add({job, FromWireOrNil(record->driver()), gcs::StringOrEmpty(record->namespace_()),
              gcs::BytesOrEmpty(change.config())});
+  if (!record->running()) EndJob(job);
   leases_.Touch();  // leases of that job may wait for it
 }
 
@@ -455,7 +479,12 @@ void Raylet::SendResources() {
   const NodeResources& resources = leases_.scheduler().resources();
   const auto available = ToWire(builder, resources.available());
   const auto total = ToWire(builder, resources.total());
-  const auto body = wire::CreateResourceReport(builder, available, total);
+  std::vector<flatbuffers::Offset<wire::PendingDemand>> waiting;
+  for (const auto& [demand, count] : leases_.pending_demands()) {
+    waiting.push_back(wire::CreatePendingDemand(builder, ToWire(builder, demand), count));
+  }
+  const auto pending = builder.CreateVector(waiting);
+  const auto body = wire::CreateResourceReport(builder, available, total, pending);
   builder.Finish(
       wire::CreateNodeReport(builder, wire::NodeReportBody::ResourceReport, body.Union()));
   gcs_.Report(builder);

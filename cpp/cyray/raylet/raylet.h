@@ -11,6 +11,7 @@
 
 #include "cyray/raylet/actor_host.h"
 #include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/driver_feed.h"
 #include "cyray/raylet/gcs_bridge.h"
 #include "cyray/raylet/gcs_process.h"
 #include "cyray/raylet/job_book.h"
@@ -42,6 +43,7 @@ class Raylet {
  private:
   Status OpenStore();
   void WatchLifeline();
+  void BoundOwnLog();
   void BeginEnd(int exit_code, const std::string& why);
   void EndEverything();
   void FinishRound();
@@ -57,6 +59,7 @@ class Raylet {
   void OnWorkerDied(const DeadWorker& dead);
   void OnCannotStart(const std::string& why);
   void EndJob(const JobId& job);
+  bool IsJobInUse(const JobId& job) const;
   void TellOfDeath(const Address& address, const std::string& reason, bool intended);
 
   // The GCS.
@@ -78,6 +81,7 @@ class Raylet {
   JobBook jobs_;
   ClientRegistry clients_;
   PeerTable peers_;
+  DriverFeed feed_;
   std::unique_ptr<store::ObjectStore> store_;
   std::unique_ptr<ObjectTransfer> transfer_;
   WorkerHost workers_;

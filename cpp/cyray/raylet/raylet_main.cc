@@ -3,10 +3,11 @@
 // it.
 
 #include <fcntl.h>
-#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <optional>
@@ -20,6 +21,18 @@ namespace {
 
 using cyray::ResourceSet;
 using cyray::raylet::NodeOptions;
+
+constexpr rlim_t kDescriptors = 1 << 16;
+
+// Names that would be misread have %2C for a comma and %25 for a percent sign.
+std::string Unquoted(std::string name) {
+  for (const auto& [quoted, plain] : {std::pair{"%2C", ","}, std::pair{"%25", "%"}}) {
+    for (size_t at = 0; (at = name.find(quoted, at)) != std::string::npos; ++at) {
+      name.replace(at, 3, plain);
+    }
+  }
+  return name;
+}
 
 // "CPU=2,memory=1000000,Custom=0.5".
 std::optional<ResourceSet> ParseResources(const std::string& text) {
@@ -35,7 +48,7 @@ std::optional<ResourceSet> ParseResources(const std::string& text) {
     const double amount = std::strtod(item.c_str() + equals + 1, &rest);
     if (*rest != '\0' || rest == item.c_str() + equals + 1) return std::nullopt;
     if (!(amount >= 0) || amount > 9e13) return std::nullopt;
-    set.Set(item.substr(0, equals), std::llround(amount * cyray::kResourceUnit));
+    set.Set(Unquoted(item.substr(0, equals)), std::llround(amount * cyray::kResourceUnit));
   }
   return set;
 }
@@ -43,6 +56,18 @@ std::optional<ResourceSet> ParseResources(const std::string& text) {
 // Descriptors that came by number are ours alone.
 void CloseOnExec(int fd) {
   if (fd >= 0) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+// A worker costs this process four descriptors, and a connection to each of its peers costs a
+// worker one: the usual soft limit of 1024 would be reached by a few hundred actors. Children
+// inherit the limit.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = std::min<rlim_t>(limit.rlim_max, kDescriptors);
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = wanted;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 std::string ServerBesideUs() {
@@ -76,6 +101,7 @@ void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources) {
 
 int main(int argc, char** argv) {
   cyray::raylet::ProcessSupervisor::BlockSignals();
+  RaiseDescriptorLimit();
   NodeOptions options;
   std::string resources;
   CLI::App app("The cyray daemon of one node");

@@ -17,13 +17,14 @@ namespace cyray::raylet {
 namespace {
 
 constexpr uint64_t kTotalLogBytes = 512u << 20;
-constexpr size_t kMaxDriverLogBacklog = 8u << 20;
 constexpr int64_t kReasonWaitMs = 25;  // for the other half of a death
 constexpr int64_t kRegisterLimitMs = 30'000;
 constexpr int64_t kIdleExitLimitMs = 5'000;
 constexpr int64_t kLeaveLimitMs = 5'000;  // after it said that it leaves
-constexpr int64_t kFailureWindowMs = 10'000;
-constexpr size_t kMaxStartFailures = 5;
+// After so many failures in a row whoever waits is told; between them the pause doubles.
+constexpr int kMaxStartFailures = 5;
+constexpr int64_t kFirstPauseMs = 10;
+constexpr int64_t kMaxPauseMs = 2'000;
 
 int PrestartOf(const NodeOptions& options) {
   return options.prestart >= 0 ? options.prestart : options.cpus();
@@ -45,7 +46,11 @@ WorkerHost::WorkerHost(Parts parts, Callbacks callbacks)
       callbacks_(std::move(callbacks)),
       pool_(PrestartOf(*parts.options), std::max(parts.options->cpus(), 1)),
       logs_(parts.loop, parts.options->session_dir + "/logs", kTotalLogBytes,
-            [this](const WorkerLogs::Lines& lines) { ForwardLines(lines); }),
+            [this](const WorkerLogs::Lines& lines) {
+              const WorkerPool::Worker* worker = pool_.Find(lines.worker);
+              if (worker != nullptr && !worker->job.is_nil())
+                callbacks_.on_lines(worker->job, lines);
+            }),
       zygote_(parts.loop, parts.options, parts.supervisor,
               {[this](const WorkerId& worker, int pid) { OnForked(worker, pid); },
                [this](ZygoteLink::ForkRequest request, const std::string& error) {
@@ -67,18 +72,32 @@ void WorkerHost::EnsurePrestarted() {
 }
 
 void WorkerHost::Ensure(const std::map<JobId, int>& wanted) {
-  for (int i = pool_.WorkersToStart(wanted, MonotonicMs()); i > 0; --i) StartWorker();
+  const int64_t now = MonotonicMs();
+  if (now >= start_again_ms_) {
+    for (int i = pool_.WorkersToStart(wanted, now); i > 0 && StartWorker(); --i) {
+    }
+  }
+  if (now < start_again_ms_ && !wanted.empty()) StartAgainLater(wanted);
 }
 
-void WorkerHost::StartWorker() {
-  if (ending_) return;
+void WorkerHost::StartAgainLater(const std::map<JobId, int>& wanted) {
+  wanted_ = wanted;
+  if (std::exchange(start_again_armed_, true)) return;
+  parts_.loop->RunAfter(start_again_ms_ - MonotonicMs(), [this] {
+    start_again_armed_ = false;
+    Ensure(std::exchange(wanted_, {}));
+  });
+}
+
+bool WorkerHost::StartWorker() {
+  if (ending_) return false;
   int sockets[2];
   ZygoteLink::ForkRequest request;
   UniqueFd out, err;
   if (!MakePipe(&out, &request.out) || !MakePipe(&err, &request.err) ||
       ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets) != 0) {
-    CYRAY_LOG(kError) << "cannot start a worker: " << Status::FromErrno("pipe").message();
-    return;
+    NoteStartFailure(Status::FromErrno("its pipes and socket").message(), "");
+    return false;
   }
   request.worker = WorkerId::Random();
   request.socket = UniqueFd(sockets[1]);
@@ -93,6 +112,7 @@ void WorkerHost::StartWorker() {
     if (it == processes_.end() || it->second.registered) return;
     Kill(worker, "it did not register in time", false);
   });
+  return true;
 }
 
 void WorkerHost::OnForked(const WorkerId& worker, int pid) {
@@ -107,6 +127,10 @@ void WorkerHost::OnForked(const WorkerId& worker, int pid) {
 
 void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error) {
   CYRAY_LOG(kWarning) << "the zygote cannot fork a worker, starting it afresh: " << error;
+  StartFresh(request);
+}
+
+void WorkerHost::StartFresh(const ZygoteLink::ForkRequest& request) {
   const WorkerId worker = request.worker;
   SpawnRequest spawn;
   spawn.argv = {parts_.options->python, "-m", "cyray._worker_main",
@@ -114,6 +138,7 @@ void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string
   spawn.env = {{"CYRAY_RAYLET_SOCKET", parts_.options->socket_path},
                {"CYRAY_SESSION_DIR", parts_.options->session_dir},
                {"CYRAY_NODE_ID", parts_.options->node_id.Hex()},
+               {"CYRAY_PRELOAD", parts_.options->preload},
                {"PYTHONUNBUFFERED", "1"}};
   spawn.directory = parts_.options->session_dir;
   spawn.stdout_fd = request.out.get();
@@ -123,20 +148,16 @@ void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string
   Result<pid_t> pid =
       parts_.supervisor->Spawn(spawn, [this, known](int status) { OnExited(*known, status); });
   if (!pid) {
-    CYRAY_LOG(kError) << pid.error().message();
-    OnForkLost(worker, /*again=*/false);
+    NeverStarted(worker, pid.error().message(), /*blameless=*/false);
     return;
   }
   *known = *pid;
   OnForked(worker, *pid);
 }
 
+// That is the zygote's failure, which counts its own: the worker did nothing wrong.
 void WorkerHost::OnForkLost(const WorkerId& worker, bool again) {
-  const auto it = processes_.find(worker);
-  if (it == processes_.end()) return;
-  it->second.told_reason = "the zygote died while it was being started";
-  it->second.exited = true;
-  Declare(worker);
+  NeverStarted(worker, "the zygote died while it was being started", /*blameless=*/true);
   if (again) StartWorker();
 }
 
@@ -146,7 +167,8 @@ void WorkerHost::OnRegistered(ClientConnection& client) {
   it->second.registered = true;
   if (it->second.pid == 0 && client.pid > 0) logs_.SetPid(client.worker(), client.pid);
   pool_.Registered(client.worker(), MonotonicMs());
-  start_failures_ms_.clear();
+  start_failures_ = 0;
+  start_again_ms_ = 0;
   ArmExpiry();
   callbacks_.on_idle();
 }
@@ -217,14 +239,14 @@ void WorkerHost::Kill(const WorkerId& worker, const std::string& reason, bool in
   SendSignal(it->second, SIGKILL);
 }
 
-void WorkerHost::SendSignal(Process& process, int signal) {
+bool WorkerHost::SendSignal(Process& process, int signal) {
   process.kill_wanted = true;
-  if (process.pid == 0 || process.exited) return;  // not forked yet: OnForked does it
-  if (process.pidfd.valid()) {
-    ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0);
-  } else {
-    ::kill(process.pid, signal);
-  }
+  if (process.pid == 0) return true;  // not forked yet: OnForked does it
+  if (process.exited) return false;
+  const long sent = process.pidfd.valid()
+                        ? ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0)
+                        : ::kill(process.pid, signal);
+  return sent == 0 || errno != ESRCH;
 }
 
 void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason,
@@ -244,10 +266,14 @@ void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason,
   parts_.loop->RunAfter(kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
 }
 
-void WorkerHost::KillJob(const JobId& job) {
+void WorkerHost::EndIdleOf(const JobId& job) {
   for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/false)) {
-    Kill(worker, "its job has ended", true);
+    if (pool_.Find(worker)->state == WorkerState::kIdle) Kill(worker, "its job has ended", true);
   }
+}
+
+void WorkerHost::DrainOutput(const JobId& job) {
+  for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/true)) logs_.Drain(worker);
 }
 
 void WorkerHost::KillAll() {
@@ -264,6 +290,7 @@ void WorkerHost::AwaitGone(int64_t limit_ms) {
     const int64_t left = std::max<int64_t>(deadline - MonotonicMs(), 0);
     ::poll(&wait, 1, static_cast<int>(left));
   }
+  logs_.CloseAll();
 }
 
 int WorkerHost::PidOf(const WorkerId& worker) const {
@@ -275,6 +302,7 @@ void WorkerHost::OnConnectionClosed(const WorkerId& worker) {
   const auto it = processes_.find(worker);
   if (it == processes_.end() || it->second.declared) return;
   it->second.connection_closed = true;
+  pool_.MarkExiting(worker);
   AwaitRest(worker);
 }
 
@@ -287,6 +315,7 @@ void WorkerHost::OnExited(int pid, int wait_status) {
   if (process == processes_.end()) return;
   process->second.exited = true;
   process->second.exit_text = DescribeExit(wait_status);
+  pool_.MarkExiting(worker);  // nobody gets it while the rest is awaited
   if (process->second.declared) {
     processes_.erase(process);
   } else {
@@ -317,12 +346,17 @@ void WorkerHost::Declare(const WorkerId& worker) {
   const DeadWorker dead{worker,           pooled != nullptr ? pooled->job : JobId::Nil(),
                         process.pid,      reason,
                         process.intended, process.idle_exit};
-  if (!process.registered && !ending_) NoteStartFailure(worker, reason);
+  logs_.Drain(worker);  // what it said last is the reason that helps
+  if (!process.registered && !process.blameless && !ending_) {
+    NoteStartFailure(reason, logs_.ErrPath(worker));
+  }
   if (!process.exited) {  // it may be in its last steps, when it means to leave
     const int64_t grace = process.intended ? kLeaveLimitMs : 0;
     parts_.loop->RunAfter(grace, [this, worker] {
       const auto it = processes_.find(worker);
-      if (it != processes_.end()) SendSignal(it->second, SIGKILL);
+      if (it == processes_.end() || SendSignal(it->second, SIGKILL)) return;
+      by_pid_.erase(it->second.pid);  // who was to tell of its exit died before
+      processes_.erase(it);
     });
   }
   if (ClientConnection* client = parts_.clients->Find(worker)) {
@@ -334,46 +368,27 @@ void WorkerHost::Declare(const WorkerId& worker) {
   callbacks_.on_died(dead);
 }
 
-void WorkerHost::NoteStartFailure(const WorkerId& worker, const std::string& reason) {
-  const int64_t now = MonotonicMs();
-  start_failures_ms_.push_back(now);
-  while (start_failures_ms_.front() < now - kFailureWindowMs) start_failures_ms_.pop_front();
-  CYRAY_LOG(kWarning) << "worker " << worker.Hex() << " died before it registered: " << reason;
-  if (start_failures_ms_.size() < kMaxStartFailures) return;
-  start_failures_ms_.clear();
-  const std::string path = logs_.ErrPath(worker);
-  const std::string zygote_log = parts_.options->session_dir + "/logs/zygote.out";
-  std::string tail = TailOf(path, 4000);
-  if (tail.empty()) tail = TailOf(zygote_log, 4000);
-  callbacks_.on_cannot_start("Workers cannot be started: they die before they register (" + reason +
-                             "). The end of " +
-                             (tail.empty() ? zygote_log + " is empty." : "the log:\n" + tail));
+void WorkerHost::NeverStarted(const WorkerId& worker, const std::string& reason, bool blameless) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end()) return;
+  it->second.blameless = blameless;
+  it->second.told_reason = reason;
+  it->second.exited = true;
+  Declare(worker);
 }
 
-// --- Output -----------------------------------------------------------------------------------
-
-void WorkerHost::ForwardLines(const WorkerLogs::Lines& lines) {
-  const WorkerPool::Worker* worker = pool_.Find(lines.worker);
-  if (worker == nullptr || worker->job.is_nil()) return;
-  ClientConnection* driver = parts_.clients->DriverOf(worker->job);
-  if (driver == nullptr || !driver->log_to_driver) return;
-  if (driver->channel().unsent_bytes() > kMaxDriverLogBacklog) {
-    driver->dropped_log_lines += lines.lines.size();
-    return;
-  }
-  std::vector<std::string> text = lines.lines;
-  if (driver->dropped_log_lines > 0) {
-    text.insert(text.begin(), "[" + std::to_string(driver->dropped_log_lines) +
-                                  " lines were dropped here: the driver did not keep up; the "
-                                  "log files have them]");
-    driver->dropped_log_lines = 0;
-  }
-  flatbuffers::FlatBufferBuilder builder;
-  const auto ip = builder.CreateString(parts_.options->node_ip);
-  const auto label = builder.CreateString(lines.label);
-  const auto vector = builder.CreateVectorOfStrings(text);
-  builder.Finish(wire::CreateLogLines(builder, lines.pid, ip, label, lines.is_stderr, vector));
-  parts_.clients->Send(*driver, wire::FrameType::kLogLines, builder);
+void WorkerHost::NoteStartFailure(const std::string& reason, const std::string& log_path) {
+  CYRAY_LOG(kWarning) << "a worker could not be started: " << reason;
+  const int64_t pause = kFirstPauseMs << std::min(start_failures_, 10);
+  start_again_ms_ = MonotonicMs() + std::min(pause, kMaxPauseMs);
+  if (++start_failures_ % kMaxStartFailures != 0) return;
+  const std::string zygote_log = parts_.options->session_dir + "/logs/zygote.out";
+  std::string tail = log_path.empty() ? "" : TailOf(log_path, 4000);
+  if (tail.empty()) tail = TailOf(zygote_log, 4000);
+  callbacks_.on_cannot_start("Workers cannot be started: " + std::to_string(kMaxStartFailures) +
+                             " in a row died before they registered, the last one: " + reason +
+                             (tail.empty() ? ". The end of " + zygote_log + " is empty."
+                                           : ". The end of the log:\n" + tail));
 }
 
 }  // namespace cyray::raylet

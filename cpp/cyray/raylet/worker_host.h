@@ -40,6 +40,7 @@ class WorkerHost {
     std::function<void()> on_idle;  // a worker became available
     std::function<void(const DeadWorker&)> on_died;
     std::function<void(const std::string& why)> on_cannot_start;
+    std::function<void(const JobId&, const WorkerLogs::Lines&)> on_lines;
   };
   struct Parts {
     EventLoop* loop;
@@ -67,11 +68,14 @@ class WorkerHost {
   void Kill(const WorkerId& worker, const std::string& reason, bool intended);
   // ExitWorker{graceful}, and SIGKILL when that was not enough.
   void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms);
-  void KillJob(const JobId& job);
+  // The idle workers of a job that is over. Those that work end with whoever they work for.
+  void EndIdleOf(const JobId& job);
   // Ends everything at once; for the end of the node.
   void KillAll();
-  // Waits, without the loop, until the killed are gone.
+  // Waits, without the loop, until the killed are gone, and keeps what they printed last.
   void AwaitGone(int64_t limit_ms);
+  // Sends what workers of that job have printed until now, lines without an end too.
+  void DrainOutput(const JobId& job);
   // The wait status of a worker whose zygote is gone.
   void OnOrphanExited(int pid, int wait_status) { OnExited(pid, wait_status); }
   int zygote_pid() const { return zygote_.pid(); }
@@ -91,21 +95,27 @@ class WorkerHost {
     bool intended = false;
     bool idle_exit = false;
     bool kill_wanted = false;
+    bool blameless = false;   // when it does not come up, that is no failure to start
     std::string told_reason;  // said before the death; comes before the exit status
     std::string exit_text;
   };
 
-  void StartWorker();
+  // False when it cannot even be asked for.
+  bool StartWorker();
+  void StartFresh(const ZygoteLink::ForkRequest& request);
   void OnForked(const WorkerId& worker, int pid);
   void OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error);
   void OnForkLost(const WorkerId& worker, bool again);
+  // A worker that never ran: gone, for that reason.
+  void NeverStarted(const WorkerId& worker, const std::string& reason, bool blameless);
+  void StartAgainLater(const std::map<JobId, int>& wanted);
   void OnExited(int pid, int wait_status);
   void AwaitRest(const WorkerId& worker);
   void Declare(const WorkerId& worker);
-  void NoteStartFailure(const WorkerId& worker, const std::string& reason);
-  void SendSignal(Process& process, int signal);
+  void NoteStartFailure(const std::string& reason, const std::string& log_path);
+  // False: the process is gone.
+  bool SendSignal(Process& process, int signal);
   void SendAssignJob(const WorkerId& worker, const JobId& job);
-  void ForwardLines(const WorkerLogs::Lines& lines);
   void ArmExpiry();
 
   const Parts parts_;
@@ -115,7 +125,10 @@ class WorkerHost {
   ZygoteLink zygote_;
   std::unordered_map<WorkerId, Process> processes_;
   std::unordered_map<int, WorkerId> by_pid_;
-  std::deque<int64_t> start_failures_ms_;
+  int start_failures_ = 0;      // since a worker last came up
+  int64_t start_again_ms_ = 0;  // not before, after a failure
+  bool start_again_armed_ = false;
+  std::map<JobId, int> wanted_;  // by then
   bool expiry_armed_ = false;
   bool ending_ = false;
 };

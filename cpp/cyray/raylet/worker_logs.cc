@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string_view>
@@ -18,7 +19,9 @@ namespace {
 constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr size_t kReadBytes = 64 << 10;
 constexpr uint64_t kMaxFileBytes = 16u << 20;
-constexpr size_t kMaxReadsAtEnd = 64;  // 4 MiB: more than a pipe can hold
+constexpr uint64_t kMinFileBytes = 64u << 10;
+constexpr uint64_t kFilesPerWorker = 4;  // two streams, each with its rotated file
+constexpr size_t kMaxReadsAtOnce = 64;   // 4 MiB: more than a pipe can hold
 constexpr std::string_view kLabelMark =
     "\x1e"
     "cyray-label:";
@@ -115,40 +118,51 @@ void WorkerLogs::Deliver(const WorkerId& worker, Output& output, Stream& stream,
   on_lines_({worker, output.pid, label, stream.is_stderr, std::move(lines)});
 }
 
-std::string WorkerLogs::PathOf(const WorkerId& worker, int pid, bool is_stderr) const {
-  return directory_ + "/worker-" + worker.Hex() + "-" + std::to_string(pid) +
-         (is_stderr ? ".err" : ".out");
-}
-
 std::string WorkerLogs::ErrPath(const WorkerId& worker) const {
   const auto it = outputs_.find(worker);
-  return it == outputs_.end() ? std::string() : PathOf(worker, it->second->pid, true);
+  return it == outputs_.end() ? std::string() : it->second->streams[1].path;
+}
+
+uint64_t WorkerLogs::FileLimit() const {
+  const uint64_t files = kFilesPerWorker * std::max<size_t>(outputs_.size(), 1);
+  return std::clamp(total_limit_bytes_ / files, kMinFileBytes, kMaxFileBytes);
 }
 
 void WorkerLogs::Append(const WorkerId& worker, const Output& output, Stream& stream,
                         const std::vector<std::string>& lines) {
   std::string text;
   for (const std::string& line : lines) (text += line) += '\n';
-  const std::string path = PathOf(worker, output.pid, stream.is_stderr);
-  if (stream.file_bytes + text.size() > kMaxFileBytes && stream.file.valid()) {
-    ::rename(path.c_str(), (path + ".1").c_str());
+  if (stream.path.empty()) {
+    stream.path = directory_ + "/worker-" + worker.Hex() + "-" + std::to_string(output.pid) +
+                  (stream.is_stderr ? ".err" : ".out");
+  }
+  if (stream.file_bytes + text.size() > FileLimit() && stream.file.valid()) {
+    ::rename(stream.path.c_str(), (stream.path + ".1").c_str());
     total_bytes_ -= stream.rotated_bytes;
     stream.rotated_bytes = std::exchange(stream.file_bytes, 0);
     stream.file.reset();
   }
-  if (!stream.file.valid()) stream.file = OpenLog(path);
+  if (!stream.file.valid()) stream.file = OpenLog(stream.path);
   const ssize_t n = ::write(stream.file.get(), text.data(), text.size());
   if (n <= 0) return;  // a full disk loses log lines, nothing else
   stream.file_bytes += static_cast<uint64_t>(n);
   total_bytes_ += static_cast<uint64_t>(n);
-  if (total_bytes_ > total_limit_bytes_) TrimDead();
+  if (total_bytes_ > total_limit_bytes_) Trim();
 }
 
-void WorkerLogs::TrimDead() {
+void WorkerLogs::Trim() {
   while (total_bytes_ > total_limit_bytes_ && !dead_files_.empty()) {
     ::unlink(dead_files_.front().first.c_str());
     total_bytes_ -= dead_files_.front().second;
     dead_files_.pop_front();
+  }
+  for (const auto& [worker, output] : outputs_) {
+    for (Stream& stream : output->streams) {
+      if (total_bytes_ <= total_limit_bytes_) return;
+      if (stream.rotated_bytes == 0) continue;
+      ::unlink((stream.path + ".1").c_str());
+      total_bytes_ -= std::exchange(stream.rotated_bytes, 0);
+    }
   }
 }
 
@@ -158,22 +172,38 @@ void WorkerLogs::ClosePipe(Stream& stream) {
   stream.pipe.reset();
 }
 
-void WorkerLogs::Close(const WorkerId& worker) {
-  auto node = outputs_.extract(worker);
-  if (node.empty()) return;
-  Output& output = *node.mapped();
+void WorkerLogs::DrainOutput(const WorkerId& worker, Output& output) {
   for (Stream& stream : output.streams) {
-    for (size_t i = 0; i < kMaxReadsAtEnd && stream.pipe.valid(); ++i) {
+    for (size_t i = 0; i < kMaxReadsAtOnce && stream.pipe.valid(); ++i) {
       if (!ReadSome(worker, output, stream)) break;
     }
     stream.cutter.Finish([&](const std::string& label, std::vector<std::string> lines) {
       Deliver(worker, output, stream, label, std::move(lines));
     });
-    ClosePipe(stream);
-    const std::string path = PathOf(worker, output.pid, stream.is_stderr);
-    if (stream.file_bytes > 0) dead_files_.emplace_back(path, stream.file_bytes);
-    if (stream.rotated_bytes > 0) dead_files_.emplace_back(path + ".1", stream.rotated_bytes);
   }
+}
+
+void WorkerLogs::Drain(const WorkerId& worker) {
+  if (const auto it = outputs_.find(worker); it != outputs_.end()) DrainOutput(worker, *it->second);
+}
+
+void WorkerLogs::Close(const WorkerId& worker) {
+  const auto it = outputs_.find(worker);
+  if (it == outputs_.end()) return;
+  Output& output = *it->second;
+  DrainOutput(worker, output);
+  for (Stream& stream : output.streams) {
+    ClosePipe(stream);
+    if (stream.rotated_bytes > 0) {
+      dead_files_.emplace_back(stream.path + ".1", stream.rotated_bytes);
+    }
+    if (stream.file_bytes > 0) dead_files_.emplace_back(stream.path, stream.file_bytes);
+  }
+  outputs_.erase(worker);
+}
+
+void WorkerLogs::CloseAll() {
+  while (!outputs_.empty()) Close(WorkerId(outputs_.begin()->first));
 }
 
 }  // namespace cyray::raylet

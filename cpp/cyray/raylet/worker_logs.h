@@ -1,9 +1,11 @@
 // WorkerLogs: the output of this node's workers, from their pipes to log files and to drivers.
 //
-// A file is made at a worker's first output, is rotated once when it grows too large, and goes,
-// oldest first and dead workers' only, when the session's logs exceed their bound. Lines go to a
-// callback in batches, with the label that the worker set last. Threading: confined to the raylet's
-// loop. Invariant: memory is bounded: one partial line of at most kMaxLineBytes per pipe.
+// A file is made at a worker's first output and is rotated once when it grows too large. When all
+// of them exceed their bound, files of dead workers go, oldest first, then rotated ones of living
+// workers. Lines go to a callback in batches, with the label that the worker set last. Threading:
+// confined to the raylet's loop. Invariants: memory is bounded: one partial line of at most
+// kMaxLineBytes per pipe; the files of living workers fit into the bound, the more workers there
+// are the smaller each file may grow.
 
 #pragma once
 
@@ -53,16 +55,21 @@ class WorkerLogs {
   // The raylet's ends of the pipes.
   void Open(const WorkerId& worker, UniqueFd out, UniqueFd err);
   void SetPid(const WorkerId& worker, int pid);
-  // Reads what is left, ends partial lines, closes.
+  // Reads what is there now and ends partial lines.
+  void Drain(const WorkerId& worker);
+  // The same, and closes.
   void Close(const WorkerId& worker);
-  // The path of a worker's stderr file (it exists when there was output).
+  void CloseAll();
+  // The file of a worker's stderr; empty when there was no output.
   std::string ErrPath(const WorkerId& worker) const;
+  uint64_t total_bytes() const { return total_bytes_; }
 
  private:
   struct Stream {
     UniqueFd pipe;
     UniqueFd file;
     LineCutter cutter;
+    std::string path;  // once there was output
     uint64_t file_bytes = 0;
     uint64_t rotated_bytes = 0;
     bool is_stderr = false;
@@ -77,9 +84,10 @@ class WorkerLogs {
                std::vector<std::string> lines);
   void Append(const WorkerId& worker, const Output& output, Stream& stream,
               const std::vector<std::string>& lines);
+  void DrainOutput(const WorkerId& worker, Output& output);
   void ClosePipe(Stream& stream);
-  void TrimDead();
-  std::string PathOf(const WorkerId& worker, int pid, bool is_stderr) const;
+  uint64_t FileLimit() const;
+  void Trim();
 
   EventLoop* const loop_;
   const std::string directory_;

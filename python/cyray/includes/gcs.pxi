@@ -26,6 +26,18 @@ def list_nodes():
              "available": amounts(row.available)} for row in rows]
 
 
+def pending_demands():
+    """``(amounts, count)`` of tasks and actors that have waited a second or longer, all nodes."""
+    cdef vector[DemandRow] rows
+    cdef Status status
+    cdef CoreWorker* c = core()
+    enter(c)
+    with nogil:
+        status = PendingDemands(deref(c), &rows)
+    check(c, status)
+    return [(amounts(row.demand), row.count) for row in rows]
+
+
 def list_actors():
     cdef vector[ActorRow] rows
     cdef Status status

@@ -330,6 +330,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         void PollNow()
         string Describe()
         string NodeDump()
+        void FlushOutput()
         size_t live_objects()
 
 
@@ -355,6 +356,11 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         int port
         cmap[string, int64_t] total, available
     Status ListNodes(CoreWorker&, vector[NodeRow]*)
+
+    cdef cppclass DemandRow:
+        cmap[string, int64_t] demand
+        uint32_t count
+    Status PendingDemands(CoreWorker&, vector[DemandRow]*)
 
     cdef cppclass ActorRow:
         string actor_id, class_name, name, name_space, state, job_id, node_id, death_cause

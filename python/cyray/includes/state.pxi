@@ -221,6 +221,15 @@ def node_dump():
     return text.decode("utf-8", "replace")
 
 
+def flush_output():
+    """Waits, for a moment, until all that this driver's workers have printed was sent here."""
+    cdef CoreWorker* c = connected_core()
+    enter(c)
+    with nogil:
+        c.FlushOutput()
+    leave(c)
+
+
 def live_objects():
     """How many objects this process owns or borrows."""
     return connected_core().live_objects()

@@ -1,0 +1,166 @@
+// Tests of ClientRegistry over real sockets: who may connect, what a bad or silent client costs.
+
+#include "cyray/raylet/client_registry.h"
+
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstring>
+
+#include "cpp_tests/raylet/node_fake.h"
+
+namespace cyray::raylet {
+namespace {
+
+class ClientRegistryTest : public ::testing::Test {
+ protected:
+  ClientRegistryTest() {
+    node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+      const auto* blocked = frame.As<wire::Blocked>();
+      if (frame.type != wire::FrameType::kBlocked || blocked == nullptr) return false;
+      got_.push_back(client.id());
+      return true;
+    };
+    node_.on_closed = [this](ClientConnection& client, const std::string& reason) {
+      closed_.emplace_back(client.id(), reason);
+    };
+  }
+  static void SayBlocked(FakeProcess& process) {
+    process.Send(wire::FrameType::kBlocked,
+                 [](auto& builder) { return wire::CreateBlocked(builder, true); });
+  }
+  // A frame that nobody reads.
+  void SendWarning(ClientConnection& client, size_t bytes) {
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(wire::CreateWarning(builder, builder.CreateString(std::string(bytes, 'x'))));
+    node_.clients.Send(client, wire::FrameType::kWarning, builder);
+  }
+  std::unique_ptr<FakeProcess> Dial() const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, node_.options.socket_path.c_str(), sizeof address.sun_path - 1);
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return std::make_unique<FakeProcess>(std::move(fd));
+  }
+
+  EventLoop loop_;
+  NodeFake node_{&loop_};
+  std::vector<uint64_t> got_;
+  std::vector<std::pair<uint64_t, std::string>> closed_;
+};
+
+TEST_F(ClientRegistryTest, TheSocketIsForThisUserAlone) {
+  ASSERT_TRUE(node_.clients.Listen(node_.options.socket_path).ok());
+  struct stat info{};
+  ASSERT_EQ(::stat(node_.options.socket_path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  const auto process = Dial();
+  SayBlocked(*process);
+  EXPECT_TRUE(node_.Until([&] { return got_.size() == 1; }));
+}
+
+TEST_F(ClientRegistryTest, ASocketPathThatIsTooLongIsAnError) {
+  const Status status = node_.clients.Listen("/tmp/" + std::string(200, 'x'));
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(ClientRegistryTest, ABadFrameClosesThatConnectionAndNothingElse) {
+  ClientConnection *good, *bad;
+  const auto first = node_.Connect(&good);
+  const auto second = node_.Connect(&bad);
+  const uint64_t bad_id = bad->id();
+  second->SendBytes(std::string("\x08\0\0\0\x09\0\0\0 garbage", 16));
+  ASSERT_TRUE(node_.Until([&] { return !closed_.empty(); }));
+  EXPECT_EQ(closed_[0].first, bad_id);
+  EXPECT_TRUE(node_.Until([&] { return second->closed(); }));
+  SayBlocked(*first);
+  EXPECT_TRUE(node_.Until([&] { return got_.size() == 1; }));
+  EXPECT_EQ(closed_.size(), 1u);
+}
+
+TEST_F(ClientRegistryTest, AHeaderThatIsNoneClosesTheConnection) {
+  ClientConnection* client;
+  const auto process = node_.Connect(&client);
+  process->SendBytes(std::string(64, '\xff'));
+  EXPECT_TRUE(node_.Until([&] { return !closed_.empty(); }));
+}
+
+TEST_F(ClientRegistryTest, AClosedConnectionIsToldOnceAndNotFoundAgain) {
+  ClientConnection* client;
+  const auto process = node_.Connect(&client);
+  const uint64_t id = client->id();
+  const WorkerId worker = WorkerId::Random();
+  ASSERT_TRUE(node_.clients.Name(*client, worker));
+  node_.clients.Close(*client, "told to");
+  node_.clients.Close(*client, "told again");
+  EXPECT_EQ(node_.clients.Find(worker), nullptr);
+  EXPECT_EQ(node_.clients.FindById(id), nullptr);
+  SendWarning(*client, 10);  // handlers on the stack may still hold it
+  node_.Round();
+  EXPECT_EQ(closed_.size(), 1u);
+  EXPECT_TRUE(process->closed());
+}
+
+TEST_F(ClientRegistryTest, AnIdBelongsToOneConnection) {
+  ClientConnection *one, *other;
+  const auto first = node_.Connect(&one);
+  const auto second = node_.Connect(&other);
+  const WorkerId worker = WorkerId::Random();
+  EXPECT_TRUE(node_.clients.Name(*one, worker));
+  EXPECT_TRUE(node_.clients.Name(*one, worker));
+  EXPECT_FALSE(node_.clients.Name(*other, worker));
+  EXPECT_EQ(node_.clients.Find(worker), one);
+}
+
+TEST_F(ClientRegistryTest, AClientThatDoesNotReadIsKeptUpToABoundAndThenClosed) {
+  ClientConnection *slow, *other;
+  const auto silent = node_.Connect(&slow);
+  const auto reader = node_.Connect(&other);
+  for (int i = 0; i < 60; ++i) SendWarning(*slow, 1 << 20);
+  node_.Round();
+  EXPECT_TRUE(closed_.empty()) << "it may read in a moment";
+  for (int i = 0; i < 10; ++i) SendWarning(*slow, 1 << 20);
+  node_.Round();
+  ASSERT_EQ(closed_.size(), 1u);
+  EXPECT_EQ(closed_[0].second, "it does not read what it is sent");
+  SendWarning(*other, 10);
+  EXPECT_TRUE(node_.Await(*reader, wire::FrameType::kWarning));
+}
+
+TEST_F(ClientRegistryTest, WhatASlowReaderMissedArrivesInOrderOnceItReads) {
+  ClientConnection* slow;
+  const auto reader = node_.Connect(&slow);
+  for (size_t i = 1; i <= 50; ++i) SendWarning(*slow, i * 10'000);
+  node_.Round();
+  for (size_t i = 1; i <= 50; ++i) {
+    const auto frame = node_.Await(*reader, wire::FrameType::kWarning);
+    ASSERT_TRUE(frame);
+    EXPECT_EQ(frame->As<wire::Warning>()->text()->size(), i * 10'000);
+  }
+  EXPECT_TRUE(closed_.empty());
+}
+
+TEST_F(ClientRegistryTest, WithoutDescriptorsConnectionsWaitAndTheLoopDoesNotSpin) {
+  ASSERT_TRUE(node_.clients.Listen(node_.options.socket_path).ok());
+  const auto first = Dial();
+  testing::internal::CaptureStderr();
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 3;  // all numbers above are taken or forbidden: accept fails
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  for (int i = 0; i < 1000; ++i) loop_.RunOnce(0);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  const std::string log = testing::internal::GetCapturedStderr();
+  const auto lines = std::count(log.begin(), log.end(), '\n');
+  EXPECT_GE(lines, 1) << "it says what is wrong";
+  EXPECT_LT(lines, 100) << "it tries again now and then, not all the time";
+  SayBlocked(*first);
+  EXPECT_TRUE(node_.Until([&] { return got_.size() == 1; }));
+}
+
+}  // namespace
+}  // namespace cyray::raylet

@@ -1,0 +1,247 @@
+// Tests of GcsBridge against a real GCS: what processes may ask, what the raylet answers itself,
+// and who hears of actors.
+
+#include "cyray/raylet/gcs_bridge.h"
+
+#include "cpp_tests/raylet/gcs_fake.h"
+
+namespace cyray::raylet {
+namespace {
+
+using gcs::Bytes;
+using wire::FrameType;
+using wire::GcsMethod;
+using wire::ToWire;
+
+Bytes Text(const std::string& text) { return {text.begin(), text.end()}; }
+
+TEST(FunctionCache, KeepsTheMostRecentlyUsedWithinItsBytes) {
+  FunctionCache cache(100);
+  const auto key = [](uint8_t i) {
+    FunctionId id;
+    id.bytes[0] = i;
+    return FunctionCache::Key{JobId::Nil(), id};
+  };
+  cache.Put(key(1), Bytes(40));
+  cache.Put(key(2), Bytes(40));
+  ASSERT_NE(cache.Find(key(1)), nullptr);
+  cache.Put(key(3), Bytes(40));
+  EXPECT_EQ(cache.Find(key(2)), nullptr);
+  EXPECT_NE(cache.Find(key(1)), nullptr);
+  cache.Put(key(4), Bytes(101));
+  EXPECT_EQ(cache.Find(key(4)), nullptr) << "it would take everybody's place";
+  EXPECT_NE(cache.Find(key(3)), nullptr);
+}
+
+class GcsBridgeTest : public ::testing::Test {
+ protected:
+  struct Client {
+    ClientConnection* connection = nullptr;
+    std::unique_ptr<FakeProcess> process;
+  };
+  GcsBridgeTest() {
+    node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+      if (frame.type == FrameType::kGcsCall) {
+        return bridge_.OnGcsCall(client, frame.As<wire::GcsCall>());
+      }
+      return bridge_.OnSubscribeActor(client, frame.As<wire::SubscribeActor>());
+    };
+    node_.on_closed = [this](ClientConnection& client, const std::string&) {
+      bridge_.OnClientGone(client.worker());
+    };
+  }
+  Client AddClient() {
+    Client client;
+    client.process = node_.Connect(&client.connection);
+    EXPECT_TRUE(node_.clients.Name(*client.connection, WorkerId::Random()));
+    client.connection->registered = true;
+    return client;
+  }
+  void Join() { JoinCluster(node_, bridge_, gcs_.address(), up_); }
+  template <class Write>
+  static void Ask(Client& client, GcsMethod method, Write write) {
+    flatbuffers::FlatBufferBuilder request;
+    request.Finish(write(request));
+    client.process->Send(FrameType::kGcsCall, [&](auto& builder) {
+      const auto payload =
+          builder.CreateVector(request.GetBufferPointer(), size_t{request.GetSize()});
+      return wire::CreateGcsCall(builder, 9, static_cast<uint16_t>(method), payload);
+    });
+  }
+  std::optional<GotFrame> Reply(Client& client) {
+    return node_.Await(*client.process, FrameType::kGcsReply);
+  }
+  void Register(Client& client, const ActorId& actor) {
+    const Address owner = node_.options.AddressOf(client.connection->worker());
+    Ask(client, GcsMethod::RegisterActor, [&](auto& builder) {
+      const auto name = builder.CreateString("A");
+      ResourceSet needs;
+      needs.Set("nobody has it", kResourceUnit);
+      const auto placement = wire::ToWire(builder, needs);
+      wire::RegisterActorRequestBuilder request(builder);
+      request.add_actor_id(ToWire(actor));
+      request.add_owner(ToWire(owner));
+      request.add_class_name(name);
+      request.add_placement(placement);
+      return request.Finish();
+    });
+    const auto reply = Reply(client);
+    ASSERT_TRUE(reply);
+    EXPECT_TRUE(reply->As<wire::GcsReply>()->ok());
+  }
+  static void Subscribe(Client& client, const ActorId& actor, bool subscribe = true) {
+    client.process->Send(FrameType::kSubscribeActor, [&](auto& builder) {
+      return wire::CreateSubscribeActor(builder, ToWire(actor), subscribe);
+    });
+  }
+  void Kill(Client& client, const ActorId& actor) {
+    Ask(client, GcsMethod::KillActor,
+        [&](auto& builder) { return wire::CreateKillActorRequest(builder, ToWire(actor), true); });
+    ASSERT_TRUE(Reply(client));
+  }
+
+  LocalGcs gcs_;
+  EventLoop loop_;
+  NodeFake node_{&loop_};
+  bool up_ = false;
+  GcsBridge bridge_{
+      &loop_,
+      &node_.options,
+      &node_.clients,
+      {[](const wire::NodeCommand&) {},
+       [this] {
+         flatbuffers::FlatBufferBuilder builder;
+         return gcs::FinishReport(builder,
+                                  wire::CreateNodeHello(builder, ToWire(node_.options.node_id),
+                                                        node_.options.incarnation));
+       },
+       [](const Status&) {}, [this] { up_ = true; }, [] { return Text("what the raylet knows"); }}};
+};
+
+TEST_F(GcsBridgeTest, CallsMadeBeforeTheGcsIsKnownAreAnsweredOnceItIs) {
+  Client client = AddClient();
+  Ask(client, GcsMethod::KvPut, [](auto& builder) {
+    const auto space = builder.CreateString("s"), key = builder.CreateString("k");
+    const auto value = builder.CreateVector(Text("v"));
+    return wire::CreateKvPutRequest(builder, space, key, value, true);
+  });
+  node_.Round();
+  EXPECT_EQ(client.process->CountOf(FrameType::kGcsReply), 0u);
+  bridge_.Connect(gcs_.address());
+  const auto reply = Reply(client);
+  ASSERT_TRUE(reply);
+  EXPECT_TRUE(reply->As<wire::GcsReply>()->ok());
+  EXPECT_EQ(reply->As<wire::GcsReply>()->request_id(), 9u);
+}
+
+TEST_F(GcsBridgeTest, AProcessMayNotCallWhatIsTheRaylets) {
+  Join();
+  Client client = AddClient();
+  Ask(client, GcsMethod::FinishJob,
+      [](auto& builder) { return wire::CreateFinishJobRequest(builder); });
+  const auto reply = Reply(client);
+  ASSERT_TRUE(reply);
+  EXPECT_FALSE(reply->As<wire::GcsReply>()->ok());
+  EXPECT_NE(reply->As<wire::GcsReply>()->error()->str().find("may not call"), std::string::npos);
+}
+
+TEST_F(GcsBridgeTest, AFunctionIsAnsweredHereOnceItWasSeen) {
+  Join();
+  Client writer = AddClient(), reader = AddClient();
+  FunctionId function;
+  function.bytes[0] = 7;
+  const JobId job = JobId::FromBytes("job1");
+  Ask(writer, GcsMethod::PutFunction, [&](auto& builder) {
+    const auto pickled = builder.CreateVector(Text("code"));
+    return wire::CreatePutFunctionRequest(builder, ToWire(job), ToWire(function), pickled);
+  });
+  ASSERT_TRUE(Reply(writer));
+  gcs_.Stop();  // who asks now is not kept waiting
+  Ask(reader, GcsMethod::GetFunction, [&](auto& builder) {
+    return wire::CreateGetFunctionRequest(builder, ToWire(job), ToWire(function), 1000);
+  });
+  const auto reply = Reply(reader);
+  ASSERT_TRUE(reply);
+  const Bytes payload = gcs::BytesOrEmpty(reply->As<wire::GcsReply>()->payload());
+  const auto* found = gcs::VerifiedRoot<wire::GetFunctionReply>(payload);
+  ASSERT_NE(found, nullptr);
+  EXPECT_TRUE(found->found());
+  EXPECT_EQ(gcs::BytesOrEmpty(found->pickled()), Text("code"));
+}
+
+TEST_F(GcsBridgeTest, ResourcesOfTheClusterAreWhatTheRayletKnows) {
+  Client client = AddClient();  // no GCS is needed
+  Ask(client, GcsMethod::ClusterResources,
+      [](auto& builder) { return wire::CreateEmpty(builder); });
+  const auto reply = Reply(client);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(gcs::BytesOrEmpty(reply->As<wire::GcsReply>()->payload()),
+            Text("what the raylet knows"));
+}
+
+TEST_F(GcsBridgeTest, EverySubscriberHearsOfAnActorAndALateOneAtOnce) {
+  Join();
+  Client owner = AddClient(), other = AddClient(), late = AddClient();
+  const ActorId actor = ActorId::Random();
+  Subscribe(owner, actor);
+  Subscribe(other, actor);
+  Register(owner, actor);
+  Kill(owner, actor);
+  for (Client* client : {&owner, &other}) {
+    ASSERT_TRUE(node_.Until([&] {
+      const auto update = client->process->Take(FrameType::kActorUpdate);
+      return update && update->As<wire::ActorUpdate>()->state() == wire::ActorState::Dead;
+    }));
+  }
+  Subscribe(late, actor);
+  const auto update = node_.Await(*late.process, FrameType::kActorUpdate);
+  ASSERT_TRUE(update);
+  EXPECT_EQ(update->As<wire::ActorUpdate>()->state(), wire::ActorState::Dead);
+}
+
+TEST_F(GcsBridgeTest, WhoUnsubscribedOrDiedHearsNothingMore) {
+  Join();
+  Client owner = AddClient(), other = AddClient();
+  const ActorId actor = ActorId::Random();
+  Register(owner, actor);
+  Subscribe(owner, actor);
+  Subscribe(other, actor);
+  ASSERT_TRUE(node_.Await(*owner.process, FrameType::kActorUpdate));
+  ASSERT_TRUE(node_.Await(*other.process, FrameType::kActorUpdate));
+  Subscribe(other, actor, /*subscribe=*/false);
+  Kill(owner, actor);
+  ASSERT_TRUE(node_.Await(*owner.process, FrameType::kActorUpdate));
+  EXPECT_EQ(other.process->CountOf(FrameType::kActorUpdate), 0u);
+  owner.process->Close();
+  node_.Round();
+  Subscribe(other, actor);  // nobody watched it any more: it is asked for anew
+  EXPECT_TRUE(node_.Await(*other.process, FrameType::kActorUpdate));
+}
+
+TEST_F(GcsBridgeTest, WatchedActorsAreWatchedAgainAfterTheGcsCameBack) {
+  Join();
+  Client owner = AddClient();
+  const ActorId actor = ActorId::Random();
+  Register(owner, actor);
+  Subscribe(owner, actor);
+  ASSERT_TRUE(node_.Await(*owner.process, FrameType::kActorUpdate));
+  gcs_.Stop();
+  up_ = false;
+  gcs_.Start();
+  ASSERT_TRUE(node_.Until([&] { return up_; }));
+  Kill(owner, actor);
+  EXPECT_TRUE(node_.Until([&] {
+    const auto update = owner.process->Take(FrameType::kActorUpdate);
+    return update && update->As<wire::ActorUpdate>()->state() == wire::ActorState::Dead;
+  }));
+}
+
+TEST_F(GcsBridgeTest, CallsThatAreNoneAreBad) {
+  Client client = AddClient();
+  client.process->Send(FrameType::kGcsCall,
+                       [](auto& builder) { return wire::CreateGcsCall(builder, 1, 1); });
+  EXPECT_TRUE(node_.Until([&] { return client.process->closed(); }));
+}
+
+}  // namespace
+}  // namespace cyray::raylet

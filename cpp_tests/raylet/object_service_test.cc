@@ -1,0 +1,226 @@
+// Tests of ObjectService: the store as the processes of a node see it through their frames.
+
+#include "cyray/raylet/object_service.h"
+
+#include "cpp_tests/raylet/node_fake.h"
+
+namespace cyray::raylet {
+namespace {
+
+using wire::FrameType;
+using wire::ToWire;
+
+constexpr uint64_t kStoreBytes = 64 << 20;
+constexpr uint64_t kMiB = 1 << 20;
+
+ObjectId Number(uint32_t index) { return ObjectId(TaskId{}, index); }
+
+class ObjectServiceTest : public ::testing::Test {
+ protected:
+  struct Client {
+    ClientConnection* connection = nullptr;
+    std::unique_ptr<FakeProcess> process;
+    Address address;
+  };
+
+  ObjectServiceTest() {
+    node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+      return ObjectService::Handles(frame.type) && service_.OnFrame(client, frame);
+    };
+    node_.on_closed = [this](ClientConnection& client, const std::string&) {
+      service_.OnClientGone(client.id(), node_.options.AddressOf(client.worker()));
+    };
+  }
+  Client AddClient() {
+    Client client;
+    client.process = node_.Connect(&client.connection);
+    EXPECT_TRUE(node_.clients.Name(*client.connection, WorkerId::Random()));
+    client.address = node_.options.AddressOf(client.connection->worker());
+    return client;
+  }
+  // Asks for a block; the request's number is the object's.
+  static void Create(Client& client, uint32_t number, uint64_t bytes, bool spare = false) {
+    client.process->Send(FrameType::kCreateObject, [&](auto& builder) {
+      const ObjectId id = Number(number);
+      return wire::CreateCreateObject(builder, number, ToWire(id), bytes, ToWire(client.address),
+                                      spare);
+    });
+  }
+  bool Created(Client& client) {
+    const auto reply = node_.Await(*client.process, FrameType::kCreateObjectReply);
+    return reply && reply->As<wire::CreateObjectReply>()->ok();
+  }
+  static void Seal(Client& client, uint32_t number) {
+    client.process->Send(FrameType::kSealObject, [&](auto& builder) {
+      const ObjectId id = Number(number);
+      return wire::CreateSealObject(builder, ToWire(id));
+    });
+  }
+  static void SealAs(Client& client, uint32_t spare, uint32_t number, uint64_t bytes) {
+    client.process->Send(FrameType::kSealAs, [&](auto& builder) {
+      const ObjectId spare_id = Number(spare), id = Number(number);
+      return wire::CreateSealAs(builder, ToWire(spare_id), ToWire(id), bytes,
+                                ToWire(client.address));
+    });
+  }
+  static void Abort(Client& client, uint32_t number) {
+    client.process->Send(FrameType::kAbortObject, [&](auto& builder) {
+      const ObjectId id = Number(number);
+      return wire::CreateAbortObject(builder, ToWire(id));
+    });
+  }
+  void Get(Client& client, uint32_t number, bool known_here = true) {
+    client.process->Send(FrameType::kGetObject, [&](auto& builder) {
+      const ObjectId id = Number(number);
+      std::vector<wire::WireNodeId> nodes;
+      if (known_here) nodes.push_back(*ToWire(node_.options.node_id));
+      const auto locations = builder.CreateVectorOfStructs(nodes);
+      return wire::CreateGetObject(builder, number, ToWire(id), ToWire(client.address), locations);
+    });
+  }
+  std::optional<GotFrame> GetReply(Client& client) {
+    return node_.Await(*client.process, FrameType::kGetObjectReply);
+  }
+  uint64_t used_bytes() const { return store_->stats().used_bytes; }
+
+  EventLoop loop_;
+  NodeFake node_{&loop_};
+  std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(kStoreBytes);
+  std::unique_ptr<ObjectTransfer> transfer_ =
+      *ObjectTransfer::Create(node_.options.node_id, store_.get(), &node_.peers);
+  ObjectService service_{
+      {node_.options.node_id, &loop_, &node_.clients, store_.get(), transfer_.get()}};
+};
+
+TEST_F(ObjectServiceTest, WhatOneProcessSealsAnotherGets) {
+  Client writer = AddClient(), reader = AddClient();
+  Create(writer, 1, 1000);
+  ASSERT_TRUE(Created(writer));
+  Get(reader, 1);
+  node_.Round();
+  EXPECT_EQ(reader.process->CountOf(FrameType::kGetObjectReply), 0u) << "it is being written";
+  Seal(writer, 1);
+  const auto reply = GetReply(reader);
+  ASSERT_TRUE(reply);
+  EXPECT_TRUE(reply->As<wire::GetObjectReply>()->ok());
+  EXPECT_EQ(reply->As<wire::GetObjectReply>()->bytes(), 1000u);
+}
+
+TEST_F(ObjectServiceTest, AGetThatOvertakesTheSealByFarWaitsForIt) {
+  Client writer = AddClient(), reader = AddClient();
+  Create(writer, 1, 1000, /*spare=*/true);
+  ASSERT_TRUE(Created(writer));
+  Get(reader, 2);  // the owner says that it is here, on this node alone
+  for (int i = 0; i < 10; ++i) node_.Round(0);
+  EXPECT_EQ(reader.process->CountOf(FrameType::kGetObjectReply), 0u);
+  SealAs(writer, 1, 2, 500);
+  const auto reply = GetReply(reader);
+  ASSERT_TRUE(reply);
+  EXPECT_TRUE(reply->As<wire::GetObjectReply>()->ok());
+  EXPECT_EQ(reply->As<wire::GetObjectReply>()->bytes(), 500u);
+}
+
+TEST_F(ObjectServiceTest, AnObjectThatIsNowhereIsAnErrorThatNamesIt) {
+  Client reader = AddClient();
+  Get(reader, 1, /*known_here=*/false);
+  auto reply = GetReply(reader);
+  ASSERT_TRUE(reply);
+  EXPECT_FALSE(reply->As<wire::GetObjectReply>()->ok());
+  Get(reader, 2);  // this one never comes
+  reply = GetReply(reader);
+  ASSERT_TRUE(reply);
+  EXPECT_FALSE(reply->As<wire::GetObjectReply>()->ok());
+  EXPECT_NE(reply->As<wire::GetObjectReply>()->error()->str().find(Number(2).Hex()),
+            std::string::npos);
+}
+
+TEST_F(ObjectServiceTest, WhatADeadProcessWasWritingIsGoneAndWhoWaitsIsTold) {
+  Client writer = AddClient(), reader = AddClient();
+  Create(writer, 1, 1000);
+  ASSERT_TRUE(Created(writer));
+  Get(reader, 1);
+  node_.Round();
+  writer.process->Close();
+  const auto reply = GetReply(reader);
+  ASSERT_TRUE(reply);
+  EXPECT_FALSE(reply->As<wire::GetObjectReply>()->ok());
+  EXPECT_EQ(used_bytes(), 0u);
+}
+
+TEST_F(ObjectServiceTest, SparesAreAskedBackWhenSomebodyElseNeedsTheRoom) {
+  Client holder = AddClient(), writer = AddClient();
+  for (uint32_t i = 1; i <= 3; ++i) {
+    Create(holder, i, 10 * kMiB, /*spare=*/true);
+    ASSERT_TRUE(Created(holder));
+  }
+  EXPECT_EQ(service_.SparesOf(holder.connection->id()), 3u);
+  Create(writer, 10, 50 * kMiB);
+  ASSERT_TRUE(node_.Await(*holder.process, FrameType::kReturnSpares));
+  EXPECT_EQ(writer.process->CountOf(FrameType::kCreateObjectReply), 0u);
+  for (uint32_t i = 1; i <= 3; ++i) Abort(holder, i);
+  EXPECT_TRUE(Created(writer));
+}
+
+TEST_F(ObjectServiceTest, AHolderThatKeepsItsSparesDelaysTheErrorButDoesNotPreventIt) {
+  Client holder = AddClient(), writer = AddClient();
+  Create(holder, 1, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  Create(writer, 10, 50 * kMiB);
+  EXPECT_FALSE(Created(writer));
+}
+
+TEST_F(ObjectServiceTest, ADeadHoldersSparesServeWhoWaits) {
+  Client holder = AddClient(), writer = AddClient();
+  Create(holder, 1, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  Create(writer, 10, 50 * kMiB);
+  ASSERT_TRUE(node_.Await(*holder.process, FrameType::kReturnSpares));
+  holder.process->Close();
+  EXPECT_TRUE(Created(writer));
+}
+
+TEST_F(ObjectServiceTest, ASecondWaitHasItsFullTimeWhenTheFirstEndedEarly) {
+  Client holder = AddClient(), writer = AddClient();
+  Create(holder, 1, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  Create(writer, 10, 50 * kMiB);
+  ASSERT_TRUE(node_.Await(*holder.process, FrameType::kReturnSpares));
+  Abort(holder, 1);
+  ASSERT_TRUE(Created(writer));  // the timer of this wait must not end the next one
+  Abort(writer, 10);
+  ASSERT_TRUE(node_.Until([&] { return used_bytes() == 0; }));
+  Create(holder, 2, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  // Just before the first timer would have rung.
+  bool late = false;
+  loop_.RunAfter(150, [&] { late = true; });
+  ASSERT_TRUE(node_.Until([&] { return late; }));
+  Create(writer, 11, 50 * kMiB);
+  ASSERT_TRUE(node_.Await(*holder.process, FrameType::kReturnSpares));
+  late = false;
+  loop_.RunAfter(100, [&] { late = true; });
+  ASSERT_TRUE(node_.Until([&] { return late; }));
+  EXPECT_EQ(writer.process->CountOf(FrameType::kCreateObjectReply), 0u) << "it was given up early";
+  Abort(holder, 2);
+  EXPECT_TRUE(Created(writer));
+}
+
+TEST_F(ObjectServiceTest, SparesAreRefusedWhileOthersWaitForRoom) {
+  Client holder = AddClient(), writer = AddClient();
+  Create(holder, 1, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  Create(writer, 10, 50 * kMiB);
+  ASSERT_TRUE(node_.Await(*holder.process, FrameType::kReturnSpares));
+  Create(holder, 2, 1000, /*spare=*/true);
+  EXPECT_FALSE(Created(holder));
+}
+
+TEST_F(ObjectServiceTest, FramesWithoutTheirIdsAreBad) {
+  Client client = AddClient();
+  client.process->Send(FrameType::kSealObject,
+                       [](auto& builder) { return wire::CreateSealObject(builder); });
+  EXPECT_TRUE(node_.Until([&] { return client.process->closed(); }));
+}
+
+}  // namespace
+}  // namespace cyray::raylet
