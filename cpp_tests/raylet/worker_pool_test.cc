@@ -91,6 +91,27 @@ TEST(WorkerPool, AnExitingWorkerIsNotUsedAgain) {
   EXPECT_FALSE(pool.Take(kJob, false, 2));
 }
 
+TEST(WorkerPool, AJobWithAPythonOfItsOwnGetsOnlyWorkersThatWereStartedForIt) {
+  WorkerPool pool(0, 2);
+  AddIdle(pool);
+  EXPECT_FALSE(pool.Take(kJob, false, 0, /*own_python=*/true));
+  EXPECT_EQ(pool.WorkersToStartFor(kJob, 2), 2);
+  const WorkerId own = WorkerId::Random();
+  pool.Started(own, kJob);
+  EXPECT_EQ(pool.WorkersToStartFor(kJob, 2), 1);
+  EXPECT_EQ(pool.WorkersToStart({{kOther, 2}}, 10'000), 1) << "it is nobody else's";
+  pool.Registered(own, 1);
+  EXPECT_EQ(pool.WorkersToStartFor(kJob, 2), 1);
+  EXPECT_NE(pool.Take(kOther, false, 2)->worker, own);
+  const auto taken = pool.Take(kJob, false, 2, true);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->worker, own);
+  EXPECT_FALSE(taken->newly_bound);
+  EXPECT_EQ(pool.WorkersOfJob(kJob, false), std::vector<WorkerId>{own});
+  EXPECT_EQ(pool.WorkersToStartFor(kJob, 100), 4) << "not all at once";
+  pool.CheckInvariants();
+}
+
 TEST(WorkerPool, RandomLifeKeepsTheBooks) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(seed);
@@ -103,14 +124,15 @@ TEST(WorkerPool, RandomLifeKeepsTheBooks) {
       case 0:
         if (all.size() < 20) {
           all.push_back(WorkerId::Random());
-          pool.Started(all.back());
+          pool.Started(all.back(), random() % 4 == 0 ? kOther : JobId::Nil());
         }
         break;
       case 1:
         pool.Registered(some, now);
         break;
       case 2:
-        if (auto taken = pool.Take(random() % 2 ? kJob : kOther, random() % 5 == 0, now)) {
+        if (auto taken = random() % 2 ? pool.Take(kJob, random() % 5 == 0, now)
+                                      : pool.Take(kOther, random() % 5 == 0, now, true)) {
           EXPECT_TRUE(pool.Find(taken->worker)->state == WorkerState::kLeased ||
                       pool.Find(taken->worker)->state == WorkerState::kActor);
         }

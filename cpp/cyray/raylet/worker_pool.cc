@@ -34,6 +34,13 @@ int WorkerPool::SpareWanted(int64_t now_ms) const {
   return now_ms - last_actor_ms_ < kActorHintMs ? kSpares : 0;
 }
 
+int WorkerPool::StartingLimit() const { return std::max(kMinStartingLimit, 2 * keep_idle_); }
+
+int WorkerPool::StartingFor(const JobId& job) const {
+  const auto it = starting_for_.find(job);
+  return it == starting_for_.end() ? 0 : it->second;
+}
+
 int WorkerPool::WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_ms) const {
   int missing = SpareWanted(now_ms);
   for (const auto& [job, count] : wanted) missing += count;
@@ -42,8 +49,14 @@ int WorkerPool::WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_m
     if (job.is_nil() || wanted.contains(job)) --missing;
   }
   missing -= starting_;
-  const int limit = std::max(kMinStartingLimit, 2 * keep_idle_) - starting_;
-  return std::clamp(missing, 0, std::max(limit, 0));
+  return std::clamp(missing, 0, std::max(StartingLimit() - starting_, 0));
+}
+
+int WorkerPool::WorkersToStartFor(const JobId& job, int wanted) const {
+  const int starting = StartingFor(job);
+  int missing = wanted - starting;
+  for (const WorkerId& id : idle_) missing -= workers_.at(id).job == job ? 1 : 0;
+  return std::clamp(missing, 0, std::max(StartingLimit() - starting, 0));
 }
 
 int WorkerPool::WorkersToPrestart() const {
@@ -52,21 +65,30 @@ int WorkerPool::WorkersToPrestart() const {
   return std::max(prestart_ - unbound, 0);
 }
 
-void WorkerPool::Started(const WorkerId& worker) {
-  if (workers_.emplace(worker, Worker{}).second) ++starting_;
+void WorkerPool::Started(const WorkerId& worker, const JobId& job) {
+  if (!workers_.emplace(worker, Worker{.job = job}).second) return;
+  ++(job.is_nil() ? starting_ : starting_for_[job]);
+}
+
+void WorkerPool::EndStarting(const Worker& worker) {
+  if (worker.job.is_nil()) {
+    --starting_;
+  } else if (const auto it = starting_for_.find(worker.job); --it->second == 0) {
+    starting_for_.erase(it);
+  }
 }
 
 void WorkerPool::Registered(const WorkerId& worker, int64_t now_ms) {
   const auto it = workers_.find(worker);
   if (it == workers_.end() || it->second.state != WorkerState::kStarting) return;
-  --starting_;
+  EndStarting(it->second);
   it->second.state = WorkerState::kIdle;
   it->second.idle_since_ms = now_ms;
   idle_.push_back(worker);
 }
 
 std::optional<WorkerPool::Taken> WorkerPool::Take(const JobId& job, bool for_actor,
-                                                  int64_t now_ms) {
+                                                  int64_t now_ms, bool own_python) {
   if (for_actor) last_actor_ms_ = now_ms;
   auto best = idle_.rend();
   for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {  // the warmest first
@@ -75,7 +97,7 @@ std::optional<WorkerPool::Taken> WorkerPool::Take(const JobId& job, bool for_act
       best = it;
       break;
     }
-    if (bound.is_nil() && best == idle_.rend()) best = it;
+    if (bound.is_nil() && !own_python && best == idle_.rend()) best = it;
   }
   if (best == idle_.rend()) return std::nullopt;
   const WorkerId id = *best;
@@ -104,7 +126,7 @@ void WorkerPool::MarkExiting(const WorkerId& worker) {
   const auto it = workers_.find(worker);
   if (it == workers_.end()) return;
   if (it->second.state == WorkerState::kIdle) EraseIdle(worker);
-  if (it->second.state == WorkerState::kStarting) --starting_;
+  if (it->second.state == WorkerState::kStarting) EndStarting(it->second);
   it->second.state = WorkerState::kExiting;
 }
 
@@ -155,12 +177,16 @@ bool WorkerPool::HasIdleUnbound() const {
 void WorkerPool::CheckInvariants() const {
   size_t idle = 0;
   int starting = 0;
+  std::map<JobId, int> starting_for;
   for (const auto& [id, worker] : workers_) {
     idle += worker.state == WorkerState::kIdle ? 1 : 0;
-    starting += worker.state == WorkerState::kStarting ? 1 : 0;
+    if (worker.state == WorkerState::kStarting) {
+      ++(worker.job.is_nil() ? starting : starting_for[worker.job]);
+    }
   }
   CYRAY_CHECK(idle == idle_.size()) << idle << " of " << idle_.size();
   CYRAY_CHECK(starting == starting_) << starting << " of " << starting_;
+  CYRAY_CHECK(starting_for == starting_for_) << starting_for_.size() << " jobs";
   for (const WorkerId& id : idle_) {
     CYRAY_CHECK(workers_.at(id).state == WorkerState::kIdle) << id.Hex();
   }

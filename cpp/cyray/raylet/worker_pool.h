@@ -2,9 +2,11 @@
 //
 // A worker belongs to no job until its first use and to that job ever after. The pool starts
 // workers that waiting leases and actors call for, a few ahead at the start, and a spare one while
-// actors are being created; workers idle beyond the node's CPUs leave after a second. Threading:
-// confined to its owner. Pure: events in, actions out; ids and time are arguments. Invariant: a
-// worker is in idle_ exactly while its state is kIdle.
+// actors are being created; workers idle beyond the node's CPUs leave after a second. A job with a
+// Python of its own never gets a worker that was not started for it: those are bound from the start.
+// Threading: confined to its owner. Pure: events in, actions out; ids and time are arguments.
+// Invariants: a worker is in idle_ exactly while its state is kIdle; one that is bound to a job
+// while it starts is counted in starting_for_.
 
 #pragma once
 
@@ -40,12 +42,16 @@ class WorkerPool {
 
   // How many workers to start now, given that `wanted` idle ones are missing per job.
   int WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_ms) const;
+  // The same for a job with a Python of its own.
+  int WorkersToStartFor(const JobId& job, int wanted) const;
   // How many to start for the first tasks of a node, or of a job that begins.
   int WorkersToPrestart() const;
 
-  void Started(const WorkerId& worker);
+  // `job`: nil, or the only one that may have it.
+  void Started(const WorkerId& worker, const JobId& job = JobId::Nil());
   void Registered(const WorkerId& worker, int64_t now_ms);
-  std::optional<Taken> Take(const JobId& job, bool for_actor, int64_t now_ms);
+  std::optional<Taken> Take(const JobId& job, bool for_actor, int64_t now_ms,
+                            bool own_python = false);
   // Its lease was returned. False when the worker cannot be used again (it leaves, or is unknown).
   bool PutBack(const WorkerId& worker, int64_t now_ms);
   void MarkExiting(const WorkerId& worker);
@@ -65,13 +71,17 @@ class WorkerPool {
 
  private:
   int SpareWanted(int64_t now_ms) const;
+  int StartingLimit() const;
+  int StartingFor(const JobId& job) const;
   void EraseIdle(const WorkerId& worker);
+  void EndStarting(const Worker& worker);
 
   const int prestart_;
   const int keep_idle_;
   std::unordered_map<WorkerId, Worker> workers_;
   std::deque<WorkerId> idle_;  // the longest idle first
-  int starting_ = 0;
+  int starting_ = 0;                    // those without a job
+  std::map<JobId, int> starting_for_;  // the others
   int64_t last_actor_ms_ = -1'000'000;
 };
 
