@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cpp_tests/fuzz/seeds.h"
 #include "cyray/wire/channel.h"
 
 namespace {
@@ -57,6 +58,13 @@ Seen Parse(const uint8_t* data, size_t size, size_t piece) {
 }
 
 }  // namespace
+
+std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
+  std::vector<uint8_t> input{static_cast<uint8_t>(rng())};
+  const std::vector<uint8_t> frames = RandomFrames(rng);
+  input.insert(input.end(), frames.begin(), frames.end());
+  return input;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1 || size > (1 << 18)) return 0;

@@ -5,6 +5,16 @@
 #include <vector>
 
 #include "cpp_tests/fuzz/schemas.h"
+#include "cpp_tests/fuzz/seeds.h"
+
+std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
+  const auto schemas = AllSchemas();
+  const size_t index = rng() % schemas.size();
+  std::vector<uint8_t> input{static_cast<uint8_t>(index), static_cast<uint8_t>(index >> 8)};
+  const std::vector<uint8_t> message = RandomMessage(schemas[index], rng);
+  input.insert(input.end(), message.begin(), message.end());
+  return input;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace cyray::fuzz;

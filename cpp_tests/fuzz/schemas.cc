@@ -64,7 +64,9 @@ uint64_t WalkVector(flatbuffers::TypeCode code, const TypeTable* type, const uin
 
 // --- Random messages ---
 
+// Names, ids and numbers are often of a few, so that messages speak of the same things.
 std::string RandomBytes(std::mt19937_64& rng, size_t most) {
+  if (rng() % 2 == 0) return std::string(rng() % 2, static_cast<char>('a' + rng() % 3));
   std::string bytes(rng() % (most + 1), '\0');
   for (char& byte : bytes) byte = static_cast<char>(rng());
   return bytes;
@@ -144,19 +146,24 @@ class MessageBuilder {
     const size_t size = InlineSize(code, type);
     if (code.base_type == flatbuffers::ET_SEQUENCE) {
       builder_.Align(8);
-      for (size_t i = 0; i < size; ++i) builder_.PushElement(static_cast<uint8_t>(rng_()));
+      const bool random = rng_() % 4 == 0;
+      const auto fill = static_cast<uint8_t>(rng_() % 4);
+      for (size_t i = 0; i < size; ++i) {
+        builder_.PushElement(random ? static_cast<uint8_t>(rng_()) : fill);
+      }
       builder_.AddStructOffset(slot, builder_.GetSize());
       return;
     }
+    const uint64_t value = rng_() % 4 == 0 ? rng_() : rng_() % 6;
     switch (size) {
       case 1:
         return builder_.AddElement<uint8_t>(slot, rng_() % 2, 0);
       case 2:
-        return builder_.AddElement<uint16_t>(slot, static_cast<uint16_t>(rng_()), 0);
+        return builder_.AddElement<uint16_t>(slot, static_cast<uint16_t>(value), 0);
       case 4:
-        return builder_.AddElement<uint32_t>(slot, static_cast<uint32_t>(rng_()), 0);
+        return builder_.AddElement<uint32_t>(slot, static_cast<uint32_t>(value), 0);
       default:
-        return builder_.AddElement<uint64_t>(slot, rng_(), 0);
+        return builder_.AddElement<uint64_t>(slot, value, 0);
     }
   }
 

@@ -1,16 +1,15 @@
 #include "cpp_tests/fuzz/seeds.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "cpp_tests/fuzz/schemas.h"
 #include "cyray/wire/frame.h"
 
 namespace cyray::fuzz {
-namespace {
 
-std::vector<uint8_t> Frames(std::mt19937_64& rng) {
-  std::vector<uint8_t> out{static_cast<uint8_t>(rng())};
+std::vector<uint8_t> RandomFrames(std::mt19937_64& rng) {
   const auto schemas = AllSchemas();
   std::vector<uint8_t> stream;
   for (uint64_t i = 0, count = rng() % 5; i < count; ++i) {
@@ -18,20 +17,21 @@ std::vector<uint8_t> Frames(std::mt19937_64& rng) {
     wire::AppendFrame(stream, static_cast<wire::FrameType>(rng() % 160), message.data(),
                       message.size(), rng() % 16 == 0);
   }
-  out.insert(out.end(), stream.begin(), stream.end());
-  return out;
+  return stream;
 }
 
-}  // namespace
+std::vector<uint8_t> RandomTable(std::string_view name, std::mt19937_64& rng) {
+  for (const Schema& schema : AllSchemas()) {
+    if (schema.name == name) return RandomMessage(schema, rng);
+  }
+  std::abort();  // a name that is not in the schemas
+}
 
-std::vector<uint8_t> RandomSeed(std::mt19937_64& rng) {
-  if (rng() % 4 == 0) return Frames(rng);
-  const auto schemas = AllSchemas();
-  const size_t index = rng() % schemas.size();
-  std::vector<uint8_t> out{static_cast<uint8_t>(index), static_cast<uint8_t>(index >> 8)};
-  const auto message = RandomMessage(schemas[index], rng);
-  out.insert(out.end(), message.begin(), message.end());
-  return out;
+std::vector<uint8_t> RandomFrame(uint16_t type, std::string_view name, std::mt19937_64& rng) {
+  const std::vector<uint8_t> table = RandomTable(name, rng);
+  std::vector<uint8_t> frame;
+  wire::AppendFrame(frame, static_cast<wire::FrameType>(type), table.data(), table.size());
+  return frame;
 }
 
 void Mutate(std::vector<uint8_t>& input, std::mt19937_64& rng) {

@@ -5,12 +5,21 @@
 
 #include <cstdint>
 #include <random>
+#include <string_view>
 #include <vector>
 
 namespace cyray::fuzz {
 
-// A valid message or stream of frames in the input format of both targets.
+// Defined by each target: a valid input in its format.
 std::vector<uint8_t> RandomSeed(std::mt19937_64& rng);
+
+// Up to four frames with tables of any schema, as they follow one another on a socket.
+std::vector<uint8_t> RandomFrames(std::mt19937_64& rng);
+// One frame of `type` with a random table of the schema called `name`.
+std::vector<uint8_t> RandomFrame(uint16_t type, std::string_view name, std::mt19937_64& rng);
+// A random table of the schema called `name`.
+std::vector<uint8_t> RandomTable(std::string_view name, std::mt19937_64& rng);
+
 // One of: flip bits, set a boundary value, cut, grow, copy a part elsewhere.
 void Mutate(std::vector<uint8_t>& input, std::mt19937_64& rng);
 
