@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <utility>
 
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -20,13 +21,12 @@ namespace {
 // A wakeup across cores costs about 40 us, a reply to a spinning reader 6 us: spinning for up to
 // one wakeup's cost can at most double the cost of a wait, and usually saves most of it.
 constexpr int64_t kMaxSpinNs = 50'000;
-constexpr int64_t kMinSpinNs = 2'000;
-constexpr int64_t kWakeupNs = 50'000;
 constexpr auto kStewardNap = std::chrono::milliseconds(1);
 constexpr auto kExternalNap = std::chrono::milliseconds(100);
 
-// CYRAY_SPIN_US lowers the bound on spinning (microseconds). No constant serves the benchmarks: they
-// compare with 0, where everyone blocks at once, and so show whether spinning pays on a machine.
+// CYRAY_SPIN_US lowers the bound on spinning (microseconds). No constant serves the benchmarks:
+// they compare with 0, where everyone blocks at once, and so show whether spinning pays on a
+// machine.
 int64_t MaxSpinNs() {
   const char* text = std::getenv("CYRAY_SPIN_US");
   if (text == nullptr) return kMaxSpinNs;
@@ -40,8 +40,7 @@ Poller::Poller(std::mutex& mutex, PollerHandler& handler)
       handler_(handler),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
       wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
-      max_spin_ns_(MaxSpinNs()),
-      spin_ns_(max_spin_ns_) {
+      max_spin_ns_(MaxSpinNs()) {
   CYRAY_CHECK(epoll_.valid() && wake_.valid()) << "errno " << errno;
   Watch(wake_.get(), EPOLLIN, this);
 }
@@ -164,17 +163,8 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
                    bool spin) {
   handler_.FlushAll();
   RunDueTimers();
-  const int64_t start = spin ? MonotonicNs() : 0;
-  if (spin) {
-    const int64_t until = std::min(start + spin_ns_, deadline_ns);
-    do {
-      if (PollAndHandle(lock, ticket, 0) != 0) {
-        spin_ns_ = std::min(max_spin_ns_, spin_ns_ * 2);
-        return;
-      }
-      if (seat_ != ticket) return;
-    } while (MonotonicNs() < until);
-  }
+  spin = spin && max_spin_ns_ > 0 && spin_payoff_.Worth();
+  if (spin && Spin(lock, ticket, deadline_ns)) return;
   const int64_t wake_at = std::min(deadline_ns, handler_.NextTimerNs());
   int timeout_ms = -1;
   if (wake_at != kForever) {
@@ -186,10 +176,23 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
   seat_blocked_ = true;
   steward_blocked_ = ticket == steward_ticket_ || steward_blocked_;
   PollAndHandle(lock, ticket, timeout_ms);
-  if (!spin) return;
-  // Had it come soon but for the wakeup, spinning longer would have caught it; else it did not pay.
-  const bool soon = MonotonicNs() - start < kMaxSpinNs + kWakeupNs;
-  spin_ns_ = std::min(max_spin_ns_, soon ? spin_ns_ * 2 : std::max(kMinSpinNs, spin_ns_ / 2));
+}
+
+bool Poller::Spin(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns) {
+  int64_t now = MonotonicNs();
+  const int64_t until = std::min(now + max_spin_ns_, deadline_ns);
+  while (now < until) {
+    const bool handled = PollAndHandle(lock, ticket, 0) != 0;
+    const int64_t before = std::exchange(now, MonotonicNs());
+    if (now - before > SpinPayoff::kPreemptedNs) {
+      spin_payoff_.Preempted();
+      return handled || seat_ != ticket;
+    }
+    if (handled) spin_payoff_.Paid();
+    if (handled || seat_ != ticket) return true;
+  }
+  if (until < deadline_ns) spin_payoff_.Missed();
+  return false;
 }
 
 int Poller::PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms) {

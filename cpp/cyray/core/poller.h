@@ -20,6 +20,7 @@
 #include <mutex>
 #include <thread>
 
+#include "cyray/util/spin_payoff.h"
 #include "cyray/util/unique_fd.h"
 
 namespace cyray::core {
@@ -94,6 +95,8 @@ class Poller {
   // One turn in the seat: spin, then block. Returns when something was handled, the seat was lost
   // or the deadline passed.
   void Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns, bool spin);
+  // True when the turn is over: something was handled, or the seat was lost.
+  bool Spin(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns);
   int PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, int timeout_ms);
   void RunDueTimers();
   void StewardLoop();
@@ -128,7 +131,7 @@ class Poller {
   bool external_loop_ = false;
   int waiters_ = 0;
   uint64_t activity_ = 0;
-  int64_t spin_ns_;
+  SpinPayoff spin_payoff_;
 };
 
 }  // namespace cyray::core
