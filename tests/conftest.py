@@ -158,7 +158,10 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     started = cyray.is_initialized()
     cyray.shutdown()
     if "/unit/" in str(request.path):
-        # Whoever comes next must not find a session that it did not start.
+        # Whoever comes next must not find a session or an ended child that it did not start.
+        for pid in zombies():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         assert not started, "a unit test started a session, by init() or by itself"
     else:
         fail_on_leftovers(lambda: before)

@@ -50,16 +50,18 @@ def test_a_task_runs_where_its_resource_is(two):
     assert cyray.get([where.remote() for _ in range(20)]) == [two.other.node_id] * 20
 
 
-def test_tasks_spread_when_one_node_is_full(two, gate):
-    path = gate.path
+def test_tasks_spread_when_one_node_is_full(two, gate, tmp_path):
+    path, started = gate.path, tmp_path / "started"
+    started.mkdir()
 
     @cyray.remote(num_cpus=1)
     def hold():
+        (started / str(os.getpid())).touch()
         open(path).close()
         return cyray.get_runtime_context().get_node_id()
 
     refs = [hold.remote() for _ in range(2)]
-    eventually(lambda: cyray.available_resources().get("CPU", 0) == 0, 20)
+    eventually(lambda: len(os.listdir(started)) == 2, 20)
     gate.open()
     assert set(cyray.get(refs, timeout=20)) == {two.head_node.node_id, two.other.node_id}
 
