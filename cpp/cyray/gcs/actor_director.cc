@@ -12,8 +12,8 @@ namespace cyray::gcs {
 using wire::ToWire;
 
 ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage,
-                             std::function<void(const JobId&)> on_death)
-    : nodes_(nodes), streams_(streams), storage_(storage), on_death_(std::move(on_death)) {}
+                             Hooks hooks)
+    : nodes_(nodes), streams_(streams), storage_(storage), hooks_(std::move(hooks)) {}
 
 Status ActorDirector::Load() {
   std::unordered_map<ActorId, ActorSpec> specs;
@@ -109,6 +109,7 @@ void ActorDirector::Place(const ActorId& actor) {
       Apply(table_.Unschedulable(actor, choice.reason));
       break;
     case ActorPlacement::Choice::Kind::kWait:
+      hooks_.on_wait();
       break;
   }
 }
@@ -121,6 +122,7 @@ void ActorDirector::Start(const ActorAction& action) {
   const ActorRecord* record = table_.Find(action.actor);
   if (record == nullptr || record->dead()) return;
   const ActorSpec& spec = record->spec;
+  hooks_.before_start(action.node, JobOf(spec.id));
   flatbuffers::FlatBufferBuilder builder(spec.spec.size() + 512);
   auto class_name = builder.CreateString(spec.class_name);
   auto placement = ToWire(builder, spec.placement);
@@ -148,7 +150,7 @@ void ActorDirector::Publish(const ActorId& actor) {
   const bool starting = !dead && !record->node.is_nil() && record->state != wire::ActorState::Alive;
   if (!starting) placement_.Settled(actor);
   if (streams_->IsWatched(actor)) streams_->SendToWatchers(actor, UpdateCommand(actor));
-  if (dead) on_death_(JobOf(actor));
+  if (dead) hooks_.on_death(JobOf(actor));
 }
 
 Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {

@@ -20,9 +20,12 @@ namespace cyray::gcs {
 
 class ActorDirector {
  public:
-  // `on_death` is told of each death after it is stored, with the actor's job.
-  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage,
-                std::function<void(const JobId&)> on_death);
+  struct Hooks {
+    std::function<void(const JobId&)> on_death;  // after it is stored, with the actor's job
+    std::function<void(const NodeId&, const JobId&)> before_start;  // of an actor on that node
+    std::function<void()> on_wait;                                  // no node can take some actor
+  };
+  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage, Hooks hooks);
 
   Status Load();
   // After Load of everything: what was on nodes that are dead by now ends.
@@ -50,7 +53,7 @@ class ActorDirector {
   const NodeTable* const nodes_;
   NodeStreams* const streams_;
   Storage* const storage_;
-  const std::function<void(const JobId&)> on_death_;
+  const Hooks hooks_;
   ActorTable table_;
   ActorPlacement placement_;
 };

@@ -64,7 +64,12 @@ Cluster::Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, St
       job_over_(std::move(job_over)),
       nodes_(timing),
       streams_(outlets_.send),
-      actors_(&nodes_, &streams_, storage, [this](const JobId& job) { OnActorDeath(job); }) {}
+      actors_(&nodes_, &streams_, storage,
+              {[this](const JobId& job) { OnActorDeath(job); },
+               [this](const NodeId& node, const JobId& job) { TellEndedJob(node, job); },
+               [this] { waiting_.Nudge(); }}),
+      waiting_(loop, &actors_.table(), &nodes_,
+               [this](const JobId& job, const std::string& text) { WarnDriver(job, text); }) {}
 
 Cluster::~Cluster() {
   *alive_ = false;
@@ -192,7 +197,22 @@ void Cluster::FinishJob(const JobId& id) {
   streams_.Broadcast(JobCommand(job));
   actors_.Apply(actors_.table().JobFinished(id));
   if (!actors_.table().HasLivingActor(id)) job_over_(id);
-  for (const JobId& old : jobs_.Trim()) storage_->Erase(Storage::Kind::kJob, old.view());
+  const auto needed = [this](const JobId& job) { return actors_.table().HasLivingActor(job); };
+  for (const JobId& old : jobs_.Trim(needed)) storage_->Erase(Storage::Kind::kJob, old.view());
+}
+
+void Cluster::TellEndedJob(const NodeId& node, const JobId& id) {
+  const JobEntry* job = jobs_.Find(id);
+  if (job != nullptr && !job->running) streams_.Send(node, JobCommand(*job));
+}
+
+void Cluster::WarnDriver(const JobId& id, const std::string& text) {
+  const JobEntry* job = jobs_.Find(id);
+  if (job == nullptr || !job->running) return;
+  flatbuffers::FlatBufferBuilder builder(512);
+  const auto string = builder.CreateString(text);
+  streams_.Send(job->driver.node,
+                FinishCommand(builder, wire::CreateJobWarning(builder, ToWire(id), string)));
 }
 
 void Cluster::OnActorDeath(const JobId& id) {
@@ -314,6 +334,7 @@ void Cluster::TellEverything(const NodeId& id) {
 
 void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
   nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
+  nodes_.SetPending(id, ReadPending(report.pending()));
   actors_.PlaceWaiting();
   if (streams_.size() < 2) return;
   Relay& relay = relays_[id];

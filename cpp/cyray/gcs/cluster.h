@@ -18,6 +18,7 @@
 #include "cyray/gcs/job_table.h"
 #include "cyray/gcs/node_streams.h"
 #include "cyray/gcs/node_table.h"
+#include "cyray/gcs/placement_watch.h"
 #include "cyray/gcs/storage.h"
 #include "cyray/util/event_loop.h"
 
@@ -57,6 +58,7 @@ class Cluster {
   const ActorDirector& actors() const { return actors_; }
   const NodeTable& nodes() const { return nodes_; }
   const JobTable& jobs() const { return jobs_; }
+  const PlacementWatch& waiting() const { return waiting_; }
   void CheckInvariants() const {
     nodes_.CheckInvariants();
     actors_.table().CheckInvariants();
@@ -86,6 +88,9 @@ class Cluster {
   void AnnounceDeath(const Address& address, const std::string& reason);
   void RelayResources(const NodeId& node);
   void OnActorDeath(const JobId& job);
+  // A detached actor may start on a node that joined after its job had ended.
+  void TellEndedJob(const NodeId& node, const JobId& job);
+  void WarnDriver(const JobId& job, const std::string& text);
   // Why the process died, when that was lately or its node is dead.
   std::optional<std::string> DeathOf(const Address& worker) const;
 
@@ -97,6 +102,7 @@ class Cluster {
   JobTable jobs_;
   NodeStreams streams_;
   ActorDirector actors_;
+  PlacementWatch waiting_;
   std::map<NodeId, Relay> relays_;
   std::deque<Death> recent_deaths_;  // told again to raylets that come back
   EventLoop::TimerId deadline_timer_ = 0;

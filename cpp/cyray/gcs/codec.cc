@@ -123,6 +123,23 @@ bool ReadStoredState(const Bytes& bytes, ActorRecord& record) {
   return true;
 }
 
+std::map<ResourceSet, uint32_t> ReadPending(const WirePending* pending) {
+  std::map<ResourceSet, uint32_t> read;
+  if (pending == nullptr) return read;
+  for (const wire::PendingDemand* one : *pending) read[FromWire(one->demand())] += one->count();
+  return read;
+}
+
+Offset<WirePending> WritePending(FlatBufferBuilder& builder,
+                                 const std::map<ResourceSet, uint32_t>& pending) {
+  if (pending.empty()) return {};
+  std::vector<Offset<wire::PendingDemand>> written;
+  for (const auto& [demand, count] : pending) {
+    written.push_back(wire::CreatePendingDemand(builder, ToWire(builder, demand), count));
+  }
+  return builder.CreateVector(written);
+}
+
 NodeEntry ReadNode(const wire::NodeRecord& record) {
   NodeEntry node;
   node.id = FromWireOrNil(record.node_id());
@@ -149,6 +166,7 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   auto available = ToWire(builder, node.available);
   auto reason = Text(builder, node.death_reason);
   auto session = Text(builder, node.session_dir);
+  auto pending = WritePending(builder, node.pending);
   wire::NodeRecordBuilder record(builder);
   record.add_node_id(ToWire(node.id));
   record.add_alive(node.alive);
@@ -163,6 +181,7 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   record.add_incarnation(node.incarnation);
   record.add_session_dir(session);
   record.add_pid(node.pid);
+  record.add_pending(pending);
   return record.Finish();
 }
 

@@ -25,6 +25,11 @@ Bytes StoredState(const ActorRecord& record);
 // Fills all but what only the spec knows. False when the bytes are not a stored state.
 bool ReadStoredState(const Bytes& bytes, ActorRecord& record);
 
+using WirePending = flatbuffers::Vector<flatbuffers::Offset<wire::PendingDemand>>;
+std::map<ResourceSet, uint32_t> ReadPending(const WirePending* pending);
+flatbuffers::Offset<WirePending> WritePending(flatbuffers::FlatBufferBuilder& builder,
+                                              const std::map<ResourceSet, uint32_t>& pending);
+
 NodeEntry ReadNode(const wire::NodeRecord& record);
 flatbuffers::Offset<wire::NodeRecord> WriteNode(flatbuffers::FlatBufferBuilder& builder,
                                                 const NodeEntry& node);

@@ -427,7 +427,8 @@ Result<Bytes> GcsService::ListNodes() {
   std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
   for (const auto& [id, node] : cluster_.nodes().nodes()) nodes.push_back(WriteNode(builder, node));
   auto list = builder.CreateVector(nodes);
-  return Finished(builder, wire::CreateListNodesReply(builder, list));
+  const auto waiting = WritePending(builder, cluster_.waiting().Pending());
+  return Finished(builder, wire::CreateListNodesReply(builder, list, waiting));
 }
 
 Result<Bytes> GcsService::ListJobs() {

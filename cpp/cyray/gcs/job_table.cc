@@ -44,10 +44,10 @@ std::vector<JobId> JobTable::RunningWithDriver(const Address& address) const {
   return found;
 }
 
-std::vector<JobId> JobTable::Trim() {
+std::vector<JobId> JobTable::Trim(const std::function<bool(const JobId&)>& needed) {
   std::vector<JobId> forgotten;
   for (auto it = jobs_.begin(); finished_ > finished_kept_ && std::next(it) != jobs_.end();) {
-    if (it->second.running) {
+    if (it->second.running || needed(it->second.id)) {
       ++it;
       continue;
     }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -39,8 +40,8 @@ class JobTable {
   bool Finish(const JobId& id, int64_t now_ms);
   // Running jobs whose driver is this process, or (worker nil) on this node.
   std::vector<JobId> RunningWithDriver(const Address& address) const;
-  // Forgets the oldest finished jobs beyond the bound; returns their ids.
-  std::vector<JobId> Trim();
+  // Forgets the oldest finished jobs beyond the bound, but those `needed`; returns their ids.
+  std::vector<JobId> Trim(const std::function<bool(const JobId&)>& needed);
 
   const JobEntry* Find(const JobId& id) const;
   // Oldest first.

@@ -62,6 +62,11 @@ void NodeTable::SetResources(const NodeId& id, ResourceSet available, ResourceSe
   it->second.total = std::move(total);
 }
 
+void NodeTable::SetPending(const NodeId& id, std::map<ResourceSet, uint32_t> pending) {
+  auto it = nodes_.find(id);
+  if (it != nodes_.end() && it->second.alive) it->second.pending = std::move(pending);
+}
+
 bool NodeTable::Kill(const NodeId& id, const std::string& reason) {
   auto it = nodes_.find(id);
   if (it == nodes_.end() || !it->second.alive) return false;

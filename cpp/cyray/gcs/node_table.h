@@ -33,6 +33,7 @@ struct NodeEntry {
   std::string death_reason;
   std::string session_dir;
   int pid = 0;
+  std::map<ResourceSet, uint32_t> pending;  // demands that wait at its raylet, and how many
   // Not stored.
   uint64_t stream = 0;  // 0: none
   int64_t last_heard_ms = 0;
@@ -62,6 +63,7 @@ class NodeTable {
   void StreamDown(const NodeId& id, uint64_t stream, int64_t now_ms);
   void Heard(const NodeId& id, int64_t now_ms);
   void SetResources(const NodeId& id, ResourceSet available, ResourceSet total);
+  void SetPending(const NodeId& id, std::map<ResourceSet, uint32_t> pending);
   // False when it was dead or is unknown.
   bool Kill(const NodeId& id, const std::string& reason);
 

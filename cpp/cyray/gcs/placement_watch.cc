@@ -1,0 +1,57 @@
+#include "cyray/gcs/placement_watch.h"
+
+#include <utility>
+#include <vector>
+
+#include "cyray/common/infeasible.h"
+
+namespace cyray::gcs {
+namespace {
+
+constexpr int64_t kLookEveryMs = 1000;
+
+}  // namespace
+
+PlacementWatch::PlacementWatch(EventLoop* loop, const ActorTable* actors, const NodeTable* nodes,
+                               Warn warn)
+    : loop_(loop), actors_(actors), nodes_(nodes), warn_(std::move(warn)) {}
+
+PlacementWatch::~PlacementWatch() { loop_->Cancel(timer_); }
+
+void PlacementWatch::Nudge() {
+  if (timer_ == 0) timer_ = loop_->RunAfter(kLookEveryMs, [this] { Look(); });
+}
+
+void PlacementWatch::Look() {
+  timer_ = 0;
+  std::set<ActorId> waiting;
+  for (const ActorId& id : actors_->WaitingForPlacement()) waiting.insert(id);
+  std::erase_if(warned_, [&](const ActorId& id) { return !waiting.contains(id); });
+  for (const ActorId& id : waiting) {
+    if (!seen_.contains(id) || !warned_.insert(id).second) continue;
+    if (const ActorRecord* record = actors_->Find(id)) warn_(JobOf(id), TextOf(record->spec));
+  }
+  seen_ = std::move(waiting);
+  if (!seen_.empty()) Nudge();
+}
+
+std::string PlacementWatch::TextOf(const ActorSpec& spec) const {
+  const bool bound = spec.strategy == wire::SchedulingStrategy::NodeAffinity && !spec.affinity_soft;
+  std::vector<ResourceSet> totals;
+  for (const auto& [id, node] : nodes_->nodes()) {
+    if (node.alive && (!bound || id == spec.affinity_node)) totals.push_back(node.total);
+  }
+  const std::string who = "An actor of class " + spec.class_name;
+  return InfeasibleWarning(bound ? who + " that is bound to one node" : who, spec.placement,
+                           totals);
+}
+
+std::map<ResourceSet, uint32_t> PlacementWatch::Pending() const {
+  std::map<ResourceSet, uint32_t> pending;
+  for (const ActorId& id : actors_->WaitingForPlacement()) {
+    if (const ActorRecord* record = actors_->Find(id)) ++pending[record->spec.placement];
+  }
+  return pending;
+}
+
+}  // namespace cyray::gcs
