@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -313,6 +315,7 @@ def test_functions_of_main(tmp_path):
     out, _ = run_driver(
         tmp_path,
         """
+        import functools
         import cyray
 
         FACTOR = 3
@@ -321,20 +324,68 @@ def test_functions_of_main(tmp_path):
             def __init__(self, x):
                 self.x = x
 
+        def logged(function):
+            @functools.wraps(function)
+            def wrapper(*args):
+                return function(*args)
+
+            return wrapper
+
+        @functools.lru_cache(maxsize=10)
+        def factor():
+            return FACTOR
+
+        @logged
         def helper(p):
-            return p.x * FACTOR
+            return p.x * factor()
+
+        class WithFields(Exception):
+            def __init__(self, *, code):
+                super().__init__(f"code {code}")
+                self.code = code
 
         @cyray.remote
+        @logged
         def f(p):
+            if p.x < 0:
+                raise WithFields(code=p.x)
             return Point(helper(p))
 
         if __name__ == "__main__":
             cyray.init(num_cpus=1)
             result = cyray.get(f.remote(Point(5)))
             print(result.x, type(result) is Point)
+            print(cyray.get(cyray.remote(factor).remote()))
+            try:
+                cyray.get(f.remote(Point(-1)))
+            except WithFields as error:
+                print(error.code)
         """,
     )
-    assert out == "15 True\n"
+    assert out == "15 True\n3\n-1\n"
+
+
+@pytest.mark.parametrize("how", ["-c", "stdin", "-m"])
+def test_programs_without_a_file_of_their_own(tmp_path, how):
+    program = """
+import cyray
+
+class Point:
+    x = 3
+
+@cyray.remote
+def f(p):
+    return Point, p.x
+
+print(cyray.get(f.remote(Point())) == (Point, 3))
+"""
+    (tmp_path / "program.py").write_text(program)
+    command = {"-c": ["-c", program], "stdin": ["-"], "-m": ["-m", "program"]}[how]
+    done = subprocess.run(
+        [sys.executable, *command], input=program if how == "stdin" else "", cwd=tmp_path,
+        capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+    assert done.stdout == "True\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Pickling by value, for what the C pickler cannot do by reference.
 
 Place: called by the codec of `_raylet` as a second try, so cloudpickle is imported only when it is
-needed. Functions and classes of `__main__`, closures and lambdas go by value; memoryviews, which
-pickle refuses, become read-only views of the object's own memory on the other side.
+needed. Functions and classes of `__main__`, closures and lambdas go by value, and so do cached
+functions, each with an empty cache; memoryviews, which pickle refuses, become read-only views of the
+object's own memory on the other side.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 from collections.abc import Callable
@@ -14,11 +16,15 @@ from typing import Any
 
 import cloudpickle
 
+_Cached = type(functools.lru_cache(len))
+
 
 class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is memoryview:
             return _reduce_memoryview(obj)
+        if type(obj) is _Cached and obj.__module__ == "__main__":
+            return _rebuild_cached, (obj.__wrapped__, obj.cache_parameters())
         return super().reducer_override(obj)
 
 
@@ -32,6 +38,10 @@ def _reduce_memoryview(view: memoryview) -> tuple[Any, ...]:
         shape: Any = view.shape
         view = memoryview(view.tobytes()).cast("B").cast(view.format, shape)  # type: ignore[call-overload]
     return _rebuild_memoryview, (pickle.PickleBuffer(view), view.format, view.shape)
+
+
+def _rebuild_cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def _rebuild_memoryview(buffer: Any, format_: str, shape: tuple[int, ...]) -> memoryview:
