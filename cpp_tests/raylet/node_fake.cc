@@ -181,7 +181,8 @@ std::unique_ptr<FakeProcess> NodeFake::Connect(ClientConnection** connection) {
   return std::make_unique<FakeProcess>(UniqueFd(sockets[1]));
 }
 
-std::unique_ptr<FakeProcess> NodeFake::AddDriver(const JobId& job, bool log_to_driver) {
+std::unique_ptr<FakeProcess> NodeFake::AddDriver(const JobId& job, bool log_to_driver,
+                                                 std::optional<JobPython> python) {
   ClientConnection* connection = nullptr;
   auto process = Connect(&connection);
   EXPECT_TRUE(clients.Name(*connection, WorkerId::Random()));
@@ -189,7 +190,7 @@ std::unique_ptr<FakeProcess> NodeFake::AddDriver(const JobId& job, bool log_to_d
   connection->registered = true;
   connection->job = job;
   connection->log_to_driver = log_to_driver;
-  jobs.Add({job, options.AddressOf(connection->worker()), "", {}});
+  jobs.Add({job, options.AddressOf(connection->worker()), "", {}, std::move(python)});
   return process;
 }
 
@@ -286,6 +287,9 @@ WorkerNode::WorkerNode(EventLoop* event_loop, ProcessSupervisor* supervisor, uin
                  if (on_died) on_died(dead);
                },
                [this](const std::string& why) { cannot_start.push_back(why); },
+               [this](const JobId& job, const std::string& why) {
+                 jobs_cannot_start.emplace_back(job, why);
+               },
                [this](const JobId& job, const WorkerLogs::Lines& lines) {
                  feed.SendLines(job, lines);
                }}) {

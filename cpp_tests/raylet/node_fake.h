@@ -84,8 +84,10 @@ class NodeFake {
 
   // A process that is connected, but has not registered.
   std::unique_ptr<FakeProcess> Connect(ClientConnection** connection);
-  // A registered driver of `job`, which becomes known.
-  std::unique_ptr<FakeProcess> AddDriver(const JobId& job, bool log_to_driver = true);
+  // A registered driver of `job`, which becomes known, with the Python that its workers run if it is
+  // not the node's.
+  std::unique_ptr<FakeProcess> AddDriver(const JobId& job, bool log_to_driver = true,
+                                         std::optional<JobPython> python = std::nullopt);
   // The raylets know each other's addresses.
   void Meet(NodeFake& other);
 
@@ -172,6 +174,7 @@ class WorkerNode : public NodeFake {
   std::function<void(const DeadWorker&)> on_died;
   std::vector<DeadWorker> died;
   std::vector<std::string> cannot_start;
+  std::vector<std::pair<JobId, std::string>> jobs_cannot_start;
   FakeZygote zygote;
   DriverFeed feed;
   WorkerHost workers;

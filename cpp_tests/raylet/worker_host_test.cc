@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "cpp_tests/raylet/node_fake.h"
@@ -195,6 +196,67 @@ TEST_F(WorkerHostTest, AWorkerOfADeadZygoteLivesOnAndItsExitIsStillKnown) {
   const DeadWorker* dead = AwaitDeath();
   ASSERT_NE(dead, nullptr);
   EXPECT_EQ(dead->reason, "killed by signal 9 (SIGKILL)");
+}
+
+// --- Jobs with a Python of their own ----------------------------------------------------------
+
+TEST_F(WorkerHostTest, AJobWithAnotherPythonGetsFreshWorkersOfThatOne) {
+  Start();
+  const std::string other = node_.options.session_dir + "/other_python";
+  std::filesystem::copy(node_.options.python, other);
+  const auto driver = node_.AddDriver(kOther, true, JobPython{other, "/where/cyray/is"});
+  node_.workers.Ensure({{kOther, 1}});
+  ASSERT_TRUE(node_.Until([&] { return !node_.zygote.FreshWorkers().empty(); }));
+  const auto fresh = node_.zygote.FreshWorkers()[0];
+  EXPECT_EQ(fresh["argv"][0], other);
+  EXPECT_EQ(fresh["argv"][2], "cyray._worker_main");
+  EXPECT_EQ(fresh["env"]["PYTHONPATH"], "/where/cyray/is");
+  EXPECT_EQ(fresh["env"]["CYRAY_PRELOAD"], "") << "that list is of the node's Python";
+}
+
+TEST_F(WorkerHostTest, AWorkerOfAnotherPythonIsToldItsJobWhenItComesUpAndNobodyElseGetsIt) {
+  Start();
+  const auto driver = node_.AddDriver(kOther, true, JobPython{"/bin/true", ""});
+  node_.workers.Ensure({{kOther, 1}});
+  ASSERT_EQ(node_.workers.pool().workers().size(), 1u);
+  const WorkerId id = node_.workers.pool().workers().begin()->first;
+  ClientConnection* connection = node_.clients.Find(id);
+  ASSERT_NE(connection, nullptr);
+  connection->kind = wire::ClientKind::Worker;
+  connection->registered = true;
+  node_.workers.OnRegistered(*connection);
+  EXPECT_EQ(connection->job, kOther);
+  EXPECT_FALSE(node_.workers.Take(kJob, false));
+  EXPECT_EQ(node_.workers.Take(kOther, false), id);
+}
+
+TEST_F(WorkerHostTest, APythonThatDoesNotComeUpIsToldToItsJobAlone) {
+  Start();
+  const auto driver = node_.AddDriver(kOther, true, JobPython{"/bin/false", ""});
+  for (size_t deaths = 1; deaths <= 2; ++deaths) {
+    EXPECT_TRUE(node_.jobs_cannot_start.empty());
+    node_.workers.Ensure({{kOther, 1}});
+    ASSERT_TRUE(node_.Until([&] { return node_.died.size() == deaths; }));
+  }
+  ASSERT_EQ(node_.jobs_cannot_start.size(), 1u);
+  const auto& [job, why] = node_.jobs_cannot_start[0];
+  EXPECT_EQ(job, kOther);
+  EXPECT_NE(why.find("/bin/false"), std::string::npos) << why;
+  EXPECT_NE(why.find("exit code 1"), std::string::npos) << why;
+  EXPECT_TRUE(node_.cannot_start.empty());
+  wanted_ = 1;
+  node_.AwaitWorker();
+  EXPECT_TRUE(node_.workers.Take(kJob, false)) << "the others go on";
+}
+
+TEST_F(WorkerHostTest, AWorkerThatStillStartsEndsWithItsJob) {
+  Start();
+  const auto driver = node_.AddDriver(kOther, true, JobPython{"/bin/cat", ""});
+  node_.workers.Ensure({{kOther, 1}});
+  node_.workers.EndIdleOf(kOther);
+  ASSERT_NE(AwaitDeath(), nullptr);
+  EXPECT_TRUE(node_.died[0].intended);
+  EXPECT_TRUE(node_.jobs_cannot_start.empty());
 }
 
 // --- Failures to start ------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from cyray._sessions import (
     next_node_name,
     node_record_path,
     process_start_ticks,
+    python_path,
     read_text,
 )
 
@@ -216,7 +217,8 @@ class LocalNode:
                 actions.append((os.POSIX_SPAWN_CLOSE, fd))
         # Onto itself: clears close-on-exec in the child alone.
         actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed]
-        env = {**os.environ, **_python_path(), **self.options.env}
+        path = python_path()
+        env = {**os.environ, **({"PYTHONPATH": path} if path else {}), **self.options.env}
         if self.options.preload:
             env["CYRAY_PRELOAD_PATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
         return os.posix_spawn(
@@ -340,15 +342,6 @@ def _inheritable(fd: int) -> bool:
         return os.get_inheritable(fd)
     except OSError:  # The folder's own descriptor, closed by now.
         return False
-
-
-def _python_path() -> dict[str, str]:
-    """Lets the node's Python processes import the package that runs here."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    given = os.environ.get("PYTHONPATH", "")
-    if root in sys.path and root not in given.split(os.pathsep):
-        return {"PYTHONPATH": f"{root}{os.pathsep}{given}" if given else root}
-    return {}
 
 
 def find_binary(name: str) -> str:

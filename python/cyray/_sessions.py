@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import time
 from typing import Any
 
@@ -218,6 +219,15 @@ def forget_current_cluster() -> None:
         os.unlink(os.path.join(base_dir(), _CURRENT_CLUSTER))
     except FileNotFoundError:
         pass
+
+
+def python_path() -> str:
+    """The PYTHONPATH with which another process finds the package that runs here."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    given = os.environ.get("PYTHONPATH", "")
+    if root in sys.path and root not in given.split(os.pathsep):
+        return f"{root}{os.pathsep}{given}" if given else root
+    return given
 
 
 def read_text(path: str) -> str:

@@ -79,11 +79,7 @@ def init(
         ValueError: resources of a node together with the address of a cluster.
     """
     global _session
-    for name, value in legacy.items():
-        if name not in _LEGACY:
-            raise RuntimeError(f"Unknown keyword argument(s): {name}")
-        if _LEGACY[name] == "address":
-            address = value
+    address = _with_legacy(address, legacy)
     own = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
@@ -96,9 +92,9 @@ def init(
             if ignore_reinit_error:
                 return RayContext()
             raise RuntimeError(
-                "Maybe you called cyray.init twice by accident? This error can be suppressed by "
-                "passing in 'ignore_reinit_error=True' or by calling 'cyray.shutdown()' prior to "
-                "'cyray.init()'."
+                "Maybe you called cyray.init twice by accident? This process is connected already: "
+                "call cyray.shutdown() first, or cyray.init(ignore_reinit_error=True) to go on with "
+                "the session that there is."
             )
         if namespace is not None and not namespace:
             raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
@@ -137,6 +133,17 @@ def init(
     return RayContext()
 
 
+def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
+    """The address, given under an old name too; refuses arguments that nobody knows."""
+    unknown = [name for name in legacy if name not in _LEGACY]
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+    for name, value in legacy.items():
+        if _LEGACY[name] == "address":
+            address = value
+    return address
+
+
 def _anonymous_namespace() -> str:
     """A namespace that no other driver has: a random UUID."""
     import uuid
@@ -161,13 +168,23 @@ def _start_node(own: dict[str, Any], preload: tuple[str, ...]) -> Any:
 
 
 def _job_config() -> bytes:
-    """What workers of this job need to be like this process: import path and working folder."""
+    """What workers of this job need to be like this process: Python, import path, folder."""
+    import json
+
+    from cyray import _sessions
+
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
     paths = [os.path.abspath(path or os.getcwd()) for path in sys.path]
     if script:
         paths.insert(0, os.path.dirname(os.path.abspath(script)))
-    return pickle.dumps({"sys_path": paths, "cwd": os.getcwd()}, 5)
+    config = {
+        "python": os.path.abspath(sys.executable) if sys.executable else "",
+        "python_path": _sessions.python_path(),
+        "sys_path": paths,
+        "cwd": os.getcwd(),
+    }
+    return json.dumps(config).encode()
 
 
 def auto_init() -> None:
@@ -273,9 +290,9 @@ def get_actor(name: str, namespace: str | None = None) -> Any:
     found = _raylet.get_actor_by_name(name, where)
     if found is None:
         raise ValueError(
-            f"Failed to look up actor with name '{name}'. This could because 1. You are trying to "
-            "look up a named actor you didn't create. 2. The named actor died. 3. You did not use a "
-            "namespace matching the namespace of the actor."
+            f"Failed to look up actor with name '{name}' in the namespace '{where}': nobody made it "
+            "there, or it is dead. cyray.util.list_named_actors(all_namespaces=True) shows those "
+            "that live."
         )
     actor_id, meta = found
     return _raylet.make_handle(actor_id, pickle.loads(meta), None)

@@ -8,6 +8,7 @@ to Python. Threading: main thread; extra threads for threaded actors and tasks t
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import sys
@@ -106,7 +107,7 @@ def on_event(event: tuple[Any, ...]) -> None:
 def _adopt_job(config: bytes) -> None:
     if not config:
         return
-    wanted = pickle.loads(config)
+    wanted = json.loads(config)
     known = set(sys.path)
     sys.path.extend(path for path in wanted["sys_path"] if path not in known)
     try:
@@ -381,6 +382,7 @@ def stop_loop() -> None:
 
 
 if __name__ == "__main__":
-    from cyray import _worker_main
+    from cyray import _zygote
 
-    _worker_main.main(int(sys.argv[1]), sys.argv[2])
+    _zygote.import_preload()
+    _zygote.become_worker(int(sys.argv[1]), sys.argv[2])

@@ -225,7 +225,16 @@ def _import_all(names: Iterable[str]) -> None:
         del os.environ[name]
 
 
-def _worker_after_fork(fd: int, worker_id: str) -> None:
+def import_preload() -> None:
+    """Imports the modules that the node was told to have ready."""
+    # Where whoever named them finds them; workers get their driver's path anyway.
+    path = os.environ.get("CYRAY_PRELOAD_PATH", "").split(os.pathsep)
+    sys.path.extend(folder for folder in path if folder and folder not in sys.path)
+    _import_all(name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name)
+
+
+def become_worker(fd: int, worker_id: str) -> None:
+    """Serves as that worker and does not return: in a forked child, or in a fresh process."""
     # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
     main_module = type(sys)("__main__")
     main_module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
@@ -236,8 +245,9 @@ def _worker_after_fork(fd: int, worker_id: str) -> None:
         stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    worker_main = sys.modules["cyray._worker_main"]
-    worker_main.main(fd, worker_id)
+    from cyray import _worker_main  # imported long ago, but in a fresh process
+
+    _worker_main.main(fd, worker_id)
 
 
 def main(argv: list[str]) -> None:
@@ -245,18 +255,15 @@ def main(argv: list[str]) -> None:
     started = time.monotonic()
     gc.disable()
     zygote = Zygote(int(argv[0]))
-    preload = [name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name]
-    # Where whoever named them finds them; workers get their driver's path anyway.
-    path = os.environ.get("CYRAY_PRELOAD_PATH", "").split(os.pathsep)
-    sys.path.extend(folder for folder in path if folder and folder not in sys.path)
-    _import_all([*_NEEDED, *preload])
+    _import_all(_NEEDED)
+    import_preload()
     gc.collect()
     gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.
     _log(f"ready, imports took {(time.monotonic() - started) * 1000:.0f} ms")
     child = zygote.run()
     del zygote
     if child is not None:
-        _worker_after_fork(*child)
+        become_worker(*child)
 
 
 if __name__ == "__main__":

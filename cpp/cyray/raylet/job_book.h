@@ -9,12 +9,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/raylet/job_python.h"
 
 namespace cyray::raylet {
 
@@ -23,7 +25,8 @@ struct Job {
   Address driver;
   std::string name_space;
   std::vector<uint8_t> config;
-  bool ended = false;  // its driver is gone
+  std::optional<JobPython> python = std::nullopt;  // when it is not the node's
+  bool ended = false;                              // its driver is gone
 };
 
 class JobBook {

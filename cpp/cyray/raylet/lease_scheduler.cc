@@ -422,11 +422,16 @@ void LeaseScheduler::ForgetJob(const JobId& job) {
   std::erase_if(warned_, [&](const auto& warned) { return warned.first == job; });
 }
 
-std::vector<LeaseRequest> LeaseScheduler::TakeStarved() {
+std::vector<LeaseRequest> LeaseScheduler::TakeStarved(const JobId& job) {
   std::vector<LeaseRequest> taken;
   for (auto it = groups_.begin(); it != groups_.end();) {
     const GroupRef group = it++;
     if (group->second.held > 0 || !resources_.HasNow(group->first.demand)) continue;
+    // A group is of one client, so of one job.
+    if (!job.is_nil() && !group->second.waiting.empty() &&
+        group->second.waiting.front().request.job != job) {
+      continue;
+    }
     for (Waiting& waiting : group->second.waiting) taken.push_back(std::move(waiting.request));
     groups_.erase(group);
   }

@@ -117,7 +117,8 @@ class LeaseScheduler {
   void ForgetJob(const JobId& job);
   // Takes out the requests that wait for a worker and for nothing else, of clients that hold no
   // lease of that shape; for when no worker can be started at all.
-  std::vector<LeaseRequest> TakeStarved();
+  // `job` nil: of all jobs.
+  std::vector<LeaseRequest> TakeStarved(const JobId& job = JobId::Nil());
 
   // What this raylet knows of the others.
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);

@@ -309,8 +309,8 @@ void LeaseService::OnRemoteDied(const Address& address) {
   Touch();
 }
 
-void LeaseService::RefuseStarved(const std::string& why) {
-  for (const LeaseRequest& request : scheduler_.TakeStarved()) {
+void LeaseService::RefuseStarved(const std::string& why, const JobId& job) {
+  for (const LeaseRequest& request : scheduler_.TakeStarved(job)) {
     if (request.for_actor) {
       callbacks_.on_actor_refused(request.key, why);
     } else {

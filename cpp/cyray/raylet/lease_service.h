@@ -60,7 +60,8 @@ class LeaseService {
   void OnRemoteDied(const Address& address);
   void OnJobEnded(const JobId& job) { scheduler_.ForgetJob(job); }
   // No worker can be started: who waits for one and has none is told.
-  void RefuseStarved(const std::string& why);
+  // `job` nil: of all jobs.
+  void RefuseStarved(const std::string& why, const JobId& job = JobId::Nil());
 
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
   // What has waited here for a second or longer; kept up to date to a second.

@@ -68,6 +68,10 @@ Raylet::Raylet(NodeOptions options)
                 },
                 [this](const DeadWorker& dead) { OnWorkerDied(dead); },
                 [this](const std::string& why) { OnCannotStart(why); },
+                [this](const JobId& job, const std::string& why) {
+                  CYRAY_LOG(kError) << why;
+                  leases_.RefuseStarved(why, job);
+                },
                 [this](const JobId& job, const WorkerLogs::Lines& lines) {
                   feed_.SendLines(job, lines);
                 }}),
@@ -424,8 +428,9 @@ void Raylet::OnJobChanged(const wire::JobChanged& change) {
   const wire::JobRecord* record = change.job();
   if (record == nullptr || record->job_id() == nullptr) return;
   const JobId job = FromWire(*record->job_id());
-  jobs_.Add({job, FromWireOrNil(record->driver()), gcs::StringOrEmpty(record->namespace_()),
-             gcs::BytesOrEmpty(change.config())});
+  const std::vector<uint8_t> config = gcs::BytesOrEmpty(change.config());
+  jobs_.Add({job, FromWireOrNil(record->driver()), gcs::StringOrEmpty(record->namespace_()), config,
+             OwnPythonOf(config, options_.python)});
   if (!record->running()) EndJob(job);
   leases_.Touch();  // leases of that job may wait for it
 }

@@ -67,9 +67,10 @@ void Registrar::OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& 
     return;
   }
   client->job = FromWireOrNil(answer->job_id());
-  parts_.jobs->Add(
-      {client->job, parts_.options->AddressOf(client->worker()), client->name_space, config});
-  if (parts_.workers->HasIdleUnbound() || parts_.workers->pool().starting_count() == 0) {
+  const auto python = OwnPythonOf(config, parts_.options->python);
+  parts_.jobs->Add({client->job, parts_.options->AddressOf(client->worker()), client->name_space,
+                    config, python});
+  if (python || parts_.workers->HasIdleUnbound() || parts_.workers->pool().starting_count() == 0) {
     Answer(*client);
     return;
   }

@@ -23,6 +23,7 @@ constexpr int64_t kIdleExitLimitMs = 5'000;
 constexpr int64_t kLeaveLimitMs = 5'000;  // after it said that it leaves
 // After so many failures in a row whoever waits is told; between them the pause doubles.
 constexpr int kMaxStartFailures = 5;
+constexpr int kMaxOwnFailures = 2;  // of a job's own Python: it fails each time, or never
 constexpr int64_t kFirstPauseMs = 10;
 constexpr int64_t kMaxPauseMs = 2'000;
 
@@ -71,7 +72,25 @@ void WorkerHost::EnsurePrestarted() {
   for (int i = pool_.WorkersToPrestart(); i > 0; --i) StartWorker();
 }
 
+const JobPython* WorkerHost::OwnPython(const JobId& job) const {
+  const Job* known = parts_.jobs->Find(job);
+  return known != nullptr && known->python ? &*known->python : nullptr;
+}
+
 void WorkerHost::Ensure(const std::map<JobId, int>& wanted) {
+  std::map<JobId, int> forked;
+  for (const auto& [job, count] : wanted) {
+    if (OwnPython(job) == nullptr) {
+      forked[job] = count;
+      continue;
+    }
+    for (int i = pool_.WorkersToStartFor(job, count); i > 0 && StartWorker(job); --i) {
+    }
+  }
+  EnsureForked(forked);
+}
+
+void WorkerHost::EnsureForked(const std::map<JobId, int>& wanted) {
   const int64_t now = MonotonicMs();
   if (now >= start_again_ms_) {
     for (int i = pool_.WorkersToStart(wanted, now); i > 0 && StartWorker(); --i) {
@@ -89,7 +108,7 @@ void WorkerHost::StartAgainLater(const std::map<JobId, int>& wanted) {
   });
 }
 
-bool WorkerHost::StartWorker() {
+bool WorkerHost::StartWorker(const JobId& job) {
   if (ending_) return false;
   int sockets[2];
   ZygoteLink::ForkRequest request;
@@ -103,10 +122,14 @@ bool WorkerHost::StartWorker() {
   request.socket = UniqueFd(sockets[1]);
   const WorkerId worker = request.worker;
   processes_[worker];
-  pool_.Started(worker);
+  pool_.Started(worker, job);
   logs_.Open(worker, std::move(out), std::move(err));
   parts_.clients->Add(UniqueFd(sockets[0]), worker);
-  zygote_.Fork(std::move(request));
+  if (job.is_nil()) {
+    zygote_.Fork(std::move(request));
+  } else {
+    StartFresh(request, OwnPython(job));
+  }
   parts_.loop->RunAfter(kRegisterLimitMs, [this, worker] {
     const auto it = processes_.find(worker);
     if (it == processes_.end() || it->second.registered) return;
@@ -127,19 +150,20 @@ void WorkerHost::OnForked(const WorkerId& worker, int pid) {
 
 void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error) {
   CYRAY_LOG(kWarning) << "the zygote cannot fork a worker, starting it afresh: " << error;
-  StartFresh(request);
+  StartFresh(request, nullptr);
 }
 
-void WorkerHost::StartFresh(const ZygoteLink::ForkRequest& request) {
+void WorkerHost::StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own) {
   const WorkerId worker = request.worker;
   SpawnRequest spawn;
-  spawn.argv = {parts_.options->python, "-m", "cyray._worker_main",
-                std::to_string(request.socket.get()), worker.Hex()};
+  spawn.argv = {own != nullptr ? own->executable : parts_.options->python, "-m",
+                "cyray._worker_main", std::to_string(request.socket.get()), worker.Hex()};
   spawn.env = {{"CYRAY_RAYLET_SOCKET", parts_.options->socket_path},
                {"CYRAY_SESSION_DIR", parts_.options->session_dir},
                {"CYRAY_NODE_ID", parts_.options->node_id.Hex()},
-               {"CYRAY_PRELOAD", parts_.options->preload},
+               {"CYRAY_PRELOAD", own != nullptr ? "" : parts_.options->preload},
                {"PYTHONUNBUFFERED", "1"}};
+  if (own != nullptr) spawn.env.emplace_back("PYTHONPATH", own->path);
   spawn.directory = parts_.options->session_dir;
   spawn.stdout_fd = request.out.get();
   spawn.stderr_fd = request.err.get();
@@ -167,15 +191,21 @@ void WorkerHost::OnRegistered(ClientConnection& client) {
   it->second.registered = true;
   if (it->second.pid == 0 && client.pid > 0) logs_.SetPid(client.worker(), client.pid);
   pool_.Registered(client.worker(), MonotonicMs());
-  start_failures_ = 0;
-  start_again_ms_ = 0;
+  const WorkerPool::Worker* pooled = pool_.Find(client.worker());
+  if (pooled != nullptr && !pooled->job.is_nil()) {
+    own_failures_.erase(pooled->job);
+    SendAssignJob(client.worker(), pooled->job);
+  } else {
+    start_failures_ = 0;
+    start_again_ms_ = 0;
+  }
   ArmExpiry();
   callbacks_.on_idle();
 }
 
 std::optional<WorkerId> WorkerHost::Take(const JobId& job, bool for_actor) {
   if (parts_.jobs->Find(job) == nullptr) return std::nullopt;  // its JobChanged is yet to come
-  const auto taken = pool_.Take(job, for_actor, MonotonicMs());
+  const auto taken = pool_.Take(job, for_actor, MonotonicMs(), OwnPython(job) != nullptr);
   if (!taken) return std::nullopt;
   if (taken->newly_bound) SendAssignJob(taken->worker, job);
   return taken->worker;
@@ -268,8 +298,12 @@ void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason,
 
 void WorkerHost::EndIdleOf(const JobId& job) {
   for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/false)) {
-    if (pool_.Find(worker)->state == WorkerState::kIdle) Kill(worker, "its job has ended", true);
+    const WorkerState state = pool_.Find(worker)->state;
+    if (state == WorkerState::kIdle || state == WorkerState::kStarting) {
+      Kill(worker, "its job has ended", true);
+    }
   }
+  own_failures_.erase(job);
 }
 
 void WorkerHost::DrainOutput(const JobId& job) {
@@ -348,7 +382,11 @@ void WorkerHost::Declare(const WorkerId& worker) {
                         process.intended, process.idle_exit};
   logs_.Drain(worker);  // what it said last is the reason that helps
   if (!process.registered && !process.blameless && !ending_) {
-    NoteStartFailure(reason, logs_.ErrPath(worker));
+    if (dead.job.is_nil()) {
+      NoteStartFailure(reason, logs_.ErrPath(worker));
+    } else if (!process.intended) {
+      NoteOwnFailure(dead.job, reason, logs_.ErrPath(worker));
+    }
   }
   if (!process.exited) {  // it may be in its last steps, when it means to leave
     const int64_t grace = process.intended ? kLeaveLimitMs : 0;
@@ -375,6 +413,16 @@ void WorkerHost::NeverStarted(const WorkerId& worker, const std::string& reason,
   it->second.told_reason = reason;
   it->second.exited = true;
   Declare(worker);
+}
+
+void WorkerHost::NoteOwnFailure(const JobId& job, const std::string& reason,
+                                const std::string& log_path) {
+  const JobPython* own = OwnPython(job);
+  if (own == nullptr || ++own_failures_[job] % kMaxOwnFailures != 0) return;
+  callbacks_.on_job_cannot_start(
+      job, "Workers cannot be started with the driver's Python, " + own->executable + ": " +
+               std::to_string(kMaxOwnFailures) + " in a row died before they registered, the " +
+               "last one: " + reason + ". The end of the log:\n" + TailOf(log_path, 4000));
 }
 
 void WorkerHost::NoteStartFailure(const std::string& reason, const std::string& log_path) {

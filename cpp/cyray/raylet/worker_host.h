@@ -40,6 +40,8 @@ class WorkerHost {
     std::function<void()> on_idle;  // a worker became available
     std::function<void(const DeadWorker&)> on_died;
     std::function<void(const std::string& why)> on_cannot_start;
+    // Its own Python does not come up; the others' does.
+    std::function<void(const JobId&, const std::string& why)> on_job_cannot_start;
     std::function<void(const JobId&, const WorkerLogs::Lines&)> on_lines;
   };
   struct Parts {
@@ -68,7 +70,8 @@ class WorkerHost {
   void Kill(const WorkerId& worker, const std::string& reason, bool intended);
   // ExitWorker{graceful}, and SIGKILL when that was not enough.
   void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms);
-  // The idle workers of a job that is over. Those that work end with whoever they work for.
+  // The idle and starting workers of a job that is over. Those that work end with whoever they
+  // work for.
   void EndIdleOf(const JobId& job);
   // Ends everything at once; for the end of the node.
   void KillAll();
@@ -100,9 +103,12 @@ class WorkerHost {
     std::string exit_text;
   };
 
-  // False when it cannot even be asked for.
-  bool StartWorker();
-  void StartFresh(const ZygoteLink::ForkRequest& request);
+  // What its workers run, when it is not the node's Python.
+  const JobPython* OwnPython(const JobId& job) const;
+  void EnsureForked(const std::map<JobId, int>& wanted);
+  // False when it cannot even be asked for. `job`: the one with a Python of its own it is for.
+  bool StartWorker(const JobId& job = JobId::Nil());
+  void StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own);
   void OnForked(const WorkerId& worker, int pid);
   void OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error);
   void OnForkLost(const WorkerId& worker, bool again);
@@ -113,6 +119,7 @@ class WorkerHost {
   void AwaitRest(const WorkerId& worker);
   void Declare(const WorkerId& worker);
   void NoteStartFailure(const std::string& reason, const std::string& log_path);
+  void NoteOwnFailure(const JobId& job, const std::string& reason, const std::string& log_path);
   // False: the process is gone.
   bool SendSignal(Process& process, int signal);
   void SendAssignJob(const WorkerId& worker, const JobId& job);
@@ -128,7 +135,8 @@ class WorkerHost {
   int start_failures_ = 0;      // since a worker last came up
   int64_t start_again_ms_ = 0;  // not before, after a failure
   bool start_again_armed_ = false;
-  std::map<JobId, int> wanted_;  // by then
+  std::map<JobId, int> wanted_;        // by then
+  std::map<JobId, int> own_failures_;  // in a row, of jobs with a Python of their own
   bool expiry_armed_ = false;
   bool ending_ = false;
 };

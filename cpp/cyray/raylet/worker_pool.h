@@ -3,10 +3,10 @@
 // A worker belongs to no job until its first use and to that job ever after. The pool starts
 // workers that waiting leases and actors call for, a few ahead at the start, and a spare one while
 // actors are being created; workers idle beyond the node's CPUs leave after a second. A job with a
-// Python of its own never gets a worker that was not started for it: those are bound from the start.
-// Threading: confined to its owner. Pure: events in, actions out; ids and time are arguments.
-// Invariants: a worker is in idle_ exactly while its state is kIdle; one that is bound to a job
-// while it starts is counted in starting_for_.
+// Python of its own never gets a worker that was not started for it: those are bound from the
+// start. Threading: confined to its owner. Pure: events in, actions out; ids and time are
+// arguments. Invariants: a worker is in idle_ exactly while its state is kIdle; one that is bound
+// to a job while it starts is counted in starting_for_.
 
 #pragma once
 
@@ -79,8 +79,8 @@ class WorkerPool {
   const int prestart_;
   const int keep_idle_;
   std::unordered_map<WorkerId, Worker> workers_;
-  std::deque<WorkerId> idle_;  // the longest idle first
-  int starting_ = 0;                    // those without a job
+  std::deque<WorkerId> idle_;          // the longest idle first
+  int starting_ = 0;                   // those without a job
   std::map<JobId, int> starting_for_;  // the others
   int64_t last_actor_ms_ = -1'000'000;
 };
