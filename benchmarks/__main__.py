@@ -1,8 +1,9 @@
 """`python -m benchmarks`: runs the cases on every engine and prints the tables.
 
-Each engine runs in a process of its own and alone; in every round the engines take turns, each
-round from another one on, so that a slow minute of the machine hits all of them. Peers run in the
-interpreter named by --peers-python. Ctrl-C ends what runs and removes its files.
+Each engine runs in a process of its own and alone; in every round the engines take turns, there
+and back, so that a slow quarter of an hour hits all of them and neighbours in the list (cyray and
+the limit) stay neighbours. Peers run in the interpreter named by --peers-python. Ctrl-C ends what
+runs and removes its files.
 """
 
 from __future__ import annotations
@@ -95,8 +96,7 @@ def run_round(
 def measure(results: Results, options: argparse.Namespace) -> None:
     first = results.rounds()
     for number in range(options.repeat):
-        turn = number % len(options.engines)
-        engines = options.engines[turn:] + options.engines[:turn]
+        engines = options.engines[:: -1 if number % 2 else 1]
         run_round(results, first + number, engines, options)
 
 
