@@ -35,14 +35,14 @@ class ActorClass:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise ActorClassInheritanceException(
-            "Attempted to define subclass of an actor class. Inherit from the plain class and apply "
+            "No class can inherit from an actor class: inherit from the plain class, and apply "
             "`@remote` to both."
         )
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ActorClassInheritanceException(
-            f"Attempted to define a subclass of the actor class {self.__name__!r}. Inheriting from "
-            "actor classes is not supported: inherit from the plain class and apply `@remote` to both."
+            f"{self.__name__!r} is an actor class, and no class can inherit from it: inherit from the "
+            "plain class, and apply `@remote` to both."
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

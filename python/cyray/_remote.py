@@ -32,9 +32,8 @@ def remote(*args: Any, **options: Any) -> Any:
         return _make(args[0], options)
     if not options:
         raise TypeError(
-            "The @remote decorator must be applied either with no arguments and no parentheses, for "
-            "example '@cyray.remote', or it must be applied using some of its options, for example "
-            "'@cyray.remote(num_cpus=2)'."
+            "The @remote decorator must be applied either with no arguments and no parentheses "
+            "('@cyray.remote') or with options ('@cyray.remote(num_cpus=2)')."
         )
     return lambda target: _make(target, options)
 

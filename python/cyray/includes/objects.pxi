@@ -59,8 +59,8 @@ def put(value, *, _owner=None):
     cdef vector[ObjectEntry*] none
     if type(value) is ObjectRef:
         raise TypeError(
-            "Calling 'put' on an ObjectRef is not allowed. If you really want to do this, wrap it "
-            "in a list and put the list.")
+            "Calling 'put' on an ObjectRef is not allowed: the object is stored already. To store "
+            "the ref itself, wrap it in a list and put that.")
     if _owner is not None:
         raise ValueError("put() has no _owner: the process that calls put owns the object.")
     cdef Value* simple = encode_simple(value)
@@ -168,8 +168,8 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
         if hasattr(object_refs, "_get_via_handle"):
             return object_refs._get_via_handle(timeout)
         raise ValueError(
-            f"Invalid type of object refs, {type(object_refs)}, is given. 'object_refs' must either "
-            "be an ObjectRef or a list of ObjectRefs.")
+            f"Invalid type of object refs, {type(object_refs)}: get() takes an ObjectRef or a list of "
+            "them.")
     cdef list refs = list(object_refs)   # ours: another thread may change the caller's
     cdef Py_ssize_t n = PyList_GET_SIZE(refs), i
     cdef vector[ObjectEntry*] entries
@@ -268,11 +268,11 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
     if not object_refs:
         return [], []
     if len(set(object_refs)) != len(object_refs):
-        raise ValueError("Wait requires a list of unique object refs.")
+        raise ValueError("wait() expected a list of unique refs; one of them is there twice")
     if num_returns <= 0:
-        raise ValueError("Invalid number of objects to return %d." % num_returns)
+        raise ValueError(f"num_returns must be at least 1, not {num_returns}")
     if num_returns > len(object_refs):
-        raise ValueError("num_returns cannot be greater than the number of objects provided to wait.")
+        raise ValueError(f"num_returns is {num_returns}, but there are {len(object_refs)} refs")
     cdef vector[ObjectEntry*] entries
     cdef vector[uint8_t] flags
     cdef bint here = bool(fetch_local)
