@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
 #include <vector>
 
@@ -38,6 +39,7 @@ class PollerTest : public testing::Test, public PollerHandler {
     handled_by_ = std::this_thread::get_id();
   }
   void FlushAll() override {
+    if (on_flush_) on_flush_();
     if (gathered_ == 0) return;
     flushed_ += gathered_;
     gathered_ = 0;
@@ -78,6 +80,7 @@ class PollerTest : public testing::Test, public PollerHandler {
   int received_ = 0, gathered_ = 0, flushed_ = 0, timers_run_ = 0;
   int64_t timer_ns_ = kForever;
   std::thread::id handled_by_;
+  std::function<void()> on_flush_;
 };
 
 TEST_F(PollerTest, WhoWaitsHandlesWhatArrives) {
@@ -225,6 +228,17 @@ TEST_F(PollerTest, ABlockedDriverSeesWhatChangedWithoutAFrame) {
     poller_.WakeWaiters();
   }
   driver.join();
+}
+
+TEST_F(PollerTest, ADriverThatSpinsSeesWhatAnotherThreadHandledBeforeItBlocks) {
+  on_flush_ = [this, flushes = 0]() mutable {
+    if (++flushes != 2) return;  // the second is after the spinning
+    received_ = 1;               // as if another thread had
+    poller_.WakeWaiters();
+  };
+  timer_ns_ = MonotonicNs() + 10 * kSecond;
+  EXPECT_TRUE(WaitFor(1));
+  EXPECT_EQ(timers_run_, 0) << "it slept until the timer";
 }
 
 TEST_F(PollerTest, ManyThreadsAndTheStewardLoseNothing) {

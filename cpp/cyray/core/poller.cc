@@ -161,6 +161,7 @@ void Poller::SeatIsEmpty() {
 
 void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t deadline_ns,
                    bool spin) {
+  const uint64_t changes = changes_;
   handler_.FlushAll();
   RunDueTimers();
   spin = spin && max_spin_ns_ > 0 && spin_payoff_.Worth();
@@ -173,6 +174,7 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
   }
   // Other threads and timers gathered frames while this one span, and from here on nobody looks.
   handler_.FlushAll();
+  if (changes_ != changes) return;  // another thread handled something: maybe what is waited for
   seat_blocked_ = true;
   steward_blocked_ = ticket == steward_ticket_ || steward_blocked_;
   PollAndHandle(lock, ticket, timeout_ms);

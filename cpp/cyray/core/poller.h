@@ -85,6 +85,7 @@ class Poller {
   void SetExternalLoop(bool on) { external_loop_ = on; }
   // Called when something other threads may wait for has changed, maybe outside a handler.
   void WakeWaiters() {
+    ++changes_;
     if (waiters_ > 0) changed_.notify_all();
     if (DriverBlocked()) WakeDriver();
   }
@@ -131,6 +132,7 @@ class Poller {
   bool external_loop_ = false;
   int waiters_ = 0;
   uint64_t activity_ = 0;
+  uint64_t changes_ = 0;  // counts WakeWaiters: a driver that spins looks before it blocks
   SpinPayoff spin_payoff_;
 };
 
