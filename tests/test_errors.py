@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import remote_code
 from shared_session import nothing_is_left, session  # noqa: F401
+from support import gcs_pid
 
 import cyray
 from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
@@ -122,6 +123,73 @@ def test_a_failed_argument_is_the_tasks_error():
     assert isinstance(error, KeyError)
     assert "At least one of the input arguments for this task could not be computed" in str(error)
     assert "cyray::fail()" in str(error)
+
+
+def test_a_failure_passes_through_a_chain_of_any_length():
+    @cyray.remote
+    def fail():
+        raise KeyError("source")
+
+    @cyray.remote
+    def use(value):
+        return value
+
+    ref = fail.remote()
+    for _ in range(20_000):
+        ref = use.remote(ref)
+    assert isinstance(raised_by(ref), KeyError)
+
+
+def test_a_large_error_is_an_error_wherever_it_goes():
+    @cyray.remote
+    def fail():
+        raise KeyError("x" * 300_000)
+
+    @cyray.remote
+    def use(value):
+        return type(value)
+
+    ref = fail.remote()
+    assert isinstance(raised_by(ref), KeyError)
+    assert isinstance(raised_by(use.remote(ref)), KeyError)
+
+    @cyray.remote
+    class Use:
+        def use(self, value):
+            return type(value)
+
+    assert isinstance(raised_by(Use.remote().use.remote(ref)), KeyError)
+
+
+def test_a_large_error_that_is_tried_again_is_not_taken_for_the_result(tmp_path):
+    path = str(tmp_path / "tries")
+
+    @cyray.remote(retry_exceptions=True)
+    def flaky():
+        with open(path, "a") as file:
+            file.write(".")
+        if os.path.getsize(path) < 2:
+            raise KeyError("x" * 300_000)
+        return b"y" * 300_000
+
+    assert cyray.get(flaky.remote()) == b"y" * 300_000
+
+
+def test_a_failed_argument_is_no_reason_to_try_again(tmp_path):
+    path = str(tmp_path / "tries")
+
+    @cyray.remote
+    def fail():
+        with open(path, "a") as file:
+            file.write(".")
+        raise KeyError("source")
+
+    @cyray.remote(retry_exceptions=True, max_retries=3)
+    def use(value):
+        return value
+
+    assert isinstance(raised_by(use.remote(fail.remote())), KeyError)
+    assert os.path.getsize(path) == 1
 
 
 def test_an_error_is_raised_every_time_it_is_asked_for():
@@ -507,3 +575,18 @@ def test_ctrl_c_in_the_driver_interrupts_get():
         cyray.get(ref, timeout=20)
     timer.join()
     assert cyray.get(cyray.put(1)) == 1
+
+
+@pytest.mark.usefixtures("python_sees_interrupts")
+def test_ctrl_c_interrupts_a_wait_for_the_gcs():
+    gcs = gcs_pid()
+    os.kill(gcs, signal.SIGSTOP)
+    try:
+        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            cyray.nodes()
+        timer.join()
+    finally:
+        os.kill(gcs, signal.SIGCONT)
+    assert len(cyray.nodes()) == 1

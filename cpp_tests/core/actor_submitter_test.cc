@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "cpp_tests/core/submitter_fake.h"
+#include "cyray/util/clock.h"
 
 namespace cyray::core {
 namespace {
@@ -20,7 +21,7 @@ class ActorSubmitterTest : public SubmitterFake {
  protected:
   ActorSubmitterTest() {
     actor_id_.bytes[0] = 5;
-    client_ = actors_.Client(actor_id_);
+    client_ = actors_.Acquire(actor_id_);
   }
   ObjectEntry* Call(TaskTemplate* tmpl, std::vector<ObjectEntry*> refs = {}) {
     ObjectEntry* entry = Submit(tmpl, std::move(refs), client_);
@@ -39,8 +40,16 @@ class ActorSubmitterTest : public SubmitterFake {
       EXPECT_TRUE(entry->ready());
       objects_.Release(entry);
     }
+    actors_.CheckInvariants();
     ExpectAllAnswered();
     EXPECT_EQ(objects_.size(), 0u);
+  }
+
+  static ActorId NumberedActor(uint32_t number) {
+    ActorId actor;
+    actor.bytes[15] = 1;
+    std::memcpy(actor.bytes.data(), &number, sizeof number);
+    return actor;
   }
 
   ActorId actor_id_;
@@ -221,6 +230,184 @@ TEST_F(ActorSubmitterTest, OneCallerHasABoundedNumberOfCallsInFlightAndAllAreMad
     answered += tags.size();
   }
   EXPECT_EQ(answered, kCalls);
+}
+
+TEST_F(ActorSubmitterTest, CallsFailWhenTheConnectionBreaksAndNobodySaysThatTheActorDied) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate(/*max_retries=*/5);
+  Update(ActorState::Alive, 0, 10);
+  ObjectEntry* in_flight = Call(tmpl);
+  Pushed(10);
+  links_.Break(LinkTo(10), "it sent nonsense");
+  ObjectEntry* queued = Call(tmpl);
+  actors_.Tick(MonotonicNs());
+  EXPECT_FALSE(in_flight->ready());
+  actors_.Tick(actors_.NextTickNs());
+  ObjectEntry* later = Call(tmpl);
+  for (ObjectEntry* entry : {in_flight, queued, later}) {
+    EXPECT_EQ(KindOf(entry), ErrorKind::kActorUnavailable);
+  }
+  EXPECT_EQ(actors_.NextTickNs(), kForever);
+  Update(ActorState::Alive, 0, 10);  // told again: nothing new
+  EXPECT_TRUE(Call(tmpl)->ready());
+  AddWorker(11);
+  Update(ActorState::Alive, 1, 11);
+  Call(tmpl);
+  Reply(11, Pushed(11).at(0));
+}
+
+TEST_F(ActorSubmitterTest, CallsWaitForWordOfAnActorWhoseProcessIsDeadForSure) {
+  AddWorker(10);
+  Update(ActorState::Alive, 0, 10);
+  ObjectEntry* call = Call(MakeTemplate(/*max_retries=*/1));
+  Pushed(10);
+  Kill(10);
+  actors_.OnProcessDied(WorkerAddress(10).worker);
+  EXPECT_EQ(actors_.NextTickNs(), kForever);
+  actors_.Tick(MonotonicNs() + 1'000 * LinkTable::kNewsElsewhereNs);
+  EXPECT_FALSE(call->ready()) << "the GCS may be away for a while";
+  Update(ActorState::Restarting, 1, 0);
+  AddWorker(11);
+  Update(ActorState::Alive, 1, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_FALSE(call->is_error);
+}
+
+TEST_F(ActorSubmitterTest, AnAnswerSaidTwiceCountsOnceWhereverTheCallIs) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate(/*max_retries=*/2);
+  Update(ActorState::Alive, 0, 10);
+  ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
+  Call(tmpl);
+  Call(tmpl, {argument});
+  Call(tmpl);
+  const uint64_t tag = Pushed(10).at(0);
+  Reply(10, tag, TaskStatus::Error, /*retry=*/true);  // queued again, behind the one that waits
+  Reply(10, tag, TaskStatus::Error, /*retry=*/true);
+  actors_.CheckInvariants();
+  objects_.Resolve(argument, ValuePtr(Value::Copy("v", 1)), false);
+  objects_.Release(argument);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(3));
+  Reply(10, tags[0], TaskStatus::WorkerExiting);  // in limbo
+  Reply(10, tags[0], TaskStatus::WorkerExiting);
+  actors_.CheckInvariants();
+  Reply(10, tags[1]);
+  Reply(10, tags[2]);
+  Kill(10);
+  AddWorker(11);
+  Update(ActorState::Alive, 1, 11);
+  Reply(11, Pushed(11).at(0));
+}
+
+TEST_F(ActorSubmitterTest, RefsInAValueThatNobodyTakesAreLetGoOf) {
+  AddWorker(10);
+  Update(ActorState::Alive, 0, 10);
+  Call(MakeTemplate(/*max_retries=*/1));
+  const uint64_t tag = Pushed(10).at(0);
+  const TaskId id = slab_.Find(tag)->id;
+  ReplyWithRef(10, tag, id, /*retry=*/true);
+  EXPECT_THAT(Disregarded(10), ElementsAre(ObjectId(id, 1)));
+  Reply(10, Pushed(10).at(0));
+  ReplyWithRef(10, tag, id);
+  EXPECT_THAT(Disregarded(10), ElementsAre(ObjectId(id, 1)));
+}
+
+TEST_F(ActorSubmitterTest, AnActorHasNoMoreCallsOfOneProcessThanItRunsAtOnceAndAReserve) {
+  AddWorker(10);
+  client_->in_order = false;
+  client_->max_concurrency = 1'000;
+  Update(ActorState::Alive, 0, 10);
+  TaskTemplate* tmpl = MakeTemplate();
+  for (size_t i = 0; i < ActorSubmitter::kMaxInFlight + 2'000; ++i) {
+    Call(tmpl);
+    if (i % 100 == 0) links_.FlushDirty();
+  }
+  EXPECT_EQ(client_->in_flight.count, ActorSubmitter::kMaxInFlight + 999);
+  for (auto tags = Pushed(10); !tags.empty(); tags = Pushed(10)) {
+    for (const uint64_t tag : tags) Reply(10, tag);
+  }
+}
+
+TEST_F(ActorSubmitterTest, WhereOrderDoesNotMatterCallsThatWaitForArgumentsWaitBesideTheQueue) {
+  AddWorker(10);
+  client_->in_order = false;
+  Update(ActorState::Alive, 0, 10);
+  TaskTemplate* tmpl = MakeTemplate();
+  std::vector<ObjectEntry*> arguments;
+  for (int i = 0; i < 1'000; ++i) {
+    arguments.push_back(objects_.NewOwned(ObjectId(ids_.Next(), 1)));
+    Call(tmpl, {arguments.back()});
+  }
+  EXPECT_TRUE(client_->queue.empty());
+  EXPECT_EQ(client_->pending(), 1'000u);
+  actors_.CheckInvariants();
+  objects_.Resolve(arguments[700], ValuePtr(Value::Copy("v", 1)), false);
+  Reply(10, Pushed(10).at(0));
+  EXPECT_TRUE(mine_[700]->ready());
+  Update(ActorState::Dead, 0, 0);
+  for (ObjectEntry* entry : arguments) objects_.Release(entry);
+}
+
+TEST_F(ActorSubmitterTest, ACrowdedActorIsNotWaitedForAtEveryCallWhileItAnswersNone) {
+  AddWorker(10);
+  Update(ActorState::Alive, 0, 10);
+  client_->crowd = 10;
+  TaskTemplate* tmpl = MakeTemplate();
+  for (int i = 0; i < 11; ++i) Call(tmpl);
+  EXPECT_TRUE(ActorSubmitter::Crowded(*client_));
+  ActorSubmitter::HasWaited(*client_, client_->answered);
+  EXPECT_FALSE(ActorSubmitter::Crowded(*client_));
+  const uint64_t answered = client_->answered;
+  for (const uint64_t tag : Pushed(10)) Reply(10, tag);
+  ActorSubmitter::HasWaited(*client_, answered);
+  EXPECT_EQ(client_->crowd, ActorClient::kCrowd);
+}
+
+TEST_F(ActorSubmitterTest, ADeadActorIsNotWatchedAnyMore) {
+  Call(MakeTemplate());
+  EXPECT_THAT(FromProcess(FrameType::kSubscribeActor), SizeIs(1));
+  Update(ActorState::Dead, 0, 0);
+  const auto frames = FromProcess(FrameType::kSubscribeActor);
+  ASSERT_THAT(frames, SizeIs(1));
+  EXPECT_FALSE(frames[0].As<wire::SubscribeActor>()->subscribe());
+}
+
+TEST_F(ActorSubmitterTest, ActorsWithoutHandlesAreForgottenTheLongestIdleFirst) {
+  constexpr uint32_t kActors = 2 * ActorSubmitter::kMaxIdle;
+  TaskTemplate* tmpl = MakeTemplate();
+  ActorClient* busy = actors_.Acquire(NumberedActor(kActors));
+  ObjectEntry* pending = Submit(tmpl, {}, busy);
+  actors_.Release(busy);
+  for (uint32_t i = 0; i < kActors; ++i) actors_.Release(actors_.Acquire(NumberedActor(i)));
+  actors_.CheckInvariants();
+  EXPECT_LE(actors_.clients(), ActorSubmitter::kMaxIdle + 1);
+  EXPECT_FALSE(pending->ready());
+  EXPECT_EQ(actors_.Acquire(NumberedActor(kActors)), busy) << "it had a call pending";
+  actors_.OnRegistrationFailed(NumberedActor(kActors), "no such name");
+  for (uint32_t i = 0; i < kActors; ++i) actors_.Release(actors_.Acquire(NumberedActor(i)));
+  EXPECT_TRUE(busy->death_error) << "it has a handle";
+  objects_.Release(pending);
+}
+
+TEST_F(ActorSubmitterTest, AForgottenActorIsNotWatchedAndItsCallsGoOnWhenItIsNamedAgain) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate();
+  Update(ActorState::Alive, 0, 10);
+  Call(tmpl);
+  Reply(10, Pushed(10).at(0));
+  actors_.Release(client_);
+  for (uint32_t i = 0; i < ActorSubmitter::kMaxIdle; ++i) {
+    actors_.Release(actors_.Acquire(NumberedActor(i)));
+  }
+  const auto frames = FromProcess(FrameType::kSubscribeActor);
+  ASSERT_THAT(frames, SizeIs(2));
+  EXPECT_FALSE(frames[1].As<wire::SubscribeActor>()->subscribe());
+  client_ = actors_.Acquire(actor_id_);
+  Call(tmpl);
+  EXPECT_THAT(FromProcess(FrameType::kSubscribeActor), SizeIs(1));
+  Update(ActorState::Alive, 0, 10);
+  Reply(10, Pushed(10).at(0));
 }
 
 }  // namespace

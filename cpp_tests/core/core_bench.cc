@@ -22,7 +22,7 @@ class SilentOutbox : public DirectoryOutbox {
   void ReleasePin(const ObjectId&) override {}
   void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
   void ActorOutOfScope(const ActorId&) override {}
-  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>, std::vector<uint64_t>) override {}
+  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   ValuePtr MakeError(uint8_t kind, const std::string&) override {
     return ValuePtr(Value::Copy(&kind, 1));
   }

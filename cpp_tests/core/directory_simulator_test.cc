@@ -55,7 +55,7 @@ class Process : public DirectoryOutbox {
   void ReleasePin(const ObjectId& id) override { --pins[id]; }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override;
   void ActorOutOfScope(const ActorId&) override {}
-  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>, std::vector<uint64_t>) override {}
+  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   ValuePtr MakeError(uint8_t kind, const std::string&) override {
     return ValuePtr(Value::Copy(&kind, 1));
   }

@@ -28,7 +28,7 @@ class ExecutionQueueTest : public SubmitterFake {
                         *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
     }
   }
-  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>,
+  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>,
                      std::vector<uint64_t> callbacks) override {
     for (uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
   }
@@ -218,6 +218,7 @@ TEST_F(ExecutionQueueTest, TasksOfADeadSubmitterAreDroppedAndTheRunningOneEndsIn
 TEST_F(ExecutionQueueTest, RefsInAResultAreHeldForTheCallerUntilItsLinkBreaks) {
   Push(10, 1);
   auto task = queue_.Next();
+  const TaskId task_id = task->id;
   ObjectEntry* inner = objects_.NewOwned(LargeId(60));
   objects_.Index(inner);
   std::vector<Outcome> outcomes(1);
@@ -225,6 +226,10 @@ TEST_F(ExecutionQueueTest, RefsInAResultAreHeldForTheCallerUntilItsLinkBreaks) {
   outcomes[0].contained = {inner};
   queue_.Reply(std::move(task), TaskStatus::Ok, std::move(outcomes), false);
   EXPECT_EQ(LinkTo(10).given.size(), 1u);
+  links_.FlushDirty();
+  const auto replies = worker_ends_[10]->Take(FrameType::kTaskReply);
+  ASSERT_EQ(replies.size(), 1u);
+  EXPECT_EQ(wire::FromWireOrNil(replies[0].As<wire::TaskReply>()->task_id()), task_id);
   EXPECT_EQ(inner->refs, 1u);
   objects_.Release(inner);
 }

@@ -81,6 +81,39 @@ TEST_F(LinkTest, ABrokenLinkGivesItsDescriptorBackAndStaysBroken) {
   EXPECT_EQ(LinkTo(10).state, Link::State::kBroken);
 }
 
+TEST_F(LinkTest, TheLinkOfADeadProcessIsForgottenAndNothingLateBringsItBack) {
+  AddWorker(10);
+  Link& link = LinkTo(10);
+  Kill(10);
+  links_.Forget(WorkerAddress(10).worker);
+  links_.FlushDirty();
+  EXPECT_TRUE(links_.all().empty());
+  links_.OnReady(link, EPOLLIN);  // an event that was on its way
+  EXPECT_EQ(LinkTo(10).state, Link::State::kBroken);
+  auto [near, far] = SocketPair();
+  links_.OnPeerConnected(WorkerAddress(10), std::move(near));
+  const uint8_t frame[16] = {};
+  links_.OnRelay(WorkerAddress(10), frame, sizeof frame);
+  EXPECT_TRUE(links_.all().empty());
+  EXPECT_THAT(FromProcess(FrameType::kConnectPeer), SizeIs(0));
+  AddWorker(11);
+  EXPECT_EQ(&LinkTo(11), &link) << "its memory serves the next";
+  EXPECT_EQ(link.state, Link::State::kOpen);
+}
+
+TEST_F(LinkTest, ManyProcessesThatComeAndGoLeaveNothing) {
+  constexpr uint32_t kProcesses = 3 * LinkTable::kMaxDead;
+  Address peer = WorkerAddress(10);
+  peer.node.bytes[0] = 2;
+  for (uint32_t i = 0; i < kProcesses; ++i) {
+    std::memcpy(peer.worker.bytes.data() + 1, &i, sizeof i);
+    links_.Break(links_.To(peer), "dead");
+    links_.Forget(peer.worker);
+    links_.FlushDirty();
+  }
+  EXPECT_TRUE(links_.all().empty());
+}
+
 TEST_F(LinkTest, ALinkIsWatchedForRoomWhileItsSocketIsFull) {
   FarEnd& peer = AddWorker(10);
   Link& link = LinkTo(10);

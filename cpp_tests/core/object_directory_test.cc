@@ -60,9 +60,9 @@ class WordsOutbox : public DirectoryOutbox {
   void ReleasePin(const ObjectId& id) override { Note("unpin", 0, id); }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
   void ActorOutOfScope(const ActorId&) override { notes.emplace_back("actor"); }
-  void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
+  void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                      std::vector<uint64_t> callbacks) override {
-    for (uint32_t slot : dependents) notes.push_back("task " + std::to_string(slot));
+    for (uint64_t tag : dependents) notes.push_back("task " + std::to_string(tag));
     for (uint64_t token : callbacks) notes.push_back("callback " + std::to_string(token));
     if (on_ready) on_ready(entry);
   }
@@ -400,6 +400,32 @@ TEST_F(ObjectDirectoryTest, TheLastHandleOfAnActorEndsIt) {
   EXPECT_THAT(outbox_.Take(), IsEmpty());
   objects_.OnRemoveBorrower(third_.worker, MakeId(1));
   EXPECT_THAT(outbox_.Take(), ElementsAre("actor"));
+}
+
+TEST_F(ObjectDirectoryTest, AStateThatNamesNoPlaceMeansThatTheObjectIsLost) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.Want(entry);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10});
+  EXPECT_TRUE(entry->local() && entry->is_error);
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, ADeathIsTheEndOfWhatTheDeadOwnedAndOfNothingElse) {
+  constexpr uint8_t kBorrowed = 40;
+  std::vector<ObjectEntry*> entries;
+  for (uint8_t i = 0; i < kBorrowed; ++i) {
+    entries.push_back(objects_.Borrow(MakeId(i), i % 2 == 0 ? owner_ : third_, true));
+  }
+  for (uint8_t i = 0; i < kBorrowed; i += 3) objects_.Release(std::exchange(entries[i], nullptr));
+  objects_.CheckInvariants();
+  objects_.OnProcessDied(owner_.worker, "killed");
+  for (uint8_t i = 0; i < kBorrowed; ++i) {
+    if (entries[i] == nullptr) continue;
+    EXPECT_EQ(entries[i]->is_error, i % 2 == 0);
+    objects_.Release(entries[i]);
+  }
+  EXPECT_EQ(objects_.borrowed_count(), 0u);
+  EXPECT_EQ(objects_.size(), 0u);
 }
 
 TEST_F(ObjectDirectoryTest, WithoutARayletEverythingThatIsNotHereFails) {

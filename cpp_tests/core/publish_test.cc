@@ -29,7 +29,7 @@ class NotingOutbox : public DirectoryOutbox {
     notes.emplace_back("free");
   }
   void ActorOutOfScope(const ActorId&) override {}
-  void OnObjectReady(ObjectEntry*, std::vector<uint32_t>, std::vector<uint64_t>) override {}
+  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   ValuePtr MakeError(uint8_t, const std::string&) override { return ValuePtr(Value::New(1)); }
   std::vector<std::string> notes;
 };

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cyray/core/actor_submitter.h"
+#include "cyray/core/dependent_tasks.h"
 #include "cyray/core/errors.h"
 #include "cyray/core/task_submitter.h"
 
@@ -168,9 +169,13 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
   std::vector<uint64_t> Pushed(uint8_t worker) {
     links_.FlushDirty();
     std::vector<uint64_t> tags;
-    for (const GotFrame& frame : worker_ends_[worker]->Take(wire::FrameType::kPushTask)) {
-      tags.push_back(frame.As<wire::PushTask>()->tag());
-    }
+    const Link* link = links_.Find(WorkerAddress(worker).worker);
+    do {
+      if (link != nullptr) links_.OnReady(LinkTo(worker), EPOLLOUT);  // the socket has room again
+      for (const GotFrame& frame : worker_ends_[worker]->Take(wire::FrameType::kPushTask)) {
+        tags.push_back(frame.As<wire::PushTask>()->tag());
+      }
+    } while (link != nullptr && link->channel != nullptr && link->channel->HasUnsent());
     return tags;
   }
   void SendReply(uint8_t worker, uint64_t tag, wire::TaskStatus status, bool retry = false,
@@ -181,6 +186,30 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
                                                  status == wire::TaskStatus::Error);
       return wire::CreateTaskReply(b, tag, status, b.CreateVector(&value, 1), 0, run_us, retry);
     });
+  }
+  // A reply whose value holds a ref to an object of that worker.
+  void ReplyWithRef(uint8_t worker, uint64_t tag, const TaskId& task, bool retry = false) {
+    worker_ends_[worker]->Send(wire::FrameType::kTaskReply, [&](auto& b) {
+      const uint8_t bytes[] = {7};
+      const Address owner = WorkerAddress(worker);
+      const ObjectId inner(ids_.Next(), 1);
+      const wire::RefWithOwner ref(*wire::ToWire(inner), *wire::ToWire(owner));
+      const auto value = wire::CreateReturnValue(b, b.CreateVector(bytes, 1), 0, nullptr, retry,
+                                                 b.CreateVectorOfStructs(&ref, 1));
+      const auto status = retry ? wire::TaskStatus::Error : wire::TaskStatus::Ok;
+      return wire::CreateTaskReply(b, tag, status, b.CreateVector(&value, 1), 0, 10, retry,
+                                   wire::ToWire(task));
+    });
+    links_.OnReady(LinkTo(worker), EPOLLIN);
+  }
+  // What the worker was told to let go of.
+  std::vector<ObjectId> Disregarded(uint8_t worker) {
+    links_.FlushDirty();
+    std::vector<ObjectId> ids;
+    for (const GotFrame& frame : worker_ends_[worker]->Take(wire::FrameType::kContainedTaken)) {
+      ids.push_back(wire::FromWire(*frame.As<wire::ContainedTaken>()->object_id()));
+    }
+    return ids;
   }
   void Reply(uint8_t worker, uint64_t tag, wire::TaskStatus status = wire::TaskStatus::Ok,
              bool retry = false, uint32_t run_us = 10) {
@@ -213,17 +242,9 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
   void ReleasePin(const ObjectId&) override {}
   void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
   void ActorOutOfScope(const ActorId&) override {}
-  void OnObjectReady(ObjectEntry*, std::vector<uint32_t> dependents,
+  void OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
                      std::vector<uint64_t>) override {
-    for (const uint32_t slot : dependents) {
-      PendingTask* task = slab_.AtSlot(slot);
-      if (!task->live || !task->waiting_for_args()) continue;
-      if (task->actor != nullptr) {
-        actors_.OnArgumentReady(task);
-      } else {
-        tasks_.OnArgumentReady(task);
-      }
-    }
+    dependents_.Tell(dependents);
   }
   ValuePtr MakeError(uint8_t kind, const std::string&) override {
     return ValuePtr(Value::Copy(&kind, 1));
@@ -251,13 +272,13 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
                       const auto* reply = frame.As<wire::TaskReply>();
                       ASSERT_NE(reply, nullptr);
                       PendingTask* task = slab_.Find(reply->tag());
-                      if (task == nullptr) return;
+                      if (task == nullptr) return completion_.Disregard(link, *reply);
                       if (task->actor != nullptr) return actors_.OnTaskReply(link, task, *reply);
                       tasks_.OnTaskReply(link, task, *reply);
                     },
-                    [this](Link& link, const std::string&) {
-                      tasks_.OnLinkBroken(link);
-                      actors_.OnLinkBroken(link);
+                    [this](Link& link, const std::string& reason) {
+                      tasks_.OnLinkBroken(link, reason);
+                      actors_.OnLinkBroken(link, reason);
                     }}};
   TaskCompletion completion_{objects_, links_, slab_};
   TaskSubmitter tasks_{
@@ -269,6 +290,10 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
                          [this](uint8_t kind, const std::string& text, const ActorId&) {
                            return MakeError(kind, text);
                          }};
+  DependentTasks dependents_{slab_, [this](PendingTask* task) {
+                               if (task->actor != nullptr) return actors_.OnArgumentReady(task);
+                               tasks_.OnArgumentReady(task);
+                             }};
 };
 
 }  // namespace cyray::core

@@ -11,6 +11,7 @@
 namespace cyray::core {
 namespace {
 
+using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 using wire::FrameType;
@@ -26,7 +27,7 @@ class TaskSubmitterTest : public SubmitterFake {
   }
   void BreakLease(uint8_t worker) {
     Link& link = LinkTo(worker);
-    tasks_.OnLinkBroken(link);
+    tasks_.OnLinkBroken(link, "killed");
     links_.Drain(link);
     tasks_.OnLeaseBroken(WorkerAddress(worker), "killed");
   }
@@ -119,6 +120,36 @@ TEST_F(TaskSubmitterTest, AFailedArgumentIsTheTasksError) {
   objects_.Resolve(argument, MakeError(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), ""), true);
   EXPECT_TRUE(result->is_error);
   Release({argument, result});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AFailureGoesThroughAChainOfAnyLength) {
+  constexpr int kLength = 200'000;
+  TaskTemplate* tmpl = MakeTemplate();
+  ObjectEntry* first = objects_.NewOwned(ObjectId(ids_.Next(), 1));
+  ObjectEntry* last = first;
+  for (int i = 0; i < kLength; ++i) {
+    ObjectEntry* next = Submit(tmpl, {last});
+    if (last != first) objects_.Release(last);
+    last = next;
+  }
+  objects_.Resolve(first, MakeError(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), ""), true);
+  EXPECT_TRUE(last->is_error);
+  Release({first, last});
+  ExpectAllAnswered();
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(TaskSubmitterTest, AnAnswerWithoutAValueIsAnError) {
+  AddWorker(10);
+  ObjectEntry* result = Submit(MakeTemplate());
+  GrantFirst(1, 10);
+  const uint64_t tag = Pushed(10).at(0);
+  worker_ends_[10]->Send(FrameType::kTaskReply,
+                         [&](auto& b) { return wire::CreateTaskReply(b, tag, TaskStatus::Ok); });
+  links_.OnReady(LinkTo(10), EPOLLIN);
+  EXPECT_EQ(KindOf(result), ErrorKind::kInternal);
+  objects_.Release(result);
   ExpectAllAnswered();
 }
 
@@ -316,6 +347,64 @@ TEST_F(TaskSubmitterTest, AWorkerThatLeavesGetsNothingMoreAndItsLeaseSaysSo) {
   GrantFirst(2, 11);
   Reply(11, Pushed(11).at(0));
   ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ALeaseWhoseConnectionBrokeThoughItsWorkerLivesIsGivenUp) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* ran = Submit(tmpl);
+  ObjectEntry* behind = Submit(tmpl);
+  GrantFirst(1, 10);
+  ASSERT_THAT(Pushed(10), SizeIs(2));
+  links_.Break(LinkTo(10), "it sent nonsense");
+  tasks_.Tick(MonotonicNs());
+  EXPECT_FALSE(ran->ready()) << "the raylet may still say that the worker died";
+  EXPECT_LE(tasks_.NextTickNs(), MonotonicNs() + LinkTable::kNewsHereNs);
+  tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs);
+  tasks_.CheckInvariants();
+  EXPECT_EQ(KindOf(ran), ErrorKind::kWorkerCrashed);
+  const auto returned = FromProcess(FrameType::kReturnLease);
+  ASSERT_THAT(returned, SizeIs(1));
+  EXPECT_TRUE(returned[0].As<wire::ReturnLease>()->worker_exiting());
+  AddWorker(11);
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_TRUE(behind->ready() && !behind->is_error);
+  Release({ran, behind});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AWorkerThatCannotBeTalkedToIsNotPutBackForTheNextRequest) {
+  AddWorker(10);
+  links_.Break(LinkTo(10), "it sent nonsense");
+  ObjectEntry* result = Submit(MakeTemplate());
+  GrantFirst(1, 10);
+  const auto returned = FromProcess(FrameType::kReturnLease);
+  ASSERT_THAT(returned, SizeIs(1));
+  EXPECT_TRUE(returned[0].As<wire::ReturnLease>()->worker_exiting());
+  AddWorker(11);
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, RefsInAValueThatNobodyTakesAreLetGoOf) {
+  AddWorker(10);
+  ObjectEntry* result = Submit(MakeTemplate(/*max_retries=*/1));
+  GrantFirst(1, 10);
+  const uint64_t tag = Pushed(10).at(0);
+  const TaskId id = slab_.Find(tag)->id;
+  ReplyWithRef(10, tag, id, /*retry=*/true);
+  EXPECT_THAT(Disregarded(10), ElementsAre(ObjectId(id, 1)));
+  EXPECT_THAT(Pushed(10), SizeIs(1));
+  ReplyWithRef(10, tag, id);
+  EXPECT_TRUE(result->ready());
+  EXPECT_THAT(Disregarded(10), IsEmpty()) << "only when they are registered";
+  ReplyWithRef(10, tag, id);  // says it twice
+  EXPECT_THAT(Disregarded(10), ElementsAre(ObjectId(id, 1)));
+  objects_.Release(result);
+  EXPECT_EQ(slab_.live(), 0u);
 }
 
 TEST_F(TaskSubmitterTest, WithoutARayletEveryTaskFailsAndNothingIsAskedFor) {

@@ -100,6 +100,7 @@ class ActorClass:
         meta = {
             **description["meta"],
             "in_order": not description["meta"]["is_async"] and concurrency == 1,
+            "max_concurrency": concurrency,
             "max_task_retries": options.get("max_task_retries") or 0,
         }
         placement, held = _options.actor_demands(options)

@@ -1,9 +1,11 @@
 #include "cyray/core/actor_submitter.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "cyray/core/errors.h"
 #include "cyray/util/clock.h"
+#include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::core {
@@ -25,56 +27,113 @@ ActorSubmitter::ActorSubmitter(LinkTable& links, RayletClient& raylet, TaskCompl
                                MakeActorError make_error)
     : links_(links), raylet_(raylet), completion_(completion), make_error_(std::move(make_error)) {}
 
-ActorClient* ActorSubmitter::Client(const ActorId& id) {
+// --- Clients and their handles
+// ------------------------------------------------------------------
+
+ActorClient& ActorSubmitter::Client(const ActorId& id) {
   auto& slot = clients_[id];
   if (!slot) {
     slot = std::make_unique<ActorClient>();
     slot->id = id;
+    slot->idle_at = idle_.insert(idle_.end(), slot.get());
   }
-  return slot.get();
+  return *slot;
 }
 
-void ActorSubmitter::Subscribe(ActorClient& client) {
-  if (client.subscribed) return;
-  client.subscribed = true;
+ActorClient* ActorSubmitter::Acquire(const ActorId& id) {
+  ActorClient& client = Client(id);
+  if (client.handles++ == 0) {
+    idle_.erase(*client.idle_at);
+    client.idle_at.reset();
+  }
+  return &client;
+}
+
+void ActorSubmitter::Release(ActorClient* client) {
+  if (--client->handles > 0) return;
+  client->idle_at = idle_.insert(idle_.end(), client);
+  ForgetIdle();
+}
+
+void ActorSubmitter::ForgetIdle() {
+  // Two for each that comes, so that those whose calls were pending go in the end too.
+  for (int i = 0; i < 2 && idle_.size() > kMaxIdle; ++i) {
+    ActorClient& client = *idle_.front();
+    if (client.pending() > 0) {
+      idle_.splice(idle_.end(), idle_, idle_.begin());
+    } else {
+      Forget(client);
+    }
+  }
+}
+
+void ActorSubmitter::Forget(ActorClient& client) {
+  if (client.subscribed) SendSubscribe(client, false);
+  if (client.link != nullptr) {
+    auto it = by_worker_.find(client.link->peer.worker);
+    std::erase(it->second, &client);
+    if (it->second.empty()) by_worker_.erase(it);
+  }
+  HasNews(client);
+  idle_.erase(*client.idle_at);
+  clients_.erase(ActorId(client.id));
+}
+
+void ActorSubmitter::SendSubscribe(const ActorClient& client, bool subscribe) {
   flatbuffers::FlatBufferBuilder b;
-  b.Finish(wire::CreateSubscribeActor(b, wire::ToWire(client.id), true));
+  b.Finish(wire::CreateSubscribeActor(b, wire::ToWire(client.id), subscribe));
   raylet_.Send(FrameType::kSubscribeActor, b);
   raylet_.Flush();
 }
 
+// --- Calls
+// --------------------------------------------------------------------------------------
+
 void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects) {
   task->actor = client;
   if (client->death_error) return completion_.Fail(task, client->death_error);
-  Subscribe(*client);
+  if (client->unreachable) return completion_.Fail(task, client->unreachable);
+  if (!client->subscribed) {
+    client->subscribed = true;
+    SendSubscribe(*client, true);
+  }
+  // Counted up first: asking for an argument may show at once that its owner is dead.
   task->unresolved = 1;
   for (ObjectEntry* entry : task->refs) {
     if (entry->ready()) continue;
     ++task->unresolved;
-    objects.AddDependent(entry, task->slot);
+    objects.AddDependent(entry, task->tag());
   }
   --task->unresolved;
-  client->queue.push_back(task);
-  Pump(*client);
+  if (task->waiting_for_args() && !client->in_order) {
+    client->waiting.Append(task);
+  } else {
+    Enqueue(*client, task);
+  }
+}
+
+void ActorSubmitter::Enqueue(ActorClient& client, PendingTask* task) {
+  task->place = Place::kQueue;
+  client.queue.push_back(task);
+  Pump(client);
 }
 
 void ActorSubmitter::OnArgumentReady(PendingTask* task) {
-  if (--task->unresolved == 0) Pump(*task->actor);
+  if (--task->unresolved > 0) return;
+  ActorClient& client = *task->actor;
+  if (task->place != Place::kWaiting) return Pump(client);
+  client.waiting.Remove(task);
+  Enqueue(client, task);
 }
 
 void ActorSubmitter::Pump(ActorClient& client) {
-  if (client.link == nullptr || client.losing_link) return;
-  size_t kept = 0;  // calls at the head that wait for arguments, where order does not matter
-  while (kept < client.queue.size() && client.link != nullptr) {
-    // Only where a later call cannot be what the earlier ones wait for.
-    if (client.in_order && client.in_flight.count >= kMaxInFlight) break;
-    PendingTask* task = client.queue[kept];
-    if (task->waiting_for_args()) {
-      if (client.in_order) break;
-      ++kept;
-      continue;
-    }
-    client.queue.erase(client.queue.begin() + static_cast<ptrdiff_t>(kept));
+  const size_t most = kMaxInFlight + client.max_concurrency - 1;
+  while (!client.queue.empty() && client.link != nullptr && !client.losing_link &&
+         client.in_flight.count < most) {
+    PendingTask* task = client.queue.front();
+    if (task->waiting_for_args()) break;
+    client.queue.pop_front();
+    task->place = Place::kNone;
     if (!task->refs.empty()) {
       if (ValuePtr error = completion_.FailedArgument(task)) {
         completion_.Fail(task, std::move(error));
@@ -95,8 +154,11 @@ void ActorSubmitter::Pump(ActorClient& client) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
-  if (client.link != &link) return;  // an answer from a past incarnation
+  if (client.link != &link || task->place != Place::kInFlight) {
+    return completion_.Disregard(link, reply);  // from a past incarnation, or said twice
+  }
   client.in_flight.Remove(task);
+  ++client.answered;
   if (!client.queue.empty()) Pump(client);
   switch (reply.status()) {
     case wire::TaskStatus::HandedBack:
@@ -108,14 +170,17 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
       if (reply.retry() && task->retries_left != 0) {
         if (task->retries_left > 0) --task->retries_left;
         ++task->attempt;
-        client.queue.push_back(task);
-        return Pump(client);
+        completion_.Disregard(link, reply);
+        return Enqueue(client, task);
       }
       [[fallthrough]];
     default:
       completion_.Resolve(link, task, reply);
   }
 }
+
+// --- What becomes of the actor
+// ------------------------------------------------------------------
 
 void ActorSubmitter::LoseLink(ActorClient& client) {
   if (client.link == nullptr || client.losing_link) return;
@@ -133,10 +198,62 @@ void ActorSubmitter::LoseLink(ActorClient& client) {
   }
 }
 
-void ActorSubmitter::OnLinkBroken(Link& link) {
+void ActorSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
   auto node = by_worker_.extract(link.peer.worker);
   if (node.empty()) return;
-  for (ActorClient* client : node.mapped()) LoseLink(*client);
+  for (ActorClient* client : node.mapped()) {
+    if (client->losing_link) continue;  // there is news already
+    LoseLink(*client);
+    AwaitNews(*client, reason);
+  }
+}
+
+void ActorSubmitter::AwaitNews(ActorClient& client, const std::string& reason) {
+  client.lost_at_ns = MonotonicNs();
+  client.lost_reason = reason;
+  lost_.push_back(&client);
+}
+
+void ActorSubmitter::HasNews(ActorClient& client) {
+  client.unreachable = {};
+  if (std::exchange(client.lost_at_ns, 0) != 0) std::erase(lost_, &client);
+}
+
+void ActorSubmitter::OnProcessDied(const WorkerId& worker) {
+  std::erase_if(lost_, [&](ActorClient* client) {
+    if (client->address.worker != worker) return false;
+    client->lost_at_ns = 0;
+    return true;
+  });
+}
+
+int64_t ActorSubmitter::NewsDueNs(const ActorClient& client) const {
+  return links_.NewsDueNs(client.address, client.lost_at_ns);
+}
+
+int64_t ActorSubmitter::NextTickNs() const {
+  int64_t next = kForever;
+  for (const ActorClient* client : lost_) next = std::min(next, NewsDueNs(*client));
+  return next;
+}
+
+void ActorSubmitter::Tick(int64_t now_ns) {
+  std::vector<ActorClient*> due;
+  for (ActorClient* client : lost_) {
+    if (NewsDueNs(*client) <= now_ns) due.push_back(client);
+  }
+  for (ActorClient* client : due) GiveUp(*client);
+}
+
+void ActorSubmitter::GiveUp(ActorClient& client) {
+  HasNews(client);
+  client.unreachable = make_error_(
+      static_cast<uint8_t>(ErrorKind::kActorUnavailable),
+      "The connection to the actor's process " + client.address.ToString() + " broke (" +
+          client.lost_reason + "), and nothing was heard of its end since. Calls that were in " +
+          "flight may or may not have run.",
+      client.id);
+  FailPending(client, ValuePtr(client.unreachable));
 }
 
 void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
@@ -162,6 +279,7 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
     }
     case wire::ActorState::Restarting:
       LoseLink(client);
+      HasNews(client);
       client.state = update.state();
       SettleLimbo(client);
       break;
@@ -175,12 +293,13 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
   // Told again, maybe of a worker that is lost: what becomes of its calls is in the next update.
   if (client.state == wire::ActorState::Alive && client.address == address) return;
   LoseLink(client);
+  HasNews(client);
   client.state = wire::ActorState::Alive;
   client.incarnation = update.incarnation();
   SettleLimbo(client);
   client.address = address;
   Link& link = links_.To(address);
-  if (link.state == Link::State::kBroken) return;  // the next update tells
+  if (link.state == Link::State::kBroken) return AwaitNews(client, "it was broken before");
   client.link = &link;
   by_worker_[address.worker].push_back(&client);
   Pump(client);
@@ -202,6 +321,7 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   std::sort(again.begin(), again.end(), [](const PendingTask* a, const PendingTask* b) {
     return Sequence(a->id) < Sequence(b->id);
   });
+  for (PendingTask* task : again) task->place = Place::kQueue;
   client.queue.insert(client.queue.begin(), again.begin(), again.end());
   if (failed.empty()) return;
   const ValuePtr error = make_error_(
@@ -213,20 +333,28 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
 
 void ActorSubmitter::Die(ActorClient& client, ValuePtr error) {
   LoseLink(client);
-  client.death_error = error;
+  HasNews(client);
+  client.death_error = std::move(error);
+  if (std::exchange(client.subscribed, false)) SendSubscribe(client, false);
+  FailPending(client, ValuePtr(client.death_error));
+}
+
+void ActorSubmitter::FailPending(ActorClient& client, const ValuePtr& error) {
   std::vector<PendingTask*> failed;
-  while (PendingTask* task = client.limbo.first) {
-    client.limbo.Remove(task);
-    failed.push_back(task);
+  for (InFlight* list : {&client.limbo, &client.waiting}) {
+    while (PendingTask* task = list->first) {
+      list->Remove(task);
+      failed.push_back(task);
+    }
   }
   failed.insert(failed.end(), client.queue.begin(), client.queue.end());
   client.queue.clear();
-  // A call that waits for an argument may still be named as its dependent: it is found dead then.
+  for (PendingTask* task : failed) task->place = Place::kNone;
   for (PendingTask* task : failed) completion_.Fail(task, error);
 }
 
 void ActorSubmitter::OnRegistrationFailed(const ActorId& id, const std::string& reason) {
-  ActorClient& client = *Client(id);
+  ActorClient& client = Client(id);
   if (client.death_error) return;
   Die(client, make_error_(static_cast<uint8_t>(ErrorKind::kActorDied), reason, id));
 }
@@ -239,10 +367,41 @@ void ActorSubmitter::FailAll(const ValuePtr& error) {
 
 void ActorSubmitter::Describe(std::string& out) const {
   for (const auto& [id, client] : clients_) {
+    if (client->handles == 0 && client->pending() == 0) continue;
     out += "actor " + id.Hex() + " (" + client->class_name + ") " +
-           wire::EnumNameActorState(client->state) + ": " + std::to_string(client->queue.size()) +
-           " queued, " + std::to_string(client->in_flight.count) + " in flight, " +
-           std::to_string(client->limbo.count) + " in limbo\n";
+           wire::EnumNameActorState(client->state) + ": " +
+           std::to_string(client->queue.size() + client->waiting.count) + " queued, " +
+           std::to_string(client->in_flight.count) + " in flight, " +
+           std::to_string(client->limbo.count) + " in limbo" +
+           (client->unreachable ? ", unreachable" : "") + "\n";
+  }
+}
+
+void ActorSubmitter::CheckInvariants() const {
+  for (const auto& [id, client] : clients_) {
+    CYRAY_CHECK((client->handles == 0) == client->idle_at.has_value()) << id.Hex();
+    CYRAY_CHECK(!client->death_error || client->pending() == 0) << id.Hex();
+    CYRAY_CHECK(client->link != nullptr || client->in_flight.count == 0) << id.Hex();
+    if (client->link != nullptr) {
+      const auto& there = by_worker_.at(client->link->peer.worker);
+      CYRAY_CHECK(std::count(there.begin(), there.end(), client.get()) == 1) << id.Hex();
+    }
+    for (const PendingTask* task : client->queue) {
+      CYRAY_CHECK(task->live && task->actor == client.get() && task->place == Place::kQueue);
+      CYRAY_CHECK(client->in_order || !task->waiting_for_args()) << id.Hex();
+    }
+    for (const InFlight* list : {&client->waiting, &client->in_flight, &client->limbo}) {
+      uint32_t count = 0;
+      for (const PendingTask* task = list->first; task != nullptr; task = task->next) {
+        CYRAY_CHECK(task->live && task->actor == client.get() && task->place == list->place);
+        CYRAY_CHECK(task->waiting_for_args() == (list == &client->waiting)) << id.Hex();
+        ++count;
+      }
+      CYRAY_CHECK(count == list->count) << count << " of " << list->count;
+    }
+  }
+  for (const ActorClient* client : lost_) {
+    CYRAY_CHECK(client->lost_at_ns != 0 && client->link == nullptr) << client->id.Hex();
   }
 }
 

@@ -1,25 +1,32 @@
 // ActorSubmitter: method calls on actors, in order per caller.
 //
 // A client per actor: calls queue until the actor lives and their arguments are there (head of the
-// line first), then go down the link of its worker one after another. When the worker is lost the
-// calls in flight wait in limbo until the GCS says what became of the actor: calls with retries
-// left are sent again, in order and before younger ones, to the next incarnation; the others fail.
+// line first, where order matters), then go down the link of its worker one after another. When the
+// worker is lost the calls in flight wait in limbo until the GCS says what became of the actor:
+// calls with retries left are sent again, in order and before younger ones, to the next
+// incarnation; the others fail. When nobody says anything, for only the connection broke, they all
+// fail as those of an actor that cannot be reached.
 //
-// Callers that never wait must not shut out the others: an actor that runs calls in order has at
-// most kMaxInFlight of each process, and a process with very many calls pending is slowed down
-// (Crowded).
+// Callers that never wait must not shut out the others: an actor has at most kMaxInFlight calls of
+// each process beyond those that it runs at once, and a process with very many calls pending is
+// slowed down (Crowded). Clients that no handle names any more are kept for a while: the next
+// handle often comes soon.
 //
 // Guarded by the core mutex.
-// Invariant: calls of one client are pushed in order of submission within one incarnation.
+// Invariants (CheckInvariants): calls of one client are pushed in order of submission within one
+// incarnation; a call is in exactly one place, which it knows.
 
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "core_generated.h"
 #include "cyray/core/task_submitter.h"
@@ -28,6 +35,9 @@
 namespace cyray::core {
 
 struct ActorClient {
+  // Beyond so many calls pending a caller should let the actor catch up.
+  static constexpr size_t kCrowd = 200'000;
+
   ActorId id;
   wire::ActorState state = wire::ActorState::PendingCreation;
   uint32_t incarnation = 0;
@@ -35,15 +45,25 @@ struct ActorClient {
   Address address;
   Link* link = nullptr;            // while alive and reachable
   std::deque<PendingTask*> queue;  // not pushed yet, in order
+  InFlight waiting{.place = Place::kWaiting};
   InFlight in_flight;
-  InFlight limbo;            // pushed to a worker that is gone
+  InFlight limbo{.place = Place::kLimbo};
+  uint64_t answered = 0;
+  size_t crowd = kCrowd;
+  uint32_t max_concurrency = 1;
+  bool in_order = true;      // false for async and threaded actors: no head of the line
   bool losing_link = false;  // its last answers are read
   bool subscribed = false;
-  bool in_order = true;  // false for async and threaded actors: no head of the line
-  size_t pending() const { return queue.size() + in_flight.count; }
   std::string class_name;
   std::string death_cause;
-  ValuePtr death_error;  // what every later call gets
+  ValuePtr death_error;    // what every later call gets
+  ValuePtr unreachable;    // the same, until the next incarnation
+  int64_t lost_at_ns = 0;  // the link broke then, and nothing was heard since
+  std::string lost_reason;
+  uint32_t handles = 0;
+  std::optional<std::list<ActorClient*>::iterator> idle_at;  // no handles
+
+  size_t pending() const { return queue.size() + waiting.count + in_flight.count + limbo.count; }
 };
 
 class ActorSubmitter {
@@ -55,30 +75,59 @@ class ActorSubmitter {
 
   // What keeps an actor busy while answers travel; the queue of other callers behind it is short.
   static constexpr size_t kMaxInFlight = 4'096;
-  static constexpr size_t kCrowd = 200'000;
+  // Clients without handles that are kept.
+  static constexpr size_t kMaxIdle = 256;
+
   // Whether the caller should let the actor catch up before it makes another call.
   static bool Crowded(const ActorClient& client) {
-    return client.link != nullptr && client.pending() > kCrowd;
+    return client.link != nullptr && client.pending() > client.crowd;
+  }
+  // A caller has waited for the crowd, when `answered` calls had been answered. An actor that has
+  // answered none since is busy with something else: waiting for it at every call helps nobody.
+  static void HasWaited(ActorClient& client, uint64_t answered) {
+    constexpr size_t kMore = 10'000;
+    client.crowd = client.answered > answered ? ActorClient::kCrowd : client.pending() + kMore;
   }
 
-  ActorClient* Client(const ActorId& id);
+  // The client of an actor, for one handle more; it stays until Release, and a while longer.
+  ActorClient* Acquire(const ActorId& id);
+  void Release(ActorClient* client);
+
   void Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects);
   void OnArgumentReady(PendingTask* task);
   void OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply);
-  void OnLinkBroken(Link& link);
+  void OnLinkBroken(Link& link, const std::string& reason);
+  // That process is dead for sure: the GCS will say what becomes of its actor.
+  void OnProcessDied(const WorkerId& worker);
   void OnActorUpdate(const wire::ActorUpdate& update);
   // Registering failed: nobody else will ever hear of this actor.
   void OnRegistrationFailed(const ActorId& id, const std::string& reason);
   void FailAll(const ValuePtr& error);
+  // Gives up waiting for news of lost workers. Due time in ns, kForever for none.
+  int64_t NextTickNs() const;
+  void Tick(int64_t now_ns);
+
+  size_t clients() const { return clients_.size(); }
   void Describe(std::string& out) const;
+  void CheckInvariants() const;
 
  private:
-  void Subscribe(ActorClient& client);
+  void SendSubscribe(const ActorClient& client, bool subscribe);
+  void Enqueue(ActorClient& client, PendingTask* task);
   void Pump(ActorClient& client);
   void Die(ActorClient& client, ValuePtr error);
+  // All calls that are not in flight fail.
+  void FailPending(ActorClient& client, const ValuePtr& error);
   void SettleLimbo(ActorClient& client);
   void BecomeAlive(ActorClient& client, const wire::ActorUpdate& update);
   void LoseLink(ActorClient& client);
+  void HasNews(ActorClient& client);
+  void AwaitNews(ActorClient& client, const std::string& reason);
+  int64_t NewsDueNs(const ActorClient& client) const;
+  void GiveUp(ActorClient& client);
+  ActorClient& Client(const ActorId& id);
+  void ForgetIdle();
+  void Forget(ActorClient& client);
 
   LinkTable& links_;
   RayletClient& raylet_;
@@ -86,6 +135,8 @@ class ActorSubmitter {
   const MakeActorError make_error_;
   std::unordered_map<ActorId, std::unique_ptr<ActorClient>> clients_;
   std::unordered_map<WorkerId, std::vector<ActorClient*>> by_worker_;
+  std::vector<ActorClient*> lost_;  // whose worker is lost, without news
+  std::list<ActorClient*> idle_;    // the longest idle first
 };
 
 }  // namespace cyray::core

@@ -8,7 +8,6 @@
 #include "cyray/core/errors.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
-#include "gcs_generated.h"
 
 namespace cyray::core {
 
@@ -27,6 +26,11 @@ CoreWorker::CoreWorker()
               [this](uint8_t kind, const std::string& message, const ActorId& actor) {
                 return MakeActorError(kind, message, actor);
               }),
+      dependents_(slab_,
+                  [this](PendingTask* task) {
+                    if (task->actor != nullptr) return actors_.OnArgumentReady(task);
+                    tasks_.OnArgumentReady(task);
+                  }),
       execution_(links_, objects_) {}
 
 CoreWorker::~CoreWorker() { Disconnect(); }
@@ -70,6 +74,7 @@ void CoreWorker::Disconnect() {
     FlushAll();
     stop_events_ = true;
     events_ready_.notify_all();
+    poller_.WakeWaiters();
   }
   poller_.StopSteward();
 }
@@ -191,14 +196,19 @@ bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bo
     return CountReady(entries, size, count, here, &first);
   };
   if (ready()) return true;
+  Waits::Scope scope(waits_, entries, size);
   for (size_t i = 0; i < size; ++i) objects_.Want(entries[i]);
   const bool in_task = !is_driver_ && execution_.running() > 0;
-  if (!in_task) return poller_.WaitUntil(lock, deadline_ns, ready);
+  bool done = false;
+  const auto over = [&] { return (done = ready()) || disconnecting_; };
+  if (!in_task) {
+    WaitAttentively(lock, deadline_ns, over);
+    return done;
+  }
   const int64_t patience = std::min(deadline_ns, MonotonicNs() + kPatienceNs);
-  if (poller_.WaitUntil(lock, patience, ready)) return true;
-  if (patience == deadline_ns) return false;
+  if (poller_.WaitUntil(lock, patience, over) || patience == deadline_ns) return done;
   SetBlocked(true);
-  const bool done = poller_.WaitUntil(lock, deadline_ns, ready);
+  poller_.WaitUntil(lock, deadline_ns, over);
   SetBlocked(false);
   return done;
 }
@@ -313,15 +323,24 @@ bool CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry**
 void CoreWorker::Throttle(ActorClient* actor) {
   constexpr int64_t kPatienceNs = 1'000'000;
   std::unique_lock lock(mutex_);
+  const uint64_t answered = actor->answered;
   poller_.WaitUntil(lock, MonotonicNs() + kPatienceNs,
-                    [&] { return !ActorSubmitter::Crowded(*actor); });
+                    [&] { return disconnecting_ || !ActorSubmitter::Crowded(*actor); });
+  ActorSubmitter::HasWaited(*actor, answered);
 }
 
-ActorClient* CoreWorker::GetActorClient(const ActorId& id, bool in_order) {
+ActorClient* CoreWorker::GetActorClient(const ActorId& id, bool in_order,
+                                        uint32_t max_concurrency) {
   std::lock_guard lock(mutex_);
-  ActorClient* client = actors_.Client(id);
+  ActorClient* client = actors_.Acquire(id);
   client->in_order = in_order;
+  client->max_concurrency = max_concurrency;
   return client;
+}
+
+void CoreWorker::ReleaseActorClient(ActorClient* client) {
+  std::lock_guard lock(mutex_);
+  actors_.Release(client);
 }
 
 ObjectEntry* CoreWorker::NewActorHandle(const ActorId& id) {
@@ -335,91 +354,6 @@ ObjectEntry* CoreWorker::NewActorHandle(const ActorId& id) {
 void CoreWorker::HoldWith(ObjectEntry* entry, std::vector<ObjectEntry*> held) {
   std::lock_guard lock(mutex_);
   objects_.SetContained(entry, std::move(held));
-}
-
-Status CoreWorker::CreateActor(const ActorCreation& c, bool wait) {
-  flatbuffers::FlatBufferBuilder spec;
-  std::vector<flatbuffers::Offset<wire::TaskArg>> args;
-  std::unique_lock lock(mutex_);
-  for (ObjectEntry* entry : c.refs) {
-    objects_.Index(entry);
-    const Address owner = objects_.OwnerOf(entry);
-    args.push_back(wire::CreateTaskArg(spec, 0, wire::ToWire(entry->id), wire::ToWire(owner)));
-  }
-  auto refs = spec.CreateVector(args);
-  auto blob = spec.CreateVector(c.args ? c.args->data() : nullptr, c.args ? c.args->size() : 0);
-  auto class_name = spec.CreateString(c.class_name);
-  auto extra = spec.CreateVector(reinterpret_cast<const uint8_t*>(c.extra.data()), c.extra.size());
-  spec.Finish(wire::CreateActorSpec(spec, wire::ToWire(c.actor_id), wire::ToWire(job_id_),
-                                    wire::ToWire(c.class_id), class_name, blob, refs,
-                                    c.max_concurrency, extra));
-  flatbuffers::FlatBufferBuilder b;
-  b.ForceVectorAlignment(spec.GetSize(), 1, 8);
-  auto spec_bytes = b.CreateVector(spec.GetBufferPointer(), spec.GetSize());
-  auto name = b.CreateString(c.class_name);
-  auto actor_name = b.CreateString(c.name);
-  auto name_space = b.CreateString(c.name_space);
-  auto placement = wire::ToWire(b, c.placement);
-  auto held = wire::ToWire(b, c.held);
-  auto meta =
-      b.CreateVector(reinterpret_cast<const uint8_t*>(c.handle_meta.data()), c.handle_meta.size());
-  b.Finish(wire::CreateRegisterActorRequest(
-      b, wire::ToWire(c.actor_id), wire::ToWire(address_), name, actor_name, name_space, c.detached,
-      c.max_restarts, placement, held, static_cast<wire::SchedulingStrategy>(c.strategy),
-      wire::ToWire(c.affinity_node), c.affinity_soft, spec_bytes, meta));
-  bool answered = false;
-  auto result = std::make_shared<Status>();
-  auto done = std::make_shared<bool>(false);
-  raylet_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::RegisterActor), b.GetBufferPointer(),
-                  b.GetSize(), [this, result, done, wait, id = c.actor_id](wire::Frame* frame) {
-                    *done = true;
-                    if (frame == nullptr) {
-                      *result = Status(StatusCode::kDisconnected, "the raylet is gone");
-                    } else if (const auto* reply = frame->As<wire::GcsReply>(); !reply->ok()) {
-                      *result = Status(static_cast<StatusCode>(reply->code()),
-                                       reply->error() != nullptr ? reply->error()->str() : "");
-                    }
-                    if (!result->ok() && !wait) {
-                      actors_.OnRegistrationFailed(id, result->message());
-                    }
-                  });
-  raylet_.Flush();
-  if (!wait) return Status::Ok();
-  poller_.WaitUntil(lock, kForever, [&] { return answered = *done; });
-  return *result;
-}
-
-Result<std::string> CoreWorker::CallGcs(uint16_t method, const std::string& payload) {
-  std::unique_lock lock(mutex_);
-  bool done = false;
-  Status status;
-  std::string answer;
-  raylet_.CallGcs(method, reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
-                  [&](wire::Frame* frame) {
-                    done = true;
-                    if (frame == nullptr) {
-                      status = Status(StatusCode::kDisconnected, "the raylet of this node is gone");
-                      return;
-                    }
-                    const auto* reply = frame->As<wire::GcsReply>();
-                    if (!reply->ok()) {
-                      status = Status(static_cast<StatusCode>(reply->code()),
-                                      reply->error() != nullptr ? reply->error()->str() : "");
-                    } else if (reply->payload() != nullptr) {
-                      answer.assign(reinterpret_cast<const char*>(reply->payload()->data()),
-                                    reply->payload()->size());
-                    }
-                  });
-  poller_.WaitUntil(lock, kForever, [&] { return done; });
-  if (!status.ok()) return Fail(status);
-  return answer;
-}
-
-void CoreWorker::CallGcsNoReply(uint16_t method, const std::string& payload) {
-  std::lock_guard lock(mutex_);
-  raylet_.CallGcs(method, reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
-                  [](wire::Frame*) {});
-  raylet_.Flush();
 }
 
 // --- Execution

@@ -2,8 +2,8 @@
 //
 // Wiring only: it connects the parts (links, directory, submitters, execution queue), routes frames
 // to them and is what `_raylet.pyx` calls. One mutex guards everything below; every public method
-// takes it. Methods that wait release it, and Python releases the GIL around them. No method calls
-// Python.
+// takes it. Methods that wait release it, and Python releases the GIL around them. Nothing calls
+// Python but InterruptCheck, between the slices of a long wait and without the mutex.
 //
 // Threads: Python's own, and the poller's steward (poller.h).
 
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "cyray/core/actor_submitter.h"
+#include "cyray/core/dependent_tasks.h"
 #include "cyray/core/execution_queue.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
@@ -26,6 +27,7 @@
 #include "cyray/core/raylet_client.h"
 #include "cyray/core/spare_blocks.h"
 #include "cyray/core/task_submitter.h"
+#include "cyray/core/waits.h"
 #include "cyray/store/arena_mapping.h"
 
 namespace cyray::core {
@@ -86,7 +88,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
 
   // Registers with the raylet at the other end of `socket` and starts the steward. Once.
   Status Connect(UniqueFd socket, const RegisterOptions& options);
-  // Ends the steward and closes everything. No other call may be running or follow.
+  // Turns away the threads that wait, and ends the steward. No other call may follow; those that
+  // run may end later, before this is destroyed.
   void Disconnect();
   // In the child of a fork: forgets the connections without touching the parent's.
   void AbandonAfterFork();
@@ -94,6 +97,9 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   const Address& address() const { return address_; }
   const Registration& registration() const { return registration_; }
   JobId job_id();
+  // True ends a wait that is not over (Ctrl-C); for drivers, set once.
+  using InterruptCheck = bool (*)();
+  void SetInterruptCheck(InterruptCheck check) { interrupted_ = check; }
 
   // --- Objects
   // -------------------------------------------------------------------------------------
@@ -119,7 +125,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void BorrowMany(const uint8_t* table, size_t count, bool deferred, ObjectEntry** entries);
   // Waits until `count` of the entries are ready (or, with `here`, readable in place).
   // With `or_error`, which is for waiting for all, one error that is here is enough too.
-  // False: the time is over. A running task that waits gives its CPU back meanwhile.
+  // False: the time is over, a signal handler raised (InterruptCheck), or the process leaves. A
+  // running task that waits gives its CPU back meanwhile.
   bool Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here, int64_t deadline_ns,
             bool or_error = false);
   // Which entries are ready, in order, at most `count`; sets flags[i].
@@ -157,9 +164,11 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   // Counts in `submission` pass to the task.
   // True when the caller should call Throttle before it submits more.
   bool Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
-  // Lets a crowded actor catch up, for a millisecond at most: it never waits for good.
+  // Lets a crowded actor catch up, for a millisecond at most, and not again while it does not.
   void Throttle(ActorClient* actor);
-  ActorClient* GetActorClient(const ActorId& id, bool in_order);
+  // For one handle; ReleaseActorClient gives it back. `in_order`: the actor runs calls one by one.
+  ActorClient* GetActorClient(const ActorId& id, bool in_order, uint32_t max_concurrency = 1);
+  void ReleaseActorClient(ActorClient* client);
   // A handle entry of an actor this process creates: its last ref ends the actor.
   ObjectEntry* NewActorHandle(const ActorId& id);
   // `entry` keeps `held` alive as long as it lives; takes over one count of each.
@@ -239,7 +248,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void Publish(const ObjectId& id) override;
   void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) override;
   void ActorOutOfScope(const ActorId& id) override;
-  void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
+  void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                      std::vector<uint64_t> callbacks) override;
   ValuePtr MakeError(uint8_t kind, const std::string& message) override;
   ValuePtr MakeActorError(uint8_t kind, const std::string& message, const ActorId& actor);
@@ -250,15 +259,26 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void OnRayletEvent(wire::Frame& frame);
   void OnAssignActor(const wire::AssignActor& assign);
   void OnProcessDied(const Address& address, const std::string& reason);
+  void OnPeerGone(const Address& peer, const std::string& reason);
   void OnLinkBroken(Link& link, const std::string& reason);
   void OnRayletLost();
   void PushEvent(Event event);
   void WakeExternalLoop();
   std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
   void SetBlocked(bool blocked);
+  // Requests that are waited for (core_worker_requests.cc).
+  // True when `over` holds. False: the time is over, or a signal handler raised.
+  bool WaitAttentively(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
+                       const std::function<bool()>& over);
+  Status Await(std::unique_lock<std::mutex>& lock, const std::function<bool()>& done);
+  Result<std::string> AskGcs(std::unique_lock<std::mutex>& lock, uint16_t method,
+                             const uint8_t* payload, size_t size);
+  static Result<std::string> ReadGcsReply(wire::Frame* frame);
+  flatbuffers::FlatBufferBuilder RegistrationOf(const ActorCreation& creation);
+  std::string DescribeMissing(const ObjectEntry& entry);
   void SendToPeer(const Address& peer, wire::FrameType type);
   // Store blocks (core_worker_store.cc).
-  bool TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block);
+  Result<bool> TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block);
   Status RequestBlock(std::unique_lock<std::mutex>& lock, StoreBlock& block);
   void AskForSpares(uint64_t bytes);
   void OnSpareReply(const ObjectId& id, uint64_t bytes, wire::Frame* frame);
@@ -275,6 +295,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   Address address_;
   Registration registration_;
   bool is_driver_ = true;
+  InterruptCheck interrupted_ = nullptr;
   std::shared_ptr<store::ArenaMapping> arena_;  // shared with the memory that Python reads
   // Guarded by mutex_.
   RayletClient raylet_;
@@ -285,7 +306,9 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   TaskCompletion completion_;
   TaskSubmitter tasks_;
   ActorSubmitter actors_;
+  DependentTasks dependents_;
   ExecutionQueue execution_;
+  Waits waits_;
   TaskIds task_ids_;
   SpareBlocks spares_;
   std::unordered_map<ObjectId, Unpublished> unpublished_;
@@ -295,7 +318,6 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   std::deque<Event> events_;
   std::deque<Event> callbacks_;  // those of a worker's thread for futures
   std::condition_variable events_ready_;
-  std::unordered_map<ActorId, uint32_t> assigned_actors_;
   JobId job_id_;
   int external_wake_fd_ = -1;
   int blocked_threads_ = 0;

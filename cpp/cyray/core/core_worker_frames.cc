@@ -33,10 +33,13 @@ void CoreWorker::FlushStale() {
   raylet_.Flush();
 }
 
-int64_t CoreWorker::NextTimerNs() { return std::min(tasks_.NextTickNs(), spares_.NextIdleNs()); }
+int64_t CoreWorker::NextTimerNs() {
+  return std::min({tasks_.NextTickNs(), actors_.NextTickNs(), spares_.NextIdleNs()});
+}
 
 void CoreWorker::RunTimers(int64_t now_ns) {
   if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
+  if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
   GiveBack(spares_.TakeIdle(now_ns));
 }
 
@@ -57,7 +60,7 @@ void CoreWorker::OnCoreFrame(Link& link, const Frame& frame) {
     case FrameType::kTaskReply:
       if (const auto* reply = frame.As<wire::TaskReply>()) {
         PendingTask* task = slab_.Find(reply->tag());
-        if (task == nullptr) return;
+        if (task == nullptr) return completion_.Disregard(link, *reply);
         if (task->actor != nullptr) return actors_.OnTaskReply(link, task, *reply);
         return tasks_.OnTaskReply(link, task, *reply);
       }
@@ -139,10 +142,10 @@ void CoreWorker::OnLinkBroken(Link& link, const std::string& reason) {
     for (ObjectEntry* entry : entries) objects_.Release(entry);
   }
   execution_.OnLinkBroken(link);
-  tasks_.OnLinkBroken(link);
-  actors_.OnLinkBroken(link);
-  objects_.OnProcessDied(link.peer.worker, "the process " + link.peer.ToString() +
-                                               " that owned the object died (" + reason + ")");
+  tasks_.OnLinkBroken(link, reason);
+  actors_.OnLinkBroken(link, reason);
+  objects_.OnProcessDied(link.peer.worker,
+                         "the process " + link.peer.ToString() + " died (" + reason + ")");
 }
 
 // --- From the raylet
@@ -164,10 +167,9 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
     case FrameType::kRelayFailed:
       if (const auto* failed = frame.As<wire::RelayFailed>(); failed && failed->destination()) {
         const std::string why = failed->reason() != nullptr ? failed->reason()->str() : "";
-        if (Link* link = links_.Find(wire::FromWire(failed->destination()->worker()))) {
-          links_.Break(*link, why);
-          tasks_.OnLeaseBroken(link->peer, why);
-        }
+        const Address peer = wire::FromWire(*failed->destination());
+        if (Link* link = links_.Find(peer.worker)) links_.Break(*link, why);
+        tasks_.OnLeaseBroken(peer, why);
       }
       return;
     case FrameType::kReclaimLease:
@@ -178,11 +180,12 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
     case FrameType::kLeaseBroken:
       if (const auto* broken = frame.As<wire::LeaseBroken>()) {
         const Address worker = wire::FromWireOrNil(broken->worker());
+        const std::string why = broken->reason() != nullptr ? broken->reason()->str() : "";
         if (Link* link = links_.Find(worker.worker)) {
-          tasks_.OnLinkBroken(*link);  // nothing more goes there while its last answers are read
+          tasks_.OnLinkBroken(*link, why);  // nothing more goes there while its answers are read
           links_.Drain(*link);
         }
-        tasks_.OnLeaseBroken(worker, broken->reason() != nullptr ? broken->reason()->str() : "");
+        tasks_.OnLeaseBroken(worker, why);
       }
       return;
     case FrameType::kActorUpdate:
@@ -279,28 +282,28 @@ void CoreWorker::OnAssignActor(const wire::AssignActor& assign) {
 }
 
 void CoreWorker::OnProcessDied(const Address& address, const std::string& reason) {
-  if (!address.worker.is_nil()) {
-    Link* link = links_.Find(address.worker);
-    if (link != nullptr) {
-      tasks_.OnLinkBroken(*link);
-      links_.Drain(*link);
-      links_.Break(*link, reason);
-      tasks_.OnLeaseBroken(link->peer, reason);
-    } else {
-      objects_.OnProcessDied(address.worker, reason);
-    }
-    return;
-  }
+  if (!address.worker.is_nil()) return OnPeerGone(address, reason);
   // A whole node: every process there, and every copy that was only there.
-  std::vector<Link*> gone;
+  std::vector<Address> gone;
   for (const auto& [worker, link] : links_.all()) {
-    if (link->peer.node == address.node) gone.push_back(link.get());
+    if (link->peer.node == address.node) gone.push_back(link->peer);
   }
-  for (Link* link : gone) {
-    links_.Break(*link, reason);
-    tasks_.OnLeaseBroken(link->peer, reason);
-  }
+  for (const Address& peer : gone) OnPeerGone(peer, reason);
   objects_.OnNodeDied(address.node, reason);
+}
+
+void CoreWorker::OnPeerGone(const Address& peer, const std::string& reason) {
+  if (Link* link = links_.Find(peer.worker)) {
+    tasks_.OnLinkBroken(*link, reason);  // nothing more goes there while its answers are read
+    links_.Drain(*link);
+    links_.Break(*link, reason);
+  } else {
+    objects_.OnProcessDied(peer.worker,
+                           "the process " + peer.ToString() + " died (" + reason + ")");
+  }
+  tasks_.OnLeaseBroken(peer, reason);
+  actors_.OnProcessDied(peer.worker);
+  links_.Forget(peer.worker);
 }
 
 void CoreWorker::OnRayletLost() {
@@ -334,8 +337,7 @@ void CoreWorker::SendFetch(const Address& owner, uint64_t request_id, const Obje
 void CoreWorker::SendToPeer(const Address& peer, FrameType type) {
   Link& link = links_.To(peer);
   if (link.state == Link::State::kBroken) {
-    return objects_.OnProcessDied(peer.worker,
-                                  "the process " + peer.ToString() + " that owned the object died");
+    return objects_.OnProcessDied(peer.worker, "the process " + peer.ToString() + " died");
   }
   links_.Send(link, type, builder_);
   links_.FlushSoon(link);
@@ -419,17 +421,9 @@ void CoreWorker::ActorOutOfScope(const ActorId& id) {
   poller_.NoteGathered();
 }
 
-void CoreWorker::OnObjectReady(ObjectEntry*, std::vector<uint32_t> dependents,
+void CoreWorker::OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
                                std::vector<uint64_t> callbacks) {
-  for (const uint32_t slot : dependents) {
-    PendingTask* task = slab_.AtSlot(slot);
-    if (!task->live || !task->waiting_for_args()) continue;
-    if (task->actor != nullptr) {
-      actors_.OnArgumentReady(task);
-    } else {
-      tasks_.OnArgumentReady(task);
-    }
-  }
+  if (!dependents.empty()) dependents_.Tell(dependents);
   for (const uint64_t token : callbacks) {
     if ((token & kExecToken) != 0) {
       execution_.OnArgumentHere(token & ~kExecToken);

@@ -17,7 +17,9 @@ std::string CoreWorker::Describe() {
                     std::to_string(objects_.size()) + " objects, " + std::to_string(slab_.live()) +
                     " pending tasks, " + std::to_string(execution_.queued()) +
                     " tasks queued here, " + std::to_string(execution_.running()) + " running, " +
-                    std::to_string(raylet_.pending_requests()) + " requests at the raylet\n";
+                    std::to_string(raylet_.pending_requests()) + " requests at the raylet, " +
+                    std::to_string(links_.all().size()) + " links, " +
+                    std::to_string(actors_.clients()) + " actors known\n";
   if (!unpublished_.empty()) {
     out += "  " + std::to_string(unpublished_.size()) +
            " stored objects that only this process knows, the raylet as its spare blocks:";
@@ -28,9 +30,23 @@ std::string CoreWorker::Describe() {
     }
     out += "\n";
   }
+  waits_.Describe(out, [this](const ObjectEntry& entry) { return DescribeMissing(entry); });
   tasks_.Describe(out);
   actors_.Describe(out);
   return out;
+}
+
+std::string CoreWorker::DescribeMissing(const ObjectEntry& entry) {
+  std::string out = "object " + entry.id.Hex();
+  if (entry.state == ObjectState::kStored) {
+    out += ": it is in the store of";
+    for (const NodeId& node : entry.extra->locations) out += " node " + node.Hex();
+    return out + (entry.pulling ? ", asked for" : "");
+  }
+  if (!entry.owned)
+    return out + ": its owner " + objects_.OwnerOf(&entry).ToString() + " was asked";
+  const PendingTask* maker = slab_.FindByResult(&entry);
+  return maker == nullptr ? out : out + ": the result of " + DescribeTask(*maker);
 }
 
 void CoreWorker::FlushOutput() {
@@ -41,7 +57,8 @@ void CoreWorker::FlushOutput() {
   builder_.Finish(wire::CreateFlushOutput(builder_, id));
   raylet_.Request(id, FrameType::kFlushOutput, builder_, [&](wire::Frame*) { done = true; });
   const int64_t deadline = MonotonicNs() + 200'000'000;
-  if (!poller_.WaitUntil(lock, deadline, [&] { return done; })) raylet_.Forget(id);
+  poller_.WaitUntil(lock, deadline, [&] { return done || disconnecting_; });
+  if (!done) raylet_.Forget(id);
 }
 
 std::string CoreWorker::NodeDump() {
@@ -58,7 +75,8 @@ std::string CoreWorker::NodeDump() {
     if (reply->json() != nullptr) text = reply->json()->str();
   });
   const int64_t deadline = MonotonicNs() + 2'000'000'000;
-  if (!poller_.WaitUntil(lock, deadline, [&] { return done; })) raylet_.Forget(id);
+  poller_.WaitUntil(lock, deadline, [&] { return done || disconnecting_; });
+  if (!done) raylet_.Forget(id);
   return text;
 }
 

@@ -17,23 +17,27 @@ Result<StoreBlock> CoreWorker::CreateInStore(const ObjectId& id, const Address& 
                                              uint64_t bytes) {
   std::unique_lock lock(mutex_);
   StoreBlock block{id, owner, 0, bytes};
-  if (!TakeSpare(lock, block)) {
+  const auto taken = TakeSpare(lock, block);
+  if (!taken) return Fail(taken.error());
+  if (!*taken) {
     if (Status status = RequestBlock(lock, block); !status.ok()) return Fail(std::move(status));
   }
   block.data = arena_->write(block.offset);
   return block;
 }
 
-bool CoreWorker::TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block) {
+Result<bool> CoreWorker::TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block) {
   std::optional<SpareBlocks::Block> spare = spares_.Take(block.bytes, MonotonicNs());
   if (!spare && spares_.Expects(block.bytes)) {
     // Its answer may lie in the socket: in a loop of puts nobody polls.
     raylet_.OnReady();
     poller_.WakeWaiters();
-    poller_.WaitUntil(lock, kForever, [&] {
+    Waits::Scope scope(waits_, "a spare block of the store");
+    const Status status = Await(lock, [&] {
       spare = spares_.Take(block.bytes, MonotonicNs());
       return spare || !spares_.Expects(block.bytes);
     });
+    if (!status.ok()) return Fail(status);
   }
   if (!spare) return false;
   block.offset = spare->offset;
@@ -43,32 +47,46 @@ bool CoreWorker::TakeSpare(std::unique_lock<std::mutex>& lock, StoreBlock& block
 }
 
 Status CoreWorker::RequestBlock(std::unique_lock<std::mutex>& lock, StoreBlock& block) {
-  bool answered = false;
-  Status status;
+  // Outlives the wait: a block that comes too late is given back.
+  struct Answer {
+    bool here = false, given_up = false;
+    Status status;
+    uint64_t offset = 0;
+  };
+  auto answer = std::make_shared<Answer>();
   FlushAll();  // what was released a moment ago may be the room
   const uint64_t request = raylet_.NextRequestId();
   builder_.Clear();
   builder_.Finish(wire::CreateCreateObject(builder_, request, wire::ToWire(block.id), block.bytes,
                                            wire::ToWire(block.owner)));
-  raylet_.Request(request, FrameType::kCreateObject, builder_, [&](wire::Frame* frame) {
-    answered = true;
+  const auto on_reply = [this, answer, id = block.id](wire::Frame* frame) {
+    answer->here = true;
     if (frame == nullptr) {
-      status = Status(StatusCode::kDisconnected, "the raylet of this node is gone");
+      answer->status = Status(StatusCode::kDisconnected, "the raylet of this node is gone");
       return;
     }
     const auto* reply = frame->As<wire::CreateObjectReply>();
-    if (reply->ok()) {
-      block.offset = reply->offset();
+    if (!reply->ok()) {
+      answer->status = Status(static_cast<StatusCode>(reply->code()),
+                              reply->error() != nullptr ? reply->error()->str() : "");
+    } else if (answer->given_up) {
+      SendAbort(id);
+      poller_.NoteGathered();
     } else {
-      status = Status(static_cast<StatusCode>(reply->code()),
-                      reply->error() != nullptr ? reply->error()->str() : "");
+      answer->offset = reply->offset();
     }
-  });
-  poller_.WaitUntil(lock, kForever, [&] { return answered; });
-  if (status.ok() && !arena_->Contains(block.offset, block.bytes)) {
+  };
+  raylet_.Request(request, FrameType::kCreateObject, builder_, on_reply);
+  Waits::Scope scope(waits_, "room in the store for bytes: ", std::to_string(block.bytes));
+  if (Status status = Await(lock, [&] { return answer->here; }); !status.ok()) {
+    answer->given_up = true;
+    return status;
+  }
+  if (answer->status.ok() && !arena_->Contains(answer->offset, block.bytes)) {
     return Status(StatusCode::kProtocolError, "the raylet named a block outside its arena");
   }
-  return status;
+  block.offset = answer->offset;
+  return answer->status;
 }
 
 ObjectEntry* CoreWorker::SealOwned(const StoreBlock& block, std::vector<ObjectEntry*> contained) {
@@ -103,6 +121,7 @@ void CoreWorker::SealReturn(const StoreBlock& block) {
 void CoreWorker::AbortBlock(const StoreBlock& block) {
   std::lock_guard lock(mutex_);
   SendAbort(block.spare.is_nil() ? block.id : block.spare);
+  poller_.NoteGathered();
 }
 
 void CoreWorker::DetachViews() {

@@ -197,6 +197,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
   }
   auto& b = builder_;
   b.Clear();
+  const wire::WireTaskId* named = nullptr;  // only who has to name it is told
   flatbuffers::Offset<wire::ReturnValue> one;
   std::vector<flatbuffers::Offset<wire::ReturnValue>> many;
   for (size_t i = 0; i < outcomes.size(); ++i) {
@@ -211,6 +212,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
         refs.emplace_back(*wire::ToWire(entry->id), *wire::ToWire(owner));
       }
       contained = b.CreateVectorOfStructs(refs);
+      named = wire::ToWire(task.id);
       auto& given = link->given[ObjectId(task.id, static_cast<uint32_t>(i + 1))];
       given.insert(given.end(), outcome.contained.begin(), outcome.contained.end());
     }
@@ -241,7 +243,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
     run_us = static_cast<uint32_t>(std::min<int64_t>((ns + 500) / 1000, UINT32_MAX));
     task.tmpl->average_us = task.tmpl->average_us * 0.8 + run_us * 0.2;
   }
-  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry));
+  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named));
   links_.Send(*link, FrameType::kTaskReply, b);
 }
 

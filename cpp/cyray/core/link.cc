@@ -15,19 +15,31 @@ constexpr size_t kGatherBytes = 64 << 10;
 }  // namespace
 
 LinkTable::LinkTable(Poller& poller, RayletClient& raylet, Events events)
-    : poller_(poller), raylet_(raylet), events_(std::move(events)) {}
+    : poller_(poller), raylet_(raylet), events_(std::move(events)) {
+  gone_.state = Link::State::kBroken;
+}
 
 Link* LinkTable::Find(const WorkerId& worker) {
   auto it = links_.find(worker);
   return it == links_.end() ? nullptr : it->second.get();
 }
 
-Link& LinkTable::To(const Address& peer) {
+Link& LinkTable::Add(const Address& peer) {
   auto& slot = links_[peer.worker];
-  if (slot) return *slot;
-  slot = std::make_unique<Link>();
-  Link& link = *slot;
-  link.peer = peer;
+  if (spare_.empty()) {
+    slot = std::make_unique<Link>();
+  } else {
+    slot = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  slot->peer = peer;
+  return *slot;
+}
+
+Link& LinkTable::To(const Address& peer) {
+  if (Link* known = Find(peer.worker)) return *known;
+  if (dead_.contains(peer.worker)) return gone_;
+  Link& link = Add(peer);
   // A process that leases itself, or an actor that calls itself, gets its frames back from the
   // raylet: a socket pair would have both its ends in this one link.
   if (peer.node != self_.node || peer.worker == self_.worker) {
@@ -62,14 +74,12 @@ void LinkTable::Open(Link& link, UniqueFd socket) {
 }
 
 void LinkTable::OnPeerConnected(const Address& peer, UniqueFd socket) {
-  auto& slot = links_[peer.worker];
-  if (!slot) {
-    slot = std::make_unique<Link>();
-    slot->peer = peer;
-  }
+  if (dead_.contains(peer.worker)) return;
+  Link* known = Find(peer.worker);
+  Link& link = known != nullptr ? *known : Add(peer);
   // When both sides ask at once the raylet makes one pair: whoever asked second gets its end here,
   // before a reply without a descriptor.
-  if (slot->state == Link::State::kConnecting) Open(*slot, std::move(socket));
+  if (link.state == Link::State::kConnecting) Open(link, std::move(socket));
 }
 
 void LinkTable::MarkDirty(Link& link) {
@@ -142,6 +152,24 @@ void LinkTable::FlushDirty(int64_t older_than_ns) {
     link->waiting = {};
   }
   broken_.clear();
+  for (const WorkerId& worker : to_forget_) {
+    auto node = links_.extract(worker);
+    if (node.empty()) continue;
+    if (node.mapped()->dirty) std::erase(dirty_, node.mapped().get());
+    *node.mapped() = Link{};
+    spare_.push_back(std::move(node.mapped()));
+  }
+  to_forget_.clear();
+}
+
+void LinkTable::Forget(const WorkerId& worker) {
+  if (!dead_.insert(worker).second) return;
+  dead_order_.push_back(worker);
+  if (dead_order_.size() > kMaxDead) {
+    dead_.erase(dead_order_.front());
+    dead_order_.pop_front();
+  }
+  if (Find(worker) != nullptr) to_forget_.push_back(worker);
 }
 
 void LinkTable::OnReady(Link& link, uint32_t epoll_events) {

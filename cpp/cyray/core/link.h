@@ -3,13 +3,15 @@
 // A link to a process of this node is a socket pair made by the raylet; to one of another node it
 // is Relay frames through the raylets. Both keep frames in order and look the same to the rest of
 // the core. Frames sent before the socket is there are kept. A broken link stays broken: worker ids
-// are never reused. Guarded by the core mutex.
+// are never reused. One whose process is dead is forgotten, and the process remembered for a while,
+// so that what it sent on other ways does not bring it back. Guarded by the core mutex.
 
 #pragma once
 
 #include <flatbuffers/flatbuffers.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -50,8 +52,7 @@ struct Link {
   // Templates by id: which of ours the peer has, and what the peer's ids mean here.
   std::vector<bool> sent_templates;
   std::unordered_map<uint32_t, ExecTemplate*> exec_templates;
-  // Objects of ours that the peer borrows, and refs it was given inside a value and has not taken.
-  std::unordered_set<ObjectEntry*> borrowed;
+  // Refs that the peer was given inside a value and has not taken.
   std::unordered_map<ObjectId, std::vector<ObjectEntry*>> given;
 };
 
@@ -63,7 +64,14 @@ class LinkTable {
   };
   LinkTable(Poller& poller, RayletClient& raylet, Events events);
 
+  // Dead processes that are remembered.
+  static constexpr size_t kMaxDead = 4'096;
+  // The raylet tells of a death on this node in milliseconds, the GCS of one elsewhere in seconds.
+  static constexpr int64_t kNewsHereNs = 2'000'000'000;
+  static constexpr int64_t kNewsElsewhereNs = 15'000'000'000;
+
   void SetIdentity(const Address& self) { self_ = self; }
+  const Address& self() const { return self_; }
   // The link to `peer`, connecting it when there is none. Never null; may be broken.
   Link& To(const Address& peer);
   Link* Find(const WorkerId& worker);
@@ -82,9 +90,18 @@ class LinkTable {
   void Break(Link& link, const std::string& reason);
   // Handles what a peer that is gone, by word of the raylet, had sent before: its last replies.
   void Drain(Link& link);
+  // When a link broke at `broken_ns` and nobody has said until then that its process is dead, the
+  // process lives and the connection alone is gone.
+  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const {
+    return broken_ns + (peer.node == self_.node ? kNewsHereNs : kNewsElsewhereNs);
+  }
+  // That process is dead, its link broken, and nobody holds the link: it goes with the next
+  // FlushDirty.
+  void Forget(const WorkerId& worker);
   const std::unordered_map<WorkerId, std::unique_ptr<Link>>& all() const { return links_; }
 
  private:
+  Link& Add(const Address& peer);
   void Open(Link& link, UniqueFd socket);
   // False when there is nothing more to read.
   bool Read(Link& link);
@@ -96,8 +113,14 @@ class LinkTable {
   const Events events_;
   Address self_;
   std::unordered_map<WorkerId, std::unique_ptr<Link>> links_;
+  // Forgotten ones, for the next: an event that epoll has handed out may still name them.
+  std::vector<std::unique_ptr<Link>> spare_;
   std::vector<Link*> dirty_;
   std::vector<Link*> broken_;  // their channels are still open
+  std::vector<WorkerId> to_forget_;
+  std::unordered_set<WorkerId> dead_;
+  std::deque<WorkerId> dead_order_;  // the same, the oldest first
+  Link gone_;                        // the link to each of them
 };
 
 }  // namespace cyray::core

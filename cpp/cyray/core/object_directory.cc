@@ -64,7 +64,7 @@ void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
   } else if (!extra.callbacks.empty()) {
     Want(entry);
   }
-  std::vector<uint32_t> dependents;
+  std::vector<uint64_t> dependents;
   dependents.swap(extra.dependents);
   if (!dependents.empty() || !callbacks.empty()) {
     outbox_.OnObjectReady(entry, std::move(dependents), std::move(callbacks));
@@ -122,6 +122,7 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
     free_list_.pop_back();
     if (dead->refs > 0 || (dead->extra && !dead->extra->borrowers.empty())) continue;
     std::unique_ptr<ObjectExtra> extra = std::move(dead->extra);
+    if (!dead->owned) UnlistBorrowed(*extra);
     if (dead->pin != nullptr) UnrefPin(dead->pin);
     const ObjectId id = dead->id;
     const bool owned = dead->owned, registered = dead->registered;
@@ -174,12 +175,21 @@ ObjectEntry* ObjectDirectory::Borrow(const ObjectId& id, const Address& owner, b
     return entry;
   }
   entry->Extra().owner = owner;
+  entry->extra->borrowed_at = borrowed_.size();
+  borrowed_.push_back(entry);
   if (deferred) {
     entry->deferred = true;
   } else {
     Register(entry);
   }
   return entry;
+}
+
+void ObjectDirectory::UnlistBorrowed(const ObjectExtra& extra) {
+  ObjectEntry* last = borrowed_.back();
+  borrowed_[extra.borrowed_at] = last;
+  if (last->extra) last->extra->borrowed_at = extra.borrowed_at;  // else it is the one that goes
+  borrowed_.pop_back();
 }
 
 void ObjectDirectory::Register(ObjectEntry* entry) {
@@ -243,13 +253,9 @@ void ObjectDirectory::Want(ObjectEntry* entry) {
   }
 }
 
-void ObjectDirectory::AddDependent(ObjectEntry* entry, uint32_t task_slot) {
-  entry->Extra().dependents.push_back(task_slot);
+void ObjectDirectory::AddDependent(ObjectEntry* entry, uint64_t tag) {
+  entry->Extra().dependents.push_back(tag);
   Want(entry);
-}
-
-void ObjectDirectory::RemoveDependent(ObjectEntry* entry, uint32_t task_slot) {
-  if (entry->extra) std::erase(entry->extra->dependents, task_slot);
 }
 
 void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
@@ -320,6 +326,9 @@ void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
          "its owner does not have the object " + id.Hex() + " any more");
   } else if (update.value) {
     Resolve(entry, std::move(update.value), update.is_error);
+  } else if (update.locations.empty()) {
+    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+         "its owner knows no place where the object " + id.Hex() + " is");
   } else {
     ObjectExtra& extra = entry->Extra();
     extra.stored_bytes = update.stored_bytes;
@@ -371,15 +380,16 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
   std::erase_if(registering_, [&](const auto& item) { return item.second == worker; });
   RunDeferredReleases();
   std::vector<ObjectEntry*> orphans;
-  for (auto& [id, entry] : by_id_) {
-    if (!entry->owned && entry->extra->owner.worker == worker) orphans.push_back(entry);
+  for (ObjectEntry* entry : borrowed_) {
+    if (entry->extra->owner.worker == worker) orphans.push_back(entry);
   }
   for (ObjectEntry* entry : orphans) AddRef(entry);  // a task that fails lets go of the others
   for (ObjectEntry* entry : orphans) {
     entry->registered = false;
     if (!entry->local()) {
       entry->pulling = entry->fetching = false;
-      Fail(entry, static_cast<uint8_t>(ErrorKind::kOwnerDied), reason);
+      Fail(entry, static_cast<uint8_t>(ErrorKind::kOwnerDied),
+           "the owner of the object " + entry->id.Hex() + " is gone: " + reason);
     }
     Release(entry);
   }
@@ -408,17 +418,11 @@ void ObjectDirectory::OnRayletLost(const ValuePtr& error) {
   }
   for (ObjectEntry* entry : lost) AddRef(entry);
   for (ObjectEntry* entry : lost) {
-    Resolve(entry, error, true);
+    if (!entry->local()) Resolve(entry, error, true);  // a task that failed may have done it
     Release(entry);
   }
   registering_.clear();
   RunDeferredReleases();
-}
-
-size_t ObjectDirectory::borrowed_count() const {
-  size_t count = 0;
-  for (const auto& [id, entry] : by_id_) count += entry->owned ? 0 : 1;
-  return count;
 }
 
 void ObjectDirectory::ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const {
@@ -431,6 +435,7 @@ void ObjectDirectory::CheckInvariants() const {
     CYRAY_CHECK(entry->refs > 0 || (entry->extra && !entry->extra->borrowers.empty())) << id.Hex();
     CYRAY_CHECK(entry->owned || entry->extra) << id.Hex();
     CYRAY_CHECK(entry->owned || entry->refs > 0) << id.Hex();
+    CYRAY_CHECK(entry->owned || borrowed_.at(entry->extra->borrowed_at) == entry) << id.Hex();
     if (entry->state == ObjectState::kInline) {
       CYRAY_CHECK(static_cast<bool>(entry->value)) << id.Hex();
     }

@@ -8,8 +8,8 @@
 //
 // The directory speaks to peers and the raylet only through its Outbox, so it is tested without
 // any. Guarded by the core mutex. Invariants (CheckInvariants): an entry is indexed when anybody
-// else may name it; `refs` is never 0 for a live borrowed entry; an owned entry with `refs` 0 has
-// borrowers.
+// else may name it; `refs` is never 0 for a live borrowed entry, which is listed; an owned entry
+// with `refs` 0 has borrowers.
 
 #pragma once
 
@@ -49,8 +49,9 @@ class DirectoryOutbox {
   virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
   // The last handle of an actor that this process created is gone.
   virtual void ActorOutOfScope(const ActorId& id) = 0;
-  // The value of `entry` arrived: its dependents and callbacks can go on.
-  virtual void OnObjectReady(ObjectEntry* entry, std::vector<uint32_t> dependents,
+  // The value of `entry` arrived: its dependents (tags of tasks, maybe gone) and callbacks can go
+  // on.
+  virtual void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                              std::vector<uint64_t> callbacks) = 0;
   // An encoded error of cyray's own, as the value of an object.
   virtual ValuePtr MakeError(uint8_t kind, const std::string& message) = 0;
@@ -72,6 +73,8 @@ class ObjectDirectory {
   void ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
   // The same for an object that only this process knows; Outbox::Publish comes before others do.
   void ResolveUnpublished(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
+  // An error of cyray's own becomes its value.
+  void Fail(ObjectEntry* entry, uint8_t kind, const std::string& message);
   // The refs inside the value of `entry`: each already counted once for it.
   void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
 
@@ -97,8 +100,8 @@ class ObjectDirectory {
   // -------------------------------------------------------------------------------------- Makes
   // the value come here: asks the owner, pulls from a store. Idempotent.
   void Want(ObjectEntry* entry);
-  void AddDependent(ObjectEntry* entry, uint32_t task_slot);
-  void RemoveDependent(ObjectEntry* entry, uint32_t task_slot);
+  // `tag` comes back through OnObjectReady when it is known what or where the value is.
+  void AddDependent(ObjectEntry* entry, uint64_t tag);
   // `token` comes back through OnObjectReady; at once when the value is there.
   void AddCallback(ObjectEntry* entry, uint64_t token);
   // The raylet pinned it here, or could not get it.
@@ -139,15 +142,15 @@ class ObjectDirectory {
   size_t size() const { return live_; }
   // How many objects became errors so far: whoever waits for one sees whether to look again.
   uint64_t errors() const { return errors_; }
-  size_t borrowed_count() const;
+  size_t borrowed_count() const { return borrowed_.size(); }
   void ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const;
   void CheckInvariants() const;
 
  private:
   void Register(ObjectEntry* entry);
   void BecomeReady(ObjectEntry* entry);
-  void Fail(ObjectEntry* entry, uint8_t kind, const std::string& message);
   void UnrefPin(LocalPin* pin);
+  void UnlistBorrowed(const ObjectExtra& extra);
   void MaybeFree(ObjectEntry* entry);
   void Destroy(ObjectEntry* entry);
   void RunDeferredReleases();
@@ -155,6 +158,7 @@ class ObjectDirectory {
   DirectoryOutbox& outbox_;
   Address self_;
   std::unordered_map<ObjectId, ObjectEntry*> by_id_;
+  std::vector<ObjectEntry*> borrowed_;  // entries that others own; see ObjectExtra::borrowed_at
   std::unordered_map<WorkerId, std::unordered_set<ObjectId>> borrowed_by_;  // ours, per borrower
   std::unordered_map<ObjectId, LocalPin> pins_;
   // Registrations in flight and releases that wait for them, by the last registration before them.

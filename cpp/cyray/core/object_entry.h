@@ -44,10 +44,11 @@ struct RemoteFetch {
 
 struct ObjectExtra {
   Address owner;                  // borrowed entries
+  size_t borrowed_at = 0;         // where the directory lists this borrowed entry
   std::vector<NodeId> locations;  // kStored: nodes that hold it
   uint64_t stored_bytes = 0;
   std::vector<ObjectEntry*> contained;     // refs inside the value; each counted in its `refs`
-  std::vector<uint32_t> dependents;        // slots of pending tasks that wait for the value
+  std::vector<uint64_t> dependents;        // tags of pending tasks that wait for the value
   std::vector<RemoteFetch> fetches;        // borrowers that wait for the value
   std::unordered_set<WorkerId> borrowers;  // owned entries: processes that hold refs
   std::vector<uint64_t> callbacks;         // tokens for Python's completion queue

@@ -64,7 +64,8 @@ class RayletClient {
                const flatbuffers::FlatBufferBuilder& builder, ReplyHandler on_reply);
   void Forget(uint64_t request_id) { replies_.erase(request_id); }
   void Relay(const Address& from, const Address& to, const uint8_t* frame, size_t size);
-  void CallGcs(uint16_t method, const uint8_t* payload, size_t size, ReplyHandler on_reply);
+  // Returns the id under which the reply can be forgotten.
+  uint64_t CallGcs(uint16_t method, const uint8_t* payload, size_t size, ReplyHandler on_reply);
 
   void Flush();
   void OnReady();

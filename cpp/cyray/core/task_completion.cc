@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cyray/core/actor_submitter.h"
+#include "cyray/core/errors.h"
 #include "cyray/core/task_submitter.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -67,6 +69,7 @@ void TaskSlab::Free(PendingTask* task) {
   task->next = task->previous = nullptr;
   task->unresolved = task->attempt = 0;
   task->generation = generation;
+  task->place = Place::kNone;
   task->live = false;
   free_.push_back(slot);
   --live_;
@@ -77,6 +80,41 @@ PendingTask* TaskSlab::Find(uint64_t tag) {
   if (slot >= chunks_.size() * kChunk) return nullptr;
   PendingTask* task = AtSlot(slot);
   return task->live && task->generation == static_cast<uint32_t>(tag >> 32) ? task : nullptr;
+}
+
+const PendingTask* TaskSlab::FindByResult(const ObjectEntry* result) const {
+  for (const auto& chunk : chunks_) {
+    for (const PendingTask& task : *chunk) {
+      if (!task.live) continue;
+      if (std::find(task.returns.begin(), task.returns.end(), result) != task.returns.end()) {
+        return &task;
+      }
+    }
+  }
+  return nullptr;
+}
+
+std::string DescribeTask(const PendingTask& task) {
+  std::string out = (task.actor != nullptr ? "call " : "task ") +
+                    (task.name ? *task.name : task.tmpl->name) + " (attempt " +
+                    std::to_string(task.attempt + 1) + "), ";
+  if (task.waiting_for_args()) {
+    return out + "which waits for " + std::to_string(task.unresolved) + " of its arguments";
+  }
+  if (task.lease != nullptr) {
+    return out + "pushed to worker " + task.lease->worker.ToString() + " pid " +
+           std::to_string(task.lease->worker_pid);
+  }
+  if (task.actor == nullptr) {
+    return out + "queued for a worker with {" + task.tmpl->shape->demand.ToString() + "}";
+  }
+  const std::string actor = "actor " + task.actor->id.Hex();
+  if (task.place == Place::kInFlight) {
+    return out + "pushed to " + actor + " at " + task.actor->address.ToString();
+  }
+  return out +
+         (task.place == Place::kLimbo ? "in limbo since the worker was lost of " : "queued for ") +
+         actor;
 }
 
 void TaskIds::Reset(const JobId& job) {
@@ -155,9 +193,14 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
   for (size_t i = 0; i < task->returns.size(); ++i) {
     ObjectEntry* entry = task->returns[i];
     // A task that failed as a whole answers with one error for all its returns.
+    const bool for_all = reply.status() != wire::TaskStatus::Ok && sent > 0;
     const wire::ReturnValue* value =
-        i < sent ? reply.returns()->Get(i) : (sent > 0 ? reply.returns()->Get(sent - 1) : nullptr);
-    if (value == nullptr) continue;
+        i < sent ? reply.returns()->Get(i) : (for_all ? reply.returns()->Get(sent - 1) : nullptr);
+    if (value == nullptr) {
+      objects_.Fail(entry, static_cast<uint8_t>(ErrorKind::kInternal),
+                    "the worker " + link.peer.ToString() + " answered without a value");
+      continue;
+    }
     if (value->contained() != nullptr && value->contained()->size() > 0) {
       std::vector<RefWithOwner> refs;
       for (const wire::RefWithOwner* ref : *value->contained()) {
@@ -176,6 +219,20 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
   Drop(task);
 }
 
+void TaskCompletion::Disregard(Link& link, const wire::TaskReply& reply) {
+  if (reply.task_id() == nullptr || reply.returns() == nullptr) return;
+  const TaskId id = wire::FromWire(*reply.task_id());
+  for (uint32_t i = 0; i < reply.returns()->size(); ++i) {
+    const auto* contained = reply.returns()->Get(i)->contained();
+    if (contained == nullptr || contained->size() == 0) continue;
+    const ObjectId outer(id, i + 1);
+    builder_.Clear();
+    builder_.Finish(wire::CreateContainedTaken(builder_, wire::ToWire(outer)));
+    links_.Send(link, FrameType::kContainedTaken, builder_);
+    links_.FlushSoon(link);
+  }
+}
+
 ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
   for (const ObjectEntry* entry : task->refs) {
     if (entry->state == ObjectState::kInline && entry->is_error) {
@@ -191,9 +248,6 @@ void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {
 }
 
 void TaskCompletion::Drop(PendingTask* task) {
-  if (task->waiting_for_args()) {  // it failed before: its slot will be another task's
-    for (ObjectEntry* entry : task->refs) objects_.RemoveDependent(entry, task->slot);
-  }
   for (ObjectEntry* entry : task->returns) objects_.Release(entry);
   for (ObjectEntry* entry : task->refs) objects_.Release(entry);
   for (ObjectEntry* entry : task->contained) objects_.Release(entry);

@@ -60,7 +60,7 @@ void TaskSubmitter::Submit(PendingTask* task) {
   for (ObjectEntry* entry : task->refs) {
     if (entry->ready()) continue;
     ++task->unresolved;
-    objects_.AddDependent(entry, task->slot);
+    objects_.AddDependent(entry, task->tag());
   }
   if (--task->unresolved == 0) Enqueue(task, false);
 }
@@ -214,7 +214,7 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
   shape.leases.push_back(std::move(owned));
   leases_by_worker_[lease->worker.worker].push_back(lease);
   if (lease->link->state == Link::State::kBroken) {
-    lease->broken = true;
+    lease->broken = lease->exiting = true;  // else it would be granted again at once
     ReturnLease(*lease);
     return Pump(shape);
   }
@@ -229,7 +229,9 @@ Lease* TaskSubmitter::FindLease(const Address& worker) {
 
 void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   Lease* lease = task->lease;
-  if (lease == nullptr || lease->link != &link) return;  // an answer from a past attempt
+  if (lease == nullptr || lease->link != &link) {
+    return completion_.Disregard(link, reply);  // an answer from a past attempt, or said twice
+  }
   Shape& shape = *lease->shape;
   TaskTemplate* tmpl = task->tmpl;
   const bool was_first = lease->in_flight.first == task;
@@ -255,6 +257,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
       if (reply.retry() && task->retries_left != 0) {
         if (task->retries_left > 0) --task->retries_left;
         ++task->attempt;
+        completion_.Disregard(link, reply);
         shape.ready.push_back(task);
         break;
       }
@@ -340,26 +343,31 @@ void TaskSubmitter::OnReclaim(uint64_t lease_id, const Address& worker) {
   }
 }
 
-void TaskSubmitter::OnLinkBroken(Link& link) {
+void TaskSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
   auto it = leases_by_worker_.find(link.peer.worker);
   if (it == leases_by_worker_.end()) return;
-  // Why comes with LeaseBroken; until then only no more tasks go there.
-  for (Lease* lease : it->second) lease->broken = true;
+  const int64_t now = MonotonicNs();
+  for (Lease* lease : it->second) {
+    lease->broken = true;
+    lease->broken_at_ns = now;
+    lease->broken_why = reason;
+    TickAt(links_.NewsDueNs(lease->worker, now));
+  }
 }
 
 void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reason) {
   while (Lease* lease = FindLease(worker)) {
     Shape& shape = *lease->shape;
     lease->broken = true;
-    Requeue(*lease, reason, true);
+    Requeue(*lease, reason);
     ReturnLease(*lease);
     Pump(shape);
   }
 }
 
-void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, bool count_attempt) {
+void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
   // The first in flight was running; those behind it never began and lose no attempt.
-  bool running = count_attempt;
+  bool running = true;
   std::vector<PendingTask*> again, failed;
   while (PendingTask* task = lease.in_flight.first) {
     lease.in_flight.Remove(task);
@@ -383,10 +391,19 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, bool count_
 
 void TaskSubmitter::Tick(int64_t now_ns) {
   next_tick_ns_ = kForever;
+  std::vector<Lease*> silent;
   for (size_t s = 0; s < shapes_.size(); ++s) {
     Shape& shape = *shapes_[s];
     for (size_t i = 0; i < shape.leases.size();) {
       Lease& lease = *shape.leases[i];
+      if (lease.broken_at_ns != 0) {
+        const int64_t due = links_.NewsDueNs(lease.worker, lease.broken_at_ns);
+        if (due <= now_ns) {
+          silent.push_back(&lease);
+        } else {
+          TickAt(due);
+        }
+      }
       if (lease.in_flight.count > 0 || lease.broken) {
         ++i;
         continue;
@@ -400,6 +417,12 @@ void TaskSubmitter::Tick(int64_t now_ns) {
       ++i;
     }
   }
+  std::vector<std::pair<Address, std::string>> gone;
+  for (Lease* lease : silent) {
+    lease->exiting = true;  // the raylet ends the worker: it is of no use to anybody here
+    gone.emplace_back(lease->worker, "the connection to its worker broke: " + lease->broken_why);
+  }
+  for (const auto& [worker, reason] : gone) OnLeaseBroken(worker, reason);
 }
 
 void TaskSubmitter::FailAll(const ValuePtr& error) {
@@ -417,6 +440,29 @@ void TaskSubmitter::FailAll(const ValuePtr& error) {
     }
     for (PendingTask* task : failed) completion_.Fail(task, error);
   }
+}
+
+void TaskSubmitter::CheckInvariants() const {
+  size_t leases = 0;
+  for (const auto& shape : shapes_) {
+    for (const PendingTask* task : shape->ready) {
+      CYRAY_CHECK(task->live && task->lease == nullptr && !task->waiting_for_args());
+      CYRAY_CHECK(task->tmpl->shape == shape.get()) << task->id.Hex();
+    }
+    for (const auto& lease : shape->leases) {
+      const auto& there = leases_by_worker_.at(lease->worker.worker);
+      CYRAY_CHECK(std::count(there.begin(), there.end(), lease.get()) == 1) << lease->id;
+      uint32_t count = 0;
+      for (const PendingTask* task = lease->in_flight.first; task != nullptr; task = task->next) {
+        CYRAY_CHECK(task->live && task->lease == lease.get()) << task->id.Hex();
+        ++count;
+      }
+      CYRAY_CHECK(count == lease->in_flight.count) << count << " of " << lease->in_flight.count;
+      ++leases;
+    }
+  }
+  for (const auto& [worker, there] : leases_by_worker_) leases -= there.size();
+  CYRAY_CHECK(leases == 0) << "leases are listed that no shape has";
 }
 
 void TaskSubmitter::Describe(std::string& out) const {

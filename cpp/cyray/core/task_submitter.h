@@ -46,6 +46,8 @@ class TaskSlab {
   void Free(PendingTask* task);
   PendingTask* Find(uint64_t tag);
   PendingTask* AtSlot(uint32_t slot) { return &(*chunks_[slot / kChunk])[slot % kChunk]; }
+  // Looks at every task: for people.
+  const PendingTask* FindByResult(const ObjectEntry* result) const;
   size_t live() const { return live_; }
 
  private:
@@ -55,6 +57,9 @@ class TaskSlab {
   std::vector<uint32_t> free_;
   size_t live_ = 0;
 };
+
+// What the task is and where it is, for people.
+std::string DescribeTask(const PendingTask& task);
 
 // Makes TaskIds: this process's random prefix, a counter, the job.
 class TaskIds {
@@ -77,6 +82,8 @@ class TaskCompletion {
   void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
   void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
   void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // The reply counts for nothing: its sender lets go of the refs inside the values.
+  void Disregard(Link& link, const wire::TaskReply& reply);
   void Fail(PendingTask* task, ValuePtr error);
   // The value that makes the task fail before it runs, because of an error among its arguments.
   ValuePtr FailedArgument(const PendingTask* task) const;
@@ -104,7 +111,9 @@ class TaskSubmitter {
   void OnArgumentReady(PendingTask* task);
 
   void OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply);
-  void OnLinkBroken(Link& link);
+  // Why the worker is gone comes with OnLeaseBroken; when it does not come, the worker lives, and
+  // its leases are given up all the same.
+  void OnLinkBroken(Link& link, const std::string& reason);
   void OnReclaim(uint64_t lease_id, const Address& worker);
   void OnLeaseBroken(const Address& worker, const std::string& reason);
   // Returns idle leases, takes tasks away from slow workers. Due times in ns, kForever for none.
@@ -114,6 +123,7 @@ class TaskSubmitter {
   void FailAll(const ValuePtr& error);
   // For dumps.
   void Describe(std::string& out) const;
+  void CheckInvariants() const;
 
  private:
   void Enqueue(PendingTask* task, bool front);
@@ -126,7 +136,7 @@ class TaskSubmitter {
   void BecameIdle(Lease& lease);
   void ReturnLease(Lease& lease);
   void StealFor(Shape& shape, Lease& thief);
-  void Requeue(Lease& lease, const std::string& reason, bool count_attempt);
+  void Requeue(Lease& lease, const std::string& reason);
   Lease* FindLease(const Address& worker);
   void TickAt(int64_t due_ns) {
     if (due_ns < next_tick_ns_) next_tick_ns_ = due_ns;

@@ -35,6 +35,15 @@ struct TaskTemplate {
   double average_us = -1;  // run time, moving average; -1 while unknown
 };
 
+// Where an actor call is. A normal task is in flight when it has a lease.
+enum class Place : uint8_t {
+  kNone,      // being moved
+  kWaiting,   // for arguments, where order does not matter
+  kQueue,     // to be pushed
+  kInFlight,  // pushed
+  kLimbo,     // pushed to a worker that is gone
+};
+
 // A submitted task until its reply. Lives in a slab; `tag` on the wire is slot and generation.
 struct PendingTask {
   uint32_t slot = 0;
@@ -55,27 +64,32 @@ struct PendingTask {
   int retries_left = 0;
   int64_t pushed_ns = 0;
   bool live = false;
+  Place place = Place::kNone;
   bool waiting_for_args() const { return unresolved > 0; }
   uint64_t tag() const { return uint64_t{generation} << 32 | slot; }
 };
 
-// Tasks pushed on one worker and not yet answered, in order of pushing.
+// A list of tasks in one place: most often those pushed on one worker and not yet answered, in
+// order of pushing.
 struct InFlight {
   PendingTask* first = nullptr;
   PendingTask* last = nullptr;
   uint32_t count = 0;
+  Place place = Place::kInFlight;
 
   void Append(PendingTask* task) {
     task->previous = last;
     task->next = nullptr;
     (last != nullptr ? last->next : first) = task;
     last = task;
+    task->place = place;
     ++count;
   }
   void Remove(PendingTask* task) {
     (task->previous != nullptr ? task->previous->next : first) = task->next;
     (task->next != nullptr ? task->next->previous : last) = task->previous;
     task->next = task->previous = nullptr;
+    task->place = Place::kNone;
     --count;
   }
 };
@@ -96,6 +110,8 @@ struct Lease {
   bool hold = false;       // its worker blocks in get: push nothing ahead
   bool stealing = false;   // was asked to hand tasks back
   bool broken = false;
+  int64_t broken_at_ns = 0;  // when its link broke, and nothing was heard since
+  std::string broken_why;
   bool exiting = false;  // the worker said it leaves
 };
 

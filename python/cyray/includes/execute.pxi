@@ -130,6 +130,8 @@ cdef CallableEntry callable_of(ExecTask* task):
 cdef bint is_retriable(CallableEntry entry, object error):
     if entry is None or entry.retry is False or not isinstance(error, Exception):
         return False
+    if isinstance(error, _DependencyFailed):   # it would fail again
+        return False
     return entry.retry is True or isinstance(error, entry.retry)
 
 

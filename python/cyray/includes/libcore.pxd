@@ -15,6 +15,7 @@ cdef extern from "cyray/util/status.h" namespace "cyray" nogil:
         kTimedOut
         kDisconnected
         kObjectStoreFull
+        kCancelled
 
     cdef cppclass Status:
         cbool ok()
@@ -283,6 +284,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         CoreWorker() except +
         Status Connect(UniqueFd, const RegisterOptions&)
         void Disconnect()
+        void SetInterruptCheck(cbool (*)() noexcept nogil)
         void AbandonAfterFork()
         const Address& address()
         const Registration& registration()
@@ -310,7 +312,8 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         TaskTemplate* AddTemplate(const TemplateSpec&)
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
         void Throttle(ActorClient*)
-        ActorClient* GetActorClient(const ActorId&, cbool)
+        ActorClient* GetActorClient(const ActorId&, cbool, uint32_t)
+        void ReleaseActorClient(ActorClient*)
         ObjectEntry* NewActorHandle(const ActorId&)
         void HoldWith(ObjectEntry*, vector[ObjectEntry*])
         Status CreateActor(const ActorCreation&, cbool)

@@ -82,24 +82,17 @@ cdef int64_t deadline_from(timeout) except? -1:
 
 cdef bint wait_entries(ObjectEntry** entries, size_t size, size_t count, bint here,
                        int64_t deadline, bint or_error=False) except -1:
-    # Waits in slices in which a driver's main thread sees Ctrl-C, and any thread a shutdown. Whoever
-    # calls this holds refs to the entries: others may drop theirs meanwhile.
+    # False when the time is over. A driver's main thread sees Ctrl-C meanwhile, any thread a shutdown.
+    # Whoever calls this holds refs to the entries: others may drop theirs.
     cdef CoreWorker* c = _core
-    cdef int64_t until
     cdef bint done
-    while True:
-        until = deadline
-        if _is_driver:
-            until = min(deadline, MonotonicNs() + NO_DEADLINE_SLICE_NS)
-        enter(c)
-        with nogil:
-            done = c.Wait(entries, size, count, here, until, or_error)
-        leave(c)
-        if done:
-            return True
-        PyErr_CheckSignals()
-        if MonotonicNs() >= deadline:
-            return False
+    enter(c)
+    with nogil:
+        done = c.Wait(entries, size, count, here, deadline, or_error)
+    leave(c)
+    if not done:
+        reraise()
+    return done
 
 
 cdef object value_of(const ReadView& view, bint writable):

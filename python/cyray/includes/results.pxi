@@ -23,7 +23,11 @@ cdef class _Results:
                    Outcome* outcome) except -1:
         cdef StoreBlock block
         cdef Status status
-        if serialized.size <= INLINE_LIMIT:
+        if outcome.is_error and serialized.size > ERROR_LIMIT:
+            raise ValueError(f"it takes {serialized.size} bytes")
+        # Errors travel inline: whoever gets one knows that it is one, and an attempt that fails leaves
+        # nothing in the store that the next one's result could be taken for.
+        if serialized.size <= INLINE_LIMIT or outcome.is_error:
             outcome.value = ValuePtr(encode_inline(serialized))
         else:
             with nogil:

@@ -10,7 +10,6 @@ import time
 from _weakrefset import WeakSet
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from cython.operator cimport dereference as deref
@@ -32,7 +31,7 @@ cdef bint _on_worker_thread_signals = False   # workers leave SIGINT to their dr
 # Objects up to this size live in their owner and travel inline; larger ones go to the store.
 cdef enum:
     INLINE_LIMIT = 100 * 1024
-    NO_DEADLINE_SLICE_NS = 100_000_000
+    ERROR_LIMIT = 64 * 1024 * 1024
 
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 
@@ -95,8 +94,25 @@ cdef delete_retired():
             del old
 
 
+cdef extern from *:
+    """
+    // What a signal handler raised stays set while C++ ends its wait; Cython hears of it here.
+    static inline int cyray_reraise(void) { return PyErr_Occurred() != NULL ? -1 : 0; }
+    static inline int cyray_check_signals(void) { return PyErr_CheckSignals(); }
+    """
+    int reraise "cyray_reraise"() except -1
+    int check_signals "cyray_check_signals"() noexcept
+
+
+cdef cbool signal_raised() noexcept with gil:
+    # CoreWorker::InterruptCheck: Ctrl-C between the slices of a driver's wait.
+    return check_signals() != 0
+
+
 cdef raise_status(Status status):
     """The one place where a core status becomes an exception."""
+    if status.code() == StatusCode.kCancelled:
+        reraise()
     from cyray import exceptions
     raise exceptions.of_status(<int>status.code(), status.message().decode("utf-8", "replace"))
 
@@ -140,6 +156,8 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     if not status.ok():
         del made
         raise ConnectionError(status.message().decode("utf-8", "replace"))
+    if is_driver:
+        made.SetInterruptCheck(signal_raised)
     _core = made
     _is_driver = is_driver
     _reset_submit_state()

@@ -269,6 +269,10 @@ cdef class ActorHandle:
     def __init__(self):
         raise TypeError("an actor handle comes from Class.remote() or get_actor()")
 
+    def __dealloc__(self):
+        if self.client != NULL and self.epoch == _epoch and _core != NULL:
+            _core.ReleaseActorClient(self.client)
+
     cdef int attach(self) except -1:
         if self.epoch != 0:
             raise RuntimeError(
@@ -278,7 +282,8 @@ cdef class ActorHandle:
             raise RuntimeError("a pickled actor handle means something only in a program that is "
                                "connected to its cluster: call cyray.init(address=...) first")
         self.client = _core.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)),
-                                           self._meta["in_order"])
+                                           self._meta["in_order"],
+                                           self._meta["max_concurrency"])
         self.epoch = _epoch
         return 0
 
