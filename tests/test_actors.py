@@ -486,6 +486,46 @@ def test_a_detached_actor_survives_its_driver(tmp_path):
     cyray.kill(cyray.get_actor("survivor", namespace="shared"))
 
 
+def test_tasks_of_a_detached_actor_go_on_when_its_driver_leaves(tmp_path):
+    driver = Driver(
+        tmp_path,
+        """
+        import os, sys
+        import cyray
+
+        cyray.init(address=sys.argv[1], namespace="shared")
+
+        @cyray.remote(num_cpus=0)
+        class Boss:
+            def run(self, count):
+                @cyray.remote
+                def work(i):
+                    return i
+
+                return sum(cyray.get([work.remote(i) for i in range(count)]))
+
+        @cyray.remote
+        def hold():
+            import threading
+            threading.Event().wait()
+
+        # All CPUs are taken: what the actor asks for now waits beyond the end of this driver.
+        held = [hold.remote() for _ in range(int(cyray.cluster_resources()["CPU"]))]
+        boss = Boss.options(name="boss", lifetime="detached").remote()
+        boss.run.remote(10)
+        from cyray import _raylet
+        while not _raylet.pending_demands():
+            cyray.wait(held, timeout=0.01)
+        """,
+        cyray.get_runtime_context().gcs_address,
+    )
+    driver.finish()
+    boss = cyray.get_actor("boss", namespace="shared")
+    # It runs one call at a time: this one when that of the driver that left is done.
+    assert cyray.get(boss.run.remote(100), timeout=30) == sum(range(100))
+    cyray.kill(boss)
+
+
 def test_actors_of_a_dead_driver_end(tmp_path):
     driver = Driver(
         tmp_path,

@@ -198,3 +198,50 @@ def test_a_traceback_of_a_dying_worker_reaches_the_driver(tmp_path):
         """,
     )
     assert "Segmentation fault" in err
+
+
+def test_output_of_another_node_reaches_the_driver(tmp_path):
+    out, err = run_driver(
+        tmp_path,
+        """
+        import sys
+        import cyray
+        from cyray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 1})
+        cluster.add_node(num_cpus=1, resources={"other": 1})
+
+        @cyray.remote(resources={"other": 1})
+        def speak():
+            print("said there")
+            print("shouted there", file=sys.stderr)
+            sys.stdout.write("without an end")
+            sys.stdout.flush()
+
+        cyray.get(speak.remote())
+        cyray.shutdown()
+        cluster.shutdown()
+        """,
+    )
+    assert lines_of(out, r"\(speak pid=\d+\) said there")
+    assert lines_of(err, r"\(speak pid=\d+\) shouted there")
+    assert lines_of(out, r"\(speak pid=\d+\) without an end")
+
+
+def test_a_line_without_its_end_is_printed_when_the_session_ends(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import sys
+        import cyray
+
+        @cyray.remote
+        def speak():
+            sys.stdout.write("no newline")
+            sys.stdout.flush()
+
+        cyray.init(num_cpus=1)
+        cyray.get(speak.remote())
+        """,
+    )
+    assert lines_of(out, r"\(speak pid=\d+\) no newline\n")

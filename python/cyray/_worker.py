@@ -27,6 +27,10 @@ class Session:
     def __init__(self, node: Any, namespace: str) -> None:
         self.node = node
         self.namespace = namespace
+        # Registered last, run first: `_node`, imported meanwhile, ends this process's nodes at its
+        # exit, and the driver must leave before, or it gets nothing of what is still on its way.
+        atexit.unregister(shutdown)
+        atexit.register(shutdown, _exiting_interpreter=True)
 
 
 # What old programs say, and what it means now; None: accepted and without effect here.
@@ -500,4 +504,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(shutdown, _exiting_interpreter=True)

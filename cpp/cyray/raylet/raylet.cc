@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cyray/gcs/codec.h"
 #include "cyray/raylet/node_dump.h"
 #include "cyray/raylet/own_log.h"
 #include "cyray/util/clock.h"
@@ -484,11 +485,7 @@ void Raylet::SendResources() {
   const NodeResources& resources = leases_.scheduler().resources();
   const auto available = ToWire(builder, resources.available());
   const auto total = ToWire(builder, resources.total());
-  std::vector<flatbuffers::Offset<wire::PendingDemand>> waiting;
-  for (const auto& [demand, count] : leases_.pending_demands()) {
-    waiting.push_back(wire::CreatePendingDemand(builder, ToWire(builder, demand), count));
-  }
-  const auto pending = builder.CreateVector(waiting);
+  const auto pending = gcs::WritePending(builder, leases_.pending_demands());
   const auto body = wire::CreateResourceReport(builder, available, total, pending);
   builder.Finish(
       wire::CreateNodeReport(builder, wire::NodeReportBody::ResourceReport, body.Union()));
