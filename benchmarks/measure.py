@@ -94,6 +94,15 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def median_pace(once: Callable[[], Pace], seconds: float, at_most: int) -> Pace:
+    """The one with the median rate: one call at least, more while `seconds` have not passed."""
+    start = time.perf_counter()
+    paces = [once()]
+    while len(paces) < at_most and time.perf_counter() - start < seconds:
+        paces.append(once())
+    return sorted(paces, key=lambda pace: pace.rate)[len(paces) // 2]
+
+
 def repeated(once: Callable[[], float], seconds: float = 1.0, at_most: int = 15) -> float:
     """The median of what `once` returns: one call at least, more while `seconds` have not passed."""
     start = time.perf_counter()

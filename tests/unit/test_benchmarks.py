@@ -18,7 +18,15 @@ from benchmarks.__main__ import cases_of_round
 from benchmarks.cases import CASES, START, STOP, Metric, all_metrics, case_of
 from benchmarks.engines import ENGINES
 from benchmarks.floors import FLOORS, Floor, Verdict, check
-from benchmarks.measure import latencies, percentile, rate, repeated, typical_rate
+from benchmarks.measure import (
+    Pace,
+    latencies,
+    median_pace,
+    percentile,
+    rate,
+    repeated,
+    typical_rate,
+)
 from benchmarks.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +122,12 @@ def test_a_ratio_to_nothing_is_none():
     results = measured(idle_cpu={"cyray": [0.2], "mppool": [0.0]})
     assert results.ratio("idle_cpu", "cyray", "mppool") is None
     assert results.ratio("idle_cpu", "mppool", "cyray") == 0
+
+
+def test_the_median_pace_is_one_that_was_measured():
+    paces = iter([Pace(5.0, 1.0), Pace(1.0, 2.0), Pace(3.0, 3.0), Pace(9.0, 4.0)])
+    assert median_pace(lambda: next(paces), seconds=60, at_most=3) == Pace(3.0, 3.0)
+    assert median_pace(lambda: next(paces), seconds=0, at_most=3) == Pace(9.0, 4.0)
 
 
 def test_results_survive_a_file_and_a_merge_adds_rounds(tmp_path):
