@@ -89,6 +89,29 @@ def test_a_task_waits_for_a_future():
     assert cyray.get(waits.remote(), timeout=30) == 8
 
 
+def test_a_task_that_waits_for_a_future_lets_others_use_its_cpus():
+    @cyray.remote
+    def needs_a_cpu(x):
+        return 2 * x
+
+    @cyray.remote(num_cpus=2)
+    def has_them_all(x, what):
+        future = needs_a_cpu.remote(x).future()
+        return getattr(future, what)(timeout=20)
+
+    assert cyray.get(has_them_all.remote(4, "result"), timeout=30) == 8
+    assert cyray.get(has_them_all.remote(4, "exception"), timeout=30) is None
+
+
+def test_a_future_in_a_task_times_out():
+    @cyray.remote
+    def waits(signal):
+        with pytest.raises(concurrent.futures.TimeoutError):
+            signal.wait.remote().future().result(timeout=0.02)
+
+    cyray.get(waits.remote(SignalActor.remote()), timeout=30)
+
+
 def test_a_task_runs_an_event_loop_of_its_own():
     @cyray.remote
     def loops():

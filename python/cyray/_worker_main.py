@@ -267,7 +267,7 @@ def _create_actor(context: Any) -> None:
     if meta.get("is_async"):
         state.loop = AsyncLoop(concurrency)
     try:
-        instance = _raylet.construct_actor(context, lambda cls: cls)
+        instance = _raylet.construct_actor(context)
     except BaseException as error:  # whatever __init__ raised is the actor's death
         leave = leaves(error)
         if leave is None:

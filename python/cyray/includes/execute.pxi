@@ -259,17 +259,10 @@ def set_actor_label(str label):
     _actor_label = label
 
 
-def construct_actor(ExecContext context, prepare):
-    """Run the constructor that a creation task carries.
-
-    ``prepare(cls)`` may replace the class; returns the instance. Raises what ``__init__`` raised.
-    """
+def construct_actor(ExecContext context):
+    """Run the constructor that a creation task carries; raises what ``__init__`` raised."""
     global _actor_instance
-    cdef CallableEntry entry = callable_of(context.task.get())
-    cdef CallableEntry constructor = CallableEntry.__new__(CallableEntry)
-    constructor.name = entry.name
-    constructor.function = prepare(entry.function)
-    constructor.num_returns = 1
+    cdef CallableEntry constructor = callable_of(context.task.get())
     context.callable_entry = constructor
     instance = call_function(context, constructor)
     _actor_instance = instance

@@ -105,20 +105,9 @@ cdef class ObjectRef:
 
     def future(self):
         """A ``concurrent.futures.Future`` of the value."""
-        import concurrent.futures
-        future = concurrent.futures.Future()
-
-        def done():
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                value = get(self)
-            except BaseException as error:  # noqa: BLE001 - everything goes to whoever asks
-                future.set_exception(error)
-            else:
-                future.set_result(value)
-
-        on_ready(self, done)
+        from cyray._future import RefFuture
+        future = RefFuture(self)
+        on_ready(self, future.complete)
         return future
 
     def as_future(self):
