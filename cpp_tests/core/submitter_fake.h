@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <deque>
 #include <map>
@@ -46,11 +47,14 @@ class FarEnd {
     channel_.Send(type, b);
     EXPECT_TRUE(channel_.Flush().ok());
   }
-  void SendRegistration() {
+  void SendRegistration(uint64_t arena_bytes = 0) {
     flatbuffers::FlatBufferBuilder b;
-    b.Finish(wire::CreateRegisterReply(b, true));
+    b.Finish(wire::CreateRegisterReply(b, true, 0, nullptr, nullptr, arena_bytes));
     std::vector<UniqueFd> arena;
-    for (int i = 0; i < 2; ++i) arena.emplace_back(memfd_create("arena", 0));
+    for (int i = 0; i < 2; ++i) {
+      arena.emplace_back(memfd_create("arena", 0));
+      EXPECT_EQ(ftruncate(arena.back().get(), static_cast<off_t>(arena_bytes)), 0);
+    }
     channel_.SendWithFds(wire::FrameType::kRegisterReply, b, std::move(arena));
     EXPECT_TRUE(channel_.Flush().ok());
   }
