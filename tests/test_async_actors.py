@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, is_running
 
 import cyray
-from cyray.exceptions import RayActorError
+from cyray.exceptions import RayActorError, RayTaskError
 from cyray.test_utils import Semaphore, SignalActor
 
 
@@ -230,6 +231,52 @@ def test_each_call_knows_its_own_task():
     assert [name for _, _, _, name in results] == [f"call {i}" for i in range(5)]
     ref = context.plain.remote()
     assert cyray.get(ref) == ref.task_id()
+
+
+def test_calls_are_tasks_of_the_loop():
+    @cyray.remote
+    class Tasks:
+        def __init__(self):
+            self.begun = []
+            self.variable = contextvars.ContextVar("variable", default=None)
+
+        async def wait(self, number):
+            self.begun.append(number)
+            await asyncio.Event().wait()
+
+        def cancel_all(self):
+            tasks = asyncio.all_tasks(asyncio.get_event_loop())
+            for task in tasks:
+                task.cancel()
+            return len(tasks)
+
+        def begun_ones(self):
+            return self.begun
+
+        async def timeout(self):
+            try:
+                await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+            except asyncio.TimeoutError:
+                return "too late"
+
+        async def context(self, value):
+            before = self.variable.get()
+            self.variable.set(value)
+            await asyncio.sleep(0)
+            return before, self.variable.get()
+
+    tasks = Tasks.remote()
+    assert cyray.get(tasks.timeout.remote(), timeout=20) == "too late"
+    # Plain methods run at once, before those that came with them had their first step.
+    waiting = [tasks.wait.remote(i) for i in range(20)]
+    cancelled = cyray.get(tasks.cancel_all.remote(), timeout=20)
+    begun = cyray.get(tasks.begun_ones.remote(), timeout=20)
+    assert cancelled == len(waiting) and begun == list(range(len(begun)))
+    for ref in waiting:
+        with pytest.raises(RayTaskError) as raised:
+            cyray.get(ref, timeout=20)
+        assert isinstance(raised.value.cause, asyncio.CancelledError)
+    assert cyray.get([tasks.context.remote(i) for i in range(3)]) == [(None, i) for i in range(3)]
 
 
 def test_death_fails_all_that_wait():

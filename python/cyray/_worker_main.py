@@ -8,6 +8,7 @@ to Python. Threading: main thread; extra threads for threaded actors and tasks t
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import pickle
@@ -317,7 +318,6 @@ class AsyncLoop:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._running: set[Any] = set()
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -326,6 +326,7 @@ class AsyncLoop:
     def run(self) -> None:
         """Serve calls until the process has to leave."""
         _raylet.use_external_loop(self._wake)
+        _raylet.use_loop(functools.partial(self.loop.call_soon, self._poll))
         self.loop.add_reader(_raylet.poll_fd(), self._poll)
         self.loop.add_reader(self._wake, self._woken)
         self.loop.call_soon(self._poll)
@@ -340,34 +341,12 @@ class AsyncLoop:
         self._poll()
 
     def _poll(self) -> None:
+        _raylet.turn_ended()
         try:
-            _raylet.poll_async(on_event, self._start, self._limit - len(self._running))
+            _raylet.poll_async(on_event, self.loop, self._limit)
         except SystemExit as error:
             self._exit = error
             self.loop.stop()
-
-    def _start(self, coroutine: Any, context: Any) -> None:
-        task = self.loop.create_task(coroutine)
-        self._running.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: Any) -> None:
-        full = len(self._running) >= self._limit
-        self._running.discard(task)
-        if full:
-            self.loop.call_soon(self._poll)  # calls may wait for a free place
-        self._flush_soon()
-
-    _flushing = False
-
-    def _flush_soon(self) -> None:
-        if not self._flushing:
-            self._flushing = True
-            self.loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        _raylet.flush_replies()
 
 
 def is_loop_of_actor(loop: Any) -> bool:

@@ -376,7 +376,9 @@ std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_th
 std::unique_ptr<ExecTask> CoreWorker::TryNextTask(Event* event) {
   std::lock_guard lock(mutex_);
   event->kind = Event::Kind::kNone;
-  return TakeNext(ExecutionQueue::Thread::kMain, event);
+  auto task = TakeNext(ExecutionQueue::Thread::kMain, event);
+  if (!task && event->kind == Event::Kind::kNone) external_loop_looks_ = false;
+  return task;
 }
 
 std::unique_ptr<ExecTask> CoreWorker::TakeNext(ExecutionQueue::Thread thread, Event* event) {
@@ -443,6 +445,7 @@ Address CoreWorker::PeerAddress(const WorkerId& worker) {
 
 void CoreWorker::FlushReplies() {
   std::lock_guard lock(mutex_);
+  external_loop_looks_ = false;
   FlushAll();
 }
 
@@ -457,7 +460,7 @@ void CoreWorker::PushEvent(Event event) {
 }
 
 void CoreWorker::WakeExternalLoop() {
-  if (external_wake_fd_ < 0) return;
+  if (external_wake_fd_ < 0 || external_loop_looks_) return;
   const uint64_t one = 1;
   [[maybe_unused]] ssize_t n = ::write(external_wake_fd_, &one, sizeof one);
 }
@@ -492,6 +495,7 @@ void CoreWorker::UseExternalLoop(int wake_fd) {
 
 void CoreWorker::PollNow() {
   std::unique_lock lock(mutex_);
+  external_loop_looks_ = external_wake_fd_ >= 0;
   poller_.PollNow(lock);
 }
 

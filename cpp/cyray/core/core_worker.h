@@ -320,6 +320,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   std::condition_variable events_ready_;
   JobId job_id_;
   int external_wake_fd_ = -1;
+  bool external_loop_looks_ = false;  // from PollNow until it found nothing more to take
   int blocked_threads_ = 0;
   bool stop_events_ = false;
   bool raylet_lost_ = false;

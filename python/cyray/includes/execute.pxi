@@ -304,19 +304,17 @@ def use_external_loop(int wake_fd):
     core().UseExternalLoop(wake_fd)
 
 
-def poll_async(on_event, start, int limit):
-    """For an async actor's loop: handle what is there and start up to ``limit`` calls.
+def poll_async(on_event, loop, int limit):
+    """For an async actor's loop: handle what is there; up to ``limit`` calls run at once.
 
-    ``start(coroutine, context)`` schedules a coroutine; plain methods run at once. Returns the number
-    of coroutines started.
+    A coroutine becomes a task of the loop, plain methods run at once.
     """
     cdef Event event
     cdef CoreWorker* c = core()
     cdef ExecContext context
     cdef CallableEntry entry
-    cdef int started = 0
     c.PollNow()
-    while started < limit:
+    while len(_calls) < limit:
         context = ExecContext.__new__(ExecContext)
         context.task = c.TryNextTask(&event)
         if context.task.get() == NULL:
@@ -332,11 +330,8 @@ def poll_async(on_event, start, int limit):
         if not entry.is_coroutine:
             run_sync_in_loop(context)
             continue
-        context.callable_entry = entry
-        start(run_coroutine(context, entry), context)
-        started += 1
+        start_call(context, entry, loop)
     c.FlushReplies()
-    return started
 
 
 cdef run_sync_in_loop(ExecContext context):
@@ -348,32 +343,129 @@ cdef run_sync_in_loop(ExecContext context):
         _main_context = None
 
 
-async def run_coroutine(ExecContext context, CallableEntry entry):
-    """One call of an ``async def`` method, to its reply."""
-    cdef _Results results
-    cdef bint ok = True
-    retry = False
-    _coroutine_context.set(context)
-    try:
-        value = await call_function(context, entry)
-        results = encode_results(context, entry, value)
-    except BaseException as error:  # noqa: BLE001 - the caller gets it
+cdef extern from "Python.h":
+    int PYGEN_RETURN
+    void Py_DECREF(object)
+    int PyIter_Send(object, object, PyObject**) except -1
+
+# The calls of this async actor that run; when one ends, the loop gets to turn_ended once.
+cdef set _calls = set()
+cdef object _asyncio_task = None
+cdef object _turn_ended = None     # loop.call_soon(AsyncLoop.turn_ended)
+cdef bint _turn_is_to_end = False
+
+
+def use_loop(turn_ended):
+    """``turn_ended()`` is called when calls have ended, to have what follows from it done once."""
+    global _asyncio_task, _turn_ended
+    import asyncio
+    _asyncio_task = asyncio.Task
+    _turn_ended = turn_ended
+
+
+cdef int start_call(ExecContext context, CallableEntry entry, object loop) except -1:
+    cdef Call call = Call.__new__(Call)
+    context.callable_entry = entry
+    call.context = context
+    call.task = _asyncio_task(call, loop=loop)
+    _calls.add(call)
+    return 0
+
+
+@cython.final
+cdef class Call:
+    """One call of an ``async def`` method: a coroutine around the user's own, to the reply.
+
+    A class, not an ``async def``, so that a call that is cancelled before its first step replies too,
+    and because a coroutine in a coroutine costs every step twice.
+    """
+    cdef ExecContext context
+    cdef object task        # asyncio holds its tasks weakly
+    cdef object coroutine   # the user's, from the first step on
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.send(None)
+
+    cpdef send(self, value):
+        cdef PyObject* result = NULL
+        cdef bint ended
+        try:
+            if self.coroutine is None:
+                _coroutine_context.set(self.context)
+                self.coroutine = call_function(self.context, self.context.callable_entry)
+            ended = PyIter_Send(self.coroutine, value, &result) == PYGEN_RETURN
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            self.raised(error)
+            raise StopIteration
+        value = <object>result
+        Py_DECREF(value)
+        if not ended:
+            return value
+        self.returned(value)
+        raise StopIteration
+
+    def throw(self, kind, value=None, traceback=None):
+        try:
+            if self.coroutine is None:
+                raise kind
+            if isinstance(kind, BaseException):
+                return self.coroutine.throw(kind)
+            return self.coroutine.throw(kind, value, traceback)
+        except StopIteration as stop:
+            self.returned(stop.value)
+        except BaseException as error:  # noqa: BLE001
+            self.raised(error)
+        raise StopIteration
+
+    def close(self):
+        if self.coroutine is not None:
+            self.coroutine.close()
+
+    cdef int returned(self, object value) except -1:
+        try:
+            results = encode_results(self.context, self.context.callable_entry, value)
+        except BaseException as error:  # noqa: BLE001
+            self.raised(error)
+        else:
+            finish(self.context, True, results, False)
+            self.ended()
+        return 0
+
+    cdef int raised(self, object error) except -1:
         from cyray import _worker_main
         if _core == NULL:
             leave_forked_child(error)
-        ok = False
-        retry = is_retriable(entry, error)
         leave = _worker_main.leaves(error)
         if leave is not None:
             _core.WorkerExiting(True, leave.encode())
             _worker_main.stop_loop()
-            return
-        results = encode_failure(context, task_name(context.task.get()), error)
-    finish(context, ok, results, retry)
+            return 0
+        finish(self.context, False,
+               encode_failure(self.context, task_name(self.context.task.get()), error),
+               is_retriable(self.context.callable_entry, error))
+        self.ended()
+        return 0
+
+    cdef int ended(self) except -1:
+        global _turn_is_to_end
+        _calls.discard(self)
+        self.task = self.context = None
+        if not _turn_is_to_end:
+            _turn_is_to_end = True
+            _turn_ended()
+        return 0
 
 
-def flush_replies():
-    core().FlushReplies()
+def turn_ended():
+    """To be called first in what ``use_loop`` was given: from now on it is called again."""
+    global _turn_is_to_end
+    _turn_is_to_end = False
 
 
 def actor_instance():
