@@ -56,6 +56,8 @@ __all__ = [
 
 # Imported when first asked for: they cost more than they are used.
 _LAZY = {"method": ("cyray._actor", "method")}
+# Ray has them.
+_NOT_YET = ("cancel", "timeline", "runtime_env", "data", "rllib", "serve", "train", "tune")
 _SUBMODULES = ("actor", "accelerators", "cluster_utils", "test_utils", "util")
 
 
@@ -67,4 +69,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     if name in _SUBMODULES:
         return importlib.import_module(f"cyray.{name}")
+    if name in _NOT_YET:
+        raise AttributeError(
+            f"cyray.{name} is not there yet; 'What is not there yet' in docs/guide.md has the list."
+        )
     raise AttributeError(f"module 'cyray' has no attribute {name!r}")

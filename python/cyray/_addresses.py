@@ -33,7 +33,7 @@ def resolve(address: str | None) -> AttachTarget | None:
     None: `CYRAY_ADDRESS`, else the cluster that `cyray start` started here, else a new node.
     "auto": the same, but ConnectionError instead of a new node. "local": always a new node.
     "host:port": the cluster whose GCS listens there. ConnectionError when it cannot be reached
-    from this machine, ValueError for what is no address.
+    from this machine or runs another version of cyray, ValueError for what is no address.
     """
     if address is not None and not isinstance(address, str):
         raise TypeError(f"The address must be a string, not {type(address).__name__}.")
@@ -109,6 +109,13 @@ def _same_address(wanted: str, found: str, record: dict[str, Any]) -> bool:
 
 
 def _target(record: dict[str, Any]) -> AttachTarget:
+    version = _sessions.package_version()
+    if record.get("version", "") != version:
+        raise ConnectionError(
+            f"The node at {record['gcs_address']} runs cyray {record.get('version', '?')}, this "
+            f"program {version}. All of a cluster must be of one version: `cyray stop`, then start "
+            "it again with this one."
+        )
     return AttachTarget(
         session_dir=record["session_dir"],
         socket=record["socket"],

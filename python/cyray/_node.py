@@ -26,6 +26,7 @@ from cyray._sessions import (
     make_session,
     next_node_name,
     node_record_path,
+    package_version,
     process_start_ticks,
     python_path,
     read_text,
@@ -273,6 +274,7 @@ class LocalNode:
             "socket": self.socket,
             "gcs_address": self.gcs_address or self.options.gcs_address or "",
             "daemon": not self.options.lifeline,
+            "version": package_version(),
         }
         path = node_record_path(self.session_dir, self.name)
         temporary = f"{path}.{os.getpid()}"

@@ -129,8 +129,8 @@ def node_record_path(session_dir: str, name: str) -> str:
 def node_records(session_dir: str, live_only: bool = True) -> list[dict[str, Any]]:
     """What the nodes of a session wrote about themselves; the head's first.
 
-    A record is a dict with pid, start, head, node_id, node_ip, socket, gcs_address, daemon; `path`
-    and `session_dir` are added.
+    A record is a dict with pid, start, head, node_id, node_ip, socket, gcs_address, daemon, version;
+    `path` and `session_dir` are added.
     """
     records = []
     try:
@@ -219,6 +219,11 @@ def forget_current_cluster() -> None:
         os.unlink(os.path.join(base_dir(), _CURRENT_CLUSTER))
     except FileNotFoundError:
         pass
+
+
+def package_version() -> str:
+    """The version of cyray that runs here."""
+    return str(getattr(sys.modules["cyray"], "__version__", ""))
 
 
 def python_path() -> str:

@@ -323,6 +323,18 @@ def test_a_started_cluster_is_found(monkeypatch):
         node.stop()
 
 
+def test_a_node_of_another_version_is_refused_in_words(monkeypatch):
+    node = LocalNode(NodeOptions(lifeline=False))
+    _sessions.write_current_cluster(node.gcs_address)
+    try:
+        monkeypatch.setattr(_sessions, "package_version", lambda: "9.9.9")
+        for address in (None, "auto", node.gcs_address):
+            with pytest.raises(ConnectionError, match=r"cyray .*, this program 9\.9\.9"):
+                _addresses.resolve(address)
+    finally:
+        node.stop()
+
+
 def test_a_cluster_that_ended_is_not_found():
     node = LocalNode(NodeOptions(lifeline=False))
     _sessions.write_current_cluster(node.gcs_address)
