@@ -13,19 +13,38 @@ def pending_demands():
     return _raylet.pending_demands()
 
 
+# The beginning of a driver that can wait for a text on its stderr.
+WATCHED = """
+import sys
+import threading
+import cyray
+
+class Watched:
+    def __init__(self, stream):
+        self.stream, self.told = stream, threading.Event()
+
+    def write(self, text):
+        self.stream.write(text)
+        if "cannot be scheduled" in text:
+            self.told.set()
+
+    def flush(self):
+        self.stream.flush()
+
+sys.stderr = Watched(sys.stderr)
+"""
+
+
 def test_an_infeasible_task_waits_and_its_driver_is_told_what_the_nodes_have(tmp_path):
     _, err = run_driver(
         tmp_path,
-        """
-        import time
-        import cyray
-        from cyray import _raylet
-
-        cyray.init(num_cpus=2, num_gpus=0)
-        ref = cyray.remote(num_gpus=3)(lambda: 1).remote()
-        while not _raylet.pending_demands():
-            assert cyray.wait([ref], timeout=0.01)[0] == []
-        """,
+        WATCHED
+        + """
+cyray.init(num_cpus=2, num_gpus=0)
+ref = cyray.remote(num_gpus=3)(lambda: 1).remote()
+assert sys.stderr.told.wait(20)
+assert cyray.wait([ref], timeout=0)[0] == []
+""",
     )
     assert "A task cannot be scheduled: it needs {CPU: 1, GPU: 3}" in err
     assert "the cluster's nodes have {CPU: 2, GPU: 0}" in err
@@ -34,34 +53,19 @@ def test_an_infeasible_task_waits_and_its_driver_is_told_what_the_nodes_have(tmp
 def test_an_infeasible_actor_waits_and_its_driver_is_told_what_the_nodes_have(tmp_path):
     _, err = run_driver(
         tmp_path,
-        """
-        import sys
-        import threading
-        import cyray
+        WATCHED
+        + """
+cyray.init(num_cpus=2)
 
-        class Watched:
-            def __init__(self, stream):
-                self.stream, self.told = stream, threading.Event()
+@cyray.remote(resources={"unobtainium": 2})
+class Picky:
+    pass
 
-            def write(self, text):
-                self.stream.write(text)
-                if "Picky cannot be scheduled" in text:
-                    self.told.set()
-
-            def flush(self):
-                self.stream.flush()
-
-        sys.stderr = Watched(sys.stderr)
-        cyray.init(num_cpus=2)
-
-        @cyray.remote(resources={"unobtainium": 2})
-        class Picky:
-            pass
-
-        picky = Picky.remote()
-        assert sys.stderr.told.wait(20)
-        """,
+picky = Picky.remote()
+assert sys.stderr.told.wait(20)
+""",
     )
+    assert "An actor of class Picky cannot be scheduled" in err
     assert "it needs {CPU: 1, unobtainium: 2}" in err
     assert "the cluster's nodes have {CPU: 2, unobtainium: 0}" in err
 
@@ -69,25 +73,23 @@ def test_an_infeasible_actor_waits_and_its_driver_is_told_what_the_nodes_have(tm
 def test_a_worker_on_another_node_warns_the_driver_on_this_one(tmp_path):
     _, err = run_driver(
         tmp_path,
-        """
-        import cyray
-        from cyray import _raylet
-        from cyray.cluster_utils import Cluster
+        WATCHED
+        + """
+from cyray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 0})
-        cluster.add_node(num_cpus=1)
+cluster = Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 0})
+cluster.add_node(num_cpus=1)
 
-        @cyray.remote(num_cpus=1)
-        def outer():
-            inner = cyray.remote(resources={"nowhere": 1})(lambda: 1)
-            cyray.wait([inner.remote()], timeout=30)
+@cyray.remote(num_cpus=1)
+def outer():
+    inner = cyray.remote(resources={"nowhere": 1})(lambda: 1)
+    cyray.wait([inner.remote()], timeout=30)
 
-        ref = outer.remote()
-        while not _raylet.pending_demands():
-            cyray.wait([ref], timeout=0.01)
-        cyray.shutdown()
-        cluster.shutdown()
-        """,
+ref = outer.remote()
+assert sys.stderr.told.wait(20)
+cyray.shutdown()
+cluster.shutdown()
+""",
     )
     assert "it needs {CPU: 1, nowhere: 1}" in err
 

@@ -78,6 +78,7 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
   bool moved = true;
   while (moved) {  // at most one request of each group a round, so that groups take turns
     moved = false;
+    reachable_.reset();
     ResourceSet reserved;
     for (GroupRef group : FairOrder()) {
       if (ServeFront(group, now_ms, take_worker, &reserved, &actions) == Step::kMoved) moved = true;
@@ -98,14 +99,16 @@ bool LeaseScheduler::HasNowBeside(const ResourceSet& demand, const ResourceSet& 
   return left.Covers(demand);
 }
 
-bool LeaseScheduler::MayReserve(const Waiting& waiting, int64_t now_ms) const {
+bool LeaseScheduler::MayReserve(const Waiting& waiting, int64_t now_ms) {
   const int64_t waited = now_ms - waiting.since_ms;
   if (waited < kReserveAfterMs || waited % kReserveCycleMs >= kReserveEndMs) return false;
-  ResourceSet reachable = resources_.available();  // what leases alone keep from being free
-  for (const auto& [id, lease] : leases_) {
-    if (!lease.for_actor) reachable.Add(lease.allocation.resources);
+  if (!reachable_) {
+    reachable_ = resources_.available();
+    for (const auto& [id, lease] : leases_) {
+      if (!lease.for_actor) reachable_->Add(lease.allocation.resources);
+    }
   }
-  return reachable.Covers(waiting.request.demand);
+  return reachable_->Covers(waiting.request.demand);
 }
 
 LeaseScheduler::Step LeaseScheduler::ServeFront(GroupRef group, int64_t now_ms,
@@ -257,26 +260,32 @@ void LeaseScheduler::CountWantedWorkers(ScheduleActions* actions) {
   }
 }
 
-LeaseScheduler::Lease* LeaseScheduler::BestVictim(const ResourceSet& missing, int requester_holds,
-                                                  int64_t now_ms,
-                                                  const std::map<GroupKey, int>& given_up,
-                                                  ScheduleActions* actions) {
-  Lease* best = nullptr;
-  int best_holds = requester_holds;
+std::vector<LeaseScheduler::Victim> LeaseScheduler::Victims(int64_t now_ms,
+                                                            ScheduleActions* actions) {
+  std::vector<Victim> victims;
   for (auto& [id, lease] : leases_) {
     if (lease.for_actor || lease.reclaimed() || lease.allocation.cpu_lent) continue;
-    const auto gives = [&](const auto& need) {
-      return need.second > 0 && lease.allocation.resources.Get(need.first) > 0;
-    };
-    if (std::none_of(missing.amounts().begin(), missing.amounts().end(), gives)) continue;
-    const auto gone = given_up.find(lease.group);
-    const int holds = groups_.at(lease.group).held - (gone == given_up.end() ? 0 : gone->second);
-    if (holds <= best_holds) continue;
     if (now_ms - lease.granted_ms < kMinHoldMs) {
       actions->call_again_ms = kMinHoldMs;
       continue;
     }
-    best = &lease;
+    victims.push_back({&lease, &groups_.at(lease.group)});
+  }
+  return victims;
+}
+
+LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, int requester_holds,
+                                                   std::vector<Victim>& victims) {
+  Victim* best = nullptr;
+  int best_holds = requester_holds;
+  for (Victim& victim : victims) {
+    const int holds = victim.group->held - victim.group->given_up;
+    if (victim.lease->reclaimed() || holds <= best_holds) continue;
+    const auto gives = [&](const auto& need) {
+      return need.second > 0 && victim.lease->allocation.resources.Get(need.first) > 0;
+    };
+    if (std::none_of(missing.amounts().begin(), missing.amounts().end(), gives)) continue;
+    best = &victim;
     best_holds = holds;
   }
   return best;
@@ -284,44 +293,61 @@ LeaseScheduler::Lease* LeaseScheduler::BestVictim(const ResourceSet& missing, in
 
 void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
   ResourceSet expected = resources_.available();
-  std::map<GroupKey, int> given_up;
+  for (auto& [key, group] : groups_) group.given_up = 0;
   for (const auto& [id, lease] : leases_) {
     if (!lease.reclaimed()) continue;
-    ++given_up[lease.group];
+    ++groups_.at(lease.group).given_up;
     // Its task may never end: after a while nobody counts on it.
     const bool soon = now_ms - lease.reclaim_ms < kReclaimPatienceMs;
     if (soon && !lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
   }
+  std::vector<Victim> victims = Victims(now_ms, actions);
+  std::set<ResourceSet> in_vain;  // who holds more cannot get what one who holds less could not
   for (GroupRef group : FairOrder()) {
     const Waiting& front = group->second.waiting.front();
-    if (!resources_.HasEver(front.request.demand)) continue;
+    const ResourceSet& demand = front.request.demand;
+    if (!resources_.HasEver(demand)) continue;
     if (now_ms - front.since_ms < kReserveCycleMs && actions->call_again_ms < 0) {
       actions->call_again_ms = std::min(kReserveAfterMs, kReclaimPatienceMs);
     }
-    std::vector<Lease*> victims;
-    while (!expected.Covers(front.request.demand)) {
-      ResourceSet missing = front.request.demand;
-      missing.Subtract(expected);
-      Lease* victim = BestVictim(missing, group->second.held, now_ms, given_up, actions);
-      if (victim == nullptr) break;
-      victim->reclaim_ms = now_ms;
-      ++given_up[victim->group];
-      expected.Add(victim->allocation.resources);
-      victims.push_back(victim);
+    if (in_vain.contains(demand)) continue;
+    if (Reclaim(*group, now_ms, victims, &expected, actions)) {
+      expected.Subtract(demand);
+    } else {
+      in_vain.insert(demand);
     }
-    const bool enough = expected.Covers(front.request.demand);
-    for (Lease* victim : victims) {
-      if (enough) {
-        actions->reclaims.push_back(
-            {lease_of_worker_.at(victim->worker), victim->key.client, victim->worker});
-      } else {  // its return would not let this one run
-        victim->reclaim_ms = -1;
-        --given_up[victim->group];
-        expected.Subtract(victim->allocation.resources);
-      }
-    }
-    if (enough) expected.Subtract(front.request.demand);
   }
+}
+
+// Asks for leases until the group's demand is expected to be free; for none when it cannot be.
+bool LeaseScheduler::Reclaim(const std::pair<const GroupKey, Group>& group, int64_t now_ms,
+                             std::vector<Victim>& victims, ResourceSet* expected,
+                             ScheduleActions* actions) {
+  const ResourceSet& demand = group.second.waiting.front().request.demand;
+  std::vector<Victim*> asked;
+  while (!expected->Covers(demand)) {
+    ResourceSet missing = demand;
+    missing.Subtract(*expected);
+    Victim* victim = BestVictim(missing, group.second.held, victims);
+    if (victim == nullptr) break;
+    victim->lease->reclaim_ms = now_ms;
+    ++victim->group->given_up;
+    expected->Add(victim->lease->allocation.resources);
+    asked.push_back(victim);
+  }
+  const bool enough = expected->Covers(demand);
+  for (Victim* victim : asked) {
+    Lease& lease = *victim->lease;
+    if (enough) {
+      actions->reclaims.push_back(
+          {lease_of_worker_.at(lease.worker), lease.key.client, lease.worker});
+    } else {  // its return would not let this one run
+      lease.reclaim_ms = -1;
+      --victim->group->given_up;
+      expected->Subtract(lease.allocation.resources);
+    }
+  }
+  return enough;
 }
 
 void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {

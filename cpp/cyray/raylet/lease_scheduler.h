@@ -164,6 +164,7 @@ class LeaseScheduler {
   struct Group {
     std::deque<Waiting> waiting;
     int held = 0;
+    int given_up = 0;  // of them asked back; scratch of FindReclaims
   };
   struct Lease {
     RequestKey key;
@@ -181,6 +182,10 @@ class LeaseScheduler {
     bool avoided = false;
   };
   using GroupRef = std::map<GroupKey, Group>::iterator;
+  struct Victim {
+    Lease* lease;
+    Group* group;
+  };
   enum class Step { kMoved, kWaits };
   struct Choice {
     enum Kind { kHere, kThere, kLater, kNever, kRefused } kind;
@@ -192,7 +197,7 @@ class LeaseScheduler {
   std::vector<GroupRef> FairOrder();
   Step ServeFront(GroupRef group, int64_t now_ms, const TakeWorker& take, ResourceSet* reserved,
                   ScheduleActions* actions);
-  bool MayReserve(const Waiting& waiting, int64_t now_ms) const;
+  bool MayReserve(const Waiting& waiting, int64_t now_ms);
   bool HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const;
   Choice Choose(const LeaseRequest& request, bool here_now);
   Choice ChooseAffinity(const LeaseRequest& request) const;
@@ -202,8 +207,12 @@ class LeaseScheduler {
   void Grant(GroupRef group, const WorkerId& worker, int64_t now_ms, ScheduleActions* actions);
   void CountWantedWorkers(ScheduleActions* actions);
   void FindReclaims(int64_t now_ms, ScheduleActions* actions);
-  Lease* BestVictim(const ResourceSet& missing, int requester_holds, int64_t now_ms,
-                    const std::map<GroupKey, int>& given_up, ScheduleActions* actions);
+  bool Reclaim(const std::pair<const GroupKey, Group>& group, int64_t now_ms,
+               std::vector<Victim>& victims, ResourceSet* expected, ScheduleActions* actions);
+  // The leases that may be asked back.
+  std::vector<Victim> Victims(int64_t now_ms, ScheduleActions* actions);
+  static Victim* BestVictim(const ResourceSet& missing, int requester_holds,
+                            std::vector<Victim>& victims);
   void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
   std::string InfeasibleText(const LeaseRequest& request) const;
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
@@ -218,6 +227,7 @@ class LeaseScheduler {
   std::unordered_map<WorkerId, uint64_t> lease_of_worker_;
   std::map<NodeId, NodeView> views_;
   std::set<std::pair<JobId, ResourceSet>> warned_;
+  std::optional<ResourceSet> reachable_;  // what leases alone keep from being free; of one round
   uint64_t next_lease_ = 1;
   uint64_t next_sequence_ = 1;
   size_t spread_turn_ = 0;

@@ -17,7 +17,8 @@ namespace cyray::raylet {
 namespace {
 
 constexpr uint64_t kTotalLogBytes = 512u << 20;
-constexpr int64_t kReasonWaitMs = 25;  // for the other half of a death
+constexpr int64_t kReasonWaitMs = 25;        // for the other half of a death
+constexpr int64_t kStartReasonWaitMs = 500;  // of one that nobody has used yet
 constexpr int64_t kRegisterLimitMs = 30'000;
 constexpr int64_t kIdleExitLimitMs = 5'000;
 constexpr int64_t kLeaveLimitMs = 5'000;  // after it said that it leaves
@@ -363,7 +364,8 @@ void WorkerHost::AwaitRest(const WorkerId& worker) {
     Declare(worker);
     return;
   }
-  parts_.loop->RunAfter(kReasonWaitMs, [this, worker] {
+  const int64_t wait = process.registered ? kReasonWaitMs : kStartReasonWaitMs;
+  parts_.loop->RunAfter(wait, [this, worker] {
     const auto it = processes_.find(worker);
     if (it != processes_.end() && !it->second.declared) Declare(worker);
   });

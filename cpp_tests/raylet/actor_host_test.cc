@@ -1,0 +1,263 @@
+// Tests of ActorHost with a real GCS and played workers: an actor from its registration to its end.
+
+#include "cyray/raylet/actor_host.h"
+
+#include "cpp_tests/raylet/gcs_fake.h"
+
+namespace cyray::raylet {
+namespace {
+
+using wire::ActorState;
+using wire::FrameType;
+using wire::ToWire;
+
+struct ActorNode : WorkerNode {
+  ActorNode(EventLoop* loop, ProcessSupervisor* supervisor)
+      : WorkerNode(loop, supervisor),
+        bridge(loop, &options, &clients,
+               {[this](const wire::NodeCommand& command) { OnCommand(command); },
+                [this] {
+                  flatbuffers::FlatBufferBuilder builder;
+                  const auto alive = builder.CreateVector(actors.WriteAlive(builder));
+                  return gcs::FinishReport(builder,
+                                           wire::CreateNodeHello(builder, ToWire(options.node_id),
+                                                                 options.incarnation, alive));
+                },
+                [](const Status&) {}, [this] { up = true; }, [] { return gcs::Bytes{}; }}),
+        leases({loop, &options, &clients, &workers, &peers, &feed},
+               {[this](const LeaseGrant& grant) { actors.OnGrant(grant); },
+                [this](const RequestKey& key, const std::string& error) {
+                  actors.OnRefused(key, error);
+                },
+                [] {}}),
+        actors({&options, &clients, &workers, &leases, &bridge}) {
+    on_idle = [this] { leases.Touch(); };
+    on_died = [this](const DeadWorker& dead) {
+      leases.OnProcessDied(dead.id, dead.reason);
+      actors.OnWorkerDied(dead);
+    };
+    at_round_end = [this] { leases.ScheduleIfTouched(); };
+    on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+      if (frame.type == FrameType::kActorReady) {
+        return actors.OnActorReady(client, frame.As<wire::ActorReady>());
+      }
+      return bridge.OnSubscribeActor(client, frame.As<wire::SubscribeActor>());
+    };
+  }
+  void OnCommand(const wire::NodeCommand& command) {
+    if (const auto* start = command.body_as_StartActor()) actors.OnStartActor(*start);
+    if (const auto* stop = command.body_as_StopActor()) actors.OnStopActor(*stop);
+  }
+  bool up = false;
+  GcsBridge bridge;
+  LeaseService leases;
+  ActorHost actors;
+};
+
+class ActorHostTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { ProcessSupervisor::BlockSignals(); }
+  ActorHostTest() {
+    supervisor_.set_on_orphan_exit(
+        [this](pid_t pid, int status) { node_.workers.OnOrphanExited(pid, status); });
+    driver_ = node_.AddDriver(job_);
+    node_.workers.Start();
+    node_.zygote.AwaitStart();
+    JoinCluster(node_, node_.bridge, gcs_.address(), node_.up);
+  }
+  void Call(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& builder) {
+    bool done = false;
+    node_.bridge.Call(method, builder, [&](Result<gcs::Bytes> reply) {
+      EXPECT_TRUE(reply.has_value());
+      done = true;
+    });
+    ASSERT_TRUE(node_.Until([&] { return done; }));
+  }
+  // An actor of the driver's job, which the driver watches.
+  void Register(int max_restarts = 0, int64_t cpus = 0) {
+    ResourceSet held;
+    held.Set("CPU", cpus * kResourceUnit);
+    std::memcpy(actor_.bytes.data() + ActorId::kSize - JobId::kSize, job_.data(), JobId::kSize);
+    flatbuffers::FlatBufferBuilder builder;
+    const Address owner = node_.jobs.Find(job_)->driver;
+    const auto name = builder.CreateString("Counter");
+    const auto placement = wire::ToWire(builder, held);
+    const auto kept = wire::ToWire(builder, held);
+    const auto spec = builder.CreateVector(std::vector<uint8_t>{1, 2, 3});
+    wire::RegisterActorRequestBuilder request(builder);
+    request.add_actor_id(ToWire(actor_));
+    request.add_owner(ToWire(owner));
+    request.add_class_name(name);
+    request.add_placement(placement);
+    request.add_held(kept);
+    request.add_max_restarts(max_restarts);
+    request.add_spec(spec);
+    builder.Finish(request.Finish());
+    Call(wire::GcsMethod::RegisterActor, builder);
+    driver_->Send(FrameType::kSubscribeActor, [&](auto& subscribe) {
+      return wire::CreateSubscribeActor(subscribe, ToWire(actor_), true);
+    });
+  }
+  void Kill() {
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(wire::CreateKillActorRequest(builder, ToWire(actor_), true));
+    Call(wire::GcsMethod::KillActor, builder);
+  }
+  // The worker that becomes the actor, once it was told so.
+  WorkerNode::Worker AwaitActorsWorker(uint32_t incarnation = 0) {
+    auto worker = node_.AwaitWorker();
+    const auto assigned = node_.Await(*worker.process, FrameType::kAssignActor);
+    EXPECT_TRUE(assigned);
+    if (assigned) {
+      const auto* assign = assigned->As<wire::AssignActor>();
+      EXPECT_EQ(wire::FromWireOrNil(assign->actor_id()), actor_);
+      EXPECT_EQ(assign->incarnation(), incarnation);
+      EXPECT_EQ(gcs::BytesOrEmpty(assign->spec()), (gcs::Bytes{1, 2, 3}));
+    }
+    return worker;
+  }
+  void SayReady(const WorkerNode::Worker& worker, bool ok = true, uint32_t incarnation = 0) {
+    worker.process->Send(FrameType::kActorReady, [&](auto& builder) {
+      const auto error = builder.CreateVector(std::vector<uint8_t>{7});
+      return wire::CreateActorReady(builder, ToWire(actor_), incarnation, ok, ok ? 0 : error);
+    });
+  }
+  // The next update with that state.
+  std::optional<GotFrame> AwaitState(ActorState state) {
+    std::optional<GotFrame> update;
+    node_.Until([&] {
+      while ((update = driver_->Take(FrameType::kActorUpdate))) {
+        if (update->As<wire::ActorUpdate>()->state() == state) return true;
+      }
+      return false;
+    });
+    return update;
+  }
+  int64_t FreeCpus() const {
+    return node_.leases.scheduler().resources().available().Get("CPU") / kResourceUnit;
+  }
+
+  LocalGcs gcs_;
+  EventLoop loop_;
+  ProcessSupervisor supervisor_{&loop_};
+  ActorNode node_{&loop_, &supervisor_};
+  const JobId job_ = JobId::FromBytes("job1");
+  ActorId actor_ = ActorId::Random();
+  std::unique_ptr<FakeProcess> driver_;
+};
+
+TEST_F(ActorHostTest, AnActorThatIsReadyIsAliveAtItsWorker) {
+  Register(0, /*cpus=*/1);
+  const auto worker = AwaitActorsWorker();
+  EXPECT_EQ(FreeCpus(), 1);
+  SayReady(worker);
+  const auto alive = AwaitState(ActorState::Alive);
+  ASSERT_TRUE(alive);
+  EXPECT_EQ(wire::FromWireOrNil(alive->As<wire::ActorUpdate>()->address()),
+            node_.options.AddressOf(worker.id));
+  EXPECT_TRUE(node_.actors.HasActorOf(job_));
+}
+
+TEST_F(ActorHostTest, AnErrorOfInitIsTheActorsDeathAndItsWorkerLeaves) {
+  Register();
+  const auto worker = AwaitActorsWorker();
+  SayReady(worker, /*ok=*/false);
+  const auto dead = AwaitState(ActorState::Dead);
+  ASSERT_TRUE(dead);
+  EXPECT_EQ(gcs::BytesOrEmpty(dead->As<wire::ActorUpdate>()->init_error()), (gcs::Bytes{7}));
+  EXPECT_TRUE(node_.Await(*worker.process, FrameType::kExitWorker));
+}
+
+TEST_F(ActorHostTest, TheDeathOfItsWorkerEndsItAndFreesWhatItHeld) {
+  Register(0, /*cpus=*/2);
+  auto worker = AwaitActorsWorker();
+  SayReady(worker);
+  ASSERT_TRUE(AwaitState(ActorState::Alive));
+  EXPECT_EQ(FreeCpus(), 0);
+  ::kill(worker.life->pid(), SIGKILL);
+  worker.process->Close();
+  const auto dead = AwaitState(ActorState::Dead);
+  ASSERT_TRUE(dead);
+  EXPECT_NE(dead->As<wire::ActorUpdate>()->death_cause()->str().find("killed by signal 9"),
+            std::string::npos);
+  EXPECT_EQ(FreeCpus(), 2);
+  EXPECT_FALSE(node_.actors.HasActorOf(job_));
+}
+
+TEST_F(ActorHostTest, AnActorWithARestartLeftStartsAgainInAnotherWorker) {
+  Register(/*max_restarts=*/1);
+  auto first = AwaitActorsWorker();
+  SayReady(first);
+  ASSERT_TRUE(AwaitState(ActorState::Alive));
+  ::kill(first.life->pid(), SIGKILL);
+  first.process->Close();
+  ASSERT_TRUE(AwaitState(ActorState::Restarting));
+  // A spare one may have been forked meanwhile: whichever is told becomes the actor.
+  auto second = AwaitActorsWorker(/*incarnation=*/1);
+  SayReady(second, true, 1);
+  const auto alive = AwaitState(ActorState::Alive);
+  ASSERT_TRUE(alive);
+  EXPECT_EQ(alive->As<wire::ActorUpdate>()->incarnation(), 1u);
+}
+
+TEST_F(ActorHostTest, AKilledActorsWorkerIsKilled) {
+  Register();
+  auto worker = AwaitActorsWorker();
+  SayReady(worker);
+  ASSERT_TRUE(AwaitState(ActorState::Alive));
+  Kill();
+  ASSERT_TRUE(AwaitState(ActorState::Dead));
+  ASSERT_TRUE(node_.Until([&] { return !node_.died.empty(); }));
+  EXPECT_EQ(node_.died[0].id, worker.id);
+  EXPECT_TRUE(node_.died[0].intended);
+}
+
+TEST_F(ActorHostTest, AnActorThatIsKilledBeforeItHasAWorkerWantsNoneAnyMore) {
+  Register(0, /*cpus=*/1);
+  ASSERT_TRUE(node_.Until([&] { return node_.leases.scheduler().pending_count() == 1; }));
+  Kill();
+  ASSERT_TRUE(AwaitState(ActorState::Dead));
+  EXPECT_TRUE(node_.Until([&] { return node_.leases.scheduler().pending_count() == 0; }));
+  EXPECT_FALSE(node_.actors.HasActorOf(job_));
+}
+
+TEST_F(ActorHostTest, WithoutAnyWorkerItDiesAndTheReasonIsTold) {
+  Register();
+  ASSERT_TRUE(node_.Until([&] { return node_.leases.scheduler().pending_count() == 1; }));
+  node_.leases.RefuseStarved("workers die at their birth");
+  const auto dead = AwaitState(ActorState::Dead);
+  ASSERT_TRUE(dead);
+  EXPECT_NE(dead->As<wire::ActorUpdate>()->death_cause()->str().find("die at their birth"),
+            std::string::npos);
+}
+
+TEST_F(ActorHostTest, AnotherWorkerCannotSpeakForTheActor) {
+  Register();
+  const auto worker = AwaitActorsWorker();
+  ClientConnection* stranger;
+  const auto process = node_.Connect(&stranger);
+  ASSERT_TRUE(node_.clients.Name(*stranger, WorkerId::Random()));
+  process->Send(FrameType::kActorReady, [&](auto& builder) {
+    return wire::CreateActorReady(builder, ToWire(actor_), 0, true);
+  });
+  node_.Round();
+  EXPECT_EQ(node_.actors.actors().at(actor_).state, ActorHost::State::kCreating);
+  SayReady(worker);
+  EXPECT_TRUE(AwaitState(ActorState::Alive));
+}
+
+TEST_F(ActorHostTest, ItLivesThroughARestartOfTheGcs) {
+  Register();
+  auto worker = AwaitActorsWorker();
+  SayReady(worker);
+  ASSERT_TRUE(AwaitState(ActorState::Alive));
+  gcs_.Stop();
+  node_.up = false;
+  gcs_.Start();
+  ASSERT_TRUE(node_.Until([&] { return node_.up; }));
+  EXPECT_TRUE(AwaitState(ActorState::Alive));
+  EXPECT_TRUE(node_.died.empty());
+}
+
+}  // namespace
+}  // namespace cyray::raylet
