@@ -84,8 +84,8 @@ class NodeFake {
 
   // A process that is connected, but has not registered.
   std::unique_ptr<FakeProcess> Connect(ClientConnection** connection);
-  // A registered driver of `job`, which becomes known, with the Python that its workers run if it is
-  // not the node's.
+  // A registered driver of `job`, which becomes known, with the Python that its workers run if it
+  // is not the node's.
   std::unique_ptr<FakeProcess> AddDriver(const JobId& job, bool log_to_driver = true,
                                          std::optional<JobPython> python = std::nullopt);
   // The raylets know each other's addresses.

@@ -87,8 +87,8 @@ void WorkerPool::Registered(const WorkerId& worker, int64_t now_ms) {
   idle_.push_back(worker);
 }
 
-std::optional<WorkerPool::Taken> WorkerPool::Take(const JobId& job, bool for_actor,
-                                                  int64_t now_ms, bool own_python) {
+std::optional<WorkerPool::Taken> WorkerPool::Take(const JobId& job, bool for_actor, int64_t now_ms,
+                                                  bool own_python) {
   if (for_actor) last_actor_ms_ = now_ms;
   auto best = idle_.rend();
   for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {  // the warmest first
