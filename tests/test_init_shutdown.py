@@ -14,7 +14,7 @@ import pytest
 from support import eventually, is_running, raylet_pid, run_driver
 
 import cyray
-from cyray.exceptions import RayError
+from cyray.exceptions import ActorHandleNotFoundError, RayError
 from cyray.test_utils import SignalActor
 
 
@@ -433,12 +433,16 @@ def test_refs_and_handles_of_an_ended_session_start_no_new_one():
         lambda: cyray.wait([ref]),
         lambda: ref.future(),
         lambda: signal.send.remote(),
+        lambda: signal.send.options(name="x").remote(),
         lambda: pickle.loads(pickled[0]),
         lambda: pickle.loads(pickled[1]),
     ):
         with pytest.raises(RuntimeError, match=r"shut down|cyray\.init"):
             use()
         assert not cyray.is_initialized()
+    with pytest.raises(ActorHandleNotFoundError, match="shut down"):
+        cyray.kill(signal)
+    assert not cyray.is_initialized()
 
 
 def test_init_in_a_task_is_refused_or_ignored():

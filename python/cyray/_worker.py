@@ -319,10 +319,14 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
 
     Raises:
         ValueError: `actor` is not an actor handle.
+        ActorHandleNotFoundError: it is one of a session that was shut down.
     """
     if not isinstance(actor, _raylet.ActorHandle):
         raise ValueError(f"cyray.kill() only supported for actors. Got: {type(actor)}.")
-    auto_init()
+    if actor._is_stale:
+        from cyray.exceptions import ActorHandleNotFoundError
+
+        raise ActorHandleNotFoundError(f"{actor} belongs to a cyray session that was shut down.")
     _raylet.kill_actor(actor._actor_id, no_restart, "")
 
 

@@ -189,7 +189,6 @@ cdef tuple decode_args(ExecContext context, object inout):
 
 cdef extern from "Python.h":
     int PyTuple_SetItem(object, Py_ssize_t, object) except -1
-    object PyObject_Call(object, object, PyObject*)
 
 
 cdef inline uint32_t read_u32(const uint8_t* base, uint64_t size, uint64_t at) except? 0:

@@ -13,8 +13,7 @@
 #   16 a numpy array of plain numbers: laid out like 7 with one buffer, and for the pickle
 #     [u8 dimensions][i64 each][the dtype's string].
 
-from cpython.buffer cimport PyBUF_CONTIG_RO, PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.dict cimport PyDict_New
+from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
 from cpython.long cimport PyLong_FromLongLong
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
@@ -23,7 +22,6 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except? NULL
     long long PyLong_AsLongLongAndOverflow(object, int*) except? -1
-    void PyErr_Clear()
 
 cdef enum Tag:
     TAG_NONE = 0

@@ -5,28 +5,24 @@ import _pickle
 import itertools
 import os
 import sys
-import threading
-import time
 from _weakrefset import WeakSet
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF, PyObject
 from cython.operator cimport dereference as deref
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from libcpp cimport bool as cbool
 from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
-from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
 from cyray.includes.libcore cimport *
 
 cdef CoreWorker* _core = NULL
 cdef bint _is_driver = True
-cdef bint _on_worker_thread_signals = False   # workers leave SIGINT to their driver
 
 # Objects up to this size live in their owner and travel inline; larger ones go to the store.
 cdef enum:

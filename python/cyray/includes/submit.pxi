@@ -309,8 +309,8 @@ cdef class ActorHandle:
         return self._id
 
     @property
-    def _meta_dict(self):
-        return self._meta
+    def _is_stale(self):
+        return self.epoch != _epoch
 
     def __repr__(self):
         return f"Actor({self._meta['class_name']}, {self._id.hex()})"
