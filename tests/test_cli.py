@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -137,6 +138,33 @@ def test_a_driver_that_dies_leaves_the_cluster_at_work(address, tmp_path):
 
     assert cyray.get([f.remote() for _ in range(10)], timeout=20) == [1] * 10
     cyray.kill(cyray.get_actor("c", namespace="shared"))
+
+
+def test_ctrl_c_ends_the_wait_for_a_raylet_that_does_not_answer(address, tmp_path):
+    (raylet,) = [pid for pid, text in session_processes().items() if "_bin/raylet" in text]
+    os.kill(raylet, signal.SIGSTOP)
+    try:
+        driver = Driver(
+            tmp_path,
+            """
+            import signal
+            import sys
+            import cyray
+
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                print("connecting", flush=True)
+                cyray.init(address=sys.argv[1])
+            except KeyboardInterrupt:
+                print("interrupted")
+            """,
+            address,
+        )
+        assert driver.line() == "connecting"
+        driver.process.send_signal(signal.SIGINT)
+        assert driver.finish(timeout=20)[0] == "interrupted\n"
+    finally:
+        os.kill(raylet, signal.SIGCONT)
 
 
 def test_wrong_usage_is_told():

@@ -4,6 +4,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+
 #include "cyray/util/clock.h"
 
 namespace cyray::core {
@@ -13,15 +16,20 @@ using wire::Frame;
 using wire::FrameType;
 
 constexpr int64_t kRegisterTimeoutMs = 30'000;
+constexpr int64_t kRegisterSliceMs = 100;  // between two looks for signals
 
-Status WaitReadable(int fd, int64_t deadline_ms) {
-  const int64_t left = deadline_ms - MonotonicMs();
-  if (left <= 0) return Status(StatusCode::kTimedOut, "the raylet did not answer within 30 s");
-  pollfd poll_fd{fd, POLLIN, 0};
-  if (::poll(&poll_fd, 1, static_cast<int>(left)) < 0 && errno != EINTR) {
-    return Status::FromErrno("poll");
+Status WaitReadable(int fd, int64_t deadline_ms, bool (*interrupted)()) {
+  while (true) {
+    const int64_t left = deadline_ms - MonotonicMs();
+    if (left <= 0) return Status(StatusCode::kTimedOut, "the raylet did not answer within 30 s");
+    pollfd poll_fd{fd, POLLIN, 0};
+    const int ready = ::poll(&poll_fd, 1, static_cast<int>(std::min(left, kRegisterSliceMs)));
+    if (ready > 0) return Status::Ok();
+    if (ready < 0 && errno != EINTR) return Status::FromErrno("poll");
+    if (interrupted != nullptr && interrupted()) {
+      return Status(StatusCode::kCancelled, "interrupted");
+    }
   }
-  return Status::Ok();
 }
 
 std::string Text(const flatbuffers::String* text) { return text != nullptr ? text->str() : ""; }
@@ -48,7 +56,8 @@ Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOption
 
   const int64_t deadline = MonotonicMs() + kRegisterTimeoutMs;
   while (true) {
-    if (Status s = WaitReadable(channel->fd(), deadline); !s.ok()) return Fail(s);
+    if (Status s = WaitReadable(channel->fd(), deadline, options.interrupted); !s.ok())
+      return Fail(s);
     auto filled = channel->Fill();
     if (!filled) return Fail(filled.error());
     auto next = channel->Next();

@@ -29,6 +29,8 @@ struct RegisterOptions {
   std::string entrypoint;
   std::string job_config;
   bool log_to_driver = true;
+  // Asked while the raylet is waited for; true ends the wait (CoreWorker::InterruptCheck).
+  bool (*interrupted)() = nullptr;
 };
 
 struct Registration {

@@ -142,6 +142,7 @@ cdef extern from "cyray/core/raylet_client.h" namespace "cyray::core" nogil:
         string entrypoint
         string job_config
         cbool log_to_driver
+        cbool (*interrupted)() noexcept nogil
 
     cdef cppclass Registration:
         NodeId node_id

@@ -146,12 +146,16 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     options.entrypoint = entrypoint.encode()
     options.job_config = job_config
     options.log_to_driver = log_to_driver
+    if is_driver:
+        options.interrupted = signal_raised
     cdef CoreWorker* made = new CoreWorker()
     with nogil:
         status = made.Connect(move_fd(fd), options)
     if not status.ok():
         del made
-        raise ConnectionError(status.message().decode("utf-8", "replace"))
+        if status.code() == StatusCode.kCancelled:
+            reraise()
+        raise ConnectionError(f"{socket}: {status.message().decode('utf-8', 'replace')}")
     if is_driver:
         made.SetInterruptCheck(signal_raised)
     _core = made
