@@ -486,6 +486,26 @@ def test_a_detached_actor_survives_its_driver(tmp_path):
     cyray.kill(cyray.get_actor("survivor", namespace="shared"))
 
 
+def test_a_killed_detached_actor_lets_go_of_its_constructors_arguments():
+    from cyray import _raylet
+
+    @cyray.remote
+    class Keeper:
+        def __init__(self, value):
+            self.value = value
+
+        def size(self):
+            return len(self.value)
+
+    before = _raylet.live_objects()
+    keeper = Keeper.options(lifetime="detached").remote(cyray.put(b"x" * 1_000_000))
+    assert cyray.get(keeper.size.remote()) == 1_000_000
+    assert _raylet.live_objects() > before, "a restart needs them"
+    cyray.kill(keeper)
+    del keeper
+    eventually(lambda: _raylet.live_objects() <= before)
+
+
 def test_tasks_of_a_detached_actor_go_on_when_its_driver_leaves(tmp_path):
     driver = Driver(
         tmp_path,

@@ -92,6 +92,8 @@ def kill_actor(bytes actor_id, bint no_restart, str reason):
     with nogil:
         status = KillActor(deref(c), id, no_restart, why)
     check(c, status)
+    if no_restart:
+        _creation_refs.pop(actor_id, None)  # a detached one's: it does not start again
 
 
 def kv_put(str space, str key, bytes value, bint overwrite=True):
