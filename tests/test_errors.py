@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 import remote_code
 from shared_session import nothing_is_left, session  # noqa: F401
-from support import gcs_pid
+from support import eventually, gcs_pid
 
 import cyray
+from cyray import _raylet
 from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
 from cyray.test_utils import SignalActor
 
@@ -565,15 +567,35 @@ def python_sees_interrupts():
     signal.signal(signal.SIGINT, before)
 
 
+def is_stopped(pid):
+    states = []
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat") as file:
+            states.append(file.read().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
+
+
+@contextlib.contextmanager
+def interrupted_in(wait):
+    """Ctrl-C once the process says that it waits so; the block raises KeyboardInterrupt."""
+
+    def interrupt():
+        eventually(lambda: wait in _raylet.describe(), timeout=20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        thread.start()
+        yield
+    thread.join()
+
+
 @pytest.mark.usefixtures("python_sees_interrupts")
 def test_ctrl_c_in_the_driver_interrupts_get():
     gate = SignalActor.remote()
     ref = gate.wait.remote()
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_in("a thread waits for 1 of 1 objects"):
         cyray.get(ref, timeout=20)
-    timer.join()
     assert cyray.get(cyray.put(1)) == 1
 
 
@@ -581,12 +603,10 @@ def test_ctrl_c_in_the_driver_interrupts_get():
 def test_ctrl_c_interrupts_a_wait_for_the_gcs():
     gcs = gcs_pid()
     os.kill(gcs, signal.SIGSTOP)
+    eventually(lambda: is_stopped(gcs))
     try:
-        timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_in("a thread waits for the GCS's answer to ListNodes"):
             cyray.nodes()
-        timer.join()
     finally:
         os.kill(gcs, signal.SIGCONT)
     assert len(cyray.nodes()) == 1
