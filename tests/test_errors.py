@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import pickle
 import signal
 import sys
@@ -346,6 +347,7 @@ def test_a_worker_that_dies_is_an_error_when_no_retry_is_left():
 
     error = raised_by(die.remote())
     assert isinstance(error, WorkerCrashedError)
+    assert re.search(r"worker \(pid \d+\) died while it ran .*die, .*: exit code 1\.", str(error))
 
     @cyray.remote(max_retries=0)
     def killed():

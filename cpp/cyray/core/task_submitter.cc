@@ -365,6 +365,15 @@ void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reas
   }
 }
 
+std::string TaskSubmitter::CrashText(const PendingTask& task, int worker_pid,
+                                     const std::string& reason) {
+  const std::string pid = std::to_string(worker_pid);
+  return "The worker (pid " + pid + ") died while it ran " +
+         (task.name != nullptr ? *task.name : task.tmpl->name) +
+         ", and no retry is left: " + reason + ". Its last output is in worker-*-" + pid +
+         ".out and .err in the logs folder of the session.";
+}
+
 void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
   // The first in flight was running; those behind it never began and lose no attempt.
   bool running = true;
@@ -385,7 +394,8 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
   lease.queued_us = 0;
   for (auto it = again.rbegin(); it != again.rend(); ++it) lease.shape->ready.push_front(*it);
   for (PendingTask* task : failed) {
-    completion_.Fail(task, make_error_(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), reason));
+    completion_.Fail(task, make_error_(static_cast<uint8_t>(ErrorKind::kWorkerCrashed),
+                                       CrashText(*task, lease.worker_pid, reason)));
   }
 }
 

@@ -136,6 +136,7 @@ class TaskSubmitter {
   void BecameIdle(Lease& lease);
   void ReturnLease(Lease& lease);
   void StealFor(Shape& shape, Lease& thief);
+  static std::string CrashText(const PendingTask& task, int worker_pid, const std::string& reason);
   void Requeue(Lease& lease, const std::string& reason);
   Lease* FindLease(const Address& worker);
   void TickAt(int64_t due_ns) {
