@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import pickle
+import re
 import signal
 import sys
 import threading
