@@ -116,7 +116,7 @@ def test_every_module_of_the_package_imports_alone() -> None:
 
 
 def test_the_version_is_the_same_everywhere() -> None:
-    root = PACKAGE.parent.parent
+    root = Path(__file__).resolve().parent.parent  # also when the package is an installed one
     version = run_python("import cyray; print(cyray.__version__)").strip()
     assert f'version = "{version}"' in (root / "pyproject.toml").read_text()
     assert f"project(cyray VERSION {version} " in (root / "CMakeLists.txt").read_text()
