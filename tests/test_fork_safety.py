@@ -66,25 +66,27 @@ def test_preloaded_modules_are_loaded_and_others_are_not():
     assert cyray.get(actor.loaded.remote()) == [True, True, False]
 
 
+def open_files(pid):
+    """What a process's descriptors name; those that come and go meanwhile may be missing."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            pass
+    return found
+
+
 def test_descriptors_are_the_workers_own():
     def descriptors(self):
-        found = {}
-        for fd in os.listdir("/proc/self/fd"):
-            try:
-                found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
-            except OSError:
-                pass
-        return found
+        return open_files("self")
 
     first, second = actors(2, descriptors=descriptors)
     a, b = cyray.get([first.descriptors.remote(), second.descriptors.remote()])
     assert a[0] == "/dev/null"
     assert a[1].startswith("pipe:") and a[2].startswith("pipe:")
     assert a[1] != b[1], "each prints into pipes of its own"
-    zygote = {
-        os.readlink(f"/proc/{zygote_pid()}/fd/{fd}")
-        for fd in os.listdir(f"/proc/{zygote_pid()}/fd")
-    }
+    zygote = set(open_files(zygote_pid()).values())
     own_kinds = ("socket:", "pipe:")
     assert not {t for t in a.values() if t.startswith(own_kinds)} & zygote
     assert len(a) < 20

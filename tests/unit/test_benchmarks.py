@@ -317,7 +317,15 @@ def test_a_child_that_says_nothing_is_given_up_and_all_of_it_ends(monkeypatch):
     assert not folder.exists()
 
 
-def test_an_interrupt_leaves_nothing(monkeypatch):
+@pytest.fixture
+def interrupts():
+    """SIGINT interrupts, also where it is ignored: in what a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_leaves_nothing(monkeypatch, interrupts):
     monkeypatch.setattr(processes, "GRACE_S", 0.0)
     run = child_run(FORKS_AND_STAYS)
     pids = []
