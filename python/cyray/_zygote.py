@@ -27,6 +27,7 @@ _FORK_FDS = 3  # raylet socket, stdout, stderr
 _NEEDED = (
     "cyray._raylet",
     "cyray._worker_main",
+    "cyray._actor",
     "cyray._remote_function",
     "cyray._logs",
     "cloudpickle",

@@ -61,6 +61,7 @@ class RayletSide:
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
             (package / "_logs.py").write_text("")
+            (package / "_actor.py").write_text("")
             (package / "_remote_function.py").write_text("")
             (package / "_worker_main.py").write_text(WORKER_MAIN)
         self.log = tmp_path / "zygote.out"
