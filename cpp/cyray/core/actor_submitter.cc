@@ -27,8 +27,7 @@ ActorSubmitter::ActorSubmitter(LinkTable& links, RayletClient& raylet, TaskCompl
                                MakeActorError make_error)
     : links_(links), raylet_(raylet), completion_(completion), make_error_(std::move(make_error)) {}
 
-// --- Clients and their handles
-// ------------------------------------------------------------------
+// --- Clients and their handles ---
 
 ActorClient& ActorSubmitter::Client(const ActorId& id) {
   auto& slot = clients_[id];
@@ -86,8 +85,7 @@ void ActorSubmitter::SendSubscribe(const ActorClient& client, bool subscribe) {
   raylet_.Flush();
 }
 
-// --- Calls
-// --------------------------------------------------------------------------------------
+// --- Calls ---
 
 void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects) {
   task->actor = client;
@@ -179,8 +177,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   }
 }
 
-// --- What becomes of the actor
-// ------------------------------------------------------------------
+// --- What becomes of the actor ---
 
 void ActorSubmitter::LoseLink(ActorClient& client) {
   if (client.link == nullptr || client.losing_link) return;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "cyray/core/errors.h"
 #include "cyray/util/clock.h"
@@ -89,8 +90,7 @@ JobId CoreWorker::job_id() {
   return job_id_;
 }
 
-// --- Objects
-// ---------------------------------------------------------------------------------------
+// --- Objects ---
 
 ObjectId CoreWorker::NextPutId() {
   std::lock_guard lock(mutex_);
@@ -202,7 +202,7 @@ bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bo
   bool done = false;
   const auto over = [&] { return (done = ready()) || disconnecting_; };
   if (!in_task) {
-    WaitAttentively(lock, deadline_ns, over);
+    WaitAttentively(lock, deadline_ns, std::ref(over));
     return done;
   }
   const int64_t patience = std::min(deadline_ns, MonotonicNs() + kPatienceNs);
@@ -266,8 +266,7 @@ void CoreWorker::AddCallback(ObjectEntry* entry, uint64_t token) {
   FlushAll();
 }
 
-// --- Tasks and actors
-// ------------------------------------------------------------------------------
+// --- Tasks and actors ---
 
 TaskTemplate* CoreWorker::AddTemplate(const TemplateSpec& spec) {
   std::lock_guard lock(mutex_);
@@ -356,8 +355,7 @@ void CoreWorker::HoldWith(ObjectEntry* entry, std::vector<ObjectEntry*> held) {
   objects_.SetContained(entry, std::move(held));
 }
 
-// --- Execution
-// -------------------------------------------------------------------------------------
+// --- Execution ---
 
 std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_thread,
                                                Event* event) {
@@ -400,7 +398,7 @@ void CoreWorker::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outc
                    std::move(outcomes), retry);
   Link* link = links_.Find(submitter);
   if (link == nullptr) return;
-  links_.FlushSoon(*link, execution_.HasReady() ? kReplyGatherNs : kGatherNs);
+  links_.FlushSoon(*link, execution_.queued() > 0 ? kReplyGatherNs : kGatherNs);
 }
 
 bool CoreWorker::ReadArgument(ExecTask* task, size_t index, ReadView* view) {
@@ -449,8 +447,7 @@ void CoreWorker::FlushReplies() {
   FlushAll();
 }
 
-// --- Events
-// ----------------------------------------------------------------------------------------
+// --- Events ---
 
 void CoreWorker::PushEvent(Event event) {
   events_.push_back(std::move(event));

@@ -101,8 +101,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   using InterruptCheck = bool (*)();
   void SetInterruptCheck(InterruptCheck check) { interrupted_ = check; }
 
-  // --- Objects
-  // -------------------------------------------------------------------------------------
+  // --- Objects ---
   ObjectEntry* Put(ValuePtr value, bool is_error, std::vector<ObjectEntry*> contained);
   // Reserves `bytes` in this node's store for an object `id` of `owner`: a spare block, else it
   // asks the raylet and waits. AlreadyExists, now or unseen when it is sealed: the store has the
@@ -145,8 +144,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   // The last call before Disconnect and the end: what Python reads becomes private copies.
   void DetachViews();
 
-  // --- Tasks and actors
-  // ----------------------------------------------------------------------------
+  // --- Tasks and actors ---
   struct TemplateSpec {
     FunctionId function_id;
     std::string name, method, extra;
@@ -213,10 +211,10 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void WorkerExiting(bool intended, const std::string& reason);
   void FlushReplies();
 
-  // --- Events
-  // -------------------------------------------------------------------------------------- Waits
-  // for an event without driving: for a thread that prints logs and completes futures. In workers,
-  // whose main thread takes the events with NextTask, there are only callbacks.
+  // --- Events ---
+
+  // Waits for an event without driving: for a thread that prints logs and completes futures. In
+  // workers, whose main thread takes the events with NextTask, there are only callbacks.
   bool NextEvent(int64_t deadline_ns, Event* event);
   void StopEvents();
   // For an event loop of Python that watches poll_fd(): handle what is there.

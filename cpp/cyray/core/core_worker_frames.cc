@@ -43,8 +43,7 @@ void CoreWorker::RunTimers(int64_t now_ns) {
   GiveBack(spares_.TakeIdle(now_ns));
 }
 
-// --- From other processes
-// --------------------------------------------------------------------------
+// --- From other processes ---
 
 void CoreWorker::OnCoreFrame(Link& link, const Frame& frame) {
   switch (frame.type) {
@@ -148,8 +147,7 @@ void CoreWorker::OnLinkBroken(Link& link, const std::string& reason) {
                          "the process " + link.peer.ToString() + " died (" + reason + ")");
 }
 
-// --- From the raylet
-// -------------------------------------------------------------------------------
+// --- From the raylet ---
 
 void CoreWorker::OnRayletFrame(Frame& frame) {
   switch (frame.type) {
@@ -325,8 +323,7 @@ void CoreWorker::OnRayletLost() {
   PushEvent(std::move(event));
 }
 
-// --- What the directory sends
-// ----------------------------------------------------------------------
+// --- What the directory sends ---
 
 void CoreWorker::SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) {
   builder_.Clear();

@@ -149,8 +149,7 @@ void CoreWorker::SendAbort(const ObjectId& id) {
   raylet_.Send(FrameType::kAbortObject, builder_);
 }
 
-// --- Spare blocks
-// ----------------------------------------------------------------------------------
+// --- Spare blocks ---
 
 void CoreWorker::AskForSpares(uint64_t bytes) {
   const SpareBlocks::Wish wish = spares_.WishAfter(bytes, MonotonicNs());
@@ -181,8 +180,7 @@ void CoreWorker::GiveBack(const std::vector<ObjectId>& spares) {
   if (!spares.empty()) raylet_.Flush();
 }
 
-// --- Unpublished objects
-// ---------------------------------------------------------------------------
+// --- Unpublished objects ---
 
 void CoreWorker::Publish(const ObjectId& id) {
   auto node = unpublished_.extract(id);
@@ -208,8 +206,7 @@ void CoreWorker::RecycleIfDone(const ObjectId& id) {
   poller_.NoteGathered();
 }
 
-// --- What is let go
-// --------------------------------------------------------------------------------
+// --- What is let go ---
 
 void CoreWorker::ReleasePin(const ObjectId& id) {
   if (auto it = unpublished_.find(id); it != unpublished_.end()) {

@@ -49,8 +49,8 @@ ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
 void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
   if (entry->is_error) ++errors_;
   if (!entry->extra) return;
-  AddRef(
-      entry);  // a borrower that turns out dead, or a task that fails, may have held the last one
+  // A borrower that turns out dead, or a task that fails, may hold the last ref.
+  AddRef(entry);
   ObjectExtra& extra = *entry->extra;
   auto fetches = std::move(extra.fetches);
   extra.fetches.clear();
@@ -102,8 +102,7 @@ void ObjectDirectory::Fail(ObjectEntry* entry, uint8_t kind, const std::string& 
   Resolve(entry, outbox_.MakeError(kind, message), true);
 }
 
-// --- References
-// ------------------------------------------------------------------------------------
+// --- References ---
 
 void ObjectDirectory::Release(ObjectEntry* entry) {
   CYRAY_CHECK(entry->refs > 0) << entry->id.Hex();
@@ -238,8 +237,7 @@ void ObjectDirectory::RunDeferredReleases() {
   }
 }
 
-// --- Values
-// ----------------------------------------------------------------------------------------
+// --- Values ---
 
 void ObjectDirectory::Want(ObjectEntry* entry) {
   if (entry->local()) return;
@@ -267,8 +265,8 @@ void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
 LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes) {
   auto [it, added] = pins_.try_emplace(entry->id, LocalPin{entry->id, offset, bytes, 0});
   ++it->second.refs;
-  if (!added)
-    outbox_.ReleasePin(entry->id);  // a reader holds the one that the raylet counts already
+  // A reader holds the one that the raylet counts already.
+  if (!added) outbox_.ReleasePin(entry->id);
   entry->pin = &it->second;
   return entry->pin;
 }
@@ -304,8 +302,7 @@ void ObjectDirectory::OnPullFailed(const ObjectId& id, const std::string& reason
   Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost), reason);
 }
 
-// --- From peers
-// ------------------------------------------------------------------------------------
+// --- From peers ---
 
 void ObjectDirectory::OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id) {
   ObjectEntry* entry = Find(id);

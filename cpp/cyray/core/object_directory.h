@@ -78,8 +78,7 @@ class ObjectDirectory {
   // The refs inside the value of `entry`: each already counted once for it.
   void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
 
-  // --- References of this process
-  // ------------------------------------------------------------------
+  // --- References of this process ---
   void AddRef(ObjectEntry* entry) { ++entry->refs; }
   void Release(ObjectEntry* entry);
   // A ref that came from another process; counts one ref for the caller. While a task's arguments
@@ -114,8 +113,7 @@ class ObjectDirectory {
   void DropView(LocalPin* pin) { --pin->views, UnrefPin(pin); }
   void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const;
 
-  // --- From peers
-  // ----------------------------------------------------------------------------------
+  // --- From peers ---
   void OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id);
   struct StateUpdate {
     bool known = false;

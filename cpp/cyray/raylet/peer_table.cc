@@ -95,8 +95,7 @@ void PeerTable::AcceptSocket(UniqueFd socket) {
   strangers_.insert(PeerConnection::Accept(loop_, identity_, this, std::move(socket)));
 }
 
-// --- Setting up
-// ------------------------------------------------------------------------------------
+// --- Setting up ---
 
 void PeerTable::Dial(const NodeId& node) {
   Peer& peer = peers_.at(node);
@@ -193,8 +192,7 @@ void PeerTable::Discard(ConnectionPtr& connection) {
   connection.reset();
 }
 
-// --- Traffic and ends
-// ------------------------------------------------------------------------------
+// --- Traffic and ends ---
 
 bool PeerTable::OnFrame(PeerConnection& connection, const wire::Frame& frame) {
   auto it = handlers_.find(frame.type);

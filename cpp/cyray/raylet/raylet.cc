@@ -24,9 +24,6 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kSpinNs = 30'000;
-constexpr double kWorthSpinning = 0.25;
-constexpr double kPayoffWeight = 0.1;
-constexpr uint64_t kTrySpinEvery = 64;
 constexpr int64_t kReportIntervalMs = 10;
 constexpr int64_t kEndWaitMs = 400;
 
@@ -187,11 +184,10 @@ void Raylet::FinishRound() {
 // A wakeup costs more than a short spin, when the next frame comes soon.
 bool Raylet::KeepSpinning(bool handled_frames) {
   if (handled_frames) {
-    if (spin_until_ns_ != 0) spin_payoff_ += (1 - spin_payoff_) * kPayoffWeight;
-    const bool worth = spin_payoff_ >= kWorthSpinning || ++spins_skipped_ % kTrySpinEvery == 0;
-    spin_until_ns_ = worth ? MonotonicNs() + kSpinNs : 0;
+    if (spin_until_ns_ != 0) spin_payoff_.Paid();
+    spin_until_ns_ = spin_payoff_.Worth() ? MonotonicNs() + kSpinNs : 0;
   } else if (spin_until_ns_ != 0 && MonotonicNs() >= spin_until_ns_) {
-    spin_payoff_ -= spin_payoff_ * kPayoffWeight;
+    spin_payoff_.Missed();
     spin_until_ns_ = 0;
   }
   return spin_until_ns_ != 0;

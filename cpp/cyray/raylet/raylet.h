@@ -26,6 +26,7 @@
 #include "cyray/raylet/worker_host.h"
 #include "cyray/store/object_store.h"
 #include "cyray/util/event_loop.h"
+#include "cyray/util/spin_payoff.h"
 
 namespace cyray::raylet {
 
@@ -98,9 +99,8 @@ class Raylet {
   int exit_code_ = 0;
   int64_t last_report_ms_ = 0;
   bool report_armed_ = false;
-  double spin_payoff_ = 1.0;   // how often a spin lately met a frame, 0 to 1
+  SpinPayoff spin_payoff_;
   int64_t spin_until_ns_ = 0;  // 0: not spinning
-  uint64_t spins_skipped_ = 0;
 };
 
 }  // namespace cyray::raylet
