@@ -4,7 +4,7 @@
 // something takes the *seat*: it polls, spins briefly while that has lately paid off, then blocks
 // in epoll, and handles what arrives. Other waiting threads sleep on a condition until the driver
 // leaves or something they may wait for has happened. The *steward*, one background thread, takes
-// the seat when nobody polled for about a millisecond, so that a process that computes still
+// the seat when nobody polled for a nap's length, so that a process that computes still
 // answers its peers. A waiting thread takes the seat from the steward without a system call: the
 // steward notices when its epoll_wait returns and drops what it saw (events are level-triggered).
 //
@@ -68,7 +68,7 @@ class Poller {
   void PollNow(std::unique_lock<std::mutex>& lock);
   int epoll_fd() const { return epoll_.get(); }
 
-  // Something was queued outside a wait: makes sure that the steward looks within a millisecond.
+  // Something was queued outside a wait: makes sure that the steward looks soon.
   void NoteActivity() {
     ++activity_;
     if (steward_blocked_) WakeSteward();
@@ -132,6 +132,7 @@ class Poller {
   bool external_loop_ = false;
   int waiters_ = 0;
   uint64_t activity_ = 0;
+  bool many_waits_lately_ = false;
   uint64_t changes_ = 0;  // counts WakeWaiters: a driver that spins looks before it blocks
   SpinPayoff spin_payoff_;
 };
