@@ -6,11 +6,10 @@
 #include <algorithm>
 #include <deque>
 #include <map>
-#include <random>
 #include <set>
 #include <vector>
 
-#include "cpp_tests/core/submitter_fake.h"
+#include "cpp_tests/core/random_run.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::core {
@@ -20,22 +19,13 @@ using wire::ActorState;
 using wire::FrameType;
 using wire::TaskStatus;
 
-class ActorRun : public SubmitterFake {
+class ActorRun : public RandomRun {
  public:
-  ActorRun(uint64_t seed, bool in_order) : random_(seed) {
+  ActorRun(uint64_t seed, bool in_order) : RandomRun(seed) {
     id_.bytes[0] = 5;
     client_ = actors_.Acquire(id_);
     client_->in_order = in_order;
     for (int retries : {0, 1, -1}) templates_of_run_.push_back(MakeTemplate(retries));
-  }
-  void TestBody() override {}
-
-  void Go(int steps) {
-    for (int i = 0; i < steps && !HasFailure(); ++i) {
-      Step();
-      Observe();
-    }
-    Settle();
   }
 
  private:
@@ -48,10 +38,7 @@ class ActorRun : public SubmitterFake {
     bool may_fail = false;
   };
 
-  size_t Below(size_t n) { return random_() % n; }
-  bool Chance(size_t percent) { return Below(100) < percent; }
-
-  void Step() {
+  void Step() override {
     const size_t dice = Below(100);
     if (dice < 40) return CallOne();
     if (dice < 50) return ResolveOne();
@@ -197,7 +184,7 @@ class ActorRun : public SubmitterFake {
   }
 
   // What the submitter has pushed.
-  void Observe() {
+  void Observe() override {
     if (up_) {
       for (const uint64_t tag : Pushed(worker_)) {
         const PendingTask* task = slab_.Find(tag);
@@ -218,7 +205,7 @@ class ActorRun : public SubmitterFake {
     objects_.CheckInvariants();
   }
 
-  void Settle() {
+  void Settle() override {
     for (ObjectEntry* arg : args_) {
       if (!arg->ready()) objects_.Resolve(arg, MakeError(1, ""), false);
     }
@@ -249,7 +236,6 @@ class ActorRun : public SubmitterFake {
     EXPECT_EQ(objects_.size(), 0u);
   }
 
-  std::mt19937_64 random_;
   ActorId id_;
   ActorClient* client_;
   std::vector<TaskTemplate*> templates_of_run_;

@@ -5,28 +5,12 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cpp_tests/core/silent_outbox.h"
 #include "cyray/core/object_directory.h"
 #include "cyray/core/task_submitter.h"
 
 namespace cyray::core {
 namespace {
-
-class SilentOutbox : public DirectoryOutbox {
- public:
-  void SendFetch(const Address&, uint64_t, const ObjectId&) override {}
-  void SendState(const WorkerId&, uint64_t, const ObjectId&, const ObjectEntry*) override {}
-  void SendAddBorrower(const Address&, uint64_t, const ObjectId&) override {}
-  void SendRemoveBorrower(const Address&, const ObjectId&) override {}
-  void SendContainedTaken(const Address&, const ObjectId&) override {}
-  void PullToStore(ObjectEntry*) override {}
-  void ReleasePin(const ObjectId&) override {}
-  void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
-  void ActorOutOfScope(const ActorId&) override {}
-  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
-  ValuePtr MakeError(uint8_t kind, const std::string&) override {
-    return ValuePtr(Value::Copy(&kind, 1));
-  }
-};
 
 class SilentHandler : public PollerHandler {
  public:

@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <deque>
 #include <map>
-#include <random>
 #include <set>
 #include <vector>
 
-#include "cpp_tests/core/submitter_fake.h"
+#include "cpp_tests/core/random_run.h"
 #include "cyray/core/execution_queue.h"
 
 namespace cyray::core {
@@ -20,9 +19,9 @@ using wire::TaskStatus;
 
 constexpr uint32_t kTemplate = 3;
 
-class QueueRun : public SubmitterFake {
+class QueueRun : public RandomRun {
  public:
-  QueueRun(uint64_t seed, bool actor) : random_(seed), actor_(actor) {
+  QueueRun(uint64_t seed, bool actor) : RandomRun(seed), actor_(actor) {
     queue_.SetIdentity(self_);
     if (actor) queue_.BecomeActor(/*in_order=*/true);
     for (uint8_t submitter : {10, 11}) {
@@ -33,18 +32,9 @@ class QueueRun : public SubmitterFake {
                         *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
     }
   }
-  void TestBody() override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>,
                      std::vector<uint64_t> callbacks) override {
     for (const uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
-  }
-
-  void Go(int steps) {
-    for (int i = 0; i < steps && !HasFailure(); ++i) {
-      Step();
-      Observe();
-    }
-    Settle();
   }
 
  private:
@@ -54,10 +44,9 @@ class QueueRun : public SubmitterFake {
     bool ran = false;
     int answers = 0;
   };
-  size_t Below(size_t n) { return random_() % n; }
   uint8_t AnySubmitter() { return static_cast<uint8_t>(10 + Below(2)); }
 
-  void Step() {
+  void Step() override {
     const size_t dice = Below(100);
     if (dice < 40) return Push(AnySubmitter());
     if (dice < 60) return RunNext();
@@ -145,7 +134,7 @@ class QueueRun : public SubmitterFake {
     links_.Break(LinkTo(submitter), "dead");
   }
 
-  void Observe() {
+  void Observe() override {
     links_.FlushDirty();
     for (auto& [number, end] : worker_ends_) {
       for (const GotFrame& frame : end->Take(FrameType::kTaskReply)) {
@@ -162,7 +151,7 @@ class QueueRun : public SubmitterFake {
     }
     objects_.CheckInvariants();
   }
-  void Settle() {
+  void Settle() override {
     if (blocked_ > 0) Block();
     while (!missing_.empty()) ArgumentComes();
     for (size_t i = 0; i <= tasks_of_run_.size(); ++i) {
@@ -180,7 +169,6 @@ class QueueRun : public SubmitterFake {
     EXPECT_EQ(objects_.size(), 0u);
   }
 
-  std::mt19937_64 random_;
   const bool actor_;
   ExecutionQueue queue_{links_, objects_};
   std::vector<Task> tasks_of_run_;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cpp_tests/core/silent_outbox.h"
 #include "cyray/core/object_directory.h"
 
 namespace cyray::core {
@@ -13,24 +14,17 @@ namespace {
 ObjectId MakeId(uint32_t index) { return ObjectId(TaskId{}, index); }
 
 // Notes, in order, what the directory asks for.
-class NotingOutbox : public DirectoryOutbox {
+class NotingOutbox : public SilentOutbox {
  public:
-  void SendFetch(const Address&, uint64_t, const ObjectId&) override {}
   void SendState(const WorkerId&, uint64_t, const ObjectId&, const ObjectEntry*) override {
     notes.emplace_back("state");
   }
-  void SendAddBorrower(const Address&, uint64_t, const ObjectId&) override {}
-  void SendRemoveBorrower(const Address&, const ObjectId&) override {}
-  void SendContainedTaken(const Address&, const ObjectId&) override {}
   void PullToStore(ObjectEntry*) override { notes.emplace_back("pull"); }
   void Publish(const ObjectId&) override { notes.emplace_back("publish"); }
   void ReleasePin(const ObjectId&) override { notes.emplace_back("unpin"); }
   void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {
     notes.emplace_back("free");
   }
-  void ActorOutOfScope(const ActorId&) override {}
-  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
-  ValuePtr MakeError(uint8_t, const std::string&) override { return ValuePtr(Value::New(1)); }
   std::vector<std::string> notes;
 };
 

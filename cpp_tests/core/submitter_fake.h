@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpp_tests/core/silent_outbox.h"
 #include "cyray/core/actor_submitter.h"
 #include "cyray/core/dependent_tasks.h"
 #include "cyray/core/errors.h"
@@ -84,7 +85,7 @@ class FarEnd {
   std::vector<GotFrame> frames_;
 };
 
-class SubmitterFake : public testing::Test, public PollerHandler, public DirectoryOutbox {
+class SubmitterFake : public testing::Test, public PollerHandler, public SilentOutbox {
  protected:
   SubmitterFake() {
     self_.node.bytes[0] = 1;
@@ -234,24 +235,13 @@ class SubmitterFake : public testing::Test, public PollerHandler, public Directo
   void FlushAll() override {}
   int64_t NextTimerNs() override { return kForever; }
   void RunTimers(int64_t) override {}
-  // DirectoryOutbox
+  // SilentOutbox
   void SendFetch(const Address& owner, uint64_t, const ObjectId&) override {
     if (dead_owner == owner.worker) objects_.OnProcessDied(owner.worker, "dead");
   }
-  void SendState(const WorkerId&, uint64_t, const ObjectId&, const ObjectEntry*) override {}
-  void SendAddBorrower(const Address&, uint64_t, const ObjectId&) override {}
-  void SendRemoveBorrower(const Address&, const ObjectId&) override {}
-  void SendContainedTaken(const Address&, const ObjectId&) override {}
-  void PullToStore(ObjectEntry*) override {}
-  void ReleasePin(const ObjectId&) override {}
-  void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
-  void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
                      std::vector<uint64_t>) override {
     dependents_.Tell(dependents);
-  }
-  ValuePtr MakeError(uint8_t kind, const std::string&) override {
-    return ValuePtr(Value::Copy(&kind, 1));
   }
   static ErrorKind KindOf(const ObjectEntry* entry) {
     EXPECT_TRUE(entry->is_error);

@@ -6,11 +6,10 @@
 #include <algorithm>
 #include <deque>
 #include <map>
-#include <random>
 #include <set>
 #include <vector>
 
-#include "cpp_tests/core/submitter_fake.h"
+#include "cpp_tests/core/random_run.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::core {
@@ -19,23 +18,14 @@ namespace {
 using wire::FrameType;
 using wire::TaskStatus;
 
-class TaskRun : public SubmitterFake {
+class TaskRun : public RandomRun {
  public:
-  explicit TaskRun(uint64_t seed) : random_(seed) {
+  explicit TaskRun(uint64_t seed) : RandomRun(seed) {
     for (int retries : {0, 1, 2, -1}) {
       templates_of_run_.push_back(MakeTemplate(retries));
       templates_of_run_.push_back(MakeTemplate(retries));
       templates_of_run_.back()->average_us = 10;  // may be pushed ahead
     }
-  }
-  void TestBody() override {}
-
-  void Go(int steps) {
-    for (int i = 0; i < steps && !HasFailure(); ++i) {
-      Step();
-      Observe();
-    }
-    Settle();
   }
 
  private:
@@ -52,10 +42,7 @@ class TaskRun : public SubmitterFake {
     bool reachable = true;     // its link works, as far as it knows
   };
 
-  size_t Below(size_t n) { return random_() % n; }
-  bool Chance(size_t percent) { return Below(100) < percent; }
-
-  void Step() {
+  void Step() override {
     const size_t dice = Below(100);
     if (dice < 35) return SubmitOne();
     if (dice < 50) return GrantOne();
@@ -227,7 +214,7 @@ class TaskRun : public SubmitterFake {
   }
 
   // What the submitter has sent.
-  void Observe() {
+  void Observe() override {
     for (const GotFrame& frame : FromProcess(FrameType::kRequestLease)) {
       requests_.push_back(frame.As<wire::RequestLease>()->request_id());
     }
@@ -252,7 +239,7 @@ class TaskRun : public SubmitterFake {
     objects_.CheckInvariants();
   }
 
-  void Settle() {
+  void Settle() override {
     for (int round = 0; round < 10'000 && slab_.live() > 0 && !HasFailure(); ++round) {
       for (auto& [number, worker] : workers_) {
         if (worker.reachable) links_.OnReady(LinkTo(number), EPOLLIN);
@@ -287,7 +274,6 @@ class TaskRun : public SubmitterFake {
     EXPECT_EQ(objects_.size(), 0u);
   }
 
-  std::mt19937_64 random_;
   std::vector<TaskTemplate*> templates_of_run_;
   std::vector<Task> model_;
   std::vector<ObjectEntry*> results_;
