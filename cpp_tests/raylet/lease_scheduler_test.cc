@@ -120,6 +120,13 @@ TEST_F(LeaseSchedulerTest, AFreshLeaseIsNotReclaimedAtOnce) {
   EXPECT_EQ(Run(10).reclaims.size(), 1u);
 }
 
+TEST_F(LeaseSchedulerTest, WhenNobodyWaitsNothingIsLookedAtAgain) {
+  Ask('a', 1, Cpu(1));
+  const auto actions = Run(0);
+  EXPECT_EQ(actions.grants.size(), 1u);
+  EXPECT_EQ(actions.call_again_ms, -1) << "no wakeup";
+}
+
 TEST_F(LeaseSchedulerTest, LeasesAreNotReclaimedWhenTheirReturnWouldNotBeEnough) {
   ResourceSet odd = Cpu(1);
   odd.Set("Custom", kResourceUnit);

@@ -73,6 +73,11 @@ class LeaseServiceTest : public ::testing::Test {
     const ResourceSet& total = there_->options.resources;
     here_.leases.SetNodeView(there_->options.node_id, total, total);
   }
+  // What the GCS passes on of the second node's reports.
+  void ReportFar(int64_t free_cpus) {
+    here_.leases.SetNodeView(there_->options.node_id, there_->options.resources,
+                             Needs("CPU", free_cpus));
+  }
   static void Ask(FakeProcess& client, uint64_t id, const ResourceSet& demand) {
     client.Send(FrameType::kRequestLease, [&](auto& builder) {
       const auto amounts = wire::ToWire(builder, demand);
@@ -257,6 +262,48 @@ TEST_F(LeaseServiceTest, AForwardedRequestIsCancelledThere) {
   here_.Round();
   EXPECT_EQ(driver_->CountOf(FrameType::kLeaseReply), 0u) << "answered once";
   EXPECT_TRUE(here_.Until([&] { return here_.leases.forwards().empty(); }));
+}
+
+TEST_F(LeaseServiceTest, AnOldReportDoesNotSendTwoWhereOneHasRoom) {
+  AddFarNode();
+  Ask(*driver_, 1, Needs("CPU", 2));
+  ASSERT_TRUE(here_.Until([&] { return there_->leases.scheduler().pending_count() == 1; }));
+  ReportFar(2);  // of before the request came, which waits for a worker
+  Ask(*driver_, 2, Needs("CPU", 2));
+  const auto worker = here_.AwaitWorker();
+  const auto reply = Reply(*driver_);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->As<wire::LeaseReply>()->request_id(), 2u);
+  EXPECT_EQ(wire::FromWireOrNil(reply->As<wire::LeaseReply>()->worker()).worker, worker.id);
+}
+
+TEST_F(LeaseServiceTest, WhoWaitsAtAFullNodeComesBackWhenThereIsRoomHere) {
+  AddFarNode();
+  Ask(*driver_, 1, Needs("CPU", 2));
+  const auto busy = there_->AwaitWorker();
+  ASSERT_TRUE(Reply(*driver_));
+  ReportFar(2);  // late news
+  Ask(*driver_, 2, Needs("CPU", 2));
+  ASSERT_TRUE(here_.Until([&] { return there_->leases.scheduler().pending_count() == 1; }));
+  ReportFar(0);
+  const auto worker = here_.AwaitWorker();
+  const auto reply = Reply(*driver_);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->As<wire::LeaseReply>()->request_id(), 2u);
+  EXPECT_EQ(wire::FromWireOrNil(reply->As<wire::LeaseReply>()->worker()).worker, worker.id);
+  EXPECT_TRUE(here_.leases.forwards().empty());
+  EXPECT_EQ(there_->leases.scheduler().pending_count(), 0u);
+}
+
+TEST_F(LeaseServiceTest, ANodeIsUsedAgainAfterAForwardToItWasCancelled) {
+  AddFarNode();
+  for (uint64_t id = 1; id <= 3; ++id) {  // its resources never change: it reports nothing
+    Ask(*driver_, id, Needs("CPU", 2));
+    ASSERT_TRUE(here_.Until([&] { return there_->leases.scheduler().pending_count() == 1; })) << id;
+    driver_->Send(FrameType::kCancelLease,
+                  [id](auto& builder) { return wire::CreateCancelLease(builder, id); });
+    ASSERT_TRUE(here_.Until([&] { return here_.leases.forwards().empty(); })) << id;
+  }
 }
 
 TEST_F(LeaseServiceTest, ANodeIsUsedAgainAfterTheConnectionToItBroke) {

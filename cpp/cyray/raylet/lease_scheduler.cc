@@ -75,19 +75,21 @@ std::vector<LeaseScheduler::GroupRef> LeaseScheduler::FairOrder() {
 
 ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_worker) {
   ScheduleActions actions;
+  std::vector<GroupRef> order;
   bool moved = true;
   while (moved) {  // at most one request of each group a round, so that groups take turns
     moved = false;
     reachable_.reset();
     ResourceSet reserved;
-    for (GroupRef group : FairOrder()) {
+    order = FairOrder();
+    for (GroupRef group : order) {
       if (ServeFront(group, now_ms, take_worker, &reserved, &actions) == Step::kMoved) moved = true;
     }
   }
-  if (groups_.empty()) return actions;
-  CountWantedWorkers(&actions);
-  FindReclaims(now_ms, &actions);
-  WarnInfeasible(now_ms, &actions);
+  if (order.empty()) return actions;  // nobody waits
+  CountWantedWorkers(order, &actions);
+  FindReclaims(order, now_ms, &actions);
+  WarnInfeasible(order, now_ms, &actions);
   return actions;
 }
 
@@ -127,7 +129,7 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(GroupRef group, int64_t now_ms,
       break;
     case Choice::kThere:
       if (auto view = views_.find(choice.node); view != views_.end()) {
-        view->second.available.Subtract(request.demand);  // until its next report
+        view->second.promised.Add(request.demand);
       }
       actions->forwards.push_back({std::move(front.request), choice.node});
       break;
@@ -213,8 +215,7 @@ std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) 
     if (bytes <= best_bytes) continue;
     const auto view = views_.find(node);
     const bool has = node == self_ ? resources_.HasNow(request.demand)
-                                   : view != views_.end() && !view->second.avoided &&
-                                         view->second.available.Covers(request.demand);
+                                   : view != views_.end() && view->second.HasNow(request.demand);
     if (!has) continue;
     best = node;
     best_bytes = bytes;
@@ -224,8 +225,7 @@ std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) 
 
 std::optional<NodeId> LeaseScheduler::NodeWith(const ResourceSet& demand, bool now) const {
   for (const auto& [node, view] : views_) {
-    if (view.avoided) continue;
-    if (now ? view.available.Covers(demand) : view.total.Covers(demand)) return node;
+    if (now ? view.HasNow(demand) : !view.avoided && view.total.Covers(demand)) return node;
   }
   return std::nullopt;
 }
@@ -234,7 +234,7 @@ LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request,
   std::vector<NodeId> able;
   if (here_now) able.push_back(self_);
   for (const auto& [node, view] : views_) {
-    if (!view.avoided && view.available.Covers(request.demand)) able.push_back(node);
+    if (view.HasNow(request.demand)) able.push_back(node);
   }
   if (able.empty()) {
     if (resources_.HasEver(request.demand)) return {Choice::kHere};
@@ -248,9 +248,10 @@ LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request,
 
 // --- Workers and leases that waiting requests call for ----------------------------------------
 
-void LeaseScheduler::CountWantedWorkers(ScheduleActions* actions) {
+void LeaseScheduler::CountWantedWorkers(const std::vector<GroupRef>& order,
+                                        ScheduleActions* actions) {
   NodeResources scratch = resources_;
-  for (GroupRef group : FairOrder()) {
+  for (const GroupRef group : order) {
     for (const Waiting& waiting : group->second.waiting) {
       if (!scratch.HasNow(waiting.request.demand)) break;
       // Also what an actor checks but does not keep counts, or its twins would start at once.
@@ -291,7 +292,8 @@ LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, i
   return best;
 }
 
-void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
+void LeaseScheduler::FindReclaims(const std::vector<GroupRef>& order, int64_t now_ms,
+                                  ScheduleActions* actions) {
   ResourceSet expected = resources_.available();
   for (auto& [key, group] : groups_) group.given_up = 0;
   for (const auto& [id, lease] : leases_) {
@@ -303,7 +305,7 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
   }
   std::vector<Victim> victims = Victims(now_ms, actions);
   std::set<ResourceSet> in_vain;  // who holds more cannot get what one who holds less could not
-  for (GroupRef group : FairOrder()) {
+  for (const GroupRef group : order) {
     const Waiting& front = group->second.waiting.front();
     const ResourceSet& demand = front.request.demand;
     if (!resources_.HasEver(demand)) continue;
@@ -350,10 +352,10 @@ bool LeaseScheduler::Reclaim(const std::pair<const GroupKey, Group>& group, int6
   return enough;
 }
 
-void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
-  for (auto& [key, group] : groups_) {
-    if (group.waiting.empty()) continue;
-    const Waiting& front = group.waiting.front();
+void LeaseScheduler::WarnInfeasible(const std::vector<GroupRef>& order, int64_t now_ms,
+                                    ScheduleActions* actions) {
+  for (const GroupRef group : order) {
+    const Waiting& front = group->second.waiting.front();
     const LeaseRequest& request = front.request;
     if (IsFeasible(request.demand)) continue;
     const int64_t waited = now_ms - front.since_ms;
@@ -475,6 +477,31 @@ void LeaseScheduler::SetAvoided(const NodeId& node, bool avoided) {
   if (const auto view = views_.find(node); view != views_.end()) view->second.avoided = avoided;
 }
 
+bool LeaseScheduler::NodeView::HasNow(const ResourceSet& demand) const {
+  if (avoided || !available.Covers(demand)) return false;
+  if (promised.empty()) return true;
+  ResourceSet left = available;
+  left.Subtract(promised);
+  return left.Covers(demand);
+}
+
+void LeaseScheduler::ForwardAnswered(const NodeId& node, const ResourceSet& demand, bool granted) {
+  const auto it = views_.find(node);
+  if (it == views_.end()) return;
+  it->second.promised.Subtract(demand);
+  if (granted) it->second.available.Subtract(demand);  // until its next report
+}
+
+bool LeaseScheduler::IsMisplaced(const LeaseRequest& request, const NodeId& node) const {
+  if (request.strategy == Strategy::kNodeAffinity) return false;
+  if (const auto it = views_.find(node); it != views_.end()) {
+    NodeView view = it->second;
+    view.promised.Subtract(request.demand);  // its own
+    if (view.HasNow(request.demand)) return false;
+  }
+  return resources_.HasNow(request.demand) || NodeWith(request.demand, /*now=*/true);
+}
+
 ResourceSet LeaseScheduler::ClusterTotal() const {
   ResourceSet sum = resources_.total();
   for (const auto& [node, view] : views_) sum.Add(view.total);
@@ -485,12 +512,6 @@ ResourceSet LeaseScheduler::ClusterAvailable() const {
   ResourceSet sum = resources_.available();
   for (const auto& [node, view] : views_) sum.Add(view.available);
   return sum;
-}
-
-std::optional<Address> LeaseScheduler::HolderOf(const WorkerId& worker) const {
-  const auto it = lease_of_worker_.find(worker);
-  if (it == lease_of_worker_.end()) return std::nullopt;
-  return leases_.at(it->second).key.client;
 }
 
 size_t LeaseScheduler::pending_count() const {

@@ -4,9 +4,10 @@
 // leases they already hold, then of age. A request is granted when its demand is free and the pool
 // has a worker for its job; it is forwarded when another node suits it better or alone can run it;
 // it stays pending, with a warning after a second, when no node can ever run it. Actors take part
-// as requests that check `demand` and keep `held` for life. Threading: confined to its owner. Pure:
-// events in, Actions out; time is an argument in ms. Invariants: each worker has at most one lease;
-// free resources + leases = the node's total.
+// as requests that check `demand` and keep `held` for life. What is known of other nodes is old: a
+// forwarded demand counts there until it is answered, and who found a node full may come back.
+// Threading: confined to its owner. Pure: events in, Actions out; time is an argument in ms.
+// Invariants: each worker has at most one lease; free resources + leases = the node's total.
 
 #pragma once
 
@@ -125,14 +126,15 @@ class LeaseScheduler {
   void RemoveNodeView(const NodeId& node) { views_.erase(node); }
   // Nothing goes to an avoided node; who can only run there waits.
   void SetAvoided(const NodeId& node, bool avoided);
-  // Whether some node, this one or another, could ever have it.
-  bool IsFeasible(const ResourceSet& demand) const;
+  // The answer to a forward, which must come once: the node gave what was demanded, or did not.
+  void ForwardAnswered(const NodeId& node, const ResourceSet& demand, bool granted);
+  // Whether a forwarded request, unanswered, could run here or at a third node now, and not there.
+  bool IsMisplaced(const LeaseRequest& request, const NodeId& node) const;
 
   const NodeResources& resources() const { return resources_; }
   // This node and the others, as far as known.
   ResourceSet ClusterTotal() const;
   ResourceSet ClusterAvailable() const;
-  std::optional<Address> HolderOf(const WorkerId& worker) const;
   size_t pending_count() const;
   size_t lease_count() const { return leases_.size(); }
   struct PendingInfo {
@@ -178,8 +180,10 @@ class LeaseScheduler {
   };
   struct NodeView {
     ResourceSet total;
-    ResourceSet available;
+    ResourceSet available;  // as it said last
+    ResourceSet promised;   // of that, for forwards that it has not answered
     bool avoided = false;
+    bool HasNow(const ResourceSet& demand) const;
   };
   using GroupRef = std::map<GroupKey, Group>::iterator;
   struct Victim {
@@ -205,15 +209,17 @@ class LeaseScheduler {
   std::optional<NodeId> NodeWith(const ResourceSet& demand, bool now) const;
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(GroupRef group, const WorkerId& worker, int64_t now_ms, ScheduleActions* actions);
-  void CountWantedWorkers(ScheduleActions* actions);
-  void FindReclaims(int64_t now_ms, ScheduleActions* actions);
+  void CountWantedWorkers(const std::vector<GroupRef>& order, ScheduleActions* actions);
+  void FindReclaims(const std::vector<GroupRef>& order, int64_t now_ms, ScheduleActions* actions);
   bool Reclaim(const std::pair<const GroupKey, Group>& group, int64_t now_ms,
                std::vector<Victim>& victims, ResourceSet* expected, ScheduleActions* actions);
   // The leases that may be asked back.
   std::vector<Victim> Victims(int64_t now_ms, ScheduleActions* actions);
   static Victim* BestVictim(const ResourceSet& missing, int requester_holds,
                             std::vector<Victim>& victims);
-  void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
+  void WarnInfeasible(const std::vector<GroupRef>& order, int64_t now_ms, ScheduleActions* actions);
+  // Whether some node, this one or another, could ever have it.
+  bool IsFeasible(const ResourceSet& demand) const;
   std::string InfeasibleText(const LeaseRequest& request) const;
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
   void DropEmpty(GroupRef group);

@@ -17,6 +17,9 @@ using wire::ToWire;
 
 constexpr int64_t kAvoidMs = 1000;    // a node to which the connection broke
 constexpr int64_t kPendingMs = 1000;  // what waits so long is told to who asks for the node's state
+// So long a forwarded request waits at the least where it was sent: news of a node take up to 60
+// ms.
+constexpr int64_t kRecallAfterMs = 100;
 
 LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, const JobId& job) {
   LeaseRequest request;
@@ -138,11 +141,8 @@ bool LeaseService::OnCancelLease(ClientConnection& client, const wire::CancelLea
     return true;
   }
   for (auto& [id, forward] : forwards_) {
-    if (forward.request.key != key || forward.cancelled) continue;
-    forward.cancelled = true;
-    FlatBufferBuilder builder;
-    builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(key.client)));
-    parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);
+    if (forward.request.key != key || forward.state == Forwarded::State::kCancelled) continue;
+    TakeBack(id, forward, Forwarded::State::kCancelled);
     SendRefusal(key, "cancelled");
     break;
   }
@@ -204,13 +204,19 @@ void LeaseService::OnForwardLease(const NodeId& from, const wire::ForwardLease& 
 void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLeaseReply& answer) {
   const auto it = forwards_.find(answer.request_id());
   if (it == forwards_.end() || it->second.node != from || answer.reply() == nullptr) return;
-  const Forwarded forward = std::move(it->second);
+  Forwarded forward = std::move(it->second);
   forwards_.erase(it);
   const wire::LeaseReply& reply = *answer.reply();
+  if (forward.state == Forwarded::State::kWaits) {
+    scheduler_.ForwardAnswered(forward.node, forward.request.demand, reply.ok());
+  } else if (forward.state == Forwarded::State::kRecalled && !reply.ok()) {
+    scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
+    return Touch();
+  }
   const Address holder = forward.request.key.client;
   const Address worker = FromWireOrNil(reply.worker());
   ClientConnection* client = parts_.clients->Find(holder.worker);
-  if (forward.cancelled || client == nullptr) {
+  if (forward.state == Forwarded::State::kCancelled || client == nullptr) {
     if (reply.ok()) ReturnElsewhere(holder, reply.lease_id(), worker, false);
     return;
   }
@@ -232,8 +238,12 @@ void LeaseService::OnPeerLost(const NodeId& node) {
       ++it;
       continue;
     }
-    if (!it->second.cancelled) {
-      scheduler_.AddRequest(std::move(it->second.request), MonotonicMs());
+    Forwarded& forward = it->second;
+    if (forward.state == Forwarded::State::kWaits) {
+      scheduler_.ForwardAnswered(node, forward.request.demand, /*granted=*/false);
+    }
+    if (forward.state != Forwarded::State::kCancelled) {
+      scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
     }
     it = forwards_.erase(it);
   }
@@ -275,14 +285,37 @@ void LeaseService::CancelActor(const RequestKey& key) {
   if (scheduler_.CancelRequest(key)) Touch();
 }
 
+void LeaseService::TakeBack(uint64_t id, Forwarded& forward, Forwarded::State state) {
+  if (std::exchange(forward.state, state) != Forwarded::State::kWaits) return;
+  scheduler_.ForwardAnswered(forward.node, forward.request.demand, /*granted=*/false);
+  FlatBufferBuilder builder;
+  builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(forward.request.key.client)));
+  parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);
+}
+
 void LeaseService::CancelForwardsOf(const WorkerId& client) {
   for (auto& [id, forward] : forwards_) {
-    if (forward.request.key.client.worker != client || forward.cancelled) continue;
-    forward.cancelled = true;
-    FlatBufferBuilder builder;
-    builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(forward.request.key.client)));
-    parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);
+    if (forward.request.key.client.worker == client) {
+      TakeBack(id, forward, Forwarded::State::kCancelled);
+    }
   }
+}
+
+// While something is forwarded: several raylets may have sent to the one node that had room, or on
+// old news; who waits there would not see that another node has room by now.
+void LeaseService::WatchForwards() {
+  forwards_watched_ = true;
+  parts_.loop->RunAfter(kRecallAfterMs, [this] {
+    const int64_t now = MonotonicMs();
+    for (auto& [id, forward] : forwards_) {
+      if (forward.state == Forwarded::State::kWaits && now - forward.sent_ms >= kRecallAfterMs &&
+          scheduler_.IsMisplaced(forward.request, forward.node)) {
+        TakeBack(id, forward, Forwarded::State::kRecalled);
+      }
+    }
+    forwards_watched_ = false;
+    if (!forwards_.empty()) WatchForwards();
+  });
 }
 
 void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason) {
@@ -403,11 +436,13 @@ void LeaseService::SendForward(LeaseForward forward) {
   const NodeId node = forward.node;
   if (!parts_.peers->Send(node, FrameType::kForwardLease, builder)) {
     AvoidForAWhile(node);
+    scheduler_.ForwardAnswered(node, forward.request.demand, /*granted=*/false);
     scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
     Touch();
     return;
   }
-  forwards_[id] = {std::move(forward.request), node, false};
+  forwards_[id] = {.request = std::move(forward.request), .node = node, .sent_ms = MonotonicMs()};
+  if (!forwards_watched_) WatchForwards();
 }
 
 void LeaseService::SendRefusal(const RequestKey& key, const std::string& error) {

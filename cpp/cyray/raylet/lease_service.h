@@ -76,7 +76,9 @@ class LeaseService {
   struct Forwarded {
     LeaseRequest request;
     NodeId node;
-    bool cancelled = false;
+    int64_t sent_ms = 0;
+    // The client does not want it any more, or it is to be placed anew when it comes back.
+    enum class State : uint8_t { kWaits, kCancelled, kRecalled } state = State::kWaits;
   };
   const std::map<uint64_t, Forwarded>& forwards() const { return forwards_; }
 
@@ -94,7 +96,10 @@ class LeaseService {
   void EndLease(uint64_t lease_id, const Address& holder, bool worker_exiting);
   void ReturnElsewhere(const Address& client, uint64_t lease_id, const Address& worker,
                        bool exiting);
+  // Asks for it back, unless that was done. The other node's answer ends it.
+  void TakeBack(uint64_t id, Forwarded& forward, Forwarded::State state);
   void CancelForwardsOf(const WorkerId& client);
+  void WatchForwards();
   void AvoidForAWhile(const NodeId& node);
   void WatchPending();
   bool IsHere(const Address& address) const { return address.node == parts_.options->node_id; }
@@ -106,6 +111,7 @@ class LeaseService {
   uint64_t next_forward_ = 1;
   std::map<ResourceSet, uint32_t> pending_demands_;
   bool pending_watched_ = false;
+  bool forwards_watched_ = false;
   ResourceSet last_available_;
   EventLoop::TimerId again_timer_ = 0;
   bool dirty_ = false;
