@@ -54,7 +54,7 @@ class ClusterTest : public testing::Test {
   void StopServer() { server_.reset(); }
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
-  bool RunUntil(const std::function<bool()>& done, int64_t limit_ms = 5000) {
+  bool RunUntil(const std::function<bool()>& done, int64_t limit_ms = 30'000) {
     const int64_t end = MonotonicMs() + limit_ms;
     while (!done()) {
       if (MonotonicMs() >= end) return false;
@@ -66,7 +66,7 @@ class ClusterTest : public testing::Test {
   Result<Bytes> CallAndWait(GcsClient& client, wire::GcsMethod method, Bytes payload) {
     std::optional<Result<Bytes>> result;
     client.Call(method, std::move(payload), [&](Result<Bytes> r) { result = std::move(r); });
-    if (!RunUntil([&] { return result.has_value(); }, 10'000)) {
+    if (!RunUntil([&] { return result.has_value(); })) {
       return Fail(StatusCode::kTimedOut, "no reply");
     }
     return std::move(*result);

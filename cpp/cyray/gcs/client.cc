@@ -23,7 +23,6 @@ constexpr int64_t kGiveUpMs = 60'000;
 constexpr int64_t kAttemptMs = 60'000;  // longer than the server holds any call
 constexpr int64_t kFirstBackoffMs = 50;
 constexpr int64_t kLastBackoffMs = 500;
-constexpr int kAuthAttempts = 4;
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -89,7 +88,6 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
     grpc::ByteBuffer reply;
     ReplyCallback callback;
     int64_t give_up_ms = 0;
-    int unauthenticated = 0;
     uint64_t session = 0;
     Backoff backoff;
     std::unique_ptr<grpc::ClientContext> context;  // of the running attempt
@@ -251,17 +249,11 @@ void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status&
     }
     return;
   }
-  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
-    // A new connection: prove the token on it.
-    if (session_ == pending->session && session_state_ == SessionState::kReady) {
-      session_state_ = SessionState::kNone;
-    }
-    if (++pending->unauthenticated >= kAuthAttempts) {
-      Finish(pending, Fail(FromGrpc(status)));
-    } else {
-      Submit(pending);
-    }
-    return;
+  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED && session_ == pending->session &&
+      session_state_ == SessionState::kReady) {
+    // A new connection, maybe to a server started anew: prove the token on it. Who holds another
+    // token was told so by its challenge.
+    session_state_ = SessionState::kNone;
   }
   if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT ||
       status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
