@@ -130,6 +130,20 @@ TEST_F(ClientRegistryTest, AClientThatDoesNotReadIsKeptUpToABoundAndThenClosed) 
   EXPECT_TRUE(node_.Await(*reader, wire::FrameType::kWarning));
 }
 
+TEST_F(ClientRegistryTest, AClientThatReadsSlowlyMayHaveMoreUnread) {
+  ClientRegistry patient(&loop_, {nullptr, [](ClientConnection&, const std::string&) {}});
+  int sockets[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets), 0);
+  ClientConnection* slow = patient.Add(UniqueFd(sockets[0]), WorkerId::Nil());
+  FakeProcess reader{UniqueFd(sockets[1])};
+  const std::vector<uint8_t> body(70 << 20);
+  for (const size_t size : {body.size(), size_t{8}}) {
+    patient.Send(*slow, wire::FrameType::kWarning, body.data(), size);
+    patient.FlushAll();
+  }
+  EXPECT_NE(patient.FindById(slow->id()), nullptr);
+}
+
 TEST_F(ClientRegistryTest, WhatASlowReaderMissedArrivesInOrderOnceItReads) {
   ClientConnection* slow;
   const auto reader = node_.Connect(&slow);

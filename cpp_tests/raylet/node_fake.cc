@@ -136,12 +136,14 @@ NodeFake::NodeFake(EventLoop* event_loop, uint8_t number, const ResourceSet& res
         made.token = std::string(32, 't');
         return made;
       }()),
-      clients(loop, {[this](ClientConnection& client, wire::Frame& frame) {
-                       return on_frame && on_frame(client, frame);
-                     },
-                     [this](ClientConnection& client, const std::string& reason) {
-                       if (on_closed) on_closed(client, reason);
-                     }}),
+      clients(loop,
+              {[this](ClientConnection& client, wire::Frame& frame) {
+                 return on_frame && on_frame(client, frame);
+               },
+               [this](ClientConnection& client, const std::string& reason) {
+                 if (on_closed) on_closed(client, reason);
+               }},
+              /*patience_ms=*/0),
       peers(loop, options.node_id, 1, options.token) {
   EXPECT_TRUE(peers.Listen("127.0.0.1", 0).ok());
 }

@@ -33,6 +33,7 @@ class ClientConnection {
   bool closed_ = false;
   bool dirty_ = false;         // has frames that the end of this round will send
   bool wants_output_ = false;  // the socket was full
+  int64_t read_ms_ = 0;        // when it last took something
 
  public:
   // Set by Register and when a job is assigned; the node's own facts about this process.

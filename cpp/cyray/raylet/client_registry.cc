@@ -9,12 +9,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
 namespace {
 
-constexpr size_t kMaxUnsentBytes = 64u << 20;
+constexpr size_t kMuchUnsentBytes = 64u << 20;
 constexpr int kListenBacklog = 128;
 constexpr int64_t kAcceptPauseMs = 100;
 constexpr int kMaxFillsPerRound = 16;  // a busy client lets the others have their turn
@@ -28,8 +29,8 @@ bool IsOurUser(int fd) {
 
 }  // namespace
 
-ClientRegistry::ClientRegistry(EventLoop* loop, Callbacks callbacks)
-    : loop_(loop), callbacks_(std::move(callbacks)) {}
+ClientRegistry::ClientRegistry(EventLoop* loop, Callbacks callbacks, int64_t patience_ms)
+    : loop_(loop), callbacks_(std::move(callbacks)), patience_ms_(patience_ms) {}
 
 ClientRegistry::~ClientRegistry() {
   StopListening();
@@ -185,12 +186,16 @@ void ClientRegistry::MarkDirty(ClientConnection& client) {
 
 void ClientRegistry::Flush(ClientConnection& client) {
   client.dirty_ = false;
+  const size_t before = client.channel_.unsent_bytes();
   const Status status = client.channel_.Flush();
   if (!status.ok()) {
     Close(client, status.message());
     return;
   }
-  if (client.channel_.unsent_bytes() > kMaxUnsentBytes) {
+  const size_t unsent = client.channel_.unsent_bytes();
+  const int64_t now_ms = MonotonicMs();
+  if (unsent < before) client.read_ms_ = now_ms;
+  if (unsent > kMuchUnsentBytes && now_ms - client.read_ms_ >= patience_ms_) {
     Close(client, "it does not read what it is sent");
     return;
   }

@@ -1,8 +1,8 @@
 // ClientRegistry: the processes connected to this raylet; accepts, reads and writes their frames.
 //
 // Frames sent in one round of the event loop leave together at its end (FlushAll). A frame that its
-// handler calls bad closes that connection and nothing else, as does a client that leaves too much
-// unread.
+// handler calls bad closes that connection and nothing else, as does a client that leaves much
+// unread and does not read on. A slow one may have more: that is what it asked for.
 // Threading: confined to the raylet's loop.
 // Invariant: a connection is told as closed once, and lives until the end of that round, so that
 // handlers on the stack may still look at it.
@@ -29,7 +29,9 @@ class ClientRegistry {
     std::function<void(ClientConnection&, const std::string& reason)> on_closed;
   };
 
-  ClientRegistry(EventLoop* loop, Callbacks callbacks);
+  static constexpr int64_t kPatienceMs = 10'000;
+
+  ClientRegistry(EventLoop* loop, Callbacks callbacks, int64_t patience_ms = kPatienceMs);
   ~ClientRegistry();
 
   // Listens on a Unix socket that only this user may use.
@@ -73,6 +75,7 @@ class ClientRegistry {
 
   EventLoop* const loop_;
   const Callbacks callbacks_;
+  const int64_t patience_ms_;  // with a client that reads nothing
   UniqueFd listener_;
   EventLoop::TimerId accept_pause_ = 0;
   std::unordered_map<uint64_t, std::unique_ptr<ClientConnection>> clients_;
