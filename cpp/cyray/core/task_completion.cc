@@ -16,6 +16,9 @@ using wire::FrameType;
 
 namespace {
 
+// Arguments by reference that travel in one frame, as what they are; the worker asks for the rest.
+constexpr size_t kMaxInlinedBytes = 10 << 20;
+
 // The error of a task that never ran: [tag][u32 size][its name][what its argument holds]. One that
 // is of this kind already, or of cyray itself, says enough.
 ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
@@ -158,15 +161,20 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
   if (!task->refs.empty()) {
     std::vector<flatbuffers::Offset<wire::TaskArg>> list;
     list.reserve(task->refs.size());
+    size_t inlined = 0;
     for (ObjectEntry* entry : task->refs) {
-      if (entry->state == ObjectState::kInline) {
+      if (entry->state == ObjectState::kInline &&
+          inlined + entry->value->size() <= kMaxInlinedBytes) {
+        inlined += entry->value->size();
         list.push_back(
             wire::CreateTaskArg(b, b.CreateVector(entry->value->data(), entry->value->size())));
         continue;
       }
       objects_.Index(entry);  // from here on the worker may name it
       std::vector<wire::WireNodeId> nodes;
-      for (const NodeId& node : entry->extra->locations) nodes.push_back(*wire::ToWire(node));
+      if (entry->state == ObjectState::kStored) {
+        for (const NodeId& node : entry->extra->locations) nodes.push_back(*wire::ToWire(node));
+      }
       const Address owner = objects_.OwnerOf(entry);
       list.push_back(wire::CreateTaskArg(b, 0, wire::ToWire(entry->id), wire::ToWire(owner),
                                          b.CreateVectorOfStructs(nodes)));

@@ -15,7 +15,6 @@ cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
     cdef uint64_t total = 8
     cdef list items = []
     cdef list names = []
-    cdef list complex_values = None
     if n == 0:
         return ValuePtr()
     # First everything that may run Python code or fail, then one pass that copies and counts.
@@ -33,11 +32,11 @@ cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
             total += 4 + len(name)
             item = values[i - npos]
         size = simple_size(item)
-        if size == 0:
+        if size == 0 or not fits_inline(size, total):
             if type(item) is not ObjectRef:
                 serialized = serialize(item)
                 size = (<Serialized>serialized).size
-                if size > INLINE_LIMIT:
+                if not fits_inline(size, total):
                     item = put_serialized(serialized)
                 else:
                     item = serialized
@@ -65,6 +64,11 @@ cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
             at += 4 + word
         at = write_item(<object>PyList_GET_ITEM(items, i), sizes[i], base, at, refs, contained)
     return ValuePtr(blob)
+
+
+cdef bint fits_inline(uint64_t size, uint64_t before) noexcept:
+    # Whether a value travels in a message that has `before` bytes of values already.
+    return size <= TINY_LIMIT or (size <= INLINE_LIMIT and before + size <= INLINE_TOTAL)
 
 
 cdef uint64_t simple_size(object value) except? 0:

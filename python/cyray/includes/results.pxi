@@ -5,6 +5,7 @@ cdef class _Results:
     # a sealed object) before the whole of it is encoded and has its place: a task fails as a whole.
     cdef vector[Outcome] outcomes
     cdef vector[StoreBlock] blocks   # written, not sealed
+    cdef uint64_t inline_bytes       # of the outcomes so far
     cdef list serialized             # those whose refs have to be counted
 
     cdef int add(self, object value, bint is_error, const Address& owner, ObjectId id) except -1:
@@ -12,9 +13,12 @@ cdef class _Results:
         cdef Outcome outcome
         cdef Value* simple = encode_simple(value)
         outcome.is_error = is_error
-        if simple != NULL:
+        if simple != NULL and fits_inline(simple.size(), self.inline_bytes):
             outcome.value = ValuePtr(simple)
+            self.inline_bytes += simple.size()
         else:
+            if simple != NULL:
+                simple.Unref()
             self.place(value if type(value) is Serialized else serialize(value), owner, id, &outcome)
         self.outcomes.push_back(outcome)
         return 0
@@ -27,8 +31,9 @@ cdef class _Results:
             raise ValueError(f"it takes {serialized.size} bytes")
         # Errors travel inline: whoever gets one knows that it is one, and an attempt that fails leaves
         # nothing in the store that the next one's result could be taken for.
-        if serialized.size <= INLINE_LIMIT or outcome.is_error:
+        if fits_inline(serialized.size, self.inline_bytes) or outcome.is_error:
             outcome.value = ValuePtr(encode_inline(serialized))
+            self.inline_bytes += serialized.size
         else:
             with nogil:
                 status = write_block(_core, serialized, id, owner, &block)
