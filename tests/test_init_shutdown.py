@@ -153,6 +153,9 @@ def test_refs_of_an_ended_session_say_so():
     cyray.init(num_cpus=1)
     with pytest.raises(RuntimeError, match="shut down"):
         cyray.get(ref)
+    other = cyray.put([1, 2])
+    known = {ref: "old", other: "new"}  # it is a value still, and no other session's
+    assert ref == ref and ref != other and known.pop(ref) == "old"
     del ref  # After its session, and while another runs: nothing happens.
     assert cyray.get(cyray.put(1)) == 1
 

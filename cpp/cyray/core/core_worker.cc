@@ -208,7 +208,7 @@ bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bo
   const int64_t patience = std::min(deadline_ns, MonotonicNs() + kPatienceNs);
   if (poller_.WaitUntil(lock, patience, over) || patience == deadline_ns) return done;
   SetBlocked(true);
-  poller_.WaitUntil(lock, deadline_ns, over);
+  WaitAttentively(lock, deadline_ns, std::ref(over));
   SetBlocked(false);
   return done;
 }

@@ -97,7 +97,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   const Address& address() const { return address_; }
   const Registration& registration() const { return registration_; }
   JobId job_id();
-  // True ends a wait that is not over (Ctrl-C); for drivers, set once.
+  // Runs Python's signal handlers; true, when one raised, ends a wait that is not over. Set once.
   using InterruptCheck = bool (*)();
   void SetInterruptCheck(InterruptCheck check) { interrupted_ = check; }
 

@@ -60,6 +60,8 @@ cdef class Serialized:
     # A value on its way to bytes: a pickle and the buffers it left out.
     cdef int tag
     cdef bytes pickled
+    cdef const char* head       # what is in `pickled`, for those without the GIL
+    cdef uint64_t head_size
     cdef list pieces            # objects that export buffers
     cdef vector[Py_buffer] views
     cdef list contained         # ObjectRefs inside
@@ -75,14 +77,16 @@ cdef class Serialized:
     cdef int measure(self) except -1:
         cdef Py_buffer view
         cdef uint64_t size
+        self.head = PyBytes_AS_STRING(self.pickled)
+        self.head_size = PyBytes_GET_SIZE(self.pickled)
         if not self.pieces:
             if self.tag == 0:
                 self.tag = TAG_PICKLE
-            self.size = self.prefix + 1 + PyBytes_GET_SIZE(self.pickled)
+            self.size = self.prefix + 1 + self.head_size
             return 0
         if self.tag == 0:
             self.tag = TAG_PICKLE_BUFFERS
-        size = 16 + 8 * len(self.pieces) + PyBytes_GET_SIZE(self.pickled)
+        size = 16 + 8 * len(self.pieces) + self.head_size
         for piece in self.pieces:
             PyObject_GetBuffer(piece, &view, PyBUF_CONTIG_RO)
             self.views.push_back(view)
@@ -109,10 +113,6 @@ cdef class Serialized:
         cdef uint32_t count
         cdef uint64_t length, at
         cdef size_t i
-        cdef const char* pickled
-        with gil:
-            pickled = PyBytes_AS_STRING(self.pickled)
-            length = PyBytes_GET_SIZE(self.pickled)
         if self.prefix > 0:
             count = <uint32_t>(self.table.size() / REF_BYTES)
             memset(to, 0, self.prefix)
@@ -123,19 +123,18 @@ cdef class Serialized:
         count = <uint32_t>self.views.size()
         if count == 0:
             to[0] = self.tag
-            memcpy(to + 1, pickled, length)
+            memcpy(to + 1, self.head, self.head_size)
             return
         memset(to, 0, 16)
         to[0] = self.tag
         memcpy(to + 4, &count, 4)
-        memcpy(to + 8, &length, 8)
+        memcpy(to + 8, &self.head_size, 8)
         at = 16 + 8 * count
         for i in range(count):
             length = self.views[i].len
             memcpy(to + 16 + 8 * i, &length, 8)
-        memcpy(&length, to + 8, 8)
-        memcpy(to + at, pickled, length)
-        at += length
+        memcpy(to + at, self.head, self.head_size)
+        at += self.head_size
         for i in range(count):
             at = align64(at)
             copy_bytes(to + at, self.views[i].buf, self.views[i].len)

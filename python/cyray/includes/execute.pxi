@@ -171,7 +171,6 @@ cdef int execute(ExecContext context) except -1:
     cdef _Results results
     cdef bint ok = True
     cdef bint retry = False
-    leave = None
     try:
         entry = callable_of(context.task.get())
         context.callable_entry = entry
@@ -207,7 +206,7 @@ cdef int leave_with(ExecContext context, CallableEntry entry, object error, str 
 
 def run_worker(on_event):
     """The main loop of a worker: run tasks until told to leave. ``on_event`` gets event tuples."""
-    global _main_thread, _main_context
+    global _main_thread
     _main_thread = PyThread_get_thread_ident()
     run_tasks(on_event, None)
 

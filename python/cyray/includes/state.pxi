@@ -25,8 +25,11 @@ cdef CoreWorker* _core = NULL
 cdef bint _is_driver = True
 
 # Objects up to this size live in their owner and travel inline; larger ones go to the store.
+# INLINE_TOTAL: of one message; beyond it only values up to TINY_LIMIT travel inline.
 cdef enum:
     INLINE_LIMIT = 100 * 1024
+    INLINE_TOTAL = 10 * 1024 * 1024
+    TINY_LIMIT = 100
     ERROR_LIMIT = 64 * 1024 * 1024
 
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
@@ -101,7 +104,7 @@ cdef extern from *:
 
 
 cdef cbool signal_raised() noexcept with gil:
-    # CoreWorker::InterruptCheck: Ctrl-C between the slices of a driver's wait.
+    # CoreWorker::InterruptCheck: Python's signal handlers run between the slices of a wait.
     return check_signals() != 0
 
 
@@ -146,8 +149,7 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     options.entrypoint = entrypoint.encode()
     options.job_config = job_config
     options.log_to_driver = log_to_driver
-    if is_driver:
-        options.interrupted = signal_raised
+    options.interrupted = signal_raised
     cdef CoreWorker* made = new CoreWorker()
     with nogil:
         status = made.Connect(move_fd(fd), options)
@@ -156,8 +158,7 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
         if status.code() == StatusCode.kCancelled:
             reraise()
         raise ConnectionError(f"{socket}: {status.message().decode('utf-8', 'replace')}")
-    if is_driver:
-        made.SetInterruptCheck(signal_raised)
+    made.SetInterruptCheck(signal_raised)
     _core = made
     _is_driver = is_driver
     _reset_submit_state()
