@@ -328,6 +328,26 @@ def test_a_function_that_cannot_be_pickled_is_refused_at_the_call():
         f.remote()
 
 
+def test_a_function_or_class_that_carries_too_much_is_refused_at_the_call(capfd):
+    data = bytes(96 << 20)
+
+    @cyray.remote
+    def f():
+        return len(data)
+
+    @cyray.remote
+    class A:
+        def f(self):
+            return len(data)
+
+    for call in (f.remote, A.remote):
+        with pytest.raises(ValueError, match=r"takes 96 MiB pickled.*at most 95 MiB.*cyray\.put"):
+            call()
+    data = data[: 70 << 20]
+    assert cyray.get(f.remote()) == cyray.get(A.remote().f.remote()) == len(data)
+    assert "takes 70 MiB pickled" in capfd.readouterr().err
+
+
 def test_a_module_that_workers_cannot_import():
     class Gone:
         def __reduce__(self):

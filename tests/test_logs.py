@@ -87,6 +87,8 @@ def test_lines_without_newline_and_long_lines_arrive(tmp_path):
             print("x" * 10_000)
             for i in range(200):
                 print("line", i)
+            sys.stdout.write("no newline")
+            sys.stdout.flush()
 
         cyray.init(num_cpus=1)
         cyray.get(speak.remote())
@@ -95,6 +97,7 @@ def test_lines_without_newline_and_long_lines_arrive(tmp_path):
     assert "a half line" in out
     assert "x" * 1000 in out
     assert [int(i) for i in lines_of(out, r"line (\d+)")] == list(range(200))
+    assert lines_of(out, r"\(speak pid=\d+\) no newline\n")
 
 
 def test_output_of_c_code_and_of_children_arrives(tmp_path):
@@ -226,22 +229,3 @@ def test_output_of_another_node_reaches_the_driver(tmp_path):
     assert lines_of(out, r"\(speak pid=\d+\) said there")
     assert lines_of(err, r"\(speak pid=\d+\) shouted there")
     assert lines_of(out, r"\(speak pid=\d+\) without an end")
-
-
-def test_a_line_without_its_end_is_printed_when_the_session_ends(tmp_path):
-    out, _ = run_driver(
-        tmp_path,
-        """
-        import sys
-        import cyray
-
-        @cyray.remote
-        def speak():
-            sys.stdout.write("no newline")
-            sys.stdout.flush()
-
-        cyray.init(num_cpus=1)
-        cyray.get(speak.remote())
-        """,
-    )
-    assert lines_of(out, r"\(speak pid=\d+\) no newline\n")

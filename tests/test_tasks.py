@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from shared_session import nothing_is_left, session  # noqa: F401
 from support import run_driver
 
 import cyray
+from cyray.test_utils import SignalActor
 
 
 def test_the_three_forms_of_remote():
@@ -465,6 +467,23 @@ def test_many_arguments():
     assert cyray.get(count.remote(*refs)) == (2000, sum(range(2000)))
 
 
+def test_many_values_that_are_small_one_by_one():
+    """More than what goes into one message, as arguments, as refs and as results."""
+
+    @cyray.remote(num_returns=200)
+    def same(*values, more):
+        return [*values, *more.values()]
+
+    values = [os.urandom(90_000) for _ in range(100)]
+    more = {f"k{i}": os.urandom(90_000) for i in range(100)}
+    expected = values + list(more.values())
+    assert cyray.get(same.remote(*values, more=more)) == expected
+    refs = [cyray.put(value) for value in values]
+    assert cyray.get(same.remote(*refs, more=more)) == expected
+    count = cyray.remote(lambda *args, **kwargs: [*args, *kwargs.values()])
+    assert cyray.get(count.remote(*values, **more)) == expected
+
+
 def test_tasks_run_in_other_processes_and_those_are_used_again():
     @cyray.remote
     def pid():
@@ -491,6 +510,25 @@ def test_threads_of_the_driver_submit_at_the_same_time():
     for thread in threads:
         thread.join()
     assert results == {k: [k * 1000 + i for i in range(50)] for k in range(6)}
+
+
+def test_signal_handlers_run_while_a_task_waits():
+    gate = SignalActor.remote()
+
+    @cyray.remote
+    def wait(raises):
+        def handler(*_):
+            if raises:
+                raise InterruptedError("enough")
+            gate.send.remote()
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return cyray.get(gate.wait.remote(), timeout=20)
+
+    with pytest.raises(InterruptedError, match="enough"):
+        cyray.get(wait.remote(True))
+    assert cyray.get(wait.remote(False)) is None
 
 
 def test_what_a_task_knows_about_itself():

@@ -15,6 +15,9 @@ from typing import Any
 from cyray import _options
 
 DEFAULT_MAX_RETRIES = 3
+# Of a pickled function or class: what is worth a warning, and what is refused.
+LARGE_BYTES = 10 << 20
+MOST_BYTES = 95 << 20
 _BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
 _STRATEGIES = {None: 0, "DEFAULT": 0, "SPREAD": 1}
 _GENERATOR_FLAGS = 0x20 | 0x200  # of code: CO_GENERATOR, CO_ASYNC_GENERATOR
@@ -144,7 +147,23 @@ def pickle_definition(definition: Any) -> bytes:
         return pickle.dumps(reference, 5)
     from cyray import _pickling
 
-    return _pickling.dumps(definition)
+    pickled = _pickling.dumps(definition)
+    _check_size(definition, len(pickled))
+    return pickled
+
+
+def _check_size(definition: Any, size: int) -> None:
+    """Warns of a definition that carries much data; ValueError when it is too much."""
+    if size <= LARGE_BYTES:
+        return
+    what = (
+        f"{display_name(definition)} takes {size >> 20} MiB pickled: it captures large objects, such "
+        "as arrays that it finds in globals or in the function around it"
+    )
+    how = "Store them once with cyray.put(), and pass the ref as an argument."
+    if size > MOST_BYTES:
+        raise ValueError(f"{what}; at most {MOST_BYTES >> 20} MiB are possible. {how}")
+    sys.stderr.write(f"cyray: {what}. {how}\n")
 
 
 def importable_name(definition: Any) -> tuple[str, str] | None:
