@@ -61,7 +61,6 @@ bench-cpp: $(VENV)/.stamp-build
 	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh all
 	@for b in $(BUILD)/cpp_tests/*_bench; do echo "== $$b"; $$b --benchmark_min_time=0.2; done
 
-tsan: export TSAN_OPTIONS = suppressions=$(CURDIR)/cmake/tsan-suppressions.txt
 asan tsan: $(VENV)/.stamp-build
 	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))"
 	cmake --build build/$@ -j "$(JOBS)"
