@@ -214,6 +214,45 @@ def test_the_driver_dies(seed, tmp_path):
     driver.kill()
 
 
+STARTER = """
+    import signal
+    import subprocess
+    import sys
+    import cyray
+
+    cyray.init(num_cpus=1)
+
+    @cyray.remote
+    def start():  # one that keeps its parent, one that leaves it and the process group
+        subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
+        subprocess.run("setsid sleep 1000 >/dev/null 2>&1 &", shell=True)
+
+    cyray.get(start.remote())
+    print("started", flush=True)
+    if sys.argv[1:] == ["shutdown"]:
+        cyray.shutdown()
+        print("done", flush=True)
+    signal.pause()
+"""
+
+
+def sleepers():
+    return [line for line in session_processes().values() if line.startswith("sleep 1000")]
+
+
+@pytest.mark.parametrize("end", ["the driver is killed", "the raylet is killed", "shutdown"])
+def test_what_tasks_started_ends_with_the_node(end, tmp_path):
+    driver = Driver(tmp_path, STARTER, end)
+    assert driver.line() == "started"
+    if end == "shutdown":
+        assert driver.line() == "done"
+    else:
+        eventually(lambda: len(sleepers()) == 2)
+        os.kill(driver.pid if "driver" in end else children(driver.pid)[0], signal.SIGKILL)
+    eventually(lambda: not sleepers(), 2.0, "nothing runs on")
+    driver.kill()
+
+
 @every_round
 def test_one_of_two_drivers_dies(seed, tmp_path):
     cyray.init(num_cpus=2)

@@ -51,6 +51,13 @@ TEST_F(ProcessSupervisorTest, ChildrenHaveNoBlockedSignals) {
       0);
 }
 
+TEST_F(ProcessSupervisorTest, WhatItsChildrenLeftBehindIsEnded) {
+  ExitOf({"sh", "-c", "sleep 1000 & setsid sh -c 'sleep 1000 & sleep 1000' &"});
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), 0) << "orphans are this process's children";
+  supervisor_.EndDescendants(10'000);
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "none is left";
+}
+
 TEST(TailOf, GivesWholeLinesFromTheEnd) {
   const auto path = std::filesystem::temp_directory_path() / "cyray_tail_test";
   std::ofstream(path) << "first line\nsecond\nthird\n";

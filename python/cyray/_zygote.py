@@ -5,7 +5,8 @@ SOCK_SEQPACKET pair (docs/architecture.md has the messages).
 Threading: one thread, always; a second one at the time of a fork would leave its locks locked in
 the child, so the zygote says in its log which import started one.
 Invariants: every child is reported as forked before it is reported as exited; a child holds none
-of the zygote's descriptors; when the raylet goes, the children go, then the zygote.
+of the zygote's descriptors; when the raylet goes, all that descends from the zygote goes, then the
+zygote. What workers leave behind becomes its child: the raylet made it a reaper of orphans.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-_MAX_MESSAGE_BYTES = 1 << 20
+_MAX_MESSAGE_BYTES = 64 << 10
+_END_LIMIT_S = 1.5
 _FORK_FDS = 3  # raylet socket, stdout, stderr
 # Every worker needs these for its first task.
 _NEEDED = (
@@ -137,15 +139,16 @@ class Zygote:
             os.read(self._wakeup_read, 4096)
         except BlockingIOError:
             pass
-        while self._children:
+        while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            self._children.discard(pid)
-            self._send({"op": "exited", "pid": pid, "status": status})
+            if pid in self._children:
+                self._children.remove(pid)
+                self._send({"op": "exited", "pid": pid, "status": status})
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -154,17 +157,28 @@ class Zygote:
             pass  # The raylet is gone; the next receive says so.
 
     def _end(self) -> None:
-        for pid in self._children:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        _kill(self._children)
         path = os.environ.get("CYRAY_RAYLET_SOCKET")
         if path:
             _unlink(path)
             link = os.path.join(os.path.dirname(path), "plasma_store")
             if os.path.islink(link) and not os.path.exists(link):
                 _unlink(link)
+        self._end_descendants()
+
+    def _end_descendants(self) -> None:
+        from cyray import _node_end
+
+        poll = select.poll()
+        poll.register(self._wakeup_read, select.POLLIN)
+        deadline = time.monotonic() + _END_LIMIT_S
+        while time.monotonic() < deadline:
+            self._reap()
+            below = _node_end.descendants([os.getpid()])[1:]
+            if not below:
+                return
+            _kill(below)
+            poll.poll(20)
 
 
 def _check_request(message: dict[str, Any], fds: list[int]) -> None:
@@ -176,6 +190,14 @@ def _check_request(message: dict[str, Any], fds: list[int]) -> None:
     )
     if not valid:
         raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}"[:500])
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def _unlink(path: str) -> None:

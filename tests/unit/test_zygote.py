@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
@@ -14,7 +15,9 @@ import sys
 import time
 
 import pytest
+from support import eventually
 
+LIBC = ctypes.CDLL(None)
 PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python", "cyray")
 
 # What a worker does, in place of the real one: tells about itself and waits for its socket's end.
@@ -43,10 +46,19 @@ def main(fd, worker_id):
         "preloaded": "preloaded_module" in sys.modules,
         "modules": [name for name in ("asyncio", "cloudpickle") if name in sys.modules],
     }).encode())
+    if os.environ.get("STARTS"):
+        os.system(os.environ["STARTS"])
+        connection.send(b"started")
     connection.recv(1)
     if os.environ.get("EXIT_CODE"):
         sys.exit(int(os.environ["EXIT_CODE"]))
 """
+
+
+def become_reaper() -> None:
+    """As the raylet makes the zygote: orphans below it become its children."""
+    PR_SET_CHILD_SUBREAPER = 36
+    assert LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
 class RayletSide:
@@ -57,7 +69,8 @@ class RayletSide:
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
             package.mkdir(parents=True)
-            shutil.copy(os.path.join(PACKAGE, "_zygote.py"), package)
+            for name in ("_zygote.py", "_node_end.py", "_sessions.py"):
+                shutil.copy(os.path.join(PACKAGE, name), package)
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
             (package / "_logs.py").write_text("")
@@ -80,6 +93,7 @@ class RayletSide:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=become_reaper,
             )
         theirs.close()
         self.socket.settimeout(10)
@@ -208,6 +222,32 @@ def test_when_the_raylet_goes_everything_goes(tmp_path):
     os.close(pidfd)
     assert not path.exists()
     assert not (tmp_path / "plasma_store").is_symlink()
+
+
+@pytest.mark.parametrize("worker_first", [False, True])
+def test_what_a_worker_started_goes_with_the_raylet(raylet, tmp_path, worker_first):
+    pids = tmp_path / "pids"
+    # A process of a session of its own, and one whose parent has ended.
+    connection, *_ = raylet.fork(
+        STARTS=f"setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' & "
+        f"(sh -c 'echo $$ >> {pids}; exec sleep 1000' &)"
+    )
+    worker = raylet.receive()["pid"]
+    assert json.loads(connection.recv(65536))["pid"] == worker
+    assert connection.recv(100) == b"started"
+    started = eventually(lambda: pids.exists() and len(t := pids.read_text().split()) == 2 and t)
+    alive = [os.pidfd_open(int(pid)) for pid in started]
+    if worker_first:
+        connection.close()
+        assert raylet.receive() == {"op": "exited", "pid": worker, "status": 0}
+        os.kill(int(started[0]), signal.SIGKILL)  # its end is nobody's business
+    raylet.socket.close()
+    assert raylet.process.wait(timeout=5) == 0
+    for pidfd in alive:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        assert poll.poll(0), "it outlived the zygote"
+        os.close(pidfd)
 
 
 def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):

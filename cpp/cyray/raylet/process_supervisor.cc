@@ -1,5 +1,6 @@
 #include "cyray/raylet/process_supervisor.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -11,7 +12,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -53,6 +57,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 [[noreturn]] void RunChild(const SpawnRequest& request, char** argv, char** env, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, request.death_signal);
   if (::getppid() != parent) ::_exit(127);
+  if (request.adopts) ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // an exec keeps it, a fork does not
   if (request.stdout_fd >= 0) ::dup2(request.stdout_fd, 1);
   if (request.stderr_fd >= 0) ::dup2(request.stderr_fd, 2);
   for (const int fd : request.inherited) {
@@ -65,6 +70,27 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   ::signal(SIGPIPE, SIG_DFL);
   ::execvpe(argv[0], argv, env);
   ::_exit(127);
+}
+
+// The processes whose parent this one is. /proc/self/task/*/children is not there on every kernel.
+std::vector<pid_t> Children() {
+  std::vector<pid_t> children;
+  DIR* const folder = ::opendir("/proc");
+  if (folder == nullptr) return children;
+  while (const dirent* entry = ::readdir(folder)) {
+    const int pid = std::atoi(entry->d_name);
+    if (pid <= 0) continue;
+    std::string stat;
+    std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/stat"), stat);
+    const size_t name_end = stat.rfind(')');  // the name may hold anything
+    int parent = 0;
+    if (name_end != std::string::npos &&
+        std::sscanf(stat.c_str() + name_end + 1, " %*c %d", &parent) == 1 && parent == ::getpid()) {
+      children.push_back(pid);
+    }
+  }
+  ::closedir(folder);
+  return children;
 }
 
 }  // namespace
@@ -138,6 +164,23 @@ void ProcessSupervisor::AwaitEnds(int64_t limit_ms) {
     const int64_t left = deadline - MonotonicMs();
     if (children_.empty() || left <= 0) return;
     const timespec wait{left / 1000, (left % 1000) * 1'000'000};
+    ::sigtimedwait(&set, nullptr, &wait);
+  }
+}
+
+void ProcessSupervisor::EndDescendants(int64_t limit_ms) {
+  constexpr int64_t kLookEveryMs = 20;  // signals of several ends come as one
+  const int64_t deadline = MonotonicMs() + limit_ms;
+  const sigset_t set = HandledSignals();
+  while (true) {
+    pid_t ended;
+    while ((ended = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
+    }
+    const int64_t left = std::min(deadline - MonotonicMs(), kLookEveryMs);
+    if (ended < 0 || left <= 0) return;  // it has no children, or too stubborn ones
+    // What they started becomes this process's when they are gone: the next round sees it.
+    for (const pid_t pid : Children()) ::kill(pid, SIGKILL);
+    const timespec wait{0, left * 1'000'000};
     ::sigtimedwait(&set, nullptr, &wait);
   }
 }

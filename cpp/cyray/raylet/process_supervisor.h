@@ -27,6 +27,7 @@ struct SpawnRequest {
   int stdout_fd = -1;                                    // -1: as this process's
   int stderr_fd = -1;
   int death_signal = 9;        // what it gets when this process dies
+  bool adopts = false;         // orphans below it become its children, not this process's
   std::vector<int> inherited;  // descriptors the child keeps, under the same numbers
 };
 
@@ -42,7 +43,7 @@ class ProcessSupervisor {
 
   Result<pid_t> Spawn(const SpawnRequest& request, ExitCallback on_exit);
   // Processes that were not started here but whose parent ended (workers of a dead zygote, and what
-  // workers started): they become this process's children.
+  // they or fresh workers started): they become this process's children.
   void set_on_orphan_exit(std::function<void(pid_t, int wait_status)> callback) {
     on_orphan_exit_ = std::move(callback);
   }
@@ -50,6 +51,8 @@ class ProcessSupervisor {
   // Waits, without the loop, until those children ended or `limit_ms` passed. Callbacks do not run.
   void AwaitEnds(int64_t limit_ms);
   void KillAll(int signal);
+  // Kills, without the loop, every process below this one, until none is left or `limit_ms` passed.
+  void EndDescendants(int64_t limit_ms);
 
  private:
   void OnSignal();

@@ -158,8 +158,7 @@ void Raylet::EndEverything() {
   if (workers_.zygote_pid() > 0) ::kill(workers_.zygote_pid(), SIGKILL);
   workers_.AwaitGone(kEndWaitMs);
   supervisor_.AwaitEnds(kEndWaitMs);
-  supervisor_.KillAll(SIGKILL);
-  supervisor_.AwaitEnds(kEndWaitMs);
+  supervisor_.EndDescendants(kEndWaitMs);  // what tasks started, too
 }
 
 int Raylet::Run() {

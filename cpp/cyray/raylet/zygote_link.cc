@@ -56,7 +56,8 @@ void ZygoteLink::Start() {
                {"PYTHONUNBUFFERED", "1"}};
   spawn.directory = options_->session_dir;
   spawn.stdout_fd = spawn.stderr_fd = log.get();
-  spawn.death_signal = SIGTERM;  // it sees its socket close, ends its children and tidies up
+  spawn.death_signal = SIGTERM;  // it sees its socket close, ends all below it and tidies up
+  spawn.adopts = true;           // also what its workers started and left behind
   spawn.inherited = {child.get()};
   Result<pid_t> pid = supervisor_->Spawn(spawn, [this](int status) { OnExit(status); });
   if (!pid) {
