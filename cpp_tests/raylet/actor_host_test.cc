@@ -23,7 +23,12 @@ struct ActorNode : WorkerNode {
                                            wire::CreateNodeHello(builder, ToWire(options.node_id),
                                                                  options.incarnation, alive));
                 },
-                [](const Status&) {}, [this] { up = true; }, [] { return gcs::Bytes{}; }}),
+                [](const Status&) {},
+                [this] {
+                  actors.TellEndsAgain();
+                  up = true;
+                },
+                [] { return gcs::Bytes{}; }}),
         leases({loop, &options, &clients, &workers, &peers, &feed},
                {[this](const LeaseGrant& grant) { actors.OnGrant(grant); },
                 [this](const RequestKey& key, const std::string& error) {
@@ -102,6 +107,11 @@ class ActorHostTest : public ::testing::Test {
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(wire::CreateKillActorRequest(builder, ToWire(actor_), true));
     Call(wire::GcsMethod::KillActor, builder);
+  }
+  void StartGcsAgain() {
+    node_.up = false;
+    gcs_.Start();
+    ASSERT_TRUE(node_.Until([&] { return node_.up; }));
   }
   // The worker that becomes the actor, once it was told so.
   WorkerNode::Worker AwaitActorsWorker(uint32_t incarnation = 0) {
@@ -246,15 +256,44 @@ TEST_F(ActorHostTest, AnotherWorkerCannotSpeakForTheActor) {
   EXPECT_TRUE(AwaitState(ActorState::Alive));
 }
 
+TEST_F(ActorHostTest, AnActorThatLeavesWhileTheGcsIsAwayIsNotStartedAgain) {
+  Register(/*max_restarts=*/1);
+  auto worker = AwaitActorsWorker();
+  SayReady(worker);
+  ASSERT_TRUE(AwaitState(ActorState::Alive));
+  gcs_.Stop();
+  node_.workers.OnExiting(worker.id, /*intended=*/true, "exit_actor() is called.");
+  worker.life->Kill();
+  worker.process->Close();
+  ASSERT_TRUE(node_.Until([&] { return !node_.died.empty(); }));
+  StartGcsAgain();
+  const auto dead = AwaitState(ActorState::Dead);
+  ASSERT_TRUE(dead);
+  EXPECT_NE(dead->As<wire::ActorUpdate>()->death_cause()->str().find("exit_actor() is called"),
+            std::string::npos);
+}
+
+TEST_F(ActorHostTest, AnInitThatFailedWhileTheGcsWasAwayIsNotRunAgain) {
+  Register();
+  auto worker = AwaitActorsWorker();
+  gcs_.Stop();
+  SayReady(worker, /*ok=*/false);
+  ASSERT_TRUE(node_.Await(*worker.process, FrameType::kExitWorker));
+  StartGcsAgain();
+  const auto dead = AwaitState(ActorState::Dead);
+  ASSERT_TRUE(dead);
+  EXPECT_EQ(gcs::BytesOrEmpty(dead->As<wire::ActorUpdate>()->init_error()), (gcs::Bytes{7}));
+  EXPECT_TRUE(node_.actors.actors().empty());
+  EXPECT_EQ(node_.leases.scheduler().pending_count(), 0u);
+}
+
 TEST_F(ActorHostTest, ItLivesThroughARestartOfTheGcs) {
   Register();
   auto worker = AwaitActorsWorker();
   SayReady(worker);
   ASSERT_TRUE(AwaitState(ActorState::Alive));
   gcs_.Stop();
-  node_.up = false;
-  gcs_.Start();
-  ASSERT_TRUE(node_.Until([&] { return node_.up; }));
+  StartGcsAgain();
   EXPECT_TRUE(AwaitState(ActorState::Alive));
   EXPECT_TRUE(node_.died.empty());
 }

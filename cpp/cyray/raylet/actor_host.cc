@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cyray/gcs/codec.h"
+#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -15,6 +17,8 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kGracefulLimitMs = 30'000;
+constexpr int64_t kEndKeptMs = 60'000;  // as long as calls of the GCS are tried
+constexpr size_t kEndsKept = 1000;
 
 }  // namespace
 
@@ -26,6 +30,7 @@ RequestKey ActorHost::KeyOf(const NodeId& node, const ActorId& actor, uint32_t i
 void ActorHost::OnStartActor(const wire::StartActor& start) {
   if (start.actor_id() == nullptr) return;
   const ActorId id = FromWire(*start.actor_id());
+  if (HasEnded(id, start.incarnation())) return;  // the GCS had not heard of that yet
   const auto [it, added] = actors_.try_emplace(id);
   Actor& actor = it->second;
   if (!added) {
@@ -72,8 +77,7 @@ void ActorHost::OnRefused(const RequestKey& key, const std::string& error) {
   const ActorId id = ActorId::FromBytes(key.client.worker.data());
   const auto it = actors_.find(id);
   if (it == actors_.end() || it->second.incarnation != key.id) return;
-  ReportEnded(id, it->second.incarnation, error, false);
-  actors_.erase(it);
+  End(it, error, false);
 }
 
 bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* ready) {
@@ -84,14 +88,13 @@ bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* r
       it->second.incarnation != ready->incarnation()) {
     return true;  // stopped meanwhile
   }
-  Actor& actor = it->second;
-  actor.state = State::kAlive;
-  ReportStarted(id, actor, client.pid, ready->ok(), gcs::BytesOrEmpty(ready->error()));
-  if (!ready->ok()) {
-    const WorkerId worker = actor.worker;
-    by_worker_.erase(worker);
-    actors_.erase(it);
-    parts_.workers->AskToExit(worker, "its actor's __init__ raised an error", 1000);
+  gcs::Bytes report = StartedReport(id, it->second, client.pid, *ready);
+  if (ready->ok()) {
+    it->second.state = State::kAlive;
+    parts_.gcs->Report(std::move(report));
+  } else {
+    End(it, std::move(report));
+    parts_.workers->AskToExit(client.worker(), "its actor's __init__ raised an error", 1000);
   }
   return true;
 }
@@ -105,8 +108,7 @@ void ActorHost::OnStopActor(const wire::StopActor& stop) {
   const std::string reason = gcs::StringOrEmpty(stop.reason());
   if (actor.state == State::kWaiting) {
     parts_.leases->CancelActor(KeyOf(parts_.options->node_id, id, actor.incarnation));
-    ReportEnded(id, actor.incarnation, reason, true);
-    actors_.erase(it);
+    End(it, reason, true);
   } else if (stop.graceful()) {
     parts_.workers->AskToExit(actor.worker, reason, kGracefulLimitMs);
   } else {
@@ -117,32 +119,50 @@ void ActorHost::OnStopActor(const wire::StopActor& stop) {
 void ActorHost::OnWorkerDied(const DeadWorker& dead) {
   const auto found = by_worker_.find(dead.id);
   if (found == by_worker_.end()) return;
-  const ActorId id = found->second;
-  by_worker_.erase(found);
-  const auto it = actors_.find(id);
-  if (it == actors_.end()) return;
-  ReportEnded(id, it->second.incarnation, dead.reason, dead.intended);
-  actors_.erase(it);
+  const auto it = actors_.find(found->second);
+  if (it != actors_.end()) End(it, dead.reason, dead.intended);
 }
 
-void ActorHost::ReportStarted(const ActorId& id, const Actor& actor, int pid, bool ok,
-                              const std::vector<uint8_t>& error) {
+gcs::Bytes ActorHost::StartedReport(const ActorId& id, const Actor& actor, int pid,
+                                    const wire::ActorReady& ready) const {
   FlatBufferBuilder builder;
-  const auto bytes = builder.CreateVector(error);
+  const auto error = builder.CreateVector(gcs::BytesOrEmpty(ready.error()));
   const Address address = parts_.options->AddressOf(actor.worker);
-  const auto body = wire::CreateActorStarted(builder, ToWire(id), actor.incarnation,
-                                             ToWire(address), pid, ok, bytes);
-  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::ActorStarted, body.Union()));
-  parts_.gcs->Report(builder);
+  return gcs::FinishReport(
+      builder, wire::CreateActorStarted(builder, ToWire(id), actor.incarnation, ToWire(address),
+                                        pid, ready.ok(), error));
 }
 
-void ActorHost::ReportEnded(const ActorId& id, uint32_t incarnation, const std::string& reason,
-                            bool intended) {
+// --- Ends -------------------------------------------------------------------------------------
+
+void ActorHost::End(Actors::iterator actor, const std::string& reason, bool intended) {
   FlatBufferBuilder builder;
   const auto text = builder.CreateString(reason);
-  const auto body = wire::CreateActorEnded(builder, ToWire(id), incarnation, text, intended);
-  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::ActorEnded, body.Union()));
-  parts_.gcs->Report(builder);
+  End(actor, gcs::FinishReport(builder,
+                               wire::CreateActorEnded(builder, ToWire(actor->first),
+                                                      actor->second.incarnation, text, intended)));
+}
+
+void ActorHost::End(Actors::iterator actor, gcs::Bytes report) {
+  const auto& [id, ended] = *actor;
+  const int64_t now = MonotonicMs();
+  parts_.gcs->Report(report);
+  const Address address =
+      ended.state == State::kAlive ? parts_.options->AddressOf(ended.worker) : Address{};
+  ended_.push_back({id, ended.incarnation, address, std::move(report), now});
+  while (ended_.size() > kEndsKept || ended_.front().at_ms + kEndKeptMs < now) ended_.pop_front();
+  by_worker_.erase(ended.worker);
+  actors_.erase(actor);
+}
+
+bool ActorHost::HasEnded(const ActorId& id, uint32_t incarnation) const {
+  return std::any_of(ended_.begin(), ended_.end(), [&](const Ended& ended) {
+    return ended.id == id && ended.incarnation == incarnation;
+  });
+}
+
+void ActorHost::TellEndsAgain() {
+  for (const Ended& ended : ended_) parts_.gcs->Report(ended.report);
 }
 
 bool ActorHost::HasActorOf(const JobId& job) const {
@@ -159,6 +179,11 @@ std::vector<flatbuffers::Offset<wire::ActorStarted>> ActorHost::WriteAlive(
     alive.push_back(wire::CreateActorStarted(builder, ToWire(id), actor.incarnation,
                                              ToWire(address), parts_.workers->PidOf(actor.worker),
                                              true));
+  }
+  for (const Ended& ended : ended_) {
+    if (ended.address.is_nil()) continue;
+    alive.push_back(wire::CreateActorStarted(builder, ToWire(ended.id), ended.incarnation,
+                                             ToWire(ended.address), 0, true));
   }
   return alive;
 }

@@ -2,11 +2,14 @@
 //
 //   StartActor -> waiting (resources, worker) -> creating (AssignActor sent) -> alive (ActorReady)
 //   StopActor or the worker's death ends each of these states.
+// An end that is told while the GCS is away is lost: the latest are kept and told again to one that
+// comes back, which ignores what it knows.
 // Threading: confined to the raylet's loop.
 // Invariant: an actor past `waiting` has exactly one worker, and that worker this actor alone.
 
 #pragma once
 
+#include <deque>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -41,9 +44,12 @@ class ActorHost {
   void OnWorkerDied(const DeadWorker& dead);
 
   bool HasActorOf(const JobId& job) const;
-  // The actors that are alive here, for NodeHello.
+  // The actors that are alive here, for NodeHello; with those whose end TellEndsAgain() will tell:
+  // the GCS takes an actor that is not there for lost, not for one that left.
   std::vector<flatbuffers::Offset<wire::ActorStarted>> WriteAlive(
       flatbuffers::FlatBufferBuilder& builder) const;
+  // The stream is new, the hello was accepted.
+  void TellEndsAgain();
 
   enum class State : uint8_t { kWaiting, kCreating, kAlive };
   struct Actor {
@@ -57,15 +63,27 @@ class ActorHost {
   const std::unordered_map<ActorId, Actor>& actors() const { return actors_; }
 
  private:
+  struct Ended {
+    ActorId id;
+    uint32_t incarnation;
+    Address address;  // nil: it was never alive
+    gcs::Bytes report;
+    int64_t at_ms;
+  };
+  using Actors = std::unordered_map<ActorId, Actor>;
+
   static RequestKey KeyOf(const NodeId& node, const ActorId& actor, uint32_t incarnation);
-  void ReportStarted(const ActorId& id, const Actor& actor, int pid, bool ok,
-                     const std::vector<uint8_t>& error);
-  void ReportEnded(const ActorId& id, uint32_t incarnation, const std::string& reason,
-                   bool intended);
+  // A report that it is alive, or that its __init__ failed.
+  gcs::Bytes StartedReport(const ActorId& id, const Actor& actor, int pid,
+                           const wire::ActorReady& ready) const;
+  void End(Actors::iterator actor, const std::string& reason, bool intended);
+  void End(Actors::iterator actor, gcs::Bytes report);
+  bool HasEnded(const ActorId& id, uint32_t incarnation) const;
 
   const Parts parts_;
-  std::unordered_map<ActorId, Actor> actors_;
+  Actors actors_;
   std::unordered_map<WorkerId, ActorId> by_worker_;
+  std::deque<Ended> ended_;  // the oldest first
 };
 
 }  // namespace cyray::raylet

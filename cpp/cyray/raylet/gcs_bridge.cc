@@ -99,8 +99,8 @@ void GcsBridge::CallBytes(GcsMethod method, Bytes payload, gcs::GcsClient::Reply
   client_->Call(method, std::move(payload), std::move(callback));
 }
 
-void GcsBridge::Report(const FlatBufferBuilder& builder) {
-  if (client_ != nullptr) client_->Report(gcs::FinishedBytes(builder));
+void GcsBridge::Report(Bytes report) {
+  if (client_ != nullptr) client_->Report(std::move(report));
 }
 
 // --- Calls of processes -----------------------------------------------------------------------

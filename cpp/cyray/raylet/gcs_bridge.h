@@ -60,7 +60,11 @@ class GcsBridge {
 
   void Call(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& builder,
             gcs::GcsClient::ReplyCallback callback);
-  void Report(const flatbuffers::FlatBufferBuilder& builder);
+  // A finished NodeReport. Lost while the stream is down.
+  void Report(gcs::Bytes report);
+  void Report(const flatbuffers::FlatBufferBuilder& builder) {
+    Report(gcs::FinishedBytes(builder));
+  }
 
   // Frames of a client. False: the frame is bad.
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);

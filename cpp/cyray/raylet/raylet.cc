@@ -77,7 +77,11 @@ Raylet::Raylet(NodeOptions options)
            {[this](const wire::NodeCommand& command) { OnCommand(command); },
             [this] { return MakeHello(); },
             [this](const Status& status) { BeginEnd(1, status.message()); },
-            [this] { SendResources(); }, [this] { return ClusterResources(); }}),
+            [this] {
+              actors_.TellEndsAgain();
+              SendResources();
+            },
+            [this] { return ClusterResources(); }}),
       leases_({&loop_, &options_, &clients_, &workers_, &peers_, &feed_},
               {[this](const LeaseGrant& grant) { actors_.OnGrant(grant); },
                [this](const RequestKey& key, const std::string& error) {
