@@ -90,11 +90,13 @@ void ObjectTransfer::Free(const std::vector<ObjectId>& ids, const std::vector<No
 }
 
 void ObjectTransfer::FreeHere(const std::vector<ObjectId>& ids) {
+  PullTable::Actions actions;
   for (const ObjectId& id : ids) {
     store_->Free(id);
     for (const NodeId& node : sender_.TakeCopies(id)) ForwardFree(node, {id});
+    if (!store_->HasWaiters(id)) pulls_.Cancel(id, actions);
   }
-  OnClientDied();
+  Apply(std::move(actions));
 }
 
 void ObjectTransfer::ForwardFree(const NodeId& node, const std::vector<ObjectId>& ids) {

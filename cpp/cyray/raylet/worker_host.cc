@@ -21,7 +21,8 @@ constexpr int64_t kReasonWaitMs = 25;        // for the other half of a death
 constexpr int64_t kStartReasonWaitMs = 500;  // of one that nobody has used yet
 constexpr int64_t kRegisterLimitMs = 30'000;
 constexpr int64_t kIdleExitLimitMs = 5'000;
-constexpr int64_t kLeaveLimitMs = 5'000;  // after it said that it leaves
+constexpr int64_t kLeaveLimitMs = 5'000;     // for the last steps of one that means to leave
+constexpr int64_t kExitingLimitMs = 30'000;  // after it said that it leaves
 // After so many failures in a row whoever waits is told; between them the pause doubles.
 constexpr int kMaxStartFailures = 5;
 constexpr int kMaxOwnFailures = 2;  // of a job's own Python: it fails each time, or never
@@ -146,7 +147,7 @@ void WorkerHost::OnForked(const WorkerId& worker, int pid) {
   it->second.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   by_pid_[pid] = worker;
   logs_.SetPid(worker, pid);
-  if (it->second.kill_wanted) SendSignal(it->second, SIGKILL);
+  if (it->second.kill_wanted) SendKill(it->second);
 }
 
 void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error) {
@@ -239,7 +240,6 @@ void WorkerHost::ArmExpiry() {
   parts_.loop->RunAfter(wait, [this] {
     expiry_armed_ = false;
     for (const WorkerId& worker : pool_.TakeExpired(MonotonicMs())) {
-      processes_[worker].idle_exit = true;
       AskToExit(worker, "it was idle", kIdleExitLimitMs);
     }
     ArmExpiry();
@@ -254,7 +254,7 @@ void WorkerHost::OnExiting(const WorkerId& worker, bool intended, const std::str
   pool_.MarkExiting(worker);
   it->second.intended = intended;
   it->second.told_reason = reason;
-  parts_.loop->RunAfter(kLeaveLimitMs + 25'000, [this, worker] {
+  parts_.loop->RunAfter(kExitingLimitMs, [this, worker] {
     if (processes_.contains(worker)) Kill(worker, "it did not leave as it said", true);
   });
 }
@@ -267,16 +267,16 @@ void WorkerHost::Kill(const WorkerId& worker, const std::string& reason, bool in
     it->second.told_reason = reason;
     it->second.intended = intended;
   }
-  SendSignal(it->second, SIGKILL);
+  SendKill(it->second);
 }
 
-bool WorkerHost::SendSignal(Process& process, int signal) {
+bool WorkerHost::SendKill(Process& process) {
   process.kill_wanted = true;
   if (process.pid == 0) return true;  // not forked yet: OnForked does it
   if (process.exited) return false;
   const long sent = process.pidfd.valid()
-                        ? ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), signal, nullptr, 0)
-                        : ::kill(process.pid, signal);
+                        ? ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), SIGKILL, nullptr, 0)
+                        : ::kill(process.pid, SIGKILL);
   return sent == 0 || errno != ESRCH;
 }
 
@@ -314,7 +314,7 @@ void WorkerHost::DrainOutput(const JobId& job) {
 void WorkerHost::KillAll() {
   ending_ = true;
   zygote_.Stop();
-  for (auto& [worker, process] : processes_) SendSignal(process, SIGKILL);
+  for (auto& [worker, process] : processes_) SendKill(process);
 }
 
 void WorkerHost::AwaitGone(int64_t limit_ms) {
@@ -379,9 +379,8 @@ void WorkerHost::Declare(const WorkerId& worker) {
   if (reason.empty()) {
     reason = process.exit_text.empty() ? "its connection closed" : process.exit_text;
   }
-  const DeadWorker dead{worker,           pooled != nullptr ? pooled->job : JobId::Nil(),
-                        process.pid,      reason,
-                        process.intended, process.idle_exit};
+  const DeadWorker dead{worker, pooled != nullptr ? pooled->job : JobId::Nil(), process.pid, reason,
+                        process.intended};
   logs_.Drain(worker);  // what it said last is the reason that helps
   if (!process.registered && !process.blameless && !ending_) {
     if (dead.job.is_nil()) {
@@ -394,7 +393,7 @@ void WorkerHost::Declare(const WorkerId& worker) {
     const int64_t grace = process.intended ? kLeaveLimitMs : 0;
     parts_.loop->RunAfter(grace, [this, worker] {
       const auto it = processes_.find(worker);
-      if (it == processes_.end() || SendSignal(it->second, SIGKILL)) return;
+      if (it == processes_.end() || SendKill(it->second)) return;
       by_pid_.erase(it->second.pid);  // who was to tell of its exit died before
       processes_.erase(it);
     });

@@ -31,7 +31,6 @@ struct DeadWorker {
   int pid;
   std::string reason;  // "killed by signal 9 (SIGKILL)", or what was told before
   bool intended;       // it left by its own will or by ours
-  bool was_idle_exit;  // nobody used it any more
 };
 
 class WorkerHost {
@@ -96,7 +95,6 @@ class WorkerHost {
     bool exited = false;
     bool declared = false;
     bool intended = false;
-    bool idle_exit = false;
     bool kill_wanted = false;
     bool blameless = false;   // when it does not come up, that is no failure to start
     std::string told_reason;  // said before the death; comes before the exit status
@@ -121,7 +119,7 @@ class WorkerHost {
   void NoteStartFailure(const std::string& reason, const std::string& log_path);
   void NoteOwnFailure(const JobId& job, const std::string& reason, const std::string& log_path);
   // False: the process is gone.
-  bool SendSignal(Process& process, int signal);
+  bool SendKill(Process& process);
   void SendAssignJob(const WorkerId& worker, const JobId& job);
   void ArmExpiry();
 

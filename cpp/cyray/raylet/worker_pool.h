@@ -64,7 +64,6 @@ class WorkerPool {
 
   const Worker* Find(const WorkerId& worker) const;
   const std::unordered_map<WorkerId, Worker>& workers() const { return workers_; }
-  int idle_count() const { return static_cast<int>(idle_.size()); }
   int starting_count() const { return starting_; }
   bool HasIdleUnbound() const;
   void CheckInvariants() const;
