@@ -512,6 +512,24 @@ def test_threads_of_the_driver_submit_at_the_same_time():
     assert results == {k: [k * 1000 + i for i in range(50)] for k in range(6)}
 
 
+def test_a_short_task_does_not_wait_behind_a_long_one(gate):
+    path = gate.path
+
+    @cyray.remote
+    def long():
+        open(path).close()
+
+    @cyray.remote
+    def short(value):
+        return value
+
+    assert cyray.get([short.remote(i) for i in range(10)]) == list(range(10))
+    first = long.remote()  # on the worker that ran the short ones
+    assert cyray.get(short.remote(1), timeout=20) == 1
+    gate.open()
+    cyray.get(first)
+
+
 def test_signal_handlers_run_while_a_task_waits():
     gate = SignalActor.remote()
 

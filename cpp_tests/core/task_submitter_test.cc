@@ -231,6 +231,53 @@ TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTasksFromOneThatDoesNotAnswer) {
   ExpectAllAnswered();
 }
 
+TEST_F(TaskSubmitterTest, ATaskBehindASlowOneGetsAWorkerOfItsOwn) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* slow = Submit(tmpl);
+  GrantFirst(1, 10);
+  ObjectEntry* quick = Submit(tmpl);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(2));
+  const int64_t deadline = MonotonicNs() + 10'000'000'000;
+  std::vector<GotFrame> requests;
+  while (requests.empty() && MonotonicNs() < deadline) {
+    tasks_.Tick(MonotonicNs());
+    requests = FromProcess(FrameType::kRequestLease);
+  }
+  ASSERT_THAT(requests, SizeIs(1));
+  tasks_.Tick(MonotonicNs());
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty()) << "it is on its way";
+  Grant(requests[0], 2, 11);
+  ASSERT_THAT(worker_ends_[10]->Take(FrameType::kStealTasks), SizeIs(1));
+  Reply(10, tags[1], TaskStatus::HandedBack);
+  const auto moved = Pushed(11);
+  ASSERT_THAT(moved, SizeIs(1));
+  Reply(11, moved[0]);
+  EXPECT_TRUE(quick->ready() && !slow->ready());
+  Reply(10, tags[0]);
+  Release({slow, quick});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ARequestForATaskBehindASlowOneIsCancelledWhenThatIsDone) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* slow = Submit(tmpl);
+  GrantFirst(1, 10);
+  ObjectEntry* quick = Submit(tmpl);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(2));
+  tasks_.Tick(MonotonicNs() + 1'000'000'000);
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(1));
+  Reply(10, tags[0]);
+  Reply(10, tags[1]);
+  EXPECT_THAT(FromProcess(FrameType::kCancelLease), SizeIs(1));
+  Release({slow, quick});
+  ExpectAllAnswered();
+}
+
 TEST_F(TaskSubmitterTest, AReclaimedLeaseIsReturnedWhenWhatRunsIsDone) {
   AddWorker(10);
   TaskTemplate* tmpl = KnownTemplate(10);

@@ -23,8 +23,25 @@ constexpr uint32_t kMaxAhead = 1'024;
 constexpr size_t kMaxLeaseRequests = 10;
 // An idle lease is kept so long: work of the same shape often follows.
 constexpr int64_t kKeepIdleNs = 50'000'000;
-// A worker that has not answered for so long while another is idle has its queue taken away.
+// Tasks behind one that has run for so long go to another worker, which is asked for if need be.
 constexpr int64_t kStealAfterNs = 2'000'000;
+constexpr int64_t kLookAgainNs = 10'000'000;
+
+bool IsSlow(const Lease& lease, int64_t now_ns) {
+  return now_ns - lease.last_reply_ns > kStealAfterNs;
+}
+
+// Tasks wait behind what runs there, and nobody was asked to take them.
+bool IsStuck(const Lease& lease, int64_t now_ns) {
+  const InFlight& tasks = lease.in_flight;
+  return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency && !lease.stealing &&
+         !lease.broken && IsSlow(lease, now_ns);
+}
+
+size_t CountStuck(const Shape& shape, int64_t now_ns) {
+  return std::count_if(shape.leases.begin(), shape.leases.end(),
+                       [now_ns](const auto& lease) { return IsStuck(*lease, now_ns); });
+}
 
 }  // namespace
 
@@ -99,8 +116,8 @@ void TaskSubmitter::Pump(Shape& shape) {
     PushOn(*lease, task);
   }
   if (!shape.ready.empty()) {
-    RequestLeases(shape);
-  } else if (!shape.requests.empty()) {
+    RequestLeases(shape, shape.ready.size());
+  } else if (!shape.requests.empty() && CountStuck(shape, MonotonicNs()) == 0) {
     CancelRequests(shape);
   }
 }
@@ -149,9 +166,9 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
   }
 }
 
-void TaskSubmitter::RequestLeases(Shape& shape) {
+void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
   if (!raylet_.connected()) return;  // every task fails in a moment (FailAll)
-  const size_t want = std::min(shape.ready.size(), kMaxLeaseRequests);
+  want = std::min(want, kMaxLeaseRequests);
   while (shape.requests.size() < want) {
     const uint64_t id = raylet_.NextRequestId();
     auto& b = builder_;
@@ -159,17 +176,19 @@ void TaskSubmitter::RequestLeases(Shape& shape) {
     auto demand = wire::ToWire(b, shape.demand);
     // Where the arguments of the next task are; leases are shared, so it is a hint.
     std::vector<wire::NodeBytes> locality;
-    for (const ObjectEntry* entry : shape.ready.front()->refs) {
-      if (entry->state != ObjectState::kStored) continue;
-      for (const NodeId& node : entry->extra->locations) {
-        locality.emplace_back(*wire::ToWire(node), entry->extra->stored_bytes);
+    if (!shape.ready.empty()) {
+      for (const ObjectEntry* entry : shape.ready.front()->refs) {
+        if (entry->state != ObjectState::kStored) continue;
+        for (const NodeId& node : entry->extra->locations) {
+          locality.emplace_back(*wire::ToWire(node), entry->extra->stored_bytes);
+        }
       }
     }
     auto places = b.CreateVectorOfStructs(locality);
-    b.Finish(wire::CreateRequestLease(b, id, demand,
-                                      static_cast<wire::SchedulingStrategy>(shape.strategy),
-                                      wire::ToWire(shape.affinity_node), shape.affinity_soft,
-                                      places, static_cast<uint32_t>(shape.ready.size())));
+    b.Finish(wire::CreateRequestLease(
+        b, id, demand, static_cast<wire::SchedulingStrategy>(shape.strategy),
+        wire::ToWire(shape.affinity_node), shape.affinity_soft, places,
+        static_cast<uint32_t>(std::max(shape.ready.size(), size_t{1}))));
     shape.requests.push_back(id);
     raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
       OnLeaseReply(shape, id, frame != nullptr ? frame->As<wire::LeaseReply>() : nullptr);
@@ -294,7 +313,7 @@ void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
     if (lease.get() == &thief || lease->in_flight.count < 2 || lease->stealing || lease->broken) {
       continue;
     }
-    const bool slow = MonotonicNs() - lease->last_reply_ns > kStealAfterNs;
+    const bool slow = IsSlow(*lease, MonotonicNs());
     if (!slow && lease->queued_us < kStealWorthUs) {
       TickAt(lease->last_reply_ns + kStealAfterNs);
       continue;
@@ -404,6 +423,9 @@ void TaskSubmitter::Tick(int64_t now_ns) {
   std::vector<Lease*> silent;
   for (size_t s = 0; s < shapes_.size(); ++s) {
     Shape& shape = *shapes_[s];
+    if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) {
+      RequestLeases(shape, shape.ready.size() + stuck);
+    }
     for (size_t i = 0; i < shape.leases.size();) {
       Lease& lease = *shape.leases[i];
       if (lease.broken_at_ns != 0) {
@@ -415,6 +437,7 @@ void TaskSubmitter::Tick(int64_t now_ns) {
         }
       }
       if (lease.in_flight.count > 0 || lease.broken) {
+        if (lease.in_flight.count > 1 && !IsSlow(lease, now_ns)) TickAt(now_ns + kLookAgainNs);
         ++i;
         continue;
       }

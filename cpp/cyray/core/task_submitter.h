@@ -116,7 +116,7 @@ class TaskSubmitter {
   void OnLinkBroken(Link& link, const std::string& reason);
   void OnReclaim(uint64_t lease_id, const Address& worker);
   void OnLeaseBroken(const Address& worker, const std::string& reason);
-  // Returns idle leases, takes tasks away from slow workers. Due times in ns, kForever for none.
+  // Returns idle leases, finds other workers for tasks behind slow ones. Due times in ns, kForever for none.
   int64_t NextTickNs() const { return next_tick_ns_; }
   void Tick(int64_t now_ns);
   // Everything fails: the raylet is gone.
@@ -130,7 +130,8 @@ class TaskSubmitter {
   void Pump(Shape& shape);
   Lease* ChooseLease(Shape& shape, const TaskTemplate& tmpl);
   void PushOn(Lease& lease, PendingTask* task);
-  void RequestLeases(Shape& shape);
+  // So that `want` requests are on their way.
+  void RequestLeases(Shape& shape, size_t want);
   void CancelRequests(Shape& shape);
   void OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply);
   void BecameIdle(Lease& lease);
