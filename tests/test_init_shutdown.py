@@ -160,6 +160,25 @@ def test_refs_of_an_ended_session_say_so():
     assert cyray.get(cyray.put(1)) == 1
 
 
+def test_a_new_session_takes_functions_and_classes_as_they_are_then():
+    values = []
+
+    @cyray.remote
+    def f():
+        return values
+
+    @cyray.remote
+    class A:
+        def f(self):
+            return values
+
+    for i in range(2):
+        values.append(i)
+        cyray.init(num_cpus=1)
+        assert cyray.get([f.remote(), A.remote().f.remote()]) == [values, values]
+        cyray.shutdown()
+
+
 def test_programs_need_no_init(tmp_path):
     out, _ = run_driver(
         tmp_path,

@@ -29,7 +29,8 @@ class ActorClass:
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         self.underlying_class = cls
         self._options = options
-        self._description: dict[str, Any] | None = None
+        self._description: dict[str, Any] = {}
+        self._session = ""  # that it was described in: another one takes the class as it is then
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(cls, name, None))
 
@@ -91,8 +92,10 @@ class ActorClass:
             raise
 
     def _describe(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        if self._description is None:
+        session = _raylet.identity()["worker_id"]
+        if self._session != session:
             self._description = describe_class(self.underlying_class)
+            self._session = session
         description = dict(self._description)
         concurrency = options.get("max_concurrency")
         if concurrency is None:

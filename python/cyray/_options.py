@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 RESOURCE_UNIT = 10_000
+_MOST_UNITS = 2**63 - 1
+_MOST_INT = 2**31 - 1
 _STREAMING = ("streaming", "dynamic")
 
 
@@ -60,9 +62,9 @@ def _int_at_least(low: int) -> Callable[[str, Any], Any]:
             return None
         if isinstance(value, bool) or not hasattr(type(value), "__index__"):
             raise TypeError(_wrong_type(name, value, "an int"))
-        if value < low:
+        if not low <= value <= _MOST_INT:
             raise ValueError(
-                f"The keyword '{name}' only accepts integers from {low} on, not {value}."
+                f"The keyword '{name}' only accepts integers from {low} to {_MOST_INT}, not {value}."
             )
         return int(value)
 
@@ -92,9 +94,7 @@ def _num_returns(name: str, value: Any) -> Any:
     if value in _STREAMING and isinstance(value, str):
         raise ValueError(f"num_returns='{value}' (generators) is not supported yet.")
     if isinstance(value, str):
-        raise ValueError(
-            f"The keyword 'num_returns' only accepts integers from 0 on, not {value!r}."
-        )
+        raise ValueError(f"The keyword 'num_returns' only accepts integers, not {value!r}.")
     return _int_at_least(0)(name, value)
 
 
@@ -292,9 +292,9 @@ def _checked(
 
 def _units(name: str, value: Any) -> int:
     """`value` in units of 1/10000; ValueError when it is finer."""
-    if isinstance(value, int):
-        return value * RESOURCE_UNIT
-    scaled = float(value) * RESOURCE_UNIT
+    scaled = value * RESOURCE_UNIT if isinstance(value, int) else float(value) * RESOURCE_UNIT
+    if scaled > _MOST_UNITS:
+        raise ValueError(f"The quantity of resource {name} is too large: {value}.")
     units = round(scaled)
     if abs(scaled - units) > 1e-6 * max(1.0, abs(scaled)):
         raise ValueError(

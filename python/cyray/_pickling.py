@@ -60,7 +60,7 @@ def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | No
         _Pickler(out, protocol=5, buffer_callback=buffer_callback).dump(value)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TypeError(
-            f"Could not serialize {_describe(value)}: {error}. Everything that is passed to or "
+            f"Could not serialize {_describe(value)}: {str(error).rstrip('.')}. Everything that is passed to or "
             "returned from a task or actor must be picklable."
         ) from error
     return out.getvalue()

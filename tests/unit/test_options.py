@@ -155,3 +155,11 @@ def test_more_than_one_gpu_is_whole():
 def test_every_fraction_of_a_ten_thousandth_is_exact():
     for units in range(1, 10_001, 7):
         assert resource_demand({"num_cpus": units / 10_000}, "task") == {"CPU": units}
+
+
+@pytest.mark.parametrize(
+    "option", [{"memory": 1 << 60}, {"resources": {"a": 1e18}}, {"max_retries": 1 << 40}]
+)
+def test_amounts_that_no_number_on_the_wire_holds_are_refused(option):
+    with pytest.raises(ValueError, match=next(iter(option.get("resources", option)))):
+        task_options(option)
