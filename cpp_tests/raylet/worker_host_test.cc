@@ -184,6 +184,15 @@ TEST_F(WorkerHostTest, WhatIsNoMessageOfTheZygoteIsIgnored) {
   EXPECT_NE(node_.AwaitWorker().connection, nullptr);
 }
 
+TEST_F(WorkerHostTest, AForkWithoutAProcessIsAFailedOne) {
+  Start();
+  wanted_ = 1;
+  const auto request = node_.zygote.AwaitRequest();
+  ASSERT_TRUE(request);
+  node_.zygote.Forked(*request, -1);  // kill(2) would take it for everybody
+  EXPECT_TRUE(node_.Until([&] { return node_.zygote.FreshWorkers().size() == 1; }));
+}
+
 TEST_F(WorkerHostTest, AWorkerOfADeadZygoteLivesOnAndItsExitIsStillKnown) {
   Start();
   wanted_ = 1;

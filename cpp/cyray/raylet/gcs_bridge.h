@@ -46,7 +46,7 @@ class GcsBridge {
     std::function<gcs::Bytes()> make_hello;
     std::function<void(const Status&)> on_rejected;  // the GCS takes this node for dead
     std::function<void()> on_up;
-    // Answers ClusterResources from what this raylet knows itself; nothing: ask the GCS.
+    // What ClusterResources is answered with here, from what this raylet knows itself.
     std::function<gcs::Bytes()> cluster_resources;
   };
 

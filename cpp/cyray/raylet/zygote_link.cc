@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -177,8 +178,10 @@ void ZygoteLink::OnMessage(const std::string& text) {
   } else if (op == "forked" || op == "failed") {
     auto node = in_flight_.extract(static_cast<uint64_t>(number("token")));
     if (node.empty()) return;
-    if (op == "forked") {
-      callbacks_.on_forked(node.mapped().worker, static_cast<int>(number("pid")));
+    const int64_t pid = number("pid");
+    // Others would name many processes, when it comes to killing.
+    if (op == "forked" && pid > 0 && pid <= std::numeric_limits<int>::max()) {
+      callbacks_.on_forked(node.mapped().worker, static_cast<int>(pid));
     } else {
       const auto it = message.find("error");
       const bool has = it != message.end() && it->is_string();
