@@ -37,7 +37,7 @@ def test_cython_help_names_every_example() -> None:
 def test_cython_examples_one_to_eight() -> None:
     text = run("cython", "cython_main.py", "all")
     assert all(f"example{n}:" in text for n in range(1, 9))
-    assert "fib_through_cdef(20,): 6765" in text
+    assert "fib_through_cdef(20): 6765" in text
     assert "gram_matrix_into, trace" in text
 
 

@@ -25,7 +25,8 @@ def run(function, *args):
     """Runs one function as one task, and prints its result."""
     start = time.perf_counter()
     task = cyray.remote(function)
-    show(f"{function.__name__}{args}", cyray.get(task.remote(*args)), start)
+    call = f"{function.__name__}({', '.join(map(repr, args))})"
+    show(call, cyray.get(task.remote(*args)), start)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
