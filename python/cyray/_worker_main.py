@@ -7,8 +7,8 @@ to Python. Threading: main thread; extra threads for threaded actors and tasks t
 
 from __future__ import annotations
 
-import asyncio
 import functools
+import inspect
 import json
 import os
 import pickle
@@ -145,6 +145,12 @@ def find_method(instance: Any, name: str) -> Any:
 
 def is_coroutine_function(function: Any) -> bool:
     """Whether calling it gives a coroutine (Cython's too)."""
+    if inspect.iscoroutinefunction(function):
+        return True
+    if getattr(function, "_is_coroutine", None) is None:
+        return False
+    import asyncio  # not before somebody needs it: it takes longer than all else of a worker
+
     return asyncio.iscoroutinefunction(function)
 
 
@@ -317,6 +323,8 @@ class AsyncLoop:
     """The event loop of an async actor; it also polls the core's sockets."""
 
     def __init__(self, limit: int) -> None:
+        import asyncio
+
         self._limit = limit
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)

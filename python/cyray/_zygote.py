@@ -35,7 +35,7 @@ _NEEDED = (
     "cloudpickle",
 )
 # Some need these; imported when nobody has asked for a worker for a while.
-_LATER = ("asyncio", "traceback", "queue", "concurrent.futures.thread")
+_LATER = ("asyncio", "queue", "concurrent.futures.thread")
 _IDLE_MS = 300
 # A library that makes a thread for each CPU at import would make them in the zygote.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -308,6 +308,17 @@ def test_an_idle_zygote_imports_what_some_workers_need(tmp_path):
     raylet.close()
 
 
+def test_asyncio_is_not_among_what_every_worker_needs():
+    program = (
+        "import sys; from cyray import _zygote; _zygote._import_all(_zygote._NEEDED); "
+        "print([name for name in _zygote._LATER if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "asyncio" not in done.stdout, "it takes as long as all the others"
+
+
 def preloaded(raylet) -> list[str]:
     connection, *_ = raylet.fork()
     assert raylet.receive()["op"] == "forked"
