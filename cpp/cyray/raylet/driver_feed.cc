@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "cyray/gcs/bytes.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -33,8 +34,6 @@ flatbuffers::Offset<wire::LogLines> WriteLines(FlatBufferBuilder& builder,
   return wire::CreateLogLines(builder, lines.pid, ip, label, lines.is_stderr, vector);
 }
 
-std::string TextOf(const flatbuffers::String* text) { return text != nullptr ? text->str() : ""; }
-
 }  // namespace
 
 DriverFeed::DriverFeed(Parts parts, std::function<void(const JobId&)> drain)
@@ -49,7 +48,7 @@ void DriverFeed::RegisterPeerHandlers() {
       [this](const NodeId&, const wire::ForwardLogLines& forward) { OnForwardLogLines(forward); });
   peers.On<wire::ForwardWarning>(
       FrameType::kForwardWarning, [this](const NodeId&, const wire::ForwardWarning& forward) {
-        DeliverWarning(FromWireOrNil(forward.driver()).worker, TextOf(forward.text()));
+        DeliverWarning(FromWireOrNil(forward.driver()).worker, gcs::StringOrEmpty(forward.text()));
       });
   peers.On<wire::ForwardFlushOutput>(
       FrameType::kForwardFlushOutput,
@@ -117,9 +116,9 @@ void DriverFeed::OnForwardLogLines(const wire::ForwardLogLines& forward) {
   const wire::LogLines* wire = forward.lines();
   if (wire == nullptr || wire->lines() == nullptr) return;
   WorkerLogs::Lines lines{
-      WorkerId::Nil(), wire->pid(), TextOf(wire->label()), wire->is_stderr(), {}};
+      WorkerId::Nil(), wire->pid(), gcs::StringOrEmpty(wire->label()), wire->is_stderr(), {}};
   for (const auto* line : *wire->lines()) lines.lines.push_back(line->str());
-  Deliver(FromWireOrNil(forward.driver()).worker, TextOf(wire->node_ip()), lines);
+  Deliver(FromWireOrNil(forward.driver()).worker, gcs::StringOrEmpty(wire->node_ip()), lines);
 }
 
 // --- Warnings ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cyray/gcs/bytes.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -111,8 +112,7 @@ void LeaseService::RegisterPeerHandlers() {
         const Address worker = FromWireOrNil(forward.broken()->worker());
         if (worker.node != from) return;
         FlatBufferBuilder builder;
-        const auto* reason = forward.broken()->reason();
-        const auto text = builder.CreateString(reason != nullptr ? reason->str() : "");
+        const auto text = builder.CreateString(gcs::StringOrEmpty(forward.broken()->reason()));
         builder.Finish(
             wire::CreateLeaseBroken(builder, forward.broken()->lease_id(), ToWire(worker), text));
         parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
@@ -221,7 +221,7 @@ void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLe
     return;
   }
   FlatBufferBuilder builder;
-  const auto error = builder.CreateString(reply.error() != nullptr ? reply.error()->str() : "");
+  const auto error = builder.CreateString(gcs::StringOrEmpty(reply.error()));
   std::vector<int32_t> gpus;
   if (reply.gpu_ids() != nullptr) gpus.assign(reply.gpu_ids()->begin(), reply.gpu_ids()->end());
   const auto gpu_ids = builder.CreateVector(gpus);
@@ -356,6 +356,7 @@ void LeaseService::RefuseStarved(const std::string& why, const JobId& job) {
 // --- The scheduler's actions ------------------------------------------------------------------
 
 void LeaseService::ScheduleIfTouched() {
+  if (!dirty_) return;                                 // most rounds
   for (int round = 0; dirty_ && round < 4; ++round) {  // granting may touch again
     dirty_ = false;
     Apply(scheduler_.Schedule(MonotonicMs(), [this](const LeaseRequest& request) {

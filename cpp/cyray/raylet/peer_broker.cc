@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cyray/gcs/bytes.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
@@ -139,8 +140,7 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
 bool PeerBroker::OnPeerRelayFailed(const wire::Frame& frame) {
   const auto* failed = frame.As<wire::RelayFailed>();
   if (failed == nullptr) return false;
-  const auto* reason = failed->reason();
-  BroadcastFailed(FromWireOrNil(failed->destination()), reason != nullptr ? reason->str() : "");
+  BroadcastFailed(FromWireOrNil(failed->destination()), gcs::StringOrEmpty(failed->reason()));
   return true;
 }
 
