@@ -1,5 +1,6 @@
 #include "cyray/raylet/gcs_bridge.h"
 
+#include "cyray/gcs/codec.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -224,9 +225,7 @@ void GcsBridge::OnClientGone(const WorkerId& client) {
 
 void GcsBridge::SendWatch(const ActorId& actor, bool watch) {
   FlatBufferBuilder builder;
-  const auto body = wire::CreateWatchActor(builder, ToWire(actor), watch);
-  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::WatchActor, body.Union()));
-  Report(builder);
+  Report(gcs::FinishReport(builder, wire::CreateWatchActor(builder, ToWire(actor), watch)));
 }
 
 void GcsBridge::OnCommand(const wire::NodeCommand* command) {

@@ -62,9 +62,6 @@ class GcsBridge {
             gcs::GcsClient::ReplyCallback callback);
   // A finished NodeReport. Lost while the stream is down.
   void Report(gcs::Bytes report);
-  void Report(const flatbuffers::FlatBufferBuilder& builder) {
-    Report(gcs::FinishedBytes(builder));
-  }
 
   // Frames of a client. False: the frame is bad.
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);

@@ -450,10 +450,8 @@ void Raylet::OnProcessDied(const wire::ProcessDied& died) {
 gcs::Bytes Raylet::MakeHello() {
   FlatBufferBuilder builder;
   const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
-  const auto body =
-      wire::CreateNodeHello(builder, ToWire(options_.node_id), options_.incarnation, alive);
-  builder.Finish(wire::CreateNodeReport(builder, wire::NodeReportBody::NodeHello, body.Union()));
-  return gcs::FinishedBytes(builder);
+  return gcs::FinishReport(builder, wire::CreateNodeHello(builder, ToWire(options_.node_id),
+                                                          options_.incarnation, alive));
 }
 
 gcs::Bytes Raylet::ClusterResources() const {
@@ -485,10 +483,8 @@ void Raylet::SendResources() {
   const auto available = ToWire(builder, resources.available());
   const auto total = ToWire(builder, resources.total());
   const auto pending = gcs::WritePending(builder, leases_.pending_demands());
-  const auto body = wire::CreateResourceReport(builder, available, total, pending);
-  builder.Finish(
-      wire::CreateNodeReport(builder, wire::NodeReportBody::ResourceReport, body.Union()));
-  gcs_.Report(builder);
+  gcs_.Report(
+      gcs::FinishReport(builder, wire::CreateResourceReport(builder, available, total, pending)));
 }
 
 }  // namespace cyray::raylet
