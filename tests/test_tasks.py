@@ -526,6 +526,8 @@ def test_a_short_task_does_not_wait_behind_a_long_one(gate):
     assert cyray.get([short.remote(i) for i in range(10)]) == list(range(10))
     first = long.remote()  # on the worker that ran the short ones
     assert cyray.get(short.remote(1), timeout=20) == 1
+    refs = [short.remote(i) for i in range(50)]  # now there are two
+    assert cyray.get(refs, timeout=20) == list(range(50))
     gate.open()
     cyray.get(first)
 

@@ -261,6 +261,30 @@ TEST_F(TaskSubmitterTest, ATaskBehindASlowOneGetsAWorkerOfItsOwn) {
   ExpectAllAnswered();
 }
 
+TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTheOnlyTaskBehindOneThatIsKnownToBeLong) {
+  AddWorker(10);
+  AddWorker(11);
+  ObjectEntry* slow = Submit(KnownTemplate(500'000));
+  GrantFirst(1, 10);
+  ObjectEntry* quick = Submit(KnownTemplate(10));
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(2));
+  ObjectEntry* third = Submit(MakeTemplate());
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  const auto steals = worker_ends_[10]->Take(FrameType::kStealTasks);
+  ASSERT_THAT(steals, SizeIs(1));
+  EXPECT_EQ(steals[0].As<wire::StealTasks>()->all_but(), 0u);
+  Reply(10, tags[1], TaskStatus::HandedBack);
+  const auto moved = Pushed(11);
+  ASSERT_THAT(moved, SizeIs(1));
+  Reply(11, moved[0]);
+  EXPECT_TRUE(quick->ready() && !slow->ready());
+  Reply(10, tags[0]);
+  Release({slow, quick, third});
+  ExpectAllAnswered();
+}
+
 TEST_F(TaskSubmitterTest, ARequestForATaskBehindASlowOneIsCancelledWhenThatIsDone) {
   AddWorker(10);
   TaskTemplate* tmpl = KnownTemplate(10);

@@ -31,11 +31,11 @@ bool IsSlow(const Lease& lease, int64_t now_ns) {
   return now_ns - lease.last_reply_ns > kStealAfterNs;
 }
 
-// Tasks wait behind what runs there, and nobody was asked to take them.
+// Tasks wait behind what runs there, and no other worker is about to take them.
 bool IsStuck(const Lease& lease, int64_t now_ns) {
   const InFlight& tasks = lease.in_flight;
-  return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency && !lease.stealing &&
-         !lease.broken && IsSlow(lease, now_ns);
+  return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency &&
+         lease.asked_back != AskedBack::kAll && !lease.broken && IsSlow(lease, now_ns);
 }
 
 size_t CountStuck(const Shape& shape, int64_t now_ns) {
@@ -129,7 +129,7 @@ Lease* TaskSubmitter::ChooseLease(Shape& shape, const TaskTemplate& tmpl) {
     if (lease->broken || lease->exiting || lease->reclaimed) continue;
     const uint32_t count = lease->in_flight.count;
     if (count > 0) {
-      if (lease->hold || count >= kMaxAhead) continue;
+      if (lease->hold || lease->asked_back == AskedBack::kAll || count >= kMaxAhead) continue;
       const bool shares = count < tmpl.max_concurrency;
       if (!shares) {
         if (tmpl.average_us < 0 || tmpl.average_us > kLongTaskUs) continue;
@@ -265,7 +265,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
     case wire::TaskStatus::WorkerExiting:
       if (reply.status() == wire::TaskStatus::WorkerExiting) {
         lease->exiting = true;
-      } else if (!lease->stealing) {
+      } else if (lease->asked_back == AskedBack::kNothing) {
         lease->hold = true;
       }
       // Handed back in order, pushed to the front in order: the last comes out first, which for
@@ -288,14 +288,13 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
       completion_.Resolve(link, task, reply);
     }
   }
+  if (lease->in_flight.count <= 1) lease->asked_back = AskedBack::kNothing;
   if (lease->in_flight.count == 0) {
-    lease->hold = lease->stealing = false;
+    lease->hold = false;
     if (lease->reclaimed || lease->exiting) {
       ReturnLease(*lease);
       return Pump(shape);
     }
-  } else if (lease->in_flight.count == 1) {
-    lease->stealing = false;
   }
   Pump(shape);
   // Pump may have returned nothing to a lease that is free now.
@@ -310,21 +309,26 @@ void TaskSubmitter::BecameIdle(Lease& lease) {
 
 void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
   for (const auto& lease : shape.leases) {
-    if (lease.get() == &thief || lease->in_flight.count < 2 || lease->stealing || lease->broken) {
+    if (lease.get() == &thief || lease->in_flight.count < 2 || lease->broken ||
+        lease->asked_back == AskedBack::kAll) {
       continue;
     }
     const bool slow = IsSlow(*lease, MonotonicNs());
-    if (!slow && lease->queued_us < kStealWorthUs) {
+    if (!slow && (lease->queued_us < kStealWorthUs || lease->asked_back == AskedBack::kHalf)) {
       TickAt(lease->last_reply_ns + kStealAfterNs);
       continue;
     }
-    lease->stealing = true;
-    builder_.Clear();
-    builder_.Finish(wire::CreateStealTasks(builder_, slow ? 0 : lease->in_flight.count / 2));
-    links_.Send(*lease->link, FrameType::kStealTasks, builder_);
-    links_.Flush(*lease->link);
-    return;
+    // One of them runs and does not come back.
+    return AskBack(*lease, slow ? 0 : (lease->in_flight.count - 1) / 2);
   }
+}
+
+void TaskSubmitter::AskBack(Lease& lease, uint32_t all_but) {
+  lease.asked_back = all_but == 0 ? AskedBack::kAll : AskedBack::kHalf;
+  builder_.Clear();
+  builder_.Finish(wire::CreateStealTasks(builder_, all_but));
+  links_.Send(*lease.link, FrameType::kStealTasks, builder_);
+  links_.Flush(*lease.link);
 }
 
 void TaskSubmitter::ReturnLease(Lease& lease) {
@@ -350,14 +354,8 @@ void TaskSubmitter::OnReclaim(uint64_t lease_id, const Address& worker) {
       return Pump(shape);
     }
     lease->reclaimed = true;
-    if (lease->in_flight.count > 1 && !lease->stealing) {
-      // Only what runs now stays with the worker: others wait for it.
-      lease->stealing = true;
-      builder_.Clear();
-      builder_.Finish(wire::CreateStealTasks(builder_, 0));
-      links_.Send(*lease->link, FrameType::kStealTasks, builder_);
-      links_.Flush(*lease->link);
-    }
+    // Only what runs now stays with the worker: others wait for it.
+    if (lease->in_flight.count > 1 && lease->asked_back != AskedBack::kAll) AskBack(*lease, 0);
     return;
   }
 }
@@ -423,9 +421,6 @@ void TaskSubmitter::Tick(int64_t now_ns) {
   std::vector<Lease*> silent;
   for (size_t s = 0; s < shapes_.size(); ++s) {
     Shape& shape = *shapes_[s];
-    if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) {
-      RequestLeases(shape, shape.ready.size() + stuck);
-    }
     for (size_t i = 0; i < shape.leases.size();) {
       Lease& lease = *shape.leases[i];
       if (lease.broken_at_ns != 0) {
@@ -448,6 +443,9 @@ void TaskSubmitter::Tick(int64_t now_ns) {
       StealFor(shape, lease);
       TickAt(lease.idle_since_ns + kKeepIdleNs);
       ++i;
+    }
+    if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) {
+      RequestLeases(shape, shape.ready.size() + stuck);
     }
   }
   std::vector<std::pair<Address, std::string>> gone;

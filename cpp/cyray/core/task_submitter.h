@@ -3,8 +3,8 @@
 // A task waits for its by-reference arguments, then in its shape's queue, then is pushed on a
 // leased worker. Leases are asked for while tasks wait and kept while there is work. An idle worker
 // gets a task at once; a busy one gets tasks ahead only as far as their known run times promise
-// that it will reach them within about two milliseconds. What sits behind a task that blocks or turns
-// out slow comes back (HandedBack) and runs elsewhere, so pushing ahead never deadlocks.
+// that it will reach them within about two milliseconds. What sits behind a task that blocks or
+// turns out slow comes back (HandedBack) and runs elsewhere, so pushing ahead never deadlocks.
 //
 // Guarded by the core mutex.
 // Invariant: a live task is in exactly one place: waiting for arguments, in a shape's queue, or in
@@ -116,7 +116,8 @@ class TaskSubmitter {
   void OnLinkBroken(Link& link, const std::string& reason);
   void OnReclaim(uint64_t lease_id, const Address& worker);
   void OnLeaseBroken(const Address& worker, const std::string& reason);
-  // Returns idle leases, finds other workers for tasks behind slow ones. Due times in ns, kForever for none.
+  // Returns idle leases, finds other workers for tasks behind slow ones. Due times in ns, kForever
+  // for none.
   int64_t NextTickNs() const { return next_tick_ns_; }
   void Tick(int64_t now_ns);
   // Everything fails: the raylet is gone.
@@ -137,6 +138,8 @@ class TaskSubmitter {
   void BecameIdle(Lease& lease);
   void ReturnLease(Lease& lease);
   void StealFor(Shape& shape, Lease& thief);
+  // Its worker is to hand back what it has not begun, but for so many.
+  void AskBack(Lease& lease, uint32_t all_but);
   static std::string CrashText(const PendingTask& task, int worker_pid, const std::string& reason);
   void Requeue(Lease& lease, const std::string& reason);
   Lease* FindLease(const Address& worker);

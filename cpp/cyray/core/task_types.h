@@ -95,6 +95,9 @@ struct InFlight {
 };
 
 // A worker lent to this process for tasks of one shape.
+// What the worker of a lease was asked to hand back of what it has not begun.
+enum class AskedBack : uint8_t { kNothing, kHalf, kAll };
+
 struct Lease {
   uint64_t id = 0;
   Shape* shape = nullptr;
@@ -106,9 +109,9 @@ struct Lease {
   double queued_us = 0;  // estimate of the run time of what is in flight
   int64_t idle_since_ns = 0;
   int64_t last_reply_ns = 0;
-  bool reclaimed = false;  // to be returned when drained
-  bool hold = false;       // its worker blocks in get: push nothing ahead
-  bool stealing = false;   // was asked to hand tasks back
+  bool reclaimed = false;                      // to be returned when drained
+  bool hold = false;                           // its worker blocks in get: push nothing ahead
+  AskedBack asked_back = AskedBack::kNothing;  // until at most one task is left
   bool broken = false;
   int64_t broken_at_ns = 0;  // when its link broke, and nothing was heard since
   std::string broken_why;
