@@ -156,8 +156,11 @@ def run_engine(name: str, cases: list[str], python: str, hear: Hear) -> list[Sto
 
 def engine_environment(name: str) -> dict[str, str]:
     path = [str(ROOT), *([str(ROOT / "python")] if name in ("cyray", "blocking") else [])]
-    addresses = ("CYRAY_ADDRESS", "RAY_ADDRESS", "DASK_SCHEDULER_ADDRESS")
-    inherited = {key: value for key, value in os.environ.items() if key not in addresses}
+    # The last: each new worker of any engine would compile the modules it imports.
+    left_out = (
+        "CYRAY_ADDRESS", "RAY_ADDRESS", "DASK_SCHEDULER_ADDRESS", "PYTHONDONTWRITEBYTECODE",
+    )  # fmt: skip
+    inherited = {key: value for key, value in os.environ.items() if key not in left_out}
     return {**inherited, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"}
 
 
