@@ -94,10 +94,10 @@ struct InFlight {
   }
 };
 
-// A worker lent to this process for tasks of one shape.
 // What the worker of a lease was asked to hand back of what it has not begun.
 enum class AskedBack : uint8_t { kNothing, kHalf, kAll };
 
+// A worker lent to this process for tasks of one shape.
 struct Lease {
   uint64_t id = 0;
   Shape* shape = nullptr;
