@@ -296,6 +296,13 @@ cdef class ActorHandle:
             found = self._templates[name] = method_template(self._meta, name, None)
         return found
 
+    def __getattribute__(self, name):
+        # The actor's methods first: looked for in vain elsewhere, each would cost an AttributeError
+        # a call. Names with an underscore may be the handle's own.
+        if type(name) is str and name in self._meta["methods"] and (<str>name)[0] != u"_":
+            return make_method(self, <str>name, None)
+        return PyObject_GenericGetAttr(self, name)
+
     def __getattr__(self, str name):
         if name in self._meta["methods"]:
             return make_method(self, name, None)
