@@ -88,6 +88,17 @@ TEST_F(ClientRegistryTest, AHeaderThatIsNoneClosesTheConnection) {
   EXPECT_TRUE(node_.Until([&] { return !closed_.empty(); }));
 }
 
+TEST_F(ClientRegistryTest, WhatAClientSaidBeforeItEndedIsHeardThoughAWriteFindsItsEnd) {
+  ClientConnection* client;
+  auto process = node_.Connect(&client);
+  SayBlocked(*process);
+  process.reset();
+  SendWarning(*client, 10);
+  node_.clients.FlushAll();  // before anything is read
+  EXPECT_EQ(got_.size(), 1u);
+  EXPECT_EQ(closed_.size(), 1u);
+}
+
 TEST_F(ClientRegistryTest, AClosedConnectionIsToldOnceAndNotFoundAgain) {
   ClientConnection* client;
   const auto process = node_.Connect(&client);

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <limits>
 
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -18,7 +19,8 @@ namespace {
 constexpr size_t kMuchUnsentBytes = 64u << 20;
 constexpr int kListenBacklog = 128;
 constexpr int64_t kAcceptPauseMs = 100;
-constexpr int kMaxFillsPerRound = 16;  // a busy client lets the others have their turn
+constexpr int kFillsPerRound = 16;  // a busy client lets the others have their turn
+constexpr int kAllFills = std::numeric_limits<int>::max();
 
 bool IsOurUser(int fd) {
   ucred peer{};
@@ -123,11 +125,11 @@ void ClientRegistry::OnReady(uint64_t id, uint32_t events) {
   ClientConnection* client = FindById(id);
   if (client == nullptr) return;
   if ((events & EPOLLOUT) != 0) MarkDirty(*client);
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) Read(*client);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) Read(*client, kFillsPerRound);
 }
 
-void ClientRegistry::Read(ClientConnection& client) {
-  for (int round = 0; round < kMaxFillsPerRound && !client.closed_; ++round) {
+void ClientRegistry::Read(ClientConnection& client, int max_fills) {
+  for (int fill = 0; fill < max_fills && !client.closed_; ++fill) {
     Result<size_t> filled = client.channel_.Fill();
     if (!filled) {
       Close(client, filled.error().message());
@@ -189,6 +191,8 @@ void ClientRegistry::Flush(ClientConnection& client) {
   const size_t before = client.channel_.unsent_bytes();
   const Status status = client.channel_.Flush();
   if (!status.ok()) {
+    // It has ended. What it said last, maybe why it ends, is still to be read.
+    Read(client, kAllFills);
     Close(client, status.message());
     return;
   }

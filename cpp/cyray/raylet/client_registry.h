@@ -69,7 +69,7 @@ class ClientRegistry {
   void Accept();
   void PauseAccepting(const Status& why);
   void OnReady(uint64_t id, uint32_t events);
-  void Read(ClientConnection& client);
+  void Read(ClientConnection& client, int max_fills);
   void Flush(ClientConnection& client);
   void MarkDirty(ClientConnection& client);
 
