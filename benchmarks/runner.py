@@ -158,8 +158,11 @@ def engine_environment(name: str) -> dict[str, str]:
     path = [str(ROOT), *([str(ROOT / "python")] if name in ("cyray", "blocking") else [])]
     # The last: each new worker of any engine would compile the modules it imports.
     left_out = (
-        "CYRAY_ADDRESS", "RAY_ADDRESS", "DASK_SCHEDULER_ADDRESS", "PYTHONDONTWRITEBYTECODE",
-    )  # fmt: skip
+        "CYRAY_ADDRESS",
+        "RAY_ADDRESS",
+        "DASK_SCHEDULER_ADDRESS",
+        "PYTHONDONTWRITEBYTECODE",
+    )
     inherited = {key: value for key, value in os.environ.items() if key not in left_out}
     return {**inherited, "PYTHONPATH": os.pathsep.join(path), "PYTHONWARNINGS": "ignore"}
 

@@ -28,10 +28,14 @@ BELOW = {
     "wire": {"util", "common", "wire"},
     "store": {"util", "common", "wire", "store"},
     "core": {"util", "common", "wire", "store", "core"},
-    "gcs": {"util", "common", "wire", "gcs"},
-    "raylet": {"util", "common", "wire", "store", "gcs", "raylet"},
+    "sched": {"util", "common", "sched"},
+    "crypto": {"util", "common", "crypto"},
+    "net": {"util", "common", "wire", "crypto", "net"},
+    "gcs": {"util", "common", "wire", "crypto", "net", "sched", "gcs"},
+    "raylet": {"util", "common", "wire", "store", "crypto", "net", "sched", "gcs", "raylet"},
+    "sim": {"util", "sim"},
 }
-DAEMON_LAYERS = {"gcs", "raylet"}
+DAEMON_LAYERS = {"crypto", "net", "gcs", "raylet"}
 DAEMON_LIBRARIES = re.compile(r'#include [<"](grpc|grpcpp|openssl|sqlite3|absl|google/protobuf)')
 
 

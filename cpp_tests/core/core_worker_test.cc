@@ -29,9 +29,11 @@ class CoreWorkerTest : public testing::Test {
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
     raylet_ = std::make_unique<FarEnd>(UniqueFd(ends[1]));
     raylet_->SendRegistration(kArenaBytes);
-    const Status connected = core_.Connect(UniqueFd(ends[0]), {});
-    EXPECT_TRUE(connected.ok()) << connected.message();
     interrupt = false;
+    RegisterOptions options;
+    options.interrupted = [] { return interrupt.load(); };
+    const Status connected = core_.Connect(UniqueFd(ends[0]), options);
+    EXPECT_TRUE(connected.ok()) << connected.message();
   }
   ~CoreWorkerTest() override { core_.Disconnect(); }
 
@@ -54,9 +56,6 @@ class CoreWorkerTest : public testing::Test {
     } while (found.find(text) == std::string::npos && MonotonicNs() < deadline);
     return found;
   }
-  void InterruptWaits() {
-    core_.SetInterruptCheck([] { return interrupt.load(); });
-  }
 
   static std::atomic<bool> interrupt;
   std::unique_ptr<FarEnd> raylet_;
@@ -65,7 +64,6 @@ class CoreWorkerTest : public testing::Test {
 std::atomic<bool> CoreWorkerTest::interrupt = false;
 
 TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
-  InterruptWaits();
   interrupt = true;
   const auto answer = core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListNodes), "");
   ASSERT_FALSE(answer.has_value());
@@ -83,7 +81,6 @@ TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
 }
 
 TEST_F(CoreWorkerTest, ABlockThatComesAfterItsWaitWasInterruptedIsGivenBack) {
-  InterruptWaits();
   interrupt = true;
   const ObjectId id = core_.NextPutId();
   const auto block = core_.CreateInStore(id, core_.address(), 200 << 10);
@@ -97,7 +94,6 @@ TEST_F(CoreWorkerTest, ABlockThatComesAfterItsWaitWasInterruptedIsGivenBack) {
 }
 
 TEST_F(CoreWorkerTest, WhatAThreadWaitsForIsDescribed) {
-  InterruptWaits();
   std::thread waits([&] {
     EXPECT_FALSE(core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListJobs), "").has_value());
   });
@@ -108,7 +104,6 @@ TEST_F(CoreWorkerTest, WhatAThreadWaitsForIsDescribed) {
 }
 
 TEST_F(CoreWorkerTest, AMissingObjectIsDescribedByWhoOwnsIt) {
-  InterruptWaits();
   Address owner = core_.address();
   owner.worker.bytes[0] ^= 1;
   ObjectEntry* entry = core_.Borrow(core_.NextPutId(), owner, /*deferred=*/false);

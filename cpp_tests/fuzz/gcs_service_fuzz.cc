@@ -99,18 +99,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!storage.has_value()) std::abort();
   {
     gcs::GcsService service(&loop, storage->get(),
-                            gcs::StreamOutlets{.send = [](uint64_t, const gcs::Bytes&) {},
+                            gcs::StreamOutlets{.send = [](uint64_t, const wire::Bytes&) {},
                                                .accept = [](uint64_t) {},
                                                .close = [](uint64_t, const Status&) {}},
                             gcs::NodeTable::Timing{});
     if (!service.Load().ok()) std::abort();
     std::span<const uint8_t> input(data, size);
     for (Event event; TakeEvent(input, event);) {
-      gcs::Bytes bytes(event.bytes.begin(), event.bytes.end());
+      wire::Bytes bytes(event.bytes.begin(), event.bytes.end());
       const uint16_t stream = event.target % 3 + 1;
       if (event.kind % 3 == 0) {
         service.OnCall(event.target, gcs::CallId::Random(), std::move(bytes),
-                       [](const Result<gcs::Bytes>&) {});
+                       [](const Result<wire::Bytes>&) {});
       } else if (event.kind % 3 == 1) {
         service.OnStreamMessage(stream, bytes);
       } else {

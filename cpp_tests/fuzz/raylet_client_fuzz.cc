@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <cstring>
 
 #include "cpp_tests/fuzz/seeds.h"
 #include "cyray/raylet/client_registry.h"
@@ -96,11 +95,7 @@ std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
   for (uint64_t i = 0, count = 1 + rng() % 16; i < count; ++i) {
     const Named& named = kFrames[rng() % kFrames.size()];
     const auto frame = RandomFrame(static_cast<uint16_t>(named.type), named.table, rng);
-    const auto size = static_cast<uint16_t>(frame.size());
-    input.push_back(static_cast<uint8_t>(rng()));
-    input.push_back(static_cast<uint8_t>(size));
-    input.push_back(static_cast<uint8_t>(size >> 8));
-    input.insert(input.end(), frame.begin(), frame.end());
+    AppendMessage(input, static_cast<uint8_t>(rng()), frame);
   }
   return input;
 }
@@ -108,15 +103,9 @@ std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SetMinLogLevel(LogLevel::kFatal);
   World world;
-  for (std::span<const uint8_t> input(data, size); input.size() > 3;) {
-    uint16_t bytes;
-    std::memcpy(&bytes, &input[1], sizeof bytes);
-    const size_t client = input[0] % 2;
-    input = input.subspan(3);
-    const size_t n = std::min<size_t>(bytes, input.size());
-    world.Receive(client, input.first(n));
-    input = input.subspan(n);
-  }
+  fuzz::ForEachMessage({data, size}, [&](uint8_t who, std::span<const uint8_t> bytes) {
+    world.Receive(who % 2, bytes);
+  });
   world.LeaveAll();
   return 0;
 }

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
-#include <cstring>
 
 #include "cpp_tests/fuzz/seeds.h"
 #include "cyray/raylet/lease_service.h"
@@ -179,8 +178,8 @@ class World {
   raylet::GcsBridge gcs_{&loop_,
                          &options_,
                          &clients_,
-                         {[](const wire::NodeCommand&) {}, [] { return gcs::Bytes{}; },
-                          [](const Status&) {}, [] {}, [] { return gcs::Bytes{}; }}};
+                         {[](const wire::NodeCommand&) {}, [] { return wire::Bytes{}; },
+                          [](const Status&) {}, [] {}, [] { return wire::Bytes{}; }}};
   raylet::LeaseService leases_{{&loop_, &options_, &clients_, &workers_, &peers_, &feed_},
                                {[](const raylet::LeaseGrant&) {},
                                 [](const raylet::RequestKey&, const std::string&) {}, [] {}}};
@@ -227,11 +226,7 @@ std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
     const auto frame = rng() % 3 == 0
                            ? ModestRequest(rng)
                            : RandomFrame(static_cast<uint16_t>(named.type), named.table, rng);
-    const auto size = static_cast<uint16_t>(frame.size());
-    input.push_back(static_cast<uint8_t>(rng()));
-    input.push_back(static_cast<uint8_t>(size));
-    input.push_back(static_cast<uint8_t>(size >> 8));
-    input.insert(input.end(), frame.begin(), frame.end());
+    AppendMessage(input, static_cast<uint8_t>(rng()), frame);
   }
   return input;
 }
@@ -239,19 +234,14 @@ std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SetMinLogLevel(LogLevel::kFatal);
   World world;
-  for (std::span<const uint8_t> input(data, size); input.size() > 3;) {
-    uint16_t bytes;
-    std::memcpy(&bytes, &input[1], sizeof bytes);
-    const uint8_t who = input[0];
-    input = input.subspan(3);
-    const size_t n = std::min<size_t>(bytes, input.size());
-    if (who % (World::kClients + 1) == World::kClients) {
+  fuzz::ForEachMessage({data, size}, [&](uint8_t who, std::span<const uint8_t> bytes) {
+    const size_t client = who % (World::kClients + 1);
+    if (client == World::kClients) {
       world.Event(who >> 4);
     } else {
-      world.Receive(who % (World::kClients + 1), input.first(n));
+      world.Receive(client, bytes);
     }
-    input = input.subspan(n);
-  }
+  });
   world.LeaveAll();
   return 0;
 }

@@ -17,7 +17,7 @@
 namespace {
 
 using namespace cyray;
-using raylet::Handshake;
+using net::Handshake;
 using wire::FrameType;
 
 const std::string kToken(32, 't');
@@ -69,7 +69,8 @@ class World {
  private:
   // The peer's side of the handshake, and its hello.
   void Introduce() {
-    Handshake dialer(Handshake::Role::kDialer, kToken, std::string(Handshake::kNonceBytes, 'n'));
+    net::Handshake dialer(Handshake::Role::kDialer, kToken,
+                          std::string(Handshake::kNonceBytes, 'n'));
     Write(peer_.get(), dialer.TakeOutput());
     loop_.RunOnce(0);
     loop_.RunOnce(0);  // what a round has to send is sent in the next

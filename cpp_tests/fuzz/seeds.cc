@@ -9,6 +9,12 @@
 
 namespace cyray::fuzz {
 
+void AppendMessage(std::vector<uint8_t>& input, uint8_t sender, std::span<const uint8_t> bytes) {
+  const auto size = static_cast<uint16_t>(bytes.size());
+  input.insert(input.end(), {sender, static_cast<uint8_t>(size), static_cast<uint8_t>(size >> 8)});
+  input.insert(input.end(), bytes.begin(), bytes.end());
+}
+
 std::vector<uint8_t> RandomFrames(std::mt19937_64& rng) {
   const auto schemas = AllSchemas();
   std::vector<uint8_t> stream;

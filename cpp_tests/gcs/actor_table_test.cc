@@ -106,9 +106,9 @@ TEST_F(ActorTableTest, AnActorThatLeavesByItsOwnWillIsNotRestarted) {
 
 TEST_F(ActorTableTest, AnErrorInItsConstructorKillsItWithThatError) {
   const ActorId id = Placed(Spec("", -1));
-  (void)table_.InitFailed(node_, id, 0, Bytes{1, 2});
+  (void)table_.InitFailed(node_, id, 0, wire::Bytes{1, 2});
   EXPECT_EQ(StateOf(id), State::Dead);
-  EXPECT_EQ(table_.Find(id)->init_error, (Bytes{1, 2}));
+  EXPECT_EQ(table_.Find(id)->init_error, (wire::Bytes{1, 2}));
 }
 
 TEST_F(ActorTableTest, MessagesOfAnOldIncarnationAreIgnored) {

@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "cpp_tests/gcs/cluster_fixture.h"
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/gcs/rpc.h"
 
 namespace cyray::gcs {
@@ -37,9 +37,9 @@ class ForgetfulService : public grpc::CallbackGenericService {
       grpc::GenericCallbackServerContext* context) override {
     if (context->method() == kChallengeMethod) {
       const grpc::string_ref nonce = context->client_metadata().find(kClientNonceKey)->second;
-      const std::string own = RandomNonce();
+      const std::string own = crypto::RandomNonce();
       const std::string_view theirs(nonce.data(), nonce.size());
-      return new Answer(own + ServerProof(kTestToken, kAuthPurpose, theirs, own));
+      return new Answer(own + crypto::ServerProof(kTestToken, kAuthPurpose, theirs, own));
     }
     if (refusals_left-- > 0) return new Answer({grpc::StatusCode::UNAUTHENTICATED, "who are you"});
     const ReplyHeader header{};
@@ -58,9 +58,9 @@ TEST(GcsClient, ACallProvesTheTokenAnewHoweverOftenTheServerForgetsIt) {
   const auto server = builder.BuildAndStart();
   EventLoop loop;
   GcsClient client(&loop, "127.0.0.1:" + std::to_string(port), kTestToken);
-  std::optional<Result<Bytes>> result;
+  std::optional<Result<wire::Bytes>> result;
   client.Call(wire::GcsMethod::KvGet, KvGetPayload("a"),
-              [&](Result<Bytes> reply) { result = std::move(reply); });
+              [&](Result<wire::Bytes> reply) { result = std::move(reply); });
   for (const int64_t end = MonotonicMs() + 30'000; !result && MonotonicMs() < end;) {
     loop.RunOnce(10);
   }

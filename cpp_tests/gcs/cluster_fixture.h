@@ -63,9 +63,9 @@ class ClusterTest : public testing::Test {
     return true;
   }
 
-  Result<Bytes> CallAndWait(GcsClient& client, wire::GcsMethod method, Bytes payload) {
-    std::optional<Result<Bytes>> result;
-    client.Call(method, std::move(payload), [&](Result<Bytes> r) { result = std::move(r); });
+  Result<wire::Bytes> CallAndWait(GcsClient& client, wire::GcsMethod method, wire::Bytes payload) {
+    std::optional<Result<wire::Bytes>> result;
+    client.Call(method, std::move(payload), [&](Result<wire::Bytes> r) { result = std::move(r); });
     if (!RunUntil([&] { return result.has_value(); })) {
       return Fail(StatusCode::kTimedOut, "no reply");
     }
@@ -84,7 +84,9 @@ class FakeRaylet {
   FakeRaylet(EventLoop* loop, const std::string& address, ResourceSet resources)
       : total(std::move(resources)), client(loop, address, kTestToken) {}
 
-  Bytes RegisterNodePayload() const { return gcs::RegisterNodePayload(id, incarnation, total); }
+  wire::Bytes RegisterNodePayload() const {
+    return gcs::RegisterNodePayload(id, incarnation, total);
+  }
 
   void OpenStream() {
     client.OpenStream({.hello = [this] { return Hello(); },
@@ -126,7 +128,7 @@ class FakeRaylet {
   struct Start {
     ActorId actor;
     uint32_t incarnation;
-    Bytes spec;
+    wire::Bytes spec;
   };
   struct Update {
     ActorId actor;
@@ -155,7 +157,7 @@ class FakeRaylet {
   GcsClient client;
 
  private:
-  Bytes Hello() const {
+  wire::Bytes Hello() const {
     flatbuffers::FlatBufferBuilder builder;
     std::vector<flatbuffers::Offset<wire::ActorStarted>> actors;
     for (const auto& [actor, state] : alive) {
@@ -169,13 +171,13 @@ class FakeRaylet {
 
   void OnCommand(const wire::NodeCommand& command) {
     if (const auto* start = command.body_as_StartActor()) {
-      starts.push_back(
-          {wire::FromWire(*start->actor_id()), start->incarnation(), BytesOrEmpty(start->spec())});
+      starts.push_back({wire::FromWire(*start->actor_id()), start->incarnation(),
+                        wire::BytesOrEmpty(start->spec())});
     } else if (const auto* stop = command.body_as_StopActor()) {
       stops.push_back(wire::FromWire(*stop->actor_id()));
     } else if (const auto* update = command.body_as_ActorUpdate()) {
       updates.push_back({wire::FromWire(*update->actor_id()), update->state(),
-                         update->incarnation(), StringOrEmpty(update->death_cause())});
+                         update->incarnation(), flatbuffers::GetString(update->death_cause())});
     } else if (const auto* died = command.body_as_ProcessDied()) {
       deaths.push_back(wire::FromWire(*died->address()));
     } else if (const auto* node = command.body_as_NodeChanged()) {

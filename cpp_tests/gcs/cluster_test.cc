@@ -26,7 +26,7 @@ class ClusterEventsTest : public testing::Test {
   }
   JobId RegisterJob() {
     const auto reply = gcs_.Call(GcsMethod::RegisterJob, RegisterJobPayload(driver_));
-    return wire::FromWire(*VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id());
+    return wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id());
   }
   ActorId ActorOf(const JobId& job, ActorOptions options = {}) {
     uint32_t number;
@@ -37,8 +37,8 @@ class ClusterEventsTest : public testing::Test {
     return id;
   }
   State StateOf(const ActorId& id) {
-    const Result<Bytes> reply = gcs_.Call(GcsMethod::ListActors, {});
-    for (const auto* actor : *VerifiedRoot<wire::ListActorsReply>(*reply)->actors()) {
+    const Result<wire::Bytes> reply = gcs_.Call(GcsMethod::ListActors, {});
+    for (const auto* actor : *wire::VerifiedRoot<wire::ListActorsReply>(*reply)->actors()) {
       if (wire::FromWire(*actor->update()->actor_id()) == id) return actor->update()->state();
     }
     return State::DependenciesUnready;
@@ -48,7 +48,7 @@ class ClusterEventsTest : public testing::Test {
     gcs_.Stop();
     EventLoop loop;
     const auto storage = *Storage::Open(database_, &loop);
-    EXPECT_TRUE(storage->Load(kind, [&](std::string_view, const Bytes&) { ++rows; }).ok());
+    EXPECT_TRUE(storage->Load(kind, [&](std::string_view, const wire::Bytes&) { ++rows; }).ok());
     return rows;
   }
 
@@ -65,8 +65,8 @@ TEST_F(ClusterEventsTest, AReportWithATypeAndNoTableEndsItsStreamAndNothingElse)
     Join();
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(wire::CreateNodeReport(builder, static_cast<wire::NodeReportBody>(type)));
-    const Bytes report = FinishedBytes(builder);
-    ASSERT_NE(VerifiedRoot<wire::NodeReport>(report), nullptr);
+    const wire::Bytes report = wire::FinishedBytes(builder);
+    ASSERT_NE(wire::VerifiedRoot<wire::NodeReport>(report), nullptr);
     gcs_.StreamMessage(kStream, report);
     EXPECT_EQ(gcs_.closed, std::set{kStream});
   }
@@ -102,7 +102,7 @@ TEST(ClusterEvents, ADriverOfADeadNodeGetsNoJob) {
   ASSERT_TRUE(gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, 1, Cpus(1))));
   ASSERT_TRUE(gcs.RunUntil([&] {
     const auto nodes = gcs.Call(GcsMethod::ListNodes, {});
-    return !VerifiedRoot<wire::ListNodesReply>(*nodes)->nodes()->Get(0)->alive();
+    return !wire::VerifiedRoot<wire::ListNodesReply>(*nodes)->nodes()->Get(0)->alive();
   }));
   const auto job = gcs.Call(GcsMethod::RegisterJob, RegisterJobPayload({node, WorkerId::Random()}));
   ASSERT_FALSE(job);
@@ -121,7 +121,7 @@ TEST_F(ClusterEventsTest, WhoeverWatchesOneOfVeryManyActorsThatDieAtOnceIsTold) 
     const ActorId id = NewActorId(number);
     gcs_.service().OnCall(static_cast<uint16_t>(GcsMethod::RegisterActor), CallId::Random(),
                           RegisterActorPayload(id, {.owner = driver_}),
-                          [](const Result<Bytes>& reply) { EXPECT_TRUE(reply.has_value()); });
+                          [](const Result<wire::Bytes>& reply) { EXPECT_TRUE(reply.has_value()); });
     if (i % 100 != 0) continue;
     flatbuffers::FlatBufferBuilder builder;
     gcs_.StreamMessage(
@@ -131,7 +131,7 @@ TEST_F(ClusterEventsTest, WhoeverWatchesOneOfVeryManyActorsThatDieAtOnceIsTold) 
   gcs_.sent.clear();
   ASSERT_TRUE(gcs_.Call(GcsMethod::FinishJob, FinishJobPayload(job)));
   for (const auto& [stream, message] : gcs_.sent) {
-    const auto* update = VerifiedRoot<wire::NodeCommand>(message)->body_as_ActorUpdate();
+    const auto* update = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_ActorUpdate();
     if (update != nullptr && update->state() == State::Dead) {
       watched.erase(wire::FromWire(*update->actor_id()));
     }

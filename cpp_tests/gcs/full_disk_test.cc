@@ -11,33 +11,33 @@ using wire::GcsMethod;
 
 class FullDiskTest : public testing::Test {
  protected:
-  Result<Bytes> Call(GcsMethod method, Bytes payload) {
+  Result<wire::Bytes> Call(GcsMethod method, wire::Bytes payload) {
     return gcs_.Call(method, std::move(payload));
   }
   std::string Value(const std::string& key) {
-    const Result<Bytes> reply = Call(GcsMethod::KvGet, KvGetPayload(key));
-    const auto* found = VerifiedRoot<wire::KvGetReply>(*reply);
+    const Result<wire::Bytes> reply = Call(GcsMethod::KvGet, KvGetPayload(key));
+    const auto* found = wire::VerifiedRoot<wire::KvGetReply>(*reply);
     if (!found->found()) return "none";
     return found->value() == nullptr ? ""
                                      : std::string(found->value()->begin(), found->value()->end());
   }
   size_t Jobs(bool running) {
-    const Result<Bytes> reply = Call(GcsMethod::ListJobs, {});
+    const Result<wire::Bytes> reply = Call(GcsMethod::ListJobs, {});
     size_t count = 0;
-    for (const auto* job : *VerifiedRoot<wire::ListJobsReply>(*reply)->jobs()) {
+    for (const auto* job : *wire::VerifiedRoot<wire::ListJobsReply>(*reply)->jobs()) {
       count += job->running() == running ? 1 : 0;
     }
     return count;
   }
   wire::ActorState StateOf(const ActorId& id) {
-    const Result<Bytes> reply = Call(GcsMethod::ListActors, {});
-    for (const auto* actor : *VerifiedRoot<wire::ListActorsReply>(*reply)->actors()) {
+    const Result<wire::Bytes> reply = Call(GcsMethod::ListActors, {});
+    for (const auto* actor : *wire::VerifiedRoot<wire::ListActorsReply>(*reply)->actors()) {
       if (wire::FromWire(*actor->update()->actor_id()) == id) return actor->update()->state();
     }
     return wire::ActorState::DependenciesUnready;
   }
-  void ExpectRefused(GcsMethod method, const Bytes& payload) {
-    const Result<Bytes> reply = Call(method, payload);
+  void ExpectRefused(GcsMethod method, const wire::Bytes& payload) {
+    const Result<wire::Bytes> reply = Call(method, payload);
     ASSERT_FALSE(reply.has_value()) << wire::EnumNameGcsMethod(method);
     EXPECT_EQ(reply.error().code(), StatusCode::kIoError);
     EXPECT_NE(reply.error().message().find("cannot store"), std::string::npos)
@@ -79,11 +79,12 @@ TEST_F(FullDiskTest, ManyChangesOfOneKeyAreUndoneYoungestFirst) {
   {
     FullDisk full;
     for (int i = 1; i <= 20; ++i) {
-      Bytes payload = i % 5 == 0 ? KvDeletePayload("key") : KvPutPayload("key", std::to_string(i));
+      wire::Bytes payload =
+          i % 5 == 0 ? KvDeletePayload("key") : KvPutPayload("key", std::to_string(i));
       gcs_.service().OnCall(
           static_cast<uint16_t>(i % 5 == 0 ? GcsMethod::KvDelete : GcsMethod::KvPut),
           CallId::Random(), std::move(payload),
-          [&](const Result<Bytes>& result) { refused += result.has_value() ? 0 : 1; });
+          [&](const Result<wire::Bytes>& result) { refused += result.has_value() ? 0 : 1; });
     }
     ASSERT_TRUE(gcs_.RunUntil([&] { return refused == 20; }));
     EXPECT_EQ(Value("key"), "0");
@@ -101,9 +102,10 @@ TEST_F(FullDiskTest, ARefusedCallThatIsSentAgainIsDoneThen) {
     EXPECT_FALSE(gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id));
   }
   AwaitWorkingDisk();
-  const Result<Bytes> again = gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id);
+  const Result<wire::Bytes> again =
+      gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id);
   ASSERT_TRUE(again);
-  EXPECT_TRUE(VerifiedRoot<wire::KvPutReply>(*again)->added());
+  EXPECT_TRUE(wire::VerifiedRoot<wire::KvPutReply>(*again)->added());
 }
 
 TEST_F(FullDiskTest, ACallDoneBeforeIsAnsweredAlsoWithoutTheDisk) {
@@ -111,9 +113,10 @@ TEST_F(FullDiskTest, ACallDoneBeforeIsAnsweredAlsoWithoutTheDisk) {
   ASSERT_TRUE(gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id));
   FullDisk full;
   ExpectRefused(GcsMethod::KvPut, KvPutPayload("other", "1"));
-  const Result<Bytes> again = gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id);
+  const Result<wire::Bytes> again =
+      gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id);
   ASSERT_TRUE(again);
-  EXPECT_TRUE(VerifiedRoot<wire::KvPutReply>(*again)->added());
+  EXPECT_TRUE(wire::VerifiedRoot<wire::KvPutReply>(*again)->added());
 }
 
 TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
@@ -150,7 +153,7 @@ TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
 
 TEST_F(FullDiskTest, DeathsAndEndsStayAndAreWrittenLater) {
   const Address driver{NodeId::Random(), WorkerId::Random()};
-  const Result<Bytes> job = Call(GcsMethod::RegisterJob, RegisterJobPayload(driver));
+  const Result<wire::Bytes> job = Call(GcsMethod::RegisterJob, RegisterJobPayload(driver));
   ASSERT_TRUE(job);
   const ActorId killed = NewActorId(), owned = NewActorId();
   for (const ActorId& id : {killed, owned}) {
@@ -172,9 +175,9 @@ TEST_F(FullDiskTest, DeathsAndEndsStayAndAreWrittenLater) {
   EXPECT_EQ(StateOf(killed), wire::ActorState::Dead);
   EXPECT_EQ(StateOf(owned), wire::ActorState::Dead);
   EXPECT_EQ(Jobs(/*running=*/false), 1u);
-  const Result<Bytes> code =
+  const Result<wire::Bytes> code =
       Call(GcsMethod::GetFunction, GetFunctionPayload(other_job, function, 0));
-  EXPECT_TRUE(VerifiedRoot<wire::GetFunctionReply>(*code)->found());
+  EXPECT_TRUE(wire::VerifiedRoot<wire::GetFunctionReply>(*code)->found());
 }
 
 TEST_F(FullDiskTest, ItStartsWithItsDataAndEndsInTimeWithoutTheDisk) {

@@ -65,12 +65,14 @@ TEST_F(KillTest, NothingAcknowledgedIsLostAndCallsGoOn) {
     flatbuffers::FlatBufferBuilder builder;
     auto key = builder.CreateString("key" + std::to_string(number));
     builder.Finish(wire::CreateKvPutRequest(builder, 0, key, 0, false));
-    client.Call(wire::GcsMethod::KvPut, FinishedBytes(builder), [&, number](Result<Bytes> reply) {
-      ASSERT_TRUE(reply.has_value()) << reply.error().ToString();
-      // Also a call that was sent again is told that it added the key: it was done once.
-      EXPECT_TRUE(VerifiedRoot<wire::KvPutReply>(*reply)->added());
-      acknowledged.push_back(number);
-    });
+    client.Call(wire::GcsMethod::KvPut, wire::FinishedBytes(builder),
+                [&, number](Result<wire::Bytes> reply) {
+                  ASSERT_TRUE(reply.has_value()) << reply.error().ToString();
+                  // Also a call that was sent again is told that it added the key: it was done
+                  // once.
+                  EXPECT_TRUE(wire::VerifiedRoot<wire::KvPutReply>(*reply)->added());
+                  acknowledged.push_back(number);
+                });
   };
   for (int round = 0; round < 6; ++round) {
     for (int i = 0; i < 100; ++i) put(sent++);
@@ -84,9 +86,11 @@ TEST_F(KillTest, NothingAcknowledgedIsLostAndCallsGoOn) {
   Spawn();
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateKvKeysRequest(builder));
-  Result<Bytes> keys = CallAndWait(client, wire::GcsMethod::KvKeys, FinishedBytes(builder));
+  Result<wire::Bytes> keys =
+      CallAndWait(client, wire::GcsMethod::KvKeys, wire::FinishedBytes(builder));
   ASSERT_TRUE(keys.has_value());
-  EXPECT_EQ(VerifiedRoot<wire::KvKeysReply>(*keys)->keys()->size(), static_cast<size_t>(sent));
+  EXPECT_EQ(wire::VerifiedRoot<wire::KvKeysReply>(*keys)->keys()->size(),
+            static_cast<size_t>(sent));
 }
 
 TEST_F(KillTest, ALimitOfFileSizesIsAnErrorAndNotTheEnd) {
@@ -97,7 +101,7 @@ TEST_F(KillTest, ALimitOfFileSizesIsAnErrorAndNotTheEnd) {
   ASSERT_EQ(::prlimit(pid_, RLIMIT_FSIZE, nullptr, &before), 0);
   const rlimit none{0, before.rlim_max};
   ASSERT_EQ(::prlimit(pid_, RLIMIT_FSIZE, &none, nullptr), 0);
-  const Result<Bytes> refused =
+  const Result<wire::Bytes> refused =
       CallAndWait(client, wire::GcsMethod::KvPut, KvPutPayload("key", "2"));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), StatusCode::kIoError);

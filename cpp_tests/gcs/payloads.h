@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "cyray/gcs/bytes.h"
 #include "cyray/gcs/codec.h"
+#include "cyray/wire/bytes.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::gcs {
@@ -23,44 +23,46 @@ inline ActorId NewActorId(uint32_t job = 1) {
   return id;
 }
 
-inline Bytes KvPutPayload(const std::string& key, const std::string& value, bool overwrite = true) {
+inline wire::Bytes KvPutPayload(const std::string& key, const std::string& value,
+                                bool overwrite = true) {
   flatbuffers::FlatBufferBuilder builder;
   auto space = builder.CreateString("s");
   auto k = builder.CreateString(key);
   auto v = builder.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
   builder.Finish(wire::CreateKvPutRequest(builder, space, k, v, overwrite));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes KvGetPayload(const std::string& key) {
+inline wire::Bytes KvGetPayload(const std::string& key) {
   flatbuffers::FlatBufferBuilder builder;
   auto space = builder.CreateString("s");
   auto k = builder.CreateString(key);
   builder.Finish(wire::CreateKvGetRequest(builder, space, k));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes PutFunctionPayload(const JobId& job, const FunctionId& id, const std::string& code) {
+inline wire::Bytes PutFunctionPayload(const JobId& job, const FunctionId& id,
+                                      const std::string& code) {
   flatbuffers::FlatBufferBuilder builder;
   auto bytes = builder.CreateVector(reinterpret_cast<const uint8_t*>(code.data()), code.size());
   builder.Finish(
       wire::CreatePutFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), bytes));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes GetFunctionPayload(const JobId& job, const FunctionId& id, uint32_t wait_ms) {
+inline wire::Bytes GetFunctionPayload(const JobId& job, const FunctionId& id, uint32_t wait_ms) {
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(
       wire::CreateGetFunctionRequest(builder, wire::ToWire(job), wire::ToWire(id), wait_ms));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes RegisterJobPayload(const Address& driver) {
+inline wire::Bytes RegisterJobPayload(const Address& driver) {
   flatbuffers::FlatBufferBuilder builder;
   const uint8_t config[] = {1, 2, 3};
   auto bytes = builder.CreateVector(config, sizeof config);
   builder.Finish(wire::CreateRegisterJobRequest(builder, wire::ToWire(driver), 7, 0, 0, bytes));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
 struct ActorOptions {
@@ -71,7 +73,7 @@ struct ActorOptions {
   Address owner = {};
 };
 
-inline Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& options) {
+inline wire::Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& options) {
   flatbuffers::FlatBufferBuilder builder;
   auto class_name = builder.CreateString("Counter");
   auto name = builder.CreateString(options.name);
@@ -89,37 +91,38 @@ inline Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& options
   request.add_spec(spec);
   request.add_handle_meta(spec);
   builder.Finish(request.Finish());
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_scope) {
+inline wire::Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_scope) {
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateKillActorRequest(builder, wire::ToWire(id), no_restart, out_of_scope));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes KvDeletePayload(const std::string& key, bool prefix = false) {
+inline wire::Bytes KvDeletePayload(const std::string& key, bool prefix = false) {
   flatbuffers::FlatBufferBuilder builder;
   auto space = builder.CreateString("s");
   auto k = builder.CreateString(key);
   builder.Finish(wire::CreateKvDeleteRequest(builder, space, k, prefix));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes FinishJobPayload(const JobId& job) {
+inline wire::Bytes FinishJobPayload(const JobId& job) {
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateFinishJobRequest(builder, wire::ToWire(job)));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes WorkerDeathPayload(const Address& worker) {
+inline wire::Bytes WorkerDeathPayload(const Address& worker) {
   flatbuffers::FlatBufferBuilder builder;
   auto reason = builder.CreateString("killed by signal 9");
   builder.Finish(wire::CreateReportWorkerDeathRequest(builder, wire::ToWire(worker), reason));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-inline Bytes RegisterNodePayload(const NodeId& id, uint64_t incarnation, const ResourceSet& total) {
+inline wire::Bytes RegisterNodePayload(const NodeId& id, uint64_t incarnation,
+                                       const ResourceSet& total) {
   NodeEntry node;
   node.id = id;
   node.incarnation = incarnation;
@@ -127,7 +130,7 @@ inline Bytes RegisterNodePayload(const NodeId& id, uint64_t incarnation, const R
   node.total = total;
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateRegisterNodeRequest(builder, WriteNode(builder, node)));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
 }  // namespace cyray::gcs

@@ -19,7 +19,7 @@ class WaitingActorsTest : public testing::Test {
   WaitingActorsTest() {
     Join(node_, kHere, 2);
     const auto reply = gcs_.Call(GcsMethod::RegisterJob, RegisterJobPayload(driver_));
-    job_ = wire::FromWire(*VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id());
+    job_ = wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id());
   }
   void Join(const NodeId& node, StreamId stream, int64_t cpus) {
     ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, 1, Cpus(cpus))));
@@ -39,17 +39,17 @@ class WaitingActorsTest : public testing::Test {
   std::vector<std::string> Warnings() const {
     std::vector<std::string> texts;
     for (const auto& [stream, message] : gcs_.sent) {
-      const auto* warning = VerifiedRoot<wire::NodeCommand>(message)->body_as_JobWarning();
+      const auto* warning = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_JobWarning();
       if (warning == nullptr) continue;
       EXPECT_EQ(stream, kHere);
       EXPECT_EQ(wire::FromWireOrNil(warning->job_id()), job_);
-      texts.push_back(StringOrEmpty(warning->text()));
+      texts.push_back(flatbuffers::GetString(warning->text()));
     }
     return texts;
   }
   const wire::ListNodesReply* ListNodes() {
     reply_ = *gcs_.Call(GcsMethod::ListNodes, {});
-    return VerifiedRoot<wire::ListNodesReply>(reply_);
+    return wire::VerifiedRoot<wire::ListNodesReply>(reply_);
   }
 
   TemporaryFolder folder_;
@@ -57,7 +57,7 @@ class WaitingActorsTest : public testing::Test {
   const NodeId node_ = NodeId::Random();
   const Address driver_{node_, WorkerId::Random()};
   JobId job_;
-  Bytes reply_;
+  wire::Bytes reply_;
 };
 
 TEST_F(WaitingActorsTest, ADriverIsToldOnceOfAnActorThatNoNodeCanTake) {
@@ -103,7 +103,7 @@ TEST_F(WaitingActorsTest, ANodeHearsOfAnEndedJobBeforeItsDetachedActorStartsTher
   const wire::NodeCommand* before = nullptr;
   for (const auto& [stream, message] : gcs_.sent) {
     if (stream != kThere) continue;
-    const auto* command = VerifiedRoot<wire::NodeCommand>(message);
+    const auto* command = wire::VerifiedRoot<wire::NodeCommand>(message);
     if (const auto* start = command->body_as_StartActor()) {
       EXPECT_EQ(wire::FromWireOrNil(start->actor_id()), actor);
       ASSERT_NE(before, nullptr);

@@ -61,8 +61,8 @@ class RandomCluster {
   }
 
   // Everything that can be asked for.
-  std::vector<Bytes> Answers() {
-    std::vector<Bytes> all;
+  std::vector<wire::Bytes> Answers() {
+    std::vector<wire::Bytes> all;
     for (GcsMethod method : {GcsMethod::ListNodes, GcsMethod::ListJobs, GcsMethod::ListActors}) {
       all.push_back(*gcs_.Call(method, {}));
     }
@@ -73,7 +73,7 @@ class RandomCluster {
       flatbuffers::FlatBufferBuilder builder;
       auto name = builder.CreateString(std::string(1, static_cast<char>('a' + i)));
       builder.Finish(wire::CreateGetActorByNameRequest(builder, name));
-      all.push_back(*gcs_.Call(GcsMethod::GetActorByName, FinishedBytes(builder)));
+      all.push_back(*gcs_.Call(GcsMethod::GetActorByName, wire::FinishedBytes(builder)));
     }
     for (const auto& [job, id] : functions_) {
       all.push_back(*gcs_.Call(GcsMethod::GetFunction, GetFunctionPayload(job, id, 0)));
@@ -88,7 +88,7 @@ class RandomCluster {
     return from[Pick(from.size())];
   }
   std::string Key() { return "key" + std::to_string(Pick(20)); }
-  void Do(GcsMethod method, Bytes payload) { (void)gcs_.Call(method, std::move(payload)); }
+  void Do(GcsMethod method, wire::Bytes payload) { (void)gcs_.Call(method, std::move(payload)); }
 
   void AddNode() {
     nodes_.push_back(NodeId::Random());
@@ -99,7 +99,7 @@ class RandomCluster {
     drivers_.push_back({Any(nodes_), WorkerId::Random()});
     const auto reply = gcs_.Call(GcsMethod::RegisterJob, RegisterJobPayload(drivers_.back()));
     ASSERT_TRUE(reply);
-    jobs_.push_back(wire::FromWire(*VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id()));
+    jobs_.push_back(wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id()));
   }
   JobId SomeJob() {
     if (jobs_.empty()) AddJob();
@@ -158,9 +158,9 @@ TEST(GcsRestart, EverythingIsAsItWasAfterRestartsAtRandomMoments) {
   RandomCluster cluster(gcs, seed);
   for (int round = 0; round < 8; ++round) {
     for (int step = 0; step < 40; ++step) cluster.Step();
-    const std::vector<Bytes> before = cluster.Answers();
+    const std::vector<wire::Bytes> before = cluster.Answers();
     gcs.Restart();
-    const std::vector<Bytes> after = cluster.Answers();
+    const std::vector<wire::Bytes> after = cluster.Answers();
     ASSERT_EQ(before.size(), after.size());
     for (size_t i = 0; i < before.size(); ++i) EXPECT_EQ(before[i], after[i]) << "answer " << i;
   }

@@ -9,7 +9,7 @@
 
 #include "cluster_fixture.h"
 #include "cpp_tests/gcs/payloads.h"
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/gcs/rpc.h"
 
 namespace cyray::gcs {
@@ -26,7 +26,7 @@ class ServerTest : public ClusterTest {
  protected:
   std::unique_ptr<FakeRaylet> JoinedRaylet(ResourceSet resources) {
     auto raylet = std::make_unique<FakeRaylet>(&loop_, address(), std::move(resources));
-    Result<Bytes> reply =
+    Result<wire::Bytes> reply =
         CallAndWait(raylet->client, GcsMethod::RegisterNode, raylet->RegisterNodePayload());
     EXPECT_TRUE(reply.has_value()) << reply.error().ToString();
     raylet->OpenStream();
@@ -63,9 +63,9 @@ TEST_F(ServerTest, WhatWasAcknowledgedIsThereAfterARestart) {
   ASSERT_TRUE(CallAndWait(client, GcsMethod::KvPut, KvPutPayload("a", "1")).has_value());
   StopServer();
   StartServer();
-  Result<Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
+  Result<wire::Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
   ASSERT_TRUE(reply.has_value()) << reply.error().ToString();
-  const auto* got = VerifiedRoot<wire::KvGetReply>(*reply);
+  const auto* got = wire::VerifiedRoot<wire::KvGetReply>(*reply);
   ASSERT_NE(got, nullptr);
   EXPECT_TRUE(got->found());
   EXPECT_EQ(TextOf(got->value()), "1");
@@ -76,8 +76,9 @@ TEST_F(ServerTest, ACallMadeWhileTheServerIsAwayIsAnsweredWhenItIsBack) {
   GcsClient client(&loop_, address(), kTestToken);
   ASSERT_TRUE(CallAndWait(client, GcsMethod::KvPut, KvPutPayload("a", "1")).has_value());
   StopServer();
-  std::optional<Result<Bytes>> result;
-  client.Call(GcsMethod::KvGet, KvGetPayload("a"), [&](Result<Bytes> r) { result = std::move(r); });
+  std::optional<Result<wire::Bytes>> result;
+  client.Call(GcsMethod::KvGet, KvGetPayload("a"),
+              [&](Result<wire::Bytes> r) { result = std::move(r); });
   EXPECT_FALSE(RunUntil([&] { return result.has_value(); }, 200));
   StartServer();
   ASSERT_TRUE(RunUntil([&] { return result.has_value(); }));
@@ -87,7 +88,7 @@ TEST_F(ServerTest, ACallMadeWhileTheServerIsAwayIsAnsweredWhenItIsBack) {
 TEST_F(ServerTest, AClientWithAnotherTokenIsToldSo) {
   StartServer();
   GcsClient client(&loop_, address(), std::string(32, 'x'));
-  Result<Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
+  Result<wire::Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
   ASSERT_FALSE(reply.has_value());
   EXPECT_EQ(reply.error().code(), StatusCode::kUnauthenticated);
 }
@@ -97,10 +98,10 @@ TEST_F(ServerTest, TheServerAnswersNothingWithoutAProof) {
   grpc::GenericStub stub(grpc::CreateChannel(address(), grpc::InsecureChannelCredentials()));
   auto call = [&](const char* method, const std::string& proof) {
     grpc::ClientContext context;
-    context.AddMetadata(kClientNonceKey, std::string(kNonceBytes, 'c'));
-    context.AddMetadata(kServerNonceKey, std::string(kNonceBytes, 's'));
+    context.AddMetadata(kClientNonceKey, std::string(crypto::kNonceBytes, 'c'));
+    context.AddMetadata(kServerNonceKey, std::string(crypto::kNonceBytes, 's'));
     context.AddMetadata(kProofKey, proof);
-    grpc::ByteBuffer request = ToMessage(Bytes(64)), reply;
+    grpc::ByteBuffer request = ToMessage(wire::Bytes(64)), reply;
     std::promise<grpc::Status> done;
     stub.UnaryCall(&context, method, grpc::StubOptions(), &request, &reply,
                    [&](grpc::Status status) { done.set_value(std::move(status)); });
@@ -109,8 +110,9 @@ TEST_F(ServerTest, TheServerAnswersNothingWithoutAProof) {
   EXPECT_EQ(call(kCallMethod, ""), grpc::StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(call(kStreamMethod, ""), grpc::StatusCode::UNAUTHENTICATED);
   // A proof over a nonce that the server did not issue is none, even with the right token.
-  EXPECT_EQ(call(kCallMethod, ClientProof(kTestToken, kAuthPurpose, std::string(kNonceBytes, 'c'),
-                                          std::string(kNonceBytes, 's'))),
+  EXPECT_EQ(call(kCallMethod, crypto::ClientProof(kTestToken, kAuthPurpose,
+                                                  std::string(crypto::kNonceBytes, 'c'),
+                                                  std::string(crypto::kNonceBytes, 's'))),
             grpc::StatusCode::UNAUTHENTICATED);
 }
 
@@ -118,7 +120,8 @@ TEST_F(ServerTest, BytesThatAreNotARequestAreRefusedAndNothingElseHappens) {
   StartServer();
   GcsClient client(&loop_, address(), kTestToken);
   for (int method = 0; method < 30; ++method) {
-    Result<Bytes> reply = CallAndWait(client, static_cast<GcsMethod>(method), Bytes(37, 0xEE));
+    Result<wire::Bytes> reply =
+        CallAndWait(client, static_cast<GcsMethod>(method), wire::Bytes(37, 0xEE));
     if (!reply.has_value()) {
       EXPECT_EQ(reply.error().code(), StatusCode::kInvalidArgument);
     }
@@ -131,15 +134,15 @@ TEST_F(ServerTest, AFunctionCanBeAskedForBeforeItIsThere) {
   GcsClient client(&loop_, address(), kTestToken);
   const JobId job = JobId::Random();
   const FunctionId id = FunctionId::Random();
-  std::optional<Result<Bytes>> result;
+  std::optional<Result<wire::Bytes>> result;
   client.Call(GcsMethod::GetFunction, GetFunctionPayload(job, id, 5000),
-              [&](Result<Bytes> r) { result = std::move(r); });
+              [&](Result<wire::Bytes> r) { result = std::move(r); });
   EXPECT_FALSE(RunUntil([&] { return result.has_value(); }, 50));
   ASSERT_TRUE(
       CallAndWait(client, GcsMethod::PutFunction, PutFunctionPayload(job, id, "code")).has_value());
   ASSERT_TRUE(RunUntil([&] { return result.has_value(); }));
   ASSERT_TRUE(result->has_value());
-  const auto* reply = VerifiedRoot<wire::GetFunctionReply>(**result);
+  const auto* reply = wire::VerifiedRoot<wire::GetFunctionReply>(**result);
   EXPECT_TRUE(reply->found());
   EXPECT_EQ(TextOf(reply->pickled()), "code");
 }
@@ -147,28 +150,29 @@ TEST_F(ServerTest, AFunctionCanBeAskedForBeforeItIsThere) {
 TEST_F(ServerTest, WaitingForAFunctionEndsAfterItsTime) {
   StartServer();
   GcsClient client(&loop_, address(), kTestToken);
-  Result<Bytes> reply = CallAndWait(client, GcsMethod::GetFunction,
-                                    GetFunctionPayload(JobId::Random(), FunctionId::Random(), 30));
+  Result<wire::Bytes> reply =
+      CallAndWait(client, GcsMethod::GetFunction,
+                  GetFunctionPayload(JobId::Random(), FunctionId::Random(), 30));
   ASSERT_TRUE(reply.has_value());
-  EXPECT_FALSE(VerifiedRoot<wire::GetFunctionReply>(*reply)->found());
+  EXPECT_FALSE(wire::VerifiedRoot<wire::GetFunctionReply>(*reply)->found());
 }
 
 TEST_F(ServerTest, AnActorIsPlacedStartedAndFoundByName) {
   StartServer();
   auto raylet = JoinedRaylet(Cpus(2));
   const ActorId id = LivingActor(*raylet, {.name = "counter"});
-  EXPECT_EQ(raylet->starts.back().spec, (Bytes{9, 8, 7}));
+  EXPECT_EQ(raylet->starts.back().spec, (wire::Bytes{9, 8, 7}));
   const Address owner{raylet->id, WorkerId::Random()};
   flatbuffers::FlatBufferBuilder builder;
   auto name = builder.CreateString("counter");
   builder.Finish(wire::CreateGetActorByNameRequest(builder, name));
-  Result<Bytes> reply =
-      CallAndWait(raylet->client, GcsMethod::GetActorByName, FinishedBytes(builder));
+  Result<wire::Bytes> reply =
+      CallAndWait(raylet->client, GcsMethod::GetActorByName, wire::FinishedBytes(builder));
   ASSERT_TRUE(reply.has_value());
-  const auto* found = VerifiedRoot<wire::GetActorByNameReply>(*reply);
+  const auto* found = wire::VerifiedRoot<wire::GetActorByNameReply>(*reply);
   ASSERT_TRUE(found->found());
   EXPECT_EQ(wire::FromWire(*found->actor_id()), id);
-  Result<Bytes> again =
+  Result<wire::Bytes> again =
       CallAndWait(raylet->client, GcsMethod::RegisterActor,
                   RegisterActorPayload(NewActorId(), {.name = "counter", .owner = owner}));
   ASSERT_FALSE(again.has_value());
@@ -257,9 +261,9 @@ TEST_F(ServerTest, ResourcesOfANodeReachTheOthersAndTheSums) {
   ASSERT_TRUE(
       RunUntil([&] { return !first->views.empty() && first->views.back().second == Cpus(1); }));
   EXPECT_LT(first->views.size(), 10u);
-  Result<Bytes> reply = CallAndWait(first->client, GcsMethod::ClusterResources, {});
+  Result<wire::Bytes> reply = CallAndWait(first->client, GcsMethod::ClusterResources, {});
   ASSERT_TRUE(reply.has_value());
-  const auto* sums = VerifiedRoot<wire::ClusterResourcesReply>(*reply);
+  const auto* sums = wire::VerifiedRoot<wire::ClusterResourcesReply>(*reply);
   EXPECT_EQ(wire::FromWire(sums->total()), Cpus(5));
   EXPECT_EQ(wire::FromWire(sums->available()), Cpus(3));
 }
@@ -268,10 +272,10 @@ TEST_F(ServerTest, JobsAreNumberedOnOverARestart) {
   StartServer();
   GcsClient client(&loop_, address(), kTestToken);
   auto register_job = [&] {
-    Result<Bytes> reply = CallAndWait(client, GcsMethod::RegisterJob,
-                                      RegisterJobPayload({NodeId::Random(), WorkerId::Random()}));
+    Result<wire::Bytes> reply = CallAndWait(
+        client, GcsMethod::RegisterJob, RegisterJobPayload({NodeId::Random(), WorkerId::Random()}));
     return reply.has_value()
-               ? wire::FromWire(*VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id()).Hex()
+               ? wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id()).Hex()
                : reply.error().ToString();
   };
   EXPECT_EQ(register_job(), "01000000");
@@ -284,12 +288,12 @@ TEST_F(ServerTest, JobsAreNumberedOnOverARestart) {
 TEST_F(ServerTest, ARepeatedCallIsDoneOnceAlsoOverARestart) {
   StartServer();
   const CallId id = CallId::Random();
-  const Bytes payload = RegisterJobPayload({NodeId::Random(), WorkerId::Random()});
+  const wire::Bytes payload = RegisterJobPayload({NodeId::Random(), WorkerId::Random()});
   // Straight to the service's side of the port: a client never uses an id twice.
   auto call = [&] {
     auto channel = grpc::CreateChannel(address(), grpc::InsecureChannelCredentials());
     grpc::GenericStub stub(channel);
-    auto unary = [&](const char* method, const Bytes& message,
+    auto unary = [&](const char* method, const wire::Bytes& message,
                      const std::map<std::string, std::string>& metadata) {
       grpc::ClientContext context;
       for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
@@ -298,43 +302,44 @@ TEST_F(ServerTest, ARepeatedCallIsDoneOnceAlsoOverARestart) {
       stub.UnaryCall(&context, method, grpc::StubOptions(), &request, &reply,
                      [&](grpc::Status status) { done.set_value(std::move(status)); });
       EXPECT_TRUE(done.get_future().get().ok());
-      Bytes body;
+      wire::Bytes body;
       EXPECT_TRUE(FromMessage(reply, nullptr, 0, body));
       return body;
     };
-    const std::string nonce = RandomNonce();
-    const Bytes challenge = unary(kChallengeMethod, {}, {{kClientNonceKey, nonce}});
-    const std::string server_nonce(challenge.begin(), challenge.begin() + kNonceBytes);
+    const std::string nonce = crypto::RandomNonce();
+    const wire::Bytes challenge = unary(kChallengeMethod, {}, {{kClientNonceKey, nonce}});
+    const std::string server_nonce(challenge.begin(), challenge.begin() + crypto::kNonceBytes);
     CallHeader header{};
     header.method = static_cast<uint16_t>(GcsMethod::RegisterJob);
     std::memcpy(header.call_id, id.data(), sizeof header.call_id);
-    Bytes message(sizeof header + payload.size());
+    wire::Bytes message(sizeof header + payload.size());
     std::memcpy(message.data(), &header, sizeof header);
     std::memcpy(message.data() + sizeof header, payload.data(), payload.size());
     return unary(kCallMethod, message,
                  {{kClientNonceKey, nonce},
                   {kServerNonceKey, server_nonce},
-                  {kProofKey, ClientProof(kTestToken, kAuthPurpose, nonce, server_nonce)}});
+                  {kProofKey, crypto::ClientProof(kTestToken, kAuthPurpose, nonce, server_nonce)}});
   };
-  const Bytes first = call();
+  const wire::Bytes first = call();
   EXPECT_EQ(call(), first);
   StopServer();
   StartServer();
   EXPECT_EQ(call(), first);
   GcsClient client(&loop_, address(), kTestToken);
-  Result<Bytes> jobs = CallAndWait(client, GcsMethod::ListJobs, {});
+  Result<wire::Bytes> jobs = CallAndWait(client, GcsMethod::ListJobs, {});
   ASSERT_TRUE(jobs.has_value());
-  EXPECT_EQ(VerifiedRoot<wire::ListJobsReply>(*jobs)->jobs()->size(), 1u);
+  EXPECT_EQ(wire::VerifiedRoot<wire::ListJobsReply>(*jobs)->jobs()->size(), 1u);
 }
 
 TEST_F(ServerTest, AClientCanBeClosedAtAnyMoment) {
   StartServer();
   for (int i = 0; i < 20; ++i) {
     FakeRaylet raylet(&loop_, address(), Cpus(1));
-    raylet.client.Call(GcsMethod::RegisterNode, raylet.RegisterNodePayload(), [](Result<Bytes>) {});
+    raylet.client.Call(GcsMethod::RegisterNode, raylet.RegisterNodePayload(),
+                       [](Result<wire::Bytes>) {});
     raylet.client.Call(GcsMethod::GetFunction,
                        GetFunctionPayload(JobId::Random(), FunctionId::Random(), 5000),
-                       [](Result<Bytes>) {});
+                       [](Result<wire::Bytes>) {});
     raylet.OpenStream();
     const int64_t end = MonotonicMs() + i;
     RunUntil([&] { return MonotonicMs() >= end; });
@@ -350,8 +355,9 @@ TEST_F(ServerTest, ADeadOwnersActorIsStoppedAndItsWatchersLearnWhy) {
   flatbuffers::FlatBufferBuilder builder;
   auto reason = builder.CreateString("killed by signal 9");
   builder.Finish(wire::CreateReportWorkerDeathRequest(builder, wire::ToWire(owner), reason));
-  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::ReportWorkerDeath, FinishedBytes(builder))
-                  .has_value());
+  ASSERT_TRUE(
+      CallAndWait(raylet->client, GcsMethod::ReportWorkerDeath, wire::FinishedBytes(builder))
+          .has_value());
   ASSERT_TRUE(WaitForState(*raylet, id, State::Dead));
   EXPECT_TRUE(raylet->updates.back().death_cause.starts_with(
       "The actor is dead because its owner has died."));

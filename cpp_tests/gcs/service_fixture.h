@@ -79,14 +79,15 @@ class ServiceFixture {
     loop_.RunOnce(0);  // what was posted to what is gone
   }
 
-  Result<Bytes> Call(wire::GcsMethod method, Bytes payload, const CallId& id = CallId::Random()) {
-    std::optional<Result<Bytes>> answer;
+  Result<wire::Bytes> Call(wire::GcsMethod method, wire::Bytes payload,
+                           const CallId& id = CallId::Random()) {
+    std::optional<Result<wire::Bytes>> answer;
     service_->OnCall(static_cast<uint16_t>(method), id, std::move(payload),
-                     [&](const Result<Bytes>& result) { answer = result; });
+                     [&](const Result<wire::Bytes>& result) { answer = result; });
     EXPECT_TRUE(RunUntil([&] { return answer.has_value(); }));
     return answer.has_value() ? *answer : Fail(StatusCode::kTimedOut, "no answer");
   }
-  void StreamMessage(StreamId stream, const Bytes& message) {
+  void StreamMessage(StreamId stream, const wire::Bytes& message) {
     service_->OnStreamMessage(stream, message);
   }
 
@@ -103,7 +104,7 @@ class ServiceFixture {
   GcsService& service() { return *service_; }
 
   std::set<StreamId> accepted, closed;
-  std::vector<std::pair<StreamId, Bytes>> sent;
+  std::vector<std::pair<StreamId, wire::Bytes>> sent;
 
  private:
   void Start() {
@@ -112,10 +113,10 @@ class ServiceFixture {
     storage_ = std::move(*opened);
     service_ = std::make_unique<GcsService>(
         &loop_, storage_.get(),
-        StreamOutlets{
-            .send = [this](StreamId s, const Bytes& message) { sent.emplace_back(s, message); },
-            .accept = [this](StreamId s) { accepted.insert(s); },
-            .close = [this](StreamId s, const Status&) { closed.insert(s); }},
+        StreamOutlets{.send = [this](StreamId s,
+                                     const wire::Bytes& message) { sent.emplace_back(s, message); },
+                      .accept = [this](StreamId s) { accepted.insert(s); },
+                      .close = [this](StreamId s, const Status&) { closed.insert(s); }},
         timing_);
     ASSERT_TRUE(service_->Load().ok());
   }

@@ -26,12 +26,13 @@ class StorageTest : public testing::Test {
     ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
     storage_ = std::move(*opened);
   }
-  std::map<std::string, Bytes> Rows(Storage::Kind kind) {
-    std::map<std::string, Bytes> rows;
-    EXPECT_TRUE(storage_
-                    ->Load(kind, [&](std::string_view key,
-                                     Bytes value) { rows[std::string(key)] = std::move(value); })
-                    .ok());
+  std::map<std::string, wire::Bytes> Rows(Storage::Kind kind) {
+    std::map<std::string, wire::Bytes> rows;
+    EXPECT_TRUE(
+        storage_
+            ->Load(kind, [&](std::string_view key,
+                             wire::Bytes value) { rows[std::string(key)] = std::move(value); })
+            .ok());
     return rows;
   }
   bool RunUntil(const std::function<bool()>& done) {
@@ -59,7 +60,7 @@ TEST_F(StorageTest, RowsAreThereWhenTheFileIsOpenedAgain) {
   storage_->Erase(Storage::Kind::kKv, "c");
   AwaitDurable();
   Open();
-  EXPECT_EQ(Rows(Storage::Kind::kKv), (std::map<std::string, Bytes>{{"a", {4}}, {"b", {}}}));
+  EXPECT_EQ(Rows(Storage::Kind::kKv), (std::map<std::string, wire::Bytes>{{"a", {4}}, {"b", {}}}));
   EXPECT_EQ(Rows(Storage::Kind::kJob).size(), 1u);
 }
 
@@ -121,7 +122,7 @@ TEST_F(StorageTest, WhatTheDiskRefusesIsToldYoungestFirstAndWrittenLater) {
   ASSERT_TRUE(RunUntil([&] { return storage_->Failure().ok(); }));
   EXPECT_EQ(told.size(), 3u);
   Open();
-  EXPECT_EQ(Rows(Kind::kKv), (std::map<std::string, Bytes>{{"kept", {3}}, {"undone", {1}}}));
+  EXPECT_EQ(Rows(Kind::kKv), (std::map<std::string, wire::Bytes>{{"kept", {3}}, {"undone", {1}}}));
 }
 
 TEST_F(StorageTest, ItClosesWithoutADiskAndKeepsWhatWasWritten) {
@@ -134,7 +135,7 @@ TEST_F(StorageTest, ItClosesWithoutADiskAndKeepsWhatWasWritten) {
     storage_.reset();
   }
   Open();
-  EXPECT_EQ(Rows(Storage::Kind::kKv), (std::map<std::string, Bytes>{{"a", {1}}}));
+  EXPECT_EQ(Rows(Storage::Kind::kKv), (std::map<std::string, wire::Bytes>{{"a", {1}}}));
 }
 
 // What is on disk when the machine stops in the middle of a write: the file and a part of its log.
@@ -144,7 +145,7 @@ TEST_F(StorageTest, ALogThatWasCutAnywhereGivesTheOldestGroupsWhole) {
   std::mt19937 random(seed);
   const auto database = [this](const char* name) { return folder_.path() + "/" + name; };
   for (uint8_t group = 0; group < 30; ++group) {
-    storage_->Put(Storage::Kind::kKv, "n", Bytes(1 + random() % 9000, group));
+    storage_->Put(Storage::Kind::kKv, "n", wire::Bytes(1 + random() % 9000, group));
     storage_->Put(Storage::Kind::kJob, "n", {group});
     AwaitDurable();
   }
@@ -178,14 +179,14 @@ TEST_F(StorageTest, RandomChangesLeaveWhatAMapWouldHold) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
-  std::map<std::string, Bytes> model;
+  std::map<std::string, wire::Bytes> model;
   for (int i = 0; i < 2000; ++i) {
     const std::string key = std::to_string(random() % 200);
     if (random() % 3 == 0) {
       storage_->Erase(Storage::Kind::kFunction, key);
       model.erase(key);
     } else {
-      Bytes value(random() % 300, static_cast<uint8_t>(i));
+      wire::Bytes value(random() % 300, static_cast<uint8_t>(i));
       storage_->Put(Storage::Kind::kFunction, key, value);
       model[key] = std::move(value);
     }

@@ -5,8 +5,8 @@
 
 #include <fstream>
 
+#include "cyray/crypto/auth.h"
 #include "cyray/gcs/actor_placement.h"
-#include "cyray/gcs/auth.h"
 #include "cyray/gcs/call_log.h"
 #include "cyray/gcs/function_table.h"
 #include "cyray/gcs/job_table.h"
@@ -20,10 +20,10 @@ TEST(KvTable, PutWithoutOverwriteKeepsTheOldValue) {
   KvTable kv;
   EXPECT_EQ(kv.Put("s", "k", {1}, false).outcome, KvTable::PutOutcome::kAdded);
   EXPECT_EQ(kv.Put("s", "k", {2}, false).outcome, KvTable::PutOutcome::kKept);
-  EXPECT_EQ(*kv.Get("s", "k"), Bytes{1});
+  EXPECT_EQ(*kv.Get("s", "k"), wire::Bytes{1});
   EXPECT_EQ(kv.Put("s", "k", {2}, true).outcome, KvTable::PutOutcome::kReplaced);
-  EXPECT_EQ(*kv.Get("s", "k"), Bytes{2});
-  EXPECT_EQ(kv.Put("s", "k", {3}, true).replaced, Bytes{2});
+  EXPECT_EQ(*kv.Get("s", "k"), wire::Bytes{2});
+  EXPECT_EQ(kv.Put("s", "k", {3}, true).replaced, wire::Bytes{2});
 }
 
 TEST(KvTable, KeysAndPrefixDeletesStayWithinTheirSpace) {
@@ -219,9 +219,9 @@ TEST_F(PlacementTest, AHardAffinityToADeadNodeNeverHoldsAndASoftOneGivesWay) {
 TEST(CallLog, RepliesAreKeptForAWhile) {
   CallLog log;
   const CallId first = CallId::Random(), second = CallId::Random();
-  EXPECT_TRUE(log.Add(first, CallLog::MakeEntry(Bytes{1}), 0).empty());
+  EXPECT_TRUE(log.Add(first, CallLog::MakeEntry(wire::Bytes{1}), 0).empty());
   ASSERT_NE(log.Find(first), nullptr);
-  EXPECT_EQ(log.Find(first)->AsResult().value(), Bytes{1});
+  EXPECT_EQ(log.Find(first)->AsResult().value(), wire::Bytes{1});
   EXPECT_EQ(log.Add(second, CallLog::MakeEntry(Fail(StatusCode::kNotFound, "no")), 1'000'000),
             std::vector{first});
   EXPECT_EQ(log.Find(second)->AsResult().error().message(), "no");
@@ -230,8 +230,8 @@ TEST(CallLog, RepliesAreKeptForAWhile) {
 TEST(CallLog, AClockThatWasSetBackDoesNotKeepRepliesForEver) {
   CallLog log;
   const CallId first = CallId::Random(), second = CallId::Random();
-  log.Add(first, CallLog::MakeEntry(Bytes{1}), 1'000'000'000);
-  EXPECT_EQ(log.Add(second, CallLog::MakeEntry(Bytes{2}), 1000), std::vector{first});
+  log.Add(first, CallLog::MakeEntry(wire::Bytes{1}), 1'000'000'000);
+  EXPECT_EQ(log.Add(second, CallLog::MakeEntry(wire::Bytes{2}), 1000), std::vector{first});
   log.Remove(second);
   EXPECT_EQ(log.size(), 0u);
   log.Remove(second);
@@ -239,38 +239,38 @@ TEST(CallLog, AClockThatWasSetBackDoesNotKeepRepliesForEver) {
 
 TEST(Auth, HmacIsTheStandardOne) {
   // RFC 4231, test case 2.
-  const std::string mac = HmacSha256("Jefe", "what do ya want for nothing?");
+  const std::string mac = crypto::HmacSha256("Jefe", "what do ya want for nothing?");
   EXPECT_EQ(BytesToHex(mac.data(), mac.size()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
 
 TEST(Auth, NoncesHoldForOneClientOnOneConnectionOfOneServer) {
-  const ServerNonces server, other;
-  const std::string client = RandomNonce();
+  const crypto::ServerNonces server, other;
+  const std::string client = crypto::RandomNonce();
   const std::string nonce = server.Issue(client, "ipv4:1.2.3.4:5");
   EXPECT_TRUE(server.IssuedHere(nonce, client, "ipv4:1.2.3.4:5"));
   EXPECT_FALSE(server.IssuedHere(nonce, client, "ipv4:1.2.3.4:6"));
-  EXPECT_FALSE(server.IssuedHere(nonce, RandomNonce(), "ipv4:1.2.3.4:5"));
+  EXPECT_FALSE(server.IssuedHere(nonce, crypto::RandomNonce(), "ipv4:1.2.3.4:5"));
   EXPECT_FALSE(other.IssuedHere(nonce, client, "ipv4:1.2.3.4:5"));
   EXPECT_FALSE(server.IssuedHere("", client, "ipv4:1.2.3.4:5"));
 }
 
 TEST(Auth, ProofsOfOneSideOrProtocolAreNoneOfAnother) {
-  const std::string token(32, 't'), c = RandomNonce(), s = RandomNonce();
-  EXPECT_NE(ServerProof(token, "gcs", c, s), ClientProof(token, "gcs", c, s));
-  EXPECT_NE(ClientProof(token, "gcs", c, s), ClientProof(token, "raylet", c, s));
-  EXPECT_TRUE(ConstantTimeEqual("ab", "ab"));
-  EXPECT_FALSE(ConstantTimeEqual("ab", "abc"));
+  const std::string token(32, 't'), c = crypto::RandomNonce(), s = crypto::RandomNonce();
+  EXPECT_NE(crypto::ServerProof(token, "gcs", c, s), crypto::ClientProof(token, "gcs", c, s));
+  EXPECT_NE(crypto::ClientProof(token, "gcs", c, s), crypto::ClientProof(token, "raylet", c, s));
+  EXPECT_TRUE(crypto::ConstantTimeEqual("ab", "ab"));
+  EXPECT_FALSE(crypto::ConstantTimeEqual("ab", "abc"));
 }
 
 TEST(Auth, ATokenFileThatIsNotOneIsRefused) {
   const std::string path = testing::TempDir() + "cyray_token_" + std::to_string(::getpid());
-  EXPECT_FALSE(LoadToken(path).has_value());
+  EXPECT_FALSE(crypto::LoadToken(path).has_value());
   std::ofstream(path) << std::string(64, 'a') << "\n";
-  ASSERT_TRUE(LoadToken(path).has_value());
-  EXPECT_EQ(LoadToken(path)->size(), 32u);
+  ASSERT_TRUE(crypto::LoadToken(path).has_value());
+  EXPECT_EQ(crypto::LoadToken(path)->size(), 32u);
   std::ofstream(path) << "short\n";
-  EXPECT_FALSE(LoadToken(path).has_value());
+  EXPECT_FALSE(crypto::LoadToken(path).has_value());
   ::unlink(path.c_str());
 }
 

@@ -28,7 +28,7 @@ struct ActorNode : WorkerNode {
                   actors.TellEndsAgain();
                   up = true;
                 },
-                [] { return gcs::Bytes{}; }}),
+                [] { return wire::Bytes{}; }}),
         leases({loop, &options, &clients, &workers, &peers, &feed},
                {[this](const LeaseGrant& grant) { actors.OnGrant(grant); },
                 [this](const RequestKey& key, const std::string& error) {
@@ -72,7 +72,7 @@ class ActorHostTest : public ::testing::Test {
   }
   void Call(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& builder) {
     bool done = false;
-    node_.bridge.Call(method, builder, [&](Result<gcs::Bytes> reply) {
+    node_.bridge.Call(method, builder, [&](Result<wire::Bytes> reply) {
       EXPECT_TRUE(reply.has_value());
       done = true;
     });
@@ -122,7 +122,7 @@ class ActorHostTest : public ::testing::Test {
       const auto* assign = assigned->As<wire::AssignActor>();
       EXPECT_EQ(wire::FromWireOrNil(assign->actor_id()), actor_);
       EXPECT_EQ(assign->incarnation(), incarnation);
-      EXPECT_EQ(gcs::BytesOrEmpty(assign->spec()), (gcs::Bytes{1, 2, 3}));
+      EXPECT_EQ(wire::BytesOrEmpty(assign->spec()), (wire::Bytes{1, 2, 3}));
     }
     return worker;
   }
@@ -174,7 +174,7 @@ TEST_F(ActorHostTest, AnErrorOfInitIsTheActorsDeathAndItsWorkerLeaves) {
   SayReady(worker, /*ok=*/false);
   const auto dead = AwaitState(ActorState::Dead);
   ASSERT_TRUE(dead);
-  EXPECT_EQ(gcs::BytesOrEmpty(dead->As<wire::ActorUpdate>()->init_error()), (gcs::Bytes{7}));
+  EXPECT_EQ(wire::BytesOrEmpty(dead->As<wire::ActorUpdate>()->init_error()), (wire::Bytes{7}));
   EXPECT_TRUE(node_.Await(*worker.process, FrameType::kExitWorker));
 }
 
@@ -282,7 +282,7 @@ TEST_F(ActorHostTest, AnInitThatFailedWhileTheGcsWasAwayIsNotRunAgain) {
   StartGcsAgain();
   const auto dead = AwaitState(ActorState::Dead);
   ASSERT_TRUE(dead);
-  EXPECT_EQ(gcs::BytesOrEmpty(dead->As<wire::ActorUpdate>()->init_error()), (gcs::Bytes{7}));
+  EXPECT_EQ(wire::BytesOrEmpty(dead->As<wire::ActorUpdate>()->init_error()), (wire::Bytes{7}));
   EXPECT_TRUE(node_.actors.actors().empty());
   EXPECT_EQ(node_.leases.scheduler().pending_count(), 0u);
 }

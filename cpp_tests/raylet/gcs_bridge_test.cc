@@ -8,7 +8,7 @@
 namespace cyray::raylet {
 namespace {
 
-using gcs::Bytes;
+using wire::Bytes;
 using wire::FrameType;
 using wire::GcsMethod;
 using wire::ToWire;
@@ -162,11 +162,11 @@ TEST_F(GcsBridgeTest, AFunctionIsAnsweredHereOnceItWasSeen) {
   });
   const auto reply = Reply(reader);
   ASSERT_TRUE(reply);
-  const Bytes payload = gcs::BytesOrEmpty(reply->As<wire::GcsReply>()->payload());
-  const auto* found = gcs::VerifiedRoot<wire::GetFunctionReply>(payload);
+  const Bytes payload = wire::BytesOrEmpty(reply->As<wire::GcsReply>()->payload());
+  const auto* found = wire::VerifiedRoot<wire::GetFunctionReply>(payload);
   ASSERT_NE(found, nullptr);
   EXPECT_TRUE(found->found());
-  EXPECT_EQ(gcs::BytesOrEmpty(found->pickled()), Text("code"));
+  EXPECT_EQ(wire::BytesOrEmpty(found->pickled()), Text("code"));
 }
 
 TEST_F(GcsBridgeTest, ResourcesOfTheClusterAreWhatTheRayletKnows) {
@@ -175,7 +175,7 @@ TEST_F(GcsBridgeTest, ResourcesOfTheClusterAreWhatTheRayletKnows) {
       [](auto& builder) { return wire::CreateEmpty(builder); });
   const auto reply = Reply(client);
   ASSERT_TRUE(reply);
-  EXPECT_EQ(gcs::BytesOrEmpty(reply->As<wire::GcsReply>()->payload()),
+  EXPECT_EQ(wire::BytesOrEmpty(reply->As<wire::GcsReply>()->payload()),
             Text("what the raylet knows"));
 }
 

@@ -42,9 +42,9 @@ class RegistrarTest : public ::testing::Test {
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(wire::CreateEmpty(builder));
     std::optional<size_t> running;
-    bridge_.Call(wire::GcsMethod::ListJobs, builder, [&](Result<gcs::Bytes> reply) {
+    bridge_.Call(wire::GcsMethod::ListJobs, builder, [&](Result<wire::Bytes> reply) {
       running = 0;
-      for (const auto* job : *gcs::VerifiedRoot<wire::ListJobsReply>(*reply)->jobs()) {
+      for (const auto* job : *wire::VerifiedRoot<wire::ListJobsReply>(*reply)->jobs()) {
         *running += job->running() ? 1 : 0;
       }
     });
@@ -67,7 +67,7 @@ class RegistrarTest : public ::testing::Test {
                            builder, wire::CreateNodeHello(builder, ToWire(node_.options.node_id),
                                                           node_.options.incarnation));
                      },
-                     [](const Status&) {}, [this] { up_ = true; }, [] { return gcs::Bytes{}; }}};
+                     [](const Status&) {}, [this] { up_ = true; }, [] { return wire::Bytes{}; }}};
   std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(64 << 20);
   Registrar registrar_{{&loop_, &node_.options, &node_.clients, &node_.workers, &bridge_,
                         &node_.jobs, store_.get()}};

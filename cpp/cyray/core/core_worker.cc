@@ -43,6 +43,7 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   if (!registration) return registration.error();
   registration_ = std::move(*registration);
   is_driver_ = mine.is_driver;
+  interrupted_ = mine.interrupted;
   address_ = {registration_.node_id, mine.worker_id};
   job_id_ = registration_.job_id;
   auto arena =

@@ -97,10 +97,6 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   const Address& address() const { return address_; }
   const Registration& registration() const { return registration_; }
   JobId job_id();
-  // Runs Python's signal handlers; true, when one raised, ends a wait that is not over. Set once.
-  using InterruptCheck = bool (*)();
-  void SetInterruptCheck(InterruptCheck check) { interrupted_ = check; }
-
   // --- Objects ---
   ObjectEntry* Put(ValuePtr value, bool is_error, std::vector<ObjectEntry*> contained);
   // Reserves `bytes` in this node's store for an object `id` of `owner`: a spare block, else it

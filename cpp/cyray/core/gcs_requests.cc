@@ -15,8 +15,6 @@ std::string Payload(const FlatBufferBuilder& b) {
   return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
 }
 
-std::string Text(const flatbuffers::String* text) { return text != nullptr ? text->str() : ""; }
-
 std::string Bytes(const flatbuffers::Vector<uint8_t>* bytes) {
   return bytes != nullptr ? std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())
                           : "";
@@ -135,10 +133,10 @@ Status ListNodes(CoreWorker& core, std::vector<NodeRow>* rows) {
     for (const auto* node : *reply.nodes()) {
       NodeRow row;
       row.node_id = wire::FromWireOrNil(node->node_id()).Hex();
-      row.ip = Text(node->ip());
-      row.hostname = Text(node->hostname());
-      row.raylet_socket = Text(node->raylet_socket());
-      row.death_reason = Text(node->death_reason());
+      row.ip = flatbuffers::GetString(node->ip());
+      row.hostname = flatbuffers::GetString(node->hostname());
+      row.raylet_socket = flatbuffers::GetString(node->raylet_socket());
+      row.death_reason = flatbuffers::GetString(node->death_reason());
       row.alive = node->alive();
       row.is_head = node->is_head();
       row.port = node->port();
@@ -175,17 +173,17 @@ Status ListActors(CoreWorker& core, std::vector<ActorRow>* rows) {
     if (reply.actors() == nullptr) return;
     for (const auto* actor : *reply.actors()) {
       ActorRow row;
-      row.name = Text(actor->name());
-      row.name_space = Text(actor->namespace_());
+      row.name = flatbuffers::GetString(actor->name());
+      row.name_space = flatbuffers::GetString(actor->namespace_());
       row.job_id = wire::FromWireOrNil(actor->job_id()).Hex();
       row.detached = actor->detached();
       row.restarts = actor->restarts();
       if (const auto* update = actor->update(); update != nullptr) {
         row.actor_id = wire::FromWireOrNil(update->actor_id()).Hex();
-        row.class_name = Text(update->class_name());
+        row.class_name = flatbuffers::GetString(update->class_name());
         row.state = wire::EnumNameActorState(update->state());
         row.node_id = wire::FromWireOrNil(update->address()).node.Hex();
-        row.death_cause = Text(update->death_cause());
+        row.death_cause = flatbuffers::GetString(update->death_cause());
         row.pid = update->pid();
       }
       rows->push_back(std::move(row));
@@ -199,9 +197,10 @@ Status ListJobs(CoreWorker& core, std::vector<JobRow>* rows) {
   return Call<wire::ListJobsReply>(core, GcsMethod::ListJobs, b, [&](const auto& reply) {
     if (reply.jobs() == nullptr) return;
     for (const auto* job : *reply.jobs()) {
-      rows->push_back({wire::FromWireOrNil(job->job_id()).Hex(), Text(job->namespace_()),
-                       Text(job->entrypoint()), job->driver_pid(), job->running(), job->start_ms(),
-                       job->end_ms()});
+      rows->push_back({wire::FromWireOrNil(job->job_id()).Hex(),
+                       flatbuffers::GetString(job->namespace_()),
+                       flatbuffers::GetString(job->entrypoint()), job->driver_pid(), job->running(),
+                       job->start_ms(), job->end_ms()});
     }
   });
 }

@@ -18,7 +18,7 @@ using wire::FrameType;
 constexpr int64_t kRegisterTimeoutMs = 30'000;
 constexpr int64_t kRegisterSliceMs = 100;  // between two looks for signals
 
-Status WaitReadable(int fd, int64_t deadline_ms, bool (*interrupted)()) {
+Status WaitReadable(int fd, int64_t deadline_ms, InterruptCheck interrupted) {
   while (true) {
     const int64_t left = deadline_ms - MonotonicMs();
     if (left <= 0) return Status(StatusCode::kTimedOut, "the raylet did not answer within 30 s");
@@ -31,8 +31,6 @@ Status WaitReadable(int fd, int64_t deadline_ms, bool (*interrupted)()) {
     }
   }
 }
-
-std::string Text(const flatbuffers::String* text) { return text != nullptr ? text->str() : ""; }
 
 }  // namespace
 
@@ -68,17 +66,17 @@ Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOption
     if (frame.type != FrameType::kRegisterReply || reply == nullptr) {
       return Fail(StatusCode::kProtocolError, "the raylet's first frame is no RegisterReply");
     }
-    if (!reply->ok()) return Fail(StatusCode::kUnavailable, Text(reply->error()));
+    if (!reply->ok()) return Fail(StatusCode::kUnavailable, flatbuffers::GetString(reply->error()));
     if (frame.fds.size() != 2) {
       return Fail(StatusCode::kProtocolError, "RegisterReply came without the arena");
     }
     Registration r{wire::FromWireOrNil(reply->node_id()),
                    wire::FromWireOrNil(reply->job_id()),
                    reply->arena_bytes(),
-                   Text(reply->session_dir()),
-                   Text(reply->node_ip()),
-                   Text(reply->gcs_address()),
-                   Text(reply->namespace_()),
+                   flatbuffers::GetString(reply->session_dir()),
+                   flatbuffers::GetString(reply->node_ip()),
+                   flatbuffers::GetString(reply->gcs_address()),
+                   flatbuffers::GetString(reply->namespace_()),
                    std::move(frame.fds[0]),
                    std::move(frame.fds[1])};
     channel_ = std::move(channel);

@@ -22,6 +22,8 @@
 
 namespace cyray::core {
 
+using InterruptCheck = bool (*)();
+
 struct RegisterOptions {
   bool is_driver = true;
   WorkerId worker_id;
@@ -29,8 +31,9 @@ struct RegisterOptions {
   std::string entrypoint;
   std::string job_config;
   bool log_to_driver = true;
-  // Asked while the raylet is waited for; true ends the wait (CoreWorker::InterruptCheck).
-  bool (*interrupted)() = nullptr;
+  // Runs Python's signal handlers; true, when one raised, ends a wait that is not over: for the
+  // registration, and every later one of the core.
+  InterruptCheck interrupted = nullptr;
 };
 
 struct Registration {

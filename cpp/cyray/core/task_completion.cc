@@ -16,9 +16,6 @@ using wire::FrameType;
 
 namespace {
 
-// Arguments by reference that travel in one frame, as what they are; the worker asks for the rest.
-constexpr size_t kMaxInlinedBytes = 10 << 20;
-
 // The error of a task that never ran: [tag][u32 size][its name][what its argument holds]. One that
 // is of this kind already, or of cyray itself, says enough.
 ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
@@ -161,10 +158,10 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
   if (!task->refs.empty()) {
     std::vector<flatbuffers::Offset<wire::TaskArg>> list;
     list.reserve(task->refs.size());
-    size_t inlined = 0;
+    size_t inlined = 0;  // of what goes by reference; the worker asks for the rest
     for (ObjectEntry* entry : task->refs) {
       if (entry->state == ObjectState::kInline &&
-          inlined + entry->value->size() <= kMaxInlinedBytes) {
+          inlined + entry->value->size() <= kMaxInlineBytes) {
         inlined += entry->value->size();
         list.push_back(
             wire::CreateTaskArg(b, b.CreateVector(entry->value->data(), entry->value->size())));

@@ -187,8 +187,7 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
     auto places = b.CreateVectorOfStructs(locality);
     b.Finish(wire::CreateRequestLease(
         b, id, demand, static_cast<wire::SchedulingStrategy>(shape.strategy),
-        wire::ToWire(shape.affinity_node), shape.affinity_soft, places,
-        static_cast<uint32_t>(std::max(shape.ready.size(), size_t{1}))));
+        wire::ToWire(shape.affinity_node), shape.affinity_soft, places));
     shape.requests.push_back(id);
     raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
       OnLeaseReply(shape, id, frame != nullptr ? frame->As<wire::LeaseReply>() : nullptr);

@@ -18,13 +18,13 @@ ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Stora
 Status ActorDirector::Load() {
   std::unordered_map<ActorId, ActorSpec> specs;
   CYRAY_RETURN_IF_ERROR(
-      storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, Bytes value) {
-        const auto* request = VerifiedRoot<wire::RegisterActorRequest>(value);
+      storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, wire::Bytes value) {
+        const auto* request = wire::VerifiedRoot<wire::RegisterActorRequest>(value);
         if (request == nullptr) return;  // its state names it
         Result<ActorSpec> spec = ReadActorSpec(*request);
         if (spec.has_value()) specs[spec->id] = std::move(*spec);
       }));
-  return storage_->Load(Storage::Kind::kActorState, [&](std::string_view key, Bytes value) {
+  return storage_->Load(Storage::Kind::kActorState, [&](std::string_view key, wire::Bytes value) {
     ActorRecord record;
     if (!ReadStoredState(value, record)) return LogUnreadable("actor", key);
     auto spec = specs.find(record.spec.id);
@@ -50,8 +50,8 @@ void ActorDirector::EndOnDeadNodes() {
     Apply(table_.NodeDied(node, "It died before the GCS was started again."));
 }
 
-Result<ActorId> ActorDirector::Register(const Bytes& request_bytes) {
-  const auto* request = VerifiedRoot<wire::RegisterActorRequest>(request_bytes);
+Result<ActorId> ActorDirector::Register(const wire::Bytes& request_bytes) {
+  const auto* request = wire::VerifiedRoot<wire::RegisterActorRequest>(request_bytes);
   if (request == nullptr) return Fail(StatusCode::kInvalidArgument, "not a RegisterActorRequest");
   Result<ActorSpec> spec = ReadActorSpec(*request);
   if (!spec.has_value()) return Fail(spec.error());
@@ -153,7 +153,7 @@ void ActorDirector::Publish(const ActorId& actor) {
   if (dead) hooks_.on_death(JobOf(actor));
 }
 
-Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {
+wire::Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {
   flatbuffers::FlatBufferBuilder builder(512);
   if (const ActorRecord* record = table_.Find(actor)) {
     return FinishCommand(builder, WriteUpdate(builder, *record));

@@ -33,13 +33,13 @@ class ActorDirector {
 
   // `request` is the payload that holds a RegisterActorRequest; it is stored as it is. The
   // same actor again changes nothing.
-  Result<ActorId> Register(const Bytes& request);
+  Result<ActorId> Register(const wire::Bytes& request);
   // Carries out what an event on table() gave back.
   void Apply(const ActorActions& actions);
   // Tries again to place those that wait; after nodes or their totals changed.
   void PlaceWaiting();
   // A NodeCommand with the actor's state; an unknown actor is said to be dead.
-  Bytes UpdateCommand(const ActorId& actor) const;
+  wire::Bytes UpdateCommand(const ActorId& actor) const;
 
   ActorTable& table() { return table_; }
   const ActorTable& table() const { return table_; }

@@ -9,7 +9,7 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
-#include "cyray/gcs/bytes.h"
+#include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
 
 namespace cyray::gcs {
@@ -28,8 +28,8 @@ struct ActorSpec {
   wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
   NodeId affinity_node;
   bool affinity_soft = false;
-  Bytes spec;  // empty once it is dead, as handle_meta
-  Bytes handle_meta;
+  wire::Bytes spec;  // empty once it is dead, as handle_meta
+  wire::Bytes handle_meta;
 };
 
 struct ActorRecord {
@@ -43,7 +43,7 @@ struct ActorRecord {
   int pid = 0;
   std::string node_ip;
   std::string death_cause;
-  Bytes init_error;
+  wire::Bytes init_error;
 
   bool dead() const { return state == wire::ActorState::Dead; }
   int restarts_left() const {

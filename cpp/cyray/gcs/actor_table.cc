@@ -94,7 +94,7 @@ ActorActions ActorTable::Started(const NodeId& node, const StartedEvent& event) 
 }
 
 ActorActions ActorTable::InitFailed(const NodeId& node, const ActorId& id, uint32_t incarnation,
-                                    Bytes error) {
+                                    wire::Bytes error) {
   ActorRecord* record = FindCurrent(id, incarnation, node);
   if (record == nullptr || record->state == State::Alive) return {};
   record->init_error = std::move(error);
@@ -270,8 +270,8 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
   record.death_cause = cause;
   SetAddress(record, Address{});
   record.ending = false;
-  Bytes().swap(record.spec.spec);
-  Bytes().swap(record.spec.handle_meta);
+  wire::Bytes().swap(record.spec.spec);
+  wire::Bytes().swap(record.spec.handle_meta);
   if (auto ticket = tickets_.find(id); ticket != tickets_.end()) {
     waiting_.erase(ticket->second);
     tickets_.erase(ticket);

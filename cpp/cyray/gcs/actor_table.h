@@ -48,7 +48,8 @@ class ActorTable {
   };
   // From the raylet of `node`, as the next two.
   ActorActions Started(const NodeId& node, const StartedEvent& event);
-  ActorActions InitFailed(const NodeId& node, const ActorId& id, uint32_t incarnation, Bytes error);
+  ActorActions InitFailed(const NodeId& node, const ActorId& id, uint32_t incarnation,
+                          wire::Bytes error);
   // Its process is gone. `intended`: it left by its own will and is not restarted.
   ActorActions Ended(const NodeId& node, const ActorId& id, uint32_t incarnation,
                      const std::string& reason, bool intended);

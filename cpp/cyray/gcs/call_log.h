@@ -21,18 +21,18 @@ class CallLog {
  public:
   struct Entry {
     StatusCode code = StatusCode::kOk;
-    Bytes payload;         // the reply, or the error's text
+    wire::Bytes payload;   // the reply, or the error's text
     bool durable = false;  // what it did is on disk
-    Result<Bytes> AsResult() const {
+    Result<wire::Bytes> AsResult() const {
       if (code == StatusCode::kOk) return payload;
       return Fail(code, std::string(payload.begin(), payload.end()));
     }
   };
 
-  static Entry MakeEntry(const Result<Bytes>& result) {
+  static Entry MakeEntry(const Result<wire::Bytes>& result) {
     if (result.has_value()) return {StatusCode::kOk, *result};
     const std::string& text = result.error().message();
-    return {result.error().code(), Bytes(text.begin(), text.end())};
+    return {result.error().code(), wire::Bytes(text.begin(), text.end())};
   }
 
   // nullptr: not a repetition. Valid until the next change.

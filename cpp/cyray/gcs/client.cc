@@ -10,7 +10,7 @@
 #include <mutex>
 #include <set>
 
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/gcs/client_stream.h"
 #include "cyray/gcs/rpc.h"
 #include "cyray/util/clock.h"
@@ -75,9 +75,9 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   Core(EventLoop* loop, const std::string& address, std::string token)
       : loop_(loop), token_(std::move(token)), stub_(MakeChannel(address)) {}
 
-  void Call(wire::GcsMethod method, const Bytes& payload, ReplyCallback callback);
+  void Call(wire::GcsMethod method, const wire::Bytes& payload, ReplyCallback callback);
   void OpenStream(StreamCallbacks callbacks);
-  void Report(const Bytes& payload) {
+  void Report(const wire::Bytes& payload) {
     if (stream_ != nullptr) stream_->Send(payload);
   }
   void Close();
@@ -124,7 +124,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   void Submit(const PendingPtr& pending);
   void Attempt(const PendingPtr& pending);
   void AttemptDone(const PendingPtr& pending, const grpc::Status& status);
-  void Finish(const PendingPtr& pending, Result<Bytes> result);
+  void Finish(const PendingPtr& pending, Result<wire::Bytes> result);
 
   void EnsureSession();
   void Challenge();
@@ -136,7 +136,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
 
   void StartStream();
   void StreamAccepted(uint64_t number);
-  void StreamMessage(uint64_t number, const Bytes& message);
+  void StreamMessage(uint64_t number, const wire::Bytes& message);
   void StreamDone(uint64_t number, const grpc::Status& status);
   void Heartbeat();
 
@@ -189,7 +189,8 @@ void GcsClient::Core::Close() {
 
 // --- Calls ---
 
-void GcsClient::Core::Call(wire::GcsMethod method, const Bytes& payload, ReplyCallback callback) {
+void GcsClient::Core::Call(wire::GcsMethod method, const wire::Bytes& payload,
+                           ReplyCallback callback) {
   CallHeader header{};
   header.method = static_cast<uint16_t>(method);
   FillRandom(header.call_id, sizeof header.call_id);
@@ -239,7 +240,7 @@ void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status&
   attempts_.erase(pending);
   if (status.ok()) {
     ReplyHeader header{};
-    Bytes body;
+    wire::Bytes body;
     if (!FromMessage(pending->reply, &header, sizeof header, body)) {
       Finish(pending, Fail(StatusCode::kProtocolError, "the GCS's reply is too short"));
     } else if (header.code != 0) {
@@ -265,7 +266,7 @@ void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status&
   }
 }
 
-void GcsClient::Core::Finish(const PendingPtr& pending, Result<Bytes> result) {
+void GcsClient::Core::Finish(const PendingPtr& pending, Result<wire::Bytes> result) {
   ReplyCallback callback = std::move(pending->callback);
   callback(std::move(result));
 }
@@ -280,12 +281,12 @@ void GcsClient::Core::EnsureSession() {
 }
 
 void GcsClient::Core::Challenge() {
-  const std::string client_nonce = RandomNonce();
+  const std::string client_nonce = crypto::RandomNonce();
   auto challenge = std::make_shared<Pending>();
   challenge->context = std::make_unique<grpc::ClientContext>();
   challenge->context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
   challenge->context->AddMetadata(kClientNonceKey, client_nonce);
-  challenge->request = ToMessage(Bytes{});
+  challenge->request = ToMessage(wire::Bytes{});
   attempts_.insert(challenge);
   running_->Began();
   stub_.UnaryCall(
@@ -319,19 +320,20 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
     return;
   }
   challenge_backoff_.Reset();
-  Bytes reply;
+  wire::Bytes reply;
   (void)FromMessage(challenge->reply, nullptr, 0, reply);
   const std::string_view text(reinterpret_cast<const char*>(reply.data()), reply.size());
-  if (text.size() != 2 * kNonceBytes ||
-      !ConstantTimeEqual(text.substr(kNonceBytes), ServerProof(token_, kAuthPurpose, client_nonce,
-                                                               text.substr(0, kNonceBytes)))) {
+  if (text.size() != 2 * crypto::kNonceBytes ||
+      !crypto::ConstantTimeEqual(text.substr(crypto::kNonceBytes),
+                                 crypto::ServerProof(token_, kAuthPurpose, client_nonce,
+                                                     text.substr(0, crypto::kNonceBytes)))) {
     SessionFailed(Status(StatusCode::kUnauthenticated,
                          "the GCS could not prove that it holds this cluster's token"));
     return;
   }
   client_nonce_ = client_nonce;
-  server_nonce_ = std::string(text.substr(0, kNonceBytes));
-  proof_ = ClientProof(token_, kAuthPurpose, client_nonce_, server_nonce_);
+  server_nonce_ = std::string(text.substr(0, crypto::kNonceBytes));
+  proof_ = crypto::ClientProof(token_, kAuthPurpose, client_nonce_, server_nonce_);
   SessionReady();
 }
 
@@ -377,7 +379,7 @@ void GcsClient::Core::StartStream() {
   const uint64_t number = ++stream_number_;
   ClientStream::Listener listener;
   listener.on_accepted = [this, number] { PostToLoop([this, number] { StreamAccepted(number); }); };
-  listener.on_message = [this, number](Bytes message) {
+  listener.on_message = [this, number](wire::Bytes message) {
     PostToLoop([this, number, message = std::move(message)] { StreamMessage(number, message); });
   };
   listener.on_done = [this, running = running_, number](std::shared_ptr<ClientStream> stream,
@@ -402,9 +404,9 @@ void GcsClient::Core::StreamAccepted(uint64_t number) {
   callbacks_.on_up();
 }
 
-void GcsClient::Core::StreamMessage(uint64_t number, const Bytes& message) {
+void GcsClient::Core::StreamMessage(uint64_t number, const wire::Bytes& message) {
   if (number != stream_number_) return;
-  const auto* command = VerifiedRoot<wire::NodeCommand>(message);
+  const auto* command = wire::VerifiedRoot<wire::NodeCommand>(message);
   // A union may verify with a type and without its table.
   if (command == nullptr || command->body() == nullptr) {
     CYRAY_LOG(kWarning) << "a message of the GCS is not a NodeCommand; dropped";
@@ -434,13 +436,13 @@ GcsClient::GcsClient(EventLoop* loop, const std::string& address, const std::str
 
 GcsClient::~GcsClient() { core_->Close(); }
 
-void GcsClient::Call(wire::GcsMethod method, Bytes payload, ReplyCallback callback) {
+void GcsClient::Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback) {
   core_->Call(method, payload, std::move(callback));
 }
 
 void GcsClient::OpenStream(StreamCallbacks callbacks) { core_->OpenStream(std::move(callbacks)); }
 
-void GcsClient::Report(Bytes payload) { core_->Report(payload); }
+void GcsClient::Report(wire::Bytes payload) { core_->Report(payload); }
 
 bool GcsClient::ProcessMayCall(wire::GcsMethod method) {
   return method >= wire::GcsMethod::KvPut && method <= wire::GcsMethod::ClusterResources;

@@ -13,18 +13,19 @@
 #include <memory>
 #include <string>
 
-#include "cyray/gcs/bytes.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
+#include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
 
 namespace cyray::gcs {
 
 class GcsClient {
  public:
-  using ReplyCallback = std::function<void(Result<Bytes>)>;
+  using ReplyCallback = std::function<void(Result<wire::Bytes>)>;
   struct StreamCallbacks {
-    std::function<Bytes()> hello;  // a finished NodeReport with a NodeHello, for each connection
+    std::function<wire::Bytes()>
+        hello;  // a finished NodeReport with a NodeHello, for each connection
     std::function<void(const wire::NodeCommand*)> on_command;  // verified; valid during the call
     // The stream is up: the GCS has been sent the hello. Reports made from now on follow it.
     std::function<void()> on_up;
@@ -41,15 +42,15 @@ class GcsClient {
 
   // Sends a request table of gcs.fbs. While the GCS is away the call is tried again, for up to
   // 60 s, then fails with kUnavailable. A wrong token fails with kUnauthenticated. The reply's
-  // bytes are not verified: use VerifiedRoot<T> of gcs/bytes.h.
-  void Call(wire::GcsMethod method, Bytes payload, ReplyCallback callback);
+  // bytes are not verified: use VerifiedRoot<T> of wire/bytes.h.
+  void Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback);
 
   // Opens the node stream and keeps it open. After each on_up the raylet watches its actors and
   // reports its resources anew; a StartActor may come twice and is told by its incarnation.
   // RegisterNode must have been answered before. Once.
   void OpenStream(StreamCallbacks callbacks);
   // Queues a finished NodeReport. Dropped while the stream is down: the next hello tells anew.
-  void Report(Bytes payload);
+  void Report(wire::Bytes payload);
 
   // Whether a worker or driver may call it through its raylet.
   static bool ProcessMayCall(wire::GcsMethod method);

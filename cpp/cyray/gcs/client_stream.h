@@ -23,7 +23,7 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
  public:
   struct Listener {  // called on gRPC's threads
     std::function<void()> on_accepted;
-    std::function<void(Bytes)> on_message;
+    std::function<void(wire::Bytes)> on_message;
     // The last; with the stream itself, whose context must not end on a gRPC thread.
     std::function<void(std::shared_ptr<ClientStream>, const grpc::Status&)> on_done;
   };
@@ -40,7 +40,7 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   }
 
   // An empty message is a heartbeat.
-  void Send(const Bytes& message) {
+  void Send(const wire::Bytes& message) {
     std::lock_guard lock(mutex_);
     if (reading_ended_) return;
     unsent_.push_back(ToMessage(message));
@@ -51,7 +51,7 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
     if (ok) listener_.on_accepted();
   }
   void OnReadDone(bool ok) override {
-    Bytes message;
+    wire::Bytes message;
     if (ok && FromMessage(read_, nullptr, 0, message)) {
       read_.Clear();
       listener_.on_message(std::move(message));

@@ -26,29 +26,29 @@ ActorTable::StartedEvent ReadStarted(const wire::ActorStarted& started,
           FromWireOrNil(started.address()), started.pid(), node_ip};
 }
 
-Bytes NodeValue(const NodeEntry& node) {
+wire::Bytes NodeValue(const NodeEntry& node) {
   flatbuffers::FlatBufferBuilder builder(512);
   builder.Finish(WriteNode(builder, node));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-Bytes JobValue(const JobEntry& job) {
+wire::Bytes JobValue(const JobEntry& job) {
   flatbuffers::FlatBufferBuilder builder(job.config.size() + 512);
   builder.Finish(WriteJobChanged(builder, job));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-Bytes JobCommand(const JobEntry& job) {
+wire::Bytes JobCommand(const JobEntry& job) {
   flatbuffers::FlatBufferBuilder builder(job.config.size() + 512);
   return FinishCommand(builder, WriteJobChanged(builder, job));
 }
 
-Bytes NodeCommandOf(const NodeEntry& node) {
+wire::Bytes NodeCommandOf(const NodeEntry& node) {
   flatbuffers::FlatBufferBuilder builder(512);
   return FinishCommand(builder, wire::CreateNodeChanged(builder, WriteNode(builder, node)));
 }
 
-Bytes DeathCommand(const Address& address, const std::string& reason) {
+wire::Bytes DeathCommand(const Address& address, const std::string& reason) {
   flatbuffers::FlatBufferBuilder builder(256);
   auto text = builder.CreateString(reason);
   return FinishCommand(builder, wire::CreateProcessDied(builder, ToWire(address), text));
@@ -79,16 +79,16 @@ Cluster::~Cluster() {
 Status Cluster::Load() {
   const int64_t now = MonotonicMs();
   using Kind = Storage::Kind;
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kNode, [&](std::string_view key, Bytes value) {
-    const auto* record = VerifiedRoot<wire::NodeRecord>(value);
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kNode, [&](std::string_view key, wire::Bytes value) {
+    const auto* record = wire::VerifiedRoot<wire::NodeRecord>(value);
     if (record == nullptr) return LogUnreadable("node", key);
     nodes_.Restore(ReadNode(*record), now);
   }));
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kJob, [&](std::string_view key, Bytes value) {
-    const auto* changed = VerifiedRoot<wire::JobChanged>(value);
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kJob, [&](std::string_view key, wire::Bytes value) {
+    const auto* changed = wire::VerifiedRoot<wire::JobChanged>(value);
     if (changed == nullptr || changed->job() == nullptr) return LogUnreadable("job", key);
     JobEntry job = ReadJob(*changed->job());
-    job.config = BytesOrEmpty(changed->config());
+    job.config = wire::BytesOrEmpty(changed->config());
     jobs_.Restore(std::move(job));
   }));
   CYRAY_RETURN_IF_ERROR(actors_.Load());
@@ -227,7 +227,7 @@ bool Cluster::IsOver(const JobId& id) {
 
 // --- Actors ---
 
-Result<ActorId> Cluster::RegisterActor(const Bytes& request) {
+Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
   Result<ActorId> id = actors_.Register(request);
   if (!id.has_value()) return id;
   const JobEntry* job = jobs_.Find(JobOf(*id));
@@ -252,11 +252,11 @@ std::optional<std::string> Cluster::DeathOf(const Address& worker) const {
 
 // --- Streams ---
 
-void Cluster::OnStreamMessage(uint64_t stream, const Bytes& message) {
+void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
   const std::optional<NodeId> node = streams_.NodeOf(stream);
   if (node) nodes_.Heard(*node, MonotonicMs());
   if (message.empty()) return;  // a heartbeat
-  const auto* report = VerifiedRoot<wire::NodeReport>(message);
+  const auto* report = wire::VerifiedRoot<wire::NodeReport>(message);
   // A union may verify with a type and without its table.
   const bool whole = report != nullptr && report->body() != nullptr;
   const bool hello = whole && report->body_type() == wire::NodeReportBody::NodeHello;
@@ -367,13 +367,13 @@ void Cluster::OnActorStarted(const NodeId& id, const wire::ActorStarted& started
     actors_.Apply(actors_.table().Started(id, event));
   } else {
     actors_.Apply(actors_.table().InitFailed(id, event.actor, event.incarnation,
-                                             BytesOrEmpty(started.error())));
+                                             wire::BytesOrEmpty(started.error())));
   }
 }
 
 void Cluster::OnActorEnded(const NodeId& id, const wire::ActorEnded& ended) {
   actors_.Apply(actors_.table().Ended(id, FromWireOrNil(ended.actor_id()), ended.incarnation(),
-                                      StringOrEmpty(ended.reason()), ended.intended()));
+                                      flatbuffers::GetString(ended.reason()), ended.intended()));
 }
 
 void Cluster::OnWatch(uint64_t stream, const wire::WatchActor& watch) {

@@ -46,12 +46,12 @@ class Cluster {
   Result<JobId> RegisterJob(JobEntry job);
   void FinishJob(const JobId& job);
   // See ActorDirector::Register. It dies at once when the end of its owner came first.
-  Result<ActorId> RegisterActor(const Bytes& request);
+  Result<ActorId> RegisterActor(const wire::Bytes& request);
   // Whether nobody will ever ask for a function of the job.
   bool IsOver(const JobId& job);
   void WorkerDied(const Address& worker, const std::string& reason, bool intended);
 
-  void OnStreamMessage(uint64_t stream, const Bytes& message);
+  void OnStreamMessage(uint64_t stream, const wire::Bytes& message);
   void OnStreamClosed(uint64_t stream);
 
   ActorDirector& actors() { return actors_; }

@@ -17,7 +17,7 @@ using wire::ToWire;
 Offset<flatbuffers::String> Text(FlatBufferBuilder& builder, const std::string& text) {
   return text.empty() ? Offset<flatbuffers::String>() : builder.CreateString(text);
 }
-Offset<flatbuffers::Vector<uint8_t>> Blob(FlatBufferBuilder& builder, const Bytes& bytes) {
+Offset<flatbuffers::Vector<uint8_t>> Blob(FlatBufferBuilder& builder, const wire::Bytes& bytes) {
   return bytes.empty() ? Offset<flatbuffers::Vector<uint8_t>>() : builder.CreateVector(bytes);
 }
 
@@ -30,9 +30,9 @@ Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
   if (spec.id.is_nil() || spec.owner.is_nil()) {
     return Fail(StatusCode::kInvalidArgument, "RegisterActor without actor id or owner");
   }
-  spec.class_name = StringOrEmpty(request.class_name());
-  spec.name = StringOrEmpty(request.name());
-  spec.ns = StringOrEmpty(request.namespace_());
+  spec.class_name = flatbuffers::GetString(request.class_name());
+  spec.name = flatbuffers::GetString(request.name());
+  spec.ns = flatbuffers::GetString(request.namespace_());
   spec.detached = request.detached();
   spec.max_restarts = std::max(request.max_restarts(), -1);
   spec.placement = FromWire(request.placement());
@@ -40,8 +40,8 @@ Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
   spec.strategy = request.strategy();
   spec.affinity_node = FromWireOrNil(request.affinity_node());
   spec.affinity_soft = request.affinity_soft();
-  spec.spec = BytesOrEmpty(request.spec());
-  spec.handle_meta = BytesOrEmpty(request.handle_meta());
+  spec.spec = wire::BytesOrEmpty(request.spec());
+  spec.handle_meta = wire::BytesOrEmpty(request.handle_meta());
   return spec;
 }
 
@@ -85,7 +85,7 @@ void LogUnreadable(const char* what, std::string_view key) {
                     << " is unreadable and left out: " << BytesToHex(key.data(), key.size());
 }
 
-Bytes StoredState(const ActorRecord& record) {
+wire::Bytes StoredState(const ActorRecord& record) {
   FlatBufferBuilder builder(512);
   auto info = WriteInfo(builder, record);
   wire::StoredActorStateBuilder state(builder);
@@ -93,20 +93,20 @@ Bytes StoredState(const ActorRecord& record) {
   state.add_node(ToWire(record.node));
   state.add_ending(record.ending);
   builder.Finish(state.Finish());
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-bool ReadStoredState(const Bytes& bytes, ActorRecord& record) {
-  const auto* state = VerifiedRoot<wire::StoredActorState>(bytes);
+bool ReadStoredState(const wire::Bytes& bytes, ActorRecord& record) {
+  const auto* state = wire::VerifiedRoot<wire::StoredActorState>(bytes);
   if (state == nullptr || state->info() == nullptr || state->info()->update() == nullptr)
     return false;
   const wire::ActorInfo& info = *state->info();
   const wire::ActorUpdate& update = *info.update();
   record.spec.id = FromWireOrNil(update.actor_id());
   record.spec.owner = FromWireOrNil(info.owner());
-  record.spec.class_name = StringOrEmpty(update.class_name());
-  record.spec.name = StringOrEmpty(info.name());
-  record.spec.ns = StringOrEmpty(info.namespace_());
+  record.spec.class_name = flatbuffers::GetString(update.class_name());
+  record.spec.name = flatbuffers::GetString(info.name());
+  record.spec.ns = flatbuffers::GetString(info.namespace_());
   record.spec.detached = info.detached();
   record.restarts = info.restarts();
   record.spec.max_restarts =
@@ -117,9 +117,9 @@ bool ReadStoredState(const Bytes& bytes, ActorRecord& record) {
   record.incarnation = update.incarnation();
   record.ending = state->ending();
   record.pid = update.pid();
-  record.node_ip = StringOrEmpty(update.node_ip());
-  record.death_cause = StringOrEmpty(update.death_cause());
-  record.init_error = BytesOrEmpty(update.init_error());
+  record.node_ip = flatbuffers::GetString(update.node_ip());
+  record.death_cause = flatbuffers::GetString(update.death_cause());
+  record.init_error = wire::BytesOrEmpty(update.init_error());
   return true;
 }
 
@@ -145,15 +145,15 @@ NodeEntry ReadNode(const wire::NodeRecord& record) {
   node.id = FromWireOrNil(record.node_id());
   node.incarnation = record.incarnation();
   node.alive = record.alive();
-  node.ip = StringOrEmpty(record.ip());
-  node.hostname = StringOrEmpty(record.hostname());
+  node.ip = flatbuffers::GetString(record.ip());
+  node.hostname = flatbuffers::GetString(record.hostname());
   node.port = record.port();
-  node.raylet_socket = StringOrEmpty(record.raylet_socket());
+  node.raylet_socket = flatbuffers::GetString(record.raylet_socket());
   node.is_head = record.is_head();
   node.total = FromWire(record.total());
   node.available = FromWire(record.available());
-  node.death_reason = StringOrEmpty(record.death_reason());
-  node.session_dir = StringOrEmpty(record.session_dir());
+  node.death_reason = flatbuffers::GetString(record.death_reason());
+  node.session_dir = flatbuffers::GetString(record.session_dir());
   node.pid = record.pid();
   return node;
 }
@@ -190,8 +190,8 @@ JobEntry ReadJob(const wire::JobRecord& record) {
   job.id = FromWireOrNil(record.job_id());
   job.driver = FromWireOrNil(record.driver());
   job.driver_pid = record.driver_pid();
-  job.ns = StringOrEmpty(record.namespace_());
-  job.entrypoint = StringOrEmpty(record.entrypoint());
+  job.ns = flatbuffers::GetString(record.namespace_());
+  job.entrypoint = flatbuffers::GetString(record.entrypoint());
   job.running = record.running();
   job.start_ms = record.start_ms();
   job.end_ms = record.end_ms();

@@ -5,10 +5,10 @@
 #pragma once
 
 #include "cyray/gcs/actor_record.h"
-#include "cyray/gcs/bytes.h"
 #include "cyray/gcs/job_table.h"
 #include "cyray/gcs/node_table.h"
 #include "cyray/util/status.h"
+#include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
 
 namespace cyray::gcs {
@@ -21,9 +21,9 @@ flatbuffers::Offset<wire::ActorInfo> WriteInfo(flatbuffers::FlatBufferBuilder& b
                                                const ActorRecord& record);
 // A row that is left out when the GCS starts: somebody wrote into its file, or the disk lost bytes.
 void LogUnreadable(const char* what, std::string_view key);
-Bytes StoredState(const ActorRecord& record);
+wire::Bytes StoredState(const ActorRecord& record);
 // Fills all but what only the spec knows. False when the bytes are not a stored state.
-bool ReadStoredState(const Bytes& bytes, ActorRecord& record);
+bool ReadStoredState(const wire::Bytes& bytes, ActorRecord& record);
 
 using WirePending = flatbuffers::Vector<flatbuffers::Offset<wire::PendingDemand>>;
 std::map<ResourceSet, uint32_t> ReadPending(const WirePending* pending);
@@ -42,17 +42,17 @@ flatbuffers::Offset<wire::JobChanged> WriteJobChanged(flatbuffers::FlatBufferBui
 
 // A finished NodeCommand with `body`.
 template <class T>
-Bytes FinishCommand(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
+wire::Bytes FinishCommand(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
   builder.Finish(
       wire::CreateNodeCommand(builder, wire::NodeCommandBodyTraits<T>::enum_value, body.Union()));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 // A finished NodeReport with `body`.
 template <class T>
-Bytes FinishReport(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
+wire::Bytes FinishReport(flatbuffers::FlatBufferBuilder& builder, flatbuffers::Offset<T> body) {
   builder.Finish(
       wire::CreateNodeReport(builder, wire::NodeReportBodyTraits<T>::enum_value, body.Union()));
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
 }  // namespace cyray::gcs

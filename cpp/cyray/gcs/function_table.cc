@@ -6,7 +6,7 @@
 
 namespace cyray::gcs {
 
-FunctionTable::PutResult FunctionTable::Put(const Key& key, Bytes pickled) {
+FunctionTable::PutResult FunctionTable::Put(const Key& key, wire::Bytes pickled) {
   PutResult result;
   result.added = functions_.try_emplace(key, std::move(pickled)).second;
   if (auto it = waiters_.find(key); it != waiters_.end()) {
@@ -17,7 +17,7 @@ FunctionTable::PutResult FunctionTable::Put(const Key& key, Bytes pickled) {
   return result;
 }
 
-const Bytes* FunctionTable::Get(const Key& key) const {
+const wire::Bytes* FunctionTable::Get(const Key& key) const {
   auto it = functions_.find(key);
   return it == functions_.end() ? nullptr : &it->second;
 }

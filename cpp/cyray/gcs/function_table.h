@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
-#include "cyray/gcs/bytes.h"
+#include "cyray/wire/bytes.h"
 
 namespace cyray::gcs {
 
@@ -27,9 +27,9 @@ class FunctionTable {
     std::vector<Waiter> answered;
   };
 
-  PutResult Put(const Key& key, Bytes pickled);
+  PutResult Put(const Key& key, wire::Bytes pickled);
   // Valid until the next change; nullptr when there is none.
-  const Bytes* Get(const Key& key) const;
+  const wire::Bytes* Get(const Key& key) const;
   // `waiter` is the caller's own number, unique among those that wait. The function must not be
   // there.
   void Wait(const Key& key, Waiter waiter);
@@ -43,7 +43,7 @@ class FunctionTable {
   void CheckInvariants() const;
 
  private:
-  std::map<Key, Bytes> functions_;
+  std::map<Key, wire::Bytes> functions_;
   std::map<Key, std::vector<Waiter>> waiters_;
   std::unordered_map<Waiter, Key> waiting_for_;
 };

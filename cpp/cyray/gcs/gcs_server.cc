@@ -13,7 +13,8 @@ Status GcsServer::Start(const Options& options) {
   service_ = std::make_unique<GcsService>(
       &loop_, storage_.get(),
       StreamOutlets{
-          .send = [rpc](StreamId stream, const Bytes& message) { rpc->Send(stream, message); },
+          .send = [rpc](StreamId stream,
+                        const wire::Bytes& message) { rpc->Send(stream, message); },
           .accept = [rpc](StreamId stream) { rpc->Accept(stream); },
           .close = [rpc](StreamId stream, const Status& status) { rpc->Close(stream, status); }},
       options.timing);

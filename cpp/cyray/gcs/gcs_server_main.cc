@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <string>
 
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/gcs/gcs_server.h"
 #include "cyray/util/log.h"
 
@@ -40,7 +40,7 @@ void AnnouncePort(int fd, int port) {
 }
 
 int Serve(const Flags& flags, const sigset_t& ending) {
-  cyray::Result<std::string> token = cyray::gcs::LoadToken(flags.token_file);
+  cyray::Result<std::string> token = cyray::crypto::LoadToken(flags.token_file);
   if (!token.has_value()) return Fatal(token.error());
   cyray::gcs::GcsServer server;
   const cyray::Status status = server.Start({.database = flags.session_dir + "/gcs.sqlite",

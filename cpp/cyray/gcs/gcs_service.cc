@@ -21,12 +21,12 @@ std::unexpected<Status> BadRequest() {
 }
 
 template <class T>
-Bytes Finished(FlatBufferBuilder& builder, flatbuffers::Offset<T> root) {
+wire::Bytes Finished(FlatBufferBuilder& builder, flatbuffers::Offset<T> root) {
   builder.Finish(root);
-  return FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
-Bytes EmptyReply() {
+wire::Bytes EmptyReply() {
   FlatBufferBuilder builder(32);
   return Finished(builder, wire::CreateEmpty(builder));
 }
@@ -74,7 +74,7 @@ bool IsRequest(GcsMethod method) {
   }
 }
 
-Result<Bytes> NotDurable(GcsMethod method, const Status& why) {
+Result<wire::Bytes> NotDurable(GcsMethod method, const Status& why) {
   return Fail(
       why.code(),
       (IsRequest(method) ? "the GCS cannot store the change, so nothing was changed: "
@@ -86,14 +86,14 @@ std::string FunctionKey(const FunctionTable::Key& key) {
   return std::string(key.first.view()) + std::string(key.second.view());
 }
 
-Bytes FunctionReply(const Bytes* pickled) {
+wire::Bytes FunctionReply(const wire::Bytes* pickled) {
   FlatBufferBuilder builder(64 + (pickled != nullptr ? pickled->size() : 0));
   auto bytes = pickled != nullptr ? builder.CreateVector(*pickled)
                                   : flatbuffers::Offset<flatbuffers::Vector<uint8_t>>();
   return Finished(builder, wire::CreateGetFunctionReply(builder, pickled != nullptr, bytes));
 }
 
-Bytes StoredCallOf(const CallLog::Entry& entry, int64_t now_ms) {
+wire::Bytes StoredCallOf(const CallLog::Entry& entry, int64_t now_ms) {
   FlatBufferBuilder builder(entry.payload.size() + 64);
   auto payload = builder.CreateVector(entry.payload);
   return Finished(
@@ -113,27 +113,29 @@ GcsService::~GcsService() { FailWaiters(); }
 
 Status GcsService::Load() {
   using Kind = Storage::Kind;
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kKv, [this](std::string_view key, Bytes value) {
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kKv, [this](std::string_view key, wire::Bytes value) {
     auto names = KvTable::ParseStorageKey(key);
     if (!names) return LogUnreadable("key", key);
     kv_.Put(names->first, names->second, std::move(value), true);
   }));
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kFunction, [this](std::string_view key, Bytes value) {
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kFunction, [this](std::string_view key,
+                                                               wire::Bytes value) {
     if (key.size() != JobId::kSize + FunctionId::kSize) return LogUnreadable("function", key);
     functions_.Put({JobId::FromBytes(key.data()), FunctionId::FromBytes(key.data() + JobId::kSize)},
                    std::move(value));
   }));
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kCall, [this](std::string_view key, Bytes value) {
-    const auto* call = VerifiedRoot<wire::StoredCall>(value);
+  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kCall, [this](std::string_view key,
+                                                           wire::Bytes value) {
+    const auto* call = wire::VerifiedRoot<wire::StoredCall>(value);
     if (call == nullptr || key.size() != CallId::kSize) return LogUnreadable("call", key);
     calls_.Add(CallId::FromBytes(key.data()),
-               {CodeFromWire(call->code()), BytesOrEmpty(call->payload()), /*durable=*/true},
+               {CodeFromWire(call->code()), wire::BytesOrEmpty(call->payload()), /*durable=*/true},
                call->made_ms());
   }));
   return cluster_.Load();
 }
 
-void GcsService::OnCall(uint16_t number, const CallId& id, Bytes payload, Reply reply) {
+void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, Reply reply) {
   const auto method = static_cast<GcsMethod>(number);
   if (method == GcsMethod::GetFunction) {
     GetFunction(payload, reply);
@@ -144,7 +146,8 @@ void GcsService::OnCall(uint16_t number, const CallId& id, Bytes payload, Reply 
   }
 }
 
-void GcsService::Change(GcsMethod method, const CallId& id, const Bytes& payload, Reply reply) {
+void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& payload,
+                        Reply reply) {
   const bool once = IsOnce(method);
   if (const CallLog::Entry* done = once ? calls_.Find(id) : nullptr) {
     if (done->durable) return reply(done->AsResult());
@@ -171,19 +174,19 @@ void GcsService::Change(GcsMethod method, const CallId& id, const Bytes& payload
   });
 }
 
-bool GcsService::IsRepeated(GcsMethod method, const Bytes& payload) const {
+bool GcsService::IsRepeated(GcsMethod method, const wire::Bytes& payload) const {
   if (method == GcsMethod::RegisterActor) {
-    const auto* request = VerifiedRoot<wire::RegisterActorRequest>(payload);
+    const auto* request = wire::VerifiedRoot<wire::RegisterActorRequest>(payload);
     return request != nullptr &&
            cluster_.actors().table().Find(FromWireOrNil(request->actor_id())) != nullptr;
   }
   if (method != GcsMethod::RegisterNode) return false;
-  const auto* request = VerifiedRoot<wire::RegisterNodeRequest>(payload);
+  const auto* request = wire::VerifiedRoot<wire::RegisterNodeRequest>(payload);
   return request != nullptr && request->node() != nullptr &&
          cluster_.nodes().IsAlive(FromWireOrNil(request->node()->node_id()));
 }
 
-void GcsService::RememberCall(const CallId& id, const Result<Bytes>& reply) {
+void GcsService::RememberCall(const CallId& id, const Result<wire::Bytes>& reply) {
   const CallLog::Entry entry = CallLog::MakeEntry(reply);
   const int64_t now = WallClockMs();
   storage_->Put(Storage::Kind::kCall, id.view(), StoredCallOf(entry, now));
@@ -197,7 +200,7 @@ void GcsService::ForgetCall(const CallId& id) {
   storage_->Erase(Storage::Kind::kCall, id.view());
 }
 
-Result<Bytes> GcsService::Read(GcsMethod method, const Bytes& payload) {
+Result<wire::Bytes> GcsService::Read(GcsMethod method, const wire::Bytes& payload) {
   switch (method) {
     case GcsMethod::KvGet:
       return KvGet(payload);
@@ -216,7 +219,7 @@ Result<Bytes> GcsService::Read(GcsMethod method, const Bytes& payload) {
   }
 }
 
-GcsService::Outcome GcsService::Apply(GcsMethod method, const Bytes& payload) {
+GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& payload) {
   switch (method) {
     case GcsMethod::KvPut:
       return KvPut(payload);
@@ -242,7 +245,7 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const Bytes& payload) {
   }
 }
 
-void GcsService::OnStreamMessage(StreamId stream, const Bytes& message) {
+void GcsService::OnStreamMessage(StreamId stream, const wire::Bytes& message) {
   cluster_.OnStreamMessage(stream, message);
 }
 
@@ -250,15 +253,15 @@ void GcsService::OnStreamClosed(StreamId stream) { cluster_.OnStreamClosed(strea
 
 // --- Key-value pairs ---
 
-void GcsService::StoreKv(const std::string& space, const std::string& key, Bytes value) {
+void GcsService::StoreKv(const std::string& space, const std::string& key, wire::Bytes value) {
   storage_->Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
 }
 
-GcsService::Outcome GcsService::KvPut(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::KvPutRequest>(payload);
+GcsService::Outcome GcsService::KvPut(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::KvPutRequest>(payload);
   if (request == nullptr) return {BadRequest()};
-  const std::string space = StringOrEmpty(request->space()), key = request->key()->str();
-  Bytes value = BytesOrEmpty(request->value());
+  const std::string space = flatbuffers::GetString(request->space()), key = request->key()->str();
+  wire::Bytes value = wire::BytesOrEmpty(request->value());
   KvTable::PutResult put = kv_.Put(space, key, value, request->overwrite());
   const bool added = put.outcome == KvTable::PutOutcome::kAdded;
   FlatBufferBuilder builder(32);
@@ -277,20 +280,21 @@ GcsService::Outcome GcsService::KvPut(const Bytes& payload) {
   return outcome;
 }
 
-Result<Bytes> GcsService::KvGet(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::KvGetRequest>(payload);
+Result<wire::Bytes> GcsService::KvGet(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::KvGetRequest>(payload);
   if (request == nullptr) return BadRequest();
-  const Bytes* value = kv_.Get(StringOrEmpty(request->space()), request->key()->str());
+  const wire::Bytes* value =
+      kv_.Get(flatbuffers::GetString(request->space()), request->key()->str());
   FlatBufferBuilder builder(64 + (value != nullptr ? value->size() : 0));
   auto bytes = value != nullptr ? builder.CreateVector(*value)
                                 : flatbuffers::Offset<flatbuffers::Vector<uint8_t>>();
   return Finished(builder, wire::CreateKvGetReply(builder, value != nullptr, bytes));
 }
 
-GcsService::Outcome GcsService::KvDelete(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::KvDeleteRequest>(payload);
+GcsService::Outcome GcsService::KvDelete(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::KvDeleteRequest>(payload);
   if (request == nullptr) return {BadRequest()};
-  const std::string space = StringOrEmpty(request->space());
+  const std::string space = flatbuffers::GetString(request->space());
   std::vector<KvTable::Pair> removed = kv_.Delete(space, request->key()->str(), request->prefix());
   for (const auto& [key, value] : removed) {
     storage_->Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
@@ -306,40 +310,40 @@ GcsService::Outcome GcsService::KvDelete(const Bytes& payload) {
           }};
 }
 
-Result<Bytes> GcsService::KvKeys(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::KvKeysRequest>(payload);
+Result<wire::Bytes> GcsService::KvKeys(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::KvKeysRequest>(payload);
   if (request == nullptr) return BadRequest();
   FlatBufferBuilder builder;
-  auto keys = builder.CreateVectorOfStrings(
-      kv_.Keys(StringOrEmpty(request->space()), StringOrEmpty(request->prefix())));
+  auto keys = builder.CreateVectorOfStrings(kv_.Keys(flatbuffers::GetString(request->space()),
+                                                     flatbuffers::GetString(request->prefix())));
   return Finished(builder, wire::CreateKvKeysReply(builder, keys));
 }
 
 // --- Functions ---
 
-Result<Bytes> GcsService::PutFunction(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::PutFunctionRequest>(payload);
+Result<wire::Bytes> GcsService::PutFunction(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::PutFunctionRequest>(payload);
   if (request == nullptr) return BadRequest();
   const FunctionTable::Key key{FromWireOrNil(request->job_id()),
                                FromWireOrNil(request->function_id())};
   // It came too late, and nobody would ever drop it.
   if (cluster_.IsOver(key.first)) return Fail(StatusCode::kNotFound, "the job has ended");
-  FunctionTable::PutResult put = functions_.Put(key, BytesOrEmpty(request->pickled()));
-  const Bytes* pickled = functions_.Get(key);
+  FunctionTable::PutResult put = functions_.Put(key, wire::BytesOrEmpty(request->pickled()));
+  const wire::Bytes* pickled = functions_.Get(key);
   if (put.added) storage_->Put(Storage::Kind::kFunction, FunctionKey(key), *pickled);
   for (uint64_t waiter : put.answered) AnswerWaiter(waiter, pickled);
   return EmptyReply();
 }
 
-void GcsService::GetFunction(const Bytes& payload, const Reply& reply) {
-  const auto* request = VerifiedRoot<wire::GetFunctionRequest>(payload);
+void GcsService::GetFunction(const wire::Bytes& payload, const Reply& reply) {
+  const auto* request = wire::VerifiedRoot<wire::GetFunctionRequest>(payload);
   if (request == nullptr) {
     reply(BadRequest());
     return;
   }
   const FunctionTable::Key key{FromWireOrNil(request->job_id()),
                                FromWireOrNil(request->function_id())};
-  const Bytes* pickled = functions_.Get(key);
+  const wire::Bytes* pickled = functions_.Get(key);
   if (pickled != nullptr || request->wait_ms() == 0) {
     reply(FunctionReply(pickled));
     return;
@@ -354,7 +358,7 @@ void GcsService::GetFunction(const Bytes& payload, const Reply& reply) {
   function_waiters_[waiter] = {reply, timer};
 }
 
-void GcsService::AnswerWaiter(uint64_t waiter, const Bytes* pickled) {
+void GcsService::AnswerWaiter(uint64_t waiter, const wire::Bytes* pickled) {
   auto node = function_waiters_.extract(waiter);
   if (node.empty()) return;
   loop_->Cancel(node.mapped().timer);
@@ -377,7 +381,7 @@ void GcsService::DropFunctions(const JobId& job) {
 
 // --- Actors ---
 
-GcsService::Outcome GcsService::RegisterActor(const Bytes& payload) {
+GcsService::Outcome GcsService::RegisterActor(const wire::Bytes& payload) {
   const Result<ActorId> id = cluster_.RegisterActor(payload);
   if (!id.has_value()) return {Fail(id.error())};
   return {EmptyReply(), [this, id = *id] {
@@ -388,29 +392,29 @@ GcsService::Outcome GcsService::RegisterActor(const Bytes& payload) {
           }};
 }
 
-Result<Bytes> GcsService::GetActorByName(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::GetActorByNameRequest>(payload);
+Result<wire::Bytes> GcsService::GetActorByName(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::GetActorByNameRequest>(payload);
   if (request == nullptr) return BadRequest();
   FlatBufferBuilder builder;
   const ActorRecord* record = cluster_.actors().table().FindByName(
-      StringOrEmpty(request->namespace_()), StringOrEmpty(request->name()));
+      flatbuffers::GetString(request->namespace_()), flatbuffers::GetString(request->name()));
   if (record == nullptr) return Finished(builder, wire::CreateGetActorByNameReply(builder, false));
   auto meta = builder.CreateVector(record->spec.handle_meta);
   return Finished(builder, wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id),
                                                            meta, ToWire(record->spec.owner)));
 }
 
-Result<Bytes> GcsService::KillActor(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::KillActorRequest>(payload);
+Result<wire::Bytes> GcsService::KillActor(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::KillActorRequest>(payload);
   if (request == nullptr) return BadRequest();
   ActorDirector& actors = cluster_.actors();
   actors.Apply(actors.table().Kill(
       FromWireOrNil(request->actor_id()),
-      {request->no_restart(), request->out_of_scope(), StringOrEmpty(request->reason())}));
+      {request->no_restart(), request->out_of_scope(), flatbuffers::GetString(request->reason())}));
   return EmptyReply();
 }
 
-Result<Bytes> GcsService::ListActors() {
+Result<wire::Bytes> GcsService::ListActors() {
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::ActorInfo>> actors;
   for (const auto& [id, record] : cluster_.actors().table().actors()) {
@@ -422,7 +426,7 @@ Result<Bytes> GcsService::ListActors() {
 
 // --- Nodes and jobs ---
 
-Result<Bytes> GcsService::ListNodes() {
+Result<wire::Bytes> GcsService::ListNodes() {
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
   for (const auto& [id, node] : cluster_.nodes().nodes()) nodes.push_back(WriteNode(builder, node));
@@ -431,7 +435,7 @@ Result<Bytes> GcsService::ListNodes() {
   return Finished(builder, wire::CreateListNodesReply(builder, list, waiting));
 }
 
-Result<Bytes> GcsService::ListJobs() {
+Result<wire::Bytes> GcsService::ListJobs() {
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::JobRecord>> jobs;
   for (const JobEntry* job : cluster_.jobs().All()) jobs.push_back(WriteJob(builder, *job));
@@ -439,15 +443,15 @@ Result<Bytes> GcsService::ListJobs() {
   return Finished(builder, wire::CreateListJobsReply(builder, list));
 }
 
-Result<Bytes> GcsService::ClusterResources() {
+Result<wire::Bytes> GcsService::ClusterResources() {
   FlatBufferBuilder builder;
   auto total = ToWire(builder, cluster_.nodes().Total());
   auto available = ToWire(builder, cluster_.nodes().Available());
   return Finished(builder, wire::CreateClusterResourcesReply(builder, total, available));
 }
 
-GcsService::Outcome GcsService::RegisterNode(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::RegisterNodeRequest>(payload);
+GcsService::Outcome GcsService::RegisterNode(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::RegisterNodeRequest>(payload);
   if (request == nullptr || request->node() == nullptr) return {BadRequest()};
   NodeEntry node = ReadNode(*request->node());
   if (node.id.is_nil()) return {BadRequest()};
@@ -463,15 +467,15 @@ GcsService::Outcome GcsService::RegisterNode(const Bytes& payload) {
           }};
 }
 
-GcsService::Outcome GcsService::RegisterJob(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::RegisterJobRequest>(payload);
+GcsService::Outcome GcsService::RegisterJob(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::RegisterJobRequest>(payload);
   if (request == nullptr) return {BadRequest()};
   JobEntry job;
   job.driver = FromWireOrNil(request->driver());
   job.driver_pid = request->driver_pid();
-  job.ns = StringOrEmpty(request->namespace_());
-  job.entrypoint = StringOrEmpty(request->entrypoint());
-  job.config = BytesOrEmpty(request->config());
+  job.ns = flatbuffers::GetString(request->namespace_());
+  job.entrypoint = flatbuffers::GetString(request->entrypoint());
+  job.config = wire::BytesOrEmpty(request->config());
   const Result<JobId> id = cluster_.RegisterJob(std::move(job));
   if (!id.has_value()) return {Fail(id.error())};
   FlatBufferBuilder builder(32);
@@ -479,17 +483,17 @@ GcsService::Outcome GcsService::RegisterJob(const Bytes& payload) {
           [this, id = *id] { cluster_.FinishJob(id); }};
 }
 
-Result<Bytes> GcsService::FinishJob(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::FinishJobRequest>(payload);
+Result<wire::Bytes> GcsService::FinishJob(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::FinishJobRequest>(payload);
   if (request == nullptr) return BadRequest();
   cluster_.FinishJob(FromWireOrNil(request->job_id()));
   return EmptyReply();
 }
 
-Result<Bytes> GcsService::ReportWorkerDeath(const Bytes& payload) {
-  const auto* request = VerifiedRoot<wire::ReportWorkerDeathRequest>(payload);
+Result<wire::Bytes> GcsService::ReportWorkerDeath(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::ReportWorkerDeathRequest>(payload);
   if (request == nullptr || FromWireOrNil(request->worker()).is_nil()) return BadRequest();
-  cluster_.WorkerDied(FromWire(*request->worker()), StringOrEmpty(request->reason()),
+  cluster_.WorkerDied(FromWire(*request->worker()), flatbuffers::GetString(request->reason()),
                       request->intended());
   return EmptyReply();
 }

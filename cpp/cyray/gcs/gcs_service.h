@@ -37,8 +37,8 @@ class GcsService : public RpcHandler {
   // Answers those who wait for something that may never come.
   void FailWaiters();
 
-  void OnCall(uint16_t method, const CallId& id, Bytes payload, Reply reply) override;
-  void OnStreamMessage(StreamId stream, const Bytes& message) override;
+  void OnCall(uint16_t method, const CallId& id, wire::Bytes payload, Reply reply) override;
+  void OnStreamMessage(StreamId stream, const wire::Bytes& message) override;
   void OnStreamClosed(StreamId stream) override;
 
  private:
@@ -49,40 +49,40 @@ class GcsService : public RpcHandler {
 
   // What a change answers, and how it is taken back.
   struct Outcome {
-    Outcome(Result<Bytes> answer, std::function<void()> undo_it = nullptr)
+    Outcome(Result<wire::Bytes> answer, std::function<void()> undo_it = nullptr)
         : reply(std::move(answer)), undo(std::move(undo_it)) {}
-    Result<Bytes> reply;
+    Result<wire::Bytes> reply;
     std::function<void()> undo;  // null: it stays
   };
 
-  Result<Bytes> Read(wire::GcsMethod method, const Bytes& payload);
-  void Change(wire::GcsMethod method, const CallId& id, const Bytes& payload, Reply reply);
-  Outcome Apply(wire::GcsMethod method, const Bytes& payload);
+  Result<wire::Bytes> Read(wire::GcsMethod method, const wire::Bytes& payload);
+  void Change(wire::GcsMethod method, const CallId& id, const wire::Bytes& payload, Reply reply);
+  Outcome Apply(wire::GcsMethod method, const wire::Bytes& payload);
   // Whether it registers again what is registered, because its caller saw no reply.
-  bool IsRepeated(wire::GcsMethod method, const Bytes& payload) const;
-  void RememberCall(const CallId& id, const Result<Bytes>& reply);
+  bool IsRepeated(wire::GcsMethod method, const wire::Bytes& payload) const;
+  void RememberCall(const CallId& id, const Result<wire::Bytes>& reply);
   void ForgetCall(const CallId& id);
 
-  Outcome KvPut(const Bytes& payload);
-  Result<Bytes> KvGet(const Bytes& payload);
-  Outcome KvDelete(const Bytes& payload);
-  Result<Bytes> KvKeys(const Bytes& payload);
-  void StoreKv(const std::string& space, const std::string& key, Bytes value);
-  Result<Bytes> PutFunction(const Bytes& payload);
-  void GetFunction(const Bytes& payload, const Reply& reply);
-  void AnswerWaiter(uint64_t waiter, const Bytes* pickled);
+  Outcome KvPut(const wire::Bytes& payload);
+  Result<wire::Bytes> KvGet(const wire::Bytes& payload);
+  Outcome KvDelete(const wire::Bytes& payload);
+  Result<wire::Bytes> KvKeys(const wire::Bytes& payload);
+  void StoreKv(const std::string& space, const std::string& key, wire::Bytes value);
+  Result<wire::Bytes> PutFunction(const wire::Bytes& payload);
+  void GetFunction(const wire::Bytes& payload, const Reply& reply);
+  void AnswerWaiter(uint64_t waiter, const wire::Bytes* pickled);
   void DropFunctions(const JobId& job);
-  Outcome RegisterActor(const Bytes& payload);
-  Result<Bytes> GetActorByName(const Bytes& payload);
-  Result<Bytes> KillActor(const Bytes& payload);
-  Result<Bytes> ListActors();
-  Result<Bytes> ListNodes();
-  Result<Bytes> ListJobs();
-  Result<Bytes> ClusterResources();
-  Outcome RegisterNode(const Bytes& payload);
-  Outcome RegisterJob(const Bytes& payload);
-  Result<Bytes> FinishJob(const Bytes& payload);
-  Result<Bytes> ReportWorkerDeath(const Bytes& payload);
+  Outcome RegisterActor(const wire::Bytes& payload);
+  Result<wire::Bytes> GetActorByName(const wire::Bytes& payload);
+  Result<wire::Bytes> KillActor(const wire::Bytes& payload);
+  Result<wire::Bytes> ListActors();
+  Result<wire::Bytes> ListNodes();
+  Result<wire::Bytes> ListJobs();
+  Result<wire::Bytes> ClusterResources();
+  Outcome RegisterNode(const wire::Bytes& payload);
+  Outcome RegisterJob(const wire::Bytes& payload);
+  Result<wire::Bytes> FinishJob(const wire::Bytes& payload);
+  Result<wire::Bytes> ReportWorkerDeath(const wire::Bytes& payload);
 
   EventLoop* const loop_;
   Storage* const storage_;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
-#include "cyray/gcs/bytes.h"
+#include "cyray/wire/bytes.h"
 
 namespace cyray::gcs {
 
@@ -22,7 +22,7 @@ struct JobEntry {
   int driver_pid = 0;
   std::string ns;
   std::string entrypoint;
-  Bytes config;
+  wire::Bytes config;
   bool running = true;
   int64_t start_ms = 0;
   int64_t end_ms = 0;

@@ -5,15 +5,15 @@
 
 namespace cyray::gcs {
 
-KvTable::PutResult KvTable::Put(const std::string& space, const std::string& key, Bytes value,
+KvTable::PutResult KvTable::Put(const std::string& space, const std::string& key, wire::Bytes value,
                                 bool overwrite) {
   auto [it, added] = values_.try_emplace({space, key});
   if (!added && !overwrite) return {PutOutcome::kKept, {}};
-  Bytes before = std::exchange(it->second, std::move(value));
+  wire::Bytes before = std::exchange(it->second, std::move(value));
   return {added ? PutOutcome::kAdded : PutOutcome::kReplaced, std::move(before)};
 }
 
-const Bytes* KvTable::Get(const std::string& space, const std::string& key) const {
+const wire::Bytes* KvTable::Get(const std::string& space, const std::string& key) const {
   auto it = values_.find({space, key});
   return it == values_.end() ? nullptr : &it->second;
 }

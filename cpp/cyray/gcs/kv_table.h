@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "cyray/gcs/bytes.h"
+#include "cyray/wire/bytes.h"
 
 namespace cyray::gcs {
 
@@ -19,14 +19,15 @@ class KvTable {
   enum class PutOutcome { kAdded, kReplaced, kKept };
   struct PutResult {
     PutOutcome outcome;
-    Bytes replaced;  // the value before, when there was one and it was replaced
+    wire::Bytes replaced;  // the value before, when there was one and it was replaced
   };
-  using Pair = std::pair<std::string, Bytes>;
+  using Pair = std::pair<std::string, wire::Bytes>;
 
   // kKept: the key was there and `overwrite` is false; nothing changed.
-  PutResult Put(const std::string& space, const std::string& key, Bytes value, bool overwrite);
+  PutResult Put(const std::string& space, const std::string& key, wire::Bytes value,
+                bool overwrite);
   // Valid until the next change; nullptr when there is none.
-  const Bytes* Get(const std::string& space, const std::string& key) const;
+  const wire::Bytes* Get(const std::string& space, const std::string& key) const;
   // Removes the key, or with `prefix` every key that starts with it. Returns what was removed.
   std::vector<Pair> Delete(const std::string& space, const std::string& key, bool prefix);
   // In order.
@@ -38,7 +39,7 @@ class KvTable {
   static std::optional<std::pair<std::string, std::string>> ParseStorageKey(std::string_view text);
 
  private:
-  std::map<std::pair<std::string, std::string>, Bytes> values_;  // by space, then key
+  std::map<std::pair<std::string, std::string>, wire::Bytes> values_;  // by space, then key
 };
 
 }  // namespace cyray::gcs

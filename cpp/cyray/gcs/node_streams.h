@@ -12,13 +12,13 @@
 #include <unordered_map>
 
 #include "cyray/common/ids.h"
-#include "cyray/gcs/bytes.h"
+#include "cyray/wire/bytes.h"
 
 namespace cyray::gcs {
 
 class NodeStreams {
  public:
-  using SendFunction = std::function<void(uint64_t stream, const Bytes& message)>;
+  using SendFunction = std::function<void(uint64_t stream, const wire::Bytes& message)>;
   explicit NodeStreams(SendFunction send) : send_(std::move(send)) {}
 
   // Returns the stream that it replaces.
@@ -49,10 +49,10 @@ class NodeStreams {
     return it == streams_.end() ? std::nullopt : std::optional(it->second);
   }
 
-  void Send(const NodeId& node, const Bytes& command) const {
+  void Send(const NodeId& node, const wire::Bytes& command) const {
     if (auto it = streams_.find(node); it != streams_.end()) send_(it->second, command);
   }
-  void Broadcast(const Bytes& command, const NodeId& except = {}) const {
+  void Broadcast(const wire::Bytes& command, const NodeId& except = {}) const {
     for (const auto& [node, stream] : streams_) {
       if (node != except) send_(stream, command);
     }
@@ -65,7 +65,7 @@ class NodeStreams {
     auto it = watches_.lower_bound({actor, 0});
     return it != watches_.end() && it->first == actor;
   }
-  void SendToWatchers(const ActorId& actor, const Bytes& command) const {
+  void SendToWatchers(const ActorId& actor, const wire::Bytes& command) const {
     for (auto it = watches_.lower_bound({actor, 0}); it != watches_.end() && it->first == actor;
          ++it) {
       send_(it->second, command);

@@ -12,12 +12,13 @@ grpc::ByteBuffer ToMessage(std::string_view header, const uint8_t* body, size_t 
   return grpc::ByteBuffer(slices, 2);
 }
 
-grpc::ByteBuffer ToMessage(const Bytes& body) {
+grpc::ByteBuffer ToMessage(const wire::Bytes& body) {
   grpc::Slice slice(body.data(), body.size());
   return grpc::ByteBuffer(&slice, 1);
 }
 
-bool FromMessage(const grpc::ByteBuffer& message, void* header, size_t header_bytes, Bytes& body) {
+bool FromMessage(const grpc::ByteBuffer& message, void* header, size_t header_bytes,
+                 wire::Bytes& body) {
   body.clear();
   std::vector<grpc::Slice> slices;
   // An empty message has no slices and may be an invalid buffer.

@@ -17,8 +17,8 @@
 #include <string_view>
 
 #include "cyray/common/ids.h"
-#include "cyray/gcs/bytes.h"
 #include "cyray/util/status.h"
+#include "cyray/wire/bytes.h"
 
 namespace cyray::gcs {
 
@@ -51,10 +51,11 @@ static_assert(sizeof(ReplyHeader) == 8);
 
 // `header` and `body` as one message.
 grpc::ByteBuffer ToMessage(std::string_view header, const uint8_t* body, size_t size);
-grpc::ByteBuffer ToMessage(const Bytes& body);
+grpc::ByteBuffer ToMessage(const wire::Bytes& body);
 // Takes the first `header_bytes` of `message` to `header` and returns the rest; false when it is
 // shorter.
-bool FromMessage(const grpc::ByteBuffer& message, void* header, size_t header_bytes, Bytes& body);
+bool FromMessage(const grpc::ByteBuffer& message, void* header, size_t header_bytes,
+                 wire::Bytes& body);
 
 // A code that a peer sent; unknown ones are kInternal.
 StatusCode CodeFromWire(uint8_t code);

@@ -55,19 +55,20 @@ class RpcServer::Call : public ServerGenericBidiReactor {
 
   void OnReadDone(bool ok) override {
     CallHeader header{};
-    Bytes payload;
+    wire::Bytes payload;
     if (!ok || !FromMessage(request_, &header, sizeof header, payload)) {
       Finish({grpc::StatusCode::INVALID_ARGUMENT, "not a call"});
       return;
     }
     request_.Clear();
     auto pending = std::make_shared<Pending>(this);
-    server_->loop_->Post([server = server_, header, payload = std::move(payload),
-                          pending]() mutable {
-      if (server->closing_) return;
-      server->handler_->OnCall(header.method, CallId::FromBytes(header.call_id), std::move(payload),
-                               [pending](const Result<Bytes>& result) { pending->Reply(result); });
-    });
+    server_->loop_->Post(
+        [server = server_, header, payload = std::move(payload), pending]() mutable {
+          if (server->closing_) return;
+          server->handler_->OnCall(
+              header.method, CallId::FromBytes(header.call_id), std::move(payload),
+              [pending](const Result<wire::Bytes>& result) { pending->Reply(result); });
+        });
   }
   void OnDone() override { delete this; }
 
@@ -78,13 +79,13 @@ class RpcServer::Call : public ServerGenericBidiReactor {
     ~Pending() {
       if (call != nullptr) call->Finish({grpc::StatusCode::UNAVAILABLE, "the GCS is ending"});
     }
-    void Reply(const Result<Bytes>& result) {
+    void Reply(const Result<wire::Bytes>& result) {
       if (Call* replied = std::exchange(call, nullptr)) replied->Send(result);
     }
     Call* call;
   };
 
-  void Send(const Result<Bytes>& result) {
+  void Send(const Result<wire::Bytes>& result) {
     ReplyHeader header{};
     const std::string_view head(reinterpret_cast<const char*>(&header), sizeof header);
     if (result.has_value()) {
@@ -121,7 +122,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   }
 
   void OnReadDone(bool ok) override {
-    Bytes message;
+    wire::Bytes message;
     if (ok) ok = FromMessage(read_, nullptr, 0, message);
     read_.Clear();
     server_->loop_->Post([this, ok, message = std::move(message), self = self_] {
@@ -138,7 +139,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
     });
   }
 
-  void Send(const Bytes& message) {
+  void Send(const wire::Bytes& message) {
     std::unique_lock lock(mutex_);
     if (closed_) return;
     unsent_.push_back(ToMessage(message));
@@ -222,11 +223,12 @@ class RpcServer::Service : public grpc::CallbackGenericService {
  private:
   ServerGenericBidiReactor* Challenge(const grpc::CallbackServerContext& context) {
     const std::string client_nonce = Metadata(context, kClientNonceKey);
-    if (client_nonce.size() != kNonceBytes) {
+    if (client_nonce.size() != crypto::kNonceBytes) {
       return new Answer(Status(StatusCode::kUnauthenticated, "no nonce"));
     }
     const std::string nonce = server_->nonces_.Issue(client_nonce, context.peer());
-    return new Answer(nonce + ServerProof(server_->token_, kAuthPurpose, client_nonce, nonce));
+    return new Answer(nonce +
+                      crypto::ServerProof(server_->token_, kAuthPurpose, client_nonce, nonce));
   }
 
   RpcServer* const server_;
@@ -240,10 +242,11 @@ RpcServer::~RpcServer() = default;
 bool RpcServer::Authenticated(const grpc::CallbackServerContext& context) const {
   const std::string client_nonce = Metadata(context, kClientNonceKey);
   const std::string server_nonce = Metadata(context, kServerNonceKey);
-  return client_nonce.size() == kNonceBytes &&
+  return client_nonce.size() == crypto::kNonceBytes &&
          nonces_.IssuedHere(server_nonce, client_nonce, context.peer()) &&
-         ConstantTimeEqual(Metadata(context, kProofKey),
-                           ClientProof(token_, kAuthPurpose, client_nonce, server_nonce));
+         crypto::ConstantTimeEqual(
+             Metadata(context, kProofKey),
+             crypto::ClientProof(token_, kAuthPurpose, client_nonce, server_nonce));
 }
 
 Result<int> RpcServer::Start(const std::string& ip, int port, RpcHandler* handler) {
@@ -287,7 +290,7 @@ void RpcServer::Accept(StreamId stream) {
   if (auto it = streams_.find(stream); it != streams_.end()) it->second->StartSendInitialMetadata();
 }
 
-void RpcServer::Send(StreamId stream, const Bytes& message) {
+void RpcServer::Send(StreamId stream, const wire::Bytes& message) {
   if (auto it = streams_.find(stream); it != streams_.end()) it->second->Send(message);
 }
 

@@ -16,7 +16,7 @@
 #include <string>
 #include <unordered_map>
 
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/gcs/rpc.h"
 #include "cyray/util/event_loop.h"
 
@@ -27,11 +27,11 @@ using StreamId = uint64_t;  // never 0
 class RpcHandler {
  public:
   // Called once, from the loop; a reply that is dropped uncalled fails the call as unavailable.
-  using Reply = std::function<void(const Result<Bytes>&)>;
+  using Reply = std::function<void(const Result<wire::Bytes>&)>;
 
   virtual ~RpcHandler() = default;
-  virtual void OnCall(uint16_t method, const CallId& id, Bytes payload, Reply reply) = 0;
-  virtual void OnStreamMessage(StreamId stream, const Bytes& message) = 0;
+  virtual void OnCall(uint16_t method, const CallId& id, wire::Bytes payload, Reply reply) = 0;
+  virtual void OnStreamMessage(StreamId stream, const wire::Bytes& message) = 0;
   virtual void OnStreamClosed(StreamId stream) = 0;
 };
 
@@ -49,7 +49,7 @@ class RpcServer {
   // The client is told that its hello was accepted. Before the first Send.
   void Accept(StreamId stream);
   // To a stream that is gone: dropped.
-  void Send(StreamId stream, const Bytes& message);
+  void Send(StreamId stream, const wire::Bytes& message);
   // The handler hears nothing more of it.
   void Close(StreamId stream, const Status& status);
 
@@ -62,7 +62,7 @@ class RpcServer {
 
   EventLoop* const loop_;
   const std::string token_;
-  const ServerNonces nonces_;
+  const crypto::ServerNonces nonces_;
   RpcHandler* handler_ = nullptr;
   std::unique_ptr<Service> service_;
   std::unique_ptr<grpc::Server> server_;

@@ -121,7 +121,7 @@ Storage::~Storage() {
   sqlite3_close(db_);
 }
 
-Status Storage::Load(Kind kind, const std::function<void(std::string_view, Bytes)>& row) {
+Status Storage::Load(Kind kind, const std::function<void(std::string_view, wire::Bytes)>& row) {
   CYRAY_CHECK(!writer_.joinable()) << "Load after the first change";
   const std::string sql = std::string("SELECT key, value FROM ") +
                           kTableNames[static_cast<size_t>(kind)] + " ORDER BY id";
@@ -134,13 +134,13 @@ Status Storage::Load(Kind kind, const std::function<void(std::string_view, Bytes
     const auto* key = static_cast<const char*>(sqlite3_column_blob(statement, 0));
     const auto* value = static_cast<const uint8_t*>(sqlite3_column_blob(statement, 1));
     row({key, static_cast<size_t>(sqlite3_column_bytes(statement, 0))},
-        Bytes(value, value + sqlite3_column_bytes(statement, 1)));
+        wire::Bytes(value, value + sqlite3_column_bytes(statement, 1)));
   }
   sqlite3_finalize(statement);
   return rc == SQLITE_DONE ? Status::Ok() : SqliteError(db_, sql);
 }
 
-void Storage::Put(Kind kind, std::string_view key, Bytes value) {
+void Storage::Put(Kind kind, std::string_view key, wire::Bytes value) {
   group_.push_back({kind, false, std::string(key), std::move(value)});
 }
 

@@ -24,9 +24,9 @@
 #include <thread>
 #include <vector>
 
-#include "cyray/gcs/bytes.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
+#include "cyray/wire/bytes.h"
 
 struct sqlite3;
 
@@ -45,9 +45,9 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   // Every row of `kind`, in order of their first writing.
-  Status Load(Kind kind, const std::function<void(std::string_view key, Bytes value)>& row);
+  Status Load(Kind kind, const std::function<void(std::string_view key, wire::Bytes value)>& row);
 
-  void Put(Kind kind, std::string_view key, Bytes value);
+  void Put(Kind kind, std::string_view key, wire::Bytes value);
   void Erase(Kind kind, std::string_view key);
   // Ends a group of changes that belong together; they are written in one transaction.
   void Flush();
@@ -63,7 +63,7 @@ class Storage {
     Kind kind;
     bool erase;
     std::string key;
-    Bytes value;
+    wire::Bytes value;
   };
   struct Batch {
     std::vector<Change> changes;

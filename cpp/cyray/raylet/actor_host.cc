@@ -19,6 +19,7 @@ using wire::ToWire;
 constexpr int64_t kGracefulLimitMs = 30'000;
 constexpr int64_t kEndKeptMs = 60'000;  // as long as calls of the GCS are tried
 constexpr size_t kEndsKept = 1000;
+constexpr size_t kEndBytesKept = 16 << 20;  // the error of an __init__ may be large
 
 }  // namespace
 
@@ -46,8 +47,8 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
   actor = Actor{};
   actor.incarnation = start.incarnation();
   actor.job = FromWireOrNil(start.job_id());
-  actor.class_name = gcs::StringOrEmpty(start.class_name());
-  actor.spec = gcs::BytesOrEmpty(start.spec());
+  actor.class_name = flatbuffers::GetString(start.class_name());
+  actor.spec = wire::BytesOrEmpty(start.spec());
   parts_.leases->RequestForActor(KeyOf(parts_.options->node_id, id, actor.incarnation), actor.job,
                                  FromWire(start.held()));
 }
@@ -88,7 +89,7 @@ bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* r
       it->second.incarnation != ready->incarnation()) {
     return true;  // stopped meanwhile
   }
-  gcs::Bytes report = StartedReport(id, it->second, client.pid, *ready);
+  wire::Bytes report = StartedReport(id, it->second, client.pid, *ready);
   if (ready->ok()) {
     it->second.state = State::kAlive;
     parts_.gcs->Report(std::move(report));
@@ -105,7 +106,7 @@ void ActorHost::OnStopActor(const wire::StopActor& stop) {
   const auto it = actors_.find(id);
   if (it == actors_.end() || it->second.incarnation != stop.incarnation()) return;
   const Actor& actor = it->second;
-  const std::string reason = gcs::StringOrEmpty(stop.reason());
+  const std::string reason = flatbuffers::GetString(stop.reason());
   if (actor.state == State::kWaiting) {
     parts_.leases->CancelActor(KeyOf(parts_.options->node_id, id, actor.incarnation));
     End(it, reason, true);
@@ -123,10 +124,10 @@ void ActorHost::OnWorkerDied(const DeadWorker& dead) {
   if (it != actors_.end()) End(it, dead.reason, dead.intended);
 }
 
-gcs::Bytes ActorHost::StartedReport(const ActorId& id, const Actor& actor, int pid,
-                                    const wire::ActorReady& ready) const {
+wire::Bytes ActorHost::StartedReport(const ActorId& id, const Actor& actor, int pid,
+                                     const wire::ActorReady& ready) const {
   FlatBufferBuilder builder;
-  const auto error = builder.CreateVector(gcs::BytesOrEmpty(ready.error()));
+  const auto error = builder.CreateVector(wire::BytesOrEmpty(ready.error()));
   const Address address = parts_.options->AddressOf(actor.worker);
   return gcs::FinishReport(
       builder, wire::CreateActorStarted(builder, ToWire(id), actor.incarnation, ToWire(address),
@@ -143,14 +144,19 @@ void ActorHost::End(Actors::iterator actor, const std::string& reason, bool inte
                                                       actor->second.incarnation, text, intended)));
 }
 
-void ActorHost::End(Actors::iterator actor, gcs::Bytes report) {
+void ActorHost::End(Actors::iterator actor, wire::Bytes report) {
   const auto& [id, ended] = *actor;
   const int64_t now = MonotonicMs();
   parts_.gcs->Report(report);
   const Address address =
       ended.state == State::kAlive ? parts_.options->AddressOf(ended.worker) : Address{};
+  ended_bytes_ += report.size();
   ended_.push_back({id, ended.incarnation, address, std::move(report), now});
-  while (ended_.size() > kEndsKept || ended_.front().at_ms + kEndKeptMs < now) ended_.pop_front();
+  while (ended_.size() > kEndsKept || (ended_bytes_ > kEndBytesKept && ended_.size() > 1) ||
+         ended_.front().at_ms + kEndKeptMs < now) {
+    ended_bytes_ -= ended_.front().report.size();
+    ended_.pop_front();
+  }
   by_worker_.erase(ended.worker);
   actors_.erase(actor);
 }

@@ -67,23 +67,24 @@ class ActorHost {
     ActorId id;
     uint32_t incarnation;
     Address address;  // nil: it was never alive
-    gcs::Bytes report;
+    wire::Bytes report;
     int64_t at_ms;
   };
   using Actors = std::unordered_map<ActorId, Actor>;
 
   static RequestKey KeyOf(const NodeId& node, const ActorId& actor, uint32_t incarnation);
   // A report that it is alive, or that its __init__ failed.
-  gcs::Bytes StartedReport(const ActorId& id, const Actor& actor, int pid,
-                           const wire::ActorReady& ready) const;
+  wire::Bytes StartedReport(const ActorId& id, const Actor& actor, int pid,
+                            const wire::ActorReady& ready) const;
   void End(Actors::iterator actor, const std::string& reason, bool intended);
-  void End(Actors::iterator actor, gcs::Bytes report);
+  void End(Actors::iterator actor, wire::Bytes report);
   bool HasEnded(const ActorId& id, uint32_t incarnation) const;
 
   const Parts parts_;
   Actors actors_;
   std::unordered_map<WorkerId, ActorId> by_worker_;
   std::deque<Ended> ended_;  // the oldest first
+  size_t ended_bytes_ = 0;   // of their reports
 };
 
 }  // namespace cyray::raylet

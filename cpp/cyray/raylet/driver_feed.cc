@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "cyray/gcs/bytes.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -46,10 +45,11 @@ void DriverFeed::RegisterPeerHandlers() {
   peers.On<wire::ForwardLogLines>(
       FrameType::kForwardLogLines,
       [this](const NodeId&, const wire::ForwardLogLines& forward) { OnForwardLogLines(forward); });
-  peers.On<wire::ForwardWarning>(
-      FrameType::kForwardWarning, [this](const NodeId&, const wire::ForwardWarning& forward) {
-        DeliverWarning(FromWireOrNil(forward.driver()).worker, gcs::StringOrEmpty(forward.text()));
-      });
+  peers.On<wire::ForwardWarning>(FrameType::kForwardWarning,
+                                 [this](const NodeId&, const wire::ForwardWarning& forward) {
+                                   DeliverWarning(FromWireOrNil(forward.driver()).worker,
+                                                  flatbuffers::GetString(forward.text()));
+                                 });
   peers.On<wire::ForwardFlushOutput>(
       FrameType::kForwardFlushOutput,
       [this](const NodeId& from, const wire::ForwardFlushOutput& forward) {
@@ -116,9 +116,9 @@ void DriverFeed::OnForwardLogLines(const wire::ForwardLogLines& forward) {
   const wire::LogLines* wire = forward.lines();
   if (wire == nullptr || wire->lines() == nullptr) return;
   WorkerLogs::Lines lines{
-      WorkerId::Nil(), wire->pid(), gcs::StringOrEmpty(wire->label()), wire->is_stderr(), {}};
+      WorkerId::Nil(), wire->pid(), flatbuffers::GetString(wire->label()), wire->is_stderr(), {}};
   for (const auto* line : *wire->lines()) lines.lines.push_back(line->str());
-  Deliver(FromWireOrNil(forward.driver()).worker, gcs::StringOrEmpty(wire->node_ip()), lines);
+  Deliver(FromWireOrNil(forward.driver()).worker, flatbuffers::GetString(wire->node_ip()), lines);
 }
 
 // --- Warnings ---------------------------------------------------------------------------------

@@ -8,19 +8,19 @@ namespace cyray::raylet {
 namespace {
 
 using flatbuffers::FlatBufferBuilder;
-using gcs::Bytes;
-using gcs::VerifiedRoot;
+using wire::Bytes;
 using wire::FrameType;
 using wire::FromWireOrNil;
 using wire::GcsMethod;
 using wire::ToWire;
+using wire::VerifiedRoot;
 
 constexpr size_t kFunctionCacheBytes = 64u << 20;
 
 Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
   FlatBufferBuilder builder;
   const auto text = [&](const flatbuffers::String* field) {
-    return builder.CreateString(gcs::StringOrEmpty(field));
+    return builder.CreateString(flatbuffers::GetString(field));
   };
   const auto cause = text(update.death_cause());
   const auto error =
@@ -32,7 +32,7 @@ Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
   builder.Finish(wire::CreateActorUpdate(
       builder, update.actor_id(), update.state(), update.address(), update.incarnation(),
       update.restarts_left(), cause, error, class_name, update.pid(), ip));
-  return gcs::FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
 }  // namespace
@@ -89,7 +89,7 @@ void GcsBridge::OnUp() {
 
 void GcsBridge::Call(GcsMethod method, const FlatBufferBuilder& builder,
                      gcs::GcsClient::ReplyCallback callback) {
-  CallBytes(method, gcs::FinishedBytes(builder), std::move(callback));
+  CallBytes(method, wire::FinishedBytes(builder), std::move(callback));
 }
 
 void GcsBridge::CallBytes(GcsMethod method, Bytes payload, gcs::GcsClient::ReplyCallback callback) {
@@ -131,7 +131,7 @@ bool GcsBridge::AnswerFunction(ClientConnection& client, const wire::GcsCall& ca
   FlatBufferBuilder builder;
   const auto vector = builder.CreateVector(*pickled);
   builder.Finish(wire::CreateGetFunctionReply(builder, true, vector));
-  Reply(client.id(), call.request_id(), gcs::FinishedBytes(builder));
+  Reply(client.id(), call.request_id(), wire::FinishedBytes(builder));
   return true;
 }
 
@@ -139,7 +139,7 @@ void GcsBridge::RememberFunction(const uint8_t* payload, size_t size) {
   const auto* request = VerifiedRoot<wire::PutFunctionRequest>(payload, size);
   if (request == nullptr || request->pickled() == nullptr) return;
   functions_.Put({FromWireOrNil(request->job_id()), FromWireOrNil(request->function_id())},
-                 gcs::BytesOrEmpty(request->pickled()));
+                 wire::BytesOrEmpty(request->pickled()));
 }
 
 bool GcsBridge::AnswerHere(ClientConnection& client, const wire::GcsCall& call, GcsMethod method) {
@@ -173,12 +173,12 @@ bool GcsBridge::OnGcsCall(ClientConnection& client, const wire::GcsCall* call) {
       function = {FromWireOrNil(request->job_id()), FromWireOrNil(request->function_id())};
     }
   }
-  CallBytes(method, gcs::BytesOrEmpty(call->payload()),
+  CallBytes(method, wire::BytesOrEmpty(call->payload()),
             [this, client_id, request_id, function](Result<Bytes> result) {
               if (result && !function.second.is_nil()) {
                 const auto* reply = VerifiedRoot<wire::GetFunctionReply>(*result);
                 if (reply != nullptr && reply->found()) {
-                  functions_.Put(function, gcs::BytesOrEmpty(reply->pickled()));
+                  functions_.Put(function, wire::BytesOrEmpty(reply->pickled()));
                 }
               }
               Reply(client_id, request_id, result);

@@ -29,25 +29,25 @@ class FunctionCache {
  public:
   explicit FunctionCache(size_t limit_bytes) : limit_bytes_(limit_bytes) {}
   using Key = std::pair<JobId, FunctionId>;
-  void Put(const Key& key, gcs::Bytes pickled);
-  const gcs::Bytes* Find(const Key& key);
+  void Put(const Key& key, wire::Bytes pickled);
+  const wire::Bytes* Find(const Key& key);
 
  private:
   const size_t limit_bytes_;
   size_t bytes_ = 0;
-  std::list<std::pair<Key, gcs::Bytes>> entries_;  // most recently used first
-  std::map<Key, std::list<std::pair<Key, gcs::Bytes>>::iterator> index_;
+  std::list<std::pair<Key, wire::Bytes>> entries_;  // most recently used first
+  std::map<Key, std::list<std::pair<Key, wire::Bytes>>::iterator> index_;
 };
 
 class GcsBridge {
  public:
   struct Callbacks {
     std::function<void(const wire::NodeCommand&)> on_command;  // all but ActorUpdate
-    std::function<gcs::Bytes()> make_hello;
+    std::function<wire::Bytes()> make_hello;
     std::function<void(const Status&)> on_rejected;  // the GCS takes this node for dead
     std::function<void()> on_up;
     // What ClusterResources is answered with here, from what this raylet knows itself.
-    std::function<gcs::Bytes()> cluster_resources;
+    std::function<wire::Bytes()> cluster_resources;
   };
 
   GcsBridge(EventLoop* loop, const NodeOptions* options, ClientRegistry* clients,
@@ -61,7 +61,7 @@ class GcsBridge {
   void Call(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& builder,
             gcs::GcsClient::ReplyCallback callback);
   // A finished NodeReport. Lost while the stream is down.
-  void Report(gcs::Bytes report);
+  void Report(wire::Bytes report);
 
   // Frames of a client. False: the frame is bad.
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);
@@ -71,17 +71,17 @@ class GcsBridge {
  private:
   struct Watched {
     std::set<WorkerId> subscribers;
-    gcs::Bytes last_update;  // a finished ActorUpdate
+    wire::Bytes last_update;  // a finished ActorUpdate
   };
   struct QueuedCall {
     wire::GcsMethod method;
-    gcs::Bytes payload;
+    wire::Bytes payload;
     gcs::GcsClient::ReplyCallback callback;
   };
 
-  void CallBytes(wire::GcsMethod method, gcs::Bytes payload,
+  void CallBytes(wire::GcsMethod method, wire::Bytes payload,
                  gcs::GcsClient::ReplyCallback callback);
-  void Reply(uint64_t client_id, uint64_t request_id, const Result<gcs::Bytes>& result);
+  void Reply(uint64_t client_id, uint64_t request_id, const Result<wire::Bytes>& result);
   // True when the call was answered here.
   bool AnswerHere(ClientConnection& client, const wire::GcsCall& call, wire::GcsMethod method);
   bool AnswerFunction(ClientConnection& client, const wire::GcsCall& call);

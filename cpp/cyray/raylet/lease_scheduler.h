@@ -50,7 +50,6 @@ struct LeaseRequest {
   bool for_actor = false;
   bool forwarded = false;  // came from another raylet: is not passed on again
   std::vector<std::pair<NodeId, uint64_t>> locality;
-  uint32_t backlog = 0;
 };
 
 struct LeaseGrant {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "cyray/gcs/bytes.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -31,7 +30,6 @@ LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, 
   request.strategy = static_cast<Strategy>(wire.strategy());
   request.affinity_node = FromWireOrNil(wire.affinity_node());
   request.affinity_soft = wire.affinity_soft();
-  request.backlog = wire.backlog();
   if (wire.locality() != nullptr) {
     for (const auto* entry : *wire.locality()) {
       request.locality.emplace_back(FromWire(entry->node()), entry->bytes());
@@ -48,9 +46,9 @@ bool IsValid(const LeaseRequest& request) {
 
 auto WriteRequest(FlatBufferBuilder& builder, const LeaseRequest& request) {
   const auto demand = ToWire(builder, request.demand);
-  return wire::CreateRequestLease(
-      builder, request.key.id, demand, static_cast<wire::SchedulingStrategy>(request.strategy),
-      ToWire(request.affinity_node), request.affinity_soft, 0, request.backlog);
+  return wire::CreateRequestLease(builder, request.key.id, demand,
+                                  static_cast<wire::SchedulingStrategy>(request.strategy),
+                                  ToWire(request.affinity_node), request.affinity_soft);
 }
 
 flatbuffers::Offset<wire::LeaseReply> WriteRefusal(FlatBufferBuilder& builder, uint64_t request_id,
@@ -112,7 +110,7 @@ void LeaseService::RegisterPeerHandlers() {
         const Address worker = FromWireOrNil(forward.broken()->worker());
         if (worker.node != from) return;
         FlatBufferBuilder builder;
-        const auto text = builder.CreateString(gcs::StringOrEmpty(forward.broken()->reason()));
+        const auto text = builder.CreateString(flatbuffers::GetString(forward.broken()->reason()));
         builder.Finish(
             wire::CreateLeaseBroken(builder, forward.broken()->lease_id(), ToWire(worker), text));
         parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
@@ -221,7 +219,7 @@ void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLe
     return;
   }
   FlatBufferBuilder builder;
-  const auto error = builder.CreateString(gcs::StringOrEmpty(reply.error()));
+  const auto error = builder.CreateString(flatbuffers::GetString(reply.error()));
   std::vector<int32_t> gpus;
   if (reply.gpu_ids() != nullptr) gpus.assign(reply.gpu_ids()->begin(), reply.gpu_ids()->end());
   const auto gpu_ids = builder.CreateVector(gpus);

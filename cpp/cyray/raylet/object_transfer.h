@@ -22,7 +22,7 @@
 
 namespace cyray::raylet {
 
-class ObjectTransfer : private BulkReceiver {
+class ObjectTransfer : private net::BulkReceiver {
  public:
   // Registers its handlers and callbacks with `peers`.
   static Result<std::unique_ptr<ObjectTransfer>> Create(const NodeId& self,

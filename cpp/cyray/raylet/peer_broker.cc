@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "cyray/gcs/bytes.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
@@ -140,7 +139,7 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
 bool PeerBroker::OnPeerRelayFailed(const wire::Frame& frame) {
   const auto* failed = frame.As<wire::RelayFailed>();
   if (failed == nullptr) return false;
-  BroadcastFailed(FromWireOrNil(failed->destination()), gcs::StringOrEmpty(failed->reason()));
+  BroadcastFailed(FromWireOrNil(failed->destination()), flatbuffers::GetString(failed->reason()));
   return true;
 }
 

@@ -51,7 +51,7 @@ bool PeerTable::Send(const NodeId& node, wire::FrameType type,
   auto it = peers_.find(node);
   if (it == peers_.end()) return false;
   Peer& peer = it->second;
-  if (unsent_bytes(node) + builder.GetSize() > PeerConnection::kMaxUnsentBytes) return false;
+  if (unsent_bytes(node) + builder.GetSize() > net::PeerConnection::kMaxUnsentBytes) return false;
   if (peer.open != nullptr) {
     peer.open->Send(type, builder);
     return true;
@@ -62,7 +62,7 @@ bool PeerTable::Send(const NodeId& node, wire::FrameType type,
 }
 
 bool PeerTable::SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk,
-                         BulkBytes bytes) {
+                         net::BulkBytes bytes) {
   auto it = peers_.find(node);
   // A pull came over a connection: without one its receiver is gone.
   if (it == peers_.end() || it->second.open == nullptr) return false;
@@ -92,7 +92,7 @@ std::vector<NodeId> PeerTable::Connected() const {
 
 void PeerTable::AcceptSocket(UniqueFd socket) {
   if (strangers_.size() >= kMaxStrangers) return;  // closes it
-  strangers_.insert(PeerConnection::Accept(loop_, identity_, this, std::move(socket)));
+  strangers_.insert(net::PeerConnection::Accept(loop_, identity_, this, std::move(socket)));
 }
 
 // --- Setting up ---
@@ -105,7 +105,7 @@ void PeerTable::Dial(const NodeId& node) {
     return;
   }
   auto dialed =
-      PeerConnection::Dial(loop_, identity_, this, node, peer.address.ip, peer.address.port);
+      net::PeerConnection::Dial(loop_, identity_, this, node, peer.address.ip, peer.address.port);
   if (dialed) {
     peer.dialing = std::move(*dialed);
   } else {
@@ -146,7 +146,7 @@ bool PeerTable::AcceptHello(const Peer& peer, const NodeId& node, uint64_t incar
   return !(peer.dialing != nullptr && ours_wins);
 }
 
-void PeerTable::OnHello(PeerConnection& connection, const NodeId& node, uint64_t incarnation) {
+void PeerTable::OnHello(net::PeerConnection& connection, const NodeId& node, uint64_t incarnation) {
   ConnectionPtr keep = connection.shared_from_this();
   if (node == identity_.node) {
     strangers_.erase(keep);
@@ -194,16 +194,16 @@ void PeerTable::Discard(ConnectionPtr& connection) {
 
 // --- Traffic and ends ---
 
-bool PeerTable::OnFrame(PeerConnection& connection, const wire::Frame& frame) {
+bool PeerTable::OnFrame(net::PeerConnection& connection, const wire::Frame& frame) {
   auto it = handlers_.find(frame.type);
   return it != handlers_.end() && it->second(connection.node(), frame);
 }
 
-void PeerTable::OnDrained(PeerConnection& connection) {
+void PeerTable::OnDrained(net::PeerConnection& connection) {
   if (on_drained_) on_drained_(connection.node());
 }
 
-void PeerTable::OnClosed(PeerConnection& connection, const Status& why) {
+void PeerTable::OnClosed(net::PeerConnection& connection, const Status& why) {
   const ConnectionPtr keep = connection.shared_from_this();
   if (strangers_.erase(keep) > 0) {
     CYRAY_LOG(kWarning) << "a connection was closed before it was set up: " << why.message();

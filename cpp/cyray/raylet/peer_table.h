@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
-#include "cyray/raylet/peer_connection.h"
-#include "cyray/raylet/peer_listener.h"
+#include "cyray/net/peer_connection.h"
+#include "cyray/net/peer_listener.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
 #include "cyray/wire/frame.h"
@@ -33,7 +33,7 @@ struct PeerAddress {
   auto operator<=>(const PeerAddress&) const = default;
 };
 
-class PeerTable : private PeerConnection::Delegate {
+class PeerTable : private net::PeerConnection::Delegate {
  public:
   // False: the frame is not valid; its connection is closed.
   using Handler = std::function<bool(const NodeId& from, const wire::Frame& frame)>;
@@ -41,7 +41,7 @@ class PeerTable : private PeerConnection::Delegate {
   // once per failed attempt to connect.
   using LostCallback = std::function<void(const NodeId& node, const std::string& reason)>;
 
-  // `token`: the cluster token's bytes (gcs::LoadToken).
+  // `token`: the cluster token's bytes (crypto::LoadToken).
   PeerTable(EventLoop* loop, NodeId self, uint64_t incarnation, std::string token);
   ~PeerTable() override;
 
@@ -67,7 +67,7 @@ class PeerTable : private PeerConnection::Delegate {
   }
   void AddLostCallback(LostCallback callback) { lost_callbacks_.push_back(std::move(callback)); }
   // Of the object transfer alone: chunks, and a node whose queue has room again.
-  void set_bulk_receiver(BulkReceiver* receiver) { bulk_ = receiver; }
+  void set_bulk_receiver(net::BulkReceiver* receiver) { bulk_ = receiver; }
   void set_drained_callback(std::function<void(const NodeId&)> callback) {
     on_drained_ = std::move(callback);
   }
@@ -82,13 +82,14 @@ class PeerTable : private PeerConnection::Delegate {
   bool Send(const NodeId& node, wire::FrameType type,
             const flatbuffers::FlatBufferBuilder& builder);
   // An ObjectChunk and the bytes that follow it, which `keep` keeps alive until they are sent.
-  bool SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bytes);
+  bool SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk,
+                net::BulkBytes bytes);
   size_t unsent_bytes(const NodeId& node) const;
   bool IsConnected(const NodeId& node) const;
   std::vector<NodeId> Connected() const;
 
  private:
-  using ConnectionPtr = std::shared_ptr<PeerConnection>;
+  using ConnectionPtr = std::shared_ptr<net::PeerConnection>;
   struct Peer {
     PeerAddress address;  // port 0: known only because it connected
     ConnectionPtr open;
@@ -100,11 +101,11 @@ class PeerTable : private PeerConnection::Delegate {
   };
 
   // PeerConnection::Delegate
-  void OnHello(PeerConnection& connection, const NodeId& node, uint64_t incarnation) override;
-  bool OnFrame(PeerConnection& connection, const wire::Frame& frame) override;
-  void OnDrained(PeerConnection& connection) override;
-  void OnClosed(PeerConnection& connection, const Status& why) override;
-  BulkReceiver* bulk_receiver() override { return bulk_; }
+  void OnHello(net::PeerConnection& connection, const NodeId& node, uint64_t incarnation) override;
+  bool OnFrame(net::PeerConnection& connection, const wire::Frame& frame) override;
+  void OnDrained(net::PeerConnection& connection) override;
+  void OnClosed(net::PeerConnection& connection, const Status& why) override;
+  net::BulkReceiver* bulk_receiver() override { return bulk_; }
 
   bool AcceptHello(const Peer& peer, const NodeId& node, uint64_t incarnation) const;
   void Open(Peer& peer, ConnectionPtr connection, uint64_t incarnation);
@@ -115,12 +116,12 @@ class PeerTable : private PeerConnection::Delegate {
   void Discard(ConnectionPtr& connection);
 
   EventLoop* const loop_;
-  const PeerConnection::Identity identity_;
-  PeerListener listener_;
+  const net::PeerConnection::Identity identity_;
+  net::PeerListener listener_;
   std::unordered_map<wire::FrameType, Handler> handlers_;
   std::vector<LostCallback> lost_callbacks_;
   std::function<void(const NodeId&)> on_drained_;
-  BulkReceiver* bulk_ = nullptr;
+  net::BulkReceiver* bulk_ = nullptr;
   std::unordered_map<NodeId, Peer> peers_;
   std::unordered_set<ConnectionPtr> strangers_;  // accepted, no hello yet
 };

@@ -264,7 +264,7 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
       const auto* exiting = frame.As<wire::WorkerExiting>();
       if (exiting == nullptr) return false;
       workers_.OnExiting(client.worker(), exiting->intended(),
-                         gcs::StringOrEmpty(exiting->reason()));
+                         flatbuffers::GetString(exiting->reason()));
       return true;
     }
     default:
@@ -316,7 +316,7 @@ void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool
   builder.Clear();
   const auto text = builder.CreateString(reason);
   builder.Finish(wire::CreateReportWorkerDeathRequest(builder, ToWire(address), text, intended));
-  gcs_.Call(wire::GcsMethod::ReportWorkerDeath, builder, [](Result<gcs::Bytes> reply) {
+  gcs_.Call(wire::GcsMethod::ReportWorkerDeath, builder, [](Result<wire::Bytes> reply) {
     if (!reply) {
       CYRAY_LOG(kWarning) << "ReportWorkerDeath: " << reply.error().message();
     }
@@ -357,11 +357,11 @@ void Raylet::OnGcsReady(const std::string& address) {
                                            0, options_.incarnation, session, ::getpid());
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Call(wire::GcsMethod::RegisterNode, builder,
-            [this](Result<gcs::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
+            [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
 }
 
-void Raylet::OnNodeRegistered(Result<gcs::Bytes> reply) {
-  const auto* answer = reply ? gcs::VerifiedRoot<wire::RegisterNodeReply>(*reply) : nullptr;
+void Raylet::OnNodeRegistered(Result<wire::Bytes> reply) {
+  const auto* answer = reply ? wire::VerifiedRoot<wire::RegisterNodeReply>(*reply) : nullptr;
   if (answer == nullptr) {
     const std::string why = "The node cannot join the cluster at " + gcs_.address() + ": " +
                             (reply ? std::string("bad reply") : reply.error().message());
@@ -392,7 +392,7 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
       return OnJobChanged(*command.body_as_JobChanged());
     case wire::NodeCommandBody::JobWarning: {
       const auto* warning = command.body_as_JobWarning();
-      return feed_.Warn(FromWireOrNil(warning->job_id()), gcs::StringOrEmpty(warning->text()));
+      return feed_.Warn(FromWireOrNil(warning->job_id()), flatbuffers::GetString(warning->text()));
     }
     case wire::NodeCommandBody::ResourceView: {
       const auto* view = command.body_as_ResourceView();
@@ -411,11 +411,11 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
   const NodeId node = FromWireOrNil(record.node_id());
   if (node.is_nil() || node == options_.node_id) return;
   if (record.alive()) {
-    peers_.SetNode(node, {gcs::StringOrEmpty(record.ip()), record.port()});
+    peers_.SetNode(node, {flatbuffers::GetString(record.ip()), record.port()});
     leases_.SetNodeView(node, FromWire(record.total()), FromWire(record.available()));
     return;
   }
-  std::string reason = gcs::StringOrEmpty(record.death_reason());
+  std::string reason = flatbuffers::GetString(record.death_reason());
   if (reason.empty()) reason = "node " + node.Hex() + " died";
   const Address whole{node, WorkerId::Nil()};
   peers_.RemoveNode(node, reason);
@@ -428,9 +428,9 @@ void Raylet::OnJobChanged(const wire::JobChanged& change) {
   const wire::JobRecord* record = change.job();
   if (record == nullptr || record->job_id() == nullptr) return;
   const JobId job = FromWire(*record->job_id());
-  const std::vector<uint8_t> config = gcs::BytesOrEmpty(change.config());
-  jobs_.Add({job, FromWireOrNil(record->driver()), gcs::StringOrEmpty(record->namespace_()), config,
-             OwnPythonOf(config, options_.python)});
+  const std::vector<uint8_t> config = wire::BytesOrEmpty(change.config());
+  jobs_.Add({job, FromWireOrNil(record->driver()), flatbuffers::GetString(record->namespace_()),
+             config, OwnPythonOf(config, options_.python)});
   if (!record->running()) EndJob(job);
   leases_.Touch();  // leases of that job may wait for it
 }
@@ -442,24 +442,24 @@ void Raylet::OnProcessDied(const wire::ProcessDied& died) {
   broker_.OnRemoteDied(address);
   objects_->OnRemoteDied(address);
   FlatBufferBuilder builder;
-  const auto reason = builder.CreateString(gcs::StringOrEmpty(died.reason()));
+  const auto reason = builder.CreateString(flatbuffers::GetString(died.reason()));
   builder.Finish(wire::CreateProcessDied(builder, ToWire(address), reason));
   clients_.Broadcast(FrameType::kProcessDied, builder);
 }
 
-gcs::Bytes Raylet::MakeHello() {
+wire::Bytes Raylet::MakeHello() {
   FlatBufferBuilder builder;
   const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
   return gcs::FinishReport(builder, wire::CreateNodeHello(builder, ToWire(options_.node_id),
                                                           options_.incarnation, alive));
 }
 
-gcs::Bytes Raylet::ClusterResources() const {
+wire::Bytes Raylet::ClusterResources() const {
   FlatBufferBuilder builder;
   const auto total = ToWire(builder, leases_.scheduler().ClusterTotal());
   const auto available = ToWire(builder, leases_.scheduler().ClusterAvailable());
   builder.Finish(wire::CreateClusterResourcesReply(builder, total, available));
-  return gcs::FinishedBytes(builder);
+  return wire::FinishedBytes(builder);
 }
 
 void Raylet::ReportResources() {

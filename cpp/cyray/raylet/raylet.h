@@ -65,13 +65,13 @@ class Raylet {
 
   // The GCS.
   void OnGcsReady(const std::string& address);
-  void OnNodeRegistered(Result<gcs::Bytes> reply);
+  void OnNodeRegistered(Result<wire::Bytes> reply);
   void OnCommand(const wire::NodeCommand& command);
   void OnNodeChanged(const wire::NodeRecord& node);
   void OnJobChanged(const wire::JobChanged& change);
   void OnProcessDied(const wire::ProcessDied& died);
-  gcs::Bytes MakeHello();
-  gcs::Bytes ClusterResources() const;
+  wire::Bytes MakeHello();
+  wire::Bytes ClusterResources() const;
   void ReportResources();
   void SendResources();
   void WriteReady();

@@ -12,7 +12,7 @@
 #include <cstdlib>
 #include <optional>
 
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/raylet/raylet.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
   if (options.gcs_server.empty()) options.gcs_server = ServerBesideUs();
 
   const auto parsed = ParseResources(resources);
-  auto token = cyray::gcs::LoadToken(options.token_file);
+  auto token = cyray::crypto::LoadToken(options.token_file);
   if (parsed) options.resources = *parsed;
   if (token) options.token = *token;
   cyray::raylet::Raylet raylet(options);

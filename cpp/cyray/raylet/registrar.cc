@@ -36,13 +36,13 @@ bool Registrar::OnRegister(ClientConnection& client, const wire::Register* reque
 }
 
 void Registrar::RegisterDriver(ClientConnection& client, const wire::Register& request) {
-  client.name_space = gcs::StringOrEmpty(request.namespace_());
+  client.name_space = flatbuffers::GetString(request.namespace_());
   client.log_to_driver = request.log_to_driver();
   parts_.workers->EnsurePrestarted();
-  const std::vector<uint8_t> config = gcs::BytesOrEmpty(request.job_config());
+  const std::vector<uint8_t> config = wire::BytesOrEmpty(request.job_config());
   FlatBufferBuilder builder;
   const auto name_space = builder.CreateString(client.name_space);
-  const auto entrypoint = builder.CreateString(gcs::StringOrEmpty(request.entrypoint()));
+  const auto entrypoint = builder.CreateString(flatbuffers::GetString(request.entrypoint()));
   const auto config_bytes = builder.CreateVector(config);
   const Address driver = parts_.options->AddressOf(client.worker());
   builder.Finish(wire::CreateRegisterJobRequest(builder, ToWire(driver), client.pid, name_space,
@@ -54,9 +54,9 @@ void Registrar::RegisterDriver(ClientConnection& client, const wire::Register& r
 }
 
 void Registrar::OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& config,
-                                Result<gcs::Bytes> reply) {
+                                Result<wire::Bytes> reply) {
   ClientConnection* client = parts_.clients->FindById(client_id);
-  const auto* answer = reply ? gcs::VerifiedRoot<wire::RegisterJobReply>(*reply) : nullptr;
+  const auto* answer = reply ? wire::VerifiedRoot<wire::RegisterJobReply>(*reply) : nullptr;
   if (client == nullptr) {  // it left meanwhile
     if (answer != nullptr) FinishJob(FromWireOrNil(answer->job_id()));
     return;
@@ -137,7 +137,7 @@ void Registrar::OnDriverGone(const ClientConnection& driver) {
 void Registrar::FinishJob(const JobId& job) {
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateFinishJobRequest(builder, ToWire(job)));
-  parts_.gcs->Call(wire::GcsMethod::FinishJob, builder, [](Result<gcs::Bytes> reply) {
+  parts_.gcs->Call(wire::GcsMethod::FinishJob, builder, [](Result<wire::Bytes> reply) {
     if (!reply) {
       CYRAY_LOG(kWarning) << "FinishJob: " << reply.error().message();
     }

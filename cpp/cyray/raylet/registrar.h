@@ -43,7 +43,7 @@ class Registrar {
  private:
   void RegisterDriver(ClientConnection& client, const wire::Register& request);
   void OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& config,
-                       Result<gcs::Bytes> reply);
+                       Result<wire::Bytes> reply);
   void FinishJob(const JobId& job);
   void Answer(ClientConnection& client);
   void Refuse(ClientConnection& client, const std::string& error);

@@ -14,7 +14,9 @@
 namespace cyray {
 
 EventLoop::EventLoop()
-    : epoll_(epoll_create1(EPOLL_CLOEXEC)), wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    : epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      random_(std::random_device()()) {
   CYRAY_CHECK(epoll_.valid() && wake_.valid()) << "errno " << errno;
   Add(wake_.get(), EPOLLIN, [this](uint32_t) {
     uint64_t count;
@@ -23,6 +25,10 @@ EventLoop::EventLoop()
 }
 
 EventLoop::~EventLoop() = default;
+
+int64_t EventLoop::NowNs() const { return MonotonicNs(); }
+
+int64_t EventLoop::WallMs() const { return WallClockMs(); }
 
 void EventLoop::Add(int fd, uint32_t events, FdCallback callback) {
   auto watch = std::make_shared<Watch>(Watch{std::move(callback), next_generation_++});
@@ -102,8 +108,8 @@ void EventLoop::RunOnce(int64_t timeout_ms) {
     const std::shared_ptr<Watch> watch = it->second;  // the callback may remove itself
     watch->callback(events[i].events);
   }
-  RunTimers();
   RunPosted();
+  RunTimers();
 }
 
 void EventLoop::RunTimers() {

@@ -1,5 +1,7 @@
-// EventLoop: epoll, timers and posted functions for the daemons.
+// EventLoop: epoll, timers and posted functions for the daemons: the real Runtime.
 //
+// A round: descriptors that are ready, then posted functions, then timers. What has arrived is so
+// handled before anything is taken for overdue, also after the process stood still.
 // Confined to the thread that calls Run(), except Post() and Stop(), which are thread-safe.
 // Callbacks may add and remove file descriptors and timers, also their own. A removed descriptor's
 // callback is not called again, even for events already gathered.
@@ -12,20 +14,21 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <random>
 #include <unordered_map>
 #include <vector>
 
+#include "cyray/util/runtime.h"
 #include "cyray/util/unique_fd.h"
 
 namespace cyray {
 
-class EventLoop {
+class EventLoop : public Runtime {
  public:
   using FdCallback = std::function<void(uint32_t epoll_events)>;
-  using TimerId = uint64_t;
 
   EventLoop();
-  ~EventLoop();
+  ~EventLoop() override;
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
@@ -34,12 +37,13 @@ class EventLoop {
   void Modify(int fd, uint32_t events);
   void Remove(int fd);
 
-  // Runs `callback` once, `delay_ms` from now. Cancelling a timer that ran is a no-op.
-  TimerId RunAfter(int64_t delay_ms, std::function<void()> callback);
-  void Cancel(TimerId id);
-
-  // Thread-safe: runs `callback` on the loop, in order of posting.
-  void Post(std::function<void()> callback);
+  // Runtime
+  int64_t NowNs() const override;
+  int64_t WallMs() const override;
+  uint64_t Random() override { return random_(); }
+  void Post(std::function<void()> callback) override;
+  TimerId RunAfter(int64_t delay_ms, std::function<void()> callback) override;
+  void Cancel(TimerId id) override;
 
   // Runs until Stop().
   void Run();
@@ -66,6 +70,7 @@ class EventLoop {
   std::unordered_map<TimerId, int64_t> timer_due_;
   TimerId next_timer_ = 1;
   uint64_t next_generation_ = 1;
+  std::mt19937_64 random_;
   bool stopped_ = false;
   // Guarded by mutex_.
   std::mutex mutex_;

@@ -68,7 +68,7 @@ cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
 
 cdef bint fits_inline(uint64_t size, uint64_t before) noexcept:
     # Whether a value travels in a message that has `before` bytes of values already.
-    return size <= TINY_LIMIT or (size <= INLINE_LIMIT and before + size <= INLINE_TOTAL)
+    return size <= TINY_LIMIT or (size <= INLINE_LIMIT and before + size <= MAX_INLINE_BYTES)
 
 
 cdef uint64_t simple_size(object value) except? 0:

@@ -99,6 +99,8 @@ cdef extern from "cyray/common/resources.h" namespace "cyray" nogil:
 
 
 cdef extern from "cyray/core/value.h" namespace "cyray::core" nogil:
+    const uint64_t MAX_INLINE_BYTES "cyray::core::kMaxInlineBytes"
+
     cdef cppclass Value:
         @staticmethod
         Value* New(size_t) except +
@@ -285,7 +287,6 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         CoreWorker() except +
         Status Connect(UniqueFd, const RegisterOptions&)
         void Disconnect()
-        void SetInterruptCheck(cbool (*)() noexcept nogil)
         void AbandonAfterFork()
         const Address& address()
         const Registration& registration()

@@ -26,10 +26,9 @@ cdef CoreWorker* _core = NULL
 cdef bint _is_driver = True
 
 # Objects up to this size live in their owner and travel inline; larger ones go to the store.
-# INLINE_TOTAL: of one message; beyond it only values up to TINY_LIMIT travel inline.
+# One message has MAX_INLINE_BYTES of them; beyond that only values up to TINY_LIMIT travel inline.
 cdef enum:
     INLINE_LIMIT = 100 * 1024
-    INLINE_TOTAL = 10 * 1024 * 1024
     TINY_LIMIT = 100
     ERROR_LIMIT = 64 * 1024 * 1024
 
@@ -105,7 +104,7 @@ cdef extern from *:
 
 
 cdef cbool signal_raised() noexcept with gil:
-    # CoreWorker::InterruptCheck: Python's signal handlers run between the slices of a wait.
+    # InterruptCheck: Python's signal handlers run between the slices of a wait.
     return check_signals() != 0
 
 
@@ -159,7 +158,6 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
         if status.code() == StatusCode.kCancelled:
             reraise()
         raise ConnectionError(f"{socket}: {status.message().decode('utf-8', 'replace')}")
-    made.SetInterruptCheck(signal_raised)
     _core = made
     _is_driver = is_driver
     _reset_submit_state()

@@ -5,11 +5,11 @@
 #include <cstdlib>
 
 #include "cpp_tests/fuzz/seeds.h"
-#include "cyray/raylet/handshake.h"
+#include "cyray/net/handshake.h"
 
 namespace {
 
-using cyray::raylet::Handshake;
+using cyray::net::Handshake;
 constexpr size_t kMostBytes =
     Handshake::kMagicBytes + Handshake::kNonceBytes + Handshake::kProofBytes;
 

@@ -10,7 +10,7 @@
 #include "cyray/util/status.h"
 #include "cyray/util/unique_fd.h"
 
-namespace cyray::raylet {
+namespace cyray::net {
 
 class PeerListener {
  public:
@@ -31,4 +31,4 @@ class PeerListener {
   std::function<void(UniqueFd)> on_accepted_;
 };
 
-}  // namespace cyray::raylet
+}  // namespace cyray::net

@@ -1,17 +1,17 @@
-#include "cyray/raylet/handshake.h"
+#include "cyray/net/handshake.h"
 
 #include <utility>
 
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/util/log.h"
 
-namespace cyray::raylet {
+namespace cyray::net {
 namespace {
 
 constexpr std::string_view kMagic = "CYRAYP01";
 constexpr std::string_view kPurpose = "raylet";
 static_assert(kMagic.size() == Handshake::kMagicBytes);
-static_assert(gcs::kNonceBytes == Handshake::kNonceBytes);
+static_assert(crypto::kNonceBytes == Handshake::kNonceBytes);
 
 }  // namespace
 
@@ -58,7 +58,8 @@ Status Handshake::OnHello() {
     return Failed(StatusCode::kProtocolError, "not a raylet of this version");
   }
   peer_nonce_ = in.substr(kMagicBytes);
-  output_ = std::string(kMagic) + nonce_ + gcs::ServerProof(token_, kPurpose, peer_nonce_, nonce_);
+  output_ =
+      std::string(kMagic) + nonce_ + crypto::ServerProof(token_, kPurpose, peer_nonce_, nonce_);
   input_.clear();
   wanted_ = kProofBytes;
   state_ = State::kAwaitProof;
@@ -72,10 +73,11 @@ Status Handshake::OnAnswer() {
   }
   peer_nonce_ = in.substr(kMagicBytes, kNonceBytes);
   const std::string_view proof = in.substr(kMagicBytes + kNonceBytes);
-  if (!gcs::ConstantTimeEqual(proof, gcs::ServerProof(token_, kPurpose, nonce_, peer_nonce_))) {
+  if (!crypto::ConstantTimeEqual(proof,
+                                 crypto::ServerProof(token_, kPurpose, nonce_, peer_nonce_))) {
     return Failed(StatusCode::kUnauthenticated, "the peer does not hold this cluster's token");
   }
-  output_ = gcs::ClientProof(token_, kPurpose, nonce_, peer_nonce_);
+  output_ = crypto::ClientProof(token_, kPurpose, nonce_, peer_nonce_);
   input_.clear();
   wanted_ = 0;
   state_ = State::kDone;
@@ -83,7 +85,8 @@ Status Handshake::OnAnswer() {
 }
 
 Status Handshake::OnProof() {
-  if (!gcs::ConstantTimeEqual(input_, gcs::ClientProof(token_, kPurpose, peer_nonce_, nonce_))) {
+  if (!crypto::ConstantTimeEqual(input_,
+                                 crypto::ClientProof(token_, kPurpose, peer_nonce_, nonce_))) {
     return Failed(StatusCode::kUnauthenticated, "the peer does not hold this cluster's token");
   }
   input_.clear();
@@ -100,4 +103,4 @@ Status Handshake::Failed(StatusCode code, std::string why) {
   return Status(code, std::move(why));
 }
 
-}  // namespace cyray::raylet
+}  // namespace cyray::net

@@ -1,6 +1,6 @@
 // Handshake: both sides of it, and what a stranger may try.
 
-#include "cyray/raylet/handshake.h"
+#include "cyray/net/handshake.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-namespace cyray::raylet {
+namespace cyray::net {
 namespace {
 
 using Role = Handshake::Role;
@@ -120,4 +120,4 @@ TEST(Handshake, RandomBytesNeverPass) {
 }
 
 }  // namespace
-}  // namespace cyray::raylet
+}  // namespace cyray::net

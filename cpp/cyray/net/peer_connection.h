@@ -20,7 +20,7 @@
 #include <string>
 
 #include "cyray/common/ids.h"
-#include "cyray/raylet/handshake.h"
+#include "cyray/net/handshake.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
 #include "cyray/util/unique_fd.h"
@@ -29,7 +29,7 @@
 #include "cyray/wire/frame_reader.h"
 #include "peer_generated.h"
 
-namespace cyray::raylet {
+namespace cyray::net {
 
 struct BulkBytes {
   std::span<const uint8_t> bytes;
@@ -152,4 +152,4 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   uint32_t chunk_left_ = 0;
 };
 
-}  // namespace cyray::raylet
+}  // namespace cyray::net

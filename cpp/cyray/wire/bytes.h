@@ -1,4 +1,4 @@
-// Bytes: FlatBuffers messages on their way between the GCS and raylets, and their verified reading.
+// Bytes: FlatBuffers messages outside of frames, and their verified reading.
 // Threading: values.
 
 #pragma once
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace cyray::gcs {
+namespace cyray::wire {
 
 using Bytes = std::vector<uint8_t>;
 
@@ -30,12 +30,9 @@ inline Bytes FinishedBytes(const flatbuffers::FlatBufferBuilder& builder) {
   return Bytes(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
 }
 
-// Optional fields of FlatBuffers: absent ones are empty.
+// An optional field of FlatBuffers: absent ones are empty.
 inline Bytes BytesOrEmpty(const flatbuffers::Vector<uint8_t>* field) {
   return field == nullptr ? Bytes() : Bytes(field->begin(), field->end());
 }
-inline std::string StringOrEmpty(const flatbuffers::String* field) {
-  return field == nullptr ? std::string() : field->str();
-}
 
-}  // namespace cyray::gcs
+}  // namespace cyray::wire

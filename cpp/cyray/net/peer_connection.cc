@@ -1,4 +1,4 @@
-#include "cyray/raylet/peer_connection.h"
+#include "cyray/net/peer_connection.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,11 +12,11 @@
 #include <cerrno>
 #include <utility>
 
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
-namespace cyray::raylet {
+namespace cyray::net {
 namespace {
 
 constexpr size_t kMaxReadPerRound = 8 << 20;  // then others get their turn
@@ -57,7 +57,7 @@ PeerConnection::PeerConnection(EventLoop* loop, const Identity& identity, Delega
       socket_(std::move(socket)),
       state_(dialed ? State::kConnecting : State::kHandshake),
       handshake_(dialed ? Handshake::Role::kDialer : Handshake::Role::kListener, identity.token,
-                 gcs::RandomNonce()) {
+                 crypto::RandomNonce()) {
   ConfigureSocket(socket_.get());
 }
 
@@ -402,4 +402,4 @@ void PeerConnection::Consume(size_t bytes) {
   }
 }
 
-}  // namespace cyray::raylet
+}  // namespace cyray::net

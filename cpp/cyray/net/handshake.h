@@ -4,11 +4,10 @@
 //   listener -> dialer     magic (8)  listener's nonce (32)  listener's proof (32)
 //   dialer   -> listener   dialer's proof (32)
 //
-// A proof is an HMAC over both nonces, keyed with the token (gcs/auth.h): the token never travels
-// and what was recorded once is worth nothing on another connection. Every message has a fixed
-// size, and a side that fails says nothing and is closed.
-// A pure state machine: bytes in, bytes out; no socket, clock or random source.
-// Threading: confined to its connection.
+// A proof is an HMAC over both nonces, keyed with the token (crypto/auth.h): the token never
+// travels and what was recorded once is worth nothing on another connection. Every message has a
+// fixed size, and a side that fails says nothing and is closed. A pure state machine: bytes in,
+// bytes out; no socket, clock or random source. Threading: confined to its connection.
 
 #pragma once
 
@@ -21,7 +20,7 @@
 
 #include "cyray/util/status.h"
 
-namespace cyray::raylet {
+namespace cyray::net {
 
 class Handshake {
  public:
@@ -62,4 +61,4 @@ class Handshake {
   size_t wanted_;
 };
 
-}  // namespace cyray::raylet
+}  // namespace cyray::net

@@ -1,4 +1,4 @@
-#include "cyray/gcs/auth.h"
+#include "cyray/crypto/auth.h"
 
 #include <fcntl.h>
 #include <openssl/crypto.h>
@@ -8,7 +8,7 @@
 #include "cyray/util/log.h"
 #include "cyray/util/unique_fd.h"
 
-namespace cyray::gcs {
+namespace cyray::crypto {
 namespace {
 
 constexpr size_t kTokenBytes = 32;
@@ -90,4 +90,4 @@ bool ServerNonces::IssuedHere(std::string_view server_nonce, std::string_view cl
       std::string_view(HmacSha256(secret_, bound)).substr(0, kNonceBytes - kNonceRandomBytes));
 }
 
-}  // namespace cyray::gcs
+}  // namespace cyray::crypto

@@ -1,4 +1,4 @@
-#include "cyray/raylet/peer_listener.h"
+#include "cyray/net/peer_listener.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -9,7 +9,7 @@
 
 #include "cyray/util/log.h"
 
-namespace cyray::raylet {
+namespace cyray::net {
 
 PeerListener::~PeerListener() {
   loop_->Cancel(pause_);
@@ -60,4 +60,4 @@ void PeerListener::Accept() {
   }
 }
 
-}  // namespace cyray::raylet
+}  // namespace cyray::net

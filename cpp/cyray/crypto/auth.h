@@ -13,7 +13,7 @@
 
 #include "cyray/util/status.h"
 
-namespace cyray::gcs {
+namespace cyray::crypto {
 
 inline constexpr size_t kNonceBytes = 32;
 
@@ -45,4 +45,4 @@ class ServerNonces {
   std::string secret_;
 };
 
-}  // namespace cyray::gcs
+}  // namespace cyray::crypto
