@@ -136,6 +136,27 @@ TEST_F(CoreWorkerTest, LeavingTurnsAwayWhoeverWaits) {
   for (std::thread& thread : threads) thread.join();
 }
 
+TEST_F(CoreWorkerTest, CallsAfterLeavingAreAnswered) {
+  core_.Disconnect();
+  EXPECT_EQ(core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListJobs), "").error().code(),
+            StatusCode::kDisconnected);
+  EXPECT_EQ(core_.CreateInStore(core_.NextPutId(), core_.address(), 64).error().code(),
+            StatusCode::kDisconnected);
+  EXPECT_EQ(core_.CreateActor({}, /*wait=*/false).code(), StatusCode::kDisconnected);
+  CoreWorker::TemplateSpec spec;
+  Submission submission;
+  submission.tmpl = core_.AddTemplate(spec);
+  ObjectEntry* result = nullptr;
+  EXPECT_FALSE(core_.Submit(std::move(submission), nullptr, &result));
+  ReadView view;
+  ASSERT_TRUE(core_.Read(result, &view));
+  EXPECT_TRUE(view.is_error);
+  view.value->Unref();
+  core_.Release(result);
+  Event event;
+  EXPECT_EQ(core_.NextTask(kForever, /*main_thread=*/true, &event), nullptr);
+}
+
 TEST_F(CoreWorkerTest, AnOwnerWhoseConnectionIsRefusedIsDeadAndItsObjectAnError) {
   Address owner = core_.address();
   owner.worker.bytes[0] ^= 1;

@@ -56,7 +56,7 @@ void BM_PutIntoStore(benchmark::State& state) {
     const ObjectId id(TaskId{}, ++index);
     const uint64_t offset = *store->Create(1, id, bytes, {});
     benchmark::DoNotOptimize(mapping->PrepareWrite(offset, bytes));
-    ArenaMapping::CopyInto(mapping->write(offset), source.data(), bytes);
+    std::memcpy(mapping->write(offset), source.data(), bytes);
     benchmark::DoNotOptimize(store->Seal(1, id));
     benchmark::DoNotOptimize(store->Release(1, id));
     store->Free(id);

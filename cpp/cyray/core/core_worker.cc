@@ -34,7 +34,10 @@ CoreWorker::CoreWorker()
                   }),
       execution_(links_, objects_) {}
 
-CoreWorker::~CoreWorker() { Disconnect(); }
+CoreWorker::~CoreWorker() {
+  Disconnect(false);
+  if (keep_views_ && arena_) DetachViews();  // before the raylet sees that this process is gone
+}
 
 Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   RegisterOptions mine = options;
@@ -68,11 +71,12 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   return Status::Ok();
 }
 
-void CoreWorker::Disconnect() {
+void CoreWorker::Disconnect(bool keep_views) {
   {
     std::lock_guard lock(mutex_);
     if (disconnecting_) return;
     disconnecting_ = true;
+    keep_views_ = keep_views;
     FlushAll();
     stop_events_ = true;
     events_ready_.notify_all();
@@ -84,6 +88,10 @@ void CoreWorker::Disconnect() {
 void CoreWorker::AbandonAfterFork() {
   disconnecting_ = true;
   poller_.AbandonSteward();
+}
+
+Status CoreWorker::ShutDown() const {
+  return Status(StatusCode::kDisconnected, "cyray was shut down meanwhile");
 }
 
 JobId CoreWorker::job_id() {
@@ -308,9 +316,10 @@ bool CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry**
     task->returns.push_back(entry);
     returns[i] = entry;
   }
-  if (raylet_lost_) {
-    completion_.Fail(task, MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied),
-                                     "the raylet of this node is gone"));
+  if (raylet_lost_ || disconnecting_) {
+    completion_.Fail(
+        task, MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied),
+                        disconnecting_ ? ShutDown().message() : "the raylet of this node is gone"));
   } else if (actor != nullptr) {
     actors_.Submit(actor, task, objects_);
     return ActorSubmitter::Crowded(*actor);
@@ -367,7 +376,7 @@ std::unique_ptr<ExecTask> CoreWorker::NextTask(int64_t deadline_ns, bool main_th
   }
   const auto thread = main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
   poller_.WaitUntil(lock, deadline_ns, [&] {
-    return (main_thread && !events_.empty()) || execution_.HasReady(thread);
+    return (main_thread && !events_.empty()) || execution_.HasReady(thread) || disconnecting_;
   });
   return TakeNext(thread, event);
 }

@@ -88,9 +88,10 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
 
   // Registers with the raylet at the other end of `socket` and starts the steward. Once.
   Status Connect(UniqueFd socket, const RegisterOptions& options);
-  // Turns away the threads that wait, and ends the steward. No other call may follow; those that
-  // run may end later, before this is destroyed.
-  void Disconnect();
+  // Turns away the threads that wait, and ends the steward. Calls that need the raylet answer
+  // kDisconnected from now on. The session ends when the last owner of this object lets it go: with
+  // `keep_views`, what Python still reads of the arena becomes private copies then.
+  void Disconnect(bool keep_views = true);
   // In the child of a fork: forgets the connections without touching the parent's.
   void AbandonAfterFork();
 
@@ -135,10 +136,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void AddCallback(ObjectEntry* entry, uint64_t token);
   static constexpr uint64_t kThreadToken = uint64_t{1} << 62;
   store::ArenaMapping& arena() { return *arena_; }
-  // What Python reads may outlive this object, after DetachViews.
+  // What Python reads may outlive this object.
   const std::shared_ptr<store::ArenaMapping>& shared_arena() const { return arena_; }
-  // The last call before Disconnect and the end: what Python reads becomes private copies.
-  void DetachViews();
 
   // --- Tasks and actors ---
   struct TemplateSpec {
@@ -260,6 +259,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void WakeExternalLoop();
   std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
   void SetBlocked(bool blocked);
+  void DetachViews();
+  Status ShutDown() const;
   // Requests that are waited for (core_worker_requests.cc).
   // True when `over` holds. False: the time is over, or a signal handler raised.
   bool WaitAttentively(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,
@@ -319,6 +320,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   bool stop_events_ = false;
   bool raylet_lost_ = false;
   bool disconnecting_ = false;
+  bool keep_views_ = false;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

@@ -31,7 +31,7 @@ Status CoreWorker::Await(std::unique_lock<std::mutex>& lock, const std::function
     return Status(StatusCode::kCancelled, "interrupted");
   }
   if (ready) return Status::Ok();
-  return Status(StatusCode::kDisconnected, "cyray was shut down while this was waited for");
+  return ShutDown();
 }
 
 flatbuffers::FlatBufferBuilder CoreWorker::RegistrationOf(const ActorCreation& c) {
@@ -68,6 +68,7 @@ flatbuffers::FlatBufferBuilder CoreWorker::RegistrationOf(const ActorCreation& c
 
 Status CoreWorker::CreateActor(const ActorCreation& creation, bool wait) {
   std::unique_lock lock(mutex_);
+  if (disconnecting_) return ShutDown();
   const auto request = RegistrationOf(creation);
   if (wait) {
     Waits::Scope scope(waits_, "the registration of the actor ", creation.class_name);
@@ -100,6 +101,7 @@ Result<std::string> CoreWorker::ReadGcsReply(wire::Frame* frame) {
 
 Result<std::string> CoreWorker::AskGcs(std::unique_lock<std::mutex>& lock, uint16_t method,
                                        const uint8_t* payload, size_t size) {
+  if (disconnecting_) return Fail(ShutDown());
   std::optional<Result<std::string>> answer;
   const uint64_t id = raylet_.CallGcs(
       method, payload, size, [&](wire::Frame* frame) { answer.emplace(ReadGcsReply(frame)); });
@@ -119,6 +121,7 @@ Result<std::string> CoreWorker::CallGcs(uint16_t method, const std::string& payl
 
 void CoreWorker::CallGcsNoReply(uint16_t method, const std::string& payload) {
   std::lock_guard lock(mutex_);
+  if (disconnecting_) return;
   raylet_.CallGcs(method, reinterpret_cast<const uint8_t*>(payload.data()), payload.size(),
                   [](wire::Frame*) {});
   raylet_.Flush();

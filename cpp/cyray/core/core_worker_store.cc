@@ -16,6 +16,7 @@ using wire::FrameType;
 Result<StoreBlock> CoreWorker::CreateInStore(const ObjectId& id, const Address& owner,
                                              uint64_t bytes) {
   std::unique_lock lock(mutex_);
+  if (disconnecting_) return Fail(ShutDown());
   StoreBlock block{id, owner, 0, bytes};
   const auto taken = TakeSpare(lock, block);
   if (!taken) return Fail(taken.error());

@@ -183,10 +183,4 @@ Result<WritableView> ArenaMapping::MapPrivate(uint64_t offset, uint64_t bytes) c
   return view;
 }
 
-void ArenaMapping::CopyInto(void* to, const void* from, size_t bytes) {
-  // One thread's memcpy, which turns to non-temporal stores for large sizes by itself, is as fast
-  // as two threads here: both saturate the memory (cpp_tests/store/store_bench.cc).
-  if (bytes > 0) std::memcpy(to, from, bytes);
-}
-
 }  // namespace cyray::store

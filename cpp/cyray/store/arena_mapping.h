@@ -76,9 +76,6 @@ class ArenaMapping {
   // The object must stay pinned as long as the view lives, or until it is detached.
   Result<WritableView> MapPrivate(uint64_t offset, uint64_t bytes) const;
 
-  // Copies into prepared memory.
-  static void CopyInto(void* to, const void* from, size_t bytes);
-
   // The process leaves the store: the `kept` ranges become private copies where they are, so that
   // whoever reads them goes on and does not see what the store does with the memory; everything
   // else is let go of and must not be touched any more. Nobody may write meanwhile.

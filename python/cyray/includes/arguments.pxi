@@ -3,67 +3,75 @@
 # Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
 # bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
 
-cdef ValuePtr encode_args(tuple args, dict kwargs, vector[ObjectEntry*]* refs,
-                          vector[ObjectEntry*]* contained) except *:
+cdef enum:
+    FEW = 8   # arguments whose sizes need no memory of their own
+
+cdef Value* encode_args(Session s, tuple args, dict kwargs, vector[ObjectEntry*]* refs,
+                        vector[ObjectEntry*]* contained) except NULL:
     """Encodes arguments; refs among them, and large values, become entries of `refs`.
 
-    Each entry pushed to `refs` and `contained` carries a count that passes to the task.
+    Each entry pushed to `refs` and `contained` carries a count that passes to the task. When this
+    returns, `s` is the current session.
     """
     cdef Py_ssize_t npos = PyTuple_GET_SIZE(args)
     cdef Py_ssize_t nkw = len(kwargs) if kwargs is not None else 0
-    cdef Py_ssize_t i, n = npos + nkw
-    cdef uint64_t total = 8
-    cdef list items = []
-    cdef list names = []
-    if n == 0:
-        return ValuePtr()
+    cdef Py_ssize_t i, n = npos + nkw, length
+    cdef uint64_t total = 8, size
+    cdef uint64_t[FEW] few
+    cdef vector[uint64_t] many
+    cdef uint64_t* sizes = few
+    cdef list items = None   # the arguments, once one of them is replaced by its bytes or its ref
+    cdef list names = None
+    if n > FEW:
+        many.resize(n)
+        sizes = many.data()
+    if nkw:
+        names = list(kwargs)
+        items = [*args, *kwargs.values()]
     # First everything that may run Python code or fail, then one pass that copies and counts.
-    cdef vector[uint64_t] sizes
-    cdef uint64_t size
     for i in range(n):
-        if i < npos:
-            item = <object>PyTuple_GET_ITEM(args, i)
-        else:
-            if i == npos:
-                names = list(kwargs)
-                values = list(kwargs.values())
-            name = names[i - npos].encode()
-            names[i - npos] = name
-            total += 4 + len(name)
-            item = values[i - npos]
+        if i >= npos:
+            PyUnicode_AsUTF8AndSize(<object>PyList_GET_ITEM(names, i - npos), &length)
+            total += 4 + length
+        item = <object>PyTuple_GET_ITEM(args, i) if items is None else items[i]
         size = simple_size(item)
         if size == 0 or not fits_inline(size, total):
             if type(item) is not ObjectRef:
                 serialized = serialize(item)
                 size = (<Serialized>serialized).size
                 if not fits_inline(size, total):
-                    item = put_serialized(serialized)
+                    item = put_serialized(s, serialized)
                 else:
                     item = serialized
                     if (<Serialized>serialized).pieces:
                         total += 64
+                if items is None:
+                    items = list(args)
+                items[i] = item
             if type(item) is ObjectRef:
                 (<ObjectRef>item).live()
                 size = 5
-        items.append(item)
-        sizes.push_back(size)
+        sizes[i] = size
         total += 8 + size
+    still(s)
     cdef Value* blob = Value.New(total)
     cdef uint8_t* base = blob.data()
     cdef uint64_t at = 8
     cdef uint32_t word = <uint32_t>npos
+    cdef const char* name
     memcpy(base, &word, 4)
     word = <uint32_t>nkw
     memcpy(base + 4, &word, 4)
     for i in range(n):
         if i >= npos:
-            name = names[i - npos]
-            word = <uint32_t>PyBytes_GET_SIZE(name)
+            name = PyUnicode_AsUTF8AndSize(<object>PyList_GET_ITEM(names, i - npos), &length)
+            word = <uint32_t>length
             memcpy(base + at, &word, 4)
-            memcpy(base + at + 4, PyBytes_AS_STRING(name), word)
+            memcpy(base + at + 4, name, length)
             at += 4 + word
-        at = write_item(<object>PyList_GET_ITEM(items, i), sizes[i], base, at, refs, contained)
-    return ValuePtr(blob)
+        item = <object>PyTuple_GET_ITEM(args, i) if items is None else <object>PyList_GET_ITEM(items, i)
+        at = write_item(item, sizes[i], base, at, refs, contained)
+    return blob
 
 
 cdef bint fits_inline(uint64_t size, uint64_t before) noexcept:
@@ -127,7 +135,7 @@ cdef uint64_t write_item(object item, uint64_t size, uint8_t* base, uint64_t at,
         memcpy(to + 1, PyBytes_AS_STRING(item), size - 1)
     elif kind is ObjectRef:
         word = <uint32_t>refs.size()
-        _core.AddRef((<ObjectRef>item).live())
+        now.core.AddRef((<ObjectRef>item).live())
         refs.push_back((<ObjectRef>item).entry)
         to[0] = TAG_REF
         memcpy(to + 1, &word, 4)
@@ -207,7 +215,7 @@ cdef object decode_ref_argument(ExecTask* task, const uint8_t* data, bint writab
     cdef uint32_t index
     cdef ReadView view
     memcpy(&index, data + 1, 4)
-    if not _core.ReadArgument(task, index, &view):
+    if not now.core.ReadArgument(task, index, &view):
         raise ValueError("the encoded arguments name a reference that did not come with them")
     cdef Pinned owner = pinned_from(view)
     value = decode(view.data, view.size, owner, writable)

@@ -3,7 +3,6 @@
 # outlive shutdown: what they show becomes a private copy then, at the same place.
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
-cimport cython
 
 cdef extern from "stdlib.h" nogil:
     void* aligned_alloc(size_t, size_t)
@@ -21,17 +20,18 @@ cdef class Pinned:
     def __dealloc__(self):
         if self.value != NULL:
             self.value.Unref()
-        if self.pin != NULL and _core != NULL and self.epoch == _epoch:
-            _core.UnrefPin(self.pin)
+        if self.pin != NULL and self.epoch == now.epoch:
+            now.core.UnrefPin(self.pin)
 
 
 cdef Pinned pinned_from(const ReadView& view):
+    # Right after the view was read: before any other Python code runs.
     cdef Pinned pinned = Pinned.__new__(Pinned)
     pinned.value = view.value
     pinned.pin = view.pin
     if view.pin != NULL:
-        pinned.arena = _core.shared_arena()
-    pinned.epoch = _epoch
+        pinned.arena = now.core.shared_arena()
+    pinned.epoch = now.epoch
     return pinned
 
 
@@ -39,7 +39,7 @@ cdef Pinned pinned_value(Value* value):
     value.Ref()
     cdef Pinned pinned = Pinned.__new__(Pinned)
     pinned.value = value
-    pinned.epoch = _epoch
+    pinned.epoch = now.epoch
     return pinned
 
 
@@ -145,19 +145,20 @@ cdef class PrivateMapping:
 cdef object _private_mappings = WeakSet()   # those that live
 
 
-cdef detach_views(CoreWorker* c):
+cdef detach_private_mappings():
     # What Python still looks at becomes this process's own.
     cdef PrivateMapping mapping
     for mapping in list(_private_mappings):
         mapping.view.Detach()
-    with nogil:
-        c.DetachViews()
 
 
 cdef PrivateMapping private_mapping(Pinned pinned):
+    # None when the session is over: what is pinned is a copy then, and no part of the arena.
     cdef PrivateMapping mapping = PrivateMapping.__new__(PrivateMapping)
     mapping.pinned = pinned
-    cdef Status status = cyray_map_private(core().arena(), pinned.pin.offset, pinned.pin.bytes,
+    if pinned.epoch != now.epoch:
+        return None
+    cdef Status status = cyray_map_private(deref(pinned.arena), pinned.pin.offset, pinned.pin.bytes,
                                            &mapping.view)
     if not status.ok():
         raise_status(status)

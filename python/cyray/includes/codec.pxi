@@ -102,10 +102,10 @@ cdef class Serialized:
         if n == 0:
             return 0
         entries.reserve(n)
+        self.table.resize(REF_BYTES * n)
         for ref in self.contained:
             entries.push_back(ref.live())
-        self.table.resize(REF_BYTES * n)
-        core().ExportMany(entries.data(), n, self.table.data())
+        now.core.ExportMany(entries.data(), n, self.table.data())
         self.prefix = align64(8 + REF_BYTES * n)
         return 0
 
@@ -137,15 +137,8 @@ cdef class Serialized:
         at += self.head_size
         for i in range(count):
             at = align64(at)
-            copy_bytes(to + at, self.views[i].buf, self.views[i].len)
+            memcpy(to + at, self.views[i].buf, self.views[i].len)
             at += self.views[i].len
-
-
-cdef void copy_bytes(void* to, const void* source, size_t size) noexcept nogil:
-    if size >= 1 << 20 and _core != NULL:
-        _core.arena().CopyInto(to, source, size)
-    else:
-        memcpy(to, source, size)
 
 
 cdef object _by_value_dumps(object value, list buffers):
@@ -156,13 +149,13 @@ cdef object _by_value_dumps(object value, list buffers):
 
 cdef Serialized serialize(object value):
     cdef Serialized out = Serialized.__new__(Serialized)
-    cdef unsigned long tid = PyThread_get_thread_ident()
+    cdef CyrayThread* here = this_thread()
+    cdef PyObject* outer = here.captured
     cdef list buffers = []
-    cdef object outer = _captures.get(tid)
     out.contained = []
     if serialize_plain(value, out):
         return out
-    _captures[tid] = out.contained
+    here.captured = <PyObject*>out.contained
     try:
         try:
             out.pickled = _dumps(value, 5, buffer_callback=buffers.append)
@@ -174,10 +167,7 @@ cdef Serialized serialize(object value):
             out.contained.clear()
             out.pickled = _by_value_dumps(value, buffers)
     finally:
-        if outer is None:
-            del _captures[tid]
-        else:
-            _captures[tid] = outer
+        here.captured = outer
     out.pieces = [buffer.raw() for buffer in buffers] if buffers else None
     out.take_refs()
     out.measure()
@@ -326,7 +316,7 @@ cdef int take_contained(Serialized serialized, vector[ObjectEntry*]* out) except
     # Passes one count of each ref inside the value on to the core.
     cdef ObjectRef ref
     for ref in serialized.contained:
-        _core.AddRef(ref.live())
+        now.core.AddRef(ref.live())
         out.push_back(ref.entry)
     return 0
 
@@ -431,29 +421,26 @@ cdef object decode_array(const uint8_t* header, uint64_t size, list buffers):
 cdef object decode_with_refs(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
     cdef uint32_t count
     cdef uint64_t prefix
-    cdef unsigned long tid = PyThread_get_thread_ident()
+    cdef CyrayThread* here = this_thread()
+    cdef PyObject* outer = here.decoded
     if size < 8:
         raise ValueError("an encoded value with refs is cut off")
     memcpy(&count, data + 4, 4)
     prefix = align64(8 + REF_BYTES * <uint64_t>count)
     if prefix >= size:
         raise ValueError("an encoded value with refs is cut off")
-    cdef list refs = borrow_refs(data + 8, count)
+    cdef list refs = borrow_refs(data + 8, count, owner.epoch)
     if data[prefix] == TAG_REF_LIST:
         return refs
     if data[prefix] == TAG_REF_TUPLE:
         return tuple(refs)
-    outer = _decoding.get(tid)
-    _decoding[tid] = refs
+    here.decoded = <PyObject*>refs
     try:
         if data[prefix] == TAG_PICKLE_BUFFERS:
             return decode_buffers(data + prefix, size - prefix, owner, writable, prefix)
         return decode(data + prefix, size - prefix, owner, writable)
     finally:
-        if outer is None:
-            del _decoding[tid]
-        else:
-            _decoding[tid] = outer
+        here.decoded = outer
 
 
 cdef dict _ERROR_KINDS = {

@@ -1,5 +1,9 @@
 # The worker's side: take a task, decode its arguments, run it, encode what it returns, reply.
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident() nogil
+
+
 @cython.final
 @cython.internal
 cdef class ExecContext:
@@ -95,12 +99,13 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     cdef string pickled
     cdef Status status
     cdef bytes function_id
+    cdef Session s = now
     if tmpl.method.empty():
         function_id = PyBytes_FromStringAndSize(<const char*>tmpl.function_id.data(), 16)
         entry.function = _functions.get(function_id)
         if entry.function is None:
             with nogil:
-                status = GetFunction(deref(_core), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
+                status = GetFunction(deref(s.core), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
             if not status.ok():
                 raise_status(status)
             if pickled.empty():
@@ -138,17 +143,16 @@ cdef bint is_retriable(CallableEntry entry, object error):
 cdef object call_function(ExecContext context, CallableEntry entry):
     """Runs the task's function; what it returns, with written arguments put in."""
     cdef ExecTask* task = context.task.get()
-    cdef unsigned long tid
-    cdef object kwargs_or_none
+    cdef CyrayThread* here
     if task.args.get() == NULL:
         args, kwargs, written = (), None, None
     else:
-        tid = PyThread_get_thread_ident()
-        _arg_tasks[tid] = context
+        here = this_thread()
+        here.call = <PyObject*>context
         try:
             args, kwargs, written = decode_args(context, entry.inout)
         finally:
-            del _arg_tasks[tid]
+            here.call = NULL
     if kwargs is None:
         value = entry.function(*args)
     else:
@@ -161,7 +165,7 @@ cdef object call_function(ExecContext context, CallableEntry entry):
 
 
 cdef int finish(ExecContext context, bint ok, _Results results, bint retry) except -1:
-    _core.Reply(move_task(context.task), ok, results.outcomes, retry)
+    now.core.Reply(move_task(context.task), ok, results.outcomes, retry)
     return 0
 
 
@@ -181,7 +185,7 @@ cdef int execute(ExecContext context) except -1:
         results = encode_results(context, entry, value)
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
         from cyray import _worker_main
-        if _core == NULL:
+        if now.core == NULL:
             leave_forked_child(error)
         ok = False
         retry = is_retriable(entry, error)
@@ -197,7 +201,7 @@ cdef int execute(ExecContext context) except -1:
 cdef int leave_with(ExecContext context, CallableEntry entry, object error, str reason) except -1:
     # exit_actor() and sys.exit(): what is queued does not run here any more. The call itself fails
     # with the actor's death when the process has gone.
-    _core.WorkerExiting(True, reason.encode())
+    now.core.WorkerExiting(True, reason.encode())
     if PyThread_get_thread_ident() != _main_thread:
         from cyray import _worker_main
         _worker_main.leave_from_thread()
@@ -215,7 +219,7 @@ def run_tasks(on_event, keep_going):
     """Take tasks on this thread; ``keep_going()`` false ends the loop (extra threads)."""
     global _main_context
     cdef Event event
-    cdef CoreWorker* c = core()
+    cdef Session s = session()
     cdef ExecContext context = ExecContext.__new__(ExecContext)
     cdef bint is_main = PyThread_get_thread_ident() == _main_thread
     cdef int64_t deadline
@@ -226,10 +230,11 @@ def run_tasks(on_event, keep_going):
     while keep_going is None or keep_going():
         deadline = FOREVER if keep_going is None else MonotonicNs() + 1_000_000_000
         with nogil:
-            context.task = c.NextTask(deadline, is_main, &event)
+            context.task = s.core.NextTask(deadline, is_main, &event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))
+            still(s)
             continue
         if is_main and context.task.get().submitter_is_nil():
             on_event((EVENT_CREATE_ACTOR, context))
@@ -250,7 +255,7 @@ def become_actor(bytes actor_id, str label, bint in_order):
     _actor_id = actor_id
     _actor_mode = True
     _actor_label = label
-    core().BecomeActor(in_order)
+    session().core.BecomeActor(in_order)
 
 
 def set_actor_label(str label):
@@ -280,18 +285,18 @@ def encode_error(error):
 
 
 def actor_ready(bytes actor_id, uint32_t incarnation, bint ok, bytes error=b""):
-    core().ActorReady(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, ok, error)
+    session().core.ActorReady(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, ok, error)
 
 
 def worker_exiting(bint intended, str reason):
-    core().WorkerExiting(intended, reason.encode())
+    session().core.WorkerExiting(intended, reason.encode())
 
 
 # --- Async actors ----------------------------------------------------------------------------------
 
 def poll_fd():
     """A descriptor that is readable when frames wait; for an event loop that polls itself."""
-    return core().poll_fd()
+    return session().core.poll_fd()
 
 
 def use_external_loop(int wake_fd):
@@ -300,7 +305,7 @@ def use_external_loop(int wake_fd):
     import contextvars
     _main_context = None
     _coroutine_context = contextvars.ContextVar("cyray_call", default=None)
-    core().UseExternalLoop(wake_fd)
+    session().core.UseExternalLoop(wake_fd)
 
 
 def poll_async(on_event, loop, int limit):
@@ -309,13 +314,13 @@ def poll_async(on_event, loop, int limit):
     A coroutine becomes a task of the loop, plain methods run at once.
     """
     cdef Event event
-    cdef CoreWorker* c = core()
+    cdef Session s = session()
     cdef ExecContext context
     cdef CallableEntry entry
-    c.PollNow()
+    s.core.PollNow()
     while len(_calls) < limit:
         context = ExecContext.__new__(ExecContext)
-        context.task = c.TryNextTask(&event)
+        context.task = s.core.TryNextTask(&event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))
@@ -330,7 +335,7 @@ def poll_async(on_event, loop, int limit):
             run_sync_in_loop(context)
             continue
         start_call(context, entry, loop)
-    c.FlushReplies()
+    s.core.FlushReplies()
 
 
 cdef run_sync_in_loop(ExecContext context):
@@ -438,11 +443,11 @@ cdef class Call:
 
     cdef int raised(self, object error) except -1:
         from cyray import _worker_main
-        if _core == NULL:
+        if now.core == NULL:
             leave_forked_child(error)
         leave = _worker_main.leaves(error)
         if leave is not None:
-            _core.WorkerExiting(True, leave.encode())
+            now.core.WorkerExiting(True, leave.encode())
             _worker_main.stop_loop()
             return 0
         finish(self.context, False,

@@ -1,7 +1,8 @@
 # Questions to the GCS, as plain Python values.
 
-cdef check(CoreWorker* c, Status status):
-    leave(c)
+cdef check(Session s, Status status):
+    # After a question that was asked without the GIL.
+    still(s)
     if not status.ok():
         raise_status(status)
 
@@ -14,11 +15,10 @@ def list_nodes():
     """A dict per node that ever joined: ids, addresses, resources."""
     cdef vector[NodeRow] rows
     cdef Status status
-    cdef CoreWorker* c = core()
-    enter(c)
+    cdef Session s = session()
     with nogil:
-        status = ListNodes(deref(c), &rows)
-    check(c, status)
+        status = ListNodes(deref(s.core), &rows)
+    check(s, status)
     return [{"node_id": row.node_id.decode(), "ip": row.ip.decode(),
              "hostname": row.hostname.decode(), "socket": row.raylet_socket.decode(),
              "death_reason": row.death_reason.decode(), "alive": bool(row.alive),
@@ -30,22 +30,20 @@ def pending_demands():
     """``(amounts, count)`` of tasks and actors that have waited a second or longer, all nodes."""
     cdef vector[DemandRow] rows
     cdef Status status
-    cdef CoreWorker* c = core()
-    enter(c)
+    cdef Session s = session()
     with nogil:
-        status = PendingDemands(deref(c), &rows)
-    check(c, status)
+        status = PendingDemands(deref(s.core), &rows)
+    check(s, status)
     return [(amounts(row.demand), row.count) for row in rows]
 
 
 def list_actors():
     cdef vector[ActorRow] rows
     cdef Status status
-    cdef CoreWorker* c = core()
-    enter(c)
+    cdef Session s = session()
     with nogil:
-        status = ListActors(deref(c), &rows)
-    check(c, status)
+        status = ListActors(deref(s.core), &rows)
+    check(s, status)
     return [{"actor_id": row.actor_id.decode(), "class_name": row.class_name.decode(),
              "name": row.name.decode(), "namespace": row.name_space.decode(),
              "state": row.state.decode(), "job_id": row.job_id.decode(),
@@ -57,11 +55,10 @@ def list_actors():
 def list_jobs():
     cdef vector[JobRow] rows
     cdef Status status
-    cdef CoreWorker* c = core()
-    enter(c)
+    cdef Session s = session()
     with nogil:
-        status = ListJobs(deref(c), &rows)
-    check(c, status)
+        status = ListJobs(deref(s.core), &rows)
+    check(s, status)
     return [{"job_id": row.job_id.decode(), "namespace": row.name_space.decode(),
              "entrypoint": row.entrypoint.decode(), "driver_pid": row.driver_pid,
              "running": bool(row.running), "start_ms": row.start_ms, "end_ms": row.end_ms}
@@ -72,12 +69,11 @@ def get_actor_by_name(str name, str namespace):
     """``(actor id, pickled handle meta)`` or ``None``."""
     cdef NamedActor actor
     cdef Status status
-    cdef CoreWorker* c = core()
-    cdef string n = name.encode(), s = namespace.encode()
-    enter(c)
+    cdef Session s = session()
+    cdef string n = name.encode(), space = namespace.encode()
     with nogil:
-        status = GetActorByName(deref(c), n, s, &actor)
-    check(c, status)
+        status = GetActorByName(deref(s.core), n, space, &actor)
+    check(s, status)
     if not actor.found:
         return None
     return PyBytes_FromStringAndSize(<const char*>actor.id.data(), 16), <bytes>actor.handle_meta
@@ -85,27 +81,25 @@ def get_actor_by_name(str name, str namespace):
 
 def kill_actor(bytes actor_id, bint no_restart, str reason):
     cdef Status status
-    cdef CoreWorker* c = core()
+    cdef Session s = session()
     cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
     cdef string why = reason.encode()
-    enter(c)
     with nogil:
-        status = KillActor(deref(c), id, no_restart, why)
-    check(c, status)
+        status = KillActor(deref(s.core), id, no_restart, why)
+    check(s, status)
     if no_restart:
-        _creation_refs.pop(actor_id, None)  # a detached one's: it does not start again
+        s.creation_refs.pop(actor_id, None)  # a detached one's: it does not start again
 
 
 def kv_put(str space, str key, bytes value, bint overwrite=True):
     """Store a value; returns whether the key was new."""
     cdef cbool added = False
     cdef Status status
-    cdef CoreWorker* c = core()
-    cdef string s = space.encode(), k = key.encode(), v = value
-    enter(c)
+    cdef Session s = session()
+    cdef string in_space = space.encode(), k = key.encode(), v = value
     with nogil:
-        status = KvPut(deref(c), s, k, v, overwrite, &added)
-    check(c, status)
+        status = KvPut(deref(s.core), in_space, k, v, overwrite, &added)
+    check(s, status)
     return bool(added)
 
 
@@ -114,12 +108,11 @@ def kv_get(str space, str key):
     cdef cbool found = False
     cdef string value
     cdef Status status
-    cdef CoreWorker* c = core()
-    cdef string s = space.encode(), k = key.encode()
-    enter(c)
+    cdef Session s = session()
+    cdef string in_space = space.encode(), k = key.encode()
     with nogil:
-        status = KvGet(deref(c), s, k, &found, &value)
-    check(c, status)
+        status = KvGet(deref(s.core), in_space, k, &found, &value)
+    check(s, status)
     return <bytes>value if found else None
 
 
@@ -127,22 +120,20 @@ def kv_delete(str space, str key, bint prefix=False):
     """Delete a key, or all that begin with it; returns how many went."""
     cdef uint32_t deleted = 0
     cdef Status status
-    cdef CoreWorker* c = core()
-    cdef string s = space.encode(), k = key.encode()
-    enter(c)
+    cdef Session s = session()
+    cdef string in_space = space.encode(), k = key.encode()
     with nogil:
-        status = KvDelete(deref(c), s, k, prefix, &deleted)
-    check(c, status)
+        status = KvDelete(deref(s.core), in_space, k, prefix, &deleted)
+    check(s, status)
     return deleted
 
 
 def kv_keys(str space, str prefix=""):
     cdef vector[string] keys
     cdef Status status
-    cdef CoreWorker* c = core()
-    cdef string s = space.encode(), p = prefix.encode()
-    enter(c)
+    cdef Session s = session()
+    cdef string in_space = space.encode(), p = prefix.encode()
     with nogil:
-        status = KvKeys(deref(c), s, p, &keys)
-    check(c, status)
+        status = KvKeys(deref(s.core), in_space, p, &keys)
+    check(s, status)
     return [key.decode() for key in keys]

@@ -127,7 +127,6 @@ cdef extern from "cyray/core/object_entry.h" namespace "cyray::core" nogil:
 cdef extern from "cyray/store/arena_mapping.h" namespace "cyray::store" nogil:
     cdef cppclass ArenaMapping:
         void PrepareWrite(uint64_t offset, uint64_t bytes)
-        void CopyInto(void* to, const void* source, size_t size)
 
     cdef cppclass WritableView:
         WritableView()
@@ -286,7 +285,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
     cdef cppclass CoreWorker:
         CoreWorker() except +
         Status Connect(UniqueFd, const RegisterOptions&)
-        void Disconnect()
+        void Disconnect(cbool)
         void AbandonAfterFork()
         const Address& address()
         const Registration& registration()
@@ -310,7 +309,6 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         void AddCallback(ObjectEntry*, uint64_t)
         ArenaMapping& arena()
         shared_ptr[ArenaMapping]& shared_arena()
-        void DetachViews()
         TaskTemplate* AddTemplate(const TemplateSpec&)
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
         void Throttle(ActorClient*)

@@ -1,24 +1,21 @@
 # put, get, wait and futures.
 
-cdef ObjectRef put_serialized(Serialized serialized):
+cdef ObjectRef put_serialized(Session s, Serialized serialized):
     # Writes a value into the store (large) or into this process's memory (small).
-    cdef CoreWorker* c = core()
     cdef vector[ObjectEntry*] contained
     cdef StoreBlock block
     cdef Status status
-    cdef ObjectId id
+    still(s)   # pickling may have taken long
     if serialized.size <= INLINE_LIMIT:
         take_contained(serialized, &contained)
-        return make_ref(c.Put(ValuePtr(encode_inline(serialized)), False, contained))
-    enter(c)
+        return make_ref(s.core.Put(ValuePtr(encode_inline(serialized)), False, contained), s.epoch)
     with nogil:
-        id = c.NextPutId()
-        status = write_block(c, serialized, id, c.address(), &block)
-    leave(c)
+        status = write_block(s.core, serialized, s.core.NextPutId(), s.core.address(), &block)
+    still(s)
     if not status.ok():
         raise_status(status)
     take_contained(serialized, &contained)
-    return make_ref(c.SealOwned(block, contained))
+    return make_ref(s.core.SealOwned(block, contained), s.epoch)
 
 
 cdef Status write_block(CoreWorker* c, Serialized serialized, const ObjectId& id,
@@ -55,7 +52,7 @@ def put(value, *, _owner=None):
         TypeError: `value` is an ObjectRef already, or cannot be pickled.
         ObjectStoreFullError: there is no room for it.
     """
-    cdef CoreWorker* c = core()
+    cdef Session s = session()
     cdef vector[ObjectEntry*] none
     if type(value) is ObjectRef:
         raise TypeError(
@@ -65,8 +62,8 @@ def put(value, *, _owner=None):
         raise ValueError("put() has no _owner: the process that calls put owns the object.")
     cdef Value* simple = encode_simple(value)
     if simple != NULL:
-        return make_ref(c.Put(ValuePtr(simple), False, none))
-    return put_serialized(serialize(value))
+        return make_ref(s.core.Put(ValuePtr(simple), False, none), s.epoch)
+    return put_serialized(s, serialize(value))
 
 
 cdef int64_t deadline_from(timeout) except? -1:
@@ -84,35 +81,53 @@ cdef bint wait_entries(ObjectEntry** entries, size_t size, size_t count, bint he
                        int64_t deadline, bint or_error=False) except -1:
     # False when the time is over. A driver's main thread sees Ctrl-C meanwhile, any thread a shutdown.
     # Whoever calls this holds refs to the entries: others may drop theirs.
-    cdef CoreWorker* c = _core
+    cdef Session s = now
     cdef bint done
-    enter(c)
     with nogil:
-        done = c.Wait(entries, size, count, here, deadline, or_error)
-    leave(c)
+        done = s.core.Wait(entries, size, count, here, deadline, or_error)
+    still(s)
     if not done:
         reraise()
     return done
 
 
-cdef object value_of(const ReadView& view, bint writable):
-    # Takes over the view's reference. Raises what an error object holds.
-    cdef Pinned owner
+cdef inline bint is_plain(const ReadView& view) noexcept:
+    # Whether nothing of the value can point into its memory, or run Python code when it is decoded.
+    return view.value != NULL and not view.is_error and view.size > 0 and view.data[0] <= TAG_BYTES
+
+
+cdef object plain_value(const ReadView& view):
+    # Takes over the view's reference.
+    try:
+        return decode(view.data, view.size, None, False)
+    finally:
+        view.value.Unref()
+
+
+cdef object pinned_value_of(const ReadView& view, Pinned owner, bint writable):
+    # Raises what an error object holds.
     cdef bint is_error = view.is_error
-    cdef int64_t number
-    if view.value != NULL and view.size <= 9:   # nothing in it can point into the memory
-        if view.data[0] == TAG_INT:
-            memcpy(&number, view.data + 1, 8)
-            view.value.Unref()
-            return PyLong_FromLongLong(number)
-        if view.data[0] == TAG_NONE:
-            view.value.Unref()
-            return None
-    owner = pinned_from(view)
-    value = decode(view.data, view.size, owner, writable)
+    cdef CyrayThread* here = this_thread()
+    cdef PyObject* call = here.call
+    if call == NULL:
+        value = decode(view.data, view.size, owner, writable)
+    else:
+        # A `get` in the midst of a task's arguments: what it finds is no part of them.
+        here.call = NULL
+        try:
+            value = decode(view.data, view.size, owner, writable)
+        finally:
+            here.call = call
     if is_error:
         raise_error(value)
     return value
+
+
+cdef object value_of(const ReadView& view, bint writable):
+    # Right after the view was read, whose reference this takes over. Raises what an error object holds.
+    if is_plain(view):
+        return plain_value(view)
+    return pinned_value_of(view, pinned_from(view), writable)
 
 
 cdef raise_error(value):
@@ -126,11 +141,12 @@ cdef raise_error(value):
 
 cdef object get_one(ObjectRef ref, timeout, bint writable):
     cdef ReadView view
+    cdef int64_t deadline = FOREVER if timeout is None else deadline_from(timeout)
     cdef ObjectEntry* entry = ref.live()
-    if not _core.Read(entry, &view):
-        if not wait_entries(&entry, 1, 1, True, deadline_from(timeout)):
+    if not now.core.Read(entry, &view):
+        if not wait_entries(&entry, 1, 1, True, deadline):
             raise_get_timeout(1, 1, timeout)
-        if not _core.Read(entry, &view):
+        if not now.core.Read(entry, &view):
             raise RuntimeError("an object went away while it was read: this is a bug of cyray")
     return value_of(view, writable)
 
@@ -165,8 +181,10 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
             "them.")
     cdef list refs = list(object_refs)   # ours: another thread may change the caller's
     cdef Py_ssize_t n = PyList_GET_SIZE(refs), i
+    cdef int64_t deadline = deadline_from(timeout)
     cdef vector[ObjectEntry*] entries
     cdef vector[ReadView] views
+    cdef list out = [None] * n
     entries.resize(n)
     for i in range(n):
         ref = <object>PyList_GET_ITEM(refs, i)
@@ -175,26 +193,32 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
                             "ObjectRef.")
         entries[i] = (<ObjectRef>ref).live()
     if n == 0:
-        return []
+        return out
     views.resize(n)
-    cdef size_t got = _core.ReadMany(entries.data(), n, views.data())
+    cdef size_t got = now.core.ReadMany(entries.data(), n, views.data())
     if got < <size_t>n:
         drop_views(views, 0, got)
-        wait_for_list(entries, timeout)
-        got = _core.ReadMany(entries.data(), n, views.data())
+        wait_for_list(entries, timeout, deadline)
+        got = now.core.ReadMany(entries.data(), n, views.data())
         if got < <size_t>n:
             drop_views(views, 0, got)
             raise RuntimeError("an object went away while it was read: this is a bug of cyray")
-    out = PyList_New(n)
+    # Every view finds its holder before the first unpickling runs Python code.
+    for i in range(n):
+        if not is_plain(views[i]):
+            out[i] = pinned_from(views[i])
     i = 0
     try:
         while i < n:
             i += 1
-            value = value_of(views[i - 1], writable)
-            Py_INCREF(value)
-            PyList_SET_ITEM(out, i - 1, value)
+            if is_plain(views[i - 1]):
+                out[i - 1] = plain_value(views[i - 1])
+            else:
+                out[i - 1] = pinned_value_of(views[i - 1], <Pinned>out[i - 1], writable)
     except BaseException:
-        drop_views(views, i, n)
+        for i in range(i, n):
+            if is_plain(views[i]):
+                views[i].value.Unref()
         raise
     return out
 
@@ -209,22 +233,23 @@ cdef void drop_view(const ReadView& view) noexcept:
     if view.value != NULL:
         view.value.Unref()
     elif view.pin != NULL:
-        _core.UnrefPin(view.pin)
+        now.core.UnrefPin(view.pin)
 
 
-cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout) except -1:
+cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline) except -1:
     # All of them, or the first error among those that are there: nobody waits for the rest then.
-    cdef size_t n = entries.size(), i
+    cdef size_t n = entries.size(), i, there = 0
     cdef vector[uint8_t] flags
     cdef ReadView view
-    cdef bint done = wait_entries(entries.data(), n, n, True, deadline_from(timeout), or_error=True)
+    cdef bint done = wait_entries(entries.data(), n, n, True, deadline, or_error=True)
     flags.resize(n)
-    _core.ReadyFlags(entries.data(), n, True, flags.data())
-    cdef size_t there = sum(flags)
+    now.core.ReadyFlags(entries.data(), n, True, flags.data())
+    for i in range(n):
+        there += flags[i]
     if there == n:
         return 0
     for i in range(n):
-        if flags[i] and _core.Read(entries[i], &view):
+        if flags[i] and now.core.Read(entries[i], &view):
             if view.is_error:
                 value_of(view, False)
             drop_view(view)
@@ -269,11 +294,12 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
     cdef vector[ObjectEntry*] entries
     cdef vector[uint8_t] flags
     cdef bint here = bool(fetch_local)
+    cdef int64_t deadline = deadline_from(timeout)
     for ref in object_refs:
         entries.push_back((<ObjectRef>ref).live())
-    wait_entries(entries.data(), entries.size(), num_returns, here, deadline_from(timeout))
+    wait_entries(entries.data(), entries.size(), num_returns, here, deadline)
     flags.resize(entries.size())
-    _core.ReadyFlags(entries.data(), entries.size(), here, flags.data())
+    now.core.ReadyFlags(entries.data(), entries.size(), here, flags.data())
     ready, rest = [], []
     for i, ref in enumerate(object_refs):
         (ready if flags[i] and len(ready) < num_returns else rest).append(ref)
@@ -283,8 +309,6 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
 # --- Callbacks -------------------------------------------------------------------------------------
 
 cdef uint64_t THREAD_TOKEN = 0x4000000000000000    # CoreWorker::kThreadToken
-cdef dict _callbacks = {}     # token -> (ref, callable)
-cdef uint64_t _next_token = 1
 
 
 def on_ready(ObjectRef ref, callback, bint on_main=False):
@@ -292,29 +316,36 @@ def on_ready(ObjectRef ref, callback, bint on_main=False):
 
     It is called by the event thread or, in a worker with ``on_main``, as an event of the main thread.
     """
-    global _next_token
-    cdef ObjectEntry* entry = ref.live()
-    cdef uint64_t token = _next_token
-    _next_token += 1
+    cdef Session s
+    cdef uint64_t token
+    ref.live()
     if not on_main:
         from cyray import _worker
         _worker.ensure_event_thread()
+    s = now
+    token = s.next_token
+    s.next_token += 1
+    if not on_main:
         token |= THREAD_TOKEN
-    _callbacks[token] = (ref, callback)
-    _core.AddCallback(entry, token)
+    s.callbacks[token] = (ref, callback)
+    if ref.epoch != now.epoch:   # a shutdown came between; it may have called the callback
+        if s.callbacks.pop(token, None) is not None:
+            ref.live()
+        return
+    s.core.AddCallback(ref.entry, token)
 
 
 def run_callback(token):
     """For whoever takes events: the object of ``token`` is here."""
-    found = _callbacks.pop(token, None)
+    found = now.callbacks.pop(token, None)
     if found is not None:
         found[1]()
 
 
-cdef fail_callbacks():
+cdef fail_callbacks(Session ended):
     # The session is over: whoever waits for a future is told so.
-    waiting = list(_callbacks.values())
-    _callbacks.clear()
+    waiting = list(ended.callbacks.values())
+    ended.callbacks.clear()
     for _, callback in waiting:
         try:
             callback()
@@ -382,22 +413,17 @@ EVENT_RAYLET_LOST = 7
 def next_event(timeout=None):
     """The next event as a tuple, or ``None`` when there is none in time or the core stops."""
     cdef Event event
-    cdef CoreWorker* c = _core
-    if c == NULL:
-        return None
+    cdef Session s = now
     cdef int64_t deadline = deadline_from(timeout)
     cdef bint got
-    enter(c)
-    with nogil:
-        got = c.NextEvent(deadline, &event)
-    try:
-        leave(c)
-    except RuntimeError:
+    if s.core == NULL:
         return None
-    return event_tuple(event) if got else None
+    with nogil:
+        got = s.core.NextEvent(deadline, &event)
+    return event_tuple(event) if got and s is now else None
 
 
 def stop_events():
     """Wake whoever waits in ``next_event`` for the last time."""
-    if _core != NULL:
-        _core.StopEvents()
+    if now.core != NULL:
+        now.core.StopEvents()

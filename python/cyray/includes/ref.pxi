@@ -1,12 +1,24 @@
 # ObjectRef: Python's hold on one object.
 
-# Refs met while a value is pickled, per thread; and where refs that are unpickled belong.
-cdef dict _captures = {}      # thread id -> list of ObjectRef
-cdef dict _arg_tasks = {}     # thread id -> ExecContext whose arguments are decoded
-
-
-cdef extern from "Python.h":
-    unsigned long PyThread_get_thread_ident() nogil
+cdef extern from *:
+    """
+    // What this thread pickles or unpickles. Borrowed: whoever sets one of them holds it, and puts
+    // the one before back.
+    struct CyrayThread {
+      PyObject* captured = nullptr;  // list of the refs met while a value is pickled
+      PyObject* decoded = nullptr;   // list of the refs of the value that is unpickled
+      PyObject* call = nullptr;      // ExecContext whose arguments are decoded
+    };
+    static inline CyrayThread* cyray_thread() {
+      static thread_local CyrayThread here;
+      return &here;
+    }
+    """
+    cdef cppclass CyrayThread:
+        PyObject* captured
+        PyObject* decoded
+        PyObject* call
+    CyrayThread* this_thread "cyray_thread"() noexcept
 
 
 @cython.freelist(512)
@@ -25,11 +37,11 @@ cdef class ObjectRef:
                         "cannot be made from an id")
 
     def __dealloc__(self):
-        if self.entry != NULL and self.epoch == _epoch and _core != NULL:
-            _core.Release(self.entry)
+        if self.entry != NULL and self.epoch == now.epoch:
+            now.core.Release(self.entry)
 
     cdef ObjectEntry* live(self) except NULL:
-        if self.epoch != _epoch or _core == NULL:
+        if self.epoch != now.epoch:
             raise RuntimeError(
                 "this ObjectRef belongs to a cyray session that was shut down")
         return self.entry
@@ -58,7 +70,8 @@ cdef class ObjectRef:
         return 20
 
     def owner_address(self):
-        cdef Address address = core().Export(self.live())
+        cdef ObjectEntry* entry = self.live()
+        cdef Address address = now.core.Export(entry)
         return address.node.Hex().decode() + ":" + address.worker.Hex().decode()
 
     # A process has one entry for an id as long as a ref to it lives, and neither of these looks into
@@ -73,7 +86,7 @@ cdef class ObjectRef:
         return self.entry == ref.entry and self.epoch == ref.epoch
 
     def __repr__(self):
-        if self.epoch != _epoch:
+        if self.epoch != now.epoch:
             return "ObjectRef(of a session that was shut down)"
         return f"ObjectRef({self.hex()})"
 
@@ -89,14 +102,14 @@ cdef class ObjectRef:
     def __reduce__(self):
         cdef ObjectEntry* entry
         cdef Address owner
-        captured = _captures.get(PyThread_get_thread_ident())
-        if captured is not None:
-            captured.append(self)
-            return _nth_ref, (len(captured) - 1,)
+        cdef PyObject* captured = this_thread().captured
+        if captured != NULL:
+            (<list>captured).append(self)
+            return _nth_ref, (len(<list>captured) - 1,)
         entry = self.live()
-        owner = core().Export(entry)
+        owner = now.core.Export(entry)
         # Pickled by hand, out of cyray's sight: it stays alive as long as this process.
-        core().AddRef(entry)
+        now.core.AddRef(entry)
         return _rebuild_ref, (self.binary(),
                               PyBytes_FromStringAndSize(<const char*>owner.node.data(), 20)
                               + PyBytes_FromStringAndSize(<const char*>owner.worker.data(), 16))
@@ -133,62 +146,58 @@ cdef class ObjectRef:
 ObjectID = ObjectRef
 
 
-cdef ObjectRef make_ref(ObjectEntry* entry):
+cdef ObjectRef make_ref(ObjectEntry* entry, uint32_t epoch):
     # Takes over the caller's count.
     cdef ObjectRef ref = ObjectRef.__new__(ObjectRef)
     ref.entry = entry
-    ref.epoch = _epoch
+    ref.epoch = epoch
     return ref
 
 
-cdef list borrow_refs(const uint8_t* table, uint32_t count):
+cdef list borrow_refs(const uint8_t* table, uint32_t count, uint32_t epoch):
     """The refs of an encoded value's table: this process borrows those it does not own."""
-    cdef CoreWorker* c = core()
-    cdef ExecContext context = _arg_tasks.get(PyThread_get_thread_ident())
+    cdef PyObject* call = this_thread().call
     cdef vector[ObjectEntry*] entries
     cdef uint32_t i
-    entries.resize(count)
-    c.BorrowMany(table, count, context is not None, entries.data())
-    if context is not None:
-        for i in range(count):
-            context.task.get().borrowed.push_back(ObjectId.FromBytes(table + REF_BYTES * i))
     refs = PyList_New(count)
     for i in range(count):
-        ref = make_ref(entries[i])
-        Py_INCREF(ref)
-        PyList_SET_ITEM(refs, i, ref)
+        Py_INCREF(None)
+        PyList_SET_ITEM(refs, i, None)
+    if epoch != now.epoch:   # that of the session the value was read in
+        raise_shut_down()
+    entries.resize(count)
+    now.core.BorrowMany(table, count, call != NULL, entries.data())
+    if call != NULL:
+        for i in range(count):
+            (<ExecContext>call).task.get().borrowed.push_back(
+                ObjectId.FromBytes(table + REF_BYTES * i))
+    for i in range(count):
+        refs[i] = make_ref(entries[i], epoch)
     return refs
-
-
-cdef dict _decoding = {}      # thread id -> refs of the value that is decoded
 
 
 def _nth_ref(Py_ssize_t number):
     """Unpickles a ref inside an encoded value: one of the table before it."""
-    refs = _decoding.get(PyThread_get_thread_ident())
-    if refs is None or not 0 <= number < PyList_GET_SIZE(refs):
+    cdef PyObject* refs = this_thread().decoded
+    if refs == NULL or not 0 <= number < PyList_GET_SIZE(<object>refs):
         raise ValueError("this pickle is a part of an encoded value and cannot be read without it")
-    return <object>PyList_GET_ITEM(refs, number)
+    return <object>PyList_GET_ITEM(<object>refs, number)
 
 
 def _rebuild_ref(bytes object_id, bytes owner):
     """Unpickles a ref: this process borrows the object."""
     if len(object_id) != 20 or len(owner) != 36:
         raise ValueError("a pickled ObjectRef has 20 + 36 bytes")
-    if _core == NULL:
+    if now.core == NULL:
         raise RuntimeError("a pickled ObjectRef means something only in a program that is connected to "
                            "its cluster: call cyray.init(address=...) first")
-    cdef CoreWorker* c = _core
     cdef const char* o = PyBytes_AS_STRING(owner)
     cdef Address address
     address.node = NodeId.FromBytes(o)
     address.worker = WorkerId.FromBytes(o + 20)
     cdef ObjectId id = ObjectId.FromBytes(PyBytes_AS_STRING(object_id))
-    cdef ExecContext context = _arg_tasks.get(PyThread_get_thread_ident())
-    cdef ObjectEntry* entry
-    if context is None:
-        entry = c.Borrow(id, address, False)
-    else:
-        entry = c.Borrow(id, address, True)
-        context.task.get().borrowed.push_back(id)
-    return make_ref(entry)
+    cdef PyObject* call = this_thread().call
+    cdef ObjectEntry* entry = now.core.Borrow(id, address, call != NULL)
+    if call != NULL:
+        (<ExecContext>call).task.get().borrowed.push_back(id)
+    return make_ref(entry, now.epoch)

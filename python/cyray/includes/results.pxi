@@ -27,6 +27,7 @@ cdef class _Results:
                    Outcome* outcome) except -1:
         cdef StoreBlock block
         cdef Status status
+        cdef Session s = now
         if outcome.is_error and serialized.size > ERROR_LIMIT:
             raise ValueError(f"it takes {serialized.size} bytes")
         # Errors travel inline: whoever gets one knows that it is one, and an attempt that fails leaves
@@ -36,7 +37,7 @@ cdef class _Results:
             self.inline_bytes += serialized.size
         else:
             with nogil:
-                status = write_block(_core, serialized, id, owner, &block)
+                status = write_block(s.core, serialized, id, owner, &block)
             if status.ok():
                 self.blocks.push_back(block)
             elif status.code() != StatusCode.kAlreadyExists:
@@ -53,7 +54,7 @@ cdef class _Results:
         # Everything is there: from now on it is the submitter's.
         cdef size_t i
         for i in range(self.blocks.size()):
-            _core.SealReturn(self.blocks[i])
+            now.core.SealReturn(self.blocks[i])
         if self.serialized is not None:
             for number, serialized in self.serialized:
                 i = number
@@ -63,7 +64,7 @@ cdef class _Results:
     cdef int abort(self) except -1:
         cdef size_t i
         for i in range(self.blocks.size()):
-            _core.AbortBlock(self.blocks[i])
+            now.core.AbortBlock(self.blocks[i])
         return 0
 
 
@@ -71,7 +72,7 @@ cdef _Results encode_results(ExecContext context, CallableEntry entry, object va
     cdef _Results results = _Results.__new__(_Results)
     cdef ExecTask* task = context.task.get()
     cdef int n = entry.num_returns, i
-    if _core == NULL:
+    if now.core == NULL:
         leave_forked_child(None)
     if n == 0:
         return results
@@ -107,7 +108,7 @@ cdef values_of(object value, Py_ssize_t n):
 
 
 cdef Address submitter_address(ExecTask* task):
-    return _core.PeerAddress(task.submitter)
+    return now.core.PeerAddress(task.submitter)
 
 
 cdef _Results encode_failure(ExecContext context, str name, object error):

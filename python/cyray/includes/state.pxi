@@ -1,5 +1,12 @@
-# The one core worker of this process. `_core` is NULL while not connected. Threads that release the
-# GIL inside it say so (`enter`, `leave`): shutdown takes the core away, the last one out deletes it.
+# The one session of this process: its core, and what Python knows as long as it lasts.
+#
+# `now` is the current one; its core is NULL while this process is not connected. Shutdown puts another
+# in its place. Whoever runs Python code, or releases the GIL, between two uses of a session holds it in
+# a variable of its own and asks `still` before it goes on: what it found before (entries, templates,
+# clients of actors) means nothing to another session. The last one that holds a session ends its core.
+# "Python code" is also what an allocation of a container may set off: a collection, and finalizers.
+
+cimport cython
 
 import _pickle
 import itertools
@@ -22,9 +29,6 @@ from libcpp.vector cimport vector
 
 from cyray.includes.libcore cimport *
 
-cdef CoreWorker* _core = NULL
-cdef bint _is_driver = True
-
 # Objects up to this size live in their owner and travel inline; larger ones go to the store.
 # One message has MAX_INLINE_BYTES of them; beyond that only values up to TINY_LIMIT travel inline.
 cdef enum:
@@ -35,19 +39,57 @@ cdef enum:
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 
 
-cdef inline CoreWorker* core() except NULL:
-    if _core == NULL:
+@cython.final
+@cython.internal
+@cython.no_gc
+cdef class Session:
+    cdef CoreWorker* core       # owned
+    cdef uint32_t epoch         # refs, pins and handles carry it: they must not touch another core
+    cdef bint is_driver
+    cdef set exported           # ids of functions that this process gave to the GCS
+    cdef dict templates         # by description
+    # What a detached actor's creation needs as long as it may start again: its by-reference
+    # arguments. Those of other actors live as long as the actor's handles.
+    cdef dict creation_refs
+    cdef dict callbacks         # token -> (ref, callable)
+    cdef uint64_t next_token
+
+    def __dealloc__(self):
+        cdef CoreWorker* core = self.core
+        with nogil:
+            del core
+
+
+cdef Session now = new_session(NULL, True, 1)
+
+
+cdef Session new_session(CoreWorker* core, bint is_driver, uint32_t epoch):
+    cdef Session made = Session.__new__(Session)
+    made.core = core
+    made.is_driver = is_driver
+    made.epoch = epoch
+    made.exported = set()
+    made.templates = {}
+    made.creation_refs = {}
+    made.callbacks = {}
+    made.next_token = 1
+    return made
+
+
+cdef inline Session session():
+    """The current one; starts one where there is none."""
+    if now.core == NULL:
         _auto_init()
-        if _core == NULL:
+        if now.core == NULL:
             raise RuntimeError("cyray is not initialized: call cyray.init() first.")
-    return _core
+    return now
 
 
-cdef inline CoreWorker* connected_core() except NULL:
+cdef inline Session connected():
     # For questions about this process, which are no reason to start a session.
-    if _core == NULL:
+    if now.core == NULL:
         raise RuntimeError("this process is not connected to a node")
-    return _core
+    return now
 
 
 cdef _auto_init():
@@ -55,42 +97,15 @@ cdef _auto_init():
     _worker.auto_init()
 
 
-cdef int _inside = 0                  # threads in the core without the GIL
-cdef vector[CoreWorker*] _retired     # cores that shutdown took from under some of them
-
-
-cdef inline int enter(CoreWorker* c) except -1:
-    # Before the GIL is released around a call of `c`; `leave` must follow that call.
-    global _inside
-    if c != _core:
-        raise_shut_down()
-    _inside += 1
-    return 0
-
-
-cdef inline int leave(CoreWorker* c) except -1:
-    global _inside
-    _inside -= 1
-    if c != _core:
-        delete_retired()
+cdef inline int still(Session s) except -1:
+    """Raises when `s` is not the current session any more."""
+    if s is not now:
         raise_shut_down()
     return 0
 
 
 cdef raise_shut_down():
     raise RuntimeError("cyray was shut down meanwhile")
-
-
-cdef delete_retired():
-    cdef vector[CoreWorker*] retired
-    cdef CoreWorker* old
-    if _inside > 0:
-        return
-    retired.swap(_retired)
-    for old in retired:
-        detach_views(old)
-        with nogil:
-            del old
 
 
 cdef extern from *:
@@ -127,8 +142,8 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     Raises:
         ConnectionError: the raylet cannot be reached or refused.
     """
-    global _core, _is_driver
-    if _core != NULL:
+    global now
+    if now.core != NULL:
         raise RuntimeError("this process is connected already")
     cdef bint is_driver = worker_id is None
     cdef UniqueFd fd
@@ -158,59 +173,45 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
         if status.code() == StatusCode.kCancelled:
             reraise()
         raise ConnectionError(f"{socket}: {status.message().decode('utf-8', 'replace')}")
-    _core = made
-    _is_driver = is_driver
-    _reset_submit_state()
+    now = new_session(made, is_driver, now.epoch + 1)
 
 
 def disconnect(bint exiting=False):
     """Leave the raylet. Refs that still exist become unusable; a later connect starts afresh.
 
     Buffers that were read stay as they are. ``exiting``: nobody will read them any more, this process
-    ends; they are not copied then.
+    ends; they are not copied then. Threads that wait get a RuntimeError.
     """
-    global _core
-    if _core == NULL:
+    global now
+    cdef Session ended = now
+    if ended.core == NULL:
         return
-    cdef CoreWorker* old = _core
-    _core = NULL
-    _advance_epoch()
-    with nogil:
-        old.Disconnect()
+    now = new_session(NULL, True, ended.epoch + 1)
     if not exiting:
-        _retired.push_back(old)
-        delete_retired()
-    elif _inside == 0:
-        with nogil:
-            del old
-    fail_callbacks()
+        detach_private_mappings()
+    with nogil:
+        ended.core.Disconnect(not exiting)
+    fail_callbacks(ended)
 
 
 def is_connected():
-    return _core != NULL
+    return now.core != NULL
 
 
 def abandon_after_fork():
     """In the child of a fork: this process has no engine; its parent keeps it."""
-    global _core
-    if _core != NULL:
-        _core.AbandonAfterFork()   # never freed: its lock may have been held at the fork
-        _core = NULL
-        _advance_epoch()
-
-
-# Refs and pins carry the epoch they were made in: after shutdown they must not touch a new core.
-cdef uint32_t _epoch = 1
-
-
-cdef void _advance_epoch() noexcept:
-    global _epoch
-    _epoch += 1
+    global now
+    cdef Session ended = now
+    if ended.core != NULL:
+        now = new_session(NULL, True, ended.epoch + 1)
+        ended.core.AbandonAfterFork()
+        Py_INCREF(ended)   # never freed: its lock may have been held at the fork
 
 
 def identity():
     """Who this process is: a dict of hex ids and paths."""
-    cdef CoreWorker* c = connected_core()
+    cdef Session s = connected()
+    cdef CoreWorker* c = s.core
     return {
         "node_id": c.address().node.Hex().decode(),
         "worker_id": c.address().worker.Hex().decode(),
@@ -219,35 +220,33 @@ def identity():
         "node_ip": c.registration().node_ip.decode(),
         "gcs_address": c.registration().gcs_address.decode(),
         "namespace": c.registration().name_space.decode(),
-        "is_driver": bool(_is_driver),
+        "is_driver": bool(s.is_driver),
     }
 
 
 def describe():
     """What this process waits for, for people."""
-    return connected_core().Describe().decode("utf-8", "replace")
+    return connected().core.Describe().decode("utf-8", "replace")
 
 
 def node_dump():
     """JSON of what everybody on this node waits for."""
     cdef string text
-    cdef CoreWorker* c = connected_core()
-    enter(c)
+    cdef Session s = connected()
     with nogil:
-        text = c.NodeDump()
-    leave(c)
+        text = s.core.NodeDump()
+    still(s)
     return text.decode("utf-8", "replace")
 
 
 def flush_output():
     """Waits, for a moment, until all that this driver's workers have printed was sent here."""
-    cdef CoreWorker* c = connected_core()
-    enter(c)
+    cdef Session s = connected()
     with nogil:
-        c.FlushOutput()
-    leave(c)
+        s.core.FlushOutput()
+    still(s)
 
 
 def live_objects():
     """How many objects this process owns or borrows."""
-    return connected_core().live_objects()
+    return connected().core.live_objects()

@@ -1,18 +1,11 @@
 # Tasks, actors and their methods as callables. What is decided once per function or method is
 # policy and lives in _remote_function.py and _actor.py; here is what happens at every call.
 
-cdef int _reset_submit_state() except -1:
-    _exported.clear()
-    _creation_refs.clear()
-    return 0
-
-
-cdef set _exported = set()    # function ids this process gave to the GCS
-
-
 cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, bytes name,
                           tuple args, dict kwargs):
+    # `tmpl`, `actor` and `hold` are of the current session.
     # `name`: of this one task, instead of its template's; or None.
+    cdef Session s = now
     cdef Submission submission
     cdef ObjectEntry* one
     cdef vector[ObjectEntry*] many
@@ -22,26 +15,24 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     if name is not None:
         submission.name.reset(new string(<string>name))
     if args or kwargs:
-        submission.args = encode_args(args, kwargs, &submission.refs, &submission.contained)
+        submission.args = ValuePtr(encode_args(s, args, kwargs, &submission.refs,
+                                               &submission.contained))
     if n == 1:
-        if _core.Submit(move_submission(submission), actor, &one):
-            throttle(actor)
-        return make_ref(one)
+        if s.core.Submit(move_submission(submission), actor, &one):
+            throttle(s, actor)
+        return make_ref(one, s.epoch)
     many.resize(n)
-    if _core.Submit(move_submission(submission), actor, many.data()):
-        throttle(actor)
+    if s.core.Submit(move_submission(submission), actor, many.data()):
+        throttle(s, actor)
     if n == 0:
         return None
-    return [make_ref(many[i]) for i in range(n)]
+    return [make_ref(many[i], s.epoch) for i in range(n)]
 
 
-cdef int throttle(ActorClient* actor) except -1:
-    cdef CoreWorker* c = _core
-    enter(c)
+cdef int throttle(Session s, ActorClient* actor) except -1:
     with nogil:
-        c.Throttle(actor)
-    leave(c)
-    return 0
+        s.core.Throttle(actor)
+    return still(s)
 
 
 @cython.final
@@ -51,23 +42,15 @@ cdef class Template:
     cdef TaskTemplate* tmpl
 
 
-cdef dict _templates = {}
-cdef uint32_t _templates_epoch = 0
-
-
-cdef Template template_of(dict description):
+cdef Template template_of(Session s, dict description):
     # One template for equal descriptions: they last as long as the session, here and in every worker.
-    global _templates_epoch
-    if _templates_epoch != _epoch:
-        _templates.clear()
-        _templates_epoch = _epoch
     key = tuple(sorted([(k, tuple(sorted(v.items())) if type(v) is dict else v)
                         for k, v in description.items()]))
-    cdef Template found = _templates.get(key)
+    cdef Template found = s.templates.get(key)
     if found is None:
         found = Template.__new__(Template)
-        found.tmpl = add_template(description)
-        _templates[key] = found
+        found.tmpl = add_template(s, description)
+        s.templates[key] = found
     return found
 
 
@@ -77,7 +60,7 @@ cdef bytes call_name(dict options):
     return name.encode() if name else None
 
 
-cdef TaskTemplate* add_template(dict d) except NULL:
+cdef TaskTemplate* add_template(Session s, dict d) except NULL:
     """`d`: what _remote_function.describe or _actor.describe_method decided."""
     cdef TemplateSpec spec
     cdef bytes function_id = d.get("function_id") or b""
@@ -96,7 +79,8 @@ cdef TaskTemplate* add_template(dict d) except NULL:
     if len(node) == 20:
         spec.affinity_node = NodeId.FromBytes(PyBytes_AS_STRING(node))
     spec.affinity_soft = d.get("affinity_soft", False)
-    return _core.AddTemplate(spec)
+    still(s)
+    return s.core.AddTemplate(spec)
 
 
 cdef int fill_demand(ResourceSet* demand, dict amounts) except -1:
@@ -107,11 +91,16 @@ cdef int fill_demand(ResourceSet* demand, dict amounts) except -1:
 
 def export_function(bytes function_id, bytes pickled):
     """Give a pickled function or class to the GCS, once per process."""
-    if function_id in _exported:
-        return
-    cdef CoreWorker* c = core()
-    PutFunction(deref(c), c.job_id(), FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
-    _exported.add(function_id)
+    give_function(session(), function_id, pickled)
+
+
+cdef int give_function(Session s, bytes function_id, bytes pickled) except -1:
+    still(s)
+    if function_id not in s.exported:
+        PutFunction(deref(s.core), s.core.job_id(),
+                    FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
+        s.exported.add(function_id)
+    return 0
 
 
 cdef class RemoteFunction:
@@ -150,22 +139,24 @@ cdef class RemoteFunction:
         return dict(self._options)
 
     cdef int prepare(self) except -1:
-        core()
+        cdef Session s = session()
         from cyray import _remote_function
         description = _remote_function.describe(self._function, self._options)
-        if self._shared.get("epoch") != _epoch:
+        if self._shared.get("epoch") != s.epoch:
             pickled = _remote_function.pickle_definition(self._function)
             function_id = _remote_function.content_id(pickled)
-            export_function(function_id, pickled)
-            self._shared.update(epoch=_epoch, function_id=function_id)
+            give_function(s, function_id, pickled)
+            self._shared.update(epoch=s.epoch, function_id=function_id)
         description["function_id"] = self._shared["function_id"]
-        self.tmpl = template_of(description).tmpl
-        self.epoch = _epoch
+        cdef Template template = template_of(s, description)
+        still(s)
+        self.tmpl = template.tmpl
+        self.epoch = s.epoch
         return 0
 
     def remote(self, *args, **kwargs):
         """Submit a task; returns an ``ObjectRef`` at once (a list of them for several returns)."""
-        if self.epoch != _epoch or _core == NULL:
+        if self.epoch != now.epoch:
             self.prepare()
         return submit(self.tmpl, NULL, NULL, self._task_name, args, kwargs)
 
@@ -215,15 +206,27 @@ cdef class ActorMethod:
     def remote(self, *args, **kwargs):
         """Call the method; returns an ``ObjectRef`` at once. Calls of one caller run in order."""
         cdef ActorHandle handle = self._handle
-        if handle.epoch != _epoch:
+        if handle.epoch != now.epoch:
             handle.attach()
         cdef Template template = self._template
         if template is None:
-            if self._overrides is None:
-                template = handle.template(self._name)
-            else:
-                template = self._template = method_template(handle._meta, self._name, self._overrides)
+            template = handle._templates.get(self._name) if self._overrides is None else None
+            if template is None:
+                template = self.prepare()
         return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs)
+
+    cdef Template prepare(self):
+        # Templates are of the class and method, not of the actor: a thousand actors need a few.
+        cdef Session s = now
+        from cyray import _actor
+        cdef Template made = template_of(s, _actor.describe_method(
+            self._handle._meta, self._name, self._overrides))
+        still(s)
+        if self._overrides is None:
+            self._handle._templates[self._name] = made
+        else:
+            self._template = made
+        return made
 
     def options(self, **options):
         from cyray import _options
@@ -270,31 +273,28 @@ cdef class ActorHandle:
         raise TypeError("an actor handle comes from Class.remote() or get_actor()")
 
     def __dealloc__(self):
-        if self.client != NULL and self.epoch == _epoch and _core != NULL:
-            _core.ReleaseActorClient(self.client)
+        if self.client != NULL and self.epoch == now.epoch:
+            now.core.ReleaseActorClient(self.client)
 
     cdef int attach(self) except -1:
         if self.epoch != 0:
             raise RuntimeError(
                 f"this handle of an actor ({self._meta['class_name']}) belongs to a cyray session "
                 "that was shut down")
-        if _core == NULL:
+        cdef bint in_order = self._meta["in_order"]
+        cdef uint32_t max_concurrency = self._meta["max_concurrency"]
+        if now.core == NULL:
             raise RuntimeError("a pickled actor handle means something only in a program that is "
                                "connected to its cluster: call cyray.init(address=...) first")
-        self.client = _core.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)),
-                                           self._meta["in_order"],
-                                           self._meta["max_concurrency"])
-        self.epoch = _epoch
+        if self._ref is not None:
+            self._ref.live()
+        self.client = now.core.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)), in_order,
+                                              max_concurrency)
+        self.epoch = now.epoch
         return 0
 
     cdef ObjectEntry* hold(self) noexcept:
         return self._ref.entry if self._ref is not None else NULL
-
-    cdef Template template(self, str name):
-        cdef Template found = self._templates.get(name)
-        if found is None:
-            found = self._templates[name] = method_template(self._meta, name, None)
-        return found
 
     def __getattribute__(self, name):
         # The actor's methods first: looked for in vain elsewhere, each would cost an AttributeError
@@ -317,7 +317,7 @@ cdef class ActorHandle:
 
     @property
     def _is_stale(self):
-        return self.epoch != _epoch
+        return self.epoch != now.epoch
 
     def __repr__(self):
         return f"Actor({self._meta['class_name']}, {self._id.hex()})"
@@ -330,12 +330,6 @@ cdef class ActorHandle:
 
     def __reduce__(self):
         return _rebuild_handle, (self._id, self._meta, self._ref)
-
-
-cdef Template method_template(dict meta, str name, dict overrides):
-    # Of the class and method, not of the actor: a thousand actors need a few.
-    from cyray import _actor
-    return template_of(_actor.describe_method(meta, name, overrides))
 
 
 def make_handle(bytes actor_id, dict meta, ObjectRef ref):
@@ -354,22 +348,17 @@ def _rebuild_handle(bytes actor_id, dict meta, ref):
     return make_handle(actor_id, meta, ref)
 
 
-# What a detached actor's creation needs as long as it may start again: its by-reference arguments.
-# Those of other actors live as long as the actor's handles.
-cdef dict _creation_refs = {}
-
-
 def create_actor(dict d, tuple args, dict kwargs, bint wait):
     """Register an actor; ``d`` is what ``_actor.describe_class`` decided. Returns its handle.
 
     Raises:
         ActorAlreadyExistsError: with ``wait``, when the name is taken.
     """
-    cdef CoreWorker* c = core()
+    cdef Session s = session()
     cdef ActorCreation creation
     cdef vector[ObjectEntry*] contained
     cdef bytes actor_id = os.urandom(12) + PyBytes_FromStringAndSize(
-        <const char*>c.job_id().data(), 4)
+        <const char*>s.core.job_id().data(), 4)
     cdef Status status
     cdef size_t i
     creation.actor_id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
@@ -389,23 +378,23 @@ def create_actor(dict d, tuple args, dict kwargs, bint wait):
     creation.detached = d["detached"]
     creation.max_restarts = d["max_restarts"]
     creation.max_concurrency = d["max_concurrency"]
+    give_function(s, d["function_id"], d["pickled"])
+    cdef list held = []
     if args or kwargs:
-        creation.args = encode_args(args, kwargs, &creation.refs, &contained)
-    ref = make_ref(c.NewActorHandle(creation.actor_id))
+        creation.args = ValuePtr(encode_args(s, args, kwargs, &creation.refs, &contained))
+    cdef ObjectRef ref = make_ref(s.core.NewActorHandle(creation.actor_id), s.epoch)
     # Restarts run the constructor again with the same arguments.
     contained.insert(contained.end(), creation.refs.begin(), creation.refs.end())
-    held = None
-    if not d["detached"]:
-        c.HoldWith((<ObjectRef>ref).entry, contained)
+    if not creation.detached:
+        s.core.HoldWith(ref.entry, contained)
     else:
-        held = [make_ref(contained[i]) for i in range(contained.size())]
-    export_function(d["function_id"], d["pickled"])
-    enter(c)
+        for i in range(contained.size()):
+            held.append(make_ref(contained[i], s.epoch))
     with nogil:
-        status = c.CreateActor(creation, wait)
-    leave(c)
+        status = s.core.CreateActor(creation, wait)
+    still(s)
     if not status.ok():
         raise_status(status)
     if held:
-        _creation_refs[actor_id] = held
-    return make_handle(actor_id, d["meta"], None if d["detached"] else ref)
+        s.creation_refs[actor_id] = held
+    return make_handle(actor_id, d["meta"], None if creation.detached else ref)
