@@ -69,8 +69,10 @@ class World {
  private:
   // The peer's side of the handshake, and its hello.
   void Introduce() {
-    net::Handshake dialer(Handshake::Role::kDialer, kToken,
-                          std::string(Handshake::kNonceBytes, 'n'));
+    const NodeId node = IdOf<NodeId>(1);
+    peers_.SetNode(node, {"127.0.0.1", 1});
+    Handshake dialer = Handshake::Dialer(kToken, {node, 1}, IdOf<NodeId>(9),
+                                         std::string(Handshake::kNonceBytes, 'n'));
     Write(peer_.get(), dialer.TakeOutput());
     loop_.RunOnce(0);
     loop_.RunOnce(0);  // what a round has to send is sent in the next
@@ -81,8 +83,7 @@ class World {
     }
     Write(peer_.get(), dialer.TakeOutput());
     flatbuffers::FlatBufferBuilder builder;
-    const NodeId node = IdOf<NodeId>(1);
-    builder.Finish(wire::CreatePeerHello(builder, wire::ToWire(node), 1));
+    builder.Finish(wire::CreatePeerHello(builder));
     std::vector<uint8_t> hello;
     wire::AppendFrame(hello, FrameType::kPeerHello, builder.GetBufferPointer(), builder.GetSize());
     Write(peer_.get(), hello);

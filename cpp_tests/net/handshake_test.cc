@@ -1,9 +1,10 @@
-// Handshake: both sides of it, and what a stranger may try.
+// Handshake: both sides of it, and what a stranger may try with one or two of them.
 
 #include "cyray/net/handshake.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -11,19 +12,35 @@
 namespace cyray::net {
 namespace {
 
-using Role = Handshake::Role;
 const std::string kToken(32, 't');
 
 std::string Nonce(char fill) { return std::string(Handshake::kNonceBytes, fill); }
 
-std::span<const uint8_t> Bytes(const std::string& text) {
+NodeId Node(uint8_t number) {
+  NodeId node;
+  node.bytes.fill(number);
+  return node;
+}
+
+Handshake::Party Party(uint8_t number) { return {Node(number), 100u + number}; }
+
+std::span<const uint8_t> Bytes(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
+Handshake Dialing(uint8_t self, uint8_t target, char nonce = 'd') {
+  return Handshake::Dialer(kToken, Party(self), Node(target), Nonce(nonce));
+}
+Handshake Listening(uint8_t self, char nonce = 'l') {
+  return Handshake::Listener(kToken, Party(self), Nonce(nonce));
+}
+
+// All that `from` has to say goes to `to`.
+Status Deliver(Handshake& from, Handshake& to) { return to.Receive(Bytes(from.TakeOutput())); }
+
 // Whatever bytes come, in whatever pieces: it ends, and never succeeds without the token.
 void FuzzHandshake(std::span<const uint8_t> data) {
-  for (const Role role : {Role::kDialer, Role::kListener}) {
-    Handshake side(role, kToken, Nonce('n'));
+  for (Handshake side : {Dialing(1, 2), Listening(1)}) {
     size_t at = 0;
     while (at < data.size() && !side.failed() && side.wanted() > 0) {
       const size_t piece = std::min({side.wanted(), data.size() - at, size_t{1} + data[at] % 64});
@@ -37,56 +54,111 @@ void FuzzHandshake(std::span<const uint8_t> data) {
 
 class HandshakeTest : public testing::Test {
  protected:
-  Handshake dialer_{Role::kDialer, kToken, Nonce('d')};
-  Handshake listener_{Role::kListener, kToken, Nonce('l')};
+  Handshake dialer_ = Dialing(1, 2);
+  Handshake listener_ = Listening(2);
 };
 
-TEST_F(HandshakeTest, TwoSidesWithTheTokenAgree) {
-  const std::string hello = dialer_.TakeOutput();
-  ASSERT_TRUE(listener_.Receive(Bytes(hello)).ok());
-  ASSERT_TRUE(dialer_.Receive(Bytes(listener_.TakeOutput())).ok());
+TEST_F(HandshakeTest, TwoSidesWithTheTokenKnowEachOther) {
+  ASSERT_TRUE(Deliver(dialer_, listener_).ok());
+  ASSERT_TRUE(Deliver(listener_, dialer_).ok());
   EXPECT_TRUE(dialer_.done());
   EXPECT_FALSE(listener_.done());
-  ASSERT_TRUE(listener_.Receive(Bytes(dialer_.TakeOutput())).ok());
+  ASSERT_TRUE(Deliver(dialer_, listener_).ok());
   EXPECT_TRUE(listener_.done());
   EXPECT_EQ(listener_.wanted() + dialer_.wanted(), 0u);
+  EXPECT_EQ(dialer_.peer(), Party(2));
+  EXPECT_EQ(listener_.peer(), Party(1));
 }
 
 TEST_F(HandshakeTest, MessagesMayComeByteByByte) {
   for (const char byte : dialer_.TakeOutput()) {
-    ASSERT_TRUE(listener_.Receive(Bytes(std::string(1, byte))).ok());
+    ASSERT_TRUE(listener_.Receive(Bytes({&byte, 1})).ok());
   }
   for (const char byte : listener_.TakeOutput()) {
-    ASSERT_TRUE(dialer_.Receive(Bytes(std::string(1, byte))).ok());
+    ASSERT_TRUE(dialer_.Receive(Bytes({&byte, 1})).ok());
   }
   EXPECT_TRUE(dialer_.done());
 }
 
 TEST_F(HandshakeTest, ADialerWithAnotherTokenIsRefused) {
-  Handshake stranger(Role::kDialer, std::string(32, 'x'), Nonce('s'));
-  ASSERT_TRUE(listener_.Receive(Bytes(stranger.TakeOutput())).ok());
-  const Status status = stranger.Receive(Bytes(listener_.TakeOutput()));
-  EXPECT_EQ(status.code(), StatusCode::kUnauthenticated);
+  Handshake stranger = Handshake::Dialer(std::string(32, 'x'), Party(1), Node(2), Nonce('s'));
+  ASSERT_TRUE(Deliver(stranger, listener_).ok());
+  EXPECT_EQ(Deliver(listener_, stranger).code(), StatusCode::kUnauthenticated);
   ASSERT_EQ(listener_.wanted(), Handshake::kProofBytes);
-  EXPECT_EQ(listener_.Receive(Bytes(std::string(32, 'p'))).code(), StatusCode::kUnauthenticated);
+  EXPECT_EQ(listener_.Receive(Bytes(Nonce('p'))).code(), StatusCode::kUnauthenticated);
   EXPECT_EQ(listener_.TakeOutput(), "");
 }
 
-TEST_F(HandshakeTest, ARecordedProofIsWorthNothingOnAnotherConnection) {
-  const std::string hello = dialer_.TakeOutput();
-  ASSERT_TRUE(listener_.Receive(Bytes(hello)).ok());
-  ASSERT_TRUE(dialer_.Receive(Bytes(listener_.TakeOutput())).ok());
-  const std::string proof = dialer_.TakeOutput();
-  Handshake later(Role::kListener, kToken, Nonce('m'));
-  ASSERT_TRUE(later.Receive(Bytes(hello)).ok());
-  EXPECT_EQ(later.Receive(Bytes(proof)).code(), StatusCode::kUnauthenticated);
+TEST_F(HandshakeTest, ADialersMessagesAreWorthNothingAtItsOwnPort) {
+  // A stranger was dialed, and passes what it gets to the dialer's own listening port.
+  Handshake own_port = Listening(1);
+  EXPECT_EQ(Deliver(dialer_, own_port).code(), StatusCode::kUnauthenticated);
+  EXPECT_EQ(own_port.TakeOutput(), "");
+  // The same when the dialer could be made to dial its own node.
+  Handshake to_self = Dialing(1, 1);
+  Handshake port = Listening(1);
+  EXPECT_EQ(Deliver(to_self, port).code(), StatusCode::kUnauthenticated);
 }
 
-TEST_F(HandshakeTest, AListenersProofCannotBeSentBackToIt) {
-  // A stranger repeats the listener's own nonce and proof.
-  ASSERT_TRUE(listener_.Receive(Bytes("CYRAYP01" + Nonce('l'))).ok());
+TEST_F(HandshakeTest, AListenerAnswersForNobodyElse) {
+  Handshake third = Listening(3);
+  EXPECT_EQ(Deliver(dialer_, third).code(), StatusCode::kUnauthenticated);
+  EXPECT_EQ(third.TakeOutput(), "");
+}
+
+TEST_F(HandshakeTest, TheTargetCannotBeExchangedOnTheWay) {
+  Handshake third = Listening(3);
+  std::string hello = dialer_.TakeOutput();
+  const size_t target = Handshake::kMagicBytes + Handshake::kPartyBytes;
+  hello.replace(target, NodeId::kSize, Node(3).view());
+  ASSERT_TRUE(third.Receive(Bytes(hello)).ok());
+  std::string answer = third.TakeOutput();
+  Handshake dialer = Dialing(1, 2);
+  EXPECT_EQ(dialer.Receive(Bytes(answer)).code(), StatusCode::kUnauthenticated);
+  answer.replace(Handshake::kMagicBytes, NodeId::kSize, Node(2).view());
+  EXPECT_EQ(dialer_.Receive(Bytes(answer)).code(), StatusCode::kUnauthenticated);
+}
+
+TEST_F(HandshakeTest, NobodyCanSayThatAnotherDialed) {
+  // Each byte of the hello and of the answer is bound, identities and incarnations included.
+  const std::string hello = dialer_.TakeOutput();
+  for (size_t at = Handshake::kMagicBytes; at < hello.size(); ++at) {
+    std::string changed = hello;
+    changed[at] = static_cast<char>(changed[at] ^ 1);
+    Handshake dialer = Dialing(1, 2);
+    (void)dialer.TakeOutput();
+    Handshake listener = Listening(2);
+    if (!listener.Receive(Bytes(changed)).ok()) continue;
+    EXPECT_FALSE(Deliver(listener, dialer).ok()) << at;
+  }
+  ASSERT_TRUE(listener_.Receive(Bytes(hello)).ok());
   const std::string answer = listener_.TakeOutput();
-  EXPECT_FALSE(listener_.Receive(Bytes(answer.substr(40))).ok());
+  for (size_t at = 0; at < answer.size(); ++at) {
+    std::string changed = answer;
+    changed[at] = static_cast<char>(changed[at] ^ 1);
+    Handshake dialer = Dialing(1, 2);
+    EXPECT_FALSE(dialer.Receive(Bytes(changed)).ok()) << at;
+  }
+}
+
+TEST_F(HandshakeTest, ARecordedConversationIsWorthNothingLater) {
+  const std::string hello = dialer_.TakeOutput();
+  ASSERT_TRUE(listener_.Receive(Bytes(hello)).ok());
+  const std::string answer = listener_.TakeOutput();
+  ASSERT_TRUE(dialer_.Receive(Bytes(answer)).ok());
+  const std::string proof = dialer_.TakeOutput();
+  Handshake later = Listening(2, 'm');
+  ASSERT_TRUE(later.Receive(Bytes(hello)).ok());
+  EXPECT_EQ(later.Receive(Bytes(proof)).code(), StatusCode::kUnauthenticated);
+  Handshake again = Dialing(1, 2, 'e');
+  EXPECT_EQ(again.Receive(Bytes(answer)).code(), StatusCode::kUnauthenticated);
+}
+
+TEST_F(HandshakeTest, AProofThatANodeMadeIsNotOneThatItTakes) {
+  ASSERT_TRUE(Deliver(dialer_, listener_).ok());
+  const std::string answer = listener_.TakeOutput();
+  const std::string proof = answer.substr(Handshake::kAnswerBytes - Handshake::kProofBytes);
+  EXPECT_EQ(listener_.Receive(Bytes(proof)).code(), StatusCode::kUnauthenticated);
 }
 
 TEST_F(HandshakeTest, OtherProtocolsAreRefusedAtTheFirstMessage) {
@@ -104,17 +176,19 @@ TEST_F(HandshakeTest, MoreThanWantedIsRefused) {
 
 TEST_F(HandshakeTest, ATruncatedMessageLeavesItWaiting) {
   const std::string hello = dialer_.TakeOutput();
-  ASSERT_TRUE(listener_.Receive(Bytes(hello.substr(0, 20))).ok());
+  ASSERT_TRUE(listener_.Receive(Bytes(std::string_view(hello).substr(0, 20))).ok());
   EXPECT_EQ(listener_.wanted(), hello.size() - 20);
   EXPECT_EQ(listener_.TakeOutput(), "");
 }
 
 TEST(Handshake, RandomBytesNeverPass) {
   std::mt19937_64 random(7);
+  const std::string hello = Dialing(2, 1).TakeOutput();
   for (int round = 0; round < 2000; ++round) {
-    std::vector<uint8_t> data(random() % 200);
+    std::vector<uint8_t> data(random() % 300);
     for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
-    if (round % 2 == 0 && data.size() >= 8) std::memcpy(data.data(), "CYRAYP01", 8);
+    const size_t head = std::min({data.size(), hello.size(), size_t{random() % 100}});
+    std::memcpy(data.data(), hello.data(), head);
     FuzzHandshake(data);
   }
 }

@@ -43,7 +43,12 @@ struct FakeNode {
     transfer.reset();
     peers.reset();
   }
-  void Meet(const FakeNode& other) { peers->SetNode(other.id, {"127.0.0.1", other.peers->port()}); }
+  // Both are told of the other, as the GCS does.
+  void Meet(FakeNode& other) {
+    Know(other);
+    other.Know(*this);
+  }
+  void Know(const FakeNode& other) { peers->SetNode(other.id, {"127.0.0.1", other.peers->port()}); }
   bool SendNumber(const NodeId& to, uint64_t number) {
     flatbuffers::FlatBufferBuilder builder;
     builder.Finish(wire::CreateForwardCancel(builder, number));

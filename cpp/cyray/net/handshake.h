@@ -1,13 +1,18 @@
-// Handshake: how two raylets prove to each other that they hold the cluster token.
+// Handshake: how two raylets prove to each other who they are.
 //
-//   dialer   -> listener   magic (8)  dialer's nonce (32)
-//   listener -> dialer     magic (8)  listener's nonce (32)  listener's proof (32)
+//   dialer   -> listener   magic (8)  dialer's node (20)  its incarnation (8)  the node that it
+//                          dials (20)  dialer's nonce (32)
+//   listener -> dialer     magic (8)  listener's node (20)  its incarnation (8)
+//                          listener's nonce (32)  listener's proof (32)
 //   dialer   -> listener   dialer's proof (32)
 //
-// A proof is an HMAC over both nonces, keyed with the token (crypto/auth.h): the token never
-// travels and what was recorded once is worth nothing on another connection. Every message has a
-// fixed size, and a side that fails says nothing and is closed. A pure state machine: bytes in,
-// bytes out; no socket, clock or random source. Threading: confined to its connection.
+// A proof is derived from the cluster token for one role and everything said before it
+// (crypto/key_schedule.h). So it names both ends, what each of them is here and this conversation:
+// the token never travels, a proof holds for nobody else and at no other time, and one that this
+// node made is not one that it takes. A listener answers nobody who dials another node.
+// Every message has a fixed size, and a side that fails says nothing and is closed. Who is a member
+// is not known here: the owner asks for peer() when done. A pure state machine: bytes in, bytes
+// out; no socket, clock or random source. Threading: confined to its connection.
 
 #pragma once
 
@@ -18,6 +23,8 @@
 #include <string_view>
 #include <utility>
 
+#include "cyray/common/ids.h"
+#include "cyray/crypto/key_schedule.h"
 #include "cyray/util/status.h"
 
 namespace cyray::net {
@@ -25,12 +32,22 @@ namespace cyray::net {
 class Handshake {
  public:
   enum class Role : uint8_t { kDialer, kListener };
+  struct Party {
+    NodeId node;
+    uint64_t incarnation = 0;
+    bool operator==(const Party&) const = default;
+  };
+  static constexpr size_t kMagicBytes = 8;
+  static constexpr size_t kPartyBytes = NodeId::kSize + 8;
   static constexpr size_t kNonceBytes = 32;
   static constexpr size_t kProofBytes = 32;
-  static constexpr size_t kMagicBytes = 8;
+  static constexpr size_t kHelloBytes = kMagicBytes + kPartyBytes + NodeId::kSize + kNonceBytes;
+  static constexpr size_t kAnswerBytes = kMagicBytes + kPartyBytes + kNonceBytes + kProofBytes;
 
   // `nonce` must be fresh random bytes of kNonceBytes.
-  Handshake(Role role, std::string token, std::string nonce);
+  static Handshake Dialer(std::string_view token, const Party& self, const NodeId& target,
+                          std::string nonce);
+  static Handshake Listener(std::string_view token, const Party& self, std::string nonce);
 
   // What must be sent now; empties it.
   std::string TakeOutput() { return std::exchange(output_, {}); }
@@ -39,26 +56,32 @@ class Handshake {
   size_t wanted() const { return wanted_ - input_.size(); }
   bool done() const { return state_ == State::kDone; }
   bool failed() const { return state_ == State::kFailed; }
+  // Who is at the other end. Once done(): proved.
+  const Party& peer() const { return peer_; }
 
   // Takes at most wanted() bytes. An error is final; no reason is ever sent to the peer.
   Status Receive(std::span<const uint8_t> bytes);
 
  private:
   enum class State : uint8_t { kAwaitHello, kAwaitAnswer, kAwaitProof, kDone, kFailed };
+  Handshake(std::string_view token, const Party& self, std::string nonce);
+  void Await(State state, size_t bytes);
   Status Advance();
   Status OnHello();
   Status OnAnswer();
   Status OnProof();
+  std::string Proof(Role role) const;
   Status Failed(StatusCode code, std::string why);
 
-  const Role role_;
-  const std::string token_;
+  const crypto::KeySchedule keys_;
+  const Party self_;
   const std::string nonce_;
-  State state_;
-  std::string peer_nonce_;
+  Party peer_;  // a dialer's: whom it dials
+  State state_ = State::kFailed;
+  crypto::Transcript transcript_;  // both sides' messages, in order
   std::string input_;
   std::string output_;
-  size_t wanted_;
+  size_t wanted_ = 0;
 };
 
 }  // namespace cyray::net

@@ -46,18 +46,23 @@ Status Gone(const char* what) {
   return Status(StatusCode::kDisconnected, Status::FromErrno(what).message());
 }
 
+Handshake MakeHandshake(const PeerConnection::Identity& identity, std::optional<NodeId> target) {
+  const Handshake::Party self{identity.node, identity.incarnation};
+  return target ? Handshake::Dialer(identity.token, self, *target, crypto::RandomNonce())
+                : Handshake::Listener(identity.token, self, crypto::RandomNonce());
+}
+
 }  // namespace
 
 PeerConnection::PeerConnection(EventLoop* loop, const Identity& identity, Delegate* delegate,
-                               UniqueFd socket, bool dialed)
+                               UniqueFd socket, std::optional<NodeId> target)
     : loop_(loop),
-      identity_(identity),
       delegate_(delegate),
-      dialed_(dialed),
+      dialed_(target.has_value()),
       socket_(std::move(socket)),
-      state_(dialed ? State::kConnecting : State::kHandshake),
-      handshake_(dialed ? Handshake::Role::kDialer : Handshake::Role::kListener, identity.token,
-                 crypto::RandomNonce()) {
+      state_(dialed_ ? State::kConnecting : State::kHandshake),
+      node_(target.value_or(NodeId::Nil())),
+      handshake_(MakeHandshake(identity, target)) {
   ConfigureSocket(socket_.get());
 }
 
@@ -82,8 +87,7 @@ Result<std::shared_ptr<PeerConnection>> PeerConnection::Dial(EventLoop* loop,
     return cyray::Fail(Gone("connect"));
   }
   std::shared_ptr<PeerConnection> connection(
-      new PeerConnection(loop, identity, delegate, std::move(socket), /*dialed=*/true));
-  connection->node_ = target;
+      new PeerConnection(loop, identity, delegate, std::move(socket), target));
   connection->Watch(EPOLLIN | EPOLLOUT);
   return connection;
 }
@@ -91,7 +95,7 @@ Result<std::shared_ptr<PeerConnection>> PeerConnection::Dial(EventLoop* loop,
 std::shared_ptr<PeerConnection> PeerConnection::Accept(EventLoop* loop, const Identity& identity,
                                                        Delegate* delegate, UniqueFd socket) {
   std::shared_ptr<PeerConnection> connection(
-      new PeerConnection(loop, identity, delegate, std::move(socket), /*dialed=*/false));
+      new PeerConnection(loop, identity, delegate, std::move(socket), std::nullopt));
   connection->Watch(EPOLLIN);
   return connection;
 }
@@ -166,6 +170,7 @@ Status PeerConnection::ReadHandshake() {
     const std::string answer = handshake_.TakeOutput();
     SendRaw(reinterpret_cast<const uint8_t*>(answer.data()), answer.size());
   }
+  node_ = handshake_.peer().node;
   state_ = State::kAwaitHello;
   if (dialed_) SendHello();
   return Status::Ok();
@@ -173,8 +178,7 @@ Status PeerConnection::ReadHandshake() {
 
 void PeerConnection::SendHello() {
   flatbuffers::FlatBufferBuilder builder(64);
-  builder.Finish(
-      wire::CreatePeerHello(builder, wire::ToWire(identity_.node), identity_.incarnation));
+  builder.Finish(wire::CreatePeerHello(builder));
   Send(wire::FrameType::kPeerHello, builder);
 }
 
@@ -275,17 +279,10 @@ Status PeerConnection::CutFrames() {
 
 Status PeerConnection::HandleFrame(const wire::Frame& frame) {
   if (state_ == State::kAwaitHello) {
-    const auto* hello =
-        frame.type == wire::FrameType::kPeerHello ? frame.As<wire::PeerHello>() : nullptr;
-    if (hello == nullptr || hello->node_id() == nullptr) {
+    if (frame.type != wire::FrameType::kPeerHello || frame.As<wire::PeerHello>() == nullptr) {
       return Status(StatusCode::kProtocolError, "the first frame is not a PeerHello");
     }
-    const NodeId node = wire::FromWire(*hello->node_id());
-    if (dialed_ && node != node_) {
-      return Status(StatusCode::kDisconnected, "another node answers at its address");
-    }
-    node_ = node;
-    delegate_->OnHello(*this, node, hello->incarnation());
+    delegate_->OnHello(*this, node_, handshake_.peer().incarnation);
     return Status::Ok();
   }
   if (frame.type == wire::FrameType::kObjectChunk) return HandleChunk(frame);

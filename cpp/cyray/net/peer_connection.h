@@ -58,7 +58,8 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // The peer said who it is. The delegate calls Open() or Close().
+    // The peer proved who it is; whether it is a member is the delegate's to know, which calls
+    // Open() or Close().
     virtual void OnHello(PeerConnection& connection, const NodeId& node, uint64_t incarnation) = 0;
     // False closes the connection.
     virtual bool OnFrame(PeerConnection& connection, const wire::Frame& frame) = 0;
@@ -82,9 +83,9 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
 
   bool dialed() const { return dialed_; }
   bool is_open() const { return state_ == State::kOpen; }
-  // Both sides have proved that they hold the token.
+  // Both sides have proved who they are.
   bool authenticated() const { return handshake_.done(); }
-  // Of a dialed connection: who should answer. Later: who is there.
+  // Of a dialed connection: who must answer. Of an accepted one: who is there, once authenticated.
   const NodeId& node() const { return node_; }
   size_t unsent_bytes() const { return unsent_; }
 
@@ -106,7 +107,7 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   };
 
   PeerConnection(EventLoop* loop, const Identity& identity, Delegate* delegate, UniqueFd socket,
-                 bool dialed);
+                 std::optional<NodeId> target);
   void Watch(uint32_t events);
   void OnReady(uint32_t events);
   void OnConnected();
@@ -130,7 +131,6 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   void Fail(const Status& why);
 
   EventLoop* const loop_;
-  const Identity identity_;
   Delegate* const delegate_;
   const bool dialed_;
   UniqueFd socket_;

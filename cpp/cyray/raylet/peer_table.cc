@@ -8,7 +8,6 @@ namespace cyray::raylet {
 namespace {
 
 constexpr size_t kMaxStrangers = 64;
-constexpr int kMaxAttempts = 5;
 constexpr int64_t kRetryMs = 30;
 
 }  // namespace
@@ -99,11 +98,6 @@ void PeerTable::AcceptSocket(UniqueFd socket) {
 
 void PeerTable::Dial(const NodeId& node) {
   Peer& peer = peers_.at(node);
-  if (peer.address.port == 0) {
-    // It reached us before the GCS told where it listens: it may do so again.
-    DialFailed(node, Status(StatusCode::kUnavailable, "the node's address is not known yet"));
-    return;
-  }
   auto dialed =
       net::PeerConnection::Dial(loop_, identity_, this, node, peer.address.ip, peer.address.port);
   if (dialed) {
@@ -116,7 +110,9 @@ void PeerTable::Dial(const NodeId& node) {
 // Never calls out before returning to the loop: Send() may be above it.
 void PeerTable::DialFailed(const NodeId& node, const Status& why) {
   Peer& peer = peers_.at(node);
-  const bool try_again = why.code() == StatusCode::kUnavailable && ++peer.attempts < kMaxAttempts;
+  // Only one that was turned down: it ends when the other side has dialed, or has been told of this
+  // node by the GCS, or when the GCS says that it is dead.
+  const bool try_again = why.code() == StatusCode::kUnavailable;
   peer.retry = loop_->RunAfter(try_again ? kRetryMs : 0, [this, node, try_again, why] {
     auto it = peers_.find(node);
     if (it == peers_.end()) return;
@@ -126,7 +122,6 @@ void PeerTable::DialFailed(const NodeId& node, const Status& why) {
       Dial(node);
       return;
     }
-    it->second.attempts = 0;
     it->second.pending = {};
     Lost(node, "cannot connect to node " + node.Hex() + ": " + why.message());
   });
@@ -148,18 +143,19 @@ bool PeerTable::AcceptHello(const Peer& peer, const NodeId& node, uint64_t incar
 
 void PeerTable::OnHello(net::PeerConnection& connection, const NodeId& node, uint64_t incarnation) {
   ConnectionPtr keep = connection.shared_from_this();
-  if (node == identity_.node) {
-    strangers_.erase(keep);
+  strangers_.erase(keep);
+  auto it = peers_.find(node);
+  if (it == peers_.end()) {
+    // It holds the token, but the GCS has not told of it, or not yet: it tries again.
     connection.Close();
     return;
   }
-  Peer& peer = peers_[node];
+  Peer& peer = it->second;
   if (connection.dialed()) {
     peer.dialing.reset();
     Open(peer, std::move(keep), incarnation);
     return;
   }
-  strangers_.erase(keep);
   if (!AcceptHello(peer, node, incarnation)) {
     connection.Close();
     return;
@@ -170,15 +166,18 @@ void PeerTable::OnHello(net::PeerConnection& connection, const NodeId& node, uin
     Lost(node, "node " + node.Hex() + " connected anew");
   }
   // The lost callbacks may have changed the table.
-  Peer& now = peers_[node];
-  Discard(now.dialing);
-  Open(now, std::move(keep), incarnation);
+  it = peers_.find(node);
+  if (it == peers_.end()) {
+    connection.Close();
+    return;
+  }
+  Discard(it->second.dialing);
+  Open(it->second, std::move(keep), incarnation);
 }
 
 void PeerTable::Open(Peer& peer, ConnectionPtr connection, uint64_t incarnation) {
   loop_->Cancel(peer.retry);
   peer.retry = 0;
-  peer.attempts = 0;
   peer.incarnation = incarnation;
   peer.open = std::move(connection);
   peer.open->Open();
@@ -215,7 +214,8 @@ void PeerTable::OnClosed(net::PeerConnection& connection, const Status& why) {
   Peer& peer = it->second;
   if (peer.dialing == keep) {
     peer.dialing.reset();
-    // Turned down after the handshake: both sides dialed and the other's connection is preferred.
+    // Turned down after the handshake: both sides dialed and the other's connection is preferred,
+    // or the other side has not been told of this node yet.
     const bool turned_down = connection.authenticated() && why.code() == StatusCode::kDisconnected;
     DialFailed(node, turned_down ? Status(StatusCode::kUnavailable, why.message()) : why);
   } else if (peer.open == keep) {

@@ -1,6 +1,7 @@
 // PeerTable: the raylet's connections to the raylets of other nodes.
 //
-// At most one authenticated TCP connection per node, made when something is to be sent. When both
+// At most one authenticated TCP connection per node, made when something is to be sent. Only nodes
+// that the GCS told of (SetNode) are dialed or accepted, whatever else they prove. When both
 // sides dial at once the connection dialed by the smaller node id stays (rules in AcceptHello()).
 // Frames to a node arrive in the order of Send(), or are lost together with a call of the lost
 // callbacks: a refused, closed or silent (6 s) connection loses all that was queued.
@@ -91,12 +92,11 @@ class PeerTable : private net::PeerConnection::Delegate {
  private:
   using ConnectionPtr = std::shared_ptr<net::PeerConnection>;
   struct Peer {
-    PeerAddress address;  // port 0: known only because it connected
+    PeerAddress address;
     ConnectionPtr open;
     uint64_t incarnation = 0;  // of the open connection's peer
     ConnectionPtr dialing;
     wire::ByteBuffer pending;  // frames for the connection being made
-    int attempts = 0;
     EventLoop::TimerId retry = 0;
   };
 
