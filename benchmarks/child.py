@@ -63,6 +63,7 @@ def run_cases(engine: Engine, report: Report, wanted: set[str]) -> None:
         if case.name in wanted and case.needs in engine.can:
             report.case(case.name, lambda run=case.run: run(engine))  # type: ignore[misc]
     report.say(begin=STOP)
+    engine.leave_nodes()
     report.say(values={"shutdown": timed(engine.stop)})
 
 

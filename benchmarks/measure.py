@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.processes import cpu_seconds
+from benchmarks.processes import cpu_seconds_since, cpu_ticks
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def typical_rate(run: Callable[[], int], seconds: float) -> float:
 
 def rate_and_cpu(run: Callable[[], int], seconds: float) -> Pace:
     """The same, with the CPU time of all processes; the caller has warmed up."""
-    before = cpu_seconds()
+    before = cpu_ticks()
     done, elapsed = _repeat(run, seconds)
-    used = cpu_seconds() - before
+    used = cpu_seconds_since(before)
     return Pace(done / elapsed, used / done * 10_000)
 
 
@@ -70,14 +70,14 @@ def latencies(run: Callable[[], object], seconds: float = 1.0) -> Pace:
         run()
     times = []
     clock = time.perf_counter
-    before = cpu_seconds()
+    before = cpu_ticks()
     start = last = clock()
     while last - start < seconds:
         run()
         now = clock()
         times.append(now - last)
         last = now
-    used = cpu_seconds() - before
+    used = cpu_seconds_since(before)
     count = len(times)
     times.sort()
     return Pace(

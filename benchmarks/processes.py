@@ -107,13 +107,17 @@ def engine_pids(include_self: bool = True) -> list[int]:
     return sorted(found if include_self else found - {os.getpid()})
 
 
-def cpu_seconds() -> float:
-    """User and system time of the engine so far, with that of children that were waited for."""
-    total = 0
-    for pid in engine_pids():
-        if fields := _stat(pid):
-            total += sum(int(field) for field in fields[11:15])
-    return total / TICK
+def cpu_ticks() -> dict[int, int]:
+    """User and system time of each process of the engine so far, with that of children that were
+    waited for."""
+    stats = {pid: _stat(pid) for pid in engine_pids()}
+    return {pid: sum(map(int, fields[11:15])) for pid, fields in stats.items() if fields}
+
+
+def cpu_seconds_since(before: dict[int, int]) -> float:
+    """What the engine used since `before`, the result of `cpu_ticks`. Processes that ended since
+    then count as far as somebody waited for them."""
+    return sum(ticks - before.get(pid, 0) for pid, ticks in cpu_ticks().items()) / TICK
 
 
 def idle_cpu_seconds() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from typing import Any
@@ -44,3 +45,19 @@ class Echo:
 class AsyncEcho:
     async def ping(self) -> None:
         return None
+
+
+class Holder:
+    """Makes large objects on its node, and takes those of others."""
+
+    def __init__(self, package: str) -> None:
+        self._api = importlib.import_module(package)
+
+    def make(self, size: int) -> list[Any]:
+        """The ref of a new array, in a list, so that the array stays here."""
+        import numpy as np
+
+        return [self._api.put(np.ones(size, dtype=np.uint8))]
+
+    def take(self, array: Any) -> int:
+        return len(array)

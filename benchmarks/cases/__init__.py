@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.engines.base import Engine
 
-GROUPS = ("tasks", "actors", "objects", "scale", "idle")
+GROUPS = ("tasks", "actors", "objects", "scale", "idle", "nodes")
 
 Run = Callable[[Engine], dict[str, float]]
 

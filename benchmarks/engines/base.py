@@ -16,7 +16,7 @@ STORE_BYTES = 2_000_000_000
 class Engine:
     # Of: "tasks", "dependencies" (futures as arguments), "actors", "async_actors", "kill", "objects",
     # "refs" (gets of many refs), "ref_arguments" (ten thousand of them to one task), "nested_refs"
-    # (in objects), "returns" (several return values).
+    # (in objects), "returns" (several return values), "nodes" (further nodes on this machine).
     can: frozenset[str] = frozenset({"tasks"})
     package = ""  # whose version the report names; "" for Python's own
     # How much of the large cases it does, so that a round takes minutes; rates do not depend on it.
@@ -70,4 +70,22 @@ class Engine:
         raise NotImplementedError
 
     def task_with_returns(self, function: Callable[..., Any], count: int) -> Callable[..., Any]:
+        raise NotImplementedError
+
+    def join_nodes(self, count: int) -> None:
+        """Further nodes of this machine, up to `count`, each with CPUs of its own; named by number."""
+        raise NotImplementedError
+
+    def leave_nodes(self) -> None:
+        """Ends what `join_nodes` started."""
+
+    def far_task(self, function: Callable[..., Any], node: int) -> Callable[..., Any]:
+        """As `task`, on that node."""
+        raise NotImplementedError
+
+    def far_actor(self, cls: type, node: int) -> Any:
+        raise NotImplementedError
+
+    def holder(self, node: int) -> Any:
+        """An actor of work.Holder on that node, with methods as the engine has them."""
         raise NotImplementedError

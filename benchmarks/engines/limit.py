@@ -6,11 +6,15 @@ from __future__ import annotations
 import mmap
 import os
 import socket
+import time
 from collections.abc import Callable
 
+from benchmarks.cases.nodes import LARGE
 from benchmarks.cases.objects import KEPT, MB
-from benchmarks.measure import Pace, latencies, rate, typical_rate
+from benchmarks.measure import Pace, latencies, rate, repeated, typical_rate
 from benchmarks.processes import busy_cores
+
+CHUNK = 4 * MB
 
 
 def limits() -> dict[str, Callable[[], dict[str, float]]]:
@@ -22,6 +26,9 @@ def limits() -> dict[str, Callable[[], dict[str, float]]]:
         "actor_life": lambda: {"actor_life": rate(fork_one)},
         "put_1mb": lambda: copy_rates(MB, "put_1mb"),
         "put_100mb": lambda: copy_rates(100 * MB, "put_100mb"),
+        "far_task": lambda: best_ping_pong("far_task", tcp_pair),
+        "far_call": lambda: best_ping_pong("far_call", tcp_pair),
+        "far_object": tcp_stream,
     }
 
 
@@ -33,9 +40,23 @@ def _receive(end: socket.socket) -> bytes:
             continue
 
 
-def ping_pong(seconds: float, spin: bool = True) -> Pace:
+Pair = tuple[socket.socket, socket.socket]
+
+
+def tcp_pair() -> Pair:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    for end in (ours, theirs):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return ours, theirs
+
+
+def ping_pong(
+    seconds: float, spin: bool = True, pair: Callable[[], Pair] = socket.socketpair
+) -> Pace:
     """Round trips of 8 bytes between two processes, which never sleep or, without `spin`, block."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair()
     ours.setblocking(not spin)
     theirs.setblocking(not spin)
     child = os.fork()
@@ -56,9 +77,9 @@ def ping_pong(seconds: float, spin: bool = True) -> Pace:
     return pace
 
 
-def best_ping_pong(key: str) -> dict[str, float]:
+def best_ping_pong(key: str, pair: Callable[[], Pair] = socket.socketpair) -> dict[str, float]:
     """Spinning or blocking, whichever is faster: the former only while nobody else wants the cores."""
-    paces = [ping_pong(0.7, spin) for spin in (True, False)]
+    paces = [ping_pong(0.7, spin, pair) for spin in (True, False)]
     return max(paces, key=lambda pace: pace.rate).metrics(key)
 
 
@@ -107,3 +128,44 @@ def fork_one() -> int:
         os._exit(0)
     os.waitpid(child, 0)
     return 1
+
+
+def tcp_stream() -> dict[str, float]:
+    """Bytes a second of one plain TCP connection, from warm shared memory into warm shared memory
+    of another process."""
+    ours, theirs = tcp_pair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _send_areas(theirs)
+        os._exit(0)
+    theirs.close()
+    target = _warm_area()
+
+    def once() -> float:
+        start = time.perf_counter()
+        ours.sendall(b"go")
+        at = 0
+        while at < LARGE:
+            at += ours.recv_into(target[at : at + CHUNK])
+        return LARGE / (time.perf_counter() - start)
+
+    once()
+    found = repeated(once, seconds=5.0, at_most=5)
+    ours.close()
+    os.waitpid(child, 0)
+    return {"far_object": found}
+
+
+def _warm_area() -> memoryview:
+    area = mmap.mmap(-1, LARGE)
+    for at in range(0, LARGE, mmap.PAGESIZE):
+        area[at] = 1
+    return memoryview(area)
+
+
+def _send_areas(end: socket.socket) -> None:
+    source = _warm_area()
+    while end.recv(2):
+        for at in range(0, LARGE, CHUNK):
+            end.sendall(source[at : at + CHUNK])

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmarks import work
 from benchmarks.engines.base import STORE_BYTES, Engine
+
+NODES_S = 60.0
 
 
 class RayLikeEngine(Engine):
@@ -23,11 +30,14 @@ class RayLikeEngine(Engine):
             "ref_arguments",
             "nested_refs",
             "returns",
+            "nodes",
         }
     )
+    command = ""  # the module whose main() is the engine's command line
 
     def __init__(self) -> None:
         super().__init__()
+        self._nodes: list[subprocess.Popen[bytes]] = []
         self.api: Any = importlib.import_module(self.package)
 
     def start(self) -> None:
@@ -60,9 +70,54 @@ class RayLikeEngine(Engine):
     def task_with_returns(self, function: Callable[..., Any], count: int) -> Callable[..., Any]:
         return self.api.remote(num_returns=count)(function).remote  # type: ignore[no-any-return]
 
+    def join_nodes(self, count: int) -> None:
+        while len(self._nodes) < count:
+            self._nodes.append(self._start_node(len(self._nodes)))
+        deadline = time.monotonic() + NODES_S
+        while not all(_place(node) in self.api.cluster_resources() for node in range(count)):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{count} nodes did not join within {NODES_S:.0f} s")
+            time.sleep(0.05)
+
+    def leave_nodes(self) -> None:
+        for node in self._nodes:
+            node.terminate()
+        for node in self._nodes:
+            node.wait()
+        self._nodes.clear()
+
+    def _start_node(self, node: int) -> subprocess.Popen[bytes]:
+        address = self.api.get_runtime_context().gcs_address
+        arguments = (
+            "start",
+            f"--address={address}",
+            f"--num-cpus={self.workers}",
+            f"--object-store-memory={STORE_BYTES}",
+            f"--resources={json.dumps({_place(node): 1000})}",
+            "--block",
+        )
+        main = f"from {self.command} import main; main()"
+        return subprocess.Popen([sys.executable, "-c", main, *arguments])
+
+    def far_task(self, function: Callable[..., Any], node: int) -> Callable[..., Any]:
+        return self.api.remote(resources={_place(node): 1})(function).remote  # type: ignore[no-any-return]
+
+    def far_actor(self, cls: type, node: int) -> Any:
+        return self.api.remote(resources={_place(node): 1})(cls).remote()
+
+    def holder(self, node: int) -> Any:
+        cls = self.api.remote(resources={_place(node): 1})(work.Holder)
+        return cls.remote(self.package)
+
+
+def _place(node: int) -> str:
+    """The resource that this node alone has."""
+    return f"node{node}"
+
 
 class CyrayEngine(RayLikeEngine):
     package = "cyray"
+    command = "cyray.cli"
     queue_length = 1_000_000
 
 
@@ -78,6 +133,7 @@ class BlockingEngine(CyrayEngine):
 
 class RayEngine(RayLikeEngine):
     package = "ray"
+    command = "ray.scripts.scripts"
     queue_length = 10_000
 
     def start(self) -> None:
