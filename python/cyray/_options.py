@@ -9,16 +9,23 @@ changing what a program means are in `_HARMLESS`, each with the reason.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 RESOURCE_UNIT = 10_000
+ASYNC_CONCURRENCY = 1000
+# Calls of a class without `async def`, and tasks that share a worker, run on a thread each.
+MOST_THREADS = 1000
 _MOST_UNITS = 2**63 - 1
 _MOST_INT = 2**31 - 1
 _STREAMING = ("streaming", "dynamic")
 
 
 # --- Checks: each raises TypeError or ValueError, and returns the value to keep -----------------
+# A value is compared with others only once its type is known: `==` of an array, a table or any class
+# of the user's may give anything, or raise.
 
 
 def _number(name: str, value: Any) -> Any:
@@ -26,9 +33,16 @@ def _number(name: str, value: Any) -> Any:
         return None
     if isinstance(value, bool) or not hasattr(type(value), "__float__"):
         raise TypeError(_wrong_type(name, value, "a number"))
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"The quantity of resource {name} must be finite, not {value}.")
-    if value < 0:
+    if not isinstance(value, int):
+        try:
+            amount = float(value)
+        except (TypeError, ValueError, OverflowError):  # an array of several, say
+            raise TypeError(_wrong_type(name, value, "a number")) from None
+        if not math.isfinite(amount):
+            raise ValueError(f"The quantity of resource {name} must be finite, not {value}.")
+    else:
+        amount = value
+    if amount < 0:
         raise ValueError(f"The quantity of resource {name} cannot be negative")
     _units(name, value)
     return value
@@ -56,17 +70,21 @@ def _resources(name: str, value: Any) -> Any:
     return dict(value)
 
 
-def _int_at_least(low: int) -> Callable[[str, Any], Any]:
+def _int_at_least(low: int, most: int = _MOST_INT) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value is None:
             return None
-        if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = None
+        if number is None or isinstance(value, bool):
             raise TypeError(_wrong_type(name, value, "an int"))
-        if not low <= value <= _MOST_INT:
+        if not low <= number <= most:
             raise ValueError(
-                f"The keyword '{name}' only accepts integers from {low} to {_MOST_INT}, not {value}."
+                f"The keyword '{name}' only accepts integers from {low} to {most}, not {number}."
             )
-        return int(value)
+        return number
 
     return check
 
@@ -91,7 +109,7 @@ def _non_empty_text(name: str, value: Any) -> Any:
 
 
 def _num_returns(name: str, value: Any) -> Any:
-    if value in _STREAMING and isinstance(value, str):
+    if isinstance(value, str) and value in _STREAMING:
         raise ValueError(f"num_returns='{value}' (generators) is not supported yet.")
     if isinstance(value, str):
         raise ValueError(f"The keyword 'num_returns' only accepts integers, not {value!r}.")
@@ -110,7 +128,7 @@ def _retry_exceptions(name: str, value: Any) -> Any:
 
 
 def _lifetime(name: str, value: Any) -> Any:
-    if value not in (None, "detached", "non_detached"):
+    if value is not None and not (isinstance(value, str) and value in ("detached", "non_detached")):
         raise ValueError(f"'{name}' must be None, 'detached' or 'non_detached', not {value!r}.")
     return value
 
@@ -168,7 +186,7 @@ _TASK: dict[str, _Check] = {
     "num_returns": _num_returns,
     "max_retries": _int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
-    "max_concurrency": _int_at_least(1),
+    "max_concurrency": _int_at_least(1, MOST_THREADS),
     "inout": _inout,
 }
 _ACTOR: dict[str, _Check] = {
@@ -277,7 +295,7 @@ def _checked(
             checked[name] = check(name, value)
         elif name in harmless:
             allowed = _HARMLESS[name]
-            if allowed is not None and value not in allowed:
+            if allowed is not None and not _is_one_of(value, allowed):
                 raise ValueError(f"Option '{name}={value!r}' for {what} is not supported yet.")
         else:
             valid = ", ".join(sorted(set(table) | harmless))
@@ -285,6 +303,27 @@ def _checked(
                 f"Invalid option keyword {given} for {what}. Valid ones are [{valid}]."
             )
     return checked
+
+
+def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
+    return value is None or (isinstance(value, (int, str, list, dict)) and value in allowed)
+
+
+def concurrency_of(options: Mapping[str, Any], is_async: bool, class_name: str) -> int:
+    """How many calls of an actor run at once.
+
+    Raises:
+        ValueError: more threads are asked for than a worker has.
+    """
+    asked: int | None = options.get("max_concurrency")
+    if asked is None:
+        return ASYNC_CONCURRENCY if is_async else 1
+    if not is_async and asked > MOST_THREADS:
+        raise ValueError(
+            f"max_concurrency={asked}: the calls of {class_name}, which has no `async def` method, run "
+            f"on a thread each, and a worker has at most {MOST_THREADS}."
+        )
+    return asked
 
 
 # --- Resources --------------------------------------------------------------------------------

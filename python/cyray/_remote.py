@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyray import _options, _raylet
+from cyray import _compat, _options, _raylet
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -50,14 +50,9 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
             "The @cyray.remote decorator must be applied to either a function or a class, not to "
             f"{type(target).__name__}."
         )
-    if _is_async(target):
+    if _compat.is_coroutine_function(target):
         raise ValueError(
             "'async def' should not be used for remote tasks. You can wrap the async function with "
             "asyncio.run(f()), or use an async actor."
         )
     return _raylet.RemoteFunction(target, _options.task_options(options))
-
-
-def _is_async(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    return bool(getattr(code, "co_flags", 0) & 0x80)  # CO_COROUTINE

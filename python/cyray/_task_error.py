@@ -13,8 +13,11 @@ import os
 import pickle
 from typing import Any
 
+from cyray import _compat
+
 _PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MAX_TRACEBACK_CHARS = 64 * 1024
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _DEPENDENCY_LINE = "At least one of the input arguments for this task could not be computed:"
 
 
@@ -199,17 +202,10 @@ def _dual_class(cause_class: type) -> type:
 def _new_instance(dual_class: type, cause: BaseException) -> Any:
     # The user's __new__ and __init__ are not called: their arguments are not known. The memory
     # layout is the built-in base's, so its __new__ is the one to call.
-    base = _builtin_base(dual_class)
+    base = _compat.builtin_base(dual_class)
     if hasattr(base, "exceptions"):  # An exception group needs its parts.
         return base.__new__(dual_class, cause.message, cause.exceptions)  # type: ignore[attr-defined]
     return base.__new__(dual_class)
-
-
-def _builtin_base(cls: Any) -> Any:
-    heap_type_flag = 1 << 9
-    while cls.__flags__ & heap_type_flag:
-        cls = cls.__base__
-    return cls
 
 
 def _copy_attributes(source: BaseException, target: BaseException) -> None:
@@ -217,13 +213,11 @@ def _copy_attributes(source: BaseException, target: BaseException) -> None:
     for owner in type(source).__mro__:
         if owner in (Exception, BaseException, object, RayError):
             continue
-        for name, member in vars(owner).items():
-            kind = type(member).__name__
-            if kind in ("member_descriptor", "getset_descriptor") and name[:2] != "__":
-                try:
-                    member.__set__(target, member.__get__(source))
-                except (AttributeError, TypeError, ValueError):
-                    pass  # Read-only or never set.
+        for member in _compat.data_descriptors(owner):
+            try:
+                member.__set__(target, member.__get__(source))
+            except (AttributeError, TypeError, ValueError):
+                pass  # Read-only or never set.
     for name, value in source.__dict__.items():
         if name != "cause" and not name.startswith("_cyray"):
             target.__dict__[name] = value
@@ -236,13 +230,33 @@ def _dump_cause(cause: BaseException) -> bytes | None:
         for dump in (pickle.dumps, _cloudpickle_dumps):
             try:
                 blob = dump(attempt(), protocol=5)
-                # A constructor that is called with other arguments than the first time may
-                # succeed and still make another exception.
-                if bool(pickle.loads(blob).args == cause.args) or attempt is attempts[-1]:
-                    return blob
+                loaded = pickle.loads(blob)
             except Exception:
                 continue
+            # A constructor that is called with other arguments than the first time may succeed
+            # and still make another exception.
+            if attempt is attempts[-1] or _alike(getattr(loaded, "args", None), cause.args):
+                return blob
     return None
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether both are the same value, without asking the user's classes: their `==` may give anything.
+
+    An array gives an array, a table raises. What is no plain value is alike when its pickle is.
+    """
+    if type(one) is not type(other):
+        return False
+    if type(one) in _PLAIN:
+        return bool(one == other) or (one != one and other != other)
+    try:
+        if type(one) in (tuple, list):
+            return len(one) == len(other) and all(map(_alike, one, other))
+        if type(one) is dict:
+            return _alike(list(one.items()), list(other.items()))
+        return _cloudpickle_dumps(one, 5) == _cloudpickle_dumps(other, 5)
+    except Exception:  # not to be pickled, or nested without end
+        return False
 
 
 def _cloudpickle_dumps(value: Any, protocol: int) -> bytes:
@@ -265,7 +279,7 @@ class _Raw:
 
 
 def _rebuild_raw(cause_class: type, args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    base = _builtin_base(cause_class)
+    base = _compat.builtin_base(cause_class)
     cause = base.__new__(cause_class, *args)
     base.__init__(cause, *args)  # Fills errno and the like.
     BaseException.args.__set__(cause, args)  # type: ignore[attr-defined]

@@ -356,3 +356,41 @@ def test_importing_the_exceptions_imports_no_traceback_module():
         "assert not bad, bad\n"
     )
     subprocess.run([sys.executable, "-I", "-c", code, package], check=True)
+
+
+class NoTruth:
+    """As an array or a table: what `==` gives has no single truth value."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    "args", [(NoTruth(1),), ("text", [NoTruth(1)]), ({"a": NoTruth(1)},), (float("nan"),)]
+)
+def test_arguments_that_cannot_be_compared_cost_an_exception_nothing(args):
+    error = travelled(failed(ValueError(*args)))
+    assert isinstance(error, ValueError)
+    assert type(error.cause) is ValueError
+    assert len(error.cause.args) == len(args)
+
+
+def test_an_array_among_the_arguments_arrives():
+    numpy = pytest.importorskip("numpy")
+    error = travelled(failed(ValueError("did not converge", numpy.arange(3))))
+    assert isinstance(error, ValueError)
+    assert error.cause.args[1].tolist() == [0, 1, 2]
+
+
+def test_a_constructor_that_changes_its_arguments_is_not_called_again():
+    error = travelled(failed(TwoArguments("a", NoTruth(1))))
+    assert error.cause.first == "a"
+    assert error.cause.second.value == 1

@@ -7,6 +7,7 @@ import pytest
 from cyray._options import (
     actor_demands,
     actor_options,
+    concurrency_of,
     method_options,
     resource_demand,
     task_options,
@@ -163,3 +164,49 @@ def test_every_fraction_of_a_ten_thousandth_is_exact():
 def test_amounts_that_no_number_on_the_wire_holds_are_refused(option):
     with pytest.raises(ValueError, match=next(iter(option.get("resources", option)))):
         task_options(option)
+
+
+class NoTruth:
+    """As an array: what `==` and `<` give has no single truth value."""
+
+    def __eq__(self, other):
+        return self
+
+    def __bool__(self):
+        raise RuntimeError("asked a value of the user's for its truth")
+
+    __hash__ = None
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__
+
+
+@pytest.mark.parametrize("check", [task_options, actor_options, method_options])
+def test_a_value_of_any_class_is_refused_by_name(check):
+    from cyray import _options
+
+    table = {
+        task_options: {**_options._TASK, **dict.fromkeys(_options._TASK_HARMLESS)},
+        actor_options: {**_options._ACTOR, **dict.fromkeys(_options._ACTOR_HARMLESS)},
+        method_options: {**_options._METHOD, **dict.fromkeys(_options._METHOD_HARMLESS)},
+    }[check]
+    for name in table:
+        if _options._HARMLESS.get(name, ()) is None:
+            continue  # anything may be dropped
+        with pytest.raises((TypeError, ValueError), match=name):
+            check({name: NoTruth()})
+
+
+def test_an_array_is_no_number():
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(TypeError, match="num_cpus"):
+        task_options({"num_cpus": numpy.zeros(3)})
+    assert task_options({"num_cpus": numpy.float64(0.5)}) == {"num_cpus": 0.5}
+
+
+def test_no_more_threads_than_a_worker_has():
+    with pytest.raises(ValueError, match="max_concurrency"):
+        task_options({"max_concurrency": 1001})
+    with pytest.raises(ValueError, match="a worker has at most 1000"):
+        concurrency_of({"max_concurrency": 1001}, False, "A")
+    assert concurrency_of({"max_concurrency": 1001}, True, "A") == 1001
+    assert concurrency_of({}, True, "A") == 1000
+    assert concurrency_of({}, False, "A") == 1

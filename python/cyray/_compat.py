@@ -1,0 +1,105 @@
+"""What cyray uses of Python and cloudpickle beyond what they document: all of it, and nowhere else.
+
+Place: the ground; imports nothing of cyray. Each function says what it relies on, and
+tests/unit/test_compat.py asks the installed versions whether it is still so.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+# Of `type.__flags__`, Py_TPFLAGS_HEAPTYPE: the class was made at run time, not compiled in.
+_HEAP_TYPE = 1 << 9
+_CO_COROUTINE = 0x80
+
+
+def run_exit_functions() -> None:
+    """What `atexit` has, now: for a process that leaves by `os._exit`.
+
+    Relies on `atexit._run_exitfuncs`.
+    """
+    atexit._run_exitfuncs()
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Whether calling it gives a coroutine: `async def` of Python and of Cython, bound or partial.
+
+    Relies on CO_COROUTINE in a code's flags, and on Cython's functions having `_is_coroutine`: asyncio's
+    own mark, or True where asyncio has none. Imports neither `inspect` nor `asyncio`.
+    """
+    while True:
+        if isinstance(function, types.MethodType):
+            function = function.__func__
+        elif isinstance(function, functools.partial):
+            function = function.func
+        else:
+            break
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _CO_COROUTINE:
+        return True
+    inspect = sys.modules.get("inspect")  # who marks a function by hand has imported it
+    if inspect is not None and inspect.iscoroutinefunction(function):
+        return True
+    mark = getattr(function, "_is_coroutine", None)
+    asyncios = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
+    return mark is True or (mark is not None and mark is asyncios)
+
+
+def builtin_base(cls: Any) -> Any:
+    """The nearest base that is compiled in: its `__new__` is the one that fits the memory layout.
+
+    Relies on Py_TPFLAGS_HEAPTYPE in `__flags__`.
+    """
+    while cls.__flags__ & _HEAP_TYPE:
+        cls = cls.__base__
+    return cls
+
+
+def data_descriptors(cls: type) -> Iterator[Any]:
+    """Of slots and of members of C: what has `__get__` and `__set__` and is no property.
+
+    Relies on `types.MemberDescriptorType` and `types.GetSetDescriptorType` being settable.
+    """
+    for name, member in vars(cls).items():
+        if name[:2] != "__" and isinstance(
+            member, (types.MemberDescriptorType, types.GetSetDescriptorType)
+        ):
+            yield member
+
+
+def modules_by_value() -> Any:
+    """Modules whose functions and classes are to go by value: names, live; empty without cloudpickle.
+
+    Relies on `cloudpickle.cloudpickle._PICKLE_BY_VALUE_MODULES`: the public call copies it, and this
+    one is asked at each value.
+    """
+    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
+    return getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", ())
+
+
+def keep_slots(cls: type, reduced: tuple[Any, ...]) -> None:
+    """Puts the slots of a class into what cloudpickle made of it; it leaves them out.
+
+    Without them the class has a `__dict__` on the other side, and its objects' state does not fit the
+    class here. Relies on the form `(make, (metaclass, name, bases, namespace, ...), (dict, ...), ...)`
+    of a class that goes by value.
+    """
+    if "__slots__" not in vars(cls) or len(reduced) != 6 or len(reduced[1]) < 4:
+        return
+    namespace, state = reduced[1][3], reduced[2]
+    if not isinstance(namespace, dict) or not isinstance(state, tuple):
+        return
+    # As they are named in the class: of `__a` only `_C__a` is known here.
+    names = [
+        name
+        for name, member in vars(cls).items()
+        if isinstance(member, types.MemberDescriptorType) and member.__objclass__ is cls
+    ]
+    names += [name for name in ("__dict__", "__weakref__") if name in vars(cls)]
+    namespace["__slots__"] = tuple(names)
+    for name in names:
+        state[0].pop(name, None)

@@ -1,0 +1,111 @@
+"""What `_compat` relies on is still so in the Python and cloudpickle that are installed."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.coroutines
+import functools
+import inspect
+import subprocess
+import sys
+
+import cloudpickle
+import pytest
+
+from cyray import _compat
+
+
+def test_exit_functions_run_when_asked() -> None:
+    program = (
+        "import atexit, os, sys; sys.path[:0] = sys.argv[1:]\n"
+        "from cyray import _compat\n"
+        "atexit.register(lambda: print('ran', flush=True))\n"
+        "_compat.run_exit_functions()\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *sys.path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "ran\n"
+
+
+class Example:
+    async def coroutine(self) -> None: ...
+
+    def plain(self) -> None: ...
+
+
+class LikeCython:
+    """A compiled `async def`: no flags that Python knows, but asyncio's mark."""
+
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function",
+    [Example.coroutine, Example().coroutine, functools.partial(Example().coroutine)],
+)
+def test_coroutine_functions_are_known_bound_and_partial(function: object) -> None:
+    assert _compat.is_coroutine_function(function)
+    assert inspect.iscoroutinefunction(function)
+
+
+def test_coroutine_functions_of_cython_are_known_by_their_mark() -> None:
+    function = LikeCython()
+    assert not _compat.is_coroutine_function(function)
+    function._is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", True)
+    assert _compat.is_coroutine_function(function)
+    function._is_coroutine = True
+    assert _compat.is_coroutine_function(function)
+    function._is_coroutine = None
+    assert not _compat.is_coroutine_function(function)
+
+
+@pytest.mark.parametrize("function", [Example.plain, Example().plain, len, Example, 3])
+def test_others_are_no_coroutine_functions(function: object) -> None:
+    assert not _compat.is_coroutine_function(function)
+
+
+def test_asking_for_coroutine_functions_imports_neither_inspect_nor_asyncio() -> None:
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from cyray import _compat\n"
+        "before = set(sys.modules)\n"
+        "assert _compat.is_coroutine_function(type('A', (), {})) is False\n"
+        "print({'inspect', 'asyncio'} & (set(sys.modules) - before))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *sys.path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_the_builtin_base_is_the_one_that_is_compiled_in() -> None:
+    class Mine(OSError): ...
+
+    class Derived(Mine): ...
+
+    assert _compat.builtin_base(Derived) is OSError
+    assert _compat.builtin_base(KeyError) is KeyError
+
+
+def test_slots_and_members_of_c_can_be_set_through_their_descriptors() -> None:
+    class Slotted:
+        __slots__ = ("kept",)
+
+    one, other = Slotted(), Slotted()
+    one.kept = 5
+    for member in _compat.data_descriptors(Slotted):
+        member.__set__(other, member.__get__(one))
+    assert other.kept == 5
+    assert "errno" in {member.__name__ for member in _compat.data_descriptors(OSError)}
+
+
+def test_modules_by_value_are_those_that_cloudpickle_was_told() -> None:
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert set(_compat.modules_by_value()) == cloudpickle.list_registry_pickle_by_value()
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+    assert not _compat.modules_by_value()
