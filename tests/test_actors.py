@@ -486,6 +486,60 @@ def test_a_detached_actor_survives_its_driver(tmp_path):
     cyray.kill(cyray.get_actor("survivor", namespace="shared"))
 
 
+def test_retries_for_an_exception_of_the_program_itself(tmp_path):
+    # No worker and no other program can import it: it goes by value, and in no handle.
+    run = """
+        import os
+        import sys
+        import cyray
+
+        cyray.init(address=sys.argv[1], namespace="shared")
+
+        class OfMain(Exception):
+            pass
+
+        def make():
+            class OfFunction(Exception):
+                pass
+
+            return OfFunction
+
+        OfFunction = make()
+
+        @cyray.remote(max_task_retries=3)
+        class A:
+            def __init__(self):
+                self.n = 0
+
+            @cyray.method(retry_exceptions=[OfMain])
+            def main(self):
+                self.n += 1
+                if self.n % 3:
+                    raise OfMain
+                return self.n
+
+            @cyray.method(retry_exceptions=[OfFunction])
+            def function(self):
+                self.n += 1
+                if self.n % 3:
+                    raise OfFunction
+                return self.n
+
+        a = A.options(name="retrying", lifetime="detached").remote()
+        print(cyray.get(a.main.remote()), cyray.get(a.function.remote()))
+        once = a.main.options(retry_exceptions=False)
+        try:
+            cyray.get(once.remote())
+        except OfMain:
+            print("once")
+    """
+    address = cyray.get_runtime_context().gcs_address
+    assert run_driver(tmp_path, run, address)[0] == "3 6\nonce\n"
+    actor = cyray.get_actor("retrying", namespace="shared")
+    assert cyray.get(actor.main.remote(), timeout=20) == 9
+    cyray.kill(actor)
+
+
 def test_a_killed_detached_actor_lets_go_of_its_constructors_arguments():
     from cyray import _raylet
 

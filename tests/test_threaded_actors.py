@@ -26,6 +26,28 @@ def test_calls_run_on_several_threads_at_once():
     assert len(set(cyray.get([meeting.meet.remote() for _ in range(4)]))) == 4
 
 
+def test_hundreds_of_threads_are_honoured():
+    @cyray.remote(max_concurrency=300)
+    class Meeting:
+        def __init__(self):
+            self.barrier = threading.Barrier(300)
+
+        def meet(self):
+            self.barrier.wait(timeout=40)
+
+    meeting = Meeting.remote()
+    cyray.get([meeting.meet.remote() for _ in range(300)])
+
+
+def test_more_threads_than_a_worker_has_are_refused():
+    @cyray.remote(max_concurrency=1001)
+    class Meeting:
+        pass
+
+    with pytest.raises(ValueError, match="at most 1000"):
+        Meeting.remote()
+
+
 def test_no_more_at_once_than_allowed():
     @cyray.remote(max_concurrency=2)
     class Limited:

@@ -10,11 +10,10 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from cyray import _options, _raylet, _remote_function
+from cyray import _compat, _extra, _options, _raylet, _remote_function
 from cyray.exceptions import ActorAlreadyExistsError
 
 BUILTIN_METHODS = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
-ASYNC_CONCURRENCY = 1000
 
 
 class ActorClassInheritanceException(TypeError):
@@ -97,9 +96,9 @@ class ActorClass:
             self._description = describe_class(self.underlying_class)
             self._session = session
         description = dict(self._description)
-        concurrency = options.get("max_concurrency")
-        if concurrency is None:
-            concurrency = ASYNC_CONCURRENCY if description["meta"]["is_async"] else 1
+        concurrency = _options.concurrency_of(
+            options, description["meta"]["is_async"], self.__name__
+        )
         meta = {
             **description["meta"],
             "in_order": not description["meta"]["is_async"] and concurrency == 1,
@@ -110,7 +109,7 @@ class ActorClass:
         description.update(
             meta=meta,
             handle_meta=pickle.dumps(meta, 5),
-            extra=pickle.dumps({"meta": meta, "held": held, "name": options.get("name") or ""}, 5),
+            extra=_extra.dumps({"meta": meta, "held": held, "name": options.get("name") or ""}),
             placement=placement,
             held=held,
             detached=options.get("lifetime") == "detached",
@@ -151,8 +150,8 @@ def describe_class(cls: type) -> dict[str, Any]:
         function = getattr(function, "__func__", function)
         if not callable(function) and not callable(getattr(cls, name, None)):
             continue
-        is_async = is_async or inspect.iscoroutinefunction(function)
-        methods[name] = dict(getattr(function, "__cyray_method_options__", {}))
+        is_async = is_async or _compat.is_coroutine_function(function)
+        methods[name] = _portable(getattr(function, "__cyray_method_options__", {}))
     return {
         "function_id": _remote_function.content_id(pickled),
         "pickled": pickled,
@@ -161,15 +160,23 @@ def describe_class(cls: type) -> dict[str, Any]:
     }
 
 
+def _portable(options: Mapping[str, Any]) -> dict[str, Any]:
+    # Handles go to processes that do not know the user's classes: those inside are bytes to them.
+    portable = dict(options)
+    retry = portable.pop("retry_exceptions", None)
+    if retry:
+        portable["extra"] = _extra.dumps({"retry_exceptions": _extra.retry_types(retry)})
+    return portable
+
+
 def describe_method(
     meta: dict[str, Any], name: str, overrides: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The template of a method: overrides of the call > `@method` > the actor's options."""
-    options = {**meta["methods"].get(name, {}), **(overrides or {})}
+    options = {**meta["methods"].get(name, {}), **_portable(overrides or {})}
+    if "retry_exceptions" in (overrides or {}) and not (overrides or {})["retry_exceptions"]:
+        options.pop("extra", None)  # this call takes back what `@method` says
     num_returns = options.get("num_returns")
-    extra = {}
-    if options.get("retry_exceptions"):
-        extra["retry_exceptions"] = _remote_function.retry_types(options["retry_exceptions"])
     retries = options.get("max_task_retries")
     return {
         # That of one call, `.options(name=...)`, goes with the call.
@@ -177,7 +184,7 @@ def describe_method(
         "method": name,
         "num_returns": 1 if num_returns is None else num_returns,
         "max_retries": meta.get("max_task_retries", 0) if retries is None else retries,
-        "extra": _remote_function.dump_extra(extra),
+        "extra": options.get("extra", b""),
     }
 
 

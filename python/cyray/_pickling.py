@@ -2,7 +2,7 @@
 
 Place: called by the codec of `_raylet` as a second try, so cloudpickle is imported only when it is
 needed. Functions and classes of `__main__`, closures and lambdas go by value, and so do cached
-functions, each with an empty cache; memoryviews, which pickle refuses, become read-only views of the
+functions, each with an empty cache; a class keeps its `__slots__`; memoryviews, which pickle refuses, become read-only views of the
 object's own memory on the other side.
 """
 
@@ -16,6 +16,8 @@ from typing import Any
 
 import cloudpickle
 
+from cyray import _compat
+
 _Cached = type(functools.lru_cache(len))
 
 
@@ -25,7 +27,10 @@ class _Pickler(cloudpickle.Pickler):
             return _reduce_memoryview(obj)
         if type(obj) is _Cached and obj.__module__ == "__main__":
             return _rebuild_cached, (obj.__wrapped__, obj.cache_parameters())
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and isinstance(reduced, tuple):
+            _compat.keep_slots(obj, reduced)
+        return reduced
 
 
 def _reduce_memoryview(view: memoryview) -> tuple[Any, ...]:
@@ -47,6 +52,21 @@ def _rebuild_cached(function: Callable[..., Any], parameters: dict[str, Any]) ->
 def _rebuild_memoryview(buffer: Any, format_: str, shape: tuple[int, ...]) -> memoryview:
     view = memoryview(buffer).cast("B")
     return view if format_ == "B" and len(shape) == 1 else view.cast(format_, shape)  # type: ignore[call-overload]
+
+
+def dumps_either(value: Any) -> bytes:
+    """Pickle `value` without buffers: by reference when that will do, else by value.
+
+    Raises:
+        TypeError: something in it cannot be pickled; the message names it.
+    """
+    try:
+        pickled = pickle.dumps(value, 5)
+    except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
+        return dumps(value)
+    if b"__main__" in pickled or _compat.modules_by_value():
+        return dumps(value)
+    return pickled
 
 
 def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from cyray import _options
+from cyray import _extra, _options
 
 DEFAULT_MAX_RETRIES = 3
 # Of a pickled function or class: what is worth a warning, and what is refused.
@@ -37,7 +37,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("inout"):
         extra["inout"] = inout_slots(options["inout"], function)
     if options.get("retry_exceptions"):
-        extra["retry_exceptions"] = retry_types(options["retry_exceptions"])
+        extra["retry_exceptions"] = _extra.retry_types(options["retry_exceptions"])
     demand = _options.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
@@ -46,7 +46,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         "num_returns": 1 if num_returns is None else num_returns,
         "max_retries": DEFAULT_MAX_RETRIES if retries is None else retries,
         "max_concurrency": options.get("max_concurrency") or 1,
-        "extra": dump_extra(extra),
+        "extra": _extra.dumps(extra),
         "demand": demand,
         **strategy_of(options),
     }
@@ -116,23 +116,6 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
                 f"inout names {slot!r}, which is no argument of {display_name(function)}."
             )
     return tuple(slots)
-
-
-def retry_types(value: Any) -> Any:
-    """`True`, or a tuple of exception types."""
-    return value if isinstance(value, bool) else tuple(value)
-
-
-def dump_extra(extra: dict[str, Any]) -> bytes:
-    """Options that only the worker's Python side reads; empty when there are none."""
-    if not extra:
-        return b""
-    pickled = pickle.dumps(extra, 5)
-    if b"__main__" in pickled:
-        from cyray import _pickling
-
-        pickled = _pickling.dumps(extra)
-    return pickled
 
 
 def content_id(pickled: bytes) -> bytes:

@@ -8,15 +8,13 @@ to Python. Threading: main thread; extra threads for threaded actors and tasks t
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import os
-import pickle
 import sys
 import threading
 from typing import Any
 
-from cyray import _raylet
+from cyray import _compat, _extra, _raylet
 
 EXIT_ERROR = 1
 
@@ -76,10 +74,8 @@ def leave_from_thread() -> None:
 
 
 def _leave(code: int) -> None:
-    import atexit
-
     try:
-        atexit._run_exitfuncs()
+        _compat.run_exit_functions()
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -129,7 +125,7 @@ def load_function(pickled: bytes) -> Any:
 
 def load_extra(extra: bytes) -> dict[str, Any]:
     """Options that travel in a template."""
-    return pickle.loads(extra) if extra else {}
+    return _extra.loads(extra)
 
 
 def find_method(instance: Any, name: str) -> Any:
@@ -145,13 +141,7 @@ def find_method(instance: Any, name: str) -> Any:
 
 def is_coroutine_function(function: Any) -> bool:
     """Whether calling it gives a coroutine (Cython's too)."""
-    if inspect.iscoroutinefunction(function):
-        return True
-    if getattr(function, "_is_coroutine", None) is None:
-        return False
-    import asyncio  # not before somebody needs it: it takes longer than all else of a worker
-
-    return asyncio.iscoroutinefunction(function)
+    return _compat.is_coroutine_function(function)
 
 
 _threads: list[threading.Thread] = []
@@ -159,13 +149,15 @@ _threads: list[threading.Thread] = []
 
 def ensure_threads(count: int) -> None:
     """So many threads in all take tasks; for tasks and actors that run several at once."""
-    while len(_threads) < min(count, 256) - 1:
+    while len(_threads) < count - 1:
         thread = threading.Thread(
-            target=_raylet.run_tasks, args=(on_event, lambda: True), daemon=True,
+            target=_raylet.run_tasks,
+            args=(on_event, None),
             name=f"cyray-task-{len(_threads) + 1}",
-        )  # fmt: skip
-        _threads.append(thread)
+            daemon=True,
+        )
         thread.start()
+        _threads.append(thread)
 
 
 def show_gpus(gpu_ids: list[int]) -> None:
@@ -261,21 +253,13 @@ def plain_error(error: BaseException, name: str) -> BaseException:
 
 def _create_actor(context: Any) -> None:
     assert state.pending_actor is not None
-    _, actor_id, incarnation, label, extra, concurrency, gpu_ids = state.pending_actor
-    options = load_extra(extra)
-    meta = options.get("meta", {})
-    state.actor_meta, state.incarnation = meta, incarnation
-    state.actor_name = options.get("name") or ""
-    state.held = options.get("held", {})
-    state.gpu_ids = gpu_ids
-    if gpu_ids:
-        show_gpus(gpu_ids)
-    _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)))
-    if meta.get("is_async"):
-        state.loop = AsyncLoop(concurrency)
+    _, actor_id, incarnation, label, extra, concurrency, _ = state.pending_actor
     try:
+        _become_actor(state.pending_actor, load_extra(extra))
         instance = _raylet.construct_actor(context)
-    except BaseException as error:  # whatever __init__ raised is the actor's death
+        if state.loop is None and concurrency > 1:
+            ensure_threads(concurrency)  # before the first call may come
+    except BaseException as error:  # whatever stood in its way is the actor's death
         leave = leaves(error)
         if leave is None:
             from cyray.exceptions import ActorDiedError
@@ -290,8 +274,20 @@ def _create_actor(context: Any) -> None:
     _raylet.actor_ready(actor_id, incarnation, True)
     if state.loop is not None:
         state.loop.run()
-    elif concurrency > 1:
-        ensure_threads(concurrency)
+
+
+def _become_actor(event: tuple[Any, ...], options: dict[str, Any]) -> None:
+    _, actor_id, incarnation, label, _, concurrency, gpu_ids = event
+    meta = options.get("meta", {})
+    state.actor_meta, state.incarnation = meta, incarnation
+    state.actor_name = options.get("name") or ""
+    state.held = options.get("held", {})
+    state.gpu_ids = gpu_ids
+    if gpu_ids:
+        show_gpus(gpu_ids)
+    _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)))
+    if meta.get("is_async"):
+        state.loop = AsyncLoop(concurrency)
 
 
 def _name_actor(instance: Any, label: str) -> None:
