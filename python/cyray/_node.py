@@ -67,11 +67,9 @@ class LocalNode:
     raylet), `node_ip`, `options`.
     """
 
-    def __init__(self, options: NodeOptions | None = None) -> None:
-        """Starts the node and waits until clients may register.
-
-        Raises RuntimeError, with the end of the raylet's log, when it does not come up.
-        """
+    def __init__(self, options: NodeOptions | None = None, start: bool = True) -> None:
+        """`start`: as `start()` would; without it whoever made this can end what a start leaves behind
+        when it is interrupted."""
         self.options = options if options is not None else NodeOptions()
         self.session_dir = self.options.session_dir or make_session()
         self.name = next_node_name(self.session_dir, self.options.head)
@@ -84,10 +82,13 @@ class LocalNode:
         self.pid = 0
         self._lifeline = -1
         self._exit_status: int | None = None
-        self._start()
+        if start:
+            self.start()
 
     def alive(self) -> bool:
         """Whether the raylet runs; reaps it when it does not."""
+        if not self.pid:
+            return False
         if self._exit_status is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -141,7 +142,11 @@ class LocalNode:
 
     # --- Starting ---
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Starts the node and waits until clients may register.
+
+        Raises RuntimeError, with the end of the raylet's log, when it does not come up.
+        """
         lifeline_read = -1
         ready_read, ready_write = os.pipe()
         passed = [ready_write]
@@ -150,10 +155,10 @@ class LocalNode:
                 lifeline_read, self._lifeline = os.pipe()
                 passed.append(lifeline_read)
                 _live_nodes.add(self)
-            self.pid = self._spawn(self._command(ready_write, lifeline_read), passed)
+            self._spawn(self._command(ready_write, lifeline_read), passed)
         except BaseException:
             os.close(ready_read)
-            self._close_lifeline()
+            self.stop()
             raise
         finally:
             for fd in passed:
@@ -205,7 +210,7 @@ class LocalNode:
             command += ["--prestart", str(options.prestart)]
         return command
 
-    def _spawn(self, command: list[str], passed: list[int]) -> int:
+    def _spawn(self, command: list[str], passed: list[int]) -> None:
         actions: list[tuple[Any, ...]] = [
             (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
@@ -222,7 +227,7 @@ class LocalNode:
         env = {**os.environ, **({"PYTHONPATH": path} if path else {}), **self.options.env}
         if self.options.preload:
             env["CYRAY_PRELOAD_PATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
-        return os.posix_spawn(
+        self.pid = os.posix_spawn(
             command[0],
             command,
             env,

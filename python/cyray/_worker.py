@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from cyray import _raylet
@@ -22,15 +23,55 @@ _event_thread: threading.Thread | None = None
 
 
 class Session:
-    """What `init` made: the node, when it was started here, and who this process is."""
+    """What `init` makes: the node, when it is started here, and who this process is.
 
-    def __init__(self, node: Any, namespace: str) -> None:
-        self.node = node
-        self.namespace = namespace
-        # Registered last, run first: `_node`, imported meanwhile, ends this process's nodes at its
-        # exit, and the driver must leave before, or it gets nothing of what is still on its way.
+    It is this process's session before anything of it exists: wherever init ends (Ctrl-C comes at
+    any time), `shutdown` finds what there is.
+    """
+
+    def __init__(self, namespace: str | None) -> None:
+        self.node: Any = None
+        self._waiting: list[Callable[[], Any]] = []
+        self.namespace = namespace or _anonymous_namespace()
+
+    def register(self) -> None:
+        """From now on it is this process's."""
+        global _session
+        _session = self
+        # atexit runs first what was registered last. `_node` registers the end of this process's nodes
+        # when it is imported, and the driver must leave before they end, or what is still on its way
+        # (output of workers) is lost.
+        from cyray import _node  # noqa: F401
+
         atexit.unregister(shutdown)
         atexit.register(shutdown, _exiting_interpreter=True)
+
+    def start_node(self, own: dict[str, Any], preload: tuple[str, ...]) -> str:
+        """Starts a node for this session alone; the path of its socket."""
+        from cyray._node import LocalNode, NodeOptions
+
+        given = {name: value for name, value in own.items() if value is not None}
+        self.node = LocalNode(NodeOptions(**given, preload=preload), start=False)
+        self.node.start()
+        return str(self.node.socket)
+
+    def end(self, exiting_interpreter: bool) -> list[Callable[[], Any]]:
+        """Leaves the node and ends it. Can be called again when it was interrupted.
+
+        Returns what users wait with: callables, to be called outside of all locks.
+        """
+        global _event_thread
+        thread = _event_thread
+        if thread is not None and thread.ident not in (None, threading.get_ident()):
+            if _raylet.is_connected():
+                _raylet.flush_output()  # what workers have printed until now
+                _raylet.stop_events()
+            thread.join(1.0)
+        _event_thread = None
+        self._waiting += _raylet.disconnect(exiting_interpreter)
+        if self.node is not None:
+            self.node.stop()
+        return self._waiting
 
 
 # What old programs say, and what it means now; None: accepted and without effect here.
@@ -80,10 +121,10 @@ def init(
         RuntimeError: initialized already, an unknown argument, or the node did not start.
         TypeError: an argument of the wrong type.
         ConnectionError: there is no such cluster.
-        ValueError: resources of a node together with the address of a cluster.
+        ValueError: what a node is to be, together with the address of a cluster.
     """
-    global _session
     address = _with_legacy(address, legacy)
+    preload = _module_names(worker_preload)
     own = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
@@ -91,50 +132,59 @@ def init(
         "resources": resources,
         "object_store_memory": object_store_memory,
     }
-    with _lock:
-        if _raylet.is_connected():  # workers always are
-            if ignore_reinit_error:
-                return RayContext()
-            raise RuntimeError(
-                "Maybe you called cyray.init twice by accident? This process is connected already: "
-                "call cyray.shutdown() first, or cyray.init(ignore_reinit_error=True) to go on with "
-                "the session that there is."
-            )
-        if namespace is not None and not namespace:
-            raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
-        from cyray import _addresses, _machine
-
-        _machine.raise_descriptor_limit()
-        target = _addresses.resolve(address)
-        node = None
-        if target is None:
-            node = _start_node(own, _module_names(worker_preload))
-            socket = node.socket
-        else:
-            given = [name for name, value in own.items() if value is not None]
-            if given:
-                raise ValueError(
-                    "When connecting to an existing cluster, "
-                    f"{' and '.join(given)} must not be provided."
+    if namespace is not None and not namespace:
+        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+    session = Session(namespace)
+    try:
+        with _lock:
+            if _raylet.is_connected():  # workers always are
+                if ignore_reinit_error:
+                    return RayContext()
+                raise RuntimeError(
+                    "Maybe you called cyray.init twice by accident? This process is connected already: "
+                    "call cyray.shutdown() first, or cyray.init(ignore_reinit_error=True) to go on "
+                    "with the session that there is."
                 )
-            socket = target.socket
-        try:
+            interrupted = _end_session()  # a shutdown that did not come to its end
             _raylet.connect(
-                socket,
-                namespace=namespace or _anonymous_namespace(),
+                _find_or_start(session, address, own, preload),
+                namespace=session.namespace,
                 entrypoint=" ".join(sys.argv)[:4096],
                 job_config=_job_config(),
                 log_to_driver=log_to_driver,
             )
-        except BaseException:
-            if node is not None:
-                node.stop()
-            raise
-        if node is not None and worker_preload:
-            node.tell_of_failed_imports()
-        _session = Session(node, namespace or _raylet.identity()["namespace"])
-        ensure_event_thread()
-    return RayContext()
+            ensure_event_thread()
+            context = RayContext()
+        _call_all(interrupted)
+        if preload:  # not under the lock: it takes as long as the imports do
+            session.node.tell_of_failed_imports()
+    except BaseException:
+        if _session is session:
+            shutdown()
+        raise
+    return context
+
+
+def _find_or_start(
+    session: Session, address: str | None, own: dict[str, Any], preload: tuple[str, ...]
+) -> str:
+    """The path of a raylet's socket: of the cluster that is meant, or of a node started for `session`."""
+    from cyray import _addresses, _machine
+
+    _machine.raise_descriptor_limit()
+    target = _addresses.resolve(address)
+    if target is not None:
+        _refuse_with_address({**own, "worker_preload": preload or None})
+    session.register()
+    return session.start_node(own, preload) if target is None else target.socket
+
+
+def _refuse_with_address(own: dict[str, Any]) -> None:
+    given = [name for name, value in own.items() if value is not None]
+    if given:
+        raise ValueError(
+            f"When connecting to an existing cluster, {' and '.join(given)} must not be provided."
+        )
 
 
 def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
@@ -162,13 +212,6 @@ def _module_names(given: Any) -> tuple[str, ...]:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(f"worker_preload: {name!r} is not the name of a module.")
     return tuple(given)
-
-
-def _start_node(own: dict[str, Any], preload: tuple[str, ...]) -> Any:
-    from cyray._node import LocalNode, NodeOptions
-
-    given = {name: value for name, value in own.items() if value is not None}
-    return LocalNode(NodeOptions(**given, preload=preload))
 
 
 def _job_config() -> bytes:
@@ -208,22 +251,31 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
     What was got stays valid: arrays that lie in shared memory become private copies. Threads and
     futures that wait get a RuntimeError.
     """
-    global _session, _event_thread
     with _lock:
-        session, _session = _session, None
-        if session is None:
-            return
-        thread = _event_thread
-        if thread is not None and thread is not threading.current_thread():
-            _raylet.flush_output()  # what workers have printed until now
-            _raylet.stop_events()
-            thread.join(1.0)
-        _event_thread = None
-        _raylet.disconnect(_exiting_interpreter)
-        if session.node is not None:
-            session.node.stop()
-        if "cyray._logs" in sys.modules:
-            sys.modules["cyray._logs"].flush()
+        waiting = _end_session(_exiting_interpreter)
+    _call_all(waiting)
+
+
+def _end_session(exiting_interpreter: bool = False) -> list[Callable[[], Any]]:
+    """With the lock held; what it returns is for `_call_all`, without the lock."""
+    global _session
+    if _session is None:
+        return []
+    waiting = _session.end(exiting_interpreter)
+    _session = None
+    if "cyray._logs" in sys.modules:
+        waiting.append(sys.modules["cyray._logs"].flush)
+    return waiting
+
+
+def _call_all(waiting: list[Callable[[], Any]]) -> None:
+    """Calls what is the user's own code (callbacks of futures, streams). It may wait for a thread that
+    calls init or shutdown, so no lock is held."""
+    for callback in waiting:
+        try:
+            callback()
+        except Exception:  # the others count too
+            _report("a callback failed at shutdown")
 
 
 def is_initialized() -> bool:
@@ -260,8 +312,19 @@ def _take_events() -> None:
             return
         try:
             handle_event(event)
-        except Exception as error:  # a broken stdout must not end the thread
-            sys.__stderr__ and sys.__stderr__.write(f"cyray: an event was lost: {error!r}\n")
+        except Exception:  # a broken stdout must not end the thread
+            _report("an event was lost")
+
+
+def _report(what: str) -> None:
+    """The traceback of the exception that is handled, where it cannot be raised."""
+    import traceback
+
+    if sys.__stderr__ is not None:
+        try:
+            sys.__stderr__.write(f"cyray: {what}:\n{traceback.format_exc()}")
+        except (OSError, ValueError):
+            pass  # a closed one: there is nobody to tell
 
 
 def handle_event(event: tuple[Any, ...]) -> None:

@@ -106,9 +106,7 @@ def test_stopping_leaves_no_process_descriptor_or_socket():
     before = len(os.listdir("/proc/self/fd"))
     node = LocalNode()
     pid = node.pid
-    start = time.monotonic()
     node.stop()
-    assert time.monotonic() - start < 0.3
     assert not os.path.exists(f"/proc/{pid}")
     assert os.listdir(os.path.join(node.session_dir, "sockets")) == []
     assert len(os.listdir("/proc/self/fd")) == before
@@ -118,9 +116,7 @@ def test_stopping_leaves_no_process_descriptor_or_socket():
 def test_a_raylet_that_ignores_the_end_is_killed(monkeypatch):
     monkeypatch.setenv("FAKE_RAYLET", "stubborn")
     node = LocalNode(NodeOptions(lifeline=False))
-    start = time.monotonic()
     node.stop()
-    assert time.monotonic() - start < 0.5
     assert not os.path.exists(f"/proc/{node.pid}")
 
 
@@ -145,15 +141,22 @@ def test_a_raylet_that_died_is_reaped(node):
     assert not os.path.exists(f"/proc/{node.pid}")
 
 
-def test_starting_costs_little_of_our_own_time(monkeypatch):
-    monkeypatch.setattr(_node.LocalNode, "_read_ready", lambda self, fd: {"node_id": "ab"})
-    times = []
-    for _ in range(10):
-        start = time.process_time()  # of the processor: others may be at work, too
-        node = LocalNode()
-        times.append(time.process_time() - start)
-        node.kill()
-    assert min(times) < 0.010
+def test_starting_brings_none_of_the_modules_that_take_long():
+    program = (
+        "import sys; from cyray._node import LocalNode; LocalNode().stop(); "
+        "print({'subprocess', 'shutil', 'multiprocessing', 'asyncio', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_a_node_that_was_not_started_can_be_stopped():
+    node = LocalNode(start=False)
+    node.stop()
+    assert not node.alive()
+    assert node.pid == 0
 
 
 DRIVER = """

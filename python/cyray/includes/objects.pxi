@@ -342,15 +342,12 @@ def run_callback(token):
         found[1]()
 
 
-cdef fail_callbacks(Session ended):
-    # The session is over: whoever waits for a future is told so.
-    waiting = list(ended.callbacks.values())
+cdef list take_callbacks(Session ended):
+    # Those that still wait when a session is over. They are the user's: whoever ended it calls them,
+    # under no lock.
+    waiting = [callback for _, callback in ended.callbacks.values()]
     ended.callbacks.clear()
-    for _, callback in waiting:
-        try:
-            callback()
-        except Exception as error:  # noqa: BLE001 - a callback of the user's; the others count too
-            sys.stderr.write(f"cyray: a callback failed at shutdown: {error!r}\n")
+    return waiting
 
 
 def _as_asyncio_future(ObjectRef ref):

@@ -180,18 +180,19 @@ def disconnect(bint exiting=False):
     """Leave the raylet. Refs that still exist become unusable; a later connect starts afresh.
 
     Buffers that were read stay as they are. ``exiting``: nobody will read them any more, this process
-    ends; they are not copied then. Threads that wait get a RuntimeError.
+    ends; they are not copied then. Threads that wait get a RuntimeError. Returns the callbacks that still
+    wait, to be called under no lock.
     """
     global now
     cdef Session ended = now
     if ended.core == NULL:
-        return
+        return []
     now = new_session(NULL, True, ended.epoch + 1)
     if not exiting:
         detach_private_mappings()
     with nogil:
         ended.core.Disconnect(not exiting)
-    fail_callbacks(ended)
+    return take_callbacks(ended)
 
 
 def is_connected():
