@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import os
 import signal
-import time
 
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
@@ -324,10 +323,6 @@ def test_the_driver_awaits_many_calls_on_its_own_loop():
     echo = Echo.remote()
 
     async def main():
-        begin = time.monotonic()
-        values = await asyncio.gather(*[echo.echo.remote(i) for i in range(200)])
-        return values, time.monotonic() - begin
+        return await asyncio.gather(*[echo.echo.remote(i) for i in range(200)])
 
-    values, seconds = asyncio.run(main())
-    assert values == list(range(200))
-    assert seconds < 10
+    assert asyncio.run(main()) == list(range(200))

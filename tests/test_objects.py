@@ -9,7 +9,6 @@ import datetime
 import decimal
 import pickle
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -120,10 +119,8 @@ def test_put_of_a_ref_is_refused_but_in_a_list_it_is_fine():
 def test_get_times_out():
     never = SignalActor.remote()
     ref = never.wait.remote()
-    begin = time.monotonic()
     with pytest.raises(GetTimeoutError):
         cyray.get(ref, timeout=0.1)
-    assert 0.09 < time.monotonic() - begin < 2
     with pytest.raises(RayTimeoutError):
         cyray.get([cyray.put(1), ref], timeout=0)
     with pytest.raises(TimeoutError):

@@ -139,10 +139,6 @@ def _write_to_streams(text: str, is_stderr: bool) -> None:
         pass  # No stream (pythonw), a closed pipe, a closed file: output has nowhere to go.
 
 
-_printer: LogPrinter | None = None
-_timer: threading.Timer | None = None
-
-
 def _own_ip() -> str | None:
     raylet = sys.modules.get("cyray._raylet")
     try:
@@ -151,49 +147,74 @@ def _own_ip() -> str | None:
         return None  # Not connected.
 
 
-def _default_printer() -> LogPrinter:
-    global _printer
-    if _printer is None:
-        dedup = os.environ.get("CYRAY_DEDUP_LOGS", "1") != "0"
-        _printer = LogPrinter(_write_to_streams, own_ip=_own_ip(), dedup=dedup)
-    return _printer
+class DriverOutput:
+    """The output of one session's workers: a printer, and a timer that runs only while counts wait.
+
+    `start_timer(seconds, call)` returns what has `cancel()`.
+    """
+
+    def __init__(self, printer: LogPrinter, start_timer: Callable[..., Any]) -> None:
+        self._printer = printer
+        self._start_timer = start_timer
+        self._lock = threading.Lock()
+        self._timer: Any = None  # guarded by _lock
+        self._ended = False  # guarded by _lock
+
+    def print_lines(
+        self, pid: int, ip: str, label: str, is_stderr: bool, lines: Iterable[str]
+    ) -> None:
+        """Prints the lines of one process, or counts them."""
+        self._printer.print_lines(pid, ip, label, is_stderr, lines)
+        self._watch()
+
+    def flush(self) -> None:
+        """Prints all counts; no timer runs any more."""
+        with self._lock:
+            self._ended = True
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        self._printer.flush()
+
+    def _watch(self) -> None:
+        # No line may come any more that would print the counts.
+        with self._lock:
+            if self._timer is None and not self._ended and self._printer.has_pending():
+                self._timer = self._start_timer(WINDOW_S / 2, self._on_timer)
+
+    def _on_timer(self) -> None:
+        with self._lock:
+            self._timer = None
+        self._printer.tick()
+        self._watch()
+
+
+def _start_thread_timer(seconds: float, call: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+_output: DriverOutput | None = None
 
 
 def print_lines(pid: int, ip: str, label: str, is_stderr: bool, lines: Iterable[str]) -> None:
     """Prints a worker's lines on this process's stdout or stderr."""
-    printer = _default_printer()
-    printer.print_lines(pid, ip, label, is_stderr, lines)
-    if _timer is None and printer.has_pending():
-        _start_timer()
-
-
-def _start_timer() -> None:
-    # Runs only while counts wait: no line may come any more that would print them.
-    global _timer
-    _timer = threading.Timer(WINDOW_S / 2, _on_timer)
-    _timer.daemon = True
-    _timer.start()
-
-
-def _on_timer() -> None:
-    global _timer
-    _timer = None
-    printer = _printer
-    if printer is not None:
-        printer.tick()
-        if printer.has_pending():
-            _start_timer()
+    global _output
+    if _output is None:
+        dedup = os.environ.get("CYRAY_DEDUP_LOGS", "1") != "0"
+        printer = LogPrinter(_write_to_streams, own_ip=_own_ip(), dedup=dedup)
+        _output = DriverOutput(printer, _start_thread_timer)
+    _output.print_lines(pid, ip, label, is_stderr, lines)
 
 
 def flush() -> None:
     """Prints all counts of collapsed lines, and forgets the cluster; at shutdown."""
-    global _printer, _timer
-    printer, _printer = _printer, None
-    timer, _timer = _timer, None
-    if timer is not None:
-        timer.cancel()
-    if printer is not None:
-        printer.flush()
+    global _output
+    output, _output = _output, None
+    if output is not None:
+        output.flush()
 
 
 # --- The worker's side ------------------------------------------------------------------------

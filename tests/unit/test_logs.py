@@ -106,27 +106,69 @@ def test_a_flood_of_different_lines_is_bounded(screen):
     assert len(screen.lines()) == 5000
 
 
-def test_counts_are_printed_although_no_line_comes_any_more(monkeypatch, capsys):
-    monkeypatch.setattr(_logs, "WINDOW_S", 0.02)
-    for pid in range(3):
-        _logs.print_lines(pid, "", "f", False, ["x"])
-    timer = _logs._timer
-    assert timer is not None
-    while _logs._timer is not None:
-        timer.join(1)
-        timer = _logs._timer or timer
-    assert "[repeated 2x across cluster]" in capsys.readouterr().out
-    _logs.flush()
+class Timers:
+    """Timers that fire when a test says so."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def start(self, seconds, call):
+        timer = Timer(call)
+        self.waiting.append(timer)
+        return timer
+
+    def fire(self):
+        due, self.waiting = self.waiting, []
+        for timer in due:
+            if not timer.cancelled:
+                timer.call()
 
 
-def test_flush_prints_what_waits_and_ends_the_timer(capsys):
+class Timer:
+    def __init__(self, call):
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+@pytest.fixture
+def timers():
+    return Timers()
+
+
+def test_counts_are_printed_although_no_line_comes_any_more(screen, timers):
+    output = _logs.DriverOutput(screen.printer, timers.start)
     for pid in range(3):
-        _logs.print_lines(pid, "", "f", False, ["x"])
-    timer = _logs._timer
+        output.print_lines(pid, "", "f", False, ["x"])
+    assert len(timers.waiting) == 1
+    screen.now = 1.0
+    timers.fire()
+    assert len(screen.lines()) == 1 and len(timers.waiting) == 1, "the window is open still"
+    screen.now = _logs.WINDOW_S + 1
+    timers.fire()
+    assert "[repeated 2x across cluster]" in screen.lines()[-1]
+    assert not timers.waiting, "it runs only while counts wait"
+
+
+def test_flush_prints_what_waits_and_ends_the_timer(screen, timers):
+    output = _logs.DriverOutput(screen.printer, timers.start)
+    for pid in range(3):
+        output.print_lines(pid, "", "f", False, ["x"])
+    output.flush()
+    assert "[repeated 2x across cluster]" in screen.lines()[-1]
+    assert timers.waiting[0].cancelled
+    timers.waiting[0].call()  # it was on its way already
+    assert len(timers.waiting) == 1
+
+
+def test_lines_of_a_session_are_printed_on_the_streams(capsys):
+    _logs.print_lines(7, "", "f", False, ["out"])
+    _logs.print_lines(7, "", "f", True, ["err"])
     _logs.flush()
-    assert "[repeated 2x across cluster]" in capsys.readouterr().out
-    timer.join(1)
-    assert not timer.is_alive()
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("(f pid=7) out\n", "(f pid=7) err\n")
 
 
 class Worker:
