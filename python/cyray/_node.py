@@ -165,6 +165,8 @@ class LocalNode:
                 os.close(fd)
         try:
             # While the raylet starts, what has to be done anyway.
+            if self.options.head:
+                os.symlink("raylet", os.path.join(self.session_dir, "sockets", "plasma_store"))
             self._write_record()
             if self.options.head:
                 clean_old_sessions(self.session_dir)

@@ -79,7 +79,6 @@ def make_session(token: str | None = None) -> str:
         os.write(fd, (token or os.urandom(32).hex()).encode())
     finally:
         os.close(fd)
-    os.symlink("raylet", os.path.join(path, "sockets", "plasma_store"))
     latest = os.path.join(base, "session_latest")
     temporary = f"{latest}.{os.getpid()}"
     try:
