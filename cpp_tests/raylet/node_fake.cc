@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -238,10 +239,28 @@ std::optional<FakeZygote::Request> FakeZygote::AwaitRequest() {
                  std::move(fds[2])};
 }
 
-void FakeZygote::Tell(const nlohmann::json& message) {
+void FakeZygote::Tell(const nlohmann::json& message, int fd) {
   const std::string text = message.dump();
-  EXPECT_EQ(::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL),
-            static_cast<ssize_t>(text.size()));
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  msghdr sent{};
+  sent.msg_iov = &part;
+  sent.msg_iovlen = 1;
+  if (fd >= 0) {
+    sent.msg_control = control;
+    sent.msg_controllen = sizeof control;
+    cmsghdr* header = CMSG_FIRSTHDR(&sent);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
+  EXPECT_EQ(::sendmsg(socket_.get(), &sent, MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+}
+
+void FakeZygote::Forked(const Request& request, int pid) {
+  const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  Tell({{"op", "forked"}, {"token", request.token}, {"pid", pid}}, pidfd.get());
 }
 
 void FakeZygote::Die() {

@@ -121,10 +121,9 @@ class FakeZygote {
   // Waits until a zygote has been started, and says that it is ready.
   void AwaitStart();
   std::optional<Request> AwaitRequest();
-  void Tell(const nlohmann::json& message);
-  void Forked(const Request& request, int pid) {
-    Tell({{"op", "forked"}, {"token", request.token}, {"pid", pid}});
-  }
+  void Tell(const nlohmann::json& message, int fd = -1);
+  // With a descriptor of that process, if there is one.
+  void Forked(const Request& request, int pid);
   // Ends its process, as a crash would.
   void Die();
   // What was written by processes that the node started afresh: one line of JSON each, with the

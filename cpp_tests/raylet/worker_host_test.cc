@@ -193,6 +193,16 @@ TEST_F(WorkerHostTest, AForkWithoutAProcessIsAFailedOne) {
   EXPECT_TRUE(node_.Until([&] { return node_.zygote.FreshWorkers().size() == 1; }));
 }
 
+TEST_F(WorkerHostTest, AForkWithoutADescriptorOfTheProcessIsAFailedOne) {
+  Start();
+  wanted_ = 1;
+  const auto request = node_.zygote.AwaitRequest();
+  ASSERT_TRUE(request);
+  const IdleProcess life;
+  node_.zygote.Tell({{"op", "forked"}, {"token", request->token}, {"pid", life.pid()}});
+  EXPECT_TRUE(node_.Until([&] { return node_.zygote.FreshWorkers().size() == 1; }));
+}
+
 TEST_F(WorkerHostTest, AWorkerOfADeadZygoteLivesOnAndItsExitIsStillKnown) {
   Start();
   wanted_ = 1;

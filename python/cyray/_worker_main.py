@@ -10,8 +10,10 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import sys
 import threading
+from types import FrameType
 from typing import Any
 
 from cyray import _compat, _extra, _raylet
@@ -53,6 +55,8 @@ def main(fd: int, worker_id: str) -> None:
     try:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         state.visible_gpus = visible.split(",") if visible else None
+        # A handler, not SIG_IGN: what a task starts would inherit that.
+        signal.signal(signal.SIGINT, _on_interrupt)
         _raylet.connect(fd, bytes.fromhex(worker_id))
         from cyray import _logs
 
@@ -66,6 +70,16 @@ def main(fd: int, worker_id: str) -> None:
         traceback.print_exc()
         code = EXIT_ERROR
     _leave(code)
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGINT interrupts the user's code on the main thread; between tasks it means nothing."""
+    if state.loop is not None:  # the loop of an async actor runs many calls at once
+        return
+    while frame is not None and frame.f_code is not main.__code__:
+        if not frame.f_globals.get("__name__", "").startswith("cyray."):
+            raise KeyboardInterrupt
+        frame = frame.f_back
 
 
 def leave_from_thread() -> None:

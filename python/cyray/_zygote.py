@@ -4,9 +4,11 @@ Place: started by the raylet as `python -m cyray._zygote FD`, one per node; FD i
 SOCK_SEQPACKET pair (docs/architecture.md has the messages).
 Threading: one thread, always; a second one at the time of a fork would leave its locks locked in
 the child, so the zygote says in its log which import started one.
-Invariants: every child is reported as forked before it is reported as exited; a child holds none
-of the zygote's descriptors; when the raylet goes, all that descends from the zygote goes, then the
-zygote. What workers leave behind becomes its child: the raylet made it a reaper of orphans.
+Invariants: every child is reported as forked, with a descriptor that names it (pidfd), before it is
+reported as exited; a child holds none of the zygote's descriptors and leads a session of its own.
+What workers leave behind becomes the zygote's child: the raylet made it a reaper of orphans. Those
+of a dead worker's session are killed; one that made a session of its own lives on until the node
+ends. When the raylet goes, all that descends from the zygote goes, then the zygote.
 """
 
 from __future__ import annotations
@@ -22,8 +24,15 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from cyray import _process_tree
+
 _MAX_MESSAGE_BYTES = 64 << 10
-_END_LIMIT_S = 1.5
+_END_LIMIT_S = 30.0  # for the kernel to end what was killed
+_TRACKER_LIMIT_S = 3.0  # for resource trackers to remove what the killed have left in /dev/shm
+_RAYLET_LIMIT_S = 0.5  # its descriptors are closed a moment before its children become others'
+_LOOK_MS = 20
+_SWEEP_MS = 50  # after a worker's end: several that end together are cleaned up after once
+_SWEEPS = 200  # then a process that cannot be killed is left alone
 _FORK_FDS = 3  # raylet socket, stdout, stderr
 # Every worker needs these for its first task.
 _NEEDED = (
@@ -47,7 +56,10 @@ class Zygote:
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(True)
+        self._raylet = os.getppid()
         self._children: set[int] = set()
+        # Sessions of dead workers, and how many more times their orphans are looked for.
+        self._dead_sessions: dict[int, int] = {}
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -63,8 +75,10 @@ class Zygote:
         poll.register(self._wakeup_read, select.POLLIN)
         idle_ms: int | None = _IDLE_MS
         while True:
-            events = poll.poll(idle_ms)
-            if not events:
+            events = poll.poll(_SWEEP_MS if self._dead_sessions else idle_ms)
+            if not events and self._dead_sessions:
+                self._sweep()
+            elif not events:
                 idle_ms = None
                 _import_all(_LATER)
                 gc.freeze()
@@ -101,14 +115,23 @@ class Zygote:
         if pid == 0:
             self._become_worker(message.get("env") or {}, fds)
             return fds[0], str(message["worker_id"])
-        self._children.add(pid)
+        self._dead_sessions.pop(pid, None)  # the number of one who has left nothing
         for fd in fds:
             os.close(fd)
-        self._send({"op": "forked", "token": token, "pid": pid})
+        try:
+            pidfd = os.pidfd_open(pid)  # before it can be reaped
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            self._send({"op": "failed", "token": token, "error": f"pidfd_open: {error}"})
+            return None
+        self._children.add(pid)
+        self._send({"op": "forked", "token": token, "pid": pid}, pidfd)
+        os.close(pidfd)
         return None
 
     def _become_worker(self, env: dict[str, str | None], fds: list[int]) -> None:
         """In the child: lets go of all that is the zygote's."""
+        os.setsid()  # what it starts can be told from what others start
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -120,11 +143,6 @@ class Zygote:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        # Ctrl-C in the driver's terminal reaches the driver, which decides.
-        wants_interrupts = os.environ.get("CYRAY_WORKER_SIGINT") == "1"
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler if wants_interrupts else signal.SIG_IGN
-        )
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         null = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((null, 0), (fds[1], 1), (fds[2], 2)):
@@ -134,7 +152,8 @@ class Zygote:
         _reseed()
         gc.enable()
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Reports who has ended. Whether no child is left."""
         try:
             os.read(self._wakeup_read, 4096)
         except BlockingIOError:
@@ -143,21 +162,41 @@ class Zygote:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return True
             if pid == 0:
-                return
+                return False
             if pid in self._children:
                 self._children.remove(pid)
+                self._dead_sessions[pid] = _SWEEPS
                 self._send({"op": "exited", "pid": pid, "status": status})
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _sweep(self) -> None:
+        """Kills the orphans of dead workers. Trackers end by themselves, after all others."""
+        me, found = os.getpid(), set()
+        if not _has_children_beside(self._children):
+            self._dead_sessions.clear()
+            return
+        for process in _process_tree.processes():
+            if process.parent != me or process.pid in self._children or process.zombie:
+                continue
+            if process.session not in self._dead_sessions:
+                continue
+            tracker = _process_tree.may_be_resource_tracker(process.pid)
+            if not tracker:
+                _process_tree.kill(process)
+            if not tracker or not _process_tree.command_line(process.pid):
+                found.add(process.session)
+        # What the killed have started comes here next.
+        left = {session: n - 1 for session, n in self._dead_sessions.items() if session in found}
+        self._dead_sessions = {session: n for session, n in left.items() if n > 0}
+
+    def _send(self, message: dict[str, Any], *fds: int) -> None:
         try:
-            self._socket.send(json.dumps(message).encode())
+            socket.send_fds(self._socket, [json.dumps(message).encode()], fds)
         except OSError:
             pass  # The raylet is gone; the next receive says so.
 
     def _end(self) -> None:
-        _kill(self._children)
         path = os.environ.get("CYRAY_RAYLET_SOCKET")
         if path:
             _unlink(path)
@@ -167,18 +206,49 @@ class Zygote:
         self._end_descendants()
 
     def _end_descendants(self) -> None:
-        from cyray import _node_end
+        """Kills until nobody is left: who forks meanwhile leaves a child that the next look finds.
 
+        The raylet does the same when it can: whichever of the two is killed, the other goes on.
+        """
         poll = select.poll()
         poll.register(self._wakeup_read, select.POLLIN)
-        deadline = time.monotonic() + _END_LIMIT_S
-        while time.monotonic() < deadline:
-            self._reap()
-            below = _node_end.descendants([os.getpid()])[1:]
-            if not below:
+        now = time.monotonic()
+        deadline, trackers_until = now + _END_LIMIT_S, None
+        raylet_until = now + _RAYLET_LIMIT_S
+        while now < deadline:
+            alone = self._reap()
+            left = [process for process in self._below() if not process.zombie]
+            others = [p for p in left if not _process_tree.may_be_resource_tracker(p.pid)]
+            for process in others:
+                _process_tree.kill(process)
+            # The list may miss one whose parent ended while it was read: then it is a child now.
+            raylet_gone = now >= raylet_until or os.getppid() != self._raylet
+            if alone and raylet_gone and not left:
                 return
-            _kill(below)
-            poll.poll(20)
+            if left and not others:
+                trackers_until = trackers_until or now + _TRACKER_LIMIT_S
+                if now >= trackers_until:
+                    for process in left:
+                        _process_tree.kill(process)
+            poll.poll(_LOOK_MS)
+            now = time.monotonic()
+
+    def _below(self) -> list[_process_tree.Process]:
+        everyone, me = _process_tree.processes(), os.getpid()
+        below = _process_tree.descendants([me], everyone)[1:]
+        node = os.environ.get("CYRAY_NODE_ID")
+        if not node or os.getppid() == self._raylet:
+            return below
+        # Workers that the raylet started without the zygote, and what these started: its death left
+        # them to whoever adopts the orphans of this machine.
+        known = {me, *(process.pid for process in below)}
+        marked = [
+            process.pid
+            for process in everyone
+            if process.pid not in known
+            and _process_tree.has_in_environment(process.pid, f"CYRAY_NODE_ID={node}")
+        ]
+        return below + _process_tree.descendants(marked, everyone)
 
 
 def _check_request(message: dict[str, Any], fds: list[int]) -> None:
@@ -192,12 +262,13 @@ def _check_request(message: dict[str, Any], fds: list[int]) -> None:
         raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}"[:500])
 
 
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+def _has_children_beside(known: set[int]) -> bool:
+    """Whether this process has children that are not `known`; True when it cannot be told."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return any(int(pid) not in known for pid in file.read().split())
+    except OSError:  # not on every kernel
+        return True
 
 
 def _unlink(path: str) -> None:

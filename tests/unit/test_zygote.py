@@ -63,12 +63,12 @@ def become_reaper() -> None:
 class RayletSide:
     """A zygote and the raylet's end of its socket."""
 
-    def __init__(self, tmp_path, preload="", **env):
+    def __init__(self, tmp_path, preload="", parent=False, **env):
         # A package with the zygote in it and the rest pretended.
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
             package.mkdir(parents=True)
-            for name in ("_zygote.py", "_node_end.py", "_sessions.py"):
+            for name in ("_zygote.py", "_process_tree.py"):
                 shutil.copy(os.path.join(PACKAGE, name), package)
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
@@ -80,8 +80,11 @@ class RayletSide:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.set_inheritable(theirs.fileno(), True)
         with open(self.log, "wb") as log:
+            zygote = [sys.executable, "-m", "cyray._zygote", str(theirs.fileno())]
+            # With a parent of its own, that can be killed, in place of this process.
+            shell = ["sh", "-c", '"$@" & echo $!; wait', "sh"] if parent else []
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cyray._zygote", str(theirs.fileno())],
+                shell + zygote,
                 pass_fds=[theirs.fileno()],
                 env={
                     **os.environ,
@@ -113,6 +116,10 @@ class RayletSide:
         os.close(out_write)
         os.close(err_write)
         return mine, out_read, err_read
+
+    def kill_parent(self):
+        self.process.kill()
+        self.process.wait()
 
     def close(self):
         self.socket.close()
@@ -223,30 +230,106 @@ def test_when_the_raylet_goes_everything_goes(tmp_path):
     assert not (tmp_path / "plasma_store").is_symlink()
 
 
-@pytest.mark.parametrize("worker_first", [False, True])
-def test_what_a_worker_started_goes_with_the_raylet(raylet, tmp_path, worker_first):
-    pids = tmp_path / "pids"
-    # A process of a session of its own, and one whose parent has ended.
-    connection, *_ = raylet.fork(
-        STARTS=f"setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' & "
-        f"(sh -c 'echo $$ >> {pids}; exec sleep 1000' &)"
-    )
+def started_by(raylet, shell, count, tmp_path):
+    """A worker that ran `shell`; its socket, and a pidfd of each of `count` pids in tmp_path/pids."""
+    connection, *_ = raylet.fork(STARTS=shell)
     worker = raylet.receive()["pid"]
     assert json.loads(connection.recv(65536))["pid"] == worker
     assert connection.recv(100) == b"started"
-    started = eventually(lambda: pids.exists() and len(t := pids.read_text().split()) == 2 and t)
-    alive = [os.pidfd_open(int(pid)) for pid in started]
+    pids = tmp_path / "pids"
+    text = eventually(lambda: pids.exists() and len(t := pids.read_text().split()) == count and t)
+    return connection, [os.pidfd_open(int(pid)) for pid in text]
+
+
+def has_ended(pidfd, timeout_ms):
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_ms))
+
+
+@pytest.mark.parametrize("worker_first", [False, True])
+def test_what_a_worker_started_goes_with_the_raylet(raylet, tmp_path, worker_first):
+    pids = tmp_path / "pids"
+    # Two of sessions of their own, one of which has lost its parent.
+    connection, alive = started_by(
+        raylet,
+        f"setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' & "
+        f"(setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' &)",
+        2,
+        tmp_path,
+    )
     if worker_first:
         connection.close()
-        assert raylet.receive() == {"op": "exited", "pid": worker, "status": 0}
-        os.kill(int(started[0]), signal.SIGKILL)  # its end is nobody's business
+        assert raylet.receive()["op"] == "exited"
     raylet.socket.close()
-    assert raylet.process.wait(timeout=5) == 0
+    assert raylet.process.wait(timeout=10) == 0
     for pidfd in alive:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        assert poll.poll(0), "it outlived the zygote"
+        assert has_ended(pidfd, 0), "it outlived the zygote"
         os.close(pidfd)
+
+
+def test_what_a_worker_left_behind_in_its_session_goes_with_it(raylet, tmp_path):
+    pids = tmp_path / "pids"
+    connection, (shell, its_child) = started_by(
+        raylet, f"(sh -c 'echo $$ >> {pids}; sleep 1000 & echo $! >> {pids}; wait' &)", 2, tmp_path
+    )
+    connection.close()
+    assert raylet.receive()["op"] == "exited"
+    assert has_ended(shell, 10_000) and has_ended(its_child, 10_000)
+    assert raylet.process.poll() is None
+
+
+def test_what_made_a_session_of_its_own_outlives_its_worker(raylet, tmp_path):
+    pids = tmp_path / "pids"
+    # The second one, of the worker's session, tells when the zygote has looked.
+    connection, ended = started_by(
+        raylet,
+        f"(setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' &); "
+        f"while ! [ -s {pids} ]; do sleep 0.01; done; "
+        f"(sh -c 'echo $$ >> {pids}; exec sleep 1000' &)",
+        2,
+        tmp_path,
+    )
+    connection.close()
+    assert raylet.receive()["op"] == "exited"
+    assert has_ended(ended[1], 10_000)
+    assert not has_ended(ended[0], 0)
+    raylet.socket.close()
+    assert has_ended(ended[0], 10_000)
+
+
+def test_resource_trackers_end_by_themselves_after_all_others(raylet, tmp_path):
+    pids, cleaned, fifo = tmp_path / "pids", tmp_path / "cleaned", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    tracker = f": resource_tracker import main; cat {fifo}; sleep 0.1; echo > {cleaned}"
+    connection, _ = started_by(
+        raylet,
+        f"sh -c '{tracker}' & sh -c 'echo $$ >> {pids}; exec sleep 1000 > {fifo}' &",
+        1,
+        tmp_path,
+    )
+    raylet.socket.close()
+    assert raylet.process.wait(timeout=10) == 0
+    assert cleaned.exists()
+    connection.close()
+
+
+def test_what_the_raylet_started_without_the_zygote_goes_when_the_raylet_is_killed(tmp_path):
+    # A raylet, its zygote (which adopts) and beside it a process of the node whose child outlives it.
+    ready = tmp_path / "ready"
+    node = {"CYRAY_NODE_ID": os.urandom(16).hex()}
+    raylet = RayletSide(tmp_path, parent=True, **node)
+    try:
+        assert raylet.receive()["op"] == "ready"
+        outsider = subprocess.Popen(
+            ["sh", "-c", f"echo > {ready}; exec sleep 1000"], env={**os.environ, **node}
+        )
+        eventually(ready.exists)
+        raylet.kill_parent()
+        raylet.socket.close()
+        assert outsider.wait(timeout=10) == -signal.SIGKILL
+    finally:
+        raylet.close()
 
 
 def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):
@@ -325,12 +408,3 @@ def preloaded(raylet) -> list[str]:
     connection.close()
     assert raylet.receive()["op"] == "exited"
     return told["modules"]
-
-
-def test_interrupts_reach_workers_only_when_told(tmp_path):
-    raylet = RayletSide(tmp_path, CYRAY_WORKER_SIGINT="1")
-    raylet.receive()
-    connection, *_ = raylet.fork()
-    raylet.receive()
-    assert not json.loads(connection.recv(65536))["sigint"]
-    raylet.close()

@@ -1,6 +1,5 @@
 #include "cyray/raylet/process_supervisor.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -12,11 +11,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <fstream>
 
+#include "cyray/raylet/process_tree.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
@@ -57,6 +54,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 [[noreturn]] void RunChild(const SpawnRequest& request, char** argv, char** env, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, request.death_signal);
   if (::getppid() != parent) ::_exit(127);
+  if (request.own_session) ::setsid();
   if (request.adopts) ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // an exec keeps it, a fork does not
   if (request.stdout_fd >= 0) ::dup2(request.stdout_fd, 1);
   if (request.stderr_fd >= 0) ::dup2(request.stderr_fd, 2);
@@ -70,27 +68,6 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   ::signal(SIGPIPE, SIG_DFL);
   ::execvpe(argv[0], argv, env);
   ::_exit(127);
-}
-
-// The processes whose parent this one is. /proc/self/task/*/children is not there on every kernel.
-std::vector<pid_t> Children() {
-  std::vector<pid_t> children;
-  DIR* const folder = ::opendir("/proc");
-  if (folder == nullptr) return children;
-  while (const dirent* entry = ::readdir(folder)) {
-    const int pid = std::atoi(entry->d_name);
-    if (pid <= 0) continue;
-    std::string stat;
-    std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/stat"), stat);
-    const size_t name_end = stat.rfind(')');  // the name may hold anything
-    int parent = 0;
-    if (name_end != std::string::npos &&
-        std::sscanf(stat.c_str() + name_end + 1, " %*c %d", &parent) == 1 && parent == ::getpid()) {
-      children.push_back(pid);
-    }
-  }
-  ::closedir(folder);
-  return children;
 }
 
 }  // namespace
@@ -139,6 +116,9 @@ void ProcessSupervisor::Reap() {
   std::vector<std::pair<pid_t, int>> ended;
   int status = 0;
   for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) ended.emplace_back(pid, status);
+  std::vector<pid_t> sessions;
+  for (const auto& [pid, wait_status] : ended) sessions.push_back(pid);
+  if (!sessions.empty()) EndOrphansOf(sessions);
   for (const auto& [pid, wait_status] : ended) {
     auto child = children_.extract(pid);
     if (child.empty()) {
@@ -149,38 +129,58 @@ void ProcessSupervisor::Reap() {
   }
 }
 
-void ProcessSupervisor::KillAll(int signal) {
-  for (const auto& [pid, callback] : children_) ::kill(pid, signal);
-}
-
-void ProcessSupervisor::AwaitEnds(int64_t limit_ms) {
-  const int64_t deadline = MonotonicMs() + limit_ms;
-  const sigset_t set = HandledSignals();
-  while (true) {
-    std::erase_if(children_, [](const auto& child) {
-      int status;
-      return ::waitpid(child.first, &status, WNOHANG) != 0;
-    });
-    const int64_t left = deadline - MonotonicMs();
-    if (children_.empty() || left <= 0) return;
-    const timespec wait{left / 1000, (left % 1000) * 1'000'000};
-    ::sigtimedwait(&set, nullptr, &wait);
+// A session's number is not given anew while it has members. What the killed have started comes
+// here when they are reaped, of the same session: their end is the next look.
+void ProcessSupervisor::EndOrphansOf(const std::vector<pid_t>& sessions) {
+  const pid_t self = ::getpid();
+  std::vector<pid_t> ended;
+  for (const ProcessInfo& process : ListProcesses()) {
+    if (process.parent != self || process.zombie || children_.contains(process.pid)) continue;
+    if (process.pid == process.session || MayBeResourceTracker(process.pid)) continue;
+    const bool dead =
+        std::find(sessions.begin(), sessions.end(), process.session) != sessions.end();
+    if (dead || dead_sessions_.contains(process.session)) {
+      KillProcess(process);
+      ended.push_back(process.session);
+    }
   }
+  dead_sessions_ = {ended.begin(), ended.end()};
 }
 
-void ProcessSupervisor::EndDescendants(int64_t limit_ms) {
+void ProcessSupervisor::EndDescendants(const EndPlan& plan) {
   constexpr int64_t kLookEveryMs = 20;  // signals of several ends come as one
-  const int64_t deadline = MonotonicMs() + limit_ms;
   const sigset_t set = HandledSignals();
+  const int64_t begin = MonotonicMs();
+  int64_t trackers_since = -1;
   while (true) {
     pid_t ended;
     while ((ended = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
     }
-    const int64_t left = std::min(deadline - MonotonicMs(), kLookEveryMs);
-    if (ended < 0 || left <= 0) return;  // it has no children, or too stubborn ones
-    // What they started becomes this process's when they are gone: the next round sees it.
-    for (const pid_t pid : Children()) ::kill(pid, SIGKILL);
-    const timespec wait{0, left * 1'000'000};
+    const int64_t now = MonotonicMs();
+    if (ended < 0 || now - begin >= plan.limit_ms) return;  // no children, or too stubborn ones
+    const bool gentle = now - begin < plan.gentle_ms;
+    bool trackers = false;
+    bool others = false;
+    std::vector<ProcessInfo> last;
+    for (const ProcessInfo& process : Descendants(ListProcesses(), ::getpid())) {
+      if (process.zombie) continue;
+      const bool tracker = MayBeResourceTracker(process.pid);
+      if (tracker || process.pid == plan.last) {
+        trackers = trackers || tracker;
+        last.push_back(process);
+        continue;
+      }
+      others = true;
+      if (!gentle || process.pid != plan.gentle) KillProcess(process);
+    }
+    if (!others) {
+      if (trackers_since < 0) trackers_since = now;
+      if (trackers && now - trackers_since < plan.trackers_ms) {
+        std::erase_if(last, [&](const auto& process) { return process.pid != plan.last; });
+      }
+      for (const ProcessInfo& process : last) KillProcess(process);
+    }
+    const timespec wait{0, kLookEveryMs * 1'000'000};
     ::sigtimedwait(&set, nullptr, &wait);
   }
 }

@@ -1,14 +1,19 @@
 // ProcessSupervisor: starts child processes and tells when they end.
 //
 // Children get a signal (SIGKILL) when this process dies, an unblocked signal mask, and only the
-// descriptors named for them. SIGCHLD and SIGTERM must be blocked (BlockSignals) before any thread
-// starts. Threading: confined to the raylet's loop, whose thread must live as long as the process.
+// descriptors named for them. What a child that leads a session leaves behind becomes this
+// process's and is killed, unless it made a session of its own: that one lives until the node ends.
+// SIGCHLD and SIGTERM must be blocked (BlockSignals) before any thread starts. Threading: confined
+// to the raylet's loop, whose thread must live as long as the process. Invariant: nothing but this
+// class reaps this process's children, so that a child's pid is its own until then.
 
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -28,7 +33,17 @@ struct SpawnRequest {
   int stderr_fd = -1;
   int death_signal = 9;        // what it gets when this process dies
   bool adopts = false;         // orphans below it become its children, not this process's
+  bool own_session = false;    // what it starts can be told from what others start
   std::vector<int> inherited;  // descriptors the child keeps, under the same numbers
+};
+
+// How the processes below this one end.
+struct EndPlan {
+  pid_t last = 0;  // killed when all others are gone: it ends them too, when this process is killed
+  pid_t gentle = 0;  // was asked to end, and has `gentle_ms` for that
+  int64_t gentle_ms = 0;
+  int64_t trackers_ms = 0;  // for Python's resource trackers to clean up after all others
+  int64_t limit_ms = 0;     // for the kernel to end what was killed
 };
 
 class ProcessSupervisor {
@@ -48,19 +63,19 @@ class ProcessSupervisor {
     on_orphan_exit_ = std::move(callback);
   }
   void set_on_terminate(std::function<void()> callback) { on_terminate_ = std::move(callback); }
-  // Waits, without the loop, until those children ended or `limit_ms` passed. Callbacks do not run.
-  void AwaitEnds(int64_t limit_ms);
-  void KillAll(int signal);
-  // Kills, without the loop, every process below this one, until none is left or `limit_ms` passed.
-  void EndDescendants(int64_t limit_ms);
+  // Kills, without the loop, every process below this one, until none is left. One that forks
+  // meanwhile leaves a child that the next look finds. Callbacks do not run.
+  void EndDescendants(const EndPlan& plan);
 
  private:
   void OnSignal();
   void Reap();
+  void EndOrphansOf(const std::vector<pid_t>& sessions);
 
   EventLoop* const loop_;
   UniqueFd signals_;
   std::unordered_map<pid_t, ExitCallback> children_;
+  std::set<pid_t> dead_sessions_;  // whose orphans were killed and are not reaped yet
   std::function<void(pid_t, int)> on_orphan_exit_;
   std::function<void()> on_terminate_;
 };

@@ -26,6 +26,8 @@ using wire::ToWire;
 constexpr int64_t kSpinNs = 30'000;
 constexpr int64_t kReportIntervalMs = 10;
 constexpr int64_t kEndWaitMs = 400;
+constexpr int64_t kTrackersWaitMs = 3'000;
+constexpr int64_t kEndLimitMs = 30'000;  // a busy kernel takes its time to end a large process
 
 // The socket and the link beside it that other tools know it by.
 void UnlinkSocket(const std::string& path) {
@@ -158,11 +160,14 @@ void Raylet::EndEverything() {
   UnlinkSocket(options_.socket_path);
   workers_.KillAll();
   gcs_process_.Stop();
-  if (lifeline_cut_) supervisor_.KillAll(SIGKILL);  // nobody is left who would want its data
-  if (workers_.zygote_pid() > 0) ::kill(workers_.zygote_pid(), SIGKILL);
   workers_.AwaitGone(kEndWaitMs);
-  supervisor_.AwaitEnds(kEndWaitMs);
-  supervisor_.EndDescendants(kEndWaitMs);  // what tasks started, too
+  // What tasks started goes too, the zygote last: it goes on with this when the raylet is killed.
+  supervisor_.EndDescendants({.last = workers_.zygote_pid(),
+                              .gentle = gcs_process_.pid(),
+                              // Without the driver nobody is left who would want its data.
+                              .gentle_ms = lifeline_cut_ ? 0 : kEndWaitMs,
+                              .trackers_ms = kTrackersWaitMs,
+                              .limit_ms = kEndLimitMs});
 }
 
 int Raylet::Run() {

@@ -55,7 +55,9 @@ WorkerHost::WorkerHost(Parts parts, Callbacks callbacks)
                 callbacks_.on_lines(worker->job, lines);
             }),
       zygote_(parts.loop, parts.options, parts.supervisor,
-              {[this](const WorkerId& worker, int pid) { OnForked(worker, pid); },
+              {[this](const WorkerId& worker, int pid, UniqueFd pidfd) {
+                 OnForked(worker, pid, std::move(pidfd));
+               },
                [this](ZygoteLink::ForkRequest request, const std::string& error) {
                  OnForkFailed(std::move(request), error);
                },
@@ -140,11 +142,11 @@ bool WorkerHost::StartWorker(const JobId& job) {
   return true;
 }
 
-void WorkerHost::OnForked(const WorkerId& worker, int pid) {
+void WorkerHost::OnForked(const WorkerId& worker, int pid, UniqueFd pidfd) {
   const auto it = processes_.find(worker);
   if (it == processes_.end()) return;
   it->second.pid = pid;
-  it->second.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  it->second.pidfd = std::move(pidfd);
   by_pid_[pid] = worker;
   logs_.SetPid(worker, pid);
   if (it->second.kill_wanted) SendKill(it->second);
@@ -170,6 +172,7 @@ void WorkerHost::StartFresh(const ZygoteLink::ForkRequest& request, const JobPyt
   spawn.stdout_fd = request.out.get();
   spawn.stderr_fd = request.err.get();
   spawn.inherited = {request.socket.get()};
+  spawn.own_session = true;
   const auto known = std::make_shared<int>(0);  // the pid, for its own exit callback
   Result<pid_t> pid =
       parts_.supervisor->Spawn(spawn, [this, known](int status) { OnExited(*known, status); });
@@ -178,7 +181,8 @@ void WorkerHost::StartFresh(const ZygoteLink::ForkRequest& request, const JobPyt
     return;
   }
   *known = *pid;
-  OnForked(worker, *pid);
+  // Nobody reaps this process's children before the loop goes on: that number is the worker's.
+  OnForked(worker, *pid, UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0))));
 }
 
 // That is the zygote's failure, which counts its own: the worker did nothing wrong.
@@ -274,9 +278,7 @@ bool WorkerHost::SendKill(Process& process) {
   process.kill_wanted = true;
   if (process.pid == 0) return true;  // not forked yet: OnForked does it
   if (process.exited) return false;
-  const long sent = process.pidfd.valid()
-                        ? ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), SIGKILL, nullptr, 0)
-                        : ::kill(process.pid, SIGKILL);
+  const long sent = ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), SIGKILL, nullptr, 0);
   return sent == 0 || errno != ESRCH;
 }
 

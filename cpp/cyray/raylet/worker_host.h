@@ -107,7 +107,7 @@ class WorkerHost {
   // False when it cannot even be asked for. `job`: the one with a Python of its own it is for.
   bool StartWorker(const JobId& job = JobId::Nil());
   void StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own);
-  void OnForked(const WorkerId& worker, int pid);
+  void OnForked(const WorkerId& worker, int pid, UniqueFd pidfd);
   void OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error);
   void OnForkLost(const WorkerId& worker, bool again);
   // A worker that never ran: gone, for that reason.

@@ -25,6 +25,26 @@ constexpr int64_t kRestartDelayMs = 20;
 constexpr int64_t kHopelessDelayMs = 2'000;
 constexpr int kForkFds = 3;
 
+// One message, with the descriptor that came with it.
+ssize_t Receive(int socket, std::string& buffer, UniqueFd* fd) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  iovec part{buffer.data(), buffer.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t n = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header != nullptr && header->cmsg_type == SCM_RIGHTS &&
+      header->cmsg_len >= CMSG_LEN(sizeof(int))) {
+    int number = -1;
+    std::memcpy(&number, CMSG_DATA(header), sizeof number);
+    *fd = UniqueFd(number);
+  }
+  return n;
+}
+
 }  // namespace
 
 ZygoteLink::ZygoteLink(EventLoop* loop, const NodeOptions* options, ProcessSupervisor* supervisor,
@@ -74,6 +94,7 @@ void ZygoteLink::Start() {
 void ZygoteLink::Stop() {
   stopped_ = true;
   in_flight_.clear();
+  Disconnect();
 }
 
 void ZygoteLink::Disconnect() {
@@ -149,9 +170,10 @@ void ZygoteLink::SendRequest(uint64_t token, const ForkRequest& request) {
 void ZygoteLink::OnReadable() {
   std::string buffer(kMaxMessageBytes, '\0');
   while (socket_.valid()) {
-    const ssize_t n = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    UniqueFd fd;
+    const ssize_t n = Receive(socket_.get(), buffer, &fd);
     if (n > 0) {
-      OnMessage(buffer.substr(0, static_cast<size_t>(n)));
+      OnMessage(buffer.substr(0, static_cast<size_t>(n)), std::move(fd));
       continue;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -159,7 +181,7 @@ void ZygoteLink::OnReadable() {
   }
 }
 
-void ZygoteLink::OnMessage(const std::string& text) {
+void ZygoteLink::OnMessage(const std::string& text, UniqueFd fd) {
   const json message = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!message.is_object() || !message.contains("op") || !message["op"].is_string()) {
     CYRAY_LOG(kWarning) << "the zygote said what is no message: " << text.substr(0, 200);
@@ -179,9 +201,8 @@ void ZygoteLink::OnMessage(const std::string& text) {
     auto node = in_flight_.extract(static_cast<uint64_t>(number("token")));
     if (node.empty()) return;
     const int64_t pid = number("pid");
-    // Others would name many processes, when it comes to killing.
-    if (op == "forked" && pid > 0 && pid <= std::numeric_limits<int>::max()) {
-      callbacks_.on_forked(node.mapped().worker, static_cast<int>(pid));
+    if (op == "forked" && fd.valid() && pid > 0 && pid <= std::numeric_limits<int>::max()) {
+      callbacks_.on_forked(node.mapped().worker, static_cast<int>(pid), std::move(fd));
     } else {
       const auto it = message.find("error");
       const bool has = it != message.end() && it->is_string();

@@ -26,7 +26,8 @@ class ZygoteLink {
     UniqueFd socket, out, err;  // the child's ends
   };
   struct Callbacks {
-    std::function<void(const WorkerId&, int pid)> on_forked;
+    // `pidfd` names the worker also when its pid was given to another process meanwhile.
+    std::function<void(const WorkerId&, int pid, UniqueFd pidfd)> on_forked;
     std::function<void(ForkRequest, const std::string& error)> on_failed;
     // The zygote died before it answered; `again`: another worker may be asked for.
     std::function<void(const WorkerId&, bool again)> on_lost;
@@ -40,14 +41,15 @@ class ZygoteLink {
 
   void Start();
   void Fork(ForkRequest request);
-  // No more starts; the zygote that runs is left to whoever ends the node.
+  // No more starts. The zygote that runs sees its socket close: it ends what is below it, and is
+  // left to whoever ends the node.
   void Stop();
   int pid() const { return pid_; }
 
  private:
   void SendRequest(uint64_t token, const ForkRequest& request);
   void OnReadable();
-  void OnMessage(const std::string& text);
+  void OnMessage(const std::string& text, UniqueFd fd);
   void OnExit(int wait_status);
   void Disconnect();
 

@@ -13,7 +13,7 @@ def dump() -> str:
     Their processes and the ends of their logs, which needs no answer of anybody; and, when this
     process is connected and its raylet answers within two seconds, who waits for what.
     """
-    from cyray import _node_end, _sessions
+    from cyray import _process_tree, _sessions
 
     parts = []
     for session_dir in _sessions.sessions():
@@ -21,8 +21,8 @@ def dump() -> str:
         if not records:
             continue
         parts.append(f"session {session_dir}")
-        for pid in _node_end.descendants([record["pid"] for record in records]):
-            parts.append(f"  {_describe_process(pid)}")
+        for process in _process_tree.descendants(record["pid"] for record in records):
+            parts.append(f"  {_describe_process(process.pid)}")
         logs = os.path.join(session_dir, "logs")
         for name in sorted(os.listdir(logs)):
             lines = _sessions.read_text(os.path.join(logs, name)).splitlines()[-10:]

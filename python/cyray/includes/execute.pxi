@@ -236,6 +236,8 @@ def run_tasks(on_event, keep_going):
                 on_event(event_tuple(event))
             still(s)
             continue
+        if is_main and check_signals() != 0:
+            forget_interrupt()
         if is_main and context.task.get().submitter_is_nil():
             on_event((EVENT_CREATE_ACTOR, context))
         else:
@@ -244,6 +246,14 @@ def run_tasks(on_event, keep_going):
                 _worker_main.ensure_threads(context.task.get().tmpl.max_concurrency)
             execute(context)
         context.callable_entry = None
+
+
+cdef forget_interrupt():
+    """An interrupt that came before the task is not the task's."""
+    try:
+        reraise()
+    except KeyboardInterrupt:
+        pass
 
 
 EVENT_CREATE_ACTOR = 100

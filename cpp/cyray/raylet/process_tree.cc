@@ -1,0 +1,103 @@
+#include "cyray/raylet/process_tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "cyray/util/unique_fd.h"
+
+namespace cyray::raylet {
+namespace {
+
+// The first bytes of a file of /proc; empty when the process is gone.
+template <size_t kSize>
+std::string_view ReadProc(pid_t pid, const char* name, std::array<char, kSize>& buffer) {
+  std::array<char, 64> path;
+  std::snprintf(path.data(), path.size(), "/proc/%d/%s", pid, name);
+  const UniqueFd fd(::open(path.data(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return {};
+  const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size() - 1);
+  if (n <= 0) return {};
+  buffer[static_cast<size_t>(n)] = '\0';
+  return {buffer.data(), static_cast<size_t>(n)};
+}
+
+std::optional<ProcessInfo> ReadProcess(pid_t pid) {
+  std::array<char, 512> buffer;
+  const std::string_view stat = ReadProc(pid, "stat", buffer);
+  const size_t name_end = stat.rfind(')');  // the name may hold anything
+  if (name_end == std::string_view::npos) return std::nullopt;
+  ProcessInfo process{.pid = pid};
+  char state = 0;
+  unsigned long long start = 0;  // the 22nd field
+  const int read = std::sscanf(stat.data() + name_end + 1,
+                               " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                               "%*d %*d %llu",
+                               &state, &process.parent, &process.session, &start);
+  if (read != 4) return std::nullopt;
+  process.start_ticks = start;
+  process.zombie = state == 'Z' || state == 'X';
+  return process;
+}
+
+}  // namespace
+
+std::vector<ProcessInfo> ListProcesses() {
+  std::vector<ProcessInfo> all;
+  DIR* const folder = ::opendir("/proc");
+  if (folder == nullptr) return all;
+  while (const dirent* entry = ::readdir(folder)) {
+    const int pid = std::atoi(entry->d_name);
+    if (pid <= 0) continue;
+    if (const auto process = ReadProcess(pid)) all.push_back(*process);
+  }
+  ::closedir(folder);
+  return all;
+}
+
+std::vector<ProcessInfo> Descendants(const std::vector<ProcessInfo>& all, pid_t root) {
+  std::unordered_multimap<pid_t, const ProcessInfo*> children;
+  for (const ProcessInfo& process : all) {
+    if (process.pid != root) children.emplace(process.parent, &process);
+  }
+  std::vector<ProcessInfo> found;
+  std::vector<pid_t> parents{root};
+  while (!parents.empty()) {
+    const auto [begin, end] = children.equal_range(parents.back());
+    parents.pop_back();
+    for (auto it = begin; it != end; ++it) {
+      found.push_back(*it->second);
+      parents.push_back(it->second->pid);
+    }
+    // A list read while processes come and go may hold a circle: each is taken once.
+    children.erase(begin, end);
+  }
+  return found;
+}
+
+bool MayBeResourceTracker(pid_t pid) {
+  std::array<char, 4096> buffer;
+  const std::string_view line = ReadProc(pid, "cmdline", buffer);
+  return line.empty() || line.find("resource_tracker import main") != std::string_view::npos;
+}
+
+bool KillProcess(const ProcessInfo& process) {
+  const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  if (!pidfd.valid()) return false;
+  // The descriptor names whoever has that number now: the same one when its start is the same.
+  const auto now = ReadProcess(process.pid);
+  if (!now || now->start_ticks != process.start_ticks) return false;
+  return ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) == 0;
+}
+
+}  // namespace cyray::raylet

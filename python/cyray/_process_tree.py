@@ -1,0 +1,107 @@
+"""The processes of this machine as /proc tells them, and signals that cannot hit another one.
+
+Place: below `_zygote` and `_node_end`; the standard library alone, so the zygote has it at hand.
+Threading: none; each call reads /proc anew.
+Invariant: a signal reaches the process that was looked at or nobody, also when its number was given
+to another one meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    """One process; pid and start name it for as long as the machine runs."""
+
+    pid: int
+    parent: int
+    session: int
+    start_ticks: int
+    zombie: bool
+
+
+def read_process(pid: int) -> Process | None:
+    """What /proc says of a process; None when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+    except OSError:
+        return None
+    fields = stat[stat.rfind(b")") + 2 :].split()  # the name may hold anything
+    if len(fields) < 20:
+        return None
+    state, parent, session, start = fields[0], int(fields[1]), int(fields[3]), int(fields[19])
+    return Process(pid, parent, session, start, state in (b"Z", b"X"))
+
+
+def processes() -> list[Process]:
+    """All that can be read."""
+    found = (read_process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+    return [process for process in found if process is not None]
+
+
+def descendants(roots: Iterable[int], among: list[Process] | None = None) -> list[Process]:
+    """The processes of `roots` and all that they started, parents before children."""
+    everyone = processes() if among is None else among
+    children: dict[int, list[Process]] = {}
+    for process in everyone:
+        children.setdefault(process.parent, []).append(process)
+    known = {process.pid: process for process in everyone}
+    waiting = [known[pid] for pid in roots if pid in known]
+    found: dict[int, Process] = {}
+    for process in waiting:  # grows meanwhile
+        if process.pid not in found:
+            found[process.pid] = process
+            waiting += children.get(process.pid, [])
+    return list(found.values())
+
+
+def command_line(pid: int) -> bytes:
+    """Its beginning; empty when the process is gone or in the middle of an exec."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
+def may_be_resource_tracker(pid: int) -> bool:
+    """Whether it is a resource tracker of Python's multiprocessing (or joblib's).
+
+    It waits until those who made semaphores and segments in /dev/shm are gone, and then removes
+    these: it goes last. True also in the middle of an exec: the next look tells.
+    """
+    line = command_line(pid)
+    return not line or b"resource_tracker import main" in line
+
+
+def has_in_environment(pid: int, entry: str) -> bool:
+    """Whether the process was started with `entry` ("NAME=value") in its environment."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return entry.encode() in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def kill(process: Process, number: int = signal.SIGKILL) -> bool:
+    """Signals that very process. False when it is gone, or not ours to signal."""
+    try:
+        pidfd = os.pidfd_open(process.pid)
+    except OSError:
+        return False
+    try:
+        # The descriptor names whoever has that number now: the same one if its start is the same.
+        now = read_process(process.pid)
+        if now is None or now.start_ticks != process.start_ticks:
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True

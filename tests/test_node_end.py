@@ -1,0 +1,159 @@
+"""A node ends, however it ends: nothing that its workers started lives on, nothing stays in /dev/shm.
+
+Several nodes end at a time, each in one of the ways that a program can end, while their workers'
+children fork on. A short form here; 500 ends beside busy loops in the soak run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from support import eventually, is_running, session_processes
+
+import cyray
+
+WAYS = ("raise", "shutdown", "kill the driver", "kill the raylet", "drop the actor", "exit")
+AT_ONCE = 4
+LEFT_S = 20.0  # on a busy machine; a process that was forgotten is there for ever
+
+DRIVER = """
+    import multiprocessing, os, subprocess, sys, signal
+    from concurrent.futures import ProcessPoolExecutor
+    import cyray
+
+    way = sys.argv[1]
+    cyray.init(num_cpus=2, log_to_driver=False)
+
+    @cyray.remote
+    class Actor:
+        def __init__(self):
+            self.pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork"))
+
+        def work(self):
+            return list(self.pool.map(abs, range(5)))
+
+        def make_segments(self, name):
+            from multiprocessing import shared_memory
+            self.segment = shared_memory.SharedMemory(create=True, size=1000, name=name)
+
+    @cyray.remote
+    def start_some():
+        subprocess.Popen(["sh", "-c", "while :; do sleep 1000 & sleep 0.01; done"])
+        subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        subprocess.run("sleep 1000 &", shell=True)
+
+    actor = Actor.remote()
+    cyray.get([actor.work.remote(), actor.make_segments.remote(sys.argv[2]), start_some.remote()])
+    print("ready", flush=True)
+    if way == "raise":
+        raise ValueError("what the test asked for")
+    if way == "shutdown":
+        cyray.shutdown()
+    if way == "kill the driver":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if way == "kill the raylet":
+        from cyray import _worker
+        os.kill(_worker._session.node.pid, signal.SIGKILL)
+        os._exit(0)
+    if way == "drop the actor":
+        del actor
+"""
+
+
+def end_nodes(count):
+    """Ends `count` nodes, some at a time; waits after each batch until nobody is left."""
+    program = textwrap.dedent(DRIVER)
+    for first in range(0, count, AT_ONCE):
+        ways = [WAYS[n % len(WAYS)] for n in range(first, min(first + AT_ONCE, count))]
+        names = [f"cyray_end_{os.getpid()}_{first + n}" for n in range(len(ways))]
+        drivers = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, way, name],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for way, name in zip(ways, names, strict=True)
+        ]
+        for driver in drivers:
+            out, err = driver.communicate(timeout=90)
+            assert out == "ready\n", err
+        eventually(lambda: not session_processes(), LEFT_S, f"nobody is left after {ways}")
+        eventually(lambda names=names: not segments(names), LEFT_S, f"no segment after {ways}")
+
+
+def segments(names):
+    return [name for name in names if os.path.exists(f"/dev/shm/{name}")]
+
+
+@pytest.mark.timeout(120)
+def test_nothing_outlives_the_end_of_a_node():
+    end_nodes(2 * len(WAYS))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_nothing_outlives_500_ends_under_load():
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"], env={}) for _ in range(2)]
+    try:
+        end_nodes(500)
+    finally:
+        for loop in busy:
+            loop.kill()
+            loop.wait()
+
+
+def test_what_a_dead_worker_started_ends_and_the_node_goes_on():
+    @cyray.remote
+    class Actor:
+        def start(self):
+            import multiprocessing
+
+            child = multiprocessing.get_context("fork").Process(target=signal_pause, daemon=True)
+            child.start()
+            own = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+            return child.pid, own.pid
+
+    cyray.init(num_cpus=1)
+    actor = Actor.remote()
+    child, own = cyray.get(actor.start.remote(), timeout=20)
+    cyray.kill(actor)
+    eventually(lambda: not is_running(child), 10.0)
+    assert is_running(own), "one that made a session of its own lives until the node ends"
+    cyray.shutdown()
+    eventually(lambda: not is_running(own), 10.0)
+
+
+def signal_pause():
+    import signal
+
+    signal.pause()
+
+
+def test_sigint_reaches_what_a_task_starts_and_interrupts_a_task_alone():
+    @cyray.remote
+    def start():
+        child = subprocess.Popen(["sleep", "1000"])
+        os.kill(child.pid, 2)
+        return child.wait(20)
+
+    @cyray.remote
+    def interrupted():
+        import _thread
+        import time
+
+        try:
+            _thread.interrupt_main()
+            time.sleep(20)
+        except KeyboardInterrupt:
+            return os.getpid()
+
+    cyray.init(num_cpus=1)
+    assert cyray.get(start.remote(), timeout=40) == -2
+    worker = cyray.get(interrupted.remote(), timeout=40)
+    os.kill(worker, 2)  # between tasks
+    assert cyray.get(interrupted.remote(), timeout=40) == worker
