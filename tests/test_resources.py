@@ -266,3 +266,35 @@ def test_resources_are_free_after_a_worker_died(gate):
     with pytest.raises(cyray.exceptions.WorkerCrashedError):
         cyray.get(die.remote())
     eventually(lambda: free("rare") == 1)
+
+
+def test_a_get_of_what_is_on_this_node_lends_no_cpu():
+    refs = [cyray.put(bytearray(1 << 20)) for _ in range(10)]
+
+    @cyray.remote
+    def read(refs):
+        cyray.get(refs)
+        return os.getpid()
+
+    workers = set()
+    for _ in range(5):
+        workers |= set(cyray.get([read.remote(refs) for _ in range(10)], timeout=30))
+    assert len(workers) <= cyray.cluster_resources()["CPU"]
+
+
+def test_an_actor_keeps_its_cpu_while_a_method_waits():
+    cpus = cyray.cluster_resources()["CPU"]
+
+    @cyray.remote
+    def one():
+        return 1
+
+    @cyray.remote(num_cpus=cpus)
+    class Whole:
+        def block(self):
+            self.waiting = one.options(num_cpus=1).remote()
+            return cyray.wait([self.waiting], timeout=1)[0]
+
+    actor = Whole.remote()
+    assert cyray.get(actor.block.remote(), timeout=30) == []
+    cyray.kill(actor)

@@ -260,3 +260,55 @@ def test_an_actor_with_restarts_moves_to_another_node(two):
     two.remove_node(nodes.pop(first), allow_graceful=False)
     (rest,) = nodes
     assert cyray.get(actor.node.remote(), timeout=20) == rest
+
+
+# --- Objects of another node, and a store that is too small for all of them -------------------------
+
+
+@pytest.fixture
+def small_store(cluster):
+    """A head whose store has 100 MB, and a node with the resource "other" and six times as much."""
+    cluster.add_node(num_cpus=1, object_store_memory=100 * 1000**2)
+    cluster.connect()
+    cluster.other = cluster.add_node(
+        num_cpus=1, resources={"other": 4}, object_store_memory=600 * 1000**2
+    )
+    return cluster
+
+
+@cyray.remote(**OTHER)
+def twenty_megabytes(number):
+    return np.full(2_500_000, float(number))
+
+
+def test_a_loop_over_more_than_the_store_holds_reads_all(small_store):
+    refs = [twenty_megabytes.remote(i) for i in range(12)]
+    for i, ref in enumerate(refs):
+        assert cyray.get(ref, timeout=20)[0] == i
+    assert cyray.get(refs[0], timeout=20)[0] == 0, "what made room can be had again"
+
+
+def test_a_put_gets_the_room_of_copies_that_nobody_looks_at(small_store):
+    refs = [twenty_megabytes.remote(i) for i in range(4)]
+    assert [cyray.get(ref, timeout=20)[0] for ref in refs] == [0, 1, 2, 3]
+    mine = cyray.put(np.ones(7_500_000))
+    assert cyray.get(mine)[0] == 1
+    assert cyray.get(refs[3], timeout=20)[0] == 3
+
+
+def test_a_full_store_loses_nothing(small_store):
+    ref = twenty_megabytes.remote(7)
+    filler = [cyray.put(np.ones(2_500_000)) for _ in range(4)]
+    cyray.wait([ref], timeout=20, fetch_local=False)
+    assert cyray.wait([ref], timeout=0.5) == ([], [ref]), "it is nowhere to be read here"
+    with pytest.raises(cyray.exceptions.GetTimeoutError):
+        cyray.get(ref, timeout=0.5)
+
+    @cyray.remote(**OTHER)
+    def first(array):
+        return array[0]
+
+    assert cyray.get(first.remote(ref), timeout=20) == 7
+    del filler
+    assert cyray.wait([ref], timeout=20) == ([ref], [])
+    assert cyray.get(ref, timeout=20)[0] == 7

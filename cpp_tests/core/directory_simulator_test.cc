@@ -32,6 +32,7 @@ struct SimFrame {
   bool stored = false;
   Refs refs;  // arguments, or what a result contains
   std::vector<ObjectId> held;
+  bool pending = false;
 };
 
 class Simulator;
@@ -53,6 +54,7 @@ class Process : public DirectoryOutbox {
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
   void PullToStore(ObjectEntry* entry) override { pulls.push_back(entry->id); }
   void ReleasePin(const ObjectId& id) override { --pins[id]; }
+  bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override;
   void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
@@ -269,8 +271,10 @@ class Simulator {
       case SimFrame::Kind::kState: {
         ObjectDirectory::StateUpdate update;
         update.known = frame.known;
+        update.pending = frame.pending;
         if (frame.known && frame.stored) update.locations = {from.address.node};
-        if (frame.known && !frame.stored) update.value = ValuePtr(Value::Copy("v", 1));
+        if (frame.known && !frame.stored && !frame.pending)
+          update.value = ValuePtr(Value::Copy("v", 1));
         return p.objects.OnState(frame.id, std::move(update));
       }
       case SimFrame::Kind::kAdd:
@@ -436,7 +440,8 @@ void Process::SendState(const WorkerId& to, uint64_t request, const ObjectId& id
             entry != nullptr && !entry->is_error,
             entry != nullptr && entry->state == ObjectState::kStored,
             {},
-            {}});
+            {},
+            entry != nullptr && !entry->ready()});
 }
 void Process::SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) {
   if (known_dead.contains(owner.worker)) return objects.OnProcessDied(owner.worker, "dead");

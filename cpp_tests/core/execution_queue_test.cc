@@ -33,6 +33,10 @@ class ExecutionQueueTest : public SubmitterFake {
     for (uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
   }
 
+  void SendAddBorrower(const Address&, uint64_t, const ObjectId& id) override {
+    registered_.push_back(id);
+  }
+
   bool Push(uint8_t submitter, uint64_t tag, const ObjectId* argument = nullptr,
             uint32_t template_id = 3) {
     flatbuffers::FlatBufferBuilder b;
@@ -86,6 +90,7 @@ class ExecutionQueueTest : public SubmitterFake {
     return ObjectId(task, 1);
   }
 
+  std::vector<ObjectId> registered_;
   ExecutionQueue queue_{links_, objects_};
 };
 
@@ -140,11 +145,44 @@ TEST_F(ExecutionQueueTest, CallsOfAnActorDoNotPassOneThatWaits) {
 TEST_F(ExecutionQueueTest, AnArgumentThatCannotBeHadStillLetsTheTaskFailByRunning) {
   const ObjectId large = LargeId(50);
   Push(10, 1, &large);
-  objects_.OnPullFailed(large, "lost");
+  using Failure = ObjectDirectory::PullFailure;
+  objects_.OnPullFailed(large, Failure::kMissing, "lost", 0);
+  EXPECT_FALSE(queue_.HasReady()) << "it is tried again first";
+  objects_.OnPullFailed(large, Failure::kMissing, "lost", 60'000'000'000);
   auto task = queue_.Next();
   ASSERT_NE(task, nullptr);
-  EXPECT_TRUE(task->ref_entries[0]->is_error);
+  EXPECT_TRUE(task->arguments[0].is_error);
+  EXPECT_EQ(objects_.Find(large), nullptr) << "the argument is given up with its error";
   Finish(std::move(task));
+}
+
+TEST_F(ExecutionQueueTest, AnArgumentStaysHereUntilItsTaskHasRun) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  objects_.OnPinned(large, 64, 10);
+  objects_.TrimWarmPins(0);
+  EXPECT_TRUE(objects_.Find(large)->local());
+  Finish(queue_.Next());
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ExecutionQueueTest, RefsThatAConstructorKeepsAreRegisteredWithTheirOwner) {
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateActorSpec(b));
+  queue_.BecomeActor(true);
+  queue_.PushCreation(*flatbuffers::GetRoot<wire::ActorSpec>(b.GetBufferPointer()),
+                      queue_.Intern({}));
+  auto creation = queue_.Next();
+  ASSERT_NE(creation, nullptr);
+  const ObjectId kept = LargeId(60), dropped = LargeId(61);
+  for (const ObjectId& id : {kept, dropped}) {
+    ObjectEntry* entry = objects_.Borrow(id, WorkerAddress(10), /*deferred=*/true);
+    creation->borrowed.push_back(id);
+    if (id == dropped) objects_.Release(entry);
+  }
+  Finish(std::move(creation));
+  EXPECT_THAT(registered_, ElementsAre(kept));
+  objects_.Release(objects_.Find(kept));
 }
 
 TEST_F(ExecutionQueueTest, AWorkerThatBlocksHandsBackWhatHasNotBegunAndWhatArrives) {

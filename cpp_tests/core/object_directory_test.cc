@@ -58,6 +58,9 @@ class WordsOutbox : public DirectoryOutbox {
   }
   void PullToStore(ObjectEntry* entry) override { Note("pull", 0, entry->id); }
   void ReleasePin(const ObjectId& id) override { Note("unpin", 0, id); }
+  bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override {
+    return entry == reader || (!to_read && entry == watcher);
+  }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
   void ActorOutOfScope(const ActorId&) override { notes.emplace_back("actor"); }
   void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
@@ -78,6 +81,8 @@ class WordsOutbox : public DirectoryOutbox {
 
   std::vector<std::string> notes;
   uint64_t last_registration = 0;
+  const ObjectEntry* reader = nullptr;  // what threads wait for
+  const ObjectEntry* watcher = nullptr;
   std::function<void()> on_state;
   std::function<void(const Address&)> on_add;
   std::function<void(ObjectEntry*)> on_ready;
@@ -247,7 +252,7 @@ TEST_F(ObjectDirectoryTest, TakingRefsOutOfAResultRegistersThemBeforeTheGiverLet
 TEST_F(ObjectDirectoryTest, AFetchIsAnsweredWhenTheValueComes) {
   ObjectEntry* entry = MakeOwned(1);
   objects_.OnFetch(third_.worker, 7, MakeId(1));
-  EXPECT_THAT(outbox_.Take(), IsEmpty());
+  outbox_.Take();
   objects_.Resolve(entry, Bytes(), false);
   EXPECT_THAT(outbox_.Take(), ElementsAre("state 1 of 3"));
   objects_.Release(entry);
@@ -344,6 +349,151 @@ TEST_F(ObjectDirectoryTest, AReaderThatOutlivedTheRefSharesItsPinWithTheNextRef)
   EXPECT_THAT(outbox_.Take(), IsEmpty());
   objects_.Release(entry);
   EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5", "remove 5 of 2"));
+}
+
+using Failure = ObjectDirectory::PullFailure;
+constexpr int64_t kSecond = 1'000'000'000;
+
+TEST_F(ObjectDirectoryTest, APullThatFailsIsTriedAgainAndTheObjectStaysWhereItIs) {
+  ObjectEntry* entry = objects_.NewOwned(MakeId(1));
+  objects_.ResolveStored(entry, MakeNode(4), 10);
+  objects_.Want(entry);
+  outbox_.Take();
+  objects_.OnPullFailed(MakeId(1), Failure::kNoRoom, "full", 0);
+  EXPECT_FALSE(entry->answered());
+  objects_.Want(entry);
+  EXPECT_THAT(outbox_.Take(), IsEmpty()) << "not before the pause is over";
+  objects_.Tick(objects_.NextTickNs());
+  EXPECT_THAT(outbox_.Take(), ElementsAre("pull 1"));
+  EXPECT_EQ(objects_.NextTickNs(), INT64_MAX);
+  objects_.OnPinned(MakeId(1), 64, 10);
+  EXPECT_TRUE(entry->local() && !entry->is_error);
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 1", "free 1"));
+}
+
+TEST_F(ObjectDirectoryTest, WhoeverWaitsLongEnoughIsToldWhyAndTheNextOneHasItTriedAnew) {
+  ObjectEntry* entry = objects_.NewOwned(MakeId(1));
+  objects_.ResolveStored(entry, MakeNode(4), 10);
+  objects_.Want(entry);
+  outbox_.reader = entry;
+  objects_.OnPullFailed(MakeId(1), Failure::kNoRoom, "full", 0);
+  objects_.Tick(objects_.NextTickNs());
+  const uint64_t errors = objects_.errors();
+  objects_.OnPullFailed(MakeId(1), Failure::kNoRoom, "full", 100 * kSecond);
+  EXPECT_TRUE(entry->answered() && !entry->local());
+  EXPECT_GT(objects_.errors(), errors) << "who waits looks again";
+  EXPECT_EQ(entry->state, ObjectState::kStored);
+  const ValuePtr error = objects_.TakePullError(entry);
+  EXPECT_EQ(error->data()[0], static_cast<uint8_t>(ErrorKind::kObjectStoreFull));
+  EXPECT_FALSE(entry->answered());
+  outbox_.Take();
+  objects_.Want(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("pull 1"));
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("free 1")) << "the real copy";
+}
+
+TEST_F(ObjectDirectoryTest, ABorrowersFailedPullIsNobodyElsesMatter) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.AddCallback(entry, 1);
+  objects_.OnPullFailed(MakeId(5), Failure::kMissing, "cut", 0);
+  outbox_.Take();
+  objects_.OnPullFailed(MakeId(5), Failure::kMissing, "cut", 100 * kSecond);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("callback 1"));
+  EXPECT_TRUE(entry->answered());
+  objects_.AddCallback(entry, 2);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("pull 5"));
+  objects_.OnPinned(MakeId(5), 64, 10);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("callback 2"));
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, WhoWaitsWithoutReadingWaitsUntilItIsHere) {
+  ObjectEntry* entry = objects_.NewOwned(MakeId(1));
+  objects_.ResolveStored(entry, MakeNode(4), 10);
+  objects_.Want(entry);
+  outbox_.watcher = entry;
+  for (int64_t now = 0; now < 200 * kSecond; now += kSecond) {
+    objects_.OnPullFailed(MakeId(1), Failure::kNoRoom, "full", now);
+    objects_.Tick(now + kSecond);
+  }
+  EXPECT_FALSE(entry->answered());
+  outbox_.watcher = nullptr;
+  objects_.OnPullFailed(MakeId(1), Failure::kNoRoom, "full", 200 * kSecond);
+  EXPECT_EQ(objects_.NextTickNs(), INT64_MAX) << "nobody wants it any more";
+  EXPECT_FALSE(entry->pulling);
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, APinThatNobodyReadsThroughIsGivenBackOnRequest) {
+  ObjectEntry* read = objects_.NewOwned(MakeId(1));
+  ObjectEntry* warm = objects_.NewOwned(MakeId(2));
+  ObjectEntry* awaited = objects_.NewOwned(MakeId(3));
+  ObjectEntry* last = objects_.NewOwned(MakeId(4));
+  for (ObjectEntry* entry : {read, warm, awaited, last}) {
+    objects_.ResolveStored(entry, MakeNode(4), 10);
+    objects_.Want(entry);
+    objects_.OnPinned(entry->id, 64, 10);
+  }
+  last->extra->locations.assign(1, MakeNode(9));
+  objects_.OnNodeDied(MakeNode(9), "gone");
+  LocalPin* pin = read->pin;
+  objects_.AddView(pin);
+  outbox_.watcher = awaited;
+  outbox_.Take();
+  objects_.TrimWarmPins(0);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 2"));
+  EXPECT_FALSE(warm->local());
+  EXPECT_TRUE(read->local() && awaited->local() && last->local());
+  objects_.DropView(pin);
+  EXPECT_TRUE(read->local()) << "the next read asks nobody";
+  outbox_.watcher = nullptr;
+  objects_.TrimWarmPins(0);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 3", "unpin 1"));
+  objects_.Want(warm);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("pull 2"));
+  objects_.CheckInvariants();
+  for (ObjectEntry* entry : {read, warm, awaited, last}) objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, WarmPinsAreBoundedAndTheLongestUnusedGoFirst) {
+  std::vector<ObjectEntry*> entries;
+  const auto id_of = [](size_t i) {
+    TaskId task;
+    std::memcpy(task.bytes.data(), &i, sizeof i);
+    return ObjectId(task, 0);
+  };
+  for (size_t i = 0; i < 2 * PinTable::kMaxWarm; ++i) {
+    entries.push_back(objects_.NewOwned(id_of(i)));
+    objects_.AdoptPin(entries[i], 64 * i, 10);
+  }
+  EXPECT_FALSE(entries.front()->local());
+  EXPECT_TRUE(entries.back()->local());
+  size_t local = 0;
+  for (const ObjectEntry* entry : entries) local += entry->local() ? 1 : 0;
+  EXPECT_GE(local, PinTable::kMaxWarm);
+  EXPECT_LE(local, PinTable::kMaxWarm + PinTable::kMaxWarm / 8);
+  objects_.CheckInvariants();
+  for (ObjectEntry* entry : entries) objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, ABorrowerIsToldThatThereIsNoValueYet) {
+  ObjectEntry* entry = MakeOwned(1);
+  objects_.OnFetch(third_.worker, 7, MakeId(1));
+  EXPECT_THAT(outbox_.Take(), ElementsAre("state 1 of 3"));
+  ObjectEntry* borrowed = BorrowRegistered(5);
+  objects_.Want(borrowed);
+  objects_.OnState(MakeId(5), {.known = true, .pending = true});
+  EXPECT_TRUE(borrowed->told_pending && !borrowed->ready());
+  outbox_.Take();
+  objects_.Want(borrowed);
+  EXPECT_THAT(outbox_.Take(), IsEmpty()) << "the answer comes by itself";
+  objects_.OnState(MakeId(5), {.known = true, .value = Bytes()});
+  EXPECT_TRUE(borrowed->local());
+  objects_.Release(entry);
+  objects_.Release(borrowed);
 }
 
 TEST_F(ObjectDirectoryTest, PinsThatPythonLooksAtAreTold) {

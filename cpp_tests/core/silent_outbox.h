@@ -18,6 +18,7 @@ class SilentOutbox : public DirectoryOutbox {
   void SendContainedTaken(const Address&, const ObjectId&) override {}
   void PullToStore(ObjectEntry*) override {}
   void ReleasePin(const ObjectId&) override {}
+  bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
   void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}

@@ -179,8 +179,6 @@ bool CoreWorker::CountReady(ObjectEntry* const* entries, size_t size, size_t cou
 
 bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here,
                       int64_t deadline_ns, bool or_error) {
-  // A wait shorter than this is not worth telling anybody.
-  constexpr int64_t kPatienceNs = 200'000;
   std::unique_lock lock(mutex_);
   size_t first = 0;
   size_t wanted = 0;
@@ -188,8 +186,9 @@ bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bo
   const auto failed = [&] {
     if (errors_seen == objects_.errors()) return false;  // no new one: nothing to look for
     errors_seen = objects_.errors();
-    return std::any_of(entries, entries + size,
-                       [](const ObjectEntry* entry) { return entry->is_error && entry->local(); });
+    return std::any_of(entries, entries + size, [](const ObjectEntry* entry) {
+      return entry->pull_failed || (entry->is_error && entry->local());
+    });
   };
   const auto ready = [&] {
     if (or_error && failed()) return true;
@@ -205,21 +204,50 @@ bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bo
     return CountReady(entries, size, count, here, &first);
   };
   if (ready()) return true;
-  Waits::Scope scope(waits_, entries, size);
+  Waits::Scope scope(waits_, entries, size, or_error);
   for (size_t i = 0; i < size; ++i) objects_.Want(entries[i]);
-  const bool in_task = !is_driver_ && execution_.running() > 0;
   bool done = false;
   const auto over = [&] { return (done = ready()) || disconnecting_; };
-  if (!in_task) {
+  if (!LendsCpu()) {
     WaitAttentively(lock, deadline_ns, std::ref(over));
-    return done;
+  } else if (!WaitBriefly(lock, entries, size, deadline_ns, std::ref(over)) && !done) {
+    SetBlocked(true);
+    WaitAttentively(lock, deadline_ns, std::ref(over));
+    SetBlocked(false);
   }
-  const int64_t patience = std::min(deadline_ns, MonotonicNs() + kPatienceNs);
-  if (poller_.WaitUntil(lock, patience, over) || patience == deadline_ns) return done;
-  SetBlocked(true);
-  WaitAttentively(lock, deadline_ns, std::ref(over));
-  SetBlocked(false);
+  if (!done && or_error) {
+    for (size_t i = 0; i < size; ++i) objects_.DropPullError(entries[i]);  // nobody reads it
+  }
   return done;
+}
+
+bool CoreWorker::LendsCpu() const {
+  // An actor holds its resources for life, as long as a method may go on.
+  return !is_driver_ && execution_.running() > 0 && !execution_.is_actor();
+}
+
+bool CoreWorker::WaitBriefly(std::unique_lock<std::mutex>& lock, ObjectEntry* const* entries,
+                             size_t size, int64_t deadline_ns, const std::function<bool()>& over) {
+  // A wait shorter than this is not worth telling anybody.
+  constexpr int64_t kPatienceNs = 200'000;
+  // For objects that are on this node, or may be: their owner has not answered yet.
+  constexpr int64_t kNearPatienceNs = 100'000'000;
+  const int64_t start = MonotonicNs();
+  if (poller_.WaitUntil(lock, std::min(deadline_ns, start + kPatienceNs), over)) return true;
+  const auto far = [&] {
+    return std::any_of(entries, entries + size,
+                       [this](const ObjectEntry* entry) { return IsFar(*entry); });
+  };
+  poller_.WaitUntil(lock, std::min(deadline_ns, start + kNearPatienceNs),
+                    [&] { return over() || far(); });
+  return over() || MonotonicNs() >= deadline_ns;
+}
+
+bool CoreWorker::IsFar(const ObjectEntry& entry) const {
+  if (entry.state == ObjectState::kPending) return entry.owned || entry.told_pending;
+  if (entry.local()) return false;
+  const auto& places = entry.extra->locations;
+  return std::find(places.begin(), places.end(), address_.node) == places.end();
 }
 
 void CoreWorker::SetBlocked(bool blocked) {
@@ -239,24 +267,30 @@ void CoreWorker::ReadyFlags(ObjectEntry* const* entries, size_t size, bool here,
 
 bool CoreWorker::Read(ObjectEntry* entry, ReadView* view) { return ReadMany(&entry, 1, view) == 1; }
 
+void CoreWorker::ViewValue(ValuePtr value, bool is_error, ReadView& view) {
+  view.is_error = is_error;
+  view.pin = nullptr;
+  view.data = value->data();
+  view.size = value->size();
+  view.value = value.release();
+}
+
 size_t CoreWorker::ReadMany(ObjectEntry* const* entries, size_t size, ReadView* views) {
   std::lock_guard lock(mutex_);
   for (size_t i = 0; i < size; ++i) {
     ObjectEntry* entry = entries[i];
     ReadView& view = views[i];
-    view.is_error = entry->is_error;
     if (entry->state == ObjectState::kInline) {
-      view.value = entry->value.get();
-      view.value->Ref();
-      view.pin = nullptr;
-      view.data = view.value->data();
-      view.size = view.value->size();
+      ViewValue(entry->value, entry->is_error, view);
     } else if (entry->pin != nullptr) {
       objects_.AddView(entry->pin);
+      view.is_error = entry->is_error;
       view.value = nullptr;
       view.pin = entry->pin;
       view.data = arena_->read(entry->pin->offset);
       view.size = entry->pin->bytes;
+    } else if (entry->pull_failed) {
+      ViewValue(objects_.TakePullError(entry), true, view);
     } else {
       return i;
     }
@@ -412,11 +446,10 @@ void CoreWorker::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outc
 }
 
 bool CoreWorker::ReadArgument(ExecTask* task, size_t index, ReadView* view) {
-  if (index >= task->ref_entries.size()) return false;
-  if (task->ref_entries[index] != nullptr) return Read(task->ref_entries[index], view);
-  Value* value = task->ref_values[index].get();
-  value->Ref();
-  *view = {value->data(), value->size(), false, value, nullptr};
+  if (index >= task->arguments.size()) return false;
+  const Argument& argument = task->arguments[index];
+  if (argument.entry != nullptr) return Read(argument.entry, view);
+  ViewValue(argument.value, argument.is_error, *view);
   return true;
 }
 

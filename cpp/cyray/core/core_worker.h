@@ -238,6 +238,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
   void PullToStore(ObjectEntry* entry) override;
   void ReleasePin(const ObjectId& id) override;
+  bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override;
   void Publish(const ObjectId& id) override;
   void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) override;
   void ActorOutOfScope(const ActorId& id) override;
@@ -261,6 +262,14 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void SetBlocked(bool blocked);
   void DetachViews();
   Status ShutDown() const;
+  // While this process waits somebody else may use its CPU.
+  bool LendsCpu() const;
+  // Waits as long as it is not worth lending the CPU. True when the wait is over.
+  bool WaitBriefly(std::unique_lock<std::mutex>& lock, ObjectEntry* const* entries, size_t size,
+                   int64_t deadline_ns, const std::function<bool()>& over);
+  // Somebody has to make the object first, or it comes from another node.
+  bool IsFar(const ObjectEntry& entry) const;
+  static void ViewValue(ValuePtr value, bool is_error, ReadView& view);
   // Requests that are waited for (core_worker_requests.cc).
   // True when `over` holds. False: the time is over, or a signal handler raised.
   bool WaitAttentively(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,

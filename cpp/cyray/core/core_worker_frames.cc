@@ -5,6 +5,7 @@
 
 #include "cyray/core/core_worker.h"
 #include "cyray/core/errors.h"
+#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "gcs_generated.h"
 
@@ -34,12 +35,14 @@ void CoreWorker::FlushStale() {
 }
 
 int64_t CoreWorker::NextTimerNs() {
-  return std::min({tasks_.NextTickNs(), actors_.NextTickNs(), spares_.NextIdleNs()});
+  return std::min(
+      {tasks_.NextTickNs(), actors_.NextTickNs(), objects_.NextTickNs(), spares_.NextIdleNs()});
 }
 
 void CoreWorker::RunTimers(int64_t now_ns) {
   if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
   if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
+  objects_.Tick(now_ns);
   GiveBack(spares_.TakeIdle(now_ns));
 }
 
@@ -86,6 +89,7 @@ void CoreWorker::OnObjectFrame(Link& link, const Frame& frame) {
       if (const auto* state = frame.As<wire::ObjectState>(); state && state->object_id()) {
         ObjectDirectory::StateUpdate update;
         update.known = state->known();
+        update.pending = state->pending();
         update.is_error = state->is_error();
         update.stored_bytes = state->stored_bytes();
         if (state->value() != nullptr) {
@@ -195,7 +199,10 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
     case FrameType::kReturnSpares:
       if (frame.As<wire::ReturnSpares>() != nullptr) {
         PublishAll();
+        objects_.TrimWarmPins(0);
         GiveBack(spares_.TakeAll());
+        SendReleases();
+        raylet_.Flush();
       }
       return;
     case FrameType::kProcessDied:
@@ -357,7 +364,8 @@ void CoreWorker::SendState(const WorkerId& to, uint64_t request_id, const Object
     locations = b.CreateVectorOfStructs(nodes);
   }
   b.Finish(wire::CreateObjectState(b, request_id, wire::ToWire(id), entry != nullptr, value,
-                                   entry != nullptr && entry->is_error, stored, locations));
+                                   entry != nullptr && entry->is_error, stored, locations,
+                                   entry != nullptr && !entry->ready()));
   links_.Send(*link, FrameType::kObjectState, b);
   links_.FlushSoon(*link);
 }
@@ -389,6 +397,7 @@ void CoreWorker::SendContainedTaken(const Address& giver, const ObjectId& outer)
 }
 
 void CoreWorker::PullToStore(ObjectEntry* entry) {
+  Publish(entry->id);  // the raylet is asked for it by its name
   const uint64_t request = raylet_.NextRequestId();
   builder_.Clear();
   std::vector<wire::WireNodeId> nodes;
@@ -398,16 +407,22 @@ void CoreWorker::PullToStore(ObjectEntry* entry) {
   builder_.Finish(wire::CreateGetObject(builder_, request, wire::ToWire(entry->id),
                                         wire::ToWire(owner), locations));
   raylet_.Request(request, FrameType::kGetObject, builder_, [this, id = entry->id](Frame* frame) {
-    if (frame == nullptr) return objects_.OnPullFailed(id, "the raylet of this node is gone");
+    using Failure = ObjectDirectory::PullFailure;
+    if (frame == nullptr) return;  // OnRayletLost tells everybody
     const auto* reply = frame->As<wire::GetObjectReply>();
     if (reply->ok() && arena_->Contains(reply->offset(), reply->bytes())) {
-      objects_.OnPinned(id, reply->offset(), reply->bytes());
-    } else {
-      objects_.OnPullFailed(id,
-                            reply->error() != nullptr ? reply->error()->str() : "no such object");
+      return objects_.OnPinned(id, reply->offset(), reply->bytes());
     }
+    const bool full = static_cast<StatusCode>(reply->code()) == StatusCode::kObjectStoreFull;
+    objects_.OnPullFailed(id, full ? Failure::kNoRoom : Failure::kMissing,
+                          reply->error() != nullptr ? reply->error()->str() : "no such object",
+                          MonotonicNs());
   });
   raylet_.Flush();
+}
+
+bool CoreWorker::IsWaitedFor(const ObjectEntry* entry, bool to_read) {
+  return waits_.IsWaitedFor(entry, to_read);
 }
 
 void CoreWorker::ActorOutOfScope(const ActorId& id) {

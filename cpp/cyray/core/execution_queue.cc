@@ -63,7 +63,6 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
   if (push.args() != nullptr && push.args()->size() > 0) {
     task->args = ValuePtr(Value::Copy(push.args()->data(), push.args()->size()));
   }
-  task->key = next_key_++;
   ExecTask& queued = *task;
   queue_.push_back(std::move(task));
   TakeArguments(queued, push.refs());
@@ -77,7 +76,6 @@ void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmp
   if (spec.args() != nullptr && spec.args()->size() > 0) {
     task->args = ValuePtr(Value::Copy(spec.args()->data(), spec.args()->size()));
   }
-  task->key = next_key_++;
   ExecTask& queued = *task;
   queue_.push_front(std::move(task));
   TakeArguments(queued, spec.refs());
@@ -86,21 +84,20 @@ void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmp
 void ExecutionQueue::TakeArguments(
     ExecTask& task, const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs) {
   if (refs == nullptr) return;
-  // Counted up first: an argument that is here already answers at once.
-  task.missing = 1;
-  for (const wire::TaskArg* arg : *refs) {
+  task.arguments.resize(refs->size());
+  for (size_t i = 0; i < task.arguments.size(); ++i) {
+    const wire::TaskArg* arg = refs->Get(static_cast<flatbuffers::uoffset_t>(i));
+    Argument& argument = task.arguments[i];
     if (arg->value() != nullptr || arg->object_id() == nullptr || arg->owner() == nullptr) {
       const uint8_t* data = arg->value() != nullptr ? arg->value()->data() : nullptr;
-      task.ref_values.emplace_back(
-          Value::Copy(data, arg->value() != nullptr ? arg->value()->size() : 0));
-      task.ref_entries.push_back(nullptr);
+      argument.value =
+          ValuePtr(Value::Copy(data, arg->value() != nullptr ? arg->value()->size() : 0));
       continue;
     }
     // The submitter keeps it alive until the reply, so the owner need not know of us.
     ObjectEntry* entry = objects_.Borrow(wire::FromWire(*arg->object_id()),
                                          wire::FromWire(*arg->owner()), /*deferred=*/true);
-    task.ref_values.emplace_back();
-    task.ref_entries.push_back(entry);
+    argument.entry = entry;
     if (!entry->ready() && arg->locations() != nullptr && arg->locations()->size() > 0) {
       ObjectDirectory::StateUpdate update;
       update.known = true;
@@ -109,20 +106,35 @@ void ExecutionQueue::TakeArguments(
       }
       objects_.OnState(entry->id, std::move(update));
     }
-    if (entry->local()) continue;
+    if (entry->local()) {
+      TakeHere(argument);
+      continue;
+    }
     ++task.missing;
-    objects_.AddCallback(entry, kExecToken | task.key);
+    const uint64_t key = next_key_++;
+    awaited_[key] = {&task, i};
+    objects_.AddCallback(entry, kExecToken | key);
   }
-  --task.missing;
+}
+
+void ExecutionQueue::TakeHere(Argument& argument) {
+  ObjectEntry* entry = argument.entry;
+  if (entry->local()) {
+    argument.pin = objects_.Hold(entry);
+    return;
+  }
+  argument.value = entry->extra->pull_error;  // others may wait for the same
+  argument.is_error = true;
+  argument.entry = nullptr;
+  objects_.Release(entry);
 }
 
 void ExecutionQueue::OnArgumentHere(uint64_t key) {
-  for (auto& task : queue_) {
-    if (task->key == key) {
-      if (task->missing > 0) --task->missing;
-      return;
-    }
-  }
+  auto node = awaited_.extract(key);
+  if (node.empty()) return;  // the task went meanwhile
+  ExecTask& task = *node.mapped().task;
+  TakeHere(task.arguments[node.mapped().index]);
+  --task.missing;
 }
 
 bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
@@ -161,11 +173,14 @@ std::unique_ptr<ExecTask> ExecutionQueue::Next(Thread thread) {
 }
 
 void ExecutionQueue::Release(ExecTask& task) {
-  for (ObjectEntry* entry : task.ref_entries) {
-    if (entry != nullptr) objects_.Release(entry);
+  if (task.missing > 0) {
+    std::erase_if(awaited_, [&](const auto& item) { return item.second.task == &task; });
   }
-  task.ref_entries.clear();
-  task.ref_values.clear();
+  for (Argument& argument : task.arguments) {
+    if (argument.pin != nullptr) objects_.DropHold(argument.pin);
+    if (argument.entry != nullptr) objects_.Release(argument.entry);
+  }
+  task.arguments.clear();
 }
 
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
@@ -174,10 +189,13 @@ void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus stat
   --task->tmpl->running;
   task->args = {};
   Release(*task);
+  // Refs that outlive the task are registered with their owners before the submitter may let go. An
+  // actor's constructor has no submitter that waits: whoever registered the actor keeps its
+  // arguments until it is gone, which for a detached one may be soon.
+  std::vector<ObjectId> held;
+  if (!task->borrowed.empty()) held = objects_.RegisterDeferred(task->borrowed);
   if (task->submitter.is_nil()) return;
   if (task->borrowed.empty()) return SendReply(*task, status, outcomes, {}, retry);
-  // Refs that outlive the task are registered with their owners before the submitter may let go.
-  std::vector<ObjectId> held = objects_.RegisterDeferred(task->borrowed);
   auto shared = std::make_shared<std::pair<std::unique_ptr<ExecTask>, std::vector<Outcome>>>(
       std::move(task), std::move(outcomes));
   objects_.AfterRegistrations([this, shared, status, held = std::move(held), retry] {

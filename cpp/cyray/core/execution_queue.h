@@ -39,6 +39,14 @@ struct ExecTemplate {
   uint32_t running = 0;  // tasks of this template that have begun and not replied
 };
 
+// A by-reference argument of a task that was pushed here.
+struct Argument {
+  ObjectEntry* entry = nullptr;  // null: the value came with the task, or cannot be had
+  LocalPin* pin = nullptr;       // keeps what is in the store here until the task has run
+  ValuePtr value;
+  bool is_error = false;
+};
+
 struct ExecTask {
   WorkerId submitter;  // nil: the creation of this actor
   uint64_t tag = 0;
@@ -46,14 +54,12 @@ struct ExecTask {
   TaskId id;
   uint32_t attempt = 0;
   ValuePtr args;
-  std::vector<ValuePtr> ref_values;       // by-reference arguments that came inline
-  std::vector<ObjectEntry*> ref_entries;  // others, null where inline; one count each
+  std::vector<Argument> arguments;  // those by reference; one count of each entry
   std::string name;
   std::vector<int> gpu_ids;
   std::vector<ObjectId> borrowed;  // refs seen while decoding the arguments
   uint32_t missing = 0;            // arguments that are not here yet
   int64_t started_ns = 0;
-  uint64_t key = 0;  // names it in callbacks
   bool submitter_is_nil() const { return submitter.is_nil(); }
 };
 
@@ -90,7 +96,7 @@ class ExecutionQueue {
   std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
   void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status, std::vector<Outcome> outcomes,
              bool retry);
-  // An argument of task `key` is here (or failed).
+  // The argument that `key` names is here, or will not come.
   void OnArgumentHere(uint64_t key);
   // The running task waits: hand the others back, and whatever arrives until Unblocked.
   void SetBlocked(bool blocked);
@@ -109,6 +115,7 @@ class ExecutionQueue {
   void TakeArguments(ExecTask& task,
                      const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
   void HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status);
+  void TakeHere(Argument& argument);
   void Release(ExecTask& task);
   void SendReply(ExecTask& task, wire::TaskStatus status, std::vector<Outcome>& outcomes,
                  const std::vector<ObjectId>& borrowed, bool retry);
@@ -119,6 +126,12 @@ class ExecutionQueue {
   std::deque<std::unique_ptr<ExecTask>> queue_;
   std::unordered_map<std::string, std::unique_ptr<ExecTemplate>> templates_;  // by content
   uint32_t next_python_id_ = 0;
+  // Arguments on their way, by the key that names them in callbacks.
+  struct Awaited {
+    ExecTask* task;
+    size_t index;
+  };
+  std::unordered_map<uint64_t, Awaited> awaited_;
   uint64_t next_key_ = 1;
   uint32_t running_ = 0;
   bool is_actor_ = false;

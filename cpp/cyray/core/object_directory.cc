@@ -6,6 +6,17 @@
 #include "cyray/util/log.h"
 
 namespace cyray::core {
+namespace {
+
+constexpr int64_t kFirstRetryNs = 20'000'000;
+constexpr int64_t kLastRetryNs = 500'000'000;
+// Room comes when other arrays go, which takes as long as programs take.
+constexpr int64_t kNoRoomPatienceNs = 30'000'000'000;
+// The creator's seal may be on its way still, or a connection between nodes comes back. A dead node
+// is known otherwise.
+constexpr int64_t kMissingPatienceNs = 5'000'000'000;
+
+}  // namespace
 
 ObjectDirectory::~ObjectDirectory() = default;
 
@@ -73,6 +84,7 @@ void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
 }
 
 void ObjectDirectory::Resolve(ObjectEntry* entry, ValuePtr value, bool is_error) {
+  EndPull(entry);
   entry->value = std::move(value);
   entry->is_error = is_error;
   entry->state = ObjectState::kInline;
@@ -122,8 +134,8 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
     if (dead->refs > 0 || (dead->extra && !dead->extra->borrowers.empty())) continue;
     std::unique_ptr<ObjectExtra> extra = std::move(dead->extra);
     if (!dead->owned) UnlistBorrowed(*extra);
-    if (dead->pin != nullptr) UnrefPin(dead->pin);
     const ObjectId id = dead->id;
+    if (dead->pin != nullptr && pins_.DropEntry(dead->pin)) outbox_.ReleasePin(id);
     const bool owned = dead->owned, registered = dead->registered;
     const bool stored = dead->state == ObjectState::kStored;
     const bool handle = dead->actor_handle;
@@ -242,7 +254,7 @@ void ObjectDirectory::RunDeferredReleases() {
 void ObjectDirectory::Want(ObjectEntry* entry) {
   if (entry->local()) return;
   if (entry->state == ObjectState::kStored) {
-    if (entry->pulling) return;
+    if (entry->pulling || entry->pull_failed) return;
     entry->pulling = true;
     outbox_.PullToStore(entry);
   } else if (!entry->owned && !entry->fetching) {
@@ -258,30 +270,35 @@ void ObjectDirectory::AddDependent(ObjectEntry* entry, uint64_t tag) {
 
 void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
   if (entry->local()) return outbox_.OnObjectReady(entry, {}, {token});
+  DropPullError(entry);
   entry->Extra().callbacks.push_back(token);
   Want(entry);
 }
 
 LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes) {
-  auto [it, added] = pins_.try_emplace(entry->id, LocalPin{entry->id, offset, bytes, 0});
-  ++it->second.refs;
-  // A reader holds the one that the raylet counts already.
+  bool added = false;
+  LocalPin* pin = pins_.Add(entry, offset, bytes, &added);
+  // A reader that outlived an earlier ref holds the pin that the raylet counts already.
   if (!added) outbox_.ReleasePin(entry->id);
-  entry->pin = &it->second;
+  if (pins_.TooManyWarm()) TrimWarmPins(PinTable::kMaxWarm);
+  return pin;
+}
+
+LocalPin* ObjectDirectory::Hold(ObjectEntry* entry) {
+  if (entry->pin != nullptr) pins_.AddHold(entry->pin);
   return entry->pin;
 }
 
-void ObjectDirectory::UnrefPin(LocalPin* pin) {
-  if (--pin->refs > 0) return;
+void ObjectDirectory::DropHold(LocalPin* pin) {
   const ObjectId id = pin->id;
-  pins_.erase(id);
-  outbox_.ReleasePin(id);
+  if (pins_.DropHold(pin)) outbox_.ReleasePin(id);
 }
 
-void ObjectDirectory::ForEachViewed(const std::function<void(const LocalPin&)>& visit) const {
-  for (const auto& [id, pin] : pins_) {
-    if (pin.views > 0) visit(pin);
-  }
+void ObjectDirectory::TrimWarmPins(size_t keep) {
+  const auto wanted = [this](const ObjectEntry* entry) {
+    return outbox_.IsWaitedFor(entry, /*to_read=*/false);
+  };
+  for (const ObjectId& id : pins_.TakeWarm(keep, wanted)) outbox_.ReleasePin(id);
 }
 
 void ObjectDirectory::OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes) {
@@ -290,33 +307,100 @@ void ObjectDirectory::OnPinned(const ObjectId& id, uint64_t offset, uint64_t byt
     outbox_.ReleasePin(id);  // nobody wants it any more
     return;
   }
-  entry->pulling = false;
+  EndPull(entry);
   AdoptPin(entry, offset, bytes);
   BecomeReady(entry);
 }
 
-void ObjectDirectory::OnPullFailed(const ObjectId& id, const std::string& reason) {
+void ObjectDirectory::EndPull(ObjectEntry* entry) {
+  entry->pulling = entry->pull_failed = false;
+  if (!entry->extra) return;
+  entry->extra->retry.reset();
+  entry->extra->pull_error = {};
+}
+
+void ObjectDirectory::OnPullFailed(const ObjectId& id, PullFailure failure,
+                                   const std::string& reason, int64_t now_ns) {
   ObjectEntry* entry = Find(id);
-  if (entry == nullptr || entry->local()) return;
-  entry->pulling = false;
-  Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost), reason);
+  if (entry == nullptr || entry->local() || !entry->pulling) return;
+  auto& retry = entry->extra->retry;
+  if (!retry) {
+    retry = std::make_unique<PullRetry>();
+    retry->since_ns = now_ns;
+  }
+  const int64_t patience = failure == PullFailure::kNoRoom ? kNoRoomPatienceNs : kMissingPatienceNs;
+  if (now_ns - retry->since_ns < patience) return PullAgain(entry, now_ns);
+  if (entry->extra->callbacks.empty() && !outbox_.IsWaitedFor(entry, /*to_read=*/true)) {
+    // Who waits without reading, maybe with a deadline, waits until it is here.
+    if (outbox_.IsWaitedFor(entry, /*to_read=*/false)) return PullAgain(entry, now_ns);
+    return EndPull(entry);  // as if nobody had asked
+  }
+  GiveUpPull(entry, failure, reason);
+}
+
+void ObjectDirectory::PullAgain(ObjectEntry* entry, int64_t now_ns) {
+  PullRetry& retry = *entry->extra->retry;
+  retry.due_ns =
+      now_ns + std::min(kFirstRetryNs << std::min<uint32_t>(retry.failures++, 10), kLastRetryNs);
+  pull_again_[retry.due_ns].push_back(entry->id);
+}
+
+void ObjectDirectory::GiveUpPull(ObjectEntry* entry, PullFailure failure,
+                                 const std::string& reason) {
+  EndPull(entry);
+  std::vector<uint64_t> callbacks;
+  callbacks.swap(entry->extra->callbacks);
+  entry->pull_failed = true;
+  const ErrorKind kind =
+      failure == PullFailure::kNoRoom ? ErrorKind::kObjectStoreFull : ErrorKind::kObjectLost;
+  entry->extra->pull_error = outbox_.MakeError(static_cast<uint8_t>(kind), reason);
+  ++errors_;
+  if (callbacks.empty()) return;
+  AddRef(entry);
+  outbox_.OnObjectReady(entry, {}, std::move(callbacks));
+  Release(entry);
+}
+
+ValuePtr ObjectDirectory::TakePullError(ObjectEntry* entry) {
+  ValuePtr error = std::move(entry->extra->pull_error);
+  EndPull(entry);
+  return error;
+}
+
+int64_t ObjectDirectory::NextTickNs() const {
+  return pull_again_.empty() ? INT64_MAX : pull_again_.begin()->first;
+}
+
+void ObjectDirectory::Tick(int64_t now_ns) {
+  while (!pull_again_.empty() && pull_again_.begin()->first <= now_ns) {
+    const auto [due_ns, ids] = std::move(*pull_again_.begin());
+    pull_again_.erase(pull_again_.begin());
+    for (const ObjectId& id : ids) {
+      ObjectEntry* entry = Find(id);
+      if (entry == nullptr || !entry->pulling || entry->local()) continue;
+      if (!entry->extra->retry || entry->extra->retry->due_ns != due_ns) continue;
+      entry->extra->retry->due_ns = 0;
+      outbox_.PullToStore(entry);
+    }
+  }
 }
 
 // --- From peers ---
 
 void ObjectDirectory::OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id) {
   ObjectEntry* entry = Find(id);
-  if (entry == nullptr || entry->ready()) {
-    outbox_.SendState(from, request_id, id, entry);
-  } else {
-    entry->Extra().fetches.push_back({from, request_id});
-    if (!entry->owned) Want(entry);
-  }
+  if (entry == nullptr || entry->ready()) return outbox_.SendState(from, request_id, id, entry);
+  entry->Extra().fetches.push_back({from, request_id});
+  if (!entry->owned) Want(entry);
+  entry = Find(id);  // asking may have shown that somebody is dead
+  if (entry != nullptr && !entry->ready()) outbox_.SendState(from, request_id, id, entry);
 }
 
 void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
   ObjectEntry* entry = Find(id);
   if (entry == nullptr || entry->owned || entry->ready()) return;
+  entry->told_pending = update.known && update.pending;
+  if (entry->told_pending) return;
   entry->fetching = false;
   if (!update.known) {
     Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
@@ -383,8 +467,9 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
   for (ObjectEntry* entry : orphans) AddRef(entry);  // a task that fails lets go of the others
   for (ObjectEntry* entry : orphans) {
     entry->registered = false;
+    if (entry->pin != nullptr) entry->pin->only_copy = true;  // the raylet frees it without the pin
     if (!entry->local()) {
-      entry->pulling = entry->fetching = false;
+      entry->fetching = false;
       Fail(entry, static_cast<uint8_t>(ErrorKind::kOwnerDied),
            "the owner of the object " + entry->id.Hex() + " is gone: " + reason);
     }
@@ -395,10 +480,15 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
 void ObjectDirectory::OnNodeDied(const NodeId& node, const std::string& reason) {
   std::vector<ObjectEntry*> lost;
   for (auto& [id, entry] : by_id_) {
-    if (entry->state != ObjectState::kStored || entry->pin != nullptr) continue;
+    if (entry->state != ObjectState::kStored) continue;
     auto& locations = entry->extra->locations;
     std::erase(locations, node);
-    if (locations.empty()) lost.push_back(entry);
+    if (!locations.empty()) continue;
+    if (entry->pin == nullptr) {
+      lost.push_back(entry);
+    } else {
+      entry->pin->only_copy = true;
+    }
   }
   for (ObjectEntry* entry : lost) AddRef(entry);
   for (ObjectEntry* entry : lost) {
@@ -427,6 +517,8 @@ void ObjectDirectory::ForEachIndexed(const std::function<void(const ObjectEntry&
 }
 
 void ObjectDirectory::CheckInvariants() const {
+  const std::string pins = pins_.CheckInvariants();
+  CYRAY_CHECK(pins.empty()) << pins;
   for (const auto& [id, entry] : by_id_) {
     CYRAY_CHECK(entry->id == id && entry->indexed) << id.Hex();
     CYRAY_CHECK(entry->refs > 0 || (entry->extra && !entry->extra->borrowers.empty())) << id.Hex();

@@ -23,6 +23,7 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/core/object_entry.h"
+#include "cyray/core/pin_table.h"
 
 namespace cyray::core {
 
@@ -44,6 +45,8 @@ class DirectoryOutbox {
   // Stored objects: get a pin (OnPinned answers), give it up, delete everywhere.
   virtual void PullToStore(ObjectEntry* entry) = 0;
   virtual void ReleasePin(const ObjectId& id) = 0;
+  // A thread waits for the object to be here; with `to_read`, one that takes an error instead.
+  virtual bool IsWaitedFor(const ObjectEntry* entry, bool to_read) = 0;
   // Others may name this object of ours from now on: seal it if that was put off.
   virtual void Publish(const ObjectId& /*id*/) {}
   virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
@@ -103,20 +106,49 @@ class ObjectDirectory {
   void AddDependent(ObjectEntry* entry, uint64_t tag);
   // `token` comes back through OnObjectReady; at once when the value is there.
   void AddCallback(ObjectEntry* entry, uint64_t token);
-  // The raylet pinned it here, or could not get it.
+  // The raylet pinned it here, or could not get it. That is nobody's loss: the object is where it
+  // was. The pull is tried again for a while (Tick); those who wait after that are told why, and
+  // whoever wants the object later has it tried anew.
   void OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes);
-  void OnPullFailed(const ObjectId& id, const std::string& reason);
+  enum class PullFailure : uint8_t {
+    kNoRoom,   // the store is full
+    kMissing,  // nobody who was asked has it, or can be reached
+  };
+  void OnPullFailed(const ObjectId& id, PullFailure failure, const std::string& reason,
+                    int64_t now_ns);
+  // Takes the error of the attempts that failed, for one who waited: the next one waits anew.
+  ValuePtr TakePullError(ObjectEntry* entry);
+  // Nobody takes it.
+  void DropPullError(ObjectEntry* entry) {
+    if (entry->pull_failed) EndPull(entry);
+  }
+  // When a pull is tried again, INT64_MAX for none; and tries those that are due.
+  int64_t NextTickNs() const;
+  void Tick(int64_t now_ns);
   // A pin that this process made by writing the object itself.
   LocalPin* AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes);
   // Python looks at the memory of `pin`, or does not any more.
-  void AddView(LocalPin* pin) { ++pin->refs, ++pin->views; }
-  void DropView(LocalPin* pin) { --pin->views, UnrefPin(pin); }
-  void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const;
+  void AddView(LocalPin* pin) { pins_.AddView(pin); }
+  void DropView(LocalPin* pin) {
+    const ObjectId id = pin->id;
+    if (pins_.DropView(pin)) return outbox_.ReleasePin(id);
+    if (pins_.TooManyWarm()) TrimWarmPins(PinTable::kMaxWarm);
+  }
+  // A task that waits to run reads the entry, which is here, later: it stays here until then. Null
+  // when it needs no pin.
+  LocalPin* Hold(ObjectEntry* entry);
+  void DropHold(LocalPin* pin);
+  // Gives up pins that nobody needs just now, but for `keep` of them.
+  void TrimWarmPins(size_t keep);
+  void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const {
+    pins_.ForEachViewed(visit);
+  }
 
   // --- From peers ---
   void OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id);
   struct StateUpdate {
     bool known = false;
+    bool pending = false;  // it has no value yet; another state follows
     bool is_error = false;
     ValuePtr value;
     uint64_t stored_bytes = 0;
@@ -138,7 +170,8 @@ class ObjectDirectory {
   void OnRayletLost(const ValuePtr& error);
 
   size_t size() const { return live_; }
-  // How many objects became errors so far: whoever waits for one sees whether to look again.
+  // How many objects became errors, or could not be brought here, so far: whoever waits for one
+  // sees whether to look again.
   uint64_t errors() const { return errors_; }
   size_t borrowed_count() const { return borrowed_.size(); }
   void ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const;
@@ -147,7 +180,9 @@ class ObjectDirectory {
  private:
   void Register(ObjectEntry* entry);
   void BecomeReady(ObjectEntry* entry);
-  void UnrefPin(LocalPin* pin);
+  void EndPull(ObjectEntry* entry);
+  void PullAgain(ObjectEntry* entry, int64_t now_ns);
+  void GiveUpPull(ObjectEntry* entry, PullFailure failure, const std::string& reason);
   void UnlistBorrowed(const ObjectExtra& extra);
   void MaybeFree(ObjectEntry* entry);
   void Destroy(ObjectEntry* entry);
@@ -158,7 +193,8 @@ class ObjectDirectory {
   std::unordered_map<ObjectId, ObjectEntry*> by_id_;
   std::vector<ObjectEntry*> borrowed_;  // entries that others own; see ObjectExtra::borrowed_at
   std::unordered_map<WorkerId, std::unordered_set<ObjectId>> borrowed_by_;  // ours, per borrower
-  std::unordered_map<ObjectId, LocalPin> pins_;
+  PinTable pins_;
+  std::map<int64_t, std::vector<ObjectId>> pull_again_;  // by when; some are here meanwhile
   // Registrations in flight and releases that wait for them, by the last registration before them.
   std::map<uint64_t, WorkerId> registering_;
   std::deque<std::pair<uint64_t, std::function<void()>>> after_;

@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -22,9 +23,11 @@ class Waits {
     // `what` must outlive the scope; `detail` continues it.
     Scope(Waits& waits, const char* what, std::string detail = {})
         : Scope(waits, what, std::move(detail), nullptr, 0) {}
-    // A wait for objects.
-    Scope(Waits& waits, ObjectEntry* const* entries, size_t size)
-        : Scope(waits, "objects", {}, entries, size) {}
+    // A wait for objects; `to_read`: for all, and an error is as good as a value.
+    Scope(Waits& waits, ObjectEntry* const* entries, size_t size, bool to_read)
+        : Scope(waits, "objects", {}, entries, size) {
+      to_read_ = to_read;
+    }
     ~Scope() {
       (previous_ != nullptr ? previous_->next_ : waits_.first_) = next_;
       if (next_ != nullptr) next_->previous_ = previous_;
@@ -52,10 +55,20 @@ class Waits {
     const std::string detail_;
     ObjectEntry* const* const entries_;
     const size_t size_;
+    bool to_read_ = false;
     const int64_t since_ns_;
     Scope* next_;
     Scope* previous_ = nullptr;
   };
+
+  bool IsWaitedFor(const ObjectEntry* entry, bool to_read) const {
+    for (const Scope* wait = first_; wait != nullptr; wait = wait->next_) {
+      if (to_read && !wait->to_read_) continue;
+      const auto end = wait->entries_ + wait->size_;
+      if (std::find(wait->entries_, end, entry) != end) return true;
+    }
+    return false;
+  }
 
   // A line per wait, and one for each of the first objects that are missing, in the words of
   // `describe`.

@@ -16,8 +16,9 @@ using wire::FromWireOrNil;
 constexpr int64_t kFirstWarmMs = 300;  // the node's start has the CPU first
 constexpr int64_t kWarmStepMs = 4;
 constexpr int64_t kWarmAfterCreateMs = 50;
-constexpr int64_t kSparesBackMs = 200;  // a spare that is being written takes a while
-constexpr int64_t kLateSealMs = 1000;   // behind all that its creator sent this raylet before
+constexpr int64_t kRoomMs = 200;       // a spare that is being written takes a while
+constexpr int64_t kAskAgainMs = 20;    // for room
+constexpr int64_t kLateSealMs = 1000;  // behind all that its creator sent this raylet before
 
 std::vector<ObjectId> Ids(const flatbuffers::Vector<const wire::WireObjectId*>* wire) {
   std::vector<ObjectId> ids;
@@ -43,6 +44,9 @@ ObjectService::ObjectService(Parts parts)
       store_(parts.store),
       transfer_(parts.transfer) {
   WarmLater(kFirstWarmMs);
+  transfer_->set_on_full([this](uint64_t bytes) {
+    if (MayGetRoom(bytes)) AskForRoom(bytes);
+  });
 }
 
 void ObjectService::WarmLater(int64_t delay_ms) {
@@ -95,8 +99,13 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
     return true;
   }
   const Result<uint64_t> offset = store_->Create(client.id(), id, create->bytes(), owner);
-  if (!offset && offset.error().code() == StatusCode::kObjectStoreFull && !spares_.empty()) {
-    WaitForSpares({client.id(), create->request_id(), id, create->bytes(), owner});
+  if (!offset && offset.error().code() == StatusCode::kObjectStoreFull &&
+      MayGetRoom(create->bytes())) {
+    AskForRoom(create->bytes());
+    if (waiting_.empty()) {
+      room_timer_ = loop_->RunAfter(kRoomMs, [this] { RetryWaiting(/*last=*/true); });
+    }
+    waiting_.push_back({client.id(), create->request_id(), id, create->bytes(), owner});
   } else {
     AnswerCreate(client, create->request_id(), offset);
   }
@@ -117,37 +126,48 @@ void ObjectService::AnswerCreate(ClientConnection& client, uint64_t request_id,
   WarmLater(kWarmAfterCreateMs);
 }
 
-void ObjectService::WaitForSpares(Waiting waiting) {
-  if (waiting_.empty()) {
-    FlatBufferBuilder builder(64);
-    builder.Finish(wire::CreateReturnSpares(builder, waiting.bytes));
-    for (const auto& [client_id, ids] : spares_) {
-      if (ClientConnection* holder = clients_->FindById(client_id)) {
-        clients_->Send(*holder, FrameType::kReturnSpares, builder);
-      }
+void ObjectService::AskForRoom(uint64_t bytes) {
+  if (asked_) return;
+  asked_ = true;
+  loop_->RunAfter(kAskAgainMs, [this] { asked_ = false; });
+  std::vector<uint64_t> asked = store_->ClientsWithPins();
+  for (const auto& [client_id, ids] : spares_) asked.push_back(client_id);
+  std::sort(asked.begin(), asked.end());
+  asked.erase(std::unique(asked.begin(), asked.end()), asked.end());
+  FlatBufferBuilder builder(64);
+  builder.Finish(wire::CreateReturnSpares(builder, bytes));
+  for (const uint64_t client_id : asked) {
+    if (ClientConnection* holder = clients_->FindById(client_id)) {
+      clients_->Send(*holder, FrameType::kReturnSpares, builder);
     }
-    spares_timer_ = loop_->RunAfter(kSparesBackMs, [this] { RetryWaiting(); });
   }
-  waiting_.push_back(std::move(waiting));
 }
 
 void ObjectService::SpareWent(uint64_t client_id, const ObjectId& id) {
   const auto held = spares_.find(client_id);
   if (held == spares_.end()) return;
   held->second.erase(id);
-  if (!held->second.empty()) return;
-  spares_.erase(held);
-  if (spares_.empty()) RetryWaiting();
+  if (held->second.empty()) spares_.erase(held);
+  RetryWaiting(/*last=*/false);
 }
 
-void ObjectService::RetryWaiting() {
-  loop_->Cancel(spares_timer_);
-  for (const Waiting& waiting : std::exchange(waiting_, {})) {
+void ObjectService::RetryWaiting(bool last) {
+  if (waiting_.empty()) return;
+  std::vector<Waiting> still;
+  for (Waiting& waiting : std::exchange(waiting_, {})) {
     ClientConnection* client = clients_->FindById(waiting.client_id);
     if (client == nullptr) continue;
-    AnswerCreate(*client, waiting.request_id,
-                 store_->Create(waiting.client_id, waiting.id, waiting.bytes, waiting.owner));
+    const Result<uint64_t> offset =
+        store_->Create(waiting.client_id, waiting.id, waiting.bytes, waiting.owner);
+    if (!last && !offset && offset.error().code() == StatusCode::kObjectStoreFull &&
+        MayGetRoom(waiting.bytes)) {
+      still.push_back(std::move(waiting));
+    } else {
+      AnswerCreate(*client, waiting.request_id, offset);
+    }
   }
+  waiting_ = std::move(still);
+  if (waiting_.empty()) loop_->Cancel(room_timer_);
 }
 
 bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* seal) {
@@ -238,18 +258,21 @@ bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjec
       CYRAY_LOG(kWarning) << "release: " << status.message();
     }
   }
+  RetryWaiting(/*last=*/false);
   return true;
 }
 
 bool ObjectService::OnFree(const wire::FreeObjects* free) {
   if (free == nullptr) return false;
   transfer_->Free(Ids(free->object_ids()), Nodes(free->locations()));
+  RetryWaiting(/*last=*/false);
   return true;
 }
 
 void ObjectService::OnClientGone(uint64_t client_id, const Address& address) {
   store_->ClientDied(client_id);
-  if (spares_.erase(client_id) > 0 && spares_.empty()) RetryWaiting();
+  spares_.erase(client_id);
+  RetryWaiting(/*last=*/false);
   if (!address.worker.is_nil()) store_->OwnerDied(address);
   transfer_->OnClientDied();
 }

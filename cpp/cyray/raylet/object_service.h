@@ -66,9 +66,15 @@ class ObjectService {
   store::ObjectStore::GetCallback ReplyTo(const Getting& getting);
   void AwaitLateSeal(const Getting& getting);
   void AnswerCreate(ClientConnection& client, uint64_t request_id, const Result<uint64_t>& offset);
-  void WaitForSpares(Waiting waiting);
+  // Asks the clients for spare blocks and for pins on copies that they do not need just now.
+  void AskForRoom(uint64_t bytes);
+  bool MayGetRoom(uint64_t bytes) const {
+    return !spares_.empty() || store_->FitsWithoutCopies(bytes);
+  }
   void SpareWent(uint64_t client_id, const ObjectId& id);
-  void RetryWaiting();
+  // Those that there is room for now are answered; the others wait on, unless it is the last try or
+  // nothing that could still come back would be enough.
+  void RetryWaiting(bool last);
 
   const NodeId self_;
   EventLoop* const loop_;
@@ -78,7 +84,8 @@ class ObjectService {
   bool warming_ = false;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
   std::vector<Waiting> waiting_;
-  EventLoop::TimerId spares_timer_ = 0;
+  EventLoop::TimerId room_timer_ = 0;
+  bool asked_ = false;  // for room, a moment ago
 };
 
 }  // namespace cyray::raylet

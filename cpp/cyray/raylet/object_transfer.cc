@@ -182,6 +182,8 @@ void ObjectTransfer::MakeRoom(const PullTable::Pull& pull, const Address& owner)
   if (offset.error().code() == StatusCode::kAlreadyExists) {
     pulls_.Cancel(id, actions);  // made here meanwhile: its Seal answers who waits
   } else {
+    const bool full = offset.error().code() == StatusCode::kObjectStoreFull;
+    if (full && on_full_) on_full_(pull.total);
     pulls_.Fail(id, offset.error(), actions);
   }
   Apply(std::move(actions));

@@ -40,6 +40,9 @@ class ObjectTransfer : private net::BulkReceiver {
   // To be called after the store was told: gives up what nobody waits for any more.
   void OnClientDied();
 
+  // Called when a pull finds no room for an object of so many bytes, before it fails.
+  void set_on_full(std::function<void(uint64_t bytes)> callback) { on_full_ = std::move(callback); }
+
   // For the node's dump: "object 12ab.. from node 34cd.., 5 of 10 bytes".
   std::vector<std::string> Describe() const { return pulls_.Describe(); }
   size_t pulls() const { return pulls_.size(); }
@@ -68,6 +71,7 @@ class ObjectTransfer : private net::BulkReceiver {
   store::ObjectStore* const store_;
   PeerTable* const peers_;
   std::unique_ptr<store::ArenaMapping> mapping_;
+  std::function<void(uint64_t bytes)> on_full_;
   PullTable pulls_;
   ObjectSender sender_;
 };

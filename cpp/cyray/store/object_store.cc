@@ -58,6 +58,12 @@ std::optional<uint64_t> ObjectStore::AllocateEvicting(uint64_t bytes) {
   return offset;
 }
 
+bool ObjectStore::FitsWithoutCopies(uint64_t bytes) const {
+  const uint64_t block = ArenaAllocator::BlockBytes(bytes);
+  const uint64_t primary = stats().primary_bytes;
+  return primary < allocator_.capacity_bytes() && block <= allocator_.capacity_bytes() - primary;
+}
+
 Status ObjectStore::Full(uint64_t bytes) const {
   const StoreStats now = stats();
   std::string text =

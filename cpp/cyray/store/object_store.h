@@ -65,6 +65,10 @@ class ObjectStore {
   bool HasWaiters(const ObjectId& id) const { return table_.HasWaiters(id); }
   std::optional<Address> OwnerOf(const ObjectId& id) const { return table_.OwnerOf(id); }
 
+  // Who pins objects. When they give up pins of copies there may be room for an object of `bytes`.
+  std::vector<ClientId> ClientsWithPins() const { return table_.ClientsWithPins(); }
+  bool FitsWithoutCopies(uint64_t bytes) const;
+
   // To be called in idle time until it returns false: takes memory from the machine ahead of use.
   bool WarmSome() { return arena_.WarmSome(allocator_.high_water()); }
 

@@ -245,6 +245,14 @@ std::optional<Address> ObjectTable::OwnerOf(const ObjectId& id) const {
   return it == objects_.end() ? std::nullopt : std::optional<Address>(it->second.owner);
 }
 
+std::vector<ClientId> ObjectTable::ClientsWithPins() const {
+  std::vector<ClientId> clients;
+  for (const auto& [id, client] : clients_) {
+    if (id != kRaylet && !client.pins.empty()) clients.push_back(id);
+  }
+  return clients;
+}
+
 void ObjectTable::AddTo(StoreStats& stats) const {
   stats.pinned_bytes = pinned_bytes_;
   stats.primary_bytes = primary_bytes_;

@@ -111,6 +111,9 @@ class ObjectTable {
   // What evicting everything that may be would free at most, in blocks of the arena.
   uint64_t EvictableBytes() const;
 
+  // Who has pins, the raylet itself left out.
+  std::vector<ClientId> ClientsWithPins() const;
+
   bool IsSealed(const ObjectId& id) const;
   bool IsCreated(const ObjectId& id) const;
   bool HasWaiters(const ObjectId& id) const { return waiters_.contains(id); }

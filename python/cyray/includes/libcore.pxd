@@ -193,7 +193,6 @@ cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
         TaskId id
         uint32_t attempt
         ValuePtr args
-        vector[ValuePtr] ref_values
         string name
         vector[int] gpu_ids
         vector[ObjectId] borrowed
