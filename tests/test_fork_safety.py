@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 
 import pytest
 from shared_session import nothing_is_left, session  # noqa: F401
@@ -211,3 +213,33 @@ def test_the_workers_of_a_dead_zygote_go_on():
             cyray.get(actor.pid.remote(), timeout=20)
     (another,) = actors(1, pid=pid)
     assert cyray.get(another.pid.remote(), timeout=20) != worker
+
+
+def test_a_driver_that_forked_and_died_is_gone_although_its_child_lives(tmp_path):
+    """The child must not keep the driver's connections open: the raylet would take it for alive."""
+    program = f"""
+import os, signal, sys, time
+import cyray
+cyray.init(address={cyray.get_runtime_context().gcs_address!r}, namespace="forks")
+@cyray.remote
+class Left:
+    def pid(self):
+        return os.getpid()
+actor = Left.remote()
+print(cyray.get(actor.pid.remote()), flush=True)
+child = os.fork()
+if child == 0:
+    signal.pause()
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    driver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    actor, child = (int(driver.stdout.readline()) for _ in range(2))
+    try:
+        assert driver.wait(30) == -signal.SIGKILL
+        assert is_running(child)
+        eventually(lambda: not is_running(actor), 20, "the driver's actor is gone")
+        assert is_running(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        driver.stdout.close()

@@ -56,6 +56,7 @@ class Process : public DirectoryOutbox {
   void ReleasePin(const ObjectId& id) override { --pins[id]; }
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override;
+  void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   ValuePtr MakeError(uint8_t kind, const std::string&) override {

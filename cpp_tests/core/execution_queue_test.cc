@@ -90,6 +90,16 @@ class ExecutionQueueTest : public SubmitterFake {
     return ObjectId(task, 1);
   }
 
+  // What a submitter was told of tasks that do not begin in order, written by now.
+  std::vector<std::pair<uint64_t, bool>> ToldProgress(uint8_t submitter) {
+    std::vector<std::pair<uint64_t, bool>> told;
+    for (const GotFrame& frame : worker_ends_[submitter]->Take(FrameType::kTaskProgress)) {
+      const auto* progress = frame.As<wire::TaskProgress>();
+      told.emplace_back(progress->tag(), progress->begun());
+    }
+    return told;
+  }
+
   std::vector<ObjectId> registered_;
   ExecutionQueue queue_{links_, objects_};
 };
@@ -270,6 +280,24 @@ TEST_F(ExecutionQueueTest, RefsInAResultAreHeldForTheCallerUntilItsLinkBreaks) {
   EXPECT_EQ(wire::FromWireOrNil(replies[0].As<wire::TaskReply>()->task_id()), task_id);
   EXPECT_EQ(inner->refs, 1u);
   objects_.Release(inner);
+}
+
+TEST_F(ExecutionQueueTest, ASubmitterKnowsWhatBeganBeforeItRuns) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  Push(10, 2);
+  Push(10, 3);
+  auto second = queue_.Next();
+  EXPECT_EQ(second->tag, 2u);
+  EXPECT_THAT(ToldProgress(10), ElementsAre(std::pair(uint64_t{1}, false)));
+  objects_.OnPinned(large, 64, 10);
+  Finish(std::move(second));
+  auto first = queue_.Next();
+  EXPECT_EQ(first->tag, 1u);
+  EXPECT_THAT(ToldProgress(10), ElementsAre(std::pair(uint64_t{1}, true)));
+  Finish(std::move(first));
+  Finish(queue_.Next());
+  EXPECT_THAT(ToldProgress(10), IsEmpty()) << "what begins in order is not spoken of";
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ class WordsOutbox : public DirectoryOutbox {
     return entry == reader || (!to_read && entry == watcher);
   }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
+  void FreeStray(const ObjectId& id, const NodeId&) override { Note("stray", 0, id); }
   void ActorOutOfScope(const ActorId&) override { notes.emplace_back("actor"); }
   void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                      std::vector<uint64_t> callbacks) override {

@@ -4,8 +4,11 @@
 #include "cyray/core/poller.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <functional>
@@ -257,6 +260,46 @@ TEST_F(PollerTest, ManyThreadsAndTheStewardLoseNothing) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(waits, kThreads * kRounds);
+}
+
+TEST_F(PollerTest, ATimerThatAnotherThreadArmsWakesADriverThatBlocks) {
+  bool done = false;
+  std::thread waiting([&] {
+    std::unique_lock lock(mutex_);
+    done = poller_.WaitUntil(lock, MonotonicNs() + 20 * kSecond, [&] { return timers_run_ > 0; });
+  });
+  ASSERT_TRUE(DriverBlocks());
+  {
+    std::lock_guard lock(mutex_);
+    timer_ns_ = MonotonicNs();
+    poller_.NoteTimers();
+  }
+  waiting.join();
+  EXPECT_TRUE(done);
+}
+
+TEST_F(PollerTest, AForkedChildHoldsNoSocketOfItsParent) {
+  int gate[2];
+  ASSERT_EQ(pipe(gate), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    peer_.reset();
+    poller_.AbandonAfterFork();
+    close(gate[1]);
+    char byte;
+    _exit(read(gate[0], &byte, 1) == 0 ? 0 : 1);  // lives until the parent has looked
+  }
+  close(gate[0]);
+  mine_.reset();
+  pollfd end{peer_.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&end, 1, 20'000), 1) << "the child keeps the connection open";
+  char byte;
+  EXPECT_EQ(read(peer_.get(), &byte, 1), 0);
+  close(gate[1]);
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

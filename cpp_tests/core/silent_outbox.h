@@ -20,6 +20,7 @@ class SilentOutbox : public DirectoryOutbox {
   void ReleasePin(const ObjectId&) override {}
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
+  void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   ValuePtr MakeError(uint8_t kind, const std::string&) override {

@@ -221,6 +221,20 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     SendReply(worker, tag, status, retry, run_us);
     links_.OnReady(LinkTo(worker), EPOLLIN);
   }
+  void Progress(uint8_t worker, uint64_t tag, bool begun) {
+    worker_ends_[worker]->Send(wire::FrameType::kTaskProgress,
+                               [&](auto& b) { return wire::CreateTaskProgress(b, tag, begun); });
+    links_.OnReady(LinkTo(worker), EPOLLIN);
+  }
+  // A reply that says that the result is in the store of a node.
+  void ReplyStored(uint8_t worker, uint64_t tag, const TaskId& task, const NodeId& node) {
+    worker_ends_[worker]->Send(wire::FrameType::kTaskReply, [&](auto& b) {
+      const auto value = wire::CreateReturnValue(b, 0, 100, wire::ToWire(node));
+      return wire::CreateTaskReply(b, tag, wire::TaskStatus::Ok, b.CreateVector(&value, 1), 0, 10,
+                                   false, wire::ToWire(task));
+    });
+    links_.OnReady(LinkTo(worker), EPOLLIN);
+  }
   void Kill(uint8_t worker) {
     worker_ends_.erase(worker);
     links_.OnReady(LinkTo(worker), EPOLLIN | EPOLLHUP);
@@ -239,6 +253,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   void SendFetch(const Address& owner, uint64_t, const ObjectId&) override {
     if (dead_owner == owner.worker) objects_.OnProcessDied(owner.worker, "dead");
   }
+  void FreeStray(const ObjectId& id, const NodeId& node) override { strays_.push_back({id, node}); }
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
                      std::vector<uint64_t>) override {
     dependents_.Tell(dependents);
@@ -254,6 +269,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   std::map<uint8_t, std::unique_ptr<FarEnd>> worker_ends_;
   bool raylet_lost_ = false;
   WorkerId dead_owner;
+  std::vector<std::pair<ObjectId, NodeId>> strays_;  // that were to be freed
   Poller poller_{mutex_, *this};
   RayletClient raylet_;
   ObjectDirectory objects_{*this};
@@ -263,10 +279,16 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   LinkTable links_{poller_,
                    raylet_,
                    {[this](Link& link, const wire::Frame& frame) {
+                      if (frame.type == wire::FrameType::kTaskProgress) {
+                        const auto* progress = frame.As<wire::TaskProgress>();
+                        PendingTask* task = slab_.Find(progress->tag());
+                        if (task == nullptr) return;
+                        return tasks_.OnTaskProgress(link, task, progress->begun());
+                      }
                       const auto* reply = frame.As<wire::TaskReply>();
                       ASSERT_NE(reply, nullptr);
                       PendingTask* task = slab_.Find(reply->tag());
-                      if (task == nullptr) return completion_.Disregard(link, *reply);
+                      if (task == nullptr) return completion_.Disregard(link, nullptr, *reply);
                       if (task->actor != nullptr) return actors_.OnTaskReply(link, task, *reply);
                       tasks_.OnTaskReply(link, task, *reply);
                     },

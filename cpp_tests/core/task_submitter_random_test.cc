@@ -39,6 +39,7 @@ class TaskRun : public RandomRun {
   struct Worker {
     uint64_t lease = 0;
     std::deque<uint64_t> has;  // pushed and not answered, in order
+    std::set<uint64_t> waits;  // of these, for arguments
     bool reachable = true;     // its link works, as far as it knows
   };
 
@@ -51,7 +52,8 @@ class TaskRun : public RandomRun {
     if (dice < 88) return Die();
     if (dice < 90) return BreakConnection();
     if (dice < 93) return Reclaim();
-    if (dice < 96) return RepeatAnswer();
+    if (dice < 95) return RepeatAnswer();
+    if (dice < 97) return LackArguments();
     tasks_.Tick(MonotonicNs() + (Chance(20) ? LinkTable::kNewsHereNs : 0));
   }
 
@@ -108,6 +110,7 @@ class TaskRun : public RandomRun {
   void Answer(uint8_t number, uint64_t tag, TaskStatus status, bool retry = false) {
     Task& task = ModelOf(tag);
     std::erase(workers_[number].has, tag);
+    workers_[number].waits.erase(tag);
     task.at = 0;
     if (status == TaskStatus::Error) {
       if (retry && task.retries != 0) {
@@ -123,20 +126,45 @@ class TaskRun : public RandomRun {
   void AnswerOne() {
     const uint8_t number = AnyWorker(true);
     if (number == 0) return;
-    const uint64_t tag = workers_[number].has.front();
+    const uint64_t tag = Running(number);
     const size_t dice = Below(100);
     if (dice < 70) return Answer(number, tag, TaskStatus::Ok);
     if (dice < 78) return Answer(number, tag, TaskStatus::Error);
     if (dice < 90) return Answer(number, tag, TaskStatus::Error, /*retry=*/true);
     const auto has = workers_[number].has;  // it leaves: nothing that has not begun runs there
-    for (size_t i = has.size(); i > 1; --i) Answer(number, has[i - 1], TaskStatus::WorkerExiting);
+    for (size_t i = has.size(); i > 0; --i) {
+      if (has[i - 1] != tag) Answer(number, has[i - 1], TaskStatus::WorkerExiting);
+    }
     Answer(number, tag, TaskStatus::Ok);
+  }
+  // The task that runs there, or begins now.
+  uint64_t Running(uint8_t number) {
+    Worker& worker = workers_[number];
+    for (const uint64_t tag : worker.has) {
+      if (!worker.waits.contains(tag)) return tag;
+    }
+    const uint64_t tag = worker.has.front();
+    worker.waits.erase(tag);
+    Progress(number, tag, /*begun=*/true);
+    return tag;
+  }
+  // A task that came to a worker that runs another one turns out to lack arguments.
+  void LackArguments() {
+    const uint8_t number = AnyWorker(true);
+    if (number == 0) return;
+    Worker& worker = workers_[number];
+    const uint64_t tag = worker.has[Below(worker.has.size())];
+    if (!worker.waits.insert(tag).second) return;
+    Progress(number, tag, /*begun=*/false);
   }
   void StealBack() {
     const uint8_t number = AnyWorker(true);
     if (number == 0) return;
     const auto has = workers_[number].has;
-    for (size_t i = has.size(); i > 1; --i) Answer(number, has[i - 1], TaskStatus::HandedBack);
+    const uint64_t running = Running(number);
+    for (size_t i = has.size(); i > 0; --i) {
+      if (has[i - 1] != running) Answer(number, has[i - 1], TaskStatus::HandedBack);
+    }
   }
   void RepeatAnswer() {
     if (said_.empty()) return;
@@ -156,12 +184,13 @@ class TaskRun : public RandomRun {
     for (const uint64_t tag : worker.has) {
       Task& task = ModelOf(tag);
       task.at = 0;
-      if (std::exchange(first, false)) {
+      if (!worker.waits.contains(tag) && std::exchange(first, false)) {
         if (task.retries == 0) task.failed = true;
         if (task.retries > 0) --task.retries;
       }
     }
     worker.has.clear();
+    worker.waits.clear();
   }
   void Die() {
     const uint8_t number = AnyWorker(false);
@@ -249,7 +278,7 @@ class TaskRun : public RandomRun {
       GrantOne();
       Observe();
       if (const uint8_t number = AnyWorker(true)) {
-        Answer(number, workers_[number].has.front(), TaskStatus::Ok);
+        Answer(number, Running(number), TaskStatus::Ok);
       }
       if (next_worker_ == UINT8_MAX && idle_.empty()) {
         // No more names for workers: what waits for a lease is refused.

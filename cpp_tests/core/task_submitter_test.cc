@@ -496,5 +496,103 @@ TEST_F(TaskSubmitterTest, WithoutARayletEveryTaskFailsAndNothingIsAskedFor) {
   EXPECT_EQ(slab_.live(), 1u);
 }
 
+TEST_F(TaskSubmitterTest, ATaskThatWaitedForItsArgumentsAtAWorkerThatDiedLosesNoAttempt) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* waits = Submit(tmpl);
+  ObjectEntry* runs = Submit(tmpl);
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(2));
+  Progress(10, tags[0], /*begun=*/false);
+  BreakLease(10);
+  EXPECT_EQ(KindOf(runs), ErrorKind::kWorkerCrashed);
+  EXPECT_FALSE(waits->ready());
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_TRUE(waits->ready() && !waits->is_error);
+  Release({waits, runs});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ATaskThatBeganLateIsTheOneThatRan) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* late = Submit(tmpl);
+  ObjectEntry* behind = Submit(tmpl);
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  Progress(10, tags[0], /*begun=*/false);
+  Progress(10, tags[0], /*begun=*/true);
+  BreakLease(10);
+  EXPECT_EQ(KindOf(late), ErrorKind::kWorkerCrashed);
+  EXPECT_FALSE(behind->ready());
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  Release({late, behind});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AsManyTasksHaveBegunAsTheirFunctionAllowsAtOnce) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* plain = KnownTemplate(10);
+  TaskTemplate* threaded = KnownTemplate(10);
+  threaded->max_concurrency = 2;
+  std::vector<ObjectEntry*> results;
+  for (TaskTemplate* tmpl : {threaded, plain, threaded, threaded, plain}) {
+    results.push_back(Submit(tmpl));
+  }
+  GrantFirst(1, 10);
+  ASSERT_THAT(Pushed(10), SizeIs(5));
+  BreakLease(10);
+  std::vector<bool> failed;
+  for (const ObjectEntry* result : results) failed.push_back(result->ready());
+  EXPECT_THAT(failed, ElementsAre(true, true, true, false, false));
+  GrantFirst(2, 11);
+  for (const uint64_t tag : Pushed(11)) Reply(11, tag);
+  for (ObjectEntry* result : results) objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, WhatAnAbandonedAttemptStoredIsFreedWhenAnotherOneCounts) {
+  AddWorker(10);
+  AddWorker(11);
+  NodeId far;
+  far.bytes[0] = 9;
+  ObjectEntry* result = Submit(KnownTemplate(10, /*max_retries=*/1));
+  GrantFirst(1, 10);
+  ASSERT_THAT(Pushed(10), SizeIs(1));
+  BreakLease(10);
+  EXPECT_THAT(strays_, IsEmpty()) << "the next attempt may find it there";
+  GrantFirst(2, 11);
+  ReplyStored(11, Pushed(11).at(0), result->id.task(), far);
+  EXPECT_THAT(strays_, ElementsAre(std::pair(result->id, self_.node)));
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, AResultThatIsWhereTheAbandonedAttemptRanStays) {
+  AddWorker(10);
+  AddWorker(11);
+  ObjectEntry* result = Submit(KnownTemplate(10, /*max_retries=*/1));
+  GrantFirst(1, 10);
+  ASSERT_THAT(Pushed(10), SizeIs(1));
+  BreakLease(10);
+  GrantFirst(2, 11);
+  const uint64_t tag = Pushed(11).at(0);
+  ReplyStored(11, tag, result->id.task(), self_.node);
+  ReplyStored(11, tag, result->id.task(), self_.node);  // said twice
+  EXPECT_THAT(strays_, IsEmpty());
+  NodeId far;
+  far.bytes[0] = 9;
+  ReplyStored(11, tag, result->id.task(), far);  // from an attempt that was given up long ago
+  EXPECT_THAT(strays_, ElementsAre(std::pair(result->id, far)));
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
 }  // namespace
 }  // namespace cyray::core

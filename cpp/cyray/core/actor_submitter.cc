@@ -153,7 +153,7 @@ void ActorSubmitter::Pump(ActorClient& client) {
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
   if (client.link != &link || task->place != Place::kInFlight) {
-    return completion_.Disregard(link, reply);  // from a past incarnation, or said twice
+    return completion_.Disregard(link, task, reply);  // from a past incarnation, or said twice
   }
   client.in_flight.Remove(task);
   ++client.answered;
@@ -168,7 +168,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
       if (reply.retry() && task->retries_left != 0) {
         if (task->retries_left > 0) --task->retries_left;
         ++task->attempt;
-        completion_.Disregard(link, reply);
+        completion_.Disregard(link, task, reply);
         return Enqueue(client, task);
       }
       [[fallthrough]];
@@ -190,6 +190,7 @@ void ActorSubmitter::LoseLink(ActorClient& client) {
   }
   client.link = nullptr;
   while (PendingTask* task = client.in_flight.first) {
+    completion_.NoteAbandoned(task, client.address.node);
     client.in_flight.Remove(task);
     client.limbo.Append(task);
   }

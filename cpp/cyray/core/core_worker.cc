@@ -87,7 +87,7 @@ void CoreWorker::Disconnect(bool keep_views) {
 
 void CoreWorker::AbandonAfterFork() {
   disconnecting_ = true;
-  poller_.AbandonSteward();
+  poller_.AbandonAfterFork();
 }
 
 Status CoreWorker::ShutDown() const {
@@ -122,11 +122,13 @@ void CoreWorker::AddRef(ObjectEntry* entry) {
 void CoreWorker::Release(ObjectEntry* entry) {
   std::lock_guard lock(mutex_);
   objects_.Release(entry);
+  poller_.NoteTimers();  // of a block that became a spare
 }
 
 void CoreWorker::ReleaseMany(ObjectEntry* const* entries, size_t count) {
   std::lock_guard lock(mutex_);
   for (size_t i = 0; i < count; ++i) objects_.Release(entries[i]);
+  poller_.NoteTimers();
 }
 
 ObjectEntry* CoreWorker::Borrow(const ObjectId& id, const Address& owner, bool deferred) {
@@ -359,6 +361,7 @@ bool CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry**
     return ActorSubmitter::Crowded(*actor);
   } else {
     tasks_.Submit(task);
+    poller_.NoteTimers();
   }
   return false;
 }

@@ -241,6 +241,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override;
   void Publish(const ObjectId& id) override;
   void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) override;
+  void FreeStray(const ObjectId& id, const NodeId& node) override;
   void ActorOutOfScope(const ActorId& id) override;
   void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                      std::vector<uint64_t> callbacks) override;

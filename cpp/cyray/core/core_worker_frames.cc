@@ -62,9 +62,16 @@ void CoreWorker::OnCoreFrame(Link& link, const Frame& frame) {
     case FrameType::kTaskReply:
       if (const auto* reply = frame.As<wire::TaskReply>()) {
         PendingTask* task = slab_.Find(reply->tag());
-        if (task == nullptr) return completion_.Disregard(link, *reply);
+        if (task == nullptr) return completion_.Disregard(link, nullptr, *reply);
         if (task->actor != nullptr) return actors_.OnTaskReply(link, task, *reply);
         return tasks_.OnTaskReply(link, task, *reply);
+      }
+      break;
+    case FrameType::kTaskProgress:
+      if (const auto* progress = frame.As<wire::TaskProgress>()) {
+        PendingTask* task = slab_.Find(progress->tag());
+        if (task != nullptr) tasks_.OnTaskProgress(link, task, progress->begun());
+        return;
       }
       break;
     case FrameType::kStealTasks:

@@ -106,6 +106,7 @@ ObjectEntry* CoreWorker::SealOwned(const StoreBlock& block, std::vector<ObjectEn
   }
   AskForSpares(block.bytes);
   raylet_.Flush();
+  poller_.NoteTimers();
   return entry;
 }
 
@@ -224,6 +225,15 @@ void CoreWorker::FreeStored(const ObjectId& id, const std::vector<NodeId>& locat
     return RecycleIfDone(id);
   }
   to_free_.emplace_back(id, locations);
+  poller_.NoteGathered();
+}
+
+void CoreWorker::FreeStray(const ObjectId& id, const NodeId& node) {
+  builder_.Clear();
+  auto objects = builder_.CreateVectorOfStructs(wire::ToWire(id), 1);
+  auto places = builder_.CreateVectorOfStructs(wire::ToWire(node), 1);
+  builder_.Finish(wire::CreateFreeObjects(builder_, objects, places, /*there_alone=*/true));
+  raylet_.Send(FrameType::kFreeObjects, builder_);
   poller_.NoteGathered();
 }
 

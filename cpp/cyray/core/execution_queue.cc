@@ -66,6 +66,11 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
   ExecTask& queued = *task;
   queue_.push_back(std::move(task));
   TakeArguments(queued, push.refs());
+  if (queued.missing > 0 && !is_actor_) {
+    queued.told_waiting = true;
+    SendProgress(link, queued, /*begun=*/false);
+    links_.FlushSoon(link);
+  }
   return true;
 }
 
@@ -165,11 +170,27 @@ std::unique_ptr<ExecTask> ExecutionQueue::Next(Thread thread) {
                       [&](const auto& task) { return MayRun(*task, thread); });
   }
   if (it == queue_.end()) return nullptr;
+  const bool in_order = it == queue_.begin();
   auto task = std::move(*it);
   queue_.erase(it);
+  // Its submitter has to know what began here, in case the task is the end of this process.
+  if (task->told_waiting || (!in_order && !is_actor_)) TellBegun(*task);
   ++running_;
   ++task->tmpl->running;
   return task;
+}
+
+void ExecutionQueue::TellBegun(const ExecTask& task) {
+  Link* link = links_.Find(task.submitter);
+  if (link == nullptr) return;
+  if (task.told_waiting) SendProgress(*link, task, /*begun=*/true);
+  links_.Flush(*link);
+}
+
+void ExecutionQueue::SendProgress(Link& link, const ExecTask& task, bool begun) {
+  builder_.Clear();
+  builder_.Finish(wire::CreateTaskProgress(builder_, task.tag, begun));
+  links_.Send(link, FrameType::kTaskProgress, builder_);
 }
 
 void ExecutionQueue::Release(ExecTask& task) {
@@ -240,6 +261,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
     } else {
       rv.add_stored_bytes(outcome.stored_bytes);
       rv.add_node(wire::ToWire(self_.node));
+      named = wire::ToWire(task.id);
     }
     rv.add_is_error(outcome.is_error);
     if (!outcome.contained.empty()) rv.add_contained(contained);

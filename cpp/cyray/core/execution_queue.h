@@ -59,6 +59,7 @@ struct ExecTask {
   std::vector<int> gpu_ids;
   std::vector<ObjectId> borrowed;  // refs seen while decoding the arguments
   uint32_t missing = 0;            // arguments that are not here yet
+  bool told_waiting = false;       // its submitter knows that it did not begin when its turn came
   int64_t started_ns = 0;
   bool submitter_is_nil() const { return submitter.is_nil(); }
 };
@@ -116,6 +117,8 @@ class ExecutionQueue {
                      const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
   void HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status);
   void TakeHere(Argument& argument);
+  void TellBegun(const ExecTask& task);
+  void SendProgress(Link& link, const ExecTask& task, bool begun);
   void Release(ExecTask& task);
   void SendReply(ExecTask& task, wire::TaskStatus status, std::vector<Outcome>& outcomes,
                  const std::vector<ObjectId>& borrowed, bool retry);

@@ -50,6 +50,8 @@ class DirectoryOutbox {
   // Others may name this object of ours from now on: seal it if that was put off.
   virtual void Publish(const ObjectId& /*id*/) {}
   virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
+  // Delete what an attempt of a task that does not count left on that node, and nowhere else.
+  virtual void FreeStray(const ObjectId& id, const NodeId& node) = 0;
   // The last handle of an actor that this process created is gone.
   virtual void ActorOutOfScope(const ActorId& id) = 0;
   // The value of `entry` arrived: its dependents (tags of tasks, maybe gone) and callbacks can go
@@ -76,6 +78,8 @@ class ObjectDirectory {
   void ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
   // The same for an object that only this process knows; Outbox::Publish comes before others do.
   void ResolveUnpublished(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
+  // A copy that is none of the object's.
+  void FreeCopy(const ObjectId& id, const NodeId& node) { outbox_.FreeStray(id, node); }
   // An error of cyray's own becomes its value.
   void Fail(ObjectEntry* entry, uint8_t kind, const std::string& message);
   // The refs inside the value of `entry`: each already counted once for it.

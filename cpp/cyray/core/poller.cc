@@ -9,8 +9,12 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -67,6 +71,22 @@ void Poller::Modify(int fd, uint32_t events, void* cookie) {
 }
 
 void Poller::Unwatch(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+
+void Poller::AbandonAfterFork() {
+  (void)steward_.release();
+  // The kernel knows what is watched, whatever another thread of the parent was about at the fork.
+  const std::string path = "/proc/self/fdinfo/" + std::to_string(epoll_.get());
+  std::ifstream info(path);
+  std::string line;
+  std::vector<int> watched;
+  while (std::getline(info, line)) {
+    int fd = -1;
+    if (std::sscanf(line.c_str(), "tfd: %d", &fd) == 1) watched.push_back(fd);
+  }
+  info.close();
+  for (const int fd : watched) ::close(fd);
+  ::close(epoll_.get());
+}
 
 void Poller::StartSteward() {
   // Signals belong to Python's main thread.
@@ -181,6 +201,7 @@ void Poller::Drive(std::unique_lock<std::mutex>& lock, uint64_t ticket, int64_t 
   handler_.FlushAll();
   if (changes_ != changes) return;  // another thread handled something: maybe what is waited for
   seat_blocked_ = true;
+  blocked_until_ns_ = wake_at;
   steward_blocked_ = ticket == steward_ticket_ || steward_blocked_;
   PollAndHandle(lock, ticket, timeout_ms);
 }

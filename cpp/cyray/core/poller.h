@@ -54,8 +54,10 @@ class Poller {
   // Starts and ends the background thread. Stop() must be called without the mutex.
   void StartSteward();
   void StopSteward();
-  // After fork, in the child: the steward is not there.
-  void AbandonSteward() { steward_.release(); }
+  // After fork, in the child, where neither the steward nor a sound state of anything else is to be
+  // expected: closes the child's copies of all watched descriptors, so that the other ends see the
+  // end of the parent. Nothing else may be done with this afterwards.
+  void AbandonAfterFork();
 
   // Waits until `ready()` holds or `deadline_ns` passes; true when it holds. Drives meanwhile.
   template <class Ready>
@@ -77,6 +79,12 @@ class Poller {
   void NoteGathered() {
     NoteActivity();
     if (DriverBlocked()) WakeDriver();
+  }
+  // A timer may have been armed outside of a handler: nobody blocks beyond it.
+  void NoteTimers() {
+    if (seat_ == 0 || !seat_blocked_) return;
+    if (handler_.NextTimerNs() >= blocked_until_ns_) return;
+    steward_seated_ ? WakeSteward() : WakeDriver();
   }
   // A thread other than the steward blocks in the seat: what was just gathered must be written now,
   // for nobody else will look soon.
@@ -122,6 +130,7 @@ class Poller {
   uint64_t seat_ = 0;                     // ticket of the thread that drives, 0 when empty
   uint64_t next_ticket_ = 1;
   bool seat_blocked_ = false;      // the driver sits in epoll_wait without a timeout of ours
+  int64_t blocked_until_ns_ = 0;   // it wakes by itself then
   bool driver_signalled_ = false;  // it was woken by the eventfd and has not seen it yet
   bool steward_seated_ = false;
   uint64_t steward_ticket_ = 0;   // its last one

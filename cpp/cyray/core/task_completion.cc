@@ -224,18 +224,40 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
   Drop(task);
 }
 
-void TaskCompletion::Disregard(Link& link, const wire::TaskReply& reply) {
+void TaskCompletion::Disregard(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   if (reply.task_id() == nullptr || reply.returns() == nullptr) return;
   const TaskId id = wire::FromWire(*reply.task_id());
   for (uint32_t i = 0; i < reply.returns()->size(); ++i) {
-    const auto* contained = reply.returns()->Get(i)->contained();
-    if (contained == nullptr || contained->size() == 0) continue;
+    const wire::ReturnValue* value = reply.returns()->Get(i);
     const ObjectId outer(id, i + 1);
+    if (value->value() == nullptr) {
+      const NodeId node = wire::FromWireOrNil(value->node());
+      if (task != nullptr) {
+        NoteAbandoned(task, node);  // the attempt that counts may store it there, too
+      } else {
+        FreeUnlessThere(outer, node);
+      }
+    }
+    if (value->contained() == nullptr || value->contained()->size() == 0) continue;
     builder_.Clear();
     builder_.Finish(wire::CreateContainedTaken(builder_, wire::ToWire(outer)));
     links_.Send(link, FrameType::kContainedTaken, builder_);
     links_.FlushSoon(link);
   }
+}
+
+void TaskCompletion::NoteAbandoned(const PendingTask* task, const NodeId& node) {
+  auto& nodes = abandoned_[task->tag()];
+  if (std::find(nodes.begin(), nodes.end(), node) == nodes.end()) nodes.push_back(node);
+}
+
+void TaskCompletion::FreeUnlessThere(const ObjectId& id, const NodeId& node) {
+  const ObjectEntry* entry = objects_.Find(id);
+  if (entry != nullptr && entry->state == ObjectState::kStored) {
+    const auto& places = entry->extra->locations;
+    if (std::find(places.begin(), places.end(), node) != places.end()) return;
+  }
+  objects_.FreeCopy(id, node);
 }
 
 ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
@@ -253,6 +275,13 @@ void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {
 }
 
 void TaskCompletion::Drop(PendingTask* task) {
+  if (!abandoned_.empty()) {
+    if (auto nodes = abandoned_.extract(task->tag()); !nodes.empty()) {
+      for (const NodeId& node : nodes.mapped()) {
+        for (const ObjectEntry* entry : task->returns) FreeUnlessThere(entry->id, node);
+      }
+    }
+  }
   for (ObjectEntry* entry : task->returns) objects_.Release(entry);
   for (ObjectEntry* entry : task->refs) objects_.Release(entry);
   for (ObjectEntry* entry : task->contained) objects_.Release(entry);

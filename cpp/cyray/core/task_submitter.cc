@@ -151,6 +151,7 @@ Lease* TaskSubmitter::ChooseLease(Shape& shape, const TaskTemplate& tmpl) {
 void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
   const bool was_idle = lease.in_flight.count == 0;
   task->lease = &lease;
+  task->waits_there = false;
   lease.in_flight.Append(task);
   if (task->tmpl->average_us > 0) lease.queued_us += task->tmpl->average_us;
   if (was_idle) {
@@ -248,7 +249,7 @@ Lease* TaskSubmitter::FindLease(const Address& worker) {
 void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   Lease* lease = task->lease;
   if (lease == nullptr || lease->link != &link) {
-    return completion_.Disregard(link, reply);  // an answer from a past attempt, or said twice
+    return completion_.Disregard(link, task, reply);  // from a past attempt, or said twice
   }
   Shape& shape = *lease->shape;
   TaskTemplate* tmpl = task->tmpl;
@@ -275,7 +276,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
       if (reply.retry() && task->retries_left != 0) {
         if (task->retries_left > 0) --task->retries_left;
         ++task->attempt;
-        completion_.Disregard(link, reply);
+        completion_.Disregard(link, task, reply);
         shape.ready.push_back(task);
         break;
       }
@@ -298,6 +299,10 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
   Pump(shape);
   // Pump may have returned nothing to a lease that is free now.
   if (lease->in_flight.count == 0) BecameIdle(*lease);
+}
+
+void TaskSubmitter::OnTaskProgress(Link& link, PendingTask* task, bool begun) {
+  if (task->lease != nullptr && task->lease->link == &link) task->waits_there = !begun;
 }
 
 void TaskSubmitter::BecameIdle(Lease& lease) {
@@ -390,25 +395,47 @@ std::string TaskSubmitter::CrashText(const PendingTask& task, int worker_pid,
          ".out and .err in the logs folder of the session.";
 }
 
+std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease) {
+  // A worker takes its tasks in order, but for those that wait for arguments. One is on its main
+  // thread; of a function that allows several at once there may be as many, on others.
+  std::vector<PendingTask*> begun;
+  bool main_thread_is_taken = false;
+  std::vector<std::pair<const TaskTemplate*, uint32_t>> at_once;
+  for (PendingTask* task = lease.in_flight.first; task != nullptr; task = task->next) {
+    if (task->waits_there) continue;
+    const TaskTemplate* tmpl = task->tmpl;
+    if (tmpl->max_concurrency <= 1) {
+      if (!std::exchange(main_thread_is_taken, true)) begun.push_back(task);
+      continue;
+    }
+    auto count = std::find_if(at_once.begin(), at_once.end(),
+                              [tmpl](const auto& item) { return item.first == tmpl; });
+    if (count == at_once.end()) count = at_once.insert(at_once.end(), {tmpl, 0});
+    if (count->second++ < tmpl->max_concurrency) begun.push_back(task);
+  }
+  return begun;
+}
+
 void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
-  // The first in flight was running; those behind it never began and lose no attempt.
-  bool running = true;
-  std::vector<PendingTask*> again, failed;
-  while (PendingTask* task = lease.in_flight.first) {
+  std::vector<PendingTask*> failed;
+  for (PendingTask* task : Begun(lease)) {
+    completion_.NoteAbandoned(task, lease.worker.node);
+    if (task->retries_left == 0) {
+      lease.in_flight.Remove(task);
+      task->lease = nullptr;
+      failed.push_back(task);
+      continue;
+    }
+    if (task->retries_left > 0) --task->retries_left;
+    ++task->attempt;
+  }
+  // What never began loses no attempt. All go to the front, in the order in which they were pushed.
+  while (PendingTask* task = lease.in_flight.last) {
     lease.in_flight.Remove(task);
     task->lease = nullptr;
-    if (running && task->retries_left == 0) {
-      failed.push_back(task);
-    } else {
-      if (running && task->retries_left > 0) --task->retries_left;
-      if (running) ++task->attempt;
-      again.push_back(task);
-    }
-    running =
-        running && lease.in_flight.count > 0 && lease.in_flight.first->tmpl->max_concurrency > 1;
+    lease.shape->ready.push_front(task);
   }
   lease.queued_us = 0;
-  for (auto it = again.rbegin(); it != again.rend(); ++it) lease.shape->ready.push_front(*it);
   for (PendingTask* task : failed) {
     completion_.Fail(task, make_error_(static_cast<uint8_t>(ErrorKind::kWorkerCrashed),
                                        CrashText(*task, lease.worker_pid, reason)));

@@ -82,8 +82,12 @@ class TaskCompletion {
   void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
   void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
   void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
-  // The reply counts for nothing: its sender lets go of the refs inside the values.
-  void Disregard(Link& link, const wire::TaskReply& reply);
+  // The reply counts for nothing: its sender lets go of the refs inside the values, and what it
+  // stored is freed, unless it is the result all the same. `task`: null when it is answered.
+  void Disregard(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // An attempt ended without an answer: what it may have stored on that node is freed when the task
+  // has its results, if they are not there.
+  void NoteAbandoned(const PendingTask* task, const NodeId& node);
   void Fail(PendingTask* task, ValuePtr error);
   // The value that makes the task fail before it runs, because of an error among its arguments.
   ValuePtr FailedArgument(const PendingTask* task) const;
@@ -91,11 +95,14 @@ class TaskCompletion {
 
  private:
   void SendTemplate(Link& link, const TaskTemplate& tmpl);
+  void FreeUnlessThere(const ObjectId& id, const NodeId& node);
   ObjectDirectory& objects_;
   LinkTable& links_;
   TaskSlab& slab_;
   Address self_;
   JobId job_;
+  // By tag, of pending tasks: nodes that may have results of attempts that do not count.
+  std::unordered_map<uint64_t, std::vector<NodeId>> abandoned_;
   flatbuffers::FlatBufferBuilder builder_;
 };
 
@@ -111,6 +118,8 @@ class TaskSubmitter {
   void OnArgumentReady(PendingTask* task);
 
   void OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // What its worker says of a task that is not taken in order.
+  void OnTaskProgress(Link& link, PendingTask* task, bool begun);
   // Why the worker is gone comes with OnLeaseBroken; when it does not come, the worker lives, and
   // its leases are given up all the same.
   void OnLinkBroken(Link& link, const std::string& reason);
@@ -140,6 +149,8 @@ class TaskSubmitter {
   void StealFor(Shape& shape, Lease& thief);
   // Its worker is to hand back what it has not begun, but for so many.
   void AskBack(Lease& lease, uint32_t all_but);
+  // The tasks on a lease that have begun, as far as can be known: those that may not run again.
+  static std::vector<PendingTask*> Begun(const Lease& lease);
   static std::string CrashText(const PendingTask& task, int worker_pid, const std::string& reason);
   void Requeue(Lease& lease, const std::string& reason);
   Lease* FindLease(const Address& worker);

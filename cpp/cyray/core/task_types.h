@@ -64,6 +64,7 @@ struct PendingTask {
   int retries_left = 0;
   int64_t pushed_ns = 0;
   bool live = false;
+  bool waits_there = false;  // pushed, and its worker lacks arguments: others begin before it
   Place place = Place::kNone;
   bool waiting_for_args() const { return unresolved > 0; }
   uint64_t tag() const { return uint64_t{generation} << 32 | slot; }

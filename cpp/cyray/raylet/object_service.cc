@@ -264,7 +264,7 @@ bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjec
 
 bool ObjectService::OnFree(const wire::FreeObjects* free) {
   if (free == nullptr) return false;
-  transfer_->Free(Ids(free->object_ids()), Nodes(free->locations()));
+  transfer_->Free(Ids(free->object_ids()), Nodes(free->locations()), free->there_alone());
   RetryWaiting(/*last=*/false);
   return true;
 }

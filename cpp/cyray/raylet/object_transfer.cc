@@ -82,8 +82,10 @@ void ObjectTransfer::Get(store::ClientId client, const ObjectId& id,
   Apply(std::move(actions));
 }
 
-void ObjectTransfer::Free(const std::vector<ObjectId>& ids, const std::vector<NodeId>& locations) {
-  FreeHere(ids);
+void ObjectTransfer::Free(const std::vector<ObjectId>& ids, const std::vector<NodeId>& locations,
+                          bool there_alone) {
+  const bool here = std::find(locations.begin(), locations.end(), self_) != locations.end();
+  if (here || !there_alone) FreeHere(ids);
   for (const NodeId& node : locations) {
     if (node != self_) ForwardFree(node, ids);
   }

@@ -35,8 +35,10 @@ class ObjectTransfer : private net::BulkReceiver {
   // there is no room for it.
   void Get(store::ClientId client, const ObjectId& id, const std::vector<NodeId>& locations,
            store::ObjectStore::GetCallback callback);
-  // FreeObjects of a client of this node: here, on the other `locations`, and where copies went.
-  void Free(const std::vector<ObjectId>& ids, const std::vector<NodeId>& locations);
+  // FreeObjects of a client of this node: on `locations` and where copies went from there, and,
+  // unless `there_alone`, here.
+  void Free(const std::vector<ObjectId>& ids, const std::vector<NodeId>& locations,
+            bool there_alone = false);
   // To be called after the store was told: gives up what nobody waits for any more.
   void OnClientDied();
 

@@ -73,7 +73,7 @@ enum class FrameType : uint16_t {
   kPushTask,
   kTaskReply,
   kStealTasks,
-  kCancelTask,
+  kTaskProgress,
   kFetchObject,
   kObjectState,
   kAddBorrowers,
