@@ -10,8 +10,11 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from cyray import _compat, _extra, _options, _raylet, _remote_function
-from cyray.exceptions import ActorAlreadyExistsError
+from cyray import _compat, _raylet, _remote_function
+from cyray._errors.classes import ActorAlreadyExistsError
+from cyray._pickle import definition
+from cyray._pickle import extra as _extra
+from cyray._spec import options as _options
 
 BUILTIN_METHODS = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
 
@@ -32,6 +35,10 @@ class ActorClass:
         self._session = ""  # that it was described in: another one takes the class as it is then
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(cls, name, None))
+
+    @property
+    def __cyray_wraps__(self) -> type:
+        return self.underlying_class
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise ActorClassInheritanceException(
@@ -140,7 +147,7 @@ class BoundActorClass:
 
 def describe_class(cls: type) -> dict[str, Any]:
     """Everything about an actor class that does not depend on its options."""
-    pickled = _remote_function.pickle_definition(cls)
+    pickled = definition.pickle_definition(cls)
     methods: dict[str, dict[str, Any]] = {name: {} for name in BUILTIN_METHODS}
     is_async = False
     for name in dir(cls):
@@ -153,7 +160,7 @@ def describe_class(cls: type) -> dict[str, Any]:
         is_async = is_async or _compat.is_coroutine_function(function)
         methods[name] = _portable(getattr(function, "__cyray_method_options__", {}))
     return {
-        "function_id": _remote_function.content_id(pickled),
+        "function_id": definition.content_id(pickled),
         "pickled": pickled,
         "class_name": cls.__name__,
         "meta": {"class_name": cls.__name__, "methods": methods, "is_async": is_async},

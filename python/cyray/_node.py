@@ -18,18 +18,19 @@ import signal
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cyray._os import proc
+from cyray._os.files import PACKAGE_DIR, read_text, unlink, write_atomically
 from cyray._sessions import (
     clean_old_sessions,
     make_session,
     next_node_name,
     node_record_path,
     package_version,
-    process_start_ticks,
     python_path,
-    read_text,
 )
 
 READY_TIMEOUT_S = 30.0
@@ -67,9 +68,14 @@ class LocalNode:
     raylet), `node_ip`, `options`.
     """
 
-    def __init__(self, options: NodeOptions | None = None, start: bool = True) -> None:
+    def __init__(
+        self,
+        options: NodeOptions | None = None,
+        start: bool = True,
+        while_starting: Callable[[], None] | None = None,
+    ) -> None:
         """`start`: as `start()` would; without it whoever made this can end what a start leaves behind
-        when it is interrupted."""
+        when it is interrupted. `while_starting` is called while there is nothing to do but wait."""
         self.options = options if options is not None else NodeOptions()
         self.session_dir = self.options.session_dir or make_session()
         self.name = next_node_name(self.session_dir, self.options.head)
@@ -82,6 +88,7 @@ class LocalNode:
         self.pid = 0
         self._lifeline = -1
         self._exit_status: int | None = None
+        self._while_starting = while_starting
         if start:
             self.start()
 
@@ -119,10 +126,7 @@ class LocalNode:
         if self.options.head:
             paths.append(os.path.join(self.session_dir, "sockets", "plasma_store"))
         for path in paths:
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
+            unlink(path)
         _live_nodes.discard(self)
 
     def tell_of_failed_imports(self) -> None:
@@ -170,7 +174,8 @@ class LocalNode:
             self._write_record()
             if self.options.head:
                 clean_old_sessions(self.session_dir)
-            _import_ahead()
+            if self._while_starting is not None:
+                self._while_starting()
             ready = self._read_ready(ready_read)
         except BaseException:
             self.stop()
@@ -274,7 +279,7 @@ class LocalNode:
     def _write_record(self) -> None:
         record = {
             "pid": self.pid,
-            "start": process_start_ticks(self.pid),
+            "start": proc.start_ticks(self.pid),
             "head": self.options.head,
             "node_id": self.node_id,
             "node_ip": self.node_ip,
@@ -284,34 +289,18 @@ class LocalNode:
             "version": package_version(),
         }
         path = node_record_path(self.session_dir, self.name)
-        temporary = f"{path}.{os.getpid()}"
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w") as file:
-            json.dump(record, file)
-        os.replace(temporary, path)
+        write_atomically(path, json.dumps(record))
 
     # --- Ending ---
 
     def _signal(self, number: int) -> None:
-        try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
-            pass
+        proc.kill(self.pid, number)
 
     def wait(self, seconds: float) -> bool:
         """Whether the raylet ended within so many seconds."""
         if not self.pid or not self.alive():
             return True
-        try:
-            pidfd = os.pidfd_open(self.pid)
-        except OSError:
-            return not self.alive()
-        try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll(int(seconds * 1000))
-        finally:
-            os.close(pidfd)
+        proc.wait_gone(self.pid, seconds)
         return not self.alive()
 
     def _close_lifeline(self) -> None:
@@ -340,12 +329,6 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_stop_all)
 
 
-def _import_ahead() -> None:
-    """Imports what the first task needs while there is nothing to do but wait."""
-    import cyray._pickling
-    import cyray._remote_function  # noqa: F401
-
-
 def _inheritable(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
@@ -355,7 +338,7 @@ def _inheritable(fd: int) -> bool:
 
 def find_binary(name: str) -> str:
     """The path of a daemon: `$CYRAY_BIN_DIR` first, then the package's own folder."""
-    folders = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bin")]
+    folders = [os.path.join(PACKAGE_DIR, "_bin")]
     if os.environ.get("CYRAY_BIN_DIR"):
         folders.insert(0, os.environ["CYRAY_BIN_DIR"])
     # An editable install has its binaries beside the extension, not beside the sources.
@@ -371,7 +354,7 @@ def find_binary(name: str) -> str:
 
 def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
     """The bytes of the object store, and the node's resources by name."""
-    from cyray import _machine
+    from cyray._os import machine as _machine
 
     _check_amounts(options)
     available = _machine.available_memory_bytes()
@@ -399,14 +382,14 @@ def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
 
 
 def _check_amounts(options: NodeOptions) -> None:
-    from cyray import _options
+    from cyray._spec import options as _options
 
     names = ("num_cpus", "num_gpus", "memory", "resources")
     _options.task_options({name: getattr(options, name) for name in names})
 
 
 def _store_bytes(wanted: int | None, available: int) -> int:
-    from cyray import _machine
+    from cyray._os import machine as _machine
 
     if wanted is None:
         share = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))

@@ -8,12 +8,13 @@ Threading: none.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
 from dataclasses import dataclass
 
-from cyray import _process_tree, _sessions
+from cyray import _sessions
+from cyray._os import proc, process_tree
+from cyray._os.files import unlink
 
 _AFTER_RAYLET_S = 2.0  # how long a dead raylet's processes may take to end by themselves
 
@@ -30,52 +31,33 @@ def end_all(grace_s: float) -> Outcome:
     """Ends every node of this user: SIGTERM, after `grace_s` seconds SIGKILL."""
     records = [record for path in _sessions.sessions() for record in _sessions.node_records(path)]
     raylets = [record["pid"] for record in records]
-    everyone = [p for p in _process_tree.descendants(raylets) if not p.zombie]
+    everyone = [p for p in process_tree.descendants(raylets) if not p.zombie]
     nodes = [process for process in everyone if process.pid in raylets]
     # Workers first would look like crashes to a raylet; it ends its own.
     for process in reversed(nodes):
-        _process_tree.kill(process, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
+        process_tree.kill(process, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
     deadline = time.monotonic() + grace_s
     for process in nodes:
         if not _wait_gone(process, deadline - time.monotonic()):
-            _process_tree.kill(process)
+            process_tree.kill(process)
     deadline = time.monotonic() + _AFTER_RAYLET_S
     # Resource trackers last: they clean up after the others.
-    for process in sorted(everyone, key=lambda p: _process_tree.may_be_resource_tracker(p.pid)):
-        if not _wait_gone(process, deadline - time.monotonic()) and _process_tree.kill(process):
+    for process in sorted(everyone, key=lambda p: process_tree.may_be_resource_tracker(p.pid)):
+        if not _wait_gone(process, deadline - time.monotonic()) and process_tree.kill(process):
             _wait_gone(process, 1.0)
     left = sum(_is_there(process) for process in everyone)
     if not left:
         for record in records:
             link = os.path.join(os.path.dirname(record["socket"]), "plasma_store")
-            _forget(record["path"], record["socket"], link)
+            for path in (record["path"], record["socket"], link):
+                unlink(path)
         _sessions.forget_current_cluster()
     return Outcome(found=len(everyone), left=left)
 
 
-def _is_there(process: _process_tree.Process) -> bool:
-    now = _process_tree.read_process(process.pid)
-    return now is not None and not now.zombie and now.start_ticks == process.start_ticks
+def _is_there(process: process_tree.Process) -> bool:
+    return proc.start_ticks(process.pid) == process.start_ticks
 
 
-def _wait_gone(process: _process_tree.Process, seconds: float) -> bool:
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except OSError:
-        return True
-    try:
-        if not _is_there(process):
-            return True
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(max(0, int(seconds * 1000))))
-    finally:
-        os.close(pidfd)
-
-
-def _forget(*paths: str) -> None:
-    for path in paths:
-        try:
-            os.unlink(path)
-        except OSError:
-            pass
+def _wait_gone(process: process_tree.Process, seconds: float) -> bool:
+    return proc.wait_gone(process.pid, seconds, process.start_ticks)

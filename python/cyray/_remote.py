@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyray import _compat, _options, _raylet
+from cyray import _compat, _raylet
+from cyray._spec import options as _options
 
 
 def remote(*args: Any, **options: Any) -> Any:

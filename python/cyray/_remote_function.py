@@ -5,19 +5,14 @@ Place: called by `RemoteFunction` of `_raylet` before the first call and at `.op
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import pickle
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from cyray import _extra, _options
+from cyray._pickle import extra as _extra
+from cyray._pickle.definition import display_name
+from cyray._spec import options as _options
 
 DEFAULT_MAX_RETRIES = 3
-# Of a pickled function or class: what is worth a warning, and what is refused.
-LARGE_BYTES = 10 << 20
-MOST_BYTES = 95 << 20
 _BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
 _STRATEGIES = {None: 0, "DEFAULT": 0, "SPREAD": 1}
 _GENERATOR_FLAGS = 0x20 | 0x200  # of code: CO_GENERATOR, CO_ASYNC_GENERATOR
@@ -74,14 +69,6 @@ def strategy_of(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def display_name(function: Any) -> str:
-    """What titles, logs and errors call it."""
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    if name is None:
-        name = type(function).__qualname__
-    return str(name).rsplit(".", 1)[-1] if "<locals>" in str(name) else str(name)
-
-
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
     """The written arguments: by name and by position, as far as the signature tells both.
 
@@ -116,96 +103,6 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
                 f"inout names {slot!r}, which is no argument of {display_name(function)}."
             )
     return tuple(slots)
-
-
-def content_id(pickled: bytes) -> bytes:
-    """The id of a definition: BLAKE2b-128 of its pickle."""
-    return hashlib.blake2b(pickled, digest_size=16).digest()
-
-
-def pickle_definition(definition: Any) -> bytes:
-    """A function or class as bytes: by name when a worker can import it, else by value."""
-    reference = importable_name(definition)
-    if reference is not None:
-        return pickle.dumps(reference, 5)
-    from cyray import _pickling
-
-    pickled = _pickling.dumps(definition)
-    _check_size(definition, len(pickled))
-    return pickled
-
-
-def _check_size(definition: Any, size: int) -> None:
-    """Warns of a definition that carries much data; ValueError when it is too much."""
-    if size <= LARGE_BYTES:
-        return
-    what = (
-        f"{display_name(definition)} takes {size >> 20} MiB pickled: it captures large objects, such "
-        "as arrays that it finds in globals or in the function around it"
-    )
-    how = "Store them once with cyray.put(), and pass the ref as an argument."
-    if size > MOST_BYTES:
-        raise ValueError(f"{what}; at most {MOST_BYTES >> 20} MiB are possible. {how}")
-    sys.stderr.write(f"cyray: {what}. {how}\n")
-
-
-def importable_name(definition: Any) -> tuple[str, str] | None:
-    """`(module, qualified name)` under which a worker finds it, or None."""
-    module_name = getattr(definition, "__module__", None)
-    owner = getattr(definition, "__self__", None)
-    if module_name is None and owner is not None and isinstance(owner, type(sys)):
-        module_name = owner.__name__
-    name = getattr(definition, "__qualname__", None) or getattr(definition, "__name__", None)
-    if not module_name or not name or module_name == "__main__" or "<" in name:
-        return None
-    if "cloudpickle" in sys.modules and module_name in _by_value_modules():
-        return None
-    module = sys.modules.get(module_name)
-    spec = getattr(module, "__spec__", None)
-    if module is None or spec is None:
-        return None
-    for candidate in (name, name.rsplit(".", 1)[-1]):
-        if find(module, candidate) is definition:
-            return module_name, candidate
-    return None
-
-
-def _by_value_modules() -> set[str]:
-    return sys.modules["cloudpickle"].list_registry_pickle_by_value()  # type: ignore[no-any-return]
-
-
-def find(module: Any, name: str) -> Any:
-    """The function or class of that qualified name, behind `@remote` when it was decorated there."""
-    found = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
-        if found is None:
-            return None
-    return unwrap(found)
-
-
-def unwrap(found: Any) -> Any:
-    """What `@remote` was applied to, if it was."""
-    from cyray._actor import ActorClass
-    from cyray._raylet import RemoteFunction
-
-    if isinstance(found, RemoteFunction):
-        return found.underlying_function
-    if isinstance(found, ActorClass):
-        return found.underlying_class
-    return found
-
-
-def load_definition(pickled: bytes) -> Any:
-    """The worker's side of `pickle_definition`."""
-    definition = pickle.loads(pickled)
-    if type(definition) is tuple:
-        module_name, name = definition
-        found = find(importlib.import_module(module_name), name)
-        if found is None:
-            raise AttributeError(f"module {module_name!r} has no {name!r} on this worker")
-        return found
-    return definition
 
 
 def is_function(value: Any) -> bool:

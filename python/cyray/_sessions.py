@@ -20,6 +20,9 @@ import sys
 import time
 from typing import Any
 
+from cyray._os import proc
+from cyray._os.files import PACKAGE_DIR, link_atomically, read_text, unlink, write_atomically
+
 KEPT_SESSIONS = 20
 _PREFIX = "session_"
 _MAX_SOCKET_PATH = 107
@@ -80,10 +83,8 @@ def make_session(token: str | None = None) -> str:
     finally:
         os.close(fd)
     latest = os.path.join(base, "session_latest")
-    temporary = f"{latest}.{os.getpid()}"
     try:
-        os.symlink(os.path.basename(path), temporary)
-        os.replace(temporary, latest)
+        link_atomically(os.path.basename(path), latest)
     except OSError:
         pass  # Only a convenience, and another process may be doing the same.
     return path
@@ -154,7 +155,7 @@ def node_records(session_dir: str, live_only: bool = True) -> list[dict[str, Any
 
 def record_is_live(record: dict[str, Any]) -> bool:
     """Whether the raylet of a record runs: the same process, not a later one with its pid."""
-    ticks = process_start_ticks(record["pid"])
+    ticks = proc.start_ticks(record["pid"])
     return bool(ticks) and ticks == record.get("start")
 
 
@@ -172,7 +173,7 @@ def session_is_live(session_dir: str) -> bool:
     if node_records(session_dir):
         return True
     maker = session_dir.rsplit("_", 1)[-1]
-    return maker.isdigit() and bool(process_start_ticks(int(maker)))
+    return maker.isdigit() and bool(proc.start_ticks(int(maker)))
 
 
 def clean_old_sessions(keep: str) -> None:
@@ -201,11 +202,7 @@ def _remove_tree(path: str) -> None:
 def write_current_cluster(address: str) -> None:
     """Notes the cluster that programs on this machine attach to."""
     path = os.path.join(base_dir(), _CURRENT_CLUSTER)
-    temporary = f"{path}.{os.getpid()}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "w") as file:
-        file.write(address + "\n")
-    os.replace(temporary, path)
+    write_atomically(path, address + "\n")
 
 
 def read_current_cluster() -> str:
@@ -214,10 +211,7 @@ def read_current_cluster() -> str:
 
 
 def forget_current_cluster() -> None:
-    try:
-        os.unlink(os.path.join(base_dir(), _CURRENT_CLUSTER))
-    except FileNotFoundError:
-        pass
+    unlink(os.path.join(base_dir(), _CURRENT_CLUSTER))
 
 
 def package_version() -> str:
@@ -227,26 +221,8 @@ def package_version() -> str:
 
 def python_path() -> str:
     """The PYTHONPATH with which another process finds the package that runs here."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(PACKAGE_DIR)
     given = os.environ.get("PYTHONPATH", "")
     if root in sys.path and root not in given.split(os.pathsep):
         return f"{root}{os.pathsep}{given}" if given else root
     return given
-
-
-def read_text(path: str) -> str:
-    """The file's text, or an empty string when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def process_start_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 when it is gone or a zombie."""
-    text = read_text(f"/proc/{pid}/stat")
-    fields = text[text.rfind(")") + 2 :].split()
-    if len(fields) < 20 or fields[0] in ("Z", "X"):
-        return 0
-    return int(fields[19])

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cyray import _raylet
+from cyray import _hooks, _raylet
 
 _lock = threading.RLock()
 _session: Session | None = None
@@ -51,7 +51,11 @@ class Session:
         from cyray._node import LocalNode, NodeOptions
 
         given = {name: value for name, value in own.items() if value is not None}
-        self.node = LocalNode(NodeOptions(**given, preload=preload), start=False)
+        self.node = LocalNode(
+            NodeOptions(**given, preload=preload),
+            start=False,
+            while_starting=_hooks.import_ahead,
+        )
         self.node.start()
         return str(self.node.socket)
 
@@ -169,7 +173,8 @@ def _find_or_start(
     session: Session, address: str | None, own: dict[str, Any], preload: tuple[str, ...]
 ) -> str:
     """The path of a raylet's socket: of the cluster that is meant, or of a node started for `session`."""
-    from cyray import _addresses, _machine
+    from cyray import _addresses
+    from cyray._os import machine as _machine
 
     _machine.raise_descriptor_limit()
     target = _addresses.resolve(address)
@@ -387,7 +392,7 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
     if not isinstance(actor, _raylet.ActorHandle):
         raise ValueError(f"cyray.kill() only supported for actors. Got: {type(actor)}.")
     if actor._is_stale:
-        from cyray.exceptions import ActorHandleNotFoundError
+        from cyray._errors.classes import ActorHandleNotFoundError
 
         raise ActorHandleNotFoundError(f"{actor} belongs to a cyray session that was shut down.")
     _raylet.kill_actor(actor._actor_id, no_restart, "")
@@ -396,7 +401,7 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
 def require_started() -> None:
     """Raises RaySystemError when there is no cluster to ask."""
     if not _raylet.is_connected():
-        from cyray.exceptions import RaySystemError
+        from cyray._errors.classes import RaySystemError
 
         raise RaySystemError(
             "cyray has not been started yet. You can start it with 'cyray.init()'."

@@ -16,7 +16,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-from cyray import _compat, _extra, _raylet
+from cyray import _compat, _raylet
+from cyray._pickle import extra as _extra
 
 EXIT_ERROR = 1
 
@@ -130,18 +131,6 @@ def _adopt_job(config: bytes) -> None:
 # --- Functions ------------------------------------------------------------------------------------------
 
 
-def load_function(pickled: bytes) -> Any:
-    """The function or class of a template."""
-    from cyray import _remote_function
-
-    return _remote_function.load_definition(pickled)
-
-
-def load_extra(extra: bytes) -> dict[str, Any]:
-    """Options that travel in a template."""
-    return _extra.loads(extra)
-
-
 def find_method(instance: Any, name: str) -> Any:
     """The bound method of this actor that a template names."""
     if name == "__ray_ready__":
@@ -151,11 +140,6 @@ def find_method(instance: Any, name: str) -> Any:
     if name == "__ray_call__":
         return lambda function, *args, **kwargs: function(instance, *args, **kwargs)
     return getattr(instance, name)
-
-
-def is_coroutine_function(function: Any) -> bool:
-    """Whether calling it gives a coroutine (Cython's too)."""
-    return _compat.is_coroutine_function(function)
 
 
 _threads: list[threading.Thread] = []
@@ -195,7 +179,7 @@ def leaves(error: BaseException) -> str | None:
 
 def task_error(error: BaseException, name: str, instance: Any) -> BaseException:
     """What the caller gets for an exception of user code."""
-    from cyray.exceptions import RayTaskError
+    from cyray._errors.task_error import RayTaskError
 
     if _is_write_refused(error):
         error = _explain_read_only(error)
@@ -248,7 +232,8 @@ def _explain_read_only(error: BaseException) -> BaseException:
 
 def dependency_error(error: Any, name: str) -> BaseException:
     """The error of a task one of whose arguments failed."""
-    from cyray.exceptions import RaySystemError, RayTaskError
+    from cyray._errors.classes import RaySystemError
+    from cyray._errors.task_error import RayTaskError
 
     if isinstance(error, BaseException):
         return RayTaskError.from_dependency(error, name)
@@ -257,7 +242,7 @@ def dependency_error(error: Any, name: str) -> BaseException:
 
 def plain_error(error: BaseException, name: str) -> BaseException:
     """For an error that could not even be serialized."""
-    from cyray.exceptions import RaySystemError
+    from cyray._errors.classes import RaySystemError
 
     return RaySystemError(f"The error of {name} could not be serialized: {error!r}")
 
@@ -269,14 +254,14 @@ def _create_actor(context: Any) -> None:
     assert state.pending_actor is not None
     _, actor_id, incarnation, label, extra, concurrency, _ = state.pending_actor
     try:
-        _become_actor(state.pending_actor, load_extra(extra))
+        _become_actor(state.pending_actor, _extra.loads(extra))
         instance = _raylet.construct_actor(context)
         if state.loop is None and concurrency > 1:
             ensure_threads(concurrency)  # before the first call may come
     except BaseException as error:  # whatever stood in its way is the actor's death
         leave = leaves(error)
         if leave is None:
-            from cyray.exceptions import ActorDiedError
+            from cyray._errors.classes import ActorDiedError
 
             cause = task_error(error, f"{label}.__init__", None)
             died = ActorDiedError.from_init_error(cause, actor_id.hex(), label)

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from cyray import _process_tree
+from cyray._os import process_tree
 
 _MAX_MESSAGE_BYTES = 64 << 10
 _END_LIMIT_S = 30.0  # for the kernel to end what was killed
@@ -176,15 +176,15 @@ class Zygote:
         if not _has_children_beside(self._children):
             self._dead_sessions.clear()
             return
-        for process in _process_tree.processes():
+        for process in process_tree.processes():
             if process.parent != me or process.pid in self._children or process.zombie:
                 continue
             if process.session not in self._dead_sessions:
                 continue
-            tracker = _process_tree.may_be_resource_tracker(process.pid)
+            tracker = process_tree.may_be_resource_tracker(process.pid)
             if not tracker:
-                _process_tree.kill(process)
-            if not tracker or not _process_tree.command_line(process.pid):
+                process_tree.kill(process)
+            if not tracker or not process_tree.command_line(process.pid):
                 found.add(process.session)
         # What the killed have started comes here next.
         left = {session: n - 1 for session, n in self._dead_sessions.items() if session in found}
@@ -218,9 +218,9 @@ class Zygote:
         while now < deadline:
             alone = self._reap()
             left = [process for process in self._below() if not process.zombie]
-            others = [p for p in left if not _process_tree.may_be_resource_tracker(p.pid)]
+            others = [p for p in left if not process_tree.may_be_resource_tracker(p.pid)]
             for process in others:
-                _process_tree.kill(process)
+                process_tree.kill(process)
             # The list may miss one whose parent ended while it was read: then it is a child now.
             raylet_gone = now >= raylet_until or os.getppid() != self._raylet
             if alone and raylet_gone and not left:
@@ -229,13 +229,13 @@ class Zygote:
                 trackers_until = trackers_until or now + _TRACKER_LIMIT_S
                 if now >= trackers_until:
                     for process in left:
-                        _process_tree.kill(process)
+                        process_tree.kill(process)
             poll.poll(_LOOK_MS)
             now = time.monotonic()
 
-    def _below(self) -> list[_process_tree.Process]:
-        everyone, me = _process_tree.processes(), os.getpid()
-        below = _process_tree.descendants([me], everyone)[1:]
+    def _below(self) -> list[process_tree.Process]:
+        everyone, me = process_tree.processes(), os.getpid()
+        below = process_tree.descendants([me], everyone)[1:]
         node = os.environ.get("CYRAY_NODE_ID")
         if not node or os.getppid() == self._raylet:
             return below
@@ -246,9 +246,9 @@ class Zygote:
             process.pid
             for process in everyone
             if process.pid not in known
-            and _process_tree.has_in_environment(process.pid, f"CYRAY_NODE_ID={node}")
+            and process_tree.has_in_environment(process.pid, f"CYRAY_NODE_ID={node}")
         ]
-        return below + _process_tree.descendants(marked, everyone)
+        return below + process_tree.descendants(marked, everyone)
 
 
 def _check_request(message: dict[str, Any], fds: list[int]) -> None:

@@ -1,14 +1,59 @@
 """Every exception that cyray raises, under one root, with the names that Ray's users know.
 
-Place: the one exception tree of the package; `_raylet` and `_worker` turn core statuses and task
-failures into these through `system_error`. An error raised by user code travels as a
-`RayTaskError`, and `get` raises it as `RayTaskError(KeyError)`: a subclass of both.
-`_task_error` is how. Invariant: importing this module imports next to nothing.
+An error raised by user code travels as a `RayTaskError`, and `get` raises it as
+`RayTaskError(KeyError)`: a subclass of both.
 """
 
-from __future__ import annotations
-
-from cyray._task_error import RayError, RayTaskError, UnserializableException
+from cyray._errors.classes import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorHandleNotFoundError,
+    ActorPlacementGroupRemoved,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    AsyncioActorExit,
+    AuthenticationError,
+    CrossLanguageError,
+    CyrayError,
+    GetTimeoutError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectFetchTimedOutError,
+    ObjectFreedError,
+    ObjectLostError,
+    ObjectReconstructionFailedError,
+    ObjectRefStreamEndOfStreamError,
+    ObjectStoreFullError,
+    OufOfBandObjectRefSerializationException,
+    OutOfDiskError,
+    OutOfMemoryError,
+    OwnerDiedError,
+    PendingCallsLimitExceeded,
+    PlasmaObjectNotAvailable,
+    RayActorError,
+    RayCancellationError,
+    RayCgraphCapacityExceeded,
+    RayChannelError,
+    RayChannelTimeoutError,
+    RayConnectionError,
+    RayDirectTransportError,
+    RayError,
+    RayletError,
+    RaySystemError,
+    RayTimeoutError,
+    RayWorkerError,
+    ReferenceCountingAssertionError,
+    RpcError,
+    RuntimeEnvSetupError,
+    StreamingGeneratorReplayInconsistentError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+    TaskUnschedulableError,
+    UnreconstructableError,
+    UserCodeException,
+    WorkerCrashedError,
+)
+from cyray._errors.task_error import RayTaskError, UnserializableException
 
 __all__ = [
     "ActorAlreadyExistsError",
@@ -61,323 +106,3 @@ __all__ = [
     "UserCodeException",
     "WorkerCrashedError",
 ]
-
-CyrayError = RayError
-
-
-class UserCodeException(RayError):
-    """Marks an error of user code that a library wrapped; retries look at its cause."""
-
-
-class CrossLanguageError(RayError):
-    """Raised in another language."""
-
-
-# --- Waiting and cancelling -------------------------------------------------------------------
-
-
-class GetTimeoutError(RayError, TimeoutError):
-    """`get(timeout=...)` ran out of time."""
-
-
-class TaskCancelledError(RayError):
-    """The task was cancelled; `.task_id` is its hex id when it is known."""
-
-    def __init__(
-        self, message: str = "The task was cancelled.", task_id: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.task_id = task_id
-
-
-# --- Processes and nodes ----------------------------------------------------------------------
-
-
-class WorkerCrashedError(RayError):
-    """The worker process died while it ran the task, and no retry is left."""
-
-    def __init__(
-        self,
-        message: str = "The worker died unexpectedly while executing this task. Its last output is "
-        "in the worker-*.out and worker-*.err files of the session's logs folder.",
-    ) -> None:
-        super().__init__(message)
-
-
-class NodeDiedError(RayError):
-    """The node that ran the task died; `.node_id` when it is known."""
-
-    def __init__(
-        self, message: str = "The node of the task died.", node_id: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.node_id = node_id
-
-
-class LocalRayletDiedError(RayError):
-    """The raylet of this node is gone; nothing can run here any more."""
-
-    def __init__(
-        self,
-        message: str = "The raylet of this node died. Its log is raylet.out in the session's "
-        "logs folder.",
-    ) -> None:
-        super().__init__(message)
-
-
-class RaySystemError(RayError):
-    """Something failed in cyray itself, or it has not been started."""
-
-
-class RpcError(RayError):
-    """A call to another process of the cluster failed."""
-
-
-class AuthenticationError(RayError):
-    """The cluster token is missing or wrong."""
-
-
-class RuntimeEnvSetupError(RayError):
-    """The environment of a task or actor could not be built."""
-
-
-# --- Actors -----------------------------------------------------------------------------------
-
-
-class RayActorError(RayError):
-    """An actor's call failed because of the actor, not of the call.
-
-    `.actor_id` (hex or None), `.class_name`, `.actor_init_failed` (its `__init__` raised; `.cause`
-    is that error), `.preempted`.
-    """
-
-    base_message = "The actor died unexpectedly before finishing this task."
-
-    def __init__(
-        self,
-        message: str | None = None,
-        actor_id: str | None = None,
-        actor_init_failed: bool = False,
-        preempted: bool = False,
-    ) -> None:
-        super().__init__(self.base_message if message is None else message)
-        self.actor_id = actor_id
-        self.actor_init_failed = actor_init_failed
-        self.preempted = preempted
-        self.cause: BaseException | None = None
-        self.class_name: str | None = None
-
-
-class ActorDiedError(RayActorError):
-    """The actor is dead and stays dead."""
-
-    @classmethod
-    def from_init_error(
-        cls, error: BaseException, actor_id: str | None = None, class_name: str | None = None
-    ) -> ActorDiedError:
-        """The death of an actor whose `__init__` raised `error` (a RayTaskError)."""
-        text = f"The actor died because of an error raised in its creation task, {error}"
-        died = cls(text, actor_id, actor_init_failed=True)
-        died.cause = error
-        died.class_name = class_name
-        return died
-
-
-class ActorUnavailableError(RayActorError):
-    """The actor cannot be reached now; the call may or may not have run."""
-
-    base_message = "The actor is temporarily unavailable: the call may or may not have been run."
-
-
-class ActorUnschedulableError(RayError):
-    """No node can ever run the actor as asked."""
-
-
-class TaskUnschedulableError(RayError):
-    """No node can ever run the task as asked."""
-
-
-class ActorPlacementGroupRemoved(RayError):
-    """The placement group of the actor was removed."""
-
-
-class TaskPlacementGroupRemoved(RayError):
-    """The placement group of the task was removed."""
-
-
-class ActorAlreadyExistsError(ValueError, RayError):
-    """An actor of that name exists in the namespace."""
-
-
-class ActorHandleNotFoundError(ValueError, RayError):
-    """The handle belongs to an actor that this session does not know."""
-
-
-class PendingCallsLimitExceeded(RayError):
-    """More calls wait on this handle than `max_pending_calls` allows."""
-
-
-class AsyncioActorExit(RayError):
-    """Internal: how `exit_actor` leaves an async method."""
-
-
-# --- Objects ----------------------------------------------------------------------------------
-
-
-class ObjectLostError(RayError):
-    """An object's copies are gone; `.object_id` is its hex id."""
-
-    base_message = "All copies of the object are lost."
-
-    def __init__(self, message: str | None = None, object_id: str | None = None) -> None:
-        if message is None:
-            message = f"Failed to retrieve object {object_id or ''}. {self.base_message}"
-        super().__init__(message)
-        self.object_id = object_id
-
-
-class ObjectFetchTimedOutError(ObjectLostError):
-    """The object exists somewhere, and could not be fetched in time."""
-
-    base_message = "Fetching it took too long."
-
-
-class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
-    """The object was deleted although somebody refers to it: a bug in cyray."""
-
-    base_message = "It was deleted while it was referred to; this is a bug in cyray."
-
-
-class ObjectFreedError(ObjectLostError):
-    """The object was freed by its user."""
-
-    base_message = "It was freed."
-
-
-class OwnerDiedError(ObjectLostError):
-    """The process that owned the object died, and the object with it."""
-
-    base_message = "Its owner, the process that created the reference, died."
-
-
-class ObjectReconstructionFailedError(ObjectLostError):
-    """The object is lost and cannot be made again; `.reason` says why."""
-
-    base_message = "It cannot be made again."
-
-    def __init__(
-        self, message: str | None = None, object_id: str | None = None, reason: str | None = None
-    ) -> None:
-        super().__init__(message, object_id)
-        self.reason = reason
-
-
-class ObjectStoreFullError(RayError):
-    """The object store has no room, and nothing in it can be evicted."""
-
-
-class OutOfDiskError(RayError):
-    """The disk is full."""
-
-
-class OutOfMemoryError(RayError):
-    """The node is out of memory."""
-
-
-class PlasmaObjectNotAvailable(RayError):
-    """Internal: the object is not in this node's store."""
-
-
-class ObjectRefStreamEndOfStreamError(RayError):
-    """Internal: a generator task has no further item."""
-
-
-class StreamingGeneratorReplayInconsistentError(RaySystemError):
-    """A generator task that ran again gave another number of items."""
-
-
-class OufOfBandObjectRefSerializationException(RayError):
-    """A ref was pickled outside of a task's arguments and results while that was forbidden."""
-
-
-class RayChannelError(RaySystemError):
-    """A channel of a compiled graph failed."""
-
-
-class RayChannelTimeoutError(RayChannelError, TimeoutError):
-    """A channel of a compiled graph had nothing in time."""
-
-
-class RayCgraphCapacityExceeded(RaySystemError):
-    """A compiled graph has too many executions or results in flight."""
-
-
-class RayDirectTransportError(RaySystemError):
-    """A tensor transport failed."""
-
-
-# Names of earlier ages.
-RayTimeoutError = GetTimeoutError
-RayWorkerError = WorkerCrashedError
-RayletError = RaySystemError
-RayConnectionError = ConnectionError
-RayCancellationError = TaskCancelledError
-UnreconstructableError = ObjectReconstructionFailedError
-
-
-# --- From core codes to exceptions ------------------------------------------------------------
-
-# The numbers of cyray::StatusCode (cpp/cyray/util/status.h), in order.
-_STATUS_CLASSES: tuple[type[Exception] | None, ...] = (
-    None,  # ok
-    ValueError,  # invalid argument
-    ValueError,  # not found
-    ActorAlreadyExistsError,
-    GetTimeoutError,
-    LocalRayletDiedError,  # disconnected
-    RaySystemError,  # protocol error
-    AuthenticationError,
-    ObjectStoreFullError,
-    OutOfMemoryError,
-    TaskCancelledError,
-    RaySystemError,  # unavailable
-    RaySystemError,  # I/O error
-    RaySystemError,  # internal
-)
-# What ErrorKind (cpp/cyray/core/errors.h) stands for, by the names that the codec gives its numbers.
-_FAILURE_CLASSES: dict[str, type[RayError]] = {
-    "worker_crashed": WorkerCrashedError,
-    "actor_died": ActorDiedError,
-    "actor_unavailable": ActorUnavailableError,
-    "cancelled": TaskCancelledError,
-    "object_lost": ObjectLostError,
-    "owner_died": OwnerDiedError,
-    "node_died": NodeDiedError,
-    "object_store_full": ObjectStoreFullError,
-    "unschedulable": TaskUnschedulableError,
-    "raylet_died": LocalRayletDiedError,
-    "internal": RaySystemError,
-}
-
-
-def of_status(code: int, message: str) -> Exception:
-    """The exception for a status of the core library; `code` is a `cyray::StatusCode`."""
-    cls = _STATUS_CLASSES[code] if 0 <= code < len(_STATUS_CLASSES) else None
-    return RaySystemError(message or f"Unknown status {code}.") if cls is None else cls(message)
-
-
-def system_error(kind: str, message: str, actor_id: str | None = None) -> RayError:
-    """The exception that stands for a task's failure or an object's loss.
-
-    `kind` as in the table above. An empty message stands for the class's own. `actor_id` (hex): the
-    actor whose call or creation failed.
-    """
-    cls = _FAILURE_CLASSES.get(kind)
-    if cls is None:
-        return RaySystemError(message or f"Unknown failure {kind!r}.")
-    if issubclass(cls, RayActorError):
-        lines = [cls.base_message, *([f"\tactor_id: {actor_id}"] if actor_id else [])]
-        return cls("\n".join([*lines, message] if message else lines), actor_id)
-    if cls is TaskUnschedulableError and actor_id:
-        cls = ActorUnschedulableError
-    return cls(message) if message else cls()

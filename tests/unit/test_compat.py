@@ -6,6 +6,7 @@ import asyncio
 import asyncio.coroutines
 import functools
 import inspect
+import os
 import subprocess
 import sys
 
@@ -15,18 +16,25 @@ import pytest
 from cyray import _compat
 
 
+def run_alone(program: str) -> str:
+    """What a process prints that has `_compat` and nothing else of cyray."""
+    start = (
+        "import sys, types\n"
+        "m = types.ModuleType('cyray'); m.__path__ = [sys.argv[1]]; sys.modules['cyray'] = m\n"
+        "from cyray import _compat\n"
+    )
+    command = [sys.executable, "-I", "-c", start + program, os.path.dirname(_compat.__file__)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_exit_functions_run_when_asked() -> None:
     program = (
-        "import atexit, os, sys; sys.path[:0] = sys.argv[1:]\n"
-        "from cyray import _compat\n"
+        "import atexit, os\n"
         "atexit.register(lambda: print('ran', flush=True))\n"
         "_compat.run_exit_functions()\n"
         "os._exit(0)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *sys.path], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "ran\n"
+    assert run_alone(program) == "ran\n"
 
 
 class Example:
@@ -68,16 +76,11 @@ def test_others_are_no_coroutine_functions(function: object) -> None:
 
 def test_asking_for_coroutine_functions_imports_neither_inspect_nor_asyncio() -> None:
     program = (
-        "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from cyray import _compat\n"
         "before = set(sys.modules)\n"
         "assert _compat.is_coroutine_function(type('A', (), {})) is False\n"
         "print({'inspect', 'asyncio'} & (set(sys.modules) - before))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *sys.path], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "set()\n"
+    assert run_alone(program) == "set()\n"
 
 
 def test_the_builtin_base_is_the_one_that_is_compiled_in() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cyray import _options
+from cyray._spec import options as _options
 from cyray.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]

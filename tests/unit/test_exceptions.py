@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from cyray import exceptions
-from cyray.exceptions import RayActorError, RayError, RayTaskError, system_error
+from cyray._errors.from_core import of_status, system_error
+from cyray.exceptions import RayActorError, RayError, RayTaskError
 
 
 def failed(exception: BaseException, name: str = "f", **where) -> RayTaskError:
@@ -321,8 +322,8 @@ def test_status_numbers_are_those_of_the_core():
         "kInternal": exceptions.RaySystemError,
     }
     for name, cls in expected.items():
-        assert type(exceptions.of_status(names.index(name), "m")) is cls
-    assert type(exceptions.of_status(len(names), "m")) is exceptions.RaySystemError
+        assert type(of_status(names.index(name), "m")) is cls
+    assert type(of_status(len(names), "m")) is exceptions.RaySystemError
 
 
 def test_a_dead_actor_is_described():

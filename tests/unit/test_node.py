@@ -14,8 +14,10 @@ import time
 
 import pytest
 
-from cyray import _addresses, _machine, _node, _node_end, _sessions
+from cyray import _addresses, _node, _node_end, _sessions
 from cyray._node import LocalNode, NodeOptions
+from cyray._os import machine as _machine
+from cyray._os import proc
 from cyray.cluster_utils import Cluster
 
 PACKAGE = os.path.dirname(os.path.abspath(_node.__file__))
@@ -181,8 +183,8 @@ def test_the_node_ends_with_its_driver_although_a_forked_child_lives():
     driver.kill()
     driver.wait()
     try:
-        wait_until(lambda: not _sessions.process_start_ticks(raylet))
-        assert _sessions.process_start_ticks(child)
+        wait_until(lambda: not proc.start_ticks(raylet))
+        assert proc.start_ticks(child)
     finally:
         os.kill(child, signal.SIGKILL)
         driver.stdout.close()

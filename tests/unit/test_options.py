@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyray._options import (
+from cyray._spec.options import (
     actor_demands,
     actor_options,
     concurrency_of,
@@ -181,7 +181,7 @@ class NoTruth:
 
 @pytest.mark.parametrize("check", [task_options, actor_options, method_options])
 def test_a_value_of_any_class_is_refused_by_name(check):
-    from cyray import _options
+    from cyray._spec import options as _options
 
     table = {
         task_options: {**_options._TASK, **dict.fromkeys(_options._TASK_HARMLESS)},

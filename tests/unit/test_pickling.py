@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cyray import _extra, _pickling
+from cyray._pickle import by_value, extra
 
 FRESH = """
 import pickle, sys
@@ -23,7 +23,7 @@ def elsewhere(value: Any, question: str) -> str:
     """What a process that knows none of this one's classes prints."""
     done = subprocess.run(
         [sys.executable, "-c", f"{FRESH}print({question})", *sys.path],
-        input=_pickling.dumps(value),
+        input=by_value.dumps(value),
         capture_output=True,
         check=False,
     )
@@ -89,8 +89,8 @@ class OfModule(Exception):
 
 
 def test_options_with_a_class_of_a_module_go_by_reference() -> None:
-    pickled = _extra.dumps({"retry_exceptions": _extra.retry_types([OfModule])})
-    assert _extra.loads(pickled) == {"retry_exceptions": (OfModule,)}
+    pickled = extra.dumps({"retry_exceptions": extra.retry_types([OfModule])})
+    assert extra.loads(pickled) == {"retry_exceptions": (OfModule,)}
     assert len(pickled) < 150
 
 
@@ -98,7 +98,7 @@ def test_options_with_a_class_of_a_function_go_by_value() -> None:
     class OfFunction(Exception):
         pass
 
-    pickled = _extra.dumps({"retry_exceptions": (OfFunction,)})
+    pickled = extra.dumps({"retry_exceptions": (OfFunction,)})
     program = f"{FRESH}print(value['retry_exceptions'][0].__name__)"
     done = subprocess.run(
         [sys.executable, "-c", program, *sys.path], input=pickled, capture_output=True, check=True
@@ -107,10 +107,10 @@ def test_options_with_a_class_of_a_function_go_by_value() -> None:
 
 
 def test_no_options_take_no_bytes() -> None:
-    assert _extra.dumps({}) == b""
-    assert _extra.loads(b"") == {}
+    assert extra.dumps({}) == b""
+    assert extra.loads(b"") == {}
 
 
 def test_what_cannot_be_pickled_is_named() -> None:
     with pytest.raises(TypeError, match="Could not serialize"):
-        _extra.dumps({"retry_exceptions": sys._getframe()})
+        extra.dumps({"retry_exceptions": sys._getframe()})

@@ -68,8 +68,8 @@ class RayletSide:
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
             package.mkdir(parents=True)
-            for name in ("_zygote.py", "_process_tree.py"):
-                shutil.copy(os.path.join(PACKAGE, name), package)
+            shutil.copy(os.path.join(PACKAGE, "_zygote.py"), package)
+            shutil.copytree(os.path.join(PACKAGE, "_os"), package / "_os")
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
             (package / "_logs.py").write_text("")

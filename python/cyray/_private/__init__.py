@@ -13,7 +13,9 @@ def dump() -> str:
     Their processes and the ends of their logs, which needs no answer of anybody; and, when this
     process is connected and its raylet answers within two seconds, who waits for what.
     """
-    from cyray import _process_tree, _sessions
+    from cyray import _sessions
+    from cyray._os import process_tree
+    from cyray._os.files import read_text
 
     parts = []
     for session_dir in _sessions.sessions():
@@ -21,11 +23,11 @@ def dump() -> str:
         if not records:
             continue
         parts.append(f"session {session_dir}")
-        for process in _process_tree.descendants(record["pid"] for record in records):
+        for process in process_tree.descendants(record["pid"] for record in records):
             parts.append(f"  {_describe_process(process.pid)}")
         logs = os.path.join(session_dir, "logs")
         for name in sorted(os.listdir(logs)):
-            lines = _sessions.read_text(os.path.join(logs, name)).splitlines()[-10:]
+            lines = read_text(os.path.join(logs, name)).splitlines()[-10:]
             parts += [f"  {name}: {line}" for line in lines]
     return "\n".join([*parts, _ask_node()])
 
@@ -42,16 +44,16 @@ def _ask_node() -> str:
 
 
 def _describe_process(pid: int) -> str:
-    from cyray import _sessions
+    from cyray._os.files import read_text
 
-    command = _sessions.read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    command = read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
     waits = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         threads = []
     for thread in threads:
-        name = _sessions.read_text(f"/proc/{pid}/task/{thread}/comm").strip()
-        where = _sessions.read_text(f"/proc/{pid}/task/{thread}/wchan").strip()
+        name = read_text(f"/proc/{pid}/task/{thread}/comm").strip()
+        where = read_text(f"/proc/{pid}/task/{thread}/wchan").strip()
         waits.append(f"{name}: {where or 'running'}")
     return f"{pid} {command[:100]} [{'; '.join(waits)}]"

@@ -143,8 +143,7 @@ cdef class Serialized:
 
 cdef object _by_value_dumps(object value, list buffers):
     # What the C pickler cannot do by reference: functions and classes of __main__, closures, lambdas.
-    from cyray import _pickling
-    return _pickling.dumps(value, buffers.append)
+    return hook("dumps_by_value")(value, buffers.append)
 
 
 cdef Serialized serialize(object value):
@@ -248,8 +247,7 @@ cdef bytes array_header(object array):
 
 
 cdef bint _must_pickle_by_value():
-    cloudpickle = sys.modules.get("cloudpickle.cloudpickle")
-    return cloudpickle is not None and bool(cloudpickle._PICKLE_BY_VALUE_MODULES)
+    return len(hook("modules_by_value")()) > 0
 
 
 cdef Value* encode_simple(object value) except? NULL:
@@ -460,15 +458,11 @@ cdef object decode_dependency(const uint8_t* data, uint64_t size, Pinned owner):
         raise ValueError("an encoded value is cut off")
     name = PyUnicode_DecodeUTF8(<const char*>data + 5, length, "replace")
     error = decode(data + 5 + length, size - 5 - length, owner, False)
-    from cyray import exceptions
-    if not isinstance(error, exceptions.RayTaskError):
-        return error
-    return exceptions.RayTaskError.from_dependency(error, name)
+    return hook("from_dependency")(error, name)
 
 
 cdef object decode_system_error(const uint8_t* data, uint64_t size):
-    from cyray import exceptions
     text = PyUnicode_DecodeUTF8(<const char*>data + 18, size - 18, "replace")
     actor = PyBytes_FromStringAndSize(<const char*>data + 2, 16)
     kind = _ERROR_KINDS.get(data[1], "internal")
-    return exceptions.system_error(kind, text, None if actor == bytes(16) else actor.hex())
+    return hook("system_error")(kind, text, None if actor == bytes(16) else actor.hex())

@@ -92,7 +92,6 @@ def current_gpu_ids():
 
 
 cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
-    from cyray import _worker_main
     cdef CallableEntry entry = CallableEntry.__new__(CallableEntry)
     entry.name = tmpl.name.decode()
     entry.num_returns = tmpl.num_returns
@@ -110,14 +109,14 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
                 raise_status(status)
             if pickled.empty():
                 raise RuntimeError(f"the definition of {entry.name} did not arrive within 30 s")
-            entry.function = _functions[function_id] = _worker_main.load_function(<bytes>pickled)
+            entry.function = _functions[function_id] = hook("load_definition")(<bytes>pickled)
     else:
-        entry.function = _worker_main.find_method(_actor_instance, tmpl.method.decode())
-    extra = _worker_main.load_extra(<bytes>tmpl.extra)
+        entry.function = hook("find_method")(_actor_instance, tmpl.method.decode())
+    extra = hook("load_extra")(<bytes>tmpl.extra)
     entry.inout = extra.get("inout")
     entry.retry = extra.get("retry_exceptions", False)
     entry.demand = extra.get("demand")
-    entry.is_coroutine = _worker_main.is_coroutine_function(entry.function)
+    entry.is_coroutine = hook("is_coroutine_function")(entry.function)
     return entry
 
 
@@ -179,17 +178,15 @@ cdef int execute(ExecContext context) except -1:
         entry = callable_of(context.task.get())
         context.callable_entry = entry
         if not context.task.get().gpu_ids.empty():
-            from cyray import _worker_main
-            _worker_main.show_gpus(list(context.task.get().gpu_ids))
+            hook("show_gpus")(list(context.task.get().gpu_ids))
         value = call_function(context, entry)
         results = encode_results(context, entry, value)
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
-        from cyray import _worker_main
         if now.core == NULL:
             leave_forked_child(error)
         ok = False
         retry = is_retriable(entry, error)
-        leave = _worker_main.leaves(error)
+        leave = hook("leaves")(error)
         if leave is not None:
             return leave_with(context, entry, error, leave)
         results = encode_failure(context, task_name(context.task.get()), error)
@@ -203,8 +200,7 @@ cdef int leave_with(ExecContext context, CallableEntry entry, object error, str 
     # with the actor's death when the process has gone.
     now.core.WorkerExiting(True, reason.encode())
     if PyThread_get_thread_ident() != _main_thread:
-        from cyray import _worker_main
-        _worker_main.leave_from_thread()
+        hook("leave_from_thread")()
     raise SystemExit(0)
 
 
@@ -242,8 +238,7 @@ def run_tasks(on_event, keep_going):
             on_event((EVENT_CREATE_ACTOR, context))
         else:
             if is_main and context.task.get().tmpl.max_concurrency > 1 and not _actor_mode:
-                from cyray import _worker_main
-                _worker_main.ensure_threads(context.task.get().tmpl.max_concurrency)
+                hook("ensure_threads")(context.task.get().tmpl.max_concurrency)
             execute(context)
         context.callable_entry = None
 
@@ -452,13 +447,12 @@ cdef class Call:
         return 0
 
     cdef int raised(self, object error) except -1:
-        from cyray import _worker_main
         if now.core == NULL:
             leave_forked_child(error)
-        leave = _worker_main.leaves(error)
+        leave = hook("leaves")(error)
         if leave is not None:
             now.core.WorkerExiting(True, leave.encode())
-            _worker_main.stop_loop()
+            hook("stop_loop")()
             return 0
         finish(self.context, False,
                encode_failure(self.context, task_name(self.context.task.get()), error),

@@ -131,12 +131,7 @@ cdef object value_of(const ReadView& view, bint writable):
 
 
 cdef raise_error(value):
-    from cyray import exceptions
-    if isinstance(value, exceptions.RayTaskError):
-        raise value.as_instanceof_cause()
-    if isinstance(value, BaseException):
-        raise value
-    raise exceptions.RaySystemError(f"an object holds a broken error: {value!r}")
+    hook("raise_error")(value)
 
 
 cdef object get_one(ObjectRef ref, timeout, bint writable):
@@ -151,9 +146,7 @@ cdef object get_one(ObjectRef ref, timeout, bint writable):
 
 
 cdef raise_get_timeout(size, missing, timeout):
-    from cyray import exceptions
-    raise exceptions.GetTimeoutError(
-        f"Get timed out: {missing} of {size} object(s) not ready after {timeout} s.")
+    raise hook("get_timeout")(size, missing, timeout)
 
 
 def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=False):
@@ -316,8 +309,7 @@ def on_ready(ObjectRef ref, callback, bint on_main=False):
     cdef uint64_t token
     ref.live()
     if not on_main:
-        from cyray import _worker
-        _worker.ensure_event_thread()
+        hook("ensure_event_thread")()
     s = now
     token = s.next_token
     s.next_token += 1
@@ -350,7 +342,6 @@ def _as_asyncio_future(ObjectRef ref):
     import asyncio
     loop = asyncio.get_running_loop()
     future = loop.create_future()
-    worker = sys.modules.get("cyray._worker_main")
 
     def finish():
         if future.done():
@@ -368,7 +359,7 @@ def _as_asyncio_future(ObjectRef ref):
         except RuntimeError:  # the loop is closed: nobody waits any more
             pass
 
-    on_ready(ref, done, worker is not None and worker.is_loop_of_actor(loop))
+    on_ready(ref, done, _actor_mode and hook("is_loop_of_actor")(loop))
     return future
 
 

@@ -116,8 +116,7 @@ cdef class ObjectRef:
 
     def future(self):
         """A ``concurrent.futures.Future`` of the value."""
-        from cyray._future import RefFuture
-        future = RefFuture(self)
+        future = hook("ref_future")(self)
         on_ready(self, future.complete)
         return future
 

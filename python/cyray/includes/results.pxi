@@ -113,18 +113,17 @@ cdef Address submitter_address(ExecTask* task):
 
 cdef _Results encode_failure(ExecContext context, str name, object error):
     """The task's error as its outcome. Never fails."""
-    from cyray import _worker_main
     cdef _Results results = _Results.__new__(_Results)
     cdef ExecTask* task = context.task.get()
     cdef Address owner = submitter_address(task)
     if isinstance(error, _DependencyFailed):
-        wrapped = _worker_main.dependency_error(error.args[0], name)
+        wrapped = hook("dependency_error")(error.args[0], name)
     else:
-        wrapped = _worker_main.task_error(error, name, _actor_instance if _actor_mode else None)
+        wrapped = hook("task_error")(error, name, _actor_instance if _actor_mode else None)
     try:
         results.add(wrapped, True, owner, ObjectId(task.id, 1))
     except BaseException as broken:  # noqa: BLE001 - whatever it is, the caller gets an answer
-        results.add(_worker_main.plain_error(broken, name), True, owner, ObjectId(task.id, 1))
+        results.add(hook("plain_error")(broken, name), True, owner, ObjectId(task.id, 1))
     results.give()
     return results
 

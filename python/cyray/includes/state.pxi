@@ -27,7 +27,19 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
+from cyray import _hooks
 from cyray.includes.libcore cimport *
+
+cdef dict _hooked = {}
+
+
+cdef inline object hook(str name):
+    # The one way from here to the rest of cyray, which is above: a function of _hooks.TABLE.
+    found = _hooked.get(name)
+    if found is None:
+        found = _hooked[name] = _hooks.resolve(name)
+    return found
+
 
 # Objects up to this size live in their owner and travel inline; larger ones go to the store.
 # One message has MAX_INLINE_BYTES of them; beyond that only values up to TINY_LIMIT travel inline.
@@ -93,8 +105,7 @@ cdef inline Session connected():
 
 
 cdef _auto_init():
-    from cyray import _worker
-    _worker.auto_init()
+    hook("auto_init")()
 
 
 cdef inline int still(Session s) except -1:
@@ -127,8 +138,7 @@ cdef raise_status(Status status):
     """The one place where a core status becomes an exception."""
     if status.code() == StatusCode.kCancelled:
         reraise()
-    from cyray import exceptions
-    raise exceptions.of_status(<int>status.code(), status.message().decode("utf-8", "replace"))
+    raise hook("of_status")(<int>status.code(), status.message().decode("utf-8", "replace"))
 
 
 def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",

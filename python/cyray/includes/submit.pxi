@@ -1,5 +1,5 @@
 # Tasks, actors and their methods as callables. What is decided once per function or method is
-# policy and lives in _remote_function.py and _actor.py; here is what happens at every call.
+# policy and lives in _api; here is what happens at every call.
 
 cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, bytes name,
                           tuple args, dict kwargs):
@@ -61,7 +61,7 @@ cdef bytes call_name(dict options):
 
 
 cdef TaskTemplate* add_template(Session s, dict d) except NULL:
-    """`d`: what _remote_function.describe or _actor.describe_method decided."""
+    """`d`: what the hooks describe_task or describe_method decided."""
     cdef TemplateSpec spec
     cdef bytes function_id = d.get("function_id") or b""
     if len(function_id) == 16:
@@ -135,16 +135,19 @@ cdef class RemoteFunction:
         return self._function
 
     @property
+    def __cyray_wraps__(self):
+        return self._function
+
+    @property
     def task_options(self):
         return dict(self._options)
 
     cdef int prepare(self) except -1:
         cdef Session s = session()
-        from cyray import _remote_function
-        description = _remote_function.describe(self._function, self._options)
+        description = hook("describe_task")(self._function, self._options)
         if self._shared.get("epoch") != s.epoch:
-            pickled = _remote_function.pickle_definition(self._function)
-            function_id = _remote_function.content_id(pickled)
+            pickled = hook("pickle_definition")(self._function)
+            function_id = hook("content_id")(pickled)
             give_function(s, function_id, pickled)
             self._shared.update(epoch=s.epoch, function_id=function_id)
         description["function_id"] = self._shared["function_id"]
@@ -162,9 +165,8 @@ cdef class RemoteFunction:
 
     def options(self, **options):
         """The same function with other options for the calls made through the result."""
-        from cyray import _remote_function
         cdef RemoteFunction other = RemoteFunction(
-            self._function, _remote_function.merge(self._options, options))
+            self._function, hook("merge_task_options")(self._options, options))
         other._shared = self._shared
         return other
 
@@ -218,8 +220,7 @@ cdef class ActorMethod:
     cdef Template prepare(self):
         # Templates are of the class and method, not of the actor: a thousand actors need a few.
         cdef Session s = now
-        from cyray import _actor
-        cdef Template made = template_of(s, _actor.describe_method(
+        cdef Template made = template_of(s, hook("describe_method")(
             self._handle._meta, self._name, self._overrides))
         still(s)
         if self._overrides is None:
@@ -229,9 +230,8 @@ cdef class ActorMethod:
         return made
 
     def options(self, **options):
-        from cyray import _options
         return make_method(self._handle, self._name,
-                           {**(self._overrides or {}), **_options.method_options(options)})
+                           {**(self._overrides or {}), **hook("method_options")(options)})
 
     def _remote(self, args=None, kwargs=None, **options):
         target = self.options(**options) if options else self
@@ -349,7 +349,7 @@ def _rebuild_handle(bytes actor_id, dict meta, ref):
 
 
 def create_actor(dict d, tuple args, dict kwargs, bint wait):
-    """Register an actor; ``d`` is what ``_actor.describe_class`` decided. Returns its handle.
+    """Register an actor; ``d`` is what ``ActorClass`` decided. Returns its handle.
 
     Raises:
         ActorAlreadyExistsError: with ``wait``, when the name is taken.

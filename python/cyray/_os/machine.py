@@ -1,7 +1,7 @@
 """What this machine offers: CPUs, memory, GPUs and descriptors, as kernel and container limit them.
 
-Place: read by `_node` when the user does not say. Reads /proc, /sys and /dev, and changes nothing
-but this process's limit of descriptors; starts no program and imports nothing of cyray. Every
+Place: the ground; read by `_node` when the user does not say. Reads /proc, /sys and /dev, and changes nothing
+but this process's limit of descriptors; starts no program. Every
 function has an answer on any Linux.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+
+from cyray._os.files import read_text
 
 _CGROUP_ROOT = "/sys/fs/cgroup"
 _ENOUGH_DESCRIPTORS = 65_536
@@ -31,7 +33,7 @@ def available_memory_bytes() -> int:
         if limit is not None:
             used = _integer(os.path.join(folder, "memory.current")) or 0
             # The page cache counts as used and can be had back.
-            cache = re.search(r"^inactive_file (\d+)", _read(f"{folder}/memory.stat"), re.M)
+            cache = re.search(r"^inactive_file (\d+)", read_text(f"{folder}/memory.stat"), re.M)
             used -= min(used, int(cache.group(1)) if cache else 0)
             available = min(available, max(0, limit - used))
     limit = _integer(f"{_CGROUP_ROOT}/memory/memory.limit_in_bytes")
@@ -47,7 +49,7 @@ def total_memory_bytes() -> int:
 
 
 def _meminfo(name: str) -> int:
-    match = re.search(rf"^{name}:\s+(\d+) kB", _read("/proc/meminfo"), re.M)
+    match = re.search(rf"^{name}:\s+(\d+) kB", read_text("/proc/meminfo"), re.M)
     return int(match.group(1)) * 1024 if match else 0
 
 
@@ -93,7 +95,7 @@ def gpu_model() -> str | None:
     except OSError:
         return None
     for device in devices:
-        match = re.search(r"^Model:\s*(.+)$", _read(f"{folder}/{device}/information"), re.M)
+        match = re.search(r"^Model:\s*(.+)$", read_text(f"{folder}/{device}/information"), re.M)
         if match:
             return short_gpu_model(match.group(1))
     return None
@@ -112,7 +114,7 @@ def short_gpu_model(text: str) -> str | None:
 def _cpu_quota() -> float | None:
     quotas = []
     for folder in _cgroup_folders():
-        parts = _read(os.path.join(folder, "cpu.max")).split()
+        parts = read_text(os.path.join(folder, "cpu.max")).split()
         if len(parts) == 2 and parts[0].isdigit() and int(parts[1]):
             quotas.append(int(parts[0]) / int(parts[1]))
     quota = _integer(f"{_CGROUP_ROOT}/cpu/cpu.cfs_quota_us")
@@ -124,7 +126,7 @@ def _cpu_quota() -> float | None:
 
 def _cgroup_folders() -> list[str]:
     """The folders of this process's cgroup and its parents (version 2)."""
-    for line in _read("/proc/self/cgroup").splitlines():
+    for line in read_text("/proc/self/cgroup").splitlines():
         if line.startswith("0::"):
             path = line[3:].strip("/")
             folders = [_CGROUP_ROOT]
@@ -135,13 +137,5 @@ def _cgroup_folders() -> list[str]:
 
 
 def _integer(path: str) -> int | None:
-    text = _read(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.lstrip("-").isdigit() else None
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""

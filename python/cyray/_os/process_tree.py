@@ -1,6 +1,6 @@
 """The processes of this machine as /proc tells them, and signals that cannot hit another one.
 
-Place: below `_zygote` and `_node_end`; the standard library alone, so the zygote has it at hand.
+Place: the ground; the standard library alone, so the zygote has it at hand.
 Threading: none; each call reads /proc anew.
 Invariant: a signal reaches the process that was looked at or nobody, also when its number was given
 to another one meanwhile.

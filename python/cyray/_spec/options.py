@@ -1,6 +1,7 @@
 """What `@remote(...)`, `.options(...)` and `@method(...)` accept, and the resources it amounts to.
 
-Place: pure functions on dicts, used by `_remote_function` and `_actor` before anything is sent.
+Place: the ground; pure functions on dicts, used by `_api` before anything is sent, and for what a
+node offers.
 Each option is one row of a table: how it is checked, and where it is valid. An unknown name is a
 ValueError that lists the valid ones, a wrong type a TypeError, a value out of range a ValueError.
 Options that this version cannot honour are refused by name; those that can be ignored without

@@ -1,6 +1,6 @@
 """Pickling by value, for what the C pickler cannot do by reference.
 
-Place: called by the codec of `_raylet` as a second try, so cloudpickle is imported only when it is
+Place: the ground; called by the codec of `_raylet` as a second try, so cloudpickle is imported only when it is
 needed. Functions and classes of `__main__`, closures and lambdas go by value, and so do cached
 functions, each with an empty cache; a class keeps its `__slots__`; memoryviews, which pickle refuses, become read-only views of the
 object's own memory on the other side.

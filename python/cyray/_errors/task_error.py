@@ -1,6 +1,6 @@
 """RayTaskError: how an exception of user code travels from a worker to whoever gets the result.
 
-Place: behind `exceptions`, which is where its names are public. Built on the worker with
+Place: the ground; behind `cyray.exceptions`, which is where its names are public. Built on the worker with
 `from_exception`, pickled as text plus the cause's own pickle, raised as `RayTaskError(KeyError)`.
 Invariants: building one never fails, whatever the user's exception does in `__str__`, `__reduce__`
 or `__init_subclass__`; the user's constructor is never called where its arguments are not known;
@@ -14,8 +14,8 @@ import pickle
 from typing import Any
 
 from cyray import _compat
+from cyray._os.files import PACKAGE_DIR
 
-_PACKAGE_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MAX_TRACEBACK_CHARS = 64 * 1024
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _DEPENDENCY_LINE = "At least one of the input arguments for this task could not be computed:"
@@ -292,7 +292,10 @@ def _is_engine_frame(filename: str) -> bool:
     folder, base = os.path.split(filename)
     if base.endswith((".pyx", ".pxi")):  # Cython names its files relative to the build.
         return filename.endswith("cyray/_raylet.pyx") or folder.endswith("cyray/includes")
-    return base.startswith("_") and folder + os.sep == _PACKAGE_DIR
+    if not folder.startswith(PACKAGE_DIR):
+        return False
+    inside = filename[len(PACKAGE_DIR) + 1 :].split(os.sep)
+    return any(part.startswith("_") for part in inside)
 
 
 def _format_user_traceback(exc: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 Place: the one pickling of what the core carries and does not read (`extra` of a template and of an
 actor). Classes in it may be of `__main__` or of a function, which no worker can import: the rule for
-what travels by value is that of every value (`_pickling`).
+what travels by value is that of every value (`by_value`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def dumps(extra: Mapping[str, Any]) -> bytes:
     """The bytes; empty when there are no options."""
     if not extra:
         return b""
-    from cyray import _pickling
+    from cyray._pickle import by_value
 
-    return _pickling.dumps_either(dict(extra))
+    return by_value.dumps_either(dict(extra))
 
 
 def loads(pickled: bytes) -> dict[str, Any]:

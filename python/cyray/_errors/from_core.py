@@ -1,0 +1,108 @@
+"""From the core's codes to exceptions: statuses, and failures that stand in for a task's result.
+
+Place: the ground; reached from `_raylet` through `_hooks`.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from cyray._errors.classes import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    AuthenticationError,
+    GetTimeoutError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    OutOfMemoryError,
+    OwnerDiedError,
+    RayActorError,
+    RayError,
+    RaySystemError,
+    TaskCancelledError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+from cyray._errors.task_error import RayTaskError
+
+# The numbers of cyray::StatusCode (cpp/cyray/util/status.h), in order.
+_STATUS_CLASSES: tuple[type[Exception] | None, ...] = (
+    None,  # ok
+    ValueError,  # invalid argument
+    ValueError,  # not found
+    ActorAlreadyExistsError,
+    GetTimeoutError,
+    LocalRayletDiedError,  # disconnected
+    RaySystemError,  # protocol error
+    AuthenticationError,
+    ObjectStoreFullError,
+    OutOfMemoryError,
+    TaskCancelledError,
+    RaySystemError,  # unavailable
+    RaySystemError,  # I/O error
+    RaySystemError,  # internal
+)
+# What ErrorKind (cpp/cyray/core/errors.h) stands for, by the names that the codec gives its numbers.
+_FAILURE_CLASSES: dict[str, type[RayError]] = {
+    "worker_crashed": WorkerCrashedError,
+    "actor_died": ActorDiedError,
+    "actor_unavailable": ActorUnavailableError,
+    "cancelled": TaskCancelledError,
+    "object_lost": ObjectLostError,
+    "owner_died": OwnerDiedError,
+    "node_died": NodeDiedError,
+    "object_store_full": ObjectStoreFullError,
+    "unschedulable": TaskUnschedulableError,
+    "raylet_died": LocalRayletDiedError,
+    "internal": RaySystemError,
+}
+
+
+def raise_error(value: object) -> NoReturn:
+    """Raises what an error object holds."""
+    if isinstance(value, RayTaskError):
+        raise value.as_instanceof_cause()
+    if isinstance(value, BaseException):
+        raise value
+    raise RaySystemError(f"an object holds a broken error: {value!r}")
+
+
+def get_timeout(size: int, missing: int, timeout: float) -> GetTimeoutError:
+    """What `get` raises when the time is over."""
+    return GetTimeoutError(
+        f"Get timed out: {missing} of {size} object(s) not ready after {timeout} s."
+    )
+
+
+def from_dependency(error: object, name: str) -> object:
+    """The error of a task that never ran because one of its arguments is `error`."""
+    if isinstance(error, RayTaskError):
+        return RayTaskError.from_dependency(error, name)
+    return error
+
+
+def of_status(code: int, message: str) -> Exception:
+    """The exception for a status of the core library; `code` is a `cyray::StatusCode`."""
+    cls = _STATUS_CLASSES[code] if 0 <= code < len(_STATUS_CLASSES) else None
+    return RaySystemError(message or f"Unknown status {code}.") if cls is None else cls(message)
+
+
+def system_error(kind: str, message: str, actor_id: str | None = None) -> RayError:
+    """The exception that stands for a task's failure or an object's loss.
+
+    `kind` as in the table above. An empty message stands for the class's own. `actor_id` (hex): the
+    actor whose call or creation failed.
+    """
+    cls = _FAILURE_CLASSES.get(kind)
+    if cls is None:
+        return RaySystemError(message or f"Unknown failure {kind!r}.")
+    if issubclass(cls, RayActorError):
+        lines = [cls.base_message, *([f"\tactor_id: {actor_id}"] if actor_id else [])]
+        return cls("\n".join([*lines, message] if message else lines), actor_id)
+    if cls is TaskUnschedulableError and actor_id:
+        cls = ActorUnschedulableError
+    return cls(message) if message else cls()

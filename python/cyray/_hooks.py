@@ -1,0 +1,59 @@
+"""The one door from the core upwards: what `_raylet` calls of Python, by name.
+
+Place: the ground; imports nothing of cyray. A name leads to a function of any room; its module is
+imported when the core asks for it the first time. tests/unit/test_layers.py reads the table: `_raylet`
+has no other import of cyray, and what the table leads to counts as an import of nobody.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+TABLE = {
+    # A driver's.
+    "auto_init": "cyray._worker:auto_init",
+    "ensure_event_thread": "cyray._worker:ensure_event_thread",
+    # What calls mean.
+    "describe_task": "cyray._remote_function:describe",
+    "merge_task_options": "cyray._remote_function:merge",
+    "describe_method": "cyray._actor:describe_method",
+    "method_options": "cyray._spec.options:method_options",
+    "ref_future": "cyray._future:RefFuture",
+    # A worker's.
+    "find_method": "cyray._worker_main:find_method",
+    "show_gpus": "cyray._worker_main:show_gpus",
+    "ensure_threads": "cyray._worker_main:ensure_threads",
+    "leaves": "cyray._worker_main:leaves",
+    "leave_from_thread": "cyray._worker_main:leave_from_thread",
+    "stop_loop": "cyray._worker_main:stop_loop",
+    "is_loop_of_actor": "cyray._worker_main:is_loop_of_actor",
+    "task_error": "cyray._worker_main:task_error",
+    "dependency_error": "cyray._worker_main:dependency_error",
+    "plain_error": "cyray._worker_main:plain_error",
+    # The ground, imported late because it takes its time.
+    "dumps_by_value": "cyray._pickle.by_value:dumps",
+    "pickle_definition": "cyray._pickle.definition:pickle_definition",
+    "load_definition": "cyray._pickle.definition:load_definition",
+    "content_id": "cyray._pickle.definition:content_id",
+    "load_extra": "cyray._pickle.extra:loads",
+    "is_coroutine_function": "cyray._compat:is_coroutine_function",
+    "modules_by_value": "cyray._compat:modules_by_value",
+    "of_status": "cyray._errors.from_core:of_status",
+    "system_error": "cyray._errors.from_core:system_error",
+    "raise_error": "cyray._errors.from_core:raise_error",
+    "get_timeout": "cyray._errors.from_core:get_timeout",
+    "from_dependency": "cyray._errors.from_core:from_dependency",
+}
+
+
+def resolve(name: str) -> Any:
+    """The function behind a name; KeyError when the table has none of it."""
+    module, _, attribute = TABLE[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def import_ahead() -> None:
+    """Imports what the first task of a process needs: for a moment in which there is only to wait."""
+    for name in ("describe_task", "dumps_by_value"):
+        resolve(name)
