@@ -108,7 +108,7 @@ def test_an_interrupt_while_modules_are_preloaded_ends_the_session(monkeypatch):
         assert cyray.is_initialized()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cyray._node.LocalNode.tell_of_failed_imports", interrupt)
+    monkeypatch.setattr("cyray._node.local.LocalNode.tell_of_failed_imports", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cyray.init(num_cpus=1, worker_preload=["colorsys"])
     assert not cyray.is_initialized()
@@ -123,7 +123,7 @@ def test_an_interrupted_shutdown_is_finished_by_the_next_one_or_by_init(monkeypa
         cyray.init(num_cpus=1)
         pid = raylet_pid()
         with monkeypatch.context() as patch:
-            patch.setattr("cyray._node.LocalNode.stop", interrupt)
+            patch.setattr("cyray._node.local.LocalNode.stop", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 cyray.shutdown()
     cyray.shutdown()

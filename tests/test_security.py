@@ -132,8 +132,9 @@ def test_a_connection_that_says_nothing_does_not_stop_others(context):
 
 
 def test_a_node_with_another_token_is_not_let_in(context, tmp_path):
-    from cyray._node import LocalNode, NodeOptions
-    from cyray._sessions import make_session
+    from cyray._node.local import LocalNode
+    from cyray._node.options import NodeOptions
+    from cyray._node.sessions import make_session
 
     session = make_session()
     try:

@@ -41,14 +41,15 @@ class Session:
         # atexit runs first what was registered last. `_node` registers the end of this process's nodes
         # when it is imported, and the driver must leave before they end, or what is still on its way
         # (output of workers) is lost.
-        from cyray import _node  # noqa: F401
+        import cyray._node.local  # noqa: F401
 
         atexit.unregister(shutdown)
         atexit.register(shutdown, _exiting_interpreter=True)
 
     def start_node(self, own: dict[str, Any], preload: tuple[str, ...]) -> str:
         """Starts a node for this session alone; the path of its socket."""
-        from cyray._node import LocalNode, NodeOptions
+        from cyray._node.local import LocalNode
+        from cyray._node.options import NodeOptions
 
         given = {name: value for name, value in own.items() if value is not None}
         self.node = LocalNode(
@@ -173,11 +174,11 @@ def _find_or_start(
     session: Session, address: str | None, own: dict[str, Any], preload: tuple[str, ...]
 ) -> str:
     """The path of a raylet's socket: of the cluster that is meant, or of a node started for `session`."""
-    from cyray import _addresses
+    from cyray._node import addresses
     from cyray._os import machine as _machine
 
     _machine.raise_descriptor_limit()
-    target = _addresses.resolve(address)
+    target = addresses.resolve(address)
     if target is not None:
         _refuse_with_address({**own, "worker_preload": preload or None})
     session.register()
@@ -223,7 +224,7 @@ def _job_config() -> bytes:
     """What workers of this job need to be like this process: Python, import path, folder."""
     import json
 
-    from cyray import _sessions
+    from cyray._node import sessions
 
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
@@ -232,7 +233,7 @@ def _job_config() -> bytes:
         paths.insert(0, os.path.dirname(os.path.abspath(script)))
     config = {
         "python": os.path.abspath(sys.executable) if sys.executable else "",
-        "python_path": _sessions.python_path(),
+        "python_path": sessions.python_path(),
         "sys_path": paths,
         "cwd": os.getcwd(),
     }

@@ -17,8 +17,9 @@ from typing import Any
 
 import click
 
-from cyray import _addresses, _node_end, _sessions
-from cyray._node import LocalNode, NodeOptions
+from cyray._node import addresses, end, sessions
+from cyray._node.local import LocalNode
+from cyray._node.options import NodeOptions
 
 DEFAULT_PORT = 6379
 
@@ -100,7 +101,7 @@ def start(**given: Any) -> None:
             node.tell_of_failed_imports()
     except (RuntimeError, ValueError, TypeError, ConnectionError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    _sessions.write_current_cluster(node.gcs_address)
+    sessions.write_current_cluster(node.gcs_address)
     click.echo(f"Local node IP: {node.node_ip}\nSession folder: {node.session_dir}")
     if given["head"]:
         _print_next_steps(node)
@@ -110,7 +111,7 @@ def start(**given: Any) -> None:
     if given["temp_dir"]:
         click.echo(
             "\nThe commands above and cyray.init() find this node where the environment has\n"
-            f"  CYRAY_TMPDIR={_sessions.base_dir()}"
+            f"  CYRAY_TMPDIR={sessions.base_dir()}"
         )
     if given["block"]:
         _block(node)
@@ -136,8 +137,8 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
 
 def _check_port(options: NodeOptions) -> None:
     """Tells who has the head's port, before a node tries in vain to listen on it."""
-    for session_dir in _sessions.sessions():
-        for record in _sessions.node_records(session_dir):
+    for session_dir in sessions.sessions():
+        for record in sessions.node_records(session_dir):
             port = str(record.get("gcs_address") or "").rpartition(":")[2]
             if record.get("head") and port == str(options.gcs_port) and options.gcs_port:
                 raise ConnectionError(
@@ -159,7 +160,7 @@ def _join(options: NodeOptions, given: dict[str, Any]) -> None:
     """Fills in where the cluster is: a session of this machine, or a new one with its token."""
     address = options.gcs_address = given["address"]
     try:
-        target = _addresses.resolve(address)
+        target = addresses.resolve(address)
     except ConnectionError:
         token_file = given["token_file"] or os.environ.get("CYRAY_TOKEN_FILE")
         if not token_file:
@@ -170,7 +171,7 @@ def _join(options: NodeOptions, given: dict[str, Any]) -> None:
         token = _read_token(token_file)
         own_address = _own_address(address)
         options.node_ip = given["node_ip_address"] or own_address
-        options.session_dir = _sessions.make_session(token=token)
+        options.session_dir = sessions.make_session(token=token)
         return
     if target is None:
         raise ValueError("--address must be host:port.")
@@ -268,7 +269,7 @@ def _block(node: LocalNode) -> None:
 )
 def stop(force: bool, grace_period: float) -> None:
     """End all nodes of this user on this machine."""
-    outcome = _node_end.end_all(0.0 if force else grace_period)
+    outcome = end.end_all(0.0 if force else grace_period)
     if outcome.found == 0:
         click.echo("Did not find any active cyray processes.")
         return

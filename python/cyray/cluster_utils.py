@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cyray._node import LocalNode, NodeOptions
+from cyray._node.local import LocalNode
+from cyray._node.options import NodeOptions
 
 _NODE_ARGUMENTS = (
     "num_cpus",

@@ -13,7 +13,8 @@ import tempfile
 import pytest
 from click.testing import CliRunner
 
-from cyray import _sessions
+from cyray._node import sessions
+from cyray._os.files import PACKAGE_DIR
 from cyray._status import cluster_report, format_bytes
 from cyray.cli import main
 
@@ -41,7 +42,7 @@ def run(*args: str):
 
 
 def records() -> list[dict]:
-    return [r for session in _sessions.sessions() for r in _sessions.node_records(session)]
+    return [r for session in sessions.sessions() for r in sessions.node_records(session)]
 
 
 def test_start_says_what_to_do_next():
@@ -52,7 +53,7 @@ def test_start_says_what_to_do_next():
     assert "cyray start --address='127.0.0.1:6379'" in result.output
     for command in ("cyray stop", "cyray status", "cyray.init(address='auto')"):
         assert command in result.output
-    assert _sessions.read_current_cluster() == "127.0.0.1:6379"
+    assert sessions.read_current_cluster() == "127.0.0.1:6379"
 
 
 def test_a_started_node_has_no_lifeline():
@@ -124,7 +125,7 @@ def test_a_head_that_is_not_there_is_told_at_once(token):
     result = run("start", "--address=127.0.0.1:1", f"--token-file={token}")
     assert result.exit_code == 1
     assert "No cluster answers at 127.0.0.1:1" in result.output
-    assert _sessions.sessions() == []
+    assert sessions.sessions() == []
 
 
 def test_a_node_that_joins_names_the_address_that_the_head_can_reach(elsewhere, token):
@@ -132,7 +133,7 @@ def test_a_node_that_joins_names_the_address_that_the_head_can_reach(elsewhere, 
     assert "Local node IP: 127.0.0.1" in run(*joined).output
     assert "Local node IP: 127.0.0.9" in run(*joined, "--node-ip-address=127.0.0.9").output
     # Whoever joined is where the programs of this machine attach.
-    assert _sessions.read_current_cluster() == elsewhere
+    assert sessions.read_current_cluster() == elsewhere
 
 
 def test_next_steps_tell_other_machines_of_the_token(monkeypatch):
@@ -177,7 +178,7 @@ def test_a_raylet_that_fails_is_an_error(monkeypatch):
     result = run("start", "--head")
     assert result.exit_code == 1
     assert "the port is taken" in result.output
-    assert _sessions.read_current_cluster() == ""
+    assert sessions.read_current_cluster() == ""
 
 
 def test_stop_counts_what_it_ended():
@@ -196,7 +197,7 @@ def test_block_ends_with_the_node():
         "m = types.ModuleType('cyray'); m.__path__ = [sys.argv.pop(1)]; sys.modules['cyray'] = m\n"
         "from cyray.cli import main; main()"
     )
-    package = os.path.dirname(os.path.abspath(_sessions.__file__))
+    package = PACKAGE_DIR
     process = subprocess.Popen(
         [sys.executable, "-c", code, package, "start", "--head", "--port=0", "--block"],
         stdout=subprocess.PIPE,

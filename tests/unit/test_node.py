@@ -14,13 +14,15 @@ import time
 
 import pytest
 
-from cyray import _addresses, _node, _node_end, _sessions
-from cyray._node import LocalNode, NodeOptions
+from cyray._node import addresses, end, sessions
+from cyray._node.local import LocalNode
+from cyray._node.options import NodeOptions
 from cyray._os import machine as _machine
 from cyray._os import proc
+from cyray._os.files import PACKAGE_DIR
 from cyray.cluster_utils import Cluster
 
-PACKAGE = os.path.dirname(os.path.abspath(_node.__file__))
+PACKAGE = PACKAGE_DIR
 FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_raylet.py")
 
 
@@ -146,7 +148,7 @@ def test_a_raylet_that_died_is_reaped(node):
 
 def test_starting_brings_none_of_the_modules_that_take_long():
     program = (
-        "import sys; from cyray._node import LocalNode; LocalNode().stop(); "
+        "import sys; from cyray._node.local import LocalNode; LocalNode().stop(); "
         "print({'subprocess', 'shutil', 'multiprocessing', 'asyncio', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -165,7 +167,7 @@ def test_a_node_that_was_not_started_can_be_stopped():
 DRIVER = """
 import sys, os, time, types
 m = types.ModuleType("cyray"); m.__path__ = [sys.argv[1]]; sys.modules["cyray"] = m
-from cyray._node import LocalNode
+from cyray._node.local import LocalNode
 node = LocalNode()
 child = os.fork()
 if child == 0:
@@ -204,9 +206,9 @@ def test_a_further_node_shares_the_session(node):
         NodeOptions(head=False, gcs_address=node.gcs_address, session_dir=node.session_dir)
     )
     assert other.socket.endswith("sockets/raylet.1")
-    assert len(_sessions.node_records(node.session_dir)) == 2
+    assert len(sessions.node_records(node.session_dir)) == 2
     other.stop()
-    assert [record["head"] for record in _sessions.node_records(node.session_dir)] == [True]
+    assert [record["head"] for record in sessions.node_records(node.session_dir)] == [True]
 
 
 def test_a_cluster_starts_and_removes_nodes():
@@ -225,7 +227,7 @@ def test_a_cluster_starts_and_removes_nodes():
 
 
 def test_old_sessions_are_removed_and_live_ones_kept(monkeypatch):
-    base = _sessions.base_dir()
+    base = sessions.base_dir()
     dead_pid = 2**22 - 1
     for index in range(25):
         folder = os.path.join(base, f"session_2001-01-01_00-00-{index:02}_000000_{dead_pid}")
@@ -233,8 +235,8 @@ def test_old_sessions_are_removed_and_live_ones_kept(monkeypatch):
     live = os.path.join(base, f"session_2000-01-01_00-00-00_000000_{os.getpid()}")
     os.makedirs(live)
     node = LocalNode()
-    names = [os.path.basename(path) for path in _sessions.sessions()]
-    assert len(names) == _sessions.KEPT_SESSIONS + 1
+    names = [os.path.basename(path) for path in sessions.sessions()]
+    assert len(names) == sessions.KEPT_SESSIONS + 1
     assert names[0] == os.path.basename(node.session_dir)
     assert os.path.basename(live) in names
     node.stop()
@@ -244,28 +246,28 @@ def test_cleaning_never_follows_links(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("keep")
-    folder = os.path.join(_sessions.base_dir(), "session_x")
+    folder = os.path.join(sessions.base_dir(), "session_x")
     os.makedirs(folder)
     os.symlink(outside, os.path.join(folder, "link"))
-    _sessions._remove_tree(folder)
+    sessions._remove_tree(folder)
     assert not os.path.exists(folder)
     assert (outside / "file").read_text() == "keep"
 
 
 def test_what_somebody_else_put_there_is_no_session(node, monkeypatch):
-    assert _sessions.sessions() == [node.session_dir]
+    assert sessions.sessions() == [node.session_dir]
     linked = os.path.join(os.path.dirname(node.session_dir), "session_2999-01-01_00-00-00_000000_1")
     os.symlink(node.session_dir, linked)
-    assert _sessions.sessions() == [node.session_dir]
+    assert sessions.sessions() == [node.session_dir]
     monkeypatch.setattr(os, "getuid", lambda: 12345)
-    assert _sessions.sessions() == []
+    assert sessions.sessions() == []
 
 
 @pytest.mark.parametrize("name", ["/proc/no-such-folder", "/dev/null"])
 def test_a_folder_that_cannot_be_made_is_named(name, monkeypatch):
     monkeypatch.setenv("CYRAY_TMPDIR", name)
     with pytest.raises(RuntimeError, match=f"{name}.*a folder that you may write to"):
-        _sessions.make_session()
+        sessions.make_session()
 
 
 def test_a_long_folder_name_is_refused_in_words(tmp_path, monkeypatch):
@@ -304,63 +306,63 @@ def test_amounts_that_are_no_numbers_are_named(name, value):
 
 
 def test_without_cluster_a_new_node_is_started():
-    assert _addresses.resolve(None) is None
-    assert _addresses.resolve("local") is None
+    assert addresses.resolve(None) is None
+    assert addresses.resolve("local") is None
     with pytest.raises(ConnectionError, match="cyray start --head"):
-        _addresses.resolve("auto")
+        addresses.resolve("auto")
 
 
 def test_a_started_cluster_is_found(monkeypatch):
     node = LocalNode(NodeOptions(lifeline=False))
-    _sessions.write_current_cluster(node.gcs_address)
+    sessions.write_current_cluster(node.gcs_address)
     try:
         for address in (None, "auto", node.gcs_address, "localhost:4000"):
-            target = _addresses.resolve(address)
+            target = addresses.resolve(address)
             assert target is not None
             assert target.socket == node.socket
             assert target.session_dir == node.session_dir
-        assert _addresses.resolve("local") is None
+        assert addresses.resolve("local") is None
         monkeypatch.setenv("CYRAY_ADDRESS", "local")
-        assert _addresses.resolve(None) is None
+        assert addresses.resolve(None) is None
         monkeypatch.setenv("CYRAY_ADDRESS", "127.0.0.1:9")
         with pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9"):
-            _addresses.resolve(None)
+            addresses.resolve(None)
     finally:
         node.stop()
 
 
 def test_a_node_of_another_version_is_refused_in_words(monkeypatch):
     node = LocalNode(NodeOptions(lifeline=False))
-    _sessions.write_current_cluster(node.gcs_address)
+    sessions.write_current_cluster(node.gcs_address)
     try:
-        monkeypatch.setattr(_sessions, "package_version", lambda: "9.9.9")
+        monkeypatch.setattr(sessions, "package_version", lambda: "9.9.9")
         for address in (None, "auto", node.gcs_address):
             with pytest.raises(ConnectionError, match=r"cyray .*, this program 9\.9\.9"):
-                _addresses.resolve(address)
+                addresses.resolve(address)
     finally:
         node.stop()
 
 
 def test_a_cluster_that_ended_is_not_found():
     node = LocalNode(NodeOptions(lifeline=False))
-    _sessions.write_current_cluster(node.gcs_address)
+    sessions.write_current_cluster(node.gcs_address)
     os.kill(node.pid, signal.SIGKILL)
     wait_until(lambda: not node.alive())
-    assert _addresses.resolve(None) is None
+    assert addresses.resolve(None) is None
     with pytest.raises(ConnectionError):
-        _addresses.resolve("auto")
+        addresses.resolve("auto")
 
 
 def test_another_drivers_private_node_is_not_the_current_cluster(node):
-    assert _addresses.resolve(None) is None
+    assert addresses.resolve(None) is None
     with pytest.raises(ConnectionError):
-        _addresses.resolve("auto")
+        addresses.resolve("auto")
 
 
 @pytest.mark.parametrize("address", ["", "nonsense", "host:", "host:0", "host:99999", "x://h:1"])
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(ValueError):
-        _addresses.resolve(address)
+        addresses.resolve(address)
 
 
 # --- The machine ------------------------------------------------------------------------------
@@ -399,37 +401,37 @@ def test_gpu_models_have_short_names(text, name):
 
 def start_daemon() -> LocalNode:
     node = LocalNode(NodeOptions(lifeline=False))
-    _sessions.write_current_cluster(node.gcs_address)
+    sessions.write_current_cluster(node.gcs_address)
     return node
 
 
 def test_stop_ends_the_nodes_of_other_processes():
     node = start_daemon()
     # Not ours to reap in real life: let init do it here too.
-    outcome = _node_end.end_all(grace_s=2)
+    outcome = end.end_all(grace_s=2)
     assert (outcome.found, outcome.left) == (1, 0)
     assert not node.alive()
-    assert _sessions.read_current_cluster() == ""
-    assert _node_end.end_all(grace_s=1).found == 0
+    assert sessions.read_current_cluster() == ""
+    assert end.end_all(grace_s=1).found == 0
 
 
 def test_stop_kills_what_does_not_end(monkeypatch):
     monkeypatch.setenv("FAKE_RAYLET", "stubborn")
     node = start_daemon()
-    outcome = _node_end.end_all(grace_s=0.1)
+    outcome = end.end_all(grace_s=0.1)
     assert (outcome.found, outcome.left) == (1, 0)
     assert not node.alive()
 
 
 def test_stop_leaves_a_later_process_with_the_same_pid_alone():
     node = start_daemon()
-    path = _sessions.node_record_path(node.session_dir, node.name)
+    path = sessions.node_record_path(node.session_dir, node.name)
     with open(path) as file:
         record = json.load(file)
     record["start"] -= 1
     with open(path, "w") as file:
         json.dump(record, file)
-    assert _node_end.end_all(grace_s=0).found == 0
+    assert end.end_all(grace_s=0).found == 0
     assert node.alive()
     node.stop()
 

@@ -13,13 +13,13 @@ def dump() -> str:
     Their processes and the ends of their logs, which needs no answer of anybody; and, when this
     process is connected and its raylet answers within two seconds, who waits for what.
     """
-    from cyray import _sessions
+    from cyray._node import sessions
     from cyray._os import process_tree
     from cyray._os.files import read_text
 
     parts = []
-    for session_dir in _sessions.sessions():
-        records = _sessions.node_records(session_dir)
+    for session_dir in sessions.sessions():
+        records = sessions.node_records(session_dir)
         if not records:
             continue
         parts.append(f"session {session_dir}")

@@ -1,6 +1,6 @@
 """Starts and ends the raylet of a node, and keeps the folder of its session.
 
-Place: `_worker.init`, `cluster_utils` and the `cyray` command start nodes through `LocalNode`.
+Place: `init`, `cluster_utils` and the `cyray` command start nodes through `LocalNode`.
 Threading: a LocalNode is used by one thread at a time. Costs a few milliseconds: it starts the
 raylet with posix_spawn and needs no subprocess module.
 Invariants: a session folder is 0700, its token 0600; the write end of a lifeline is open in the
@@ -19,12 +19,11 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-from cyray._os import proc
-from cyray._os.files import PACKAGE_DIR, read_text, unlink, write_atomically
-from cyray._sessions import (
+from cyray._node.command import raylet_command
+from cyray._node.options import NodeOptions
+from cyray._node.sessions import (
     clean_old_sessions,
     make_session,
     next_node_name,
@@ -32,33 +31,11 @@ from cyray._sessions import (
     package_version,
     python_path,
 )
+from cyray._os import proc
+from cyray._os.files import read_text, unlink, write_atomically
 
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0  # usually some 20 ms; a busy machine takes its time
-MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024
-MAX_OBJECT_STORE_BYTES = 200 * 1000**3
-OBJECT_STORE_SHARE = 0.3
-
-
-@dataclass
-class NodeOptions:
-    """What a node is to be. None stands for "as detected"."""
-
-    num_cpus: float | None = None
-    num_gpus: float | None = None
-    memory: int | None = None
-    object_store_memory: int | None = None
-    resources: dict[str, float] = field(default_factory=dict)
-    head: bool = True
-    gcs_address: str | None = None  # of the head, for further nodes
-    session_dir: str | None = None  # of the head, for further nodes on its machine
-    node_ip: str = "127.0.0.1"
-    port: int = 0
-    gcs_port: int = 0
-    preload: tuple[str, ...] = ()
-    prestart: int | None = None
-    lifeline: bool = True  # the node ends with this process
-    env: dict[str, str] = field(default_factory=dict)
 
 
 class LocalNode:
@@ -159,7 +136,10 @@ class LocalNode:
                 lifeline_read, self._lifeline = os.pipe()
                 passed.append(lifeline_read)
                 _live_nodes.add(self)
-            self._spawn(self._command(ready_write, lifeline_read), passed)
+            command = raylet_command(
+                self.options, self.session_dir, self.socket, ready_write, lifeline_read
+            )
+            self._spawn(command, passed)
         except BaseException:
             os.close(ready_read)
             self.stop()
@@ -186,36 +166,6 @@ class LocalNode:
         self.gcs_address = ready.get("gcs_address", "")
         self.port = int(ready.get("port", 0))
         self._write_record()
-
-    def _command(self, ready_fd: int, lifeline_fd: int) -> list[str]:
-        options = self.options
-        store_bytes, resources = node_resources(options)
-        command = [
-            find_binary("raylet"),
-            "--session-dir", self.session_dir,
-            "--socket", self.socket,
-            "--node-ip", self.node_ip,
-            "--port", str(options.port),
-            "--token-file", os.path.join(self.session_dir, "token"),
-            "--python", sys.executable,
-            "--resources", ",".join(f"{_quoted(k)}={_decimal(v)}" for k, v in resources.items()),
-            "--object-store-memory", str(store_bytes),
-            "--ready-fd", str(ready_fd),
-        ]  # fmt: skip
-        if options.head:
-            command += ["--head", "--gcs-port", str(options.gcs_port)]
-            command += ["--gcs-server", find_binary("gcs_server")]
-        else:
-            if not options.gcs_address:
-                raise ValueError("A node that is not the head needs the head's gcs_address.")
-            command += ["--gcs-address", options.gcs_address]
-        if lifeline_fd >= 0:
-            command += ["--lifeline-fd", str(lifeline_fd)]
-        if options.preload:
-            command += ["--preload", ",".join(options.preload)]
-        if options.prestart is not None:
-            command += ["--prestart", str(options.prestart)]
-        return command
 
     def _spawn(self, command: list[str], passed: list[int]) -> None:
         actions: list[tuple[Any, ...]] = [
@@ -334,85 +284,3 @@ def _inheritable(fd: int) -> bool:
         return os.get_inheritable(fd)
     except OSError:  # The folder's own descriptor, closed by now.
         return False
-
-
-def find_binary(name: str) -> str:
-    """The path of a daemon: `$CYRAY_BIN_DIR` first, then the package's own folder."""
-    folders = [os.path.join(PACKAGE_DIR, "_bin")]
-    if os.environ.get("CYRAY_BIN_DIR"):
-        folders.insert(0, os.environ["CYRAY_BIN_DIR"])
-    # An editable install has its binaries beside the extension, not beside the sources.
-    extension = sys.modules.get("cyray._raylet")
-    if extension is not None and getattr(extension, "__file__", None):
-        folders.append(os.path.join(os.path.dirname(str(extension.__file__)), "_bin"))
-    for folder in folders:
-        path = os.path.join(folder, name)
-        if os.access(path, os.X_OK):
-            return path
-    raise RuntimeError(f"The program {name!r} is in none of {folders}; is cyray built?")
-
-
-def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
-    """The bytes of the object store, and the node's resources by name."""
-    from cyray._os import machine as _machine
-
-    _check_amounts(options)
-    available = _machine.available_memory_bytes()
-    store = _store_bytes(options.object_store_memory, available)
-    memory = options.memory
-    if memory is None:
-        memory = max(0, available - store)
-    cpus = options.num_cpus
-    gpus = options.num_gpus
-    resources: dict[str, float] = {
-        "CPU": _machine.cpu_count() if cpus is None else cpus,
-        "GPU": _machine.gpu_count() if gpus is None else gpus,
-        "memory": memory,
-        "object_store_memory": store,
-        f"node:{options.node_ip}": 1.0,
-    }
-    if options.head:
-        resources["node:__internal_head__"] = 1.0
-    if resources["GPU"]:
-        model = _machine.gpu_model()
-        if model:
-            resources[f"accelerator_type:{model}"] = 1.0
-    resources.update(options.resources)
-    return store, {name: amount for name, amount in resources.items() if amount}
-
-
-def _check_amounts(options: NodeOptions) -> None:
-    from cyray._spec import options as _options
-
-    names = ("num_cpus", "num_gpus", "memory", "resources")
-    _options.task_options({name: getattr(options, name) for name in names})
-
-
-def _store_bytes(wanted: int | None, available: int) -> int:
-    from cyray._os import machine as _machine
-
-    if wanted is None:
-        share = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))
-        return max(share, MIN_OBJECT_STORE_BYTES)
-    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted != int(wanted):
-        raise TypeError(f"object_store_memory must be a whole number of bytes, not {wanted!r}.")
-    if wanted < MIN_OBJECT_STORE_BYTES:
-        raise ValueError(
-            f"Attempting to cap object store memory usage at {wanted} bytes, but the minimum "
-            f"allowed is {MIN_OBJECT_STORE_BYTES} bytes."
-        )
-    total = _machine.total_memory_bytes()
-    if wanted > total:
-        raise ValueError(
-            f"An object store of {wanted} bytes is more than this machine's memory of {total} bytes."
-        )
-    return int(wanted)
-
-
-def _quoted(name: str) -> str:
-    # Commas part the resources of the raylet's command line.
-    return name.replace("%", "%25").replace(",", "%2C")
-
-
-def _decimal(amount: float) -> str:
-    return str(amount) if isinstance(amount, int) else f"{amount:.4f}".rstrip("0").rstrip(".")

@@ -1,6 +1,6 @@
 """Which cluster `init(address=...)` and the command line mean.
 
-Place: above `_sessions`; asked by `_worker.init` and `cli`. Pure rules over environment, session
+Place: above `sessions`; asked by `_worker.init` and `cli`. Pure rules over environment, session
 folders and arguments; starts nothing. An address is resolved to a raylet of this machine, because a
 process talks to the cluster through its own node's raylet alone.
 """
@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from cyray import _sessions
+from cyray._node import sessions
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
@@ -46,7 +46,7 @@ def resolve(address: str | None) -> AttachTarget | None:
         return None
     if address is not None:
         return _find(_checked(address))
-    current = _sessions.read_current_cluster()
+    current = sessions.read_current_cluster()
     if current:
         target = _find_or_none(current)
         if target is not None:
@@ -82,16 +82,16 @@ def _find(address: str) -> AttachTarget:
 
 
 def _find_or_none(address: str) -> AttachTarget | None:
-    for session_dir in _sessions.sessions():
-        for record in _sessions.node_records(session_dir):
+    for session_dir in sessions.sessions():
+        for record in sessions.node_records(session_dir):
             if _same_address(address, record.get("gcs_address") or "", record):
                 return _target(record)
     return None
 
 
 def _any_daemon() -> AttachTarget | None:
-    for session_dir in _sessions.sessions():
-        for record in _sessions.node_records(session_dir):
+    for session_dir in sessions.sessions():
+        for record in sessions.node_records(session_dir):
             if record.get("daemon") and record.get("gcs_address"):
                 return _target(record)
     return None
@@ -109,7 +109,7 @@ def _same_address(wanted: str, found: str, record: dict[str, Any]) -> bool:
 
 
 def _target(record: dict[str, Any]) -> AttachTarget:
-    version = _sessions.package_version()
+    version = sessions.package_version()
     if record.get("version", "") != version:
         raise ConnectionError(
             f"The node at {record['gcs_address']} runs cyray {record.get('version', '?')}, this "

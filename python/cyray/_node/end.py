@@ -1,6 +1,6 @@
 """Ends nodes that other processes started: what `cyray stop` does.
 
-Place: above `_sessions`, below `cli`. Only processes that a session of this user started are
+Place: above `sessions`, below `cli`. Only processes that a session of this user started are
 touched: a raylet whose record (pid and start time) matches a live process, and its descendants.
 Threading: none.
 """
@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from cyray import _sessions
+from cyray._node import sessions
 from cyray._os import proc, process_tree
 from cyray._os.files import unlink
 
@@ -29,7 +29,7 @@ class Outcome:
 
 def end_all(grace_s: float) -> Outcome:
     """Ends every node of this user: SIGTERM, after `grace_s` seconds SIGKILL."""
-    records = [record for path in _sessions.sessions() for record in _sessions.node_records(path)]
+    records = [record for path in sessions.sessions() for record in sessions.node_records(path)]
     raylets = [record["pid"] for record in records]
     everyone = [p for p in process_tree.descendants(raylets) if not p.zombie]
     nodes = [process for process in everyone if process.pid in raylets]
@@ -51,7 +51,7 @@ def end_all(grace_s: float) -> Outcome:
             link = os.path.join(os.path.dirname(record["socket"]), "plasma_store")
             for path in (record["path"], record["socket"], link):
                 unlink(path)
-        _sessions.forget_current_cluster()
+        sessions.forget_current_cluster()
     return Outcome(found=len(everyone), left=left)
 
 

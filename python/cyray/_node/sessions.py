@@ -7,7 +7,7 @@
     <base>/session_latest     link to the newest
     <base>/cyray_current_cluster   address of the cluster that `cyray start` started here
 
-Place: below `_node`, `_addresses` and `cli`. Threading: none; everything is in the file system.
+Place: below `local`, `addresses` and `cli`. Threading: none; everything is in the file system.
 Invariant: a folder is removed only when no process of it lives and 20 newer ones exist.
 """
 

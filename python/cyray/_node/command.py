@@ -1,0 +1,75 @@
+"""The command line of a raylet, as docs/architecture.md has it.
+
+Place: pure, but for looking where the programs are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyray._node.options import NodeOptions, node_resources
+from cyray._os.files import PACKAGE_DIR
+
+
+def raylet_command(
+    options: NodeOptions, session_dir: str, socket: str, ready_fd: int, lifeline_fd: int
+) -> list[str]:
+    """Program and arguments; `lifeline_fd` is -1 for a node that outlives its starter.
+
+    Raises:
+        RuntimeError: the programs are not there.
+        TypeError, ValueError: an amount is none, or the address of the head is missing.
+    """
+    store_bytes, resources = node_resources(options)
+    command = [
+        find_binary("raylet"),
+        "--session-dir", session_dir,
+        "--socket", socket,
+        "--node-ip", options.node_ip,
+        "--port", str(options.port),
+        "--token-file", os.path.join(session_dir, "token"),
+        "--python", sys.executable,
+        "--resources", ",".join(f"{_quoted(k)}={_decimal(v)}" for k, v in resources.items()),
+        "--object-store-memory", str(store_bytes),
+        "--ready-fd", str(ready_fd),
+    ]  # fmt: skip
+    if options.head:
+        command += ["--head", "--gcs-port", str(options.gcs_port)]
+        command += ["--gcs-server", find_binary("gcs_server")]
+    else:
+        if not options.gcs_address:
+            raise ValueError("A node that is not the head needs the head's gcs_address.")
+        command += ["--gcs-address", options.gcs_address]
+    if lifeline_fd >= 0:
+        command += ["--lifeline-fd", str(lifeline_fd)]
+    if options.preload:
+        command += ["--preload", ",".join(options.preload)]
+    if options.prestart is not None:
+        command += ["--prestart", str(options.prestart)]
+    return command
+
+
+def find_binary(name: str) -> str:
+    """The path of a daemon: `$CYRAY_BIN_DIR` first, then the package's own folder."""
+    folders = [os.path.join(PACKAGE_DIR, "_bin")]
+    if os.environ.get("CYRAY_BIN_DIR"):
+        folders.insert(0, os.environ["CYRAY_BIN_DIR"])
+    # An editable install has its binaries beside the extension, not beside the sources.
+    extension = sys.modules.get("cyray._raylet")
+    if extension is not None and getattr(extension, "__file__", None):
+        folders.append(os.path.join(os.path.dirname(str(extension.__file__)), "_bin"))
+    for folder in folders:
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK):
+            return path
+    raise RuntimeError(f"The program {name!r} is in none of {folders}; is cyray built?")
+
+
+def _quoted(name: str) -> str:
+    # Commas part the resources of the raylet's command line.
+    return name.replace("%", "%25").replace(",", "%2C")
+
+
+def _decimal(amount: float) -> str:
+    return str(amount) if isinstance(amount, int) else f"{amount:.4f}".rstrip("0").rstrip(".")

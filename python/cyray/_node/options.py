@@ -1,0 +1,87 @@
+"""What a node is to be, and the amounts that it offers.
+
+Place: data and pure rules; `local` starts what is described here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cyray._os import machine
+from cyray._spec import options as spec
+
+MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024
+MAX_OBJECT_STORE_BYTES = 200 * 1000**3
+OBJECT_STORE_SHARE = 0.3
+
+
+@dataclass
+class NodeOptions:
+    """What a node is to be. None stands for "as detected"."""
+
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory: int | None = None
+    object_store_memory: int | None = None
+    resources: dict[str, float] = field(default_factory=dict)
+    head: bool = True
+    gcs_address: str | None = None  # of the head, for further nodes
+    session_dir: str | None = None  # of the head, for further nodes on its machine
+    node_ip: str = "127.0.0.1"
+    port: int = 0
+    gcs_port: int = 0
+    preload: tuple[str, ...] = ()
+    prestart: int | None = None
+    lifeline: bool = True  # the node ends with this process
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
+    """The bytes of the object store, and the node's resources by name."""
+    _check_amounts(options)
+    available = machine.available_memory_bytes()
+    store = _store_bytes(options.object_store_memory, available)
+    memory = options.memory
+    if memory is None:
+        memory = max(0, available - store)
+    cpus = options.num_cpus
+    gpus = options.num_gpus
+    resources: dict[str, float] = {
+        "CPU": machine.cpu_count() if cpus is None else cpus,
+        "GPU": machine.gpu_count() if gpus is None else gpus,
+        "memory": memory,
+        "object_store_memory": store,
+        f"node:{options.node_ip}": 1.0,
+    }
+    if options.head:
+        resources["node:__internal_head__"] = 1.0
+    if resources["GPU"]:
+        model = machine.gpu_model()
+        if model:
+            resources[f"accelerator_type:{model}"] = 1.0
+    resources.update(options.resources)
+    return store, {name: amount for name, amount in resources.items() if amount}
+
+
+def _check_amounts(options: NodeOptions) -> None:
+    names = ("num_cpus", "num_gpus", "memory", "resources")
+    spec.task_options({name: getattr(options, name) for name in names})
+
+
+def _store_bytes(wanted: int | None, available: int) -> int:
+    if wanted is None:
+        share = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))
+        return max(share, MIN_OBJECT_STORE_BYTES)
+    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted != int(wanted):
+        raise TypeError(f"object_store_memory must be a whole number of bytes, not {wanted!r}.")
+    if wanted < MIN_OBJECT_STORE_BYTES:
+        raise ValueError(
+            f"Attempting to cap object store memory usage at {wanted} bytes, but the minimum "
+            f"allowed is {MIN_OBJECT_STORE_BYTES} bytes."
+        )
+    total = machine.total_memory_bytes()
+    if wanted > total:
+        raise ValueError(
+            f"An object store of {wanted} bytes is more than this machine's memory of {total} bytes."
+        )
+    return int(wanted)
