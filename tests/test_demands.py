@@ -95,7 +95,7 @@ cluster.shutdown()
 
 
 def test_what_waits_is_counted_until_a_node_takes_it(cluster):
-    from cyray._status import cluster_report
+    from cyray.cli.report import cluster_report
 
     cluster.add_node(num_cpus=1)
     cluster.connect()

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from cyray._node import sessions
 from cyray._os.files import PACKAGE_DIR
-from cyray._status import cluster_report, format_bytes
 from cyray.cli import main
+from cyray.cli.report import cluster_report, format_bytes
 
 FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake_raylet.py")
 
@@ -137,7 +137,7 @@ def test_a_node_that_joins_names_the_address_that_the_head_can_reach(elsewhere, 
 
 
 def test_next_steps_tell_other_machines_of_the_token(monkeypatch):
-    monkeypatch.setattr("cyray.cli._check_port", lambda options: None)
+    monkeypatch.setattr("cyray.cli.start._check_port", lambda options: None)
     assert "token" not in run("start", "--head", "--port=7001").output
     other = run("start", "--head", "--port=7002", "--node-ip-address=10.1.2.3")
     assert f"copy {records()[0]['session_dir']}/token there" in other.output

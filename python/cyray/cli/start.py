@@ -1,7 +1,6 @@
-"""The `cyray` command: starts and ends nodes of this machine, and shows what a cluster does.
+"""`cyray start`: a node that runs until `cyray stop`, or as long as the command with `--block`.
 
-Place: the package's outermost layer; nothing imports it. Nodes that it starts run until
-`cyray stop`: they have no lifeline, but with `--block`. Exit codes: 0 done, 1 failed (the reason is on stderr), 2 wrong usage.
+Place: on `_node` alone; it connects to nothing.
 """
 
 from __future__ import annotations
@@ -17,32 +16,11 @@ from typing import Any
 
 import click
 
-from cyray._node import addresses, end, sessions
+from cyray._node import addresses, sessions
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
 
 DEFAULT_PORT = 6379
-
-
-def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        import cyray
-
-        click.echo(f"cyray, version {cyray.__version__}")
-        context.exit()
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
-def main() -> None:
-    """Tasks, actors and objects, in parallel, on one machine or many."""
 
 
 class _Json(click.ParamType):
@@ -58,7 +36,7 @@ class _Json(click.ParamType):
         return parsed
 
 
-@main.command()
+@click.command()
 @click.option("--head", is_flag=True, help="Start the head node of a new cluster.")
 @click.option("--address", help="host:port of the cluster to join.")
 @click.option(
@@ -260,82 +238,3 @@ def _block(node: LocalNode) -> None:
         return
     node.stop()
     raise click.ClickException(f"The raylet ended unexpectedly; see {node.log_path}.")
-
-
-@main.command()
-@click.option("-f", "--force", is_flag=True, help="Kill at once.")
-@click.option(
-    "-g", "--grace-period", type=click.FloatRange(0), default=16, help="Seconds before killing."
-)
-def stop(force: bool, grace_period: float) -> None:
-    """End all nodes of this user on this machine."""
-    outcome = end.end_all(0.0 if force else grace_period)
-    if outcome.found == 0:
-        click.echo("Did not find any active cyray processes.")
-        return
-    if outcome.left:
-        raise click.ClickException(
-            f"Stopped only {outcome.found - outcome.left} out of {outcome.found} cyray processes."
-        )
-    click.echo(f"Stopped all {outcome.found} cyray processes.")
-
-
-@main.command()
-@click.option("--address", help="host:port of the cluster; the one of this machine by default.")
-def status(address: str | None) -> None:
-    """Show nodes, resources and demand of a cluster."""
-    import cyray
-    from cyray import _raylet
-    from cyray._status import cluster_report
-
-    _connect(address)
-    try:
-        click.echo(
-            cluster_report(
-                cyray.nodes(),
-                cyray.cluster_resources(),
-                cyray.available_resources(),
-                _raylet.pending_demands(),
-            )
-        )
-    finally:
-        cyray.shutdown()
-
-
-def _connect(address: str | None) -> None:
-    import cyray
-
-    if address == "local":
-        raise click.UsageError("'local' names no cluster: give host:port, or nothing.")
-    try:
-        cyray.init(address=address or "auto", log_to_driver=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
-
-
-@main.command()
-@click.option("--filter", "pattern", default="", help="Only cases whose name contains this.")
-@click.option("--seconds", type=click.FloatRange(0.01), default=1.0, help="Per measurement.")
-@click.option("--repeat", type=click.IntRange(1), default=4, help="Measurements per case.")
-@click.option("--num-cpus", type=click.IntRange(1), help="CPUs of the node that is started.")
-def microbenchmark(pattern: str, seconds: float, repeat: int, num_cpus: int | None) -> None:
-    """Measure calls, tasks, actors and objects per second, on a node of its own."""
-    import cyray
-    from cyray import _microbenchmark
-
-    try:
-        cyray.init(address="local", num_cpus=num_cpus)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
-    try:
-        measured = _microbenchmark.run(click.echo, pattern, seconds, repeat)
-    finally:
-        cyray.shutdown()
-    if not measured:
-        raise click.ClickException(
-            f"No case has {pattern!r} in its name; without --filter all run."
-        )
-
-
-if __name__ == "__main__":
-    main()

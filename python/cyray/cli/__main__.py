@@ -1,0 +1,5 @@
+"""`python -m cyray.cli`: the same as `cyray`."""
+
+from cyray.cli import main
+
+main()
