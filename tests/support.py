@@ -96,14 +96,14 @@ def find_process(root: int, part: str) -> int:
 
 def raylet_pid() -> int:
     """The raylet that `cyray.init()` started for this process."""
-    from cyray import _worker
+    from cyray._driver import session
 
-    assert _worker._session is not None
-    return int(_worker._session.node.pid)
+    assert session.current is not None
+    return int(session.current.node.pid)
 
 
 def zygote_pid() -> int:
-    return eventually(lambda: find_process(raylet_pid(), "_zygote"), what="the zygote")
+    return eventually(lambda: find_process(raylet_pid(), "_worker.zygote"), what="the zygote")
 
 
 def gcs_pid() -> int:

@@ -54,7 +54,7 @@ def test_the_text_shows_where_it_ran_and_the_users_frames_only():
     assert "in outermost" in text and "in innermost" in text
     assert "ValueError: the reason" in text
     assert "\x1b[" not in text
-    assert ".pxi" not in text and "_worker_main" not in text
+    assert ".pxi" not in text and "cyray/_worker" not in text
 
 
 def test_errors_of_the_users_own_classes_keep_their_attributes():

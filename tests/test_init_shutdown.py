@@ -365,10 +365,10 @@ def test_a_driver_that_ends_without_shutdown_leaves_nothing(tmp_path):
         tmp_path,
         """
         import cyray
-        import cyray._worker
+        from cyray._driver import session
 
         cyray.init(num_cpus=1)
-        print(cyray._worker._session.node.pid)
+        print(session.current.node.pid)
         """,
     )
     eventually(lambda: not is_running(int(out)), 2.0, "the raylet has ended")

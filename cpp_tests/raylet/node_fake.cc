@@ -20,12 +20,12 @@
 namespace cyray::raylet {
 namespace {
 
-// In place of Python: `-m cyray._zygote FD` hands FD to the test, `-m cyray._worker_main ...` tells
-// how it was called. Both then wait until the test lets go of them.
+// In place of Python: `-m cyray._worker.zygote FD` hands FD to the test, `-m cyray._worker ...`
+// tells how it was called. Both then wait until the test lets go of them.
 constexpr char kProgram[] = R"(#!/usr/bin/env python3
 import json, os, socket, sys
 folder = os.path.dirname(os.path.abspath(sys.argv[0]))
-if sys.argv[2] == "cyray._zygote":
+if sys.argv[2] == "cyray._worker.zygote":
     control = socket.socket(socket.AF_UNIX)
     control.connect(folder + "/zygote")
     socket.send_fds(control, [b"z"], [int(sys.argv[3])])

@@ -228,7 +228,7 @@ TEST_F(WorkerHostTest, AJobWithAnotherPythonGetsFreshWorkersOfThatOne) {
   ASSERT_TRUE(node_.Until([&] { return !node_.zygote.FreshWorkers().empty(); }));
   const auto fresh = node_.zygote.FreshWorkers()[0];
   EXPECT_EQ(fresh["argv"][0], other);
-  EXPECT_EQ(fresh["argv"][2], "cyray._worker_main");
+  EXPECT_EQ(fresh["argv"][2], "cyray._worker");
   EXPECT_EQ(fresh["env"]["PYTHONPATH"], "/where/cyray/is");
   EXPECT_EQ(fresh["env"]["CYRAY_PRELOAD"], "") << "that list is of the node's Python";
 }
@@ -289,7 +289,7 @@ TEST_F(WorkerHostTest, AWorkerThatCannotBeForkedIsStartedAfreshWithThePreloadLis
   node_.zygote.Tell({{"op", "failed"}, {"token", request->token}, {"error", "no more processes"}});
   ASSERT_TRUE(node_.Until([&] { return !node_.zygote.FreshWorkers().empty(); }));
   const auto fresh = node_.zygote.FreshWorkers()[0];
-  EXPECT_EQ(fresh["argv"][2], "cyray._worker_main");
+  EXPECT_EQ(fresh["argv"][2], "cyray._worker");
   EXPECT_EQ(fresh["argv"][4], request->worker_id);
   EXPECT_EQ(fresh["env"]["CYRAY_PRELOAD"], "numpy,scipy");
   EXPECT_EQ(fresh["env"]["CYRAY_RAYLET_SOCKET"], node_.options.socket_path);

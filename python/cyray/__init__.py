@@ -8,28 +8,31 @@
 
     print(cyray.get([square.remote(i) for i in range(4)]))
 
-Public names only; what is behind each is one module away.
+Public names only; what is behind each is one module away, and imported when it is first asked for.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cyray import exceptions
 from cyray._raylet import ObjectID, ObjectRef, get, put, wait
-from cyray._remote import remote
-from cyray._worker import (
-    available_resources,
-    cluster_resources,
-    get_actor,
-    get_gpu_ids,
-    get_runtime_context,
-    init,
-    is_initialized,
-    kill,
-    nodes,
-    shutdown,
-)
+
+if TYPE_CHECKING:
+    from cyray import (
+        accelerators,
+        actor,
+        cluster_utils,
+        exceptions,
+        test_utils,
+        util,
+    )
+    from cyray._api.actors import get_actor, kill
+    from cyray._api.cluster import available_resources, cluster_resources, nodes
+    from cyray._api.context import get_gpu_ids, get_runtime_context
+    from cyray._api.method import method
+    from cyray._api.remote import remote
+    from cyray._driver.init import init
+    from cyray._driver.session import is_initialized, shutdown
 
 __version__ = "0.1.0"
 
@@ -54,19 +57,32 @@ __all__ = [
     "wait",
 ]
 
-# Imported when first asked for: they cost more than they are used.
-_LAZY = {"method": ("cyray._actor", "method")}
+_LAZY = {
+    "available_resources": "cyray._api.cluster",
+    "cluster_resources": "cyray._api.cluster",
+    "get_actor": "cyray._api.actors",
+    "get_gpu_ids": "cyray._api.context",
+    "get_runtime_context": "cyray._api.context",
+    "init": "cyray._driver.init",
+    "is_initialized": "cyray._driver.session",
+    "kill": "cyray._api.actors",
+    "method": "cyray._api.method",
+    "nodes": "cyray._api.cluster",
+    "remote": "cyray._api.remote",
+    "shutdown": "cyray._driver.session",
+}
 # Ray has them.
 _NOT_YET = ("cancel", "timeline", "runtime_env", "data", "rllib", "serve", "train", "tune")
-_SUBMODULES = ("actor", "accelerators", "cluster_utils", "test_utils", "util")
+_SUBMODULES = ("actor", "accelerators", "cluster_utils", "exceptions", "test_utils", "util")
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
     if name in _LAZY:
-        module, attribute = _LAZY[name]
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = found  # from now on it is found without this function
+        return found
     if name in _SUBMODULES:
         return importlib.import_module(f"cyray.{name}")
     if name in _NOT_YET:
@@ -74,3 +90,7 @@ def __getattr__(name: str) -> Any:
             f"cyray.{name} is not there yet; 'What is not there yet' in docs/guide.md has the list."
         )
     raise AttributeError(f"module 'cyray' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

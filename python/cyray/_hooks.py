@@ -12,25 +12,25 @@ from typing import Any
 
 TABLE = {
     # A driver's.
-    "auto_init": "cyray._worker:auto_init",
-    "ensure_event_thread": "cyray._worker:ensure_event_thread",
+    "auto_init": "cyray._driver.init:auto_init",
+    "ensure_event_thread": "cyray._driver.events:ensure_event_thread",
     # What calls mean.
-    "describe_task": "cyray._remote_function:describe",
-    "merge_task_options": "cyray._remote_function:merge",
-    "describe_method": "cyray._actor:describe_method",
+    "describe_task": "cyray._api.task:describe",
+    "merge_task_options": "cyray._api.task:merge",
+    "describe_method": "cyray._api.method:describe_method",
     "method_options": "cyray._spec.options:method_options",
-    "ref_future": "cyray._future:RefFuture",
+    "ref_future": "cyray._api.future:RefFuture",
     # A worker's.
-    "find_method": "cyray._worker_main:find_method",
-    "show_gpus": "cyray._worker_main:show_gpus",
-    "ensure_threads": "cyray._worker_main:ensure_threads",
-    "leaves": "cyray._worker_main:leaves",
-    "leave_from_thread": "cyray._worker_main:leave_from_thread",
-    "stop_loop": "cyray._worker_main:stop_loop",
-    "is_loop_of_actor": "cyray._worker_main:is_loop_of_actor",
-    "task_error": "cyray._worker_main:task_error",
-    "dependency_error": "cyray._worker_main:dependency_error",
-    "plain_error": "cyray._worker_main:plain_error",
+    "find_method": "cyray._worker.actor:find_method",
+    "show_gpus": "cyray._worker.gpus:show_gpus",
+    "ensure_threads": "cyray._worker.threads:ensure_threads",
+    "leaves": "cyray._worker.errors:leaves",
+    "leave_from_thread": "cyray._worker.main:leave_from_thread",
+    "stop_loop": "cyray._process:stop_loop",
+    "is_loop_of_actor": "cyray._process:is_loop_of_actor",
+    "task_error": "cyray._worker.errors:task_error",
+    "dependency_error": "cyray._worker.errors:dependency_error",
+    "plain_error": "cyray._worker.errors:plain_error",
     # The ground, imported late because it takes its time.
     "dumps_by_value": "cyray._pickle.by_value:dumps",
     "pickle_definition": "cyray._pickle.definition:pickle_definition",
@@ -53,7 +53,22 @@ def resolve(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+# What a worker needs for its first task, and for what that may do.
+WORKERS_NEED = (
+    "cyray._worker.main",
+    "cyray._worker.errors",
+    "cyray._pickle.definition",
+    "cyray._api.task",
+    "cyray._api.method",
+    "cyray._api.remote",
+    "cyray._api.actor_class",
+    "cyray._driver.init",
+    "cyray._errors.from_core",
+    "cyray.exceptions",
+)
+
+
 def import_ahead() -> None:
-    """Imports what the first task of a process needs: for a moment in which there is only to wait."""
+    """Imports what the first task of a driver needs: for a moment in which there is only to wait."""
     for name in ("describe_task", "dumps_by_value"):
         resolve(name)

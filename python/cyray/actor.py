@@ -1,6 +1,7 @@
 """Names of `ray.actor` that programs use."""
 
-from cyray._actor import ActorClass, ActorClassInheritanceException, exit_actor
+from cyray._api.actor_class import ActorClass, ActorClassInheritanceException
+from cyray._api.actors import exit_actor
 from cyray._raylet import ActorHandle, ActorMethod
 
 __all__ = [

@@ -108,7 +108,7 @@ def test_frames_of_the_engine_are_hidden_and_of_user_pyx_kept():
     package = os.path.dirname(exceptions.__file__)
     source = "def run(g):\n    g()\n"
     scope: dict = {}
-    exec(compile(source, os.path.join(package, "_worker_main.py"), "exec"), scope)
+    exec(compile(source, os.path.join(package, "_worker", "main.py"), "exec"), scope)
     kernel: dict = {}
     exec(compile("def kernel():\n    1/0\n", "examples/cyray_demo/kernel.pyx", "exec"), kernel)
     core: dict = {}
@@ -119,7 +119,7 @@ def test_frames_of_the_engine_are_hidden_and_of_user_pyx_kept():
         core["core"](lambda: part["run"](lambda: scope["run"](kernel["kernel"])))
     except ZeroDivisionError as error:
         text = str(RayTaskError.from_exception(error, "f", 1, "ip"))
-    assert "_worker_main" not in text
+    assert "_worker" not in text
     assert "_raylet" not in text
     assert "execute.pxi" not in text
     assert "kernel.pyx" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyray._remote_function import inout_slots
+from cyray._api.task import inout_slots
 
 
 def kernel(rows, result, *, log=None):

@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from cyray import _logs
-from cyray._logs import LABEL_MARK, LogPrinter
+from cyray._driver import logs as _logs
+from cyray._driver.logs import LogPrinter
+from cyray._worker import label
+from cyray._worker.label import LABEL_MARK
 
 
 class Screen:
@@ -179,7 +181,7 @@ class Worker:
         self.stream = io.TextIOWrapper(io.BytesIO(), write_through=True)
         monkeypatch.setattr(sys, "stdout", self.stream)
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO()))
-        _logs.install_label_writer(lambda: self.label)
+        label.install(lambda: self.label)
 
     def written(self) -> str:
         sys.stdout.flush()
@@ -225,7 +227,7 @@ def test_the_stream_stays_a_stream(monkeypatch):
 def test_installing_twice_wraps_once(monkeypatch):
     worker = Worker(monkeypatch)
     first = sys.stdout
-    _logs.install_label_writer(lambda: "other")
+    label.install(lambda: "other")
     assert sys.stdout is first
     print("x")
     assert worker.written() == f"{LABEL_MARK}other\nx\n"

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from cyray._node import addresses, end, sessions
+from cyray._node import addresses, end, local, sessions
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
 from cyray._os import machine as _machine
@@ -119,7 +119,7 @@ def test_stopping_leaves_no_process_descriptor_or_socket():
 
 def test_a_raylet_that_ignores_the_end_is_killed(monkeypatch):
     monkeypatch.setenv("FAKE_RAYLET", "stubborn")
-    monkeypatch.setattr(_node, "STOP_GRACE_S", 0.1)
+    monkeypatch.setattr(local, "STOP_GRACE_S", 0.1)
     node = LocalNode(NodeOptions(lifeline=False))
     node.stop()
     assert not os.path.exists(f"/proc/{node.pid}")

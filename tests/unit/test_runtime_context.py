@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from cyray._runtime_context import RuntimeContext, gpu_ids
+from cyray._api.context import RuntimeContext, gpu_ids
 
 
 def source(**kwargs):

@@ -16,6 +16,8 @@ import sys
 import pytest
 from support import eventually
 
+from cyray import _hooks
+
 LIBC = ctypes.CDLL(None)
 PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python", "cyray")
 
@@ -68,19 +70,21 @@ class RayletSide:
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
             package.mkdir(parents=True)
-            shutil.copy(os.path.join(PACKAGE, "_zygote.py"), package)
-            shutil.copytree(os.path.join(PACKAGE, "_os"), package / "_os")
+            for name in ("_hooks.py", "_os", "_node", "_worker"):
+                source = os.path.join(PACKAGE, name)
+                copy = shutil.copytree if os.path.isdir(source) else shutil.copy
+                copy(source, package / name)
             (package / "__init__.py").write_text("")
             (package / "_raylet.py").write_text("import random\n")
-            (package / "_logs.py").write_text("")
-            (package / "_actor.py").write_text("")
-            (package / "_remote_function.py").write_text("")
-            (package / "_worker_main.py").write_text(WORKER_MAIN)
+            for name in _hooks.WORKERS_NEED:
+                path = tmp_path / "lib" / (name.replace(".", "/") + ".py")
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(WORKER_MAIN if name == "cyray._worker.main" else "")
         self.log = tmp_path / "zygote.out"
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         os.set_inheritable(theirs.fileno(), True)
         with open(self.log, "wb") as log:
-            zygote = [sys.executable, "-m", "cyray._zygote", str(theirs.fileno())]
+            zygote = [sys.executable, "-m", "cyray._worker.zygote", str(theirs.fileno())]
             # With a parent of its own, that can be killed, in place of this process.
             shell = ["sh", "-c", '"$@" & echo $!; wait', "sh"] if parent else []
             self.process = subprocess.Popen(
@@ -392,8 +396,8 @@ def waits_for_ever(pid: int) -> bool:
 
 def test_asyncio_is_not_among_what_every_worker_needs():
     program = (
-        "import sys; from cyray import _zygote; _zygote._import_all(_zygote._NEEDED); "
-        "print([name for name in _zygote._LATER if name in sys.modules])"
+        "import sys; from cyray._worker import process, zygote; process.import_all(zygote._NEEDED); "
+        "print([name for name in zygote._LATER if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -33,11 +33,12 @@ def dump() -> str:
 
 
 def _ask_node() -> str:
-    worker = sys.modules.get("cyray._worker")
-    if worker is None:
+    if "cyray._raylet" not in sys.modules:
         return ""
+    from cyray._api.cluster import node_info
+
     answer: list[str] = []
-    asking = threading.Thread(target=lambda: answer.append(worker.node_info()), daemon=True)
+    asking = threading.Thread(target=lambda: answer.append(node_info()), daemon=True)
     asking.start()
     asking.join(2.0)
     return answer[0] if answer else "(the raylet does not answer)"

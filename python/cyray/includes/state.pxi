@@ -219,6 +219,9 @@ def abandon_after_fork():
         Py_INCREF(ended)   # never freed: its lock may have been held at the fork
 
 
+os.register_at_fork(after_in_child=abandon_after_fork)
+
+
 def identity():
     """Who this process is: a dict of hex ids and paths."""
     cdef Session s = connected()

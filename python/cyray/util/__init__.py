@@ -32,9 +32,9 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
 
     With `all_namespaces`, dicts `{"name": ..., "namespace": ...}` of every namespace's.
     """
-    from cyray import _worker
+    from cyray._api import actors as named
 
-    actors = _worker.list_named_actors(all_namespaces)
+    actors = named.list_named_actors(all_namespaces)
     if all_namespaces:
         return [{"name": name, "namespace": namespace} for name, namespace in actors]
     return [name for name, _ in actors]

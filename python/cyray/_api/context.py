@@ -1,12 +1,16 @@
 """`get_runtime_context()`: where this code runs, as ids and names.
 
-Place: reads a small source object that `_worker` keeps up to date; holds no state of its own.
+Place: reads a small source object over `_process` and the core; holds no state of its own.
 Threading: every property is read when it is asked for, in the asking thread.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from cyray import _raylet
+from cyray._driver.init import auto_init
+from cyray._process import me
 
 
 class RuntimeContext:
@@ -156,3 +160,76 @@ def gpu_ids(source: Any) -> list[int | str]:
         return held
     entries = [visible[index] for index in held if 0 <= index < len(visible)]
     return [int(entry) if entry.isdigit() else entry for entry in entries]
+
+
+class ContextSource:
+    """What `RuntimeContext` reads."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("job_id", "node_id", "worker_id", "gcs_address", "session_dir"):
+            return _raylet.identity()[name]
+        raise AttributeError(name)
+
+    @property
+    def namespace(self) -> str:
+        return me.namespace
+
+    @property
+    def current_task_id(self) -> str | None:
+        return self._of_task(0)
+
+    @property
+    def current_task_name(self) -> str | None:
+        return self._of_task(1)
+
+    @property
+    def current_function_name(self) -> str | None:
+        return self._of_task(2)
+
+    @staticmethod
+    def _of_task(part: int) -> str | None:
+        task = _raylet.current_task()
+        return task[part] if task else None
+
+    @property
+    def current_actor_id(self) -> str | None:
+        actor = _raylet.current_actor_id()
+        return actor.hex() if actor else None
+
+    @property
+    def current_actor_name(self) -> str | None:
+        return me.actor_name
+
+    @property
+    def actor_incarnation(self) -> int:
+        return me.incarnation
+
+    def current_actor_handle(self) -> Any:
+        return _raylet.make_handle(_raylet.current_actor_id(), me.actor_meta, None)
+
+    @property
+    def gpu_ids(self) -> list[int]:
+        return _raylet.current_gpu_ids() or me.gpu_ids
+
+    @property
+    def visible_gpus(self) -> list[str] | None:
+        return me.visible_gpus
+
+    def assigned_resources(self) -> dict[str, float]:
+        return {name: amount / 10_000 for name, amount in _held().items()}
+
+
+def _held() -> dict[str, int]:
+    return me.held if me.held is not None else _raylet.current_demand() or {}
+
+
+def get_runtime_context() -> Any:
+    """Where this code runs: ids of job, node, worker, task and actor, as a `RuntimeContext`."""
+    auto_init()
+    return RuntimeContext(ContextSource())
+
+
+def get_gpu_ids() -> list[int | str]:
+    """The GPUs assigned to the running task or actor."""
+    auto_init()
+    return gpu_ids(ContextSource())

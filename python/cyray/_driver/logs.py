@@ -1,10 +1,8 @@
-"""Workers' output on the driver, with its prefix; and the labels that workers put into it.
+"""Workers' output on the driver, with its prefix.
 
-Driver: `print_lines` formats what the raylet sends as `(name pid=N) text`, and collapses a line that
+`print_lines` formats what the raylet sends as `(name pid=N) text`, and collapses a line that
 many processes print at about the same time into one, as Ray does. Called from one background
 thread; `flush` and the timer of waiting counts come from others, so a lock guards the window.
-Worker: `install_label_writer` makes stdout and stderr announce the running task's name with a line
-`\\x1ecyray-label:<name>` (which the raylet swallows) when it changed since the last output.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-LABEL_MARK = "\x1ecyray-label:"
 WINDOW_S = 5.0
 _DIGITS = re.compile(r"\d+")
 _MAX_GROUPS = 1000
@@ -215,60 +212,3 @@ def flush() -> None:
     output, _output = _output, None
     if output is not None:
         output.flush()
-
-
-# --- The worker's side ------------------------------------------------------------------------
-
-
-class _LabelWriter:
-    """A text stream that announces the current label before output when it has changed.
-
-    The two streams are two pipes, so each announces for itself. Everything but `write` and
-    `writelines` is the wrapped stream's.
-    """
-
-    def __init__(self, stream: Any, label: Callable[[], str | None]) -> None:
-        self._stream = stream
-        self._label = label
-        self._announced: str | None = None
-        self._at_line_start = True
-
-    def write(self, text: str) -> int:
-        if not text:
-            return 0
-        # In the middle of a line the mark would become part of it.
-        if self._at_line_start:
-            label = self._label()
-            if label is not None and label != self._announced:
-                self._announced = label
-                name = label.replace("\n", " ").replace("\r", " ")
-                self._stream.write(f"{LABEL_MARK}{name}\n{text}")
-                self._at_line_start = text.endswith("\n")
-                return len(text)
-        self._at_line_start = text.endswith("\n")
-        return self._stream.write(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __iter__(self) -> Any:
-        return iter(self._stream)
-
-
-def install_label_writer(label: Callable[[], str | None]) -> None:
-    """Makes stdout and stderr of this worker line-buffered and labelled.
-
-    `label()` returns the name of the running task or actor, or None; it is called at every line.
-    """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(stream, _LabelWriter):
-            stream._label = label
-            continue
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
-        setattr(sys, name, _LabelWriter(stream, label))

@@ -1,14 +1,17 @@
 """The `remote` decorator: makes remote functions and actor classes.
 
-Place: a thin choice between `_raylet.RemoteFunction` and `_actor.ActorClass`.
+Place: a thin choice between `RemoteFunction` of `_raylet` and `ActorClass`.
 """
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from cyray import _compat, _raylet
 from cyray._spec import options as _options
+
+_BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
 
 
 def remote(*args: Any, **options: Any) -> Any:
@@ -41,12 +44,10 @@ def remote(*args: Any, **options: Any) -> Any:
 
 def _make(target: Any, options: dict[str, Any]) -> Any:
     if isinstance(target, type):
-        from cyray import _actor
+        from cyray._api.actor_class import ActorClass
 
-        return _actor.ActorClass(target, _options.actor_options(options))
-    from cyray import _remote_function
-
-    if isinstance(target, _raylet.RemoteFunction) or not _remote_function.is_function(target):
+        return ActorClass(target, _options.actor_options(options))
+    if isinstance(target, _raylet.RemoteFunction) or not is_function(target):
         raise TypeError(
             "The @cyray.remote decorator must be applied to either a function or a class, not to "
             f"{type(target).__name__}."
@@ -57,3 +58,15 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
             "asyncio.run(f()), or use an async actor."
         )
     return _raylet.RemoteFunction(target, _options.task_options(options))
+
+
+def is_function(value: Any) -> bool:
+    """Whether `remote` takes it for a function: Python, Cython, pybind11, builtin."""
+    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
+        return True
+    if type(value).__name__ in _BUILTIN_KINDS:
+        return True
+    if type(getattr(value, "__func__", None)).__name__ in _BUILTIN_KINDS:
+        return True
+    # nanobind's functions, functools.partial, ufuncs and other callables that are no classes.
+    return callable(value) and not isinstance(value, type)

@@ -10,13 +10,16 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from cyray import _compat, _raylet, _remote_function
+from cyray import _compat, _raylet
+from cyray._api.actors import get_actor
+from cyray._api.method import BUILTIN_METHODS, portable
+from cyray._api.task import strategy_of
+from cyray._driver.init import auto_init
 from cyray._errors.classes import ActorAlreadyExistsError
 from cyray._pickle import definition
 from cyray._pickle import extra as _extra
+from cyray._process import me
 from cyray._spec import options as _options
-
-BUILTIN_METHODS = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
 
 
 class ActorClassInheritanceException(TypeError):
@@ -78,14 +81,12 @@ class ActorClass:
     def _create(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
     ) -> Any:
-        from cyray import _worker
-
-        _worker.auto_init()
+        auto_init()
         name = options.get("name") or ""
-        namespace = options.get("namespace") or _worker.current_namespace()
+        namespace = options.get("namespace") or me.namespace
         if options.get("get_if_exists"):
             try:
-                return _worker.get_actor(name, namespace)
+                return get_actor(name, namespace)
             except ValueError:
                 pass
         description = self._describe(options)
@@ -94,7 +95,7 @@ class ActorClass:
             return _raylet.create_actor(description, args, kwargs, wait=bool(name))
         except ActorAlreadyExistsError:
             if options.get("get_if_exists"):
-                return _worker.get_actor(name, namespace)  # somebody else was quicker
+                return get_actor(name, namespace)  # somebody else was quicker
             raise
 
     def _describe(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class ActorClass:
             detached=options.get("lifetime") == "detached",
             max_restarts=options.get("max_restarts") or 0,
             max_concurrency=concurrency,
-            **_remote_function.strategy_of(options),
+            **strategy_of(options),
         )
         return description
 
@@ -158,68 +159,10 @@ def describe_class(cls: type) -> dict[str, Any]:
         if not callable(function) and not callable(getattr(cls, name, None)):
             continue
         is_async = is_async or _compat.is_coroutine_function(function)
-        methods[name] = _portable(getattr(function, "__cyray_method_options__", {}))
+        methods[name] = portable(getattr(function, "__cyray_method_options__", {}))
     return {
         "function_id": definition.content_id(pickled),
         "pickled": pickled,
         "class_name": cls.__name__,
         "meta": {"class_name": cls.__name__, "methods": methods, "is_async": is_async},
     }
-
-
-def _portable(options: Mapping[str, Any]) -> dict[str, Any]:
-    # Handles go to processes that do not know the user's classes: those inside are bytes to them.
-    portable = dict(options)
-    retry = portable.pop("retry_exceptions", None)
-    if retry:
-        portable["extra"] = _extra.dumps({"retry_exceptions": _extra.retry_types(retry)})
-    return portable
-
-
-def describe_method(
-    meta: dict[str, Any], name: str, overrides: dict[str, Any] | None
-) -> dict[str, Any]:
-    """The template of a method: overrides of the call > `@method` > the actor's options."""
-    options = {**meta["methods"].get(name, {}), **_portable(overrides or {})}
-    if "retry_exceptions" in (overrides or {}) and not (overrides or {})["retry_exceptions"]:
-        options.pop("extra", None)  # this call takes back what `@method` says
-    num_returns = options.get("num_returns")
-    retries = options.get("max_task_retries")
-    return {
-        # That of one call, `.options(name=...)`, goes with the call.
-        "name": meta["methods"].get(name, {}).get("name") or f"{meta['class_name']}.{name}",
-        "method": name,
-        "num_returns": 1 if num_returns is None else num_returns,
-        "max_retries": meta.get("max_task_retries", 0) if retries is None else retries,
-        "extra": options.get("extra", b""),
-    }
-
-
-def method(*args: Any, **options: Any) -> Any:
-    """Give a method of an actor class its own options: `@method(num_returns=2)`.
-
-    Raises:
-        ValueError, TypeError: an option is unknown or of the wrong type.
-    """
-    if args or not options:
-        raise TypeError("@method takes keyword options alone, such as @method(num_returns=2)")
-    checked = _options.method_options(options)
-
-    def annotate(function: Any) -> Any:
-        function.__cyray_method_options__ = checked
-        return function
-
-    return annotate
-
-
-def exit_actor() -> None:
-    """End the actor that runs this code; calls that are queued fail with its death.
-
-    Raises:
-        TypeError: this process is no actor.
-    """
-    if _raylet.current_actor_id() is None:
-        raise TypeError("exit_actor called on a non-actor worker.")
-    from cyray._worker_main import ActorExit
-
-    raise ActorExit

@@ -13,7 +13,6 @@ from cyray._pickle.definition import display_name
 from cyray._spec import options as _options
 
 DEFAULT_MAX_RETRIES = 3
-_BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
 _STRATEGIES = {None: 0, "DEFAULT": 0, "SPREAD": 1}
 _GENERATOR_FLAGS = 0x20 | 0x200  # of code: CO_GENERATOR, CO_ASYNC_GENERATOR
 
@@ -103,17 +102,3 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
                 f"inout names {slot!r}, which is no argument of {display_name(function)}."
             )
     return tuple(slots)
-
-
-def is_function(value: Any) -> bool:
-    """Whether `remote` takes it for a function: Python, Cython, pybind11, builtin."""
-    import types
-
-    if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
-        return True
-    if type(value).__name__ in _BUILTIN_KINDS:
-        return True
-    if type(getattr(value, "__func__", None)).__name__ in _BUILTIN_KINDS:
-        return True
-    # nanobind's functions, functools.partial, ufuncs and other callables that are no classes.
-    return callable(value) and not isinstance(value, type)

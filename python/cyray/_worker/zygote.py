@@ -1,6 +1,6 @@
 """The zygote: imports everything once, then forks a ready worker in about a millisecond.
 
-Place: started by the raylet as `python -m cyray._zygote FD`, one per node; FD is one end of a
+Place: started by the raylet as `python -m cyray._worker.zygote FD`, one per node; FD is one end of a
 SOCK_SEQPACKET pair (docs/architecture.md has the messages).
 Threading: one thread, always; a second one at the time of a fork would leave its locks locked in
 the child, so the zygote says in its log which import started one.
@@ -21,10 +21,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
 from typing import Any
 
+from cyray import _hooks
 from cyray._os import process_tree
+from cyray._worker.process import become_worker, import_all, import_preload, log
 
 _MAX_MESSAGE_BYTES = 64 << 10
 _END_LIMIT_S = 30.0  # for the kernel to end what was killed
@@ -34,20 +35,10 @@ _LOOK_MS = 20
 _SWEEP_MS = 50  # after a worker's end: several that end together are cleaned up after once
 _SWEEPS = 200  # then a process that cannot be killed is left alone
 _FORK_FDS = 3  # raylet socket, stdout, stderr
-# Every worker needs these for its first task.
-_NEEDED = (
-    "cyray._raylet",
-    "cyray._worker_main",
-    "cyray._actor",
-    "cyray._remote_function",
-    "cyray._logs",
-    "cloudpickle",
-)
+_NEEDED = ("cyray._raylet", *_hooks.WORKERS_NEED, "cloudpickle")
 # Some need these; imported when nobody has asked for a worker for a while.
 _LATER = ("asyncio", "queue", "concurrent.futures.thread")
 _IDLE_MS = 300
-# A library that makes a thread for each CPU at import would make them in the zygote.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Zygote:
@@ -80,7 +71,7 @@ class Zygote:
                 self._sweep()
             elif not events:
                 idle_ms = None
-                _import_all(_LATER)
+                import_all(_LATER)
                 gc.freeze()
             for fd, _ in events:
                 if fd == self._wakeup_read:
@@ -109,7 +100,7 @@ class Zygote:
         except Exception as error:
             for fd in fds:
                 os.close(fd)
-            _log(f"cannot fork a worker: {error}")
+            log(f"cannot fork a worker: {error}")
             self._send({"op": "failed", "token": token, "error": str(error)})
             return None
         if pid == 0:
@@ -285,75 +276,16 @@ def _reseed() -> None:
         numpy_random.seed()
 
 
-def _log(text: str) -> None:
-    sys.stderr.write(f"zygote {os.getpid()}: {text}\n")
-    sys.stderr.flush()
-
-
-def _thread_count() -> int:
-    return len(os.listdir("/proc/self/task"))
-
-
-def _import_all(names: Iterable[str]) -> None:
-    """Imports modules; one that fails is reported and left out, but for cyray's own."""
-    import importlib
-
-    added = [name for name in _ONE_THREAD if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, "1"))
-    threads = _thread_count()
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except Exception as error:
-            if name.startswith("cyray."):
-                raise
-            _log(f"cannot preload {name!r}: {type(error).__name__}: {error}")
-        now = _thread_count()
-        if now > threads:
-            _log(
-                f"importing {name!r} started {now - threads} threads; forked workers do not have "
-                "them, and a lock that one of them holds stays locked there"
-            )
-            threads = now
-    for name in added:
-        del os.environ[name]
-
-
-def import_preload() -> None:
-    """Imports the modules that the node was told to have ready."""
-    # Where whoever named them finds them; workers get their driver's path anyway.
-    path = os.environ.get("CYRAY_PRELOAD_PATH", "").split(os.pathsep)
-    sys.path.extend(folder for folder in path if folder and folder not in sys.path)
-    _import_all(name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name)
-
-
-def become_worker(fd: int, worker_id: str) -> None:
-    """Serves as that worker and does not return: in a forked child, or in a fresh process."""
-    # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
-    main_module = type(sys)("__main__")
-    main_module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
-    sys.modules["__main__"] = main_module
-    sys.argv = [""]
-    # New streams: those of the zygote remember the position in the file that was there before.
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-    from cyray import _worker_main  # imported long ago, but in a fresh process
-
-    _worker_main.main(fd, worker_id)
-
-
 def main(argv: list[str]) -> None:
     """`argv`: the descriptor's number."""
     started = time.monotonic()
     gc.disable()
     zygote = Zygote(int(argv[0]))
-    _import_all(_NEEDED)
+    import_all(_NEEDED)
     import_preload()
     gc.collect()
     gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.
-    _log(f"ready, imports took {(time.monotonic() - started) * 1000:.0f} ms")
+    log(f"ready, imports took {(time.monotonic() - started) * 1000:.0f} ms")
     child = zygote.run()
     del zygote
     if child is not None:
@@ -362,6 +294,6 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     # Under its real name, so that nothing of it lives in a worker's __main__.
-    from cyray import _zygote
+    from cyray._worker import zygote
 
-    _zygote.main(sys.argv[1:])
+    zygote.main(sys.argv[1:])

@@ -1,0 +1,79 @@
+"""The thread that takes the core's events: output of workers, warnings, futures; in a worker, once it is
+needed, futures alone.
+
+Threading: one daemon thread a process; a user's callbacks run on it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from cyray import _raylet
+
+_event_thread: threading.Thread | None = None
+
+
+def ensure_event_thread() -> None:
+    """The thread that takes the core's events, once; a worker's takes no more than callbacks."""
+    global _event_thread
+    if _event_thread is not None:
+        return
+    _event_thread = threading.Thread(target=_take_events, name="cyray-events", daemon=True)
+    _event_thread.start()
+
+
+def _take_events() -> None:
+    me = threading.current_thread()
+    while _event_thread is me:
+        event = _raylet.next_event()
+        if event is None:  # the core stops, and nothing is left
+            return
+        try:
+            handle_event(event)
+        except Exception:  # a broken stdout must not end the thread
+            report("an event was lost")
+
+
+def report(what: str) -> None:
+    """The traceback of the exception that is handled, where it cannot be raised."""
+    import traceback
+
+    if sys.__stderr__ is not None:
+        try:
+            sys.__stderr__.write(f"cyray: {what}:\n{traceback.format_exc()}")
+        except (OSError, ValueError):
+            pass  # a closed one: there is nobody to tell
+
+
+def handle_event(event: tuple[Any, ...]) -> None:
+    """One event of the core, on whatever thread takes them."""
+    kind = event[0]
+    if kind == _raylet.EVENT_CALLBACK:
+        _raylet.run_callback(event[1])
+    elif kind == _raylet.EVENT_LOG_LINES:
+        from cyray._driver import logs
+
+        pid, ip, label, is_stderr, lines = event[1:]
+        logs.print_lines(pid, ip, label, is_stderr, lines)
+    elif kind == _raylet.EVENT_WARNING:
+        sys.stderr.write(f"cyray: {event[1]}\n")
+
+
+def end_event_thread() -> None:
+    """Takes what is still to come, and ends the thread; it may be the one that asks."""
+    global _event_thread
+    thread = _event_thread
+    if thread is not None and thread.ident not in (None, threading.get_ident()):
+        if _raylet.is_connected():
+            _raylet.flush_output()  # what workers have printed until now
+            _raylet.stop_events()
+        thread.join(1.0)
+    _event_thread = None
+
+
+def forget_event_thread() -> None:
+    """In a forked child, which does not have it."""
+    global _event_thread
+    _event_thread = None

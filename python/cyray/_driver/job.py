@@ -1,0 +1,25 @@
+"""What workers of this job need to be like this process: Python, import path, folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from cyray._node import sessions
+
+
+def job_config() -> bytes:
+    """What workers of this job need to be like this process: Python, import path, folder."""
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    paths = [os.path.abspath(path or os.getcwd()) for path in sys.path]
+    if script:
+        paths.insert(0, os.path.dirname(os.path.abspath(script)))
+    config = {
+        "python": os.path.abspath(sys.executable) if sys.executable else "",
+        "python_path": sessions.python_path(),
+        "sys_path": paths,
+        "cwd": os.getcwd(),
+    }
+    return json.dumps(config).encode()

@@ -1,0 +1,124 @@
+"""This process as a driver: its one session, how it ends, and the lock of both.
+
+Place: wiring between `_node` (processes) and `_raylet` (the core); `init` makes sessions. Threading: `lock`
+guards `current`; nothing of a user's runs under it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cyray import _hooks, _raylet
+from cyray._driver import events
+from cyray._node.local import LocalNode
+from cyray._node.options import NodeOptions
+from cyray._process import me
+
+
+def _anonymous_namespace() -> str:
+    """A namespace that no other driver has: a random UUID."""
+    import uuid
+
+    return str(uuid.uuid4())
+
+
+lock = threading.RLock()
+current: Session | None = None  # guarded by lock
+
+
+class Session:
+    """What `init` makes: the node, when it is started here, and who this process is.
+
+    It is this process's session before anything of it exists: wherever init ends (Ctrl-C comes at
+    any time), `shutdown` finds what there is.
+    """
+
+    def __init__(self, namespace: str | None) -> None:
+        self.node: Any = None
+        self._waiting: list[Callable[[], Any]] = []
+        self.namespace = namespace or _anonymous_namespace()
+
+    def register(self) -> None:
+        """From now on it is this process's."""
+        global current
+        current = self
+        me.namespace = self.namespace
+        # atexit runs first what was registered last. `_node.local` has registered the end of this process's
+        # nodes when it was imported, and the driver must leave before they end, or what is still on its
+        # way (output of workers) is lost.
+        atexit.unregister(shutdown)
+        atexit.register(shutdown, _exiting_interpreter=True)
+
+    def start_node(self, own: dict[str, Any], preload: tuple[str, ...]) -> str:
+        """Starts a node for this session alone; the path of its socket."""
+        given = {name: value for name, value in own.items() if value is not None}
+        self.node = LocalNode(
+            NodeOptions(**given, preload=preload),
+            start=False,
+            while_starting=_hooks.import_ahead,
+        )
+        self.node.start()
+        return str(self.node.socket)
+
+    def end(self, exiting_interpreter: bool) -> list[Callable[[], Any]]:
+        """Leaves the node and ends it. Can be called again when it was interrupted.
+
+        Returns what users wait with: callables, to be called outside of all locks.
+        """
+        events.end_event_thread()
+        self._waiting += _raylet.disconnect(exiting_interpreter)
+        if self.node is not None:
+            self.node.stop()
+        return self._waiting
+
+
+def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = False) -> None:
+    """Leave the cluster, and end the node that `init` started. Idempotent.
+
+    What was got stays valid: arrays that lie in shared memory become private copies. Threads and
+    futures that wait get a RuntimeError.
+    """
+    with lock:
+        waiting = end_session(_exiting_interpreter)
+    call_all(waiting)
+
+
+def end_session(exiting_interpreter: bool = False) -> list[Callable[[], Any]]:
+    """With the lock held; what it returns is for `call_all`, without the lock."""
+    global current
+    if current is None:
+        return []
+    waiting = current.end(exiting_interpreter)
+    current, me.namespace = None, ""
+    if "cyray._driver.logs" in sys.modules:
+        waiting.append(sys.modules["cyray._driver.logs"].flush)
+    return waiting
+
+
+def call_all(waiting: list[Callable[[], Any]]) -> None:
+    """Calls what is the user's own code (callbacks of futures, streams). It may wait for a thread that
+    calls init or shutdown, so no lock is held."""
+    for callback in waiting:
+        try:
+            callback()
+        except Exception:  # the others count too
+            events.report("a callback failed at shutdown")
+
+
+def is_initialized() -> bool:
+    """Whether this process is connected to a node."""
+    return _raylet.is_connected()
+
+
+def _after_fork_in_child() -> None:
+    global current
+    current, me.namespace = None, ""
+    events.forget_event_thread()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,42 @@
+"""Who this process is: a driver, a worker, an actor; what it was told of itself.
+
+Place: the ground; imports nothing of cyray. A driver's session and a worker's jobs and actor write it,
+the runtime context and the core's hooks read it. Threading: written by the main thread (a driver's:
+under its lock), read by any.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ActorExit(BaseException):
+    """Raised by `exit_actor()`: ends the actor, not the call alone."""
+
+
+class Process:
+    """What this process knows about what it is."""
+
+    def __init__(self) -> None:
+        self.namespace = ""  # in which actors are named and found
+        self.actor_name: str | None = None
+        self.actor_meta: dict[str, Any] = {}
+        self.incarnation = 0
+        self.gpu_ids: list[int] = []
+        self.visible_gpus: list[str] | None = None  # CUDA_VISIBLE_DEVICES before cyray set it
+        self.held: dict[str, int] | None = None  # by an actor, in units of 1/10000
+        self.loop: Any = None  # of an async actor
+
+
+me = Process()
+
+
+def is_loop_of_actor(loop: Any) -> bool:
+    """Whether `loop` is the one that this async actor runs on, which takes the core's events."""
+    return me.loop is not None and me.loop is loop
+
+
+def stop_loop() -> None:
+    """Ends the event loop of this async actor, and with it the process."""
+    if me.loop is not None:
+        me.loop.stop()

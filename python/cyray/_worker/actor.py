@@ -1,0 +1,85 @@
+"""An actor in its worker: how it is made, and which of its methods a call means.
+
+Place: `main` has the events, `_raylet` the calls. Threading: made on the main thread, asked for methods by
+any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cyray import _raylet
+from cyray._pickle import extra as _extra
+from cyray._process import ActorExit, me
+from cyray._worker import errors, gpus
+from cyray._worker.aio import AsyncLoop
+from cyray._worker.threads import ensure_threads
+
+EXIT_ERROR = 1
+
+
+def create(event: tuple[Any, ...], context: Any, on_event: Callable[..., None]) -> None:
+    """Becomes the actor of `event` and runs its constructor, which `context` carries. An async actor serves
+    in here until the process has to leave. Whatever stands in the way is the actor's death."""
+    _, actor_id, incarnation, label, extra, concurrency, _ = event
+    try:
+        loop = _become(event, _extra.loads(extra))
+        instance = _raylet.construct_actor(context)
+        if loop is None and concurrency > 1:
+            ensure_threads(concurrency)  # before the first call may come
+    except BaseException as error:  # whatever stood in its way is the actor's death
+        leave = errors.leaves(error)
+        if leave is None:
+            from cyray._errors.classes import ActorDiedError
+
+            cause = errors.task_error(error, f"{label}.__init__", None)
+            died = ActorDiedError.from_init_error(cause, actor_id.hex(), label)
+            _raylet.actor_ready(actor_id, incarnation, False, _raylet.encode_error(died))
+        else:
+            _raylet.worker_exiting(True, leave)
+        raise SystemExit(EXIT_ERROR) from None
+    _label_actor(instance, label)
+    _raylet.actor_ready(actor_id, incarnation, True)
+    if loop is not None:
+        loop.run(on_event)
+
+
+def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None:
+    _, actor_id, incarnation, label, _, concurrency, gpu_ids = event
+    meta = options.get("meta", {})
+    me.actor_meta, me.incarnation = meta, incarnation
+    me.actor_name = options.get("name") or ""
+    me.held = options.get("held", {})
+    me.gpu_ids = gpu_ids
+    if gpu_ids:
+        gpus.show_gpus(gpu_ids)
+    _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)))
+    if meta.get("is_async"):
+        loop = AsyncLoop(concurrency)
+        me.loop = loop.loop
+        return loop
+    return None
+
+
+def _label_actor(instance: Any, label: str) -> None:
+    if type(instance).__repr__ is not object.__repr__:
+        try:
+            _raylet.set_actor_label(str(repr(instance)))
+        except Exception:  # a repr may do anything
+            _raylet.set_actor_label(label)
+
+
+def _terminate() -> None:
+    raise ActorExit
+
+
+def find_method(instance: Any, name: str) -> Any:
+    """The bound method of this actor that a template names."""
+    if name == "__ray_ready__":
+        return lambda: True
+    if name == "__ray_terminate__":
+        return _terminate
+    if name == "__ray_call__":
+        return lambda function, *args, **kwargs: function(instance, *args, **kwargs)
+    return getattr(instance, name)

@@ -1,0 +1,49 @@
+"""The event loop of an async actor.
+
+Threading: the main thread runs it, and calls of `async def` methods on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+
+from cyray import _raylet
+
+
+class AsyncLoop:
+    """The event loop of an async actor; it also polls the core's sockets."""
+
+    def __init__(self, limit: int) -> None:
+        import asyncio
+
+        self._limit = limit
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._exit: BaseException | None = None
+        self._on_event: Callable[..., None] | None = None
+
+    def run(self, on_event: Callable[..., None]) -> None:
+        """Serve calls until the process has to leave."""
+        self._on_event = on_event
+        _raylet.use_external_loop(self._wake)
+        _raylet.use_loop(functools.partial(self.loop.call_soon, self._poll))
+        self.loop.add_reader(_raylet.poll_fd(), self._poll)
+        self.loop.add_reader(self._wake, self._woken)
+        self.loop.call_soon(self._poll)
+        self.loop.run_forever()
+        raise self._exit or SystemExit(0)
+
+    def _woken(self) -> None:
+        os.eventfd_read(self._wake)
+        self._poll()
+
+    def _poll(self) -> None:
+        _raylet.turn_ended()
+        try:
+            _raylet.poll_async(self._on_event, self.loop, self._limit)
+        except SystemExit as error:
+            self._exit = error
+            self.loop.stop()

@@ -1,0 +1,92 @@
+"""What an exception of user code means to a worker: the end of a task, or of the process.
+
+Place: reached from `_raylet` through `_hooks`, on the thread that ran the task. Invariant: none of these
+raises, whatever the user's exception does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from cyray import _raylet
+from cyray._process import ActorExit
+
+
+def leaves(error: BaseException) -> str | None:
+    """Why this process has to end after `error`; None when only the task failed."""
+    if isinstance(error, ActorExit):
+        return "exit_actor() is called."
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r}) is called."
+    return None
+
+
+def task_error(error: BaseException, name: str, instance: Any) -> BaseException:
+    """What the caller gets for an exception of user code."""
+    from cyray._errors.task_error import RayTaskError
+
+    if _is_write_refused(error):
+        error = _explain_read_only(error)
+    actor_id, actor_repr = _raylet.current_actor_id(), None
+    if instance is not None and type(instance).__repr__ is not object.__repr__:
+        try:
+            actor_repr = repr(instance)
+        except Exception:  # a repr may do anything
+            actor_repr = None
+    return RayTaskError.from_exception(
+        error,
+        name,
+        os.getpid(),
+        _raylet.identity()["node_ip"],
+        actor_repr,
+        actor_id.hex() if actor_id else None,
+    )
+
+
+# How Python, numpy and Cython say that a buffer is not to be written.
+_WRITE_REFUSED = (
+    "is read-only",
+    "read-only memory",
+    "read-only view",
+    "not writable",
+    "not writeable",
+)
+_MEMORY = ("array", "buffer", "memory", "destination", "view", "object is not")
+
+
+def _is_write_refused(error: BaseException) -> bool:
+    """Whether the function wrote into an argument that was not its own."""
+    if type(error) not in (ValueError, BufferError, TypeError):  # a subclass is the user's own
+        return False
+    if len(error.args) != 1 or not isinstance(error.args[0], str):
+        return False
+    text = error.args[0].lower()
+    return any(w in text for w in _WRITE_REFUSED) and any(w in text for w in _MEMORY)
+
+
+def _explain_read_only(error: BaseException) -> BaseException:
+    hint = (
+        f"{error.args[0]} (arguments are read-only views of shared objects: to write into one, name it in "
+        "remote(fn, inout=...), or fetch it with cyray.get(ref, writable=True))"
+    )
+    explained = ValueError(hint).with_traceback(error.__traceback__)
+    explained.__cause__ = error.__cause__
+    return explained
+
+
+def dependency_error(error: Any, name: str) -> BaseException:
+    """The error of a task one of whose arguments failed."""
+    from cyray._errors.classes import RaySystemError
+    from cyray._errors.task_error import RayTaskError
+
+    if isinstance(error, BaseException):
+        return RayTaskError.from_dependency(error, name)
+    return RaySystemError(f"an argument of {name} holds a broken error: {error!r}")
+
+
+def plain_error(error: BaseException, name: str) -> BaseException:
+    """For an error that could not even be serialized."""
+    from cyray._errors.classes import RaySystemError
+
+    return RaySystemError(f"The error of {name} could not be serialized: {error!r}")

@@ -1,0 +1,72 @@
+"""Becoming a worker: in a forked child of the zygote, or in a process of its own.
+
+Place: below `zygote` and `__main__`, above `main`. Threading: one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+from cyray._worker import main
+
+# A library that makes a thread for each CPU at import would make them in the zygote.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def log(text: str) -> None:
+    sys.stderr.write(f"zygote {os.getpid()}: {text}\n")
+    sys.stderr.flush()
+
+
+def _thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def import_all(names: Iterable[str]) -> None:
+    """Imports modules; one that fails is reported and left out, but for cyray's own."""
+    import importlib
+
+    added = [name for name in _ONE_THREAD if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    threads = _thread_count()
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            if name.startswith("cyray."):
+                raise
+            log(f"cannot preload {name!r}: {type(error).__name__}: {error}")
+        now = _thread_count()
+        if now > threads:
+            log(
+                f"importing {name!r} started {now - threads} threads; forked workers do not have "
+                "them, and a lock that one of them holds stays locked there"
+            )
+            threads = now
+    for name in added:
+        del os.environ[name]
+
+
+def import_preload() -> None:
+    """Imports the modules that the node was told to have ready."""
+    # Where whoever named them finds them; workers get their driver's path anyway.
+    path = os.environ.get("CYRAY_PRELOAD_PATH", "").split(os.pathsep)
+    sys.path.extend(folder for folder in path if folder and folder not in sys.path)
+    import_all(name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name)
+
+
+def become_worker(fd: int, worker_id: str) -> None:
+    """Serves as that worker and does not return: in a forked child, or in a fresh process."""
+    # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
+    main_module = type(sys)("__main__")
+    main_module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
+    sys.modules["__main__"] = main_module
+    sys.argv = [""]
+    # New streams: those of the zygote remember the position in the file that was there before.
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    main.main(fd, worker_id)
