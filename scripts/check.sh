@@ -50,6 +50,8 @@ tidy() {
 step "clang-format" "$bin/clang-format" --dry-run -Werror "${cxx[@]}"
 step "ruff format" "$bin/ruff" format --check -q .
 step "ruff" "$bin/ruff" check -q .
+step "commits" "$bin/python" tools/check_commits.py
+step "rooms of python/cyray" "$bin/python" tools/check_layers.py
 step "mypy" "$bin/mypy" --no-error-summary
 if ((${#cython[@]})); then step "cython-lint" "$bin/cython-lint" "${cython[@]}"; fi
 step "sizes, layers, file comments" "$bin/python" tools/check_sizes.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def test_every_shown_option_of_the_command_line_is_in_the_guide() -> None:
 
 
 def test_the_guide_has_every_argument_of_init() -> None:
-    worker = pytest.importorskip("cyray._worker")
+    worker = pytest.importorskip("cyray._driver.init")
     arguments = inspect.signature(worker.init).parameters
     assert names(table_after("## Install and start")) == set(arguments) - {"legacy"}
 
@@ -104,3 +105,45 @@ def test_the_guide_has_every_environment_variable() -> None:
     internal = {"CYRAY_PRELOAD", "CYRAY_PRELOAD_PATH", "CYRAY_RAYLET_SOCKET"}
     shown = set(re.findall(r"`(CYRAY_\w+)(?:=\w+)?`", GUIDE))
     assert read - internal == shown
+
+
+# Each folder in them has a line of its own; a line of any other folder is for all that is in it.
+SPLIT = {"", "cpp", "cpp/cyray", "python", "python/cyray", "tests"}
+
+
+def folders_with_sources() -> set[str]:
+    hidden = ("build", "dist", "shared", "_bin", "__pycache__")
+    found: set[str] = set()
+    for folder, names, files in os.walk(ROOT):
+        names[:] = [n for n in names if not n.startswith((".", *hidden)) and ".egg" not in n]
+        relative = os.path.relpath(folder, ROOT)
+        if relative != "." and any(not name.endswith((".so", ".pyc")) for name in files):
+            found.add(relative)
+    return found
+
+
+def folders_of_the_table() -> set[str]:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = text[text.index("## Layers and folders") :]
+    rows = re.search(r"^\|---.*\n((?:\|.*\n)+)", text, re.M)
+    assert rows
+    named: set[str] = set()
+    for row in rows.group(1).splitlines():
+        parent = ""
+        for name in re.findall(r"`([\w./-]+)`", row.split(" | ")[0]):
+            # `cpp/cyray/util`, `common`: beside each other.
+            beside = os.path.join(parent, name)
+            named.add(beside if "/" not in name and (ROOT / beside).is_dir() else name)
+            parent = os.path.dirname(name) or parent
+    return named
+
+
+def test_each_folder_has_its_line_in_the_table_of_the_architecture() -> None:
+    named = folders_of_the_table()
+    missing = []
+    for folder in sorted(folders_with_sources()):
+        above = [str(path) for path in Path(folder).parents if str(path) != "."]
+        if folder not in named and not any(a in named and a not in SPLIT for a in above):
+            missing.append(folder)
+    assert missing == []
+    assert [folder for folder in sorted(named) if not (ROOT / folder).is_dir()] == []

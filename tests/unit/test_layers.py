@@ -1,0 +1,91 @@
+"""The rooms of the package: imports go down, nobody is in a circle, the core has one door."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import check_layers
+
+PACKAGE = check_layers.ROOT / "python" / "cyray"
+
+
+def test_the_package_keeps_its_order() -> None:
+    assert check_layers.breaches(PACKAGE) == []
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package in good order; tests put something wrong into it."""
+    files = {
+        "__init__.py": "from cyray._raylet import get\n",
+        "_hooks.py": 'TABLE = {"describe": "cyray._api.task:describe"}\n',
+        "_raylet.pyx": 'include "includes/core.pxi"\n',
+        "includes/core.pxi": 'from cyray import _hooks\nhook("describe")\n',
+        "_node/__init__.py": "",
+        "_node/local.py": "from cyray import _raylet\n",
+        "_node/end.py": "",
+        "_driver/__init__.py": "",
+        "_driver/session.py": "from cyray._node import local\n",
+        "_worker/__init__.py": "",
+        "_worker/main.py": "",
+        "_api/__init__.py": "",
+        "_api/task.py": "def describe():\n    from cyray._driver import session\n",
+    }
+    root = tmp_path / "cyray"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    assert check_layers.breaches(root) == []
+    return root
+
+
+@pytest.mark.parametrize(
+    "name, text, told",
+    [
+        ("_node/end.py", "from cyray._driver import session\n", "'_node' may not import"),
+        ("_node/end.py", "def f():\n    import cyray._driver.session\n", "'_node' may not import"),
+        ("_node/end.py", "from .. import _driver\n", "'_node' may not import cyray._driver"),
+        ("_node/end.py", "from cyray import get\n", "'_node' may not import cyray"),
+        ("_worker/main.py", "from cyray._driver import session\n", "'_worker' may not import"),
+        (
+            "_hooks.py",
+            'from cyray import _node\nTABLE = {"describe": "cyray._api.task:describe"}\n',
+            "'_hooks' may not import",
+        ),
+        ("includes/core.pxi", 'hook("describe")\nfrom cyray import _api\n', "its only door is"),
+        ("includes/core.pxi", 'hook("describe")\n    import cyray._node\n', "its only door"),
+        ("includes/core.pxi", 'hook("describe"); hook("other")\n', "hook('other') is not in"),
+        ("includes/core.pxi", "", "nothing asks for 'describe'"),
+        ("_api/task.py", "", "which is not there"),
+        ("_new/__init__.py", "", "the room '_new' is not in the list"),
+    ],
+)
+def test_what_breaks_the_order_is_told(package: Path, name: str, text: str, told: str) -> None:
+    (package / name).parent.mkdir(exist_ok=True)
+    (package / name).write_text(text)
+    found = check_layers.breaches(package)
+    assert len(found) == 1
+    assert told in found[0]
+
+
+def test_a_circle_inside_a_room_is_told(package: Path) -> None:
+    (package / "_node/end.py").write_text("from cyray._node import local\n")
+    (package / "_node/local.py").write_text("def f():\n    from cyray._node.end import g\n")
+    assert check_layers.breaches(package) == ["a circle: cyray._node.end, cyray._node.local"]
+
+
+def test_imports_for_type_checkers_do_not_count(package: Path) -> None:
+    (package / "_node/end.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from cyray import _api\n"
+    )
+    assert check_layers.breaches(package) == []
+
+
+def test_cimports_are_no_imports(package: Path) -> None:
+    part = package / "includes/core.pxi"
+    part.write_text(part.read_text() + "from cyray.includes.libcore cimport *\n")
+    assert check_layers.breaches(package) == []

@@ -1,0 +1,67 @@
+"""Commit messages: a subject of at most 72 characters, an empty line, a body that says why.
+
+Usage: `python tools/check_commits.py [FILE]`. With a file (git's commit-msg hook) its message is checked;
+without one, those since the last tag or, on a branch, since it left main. Merges are let through.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_SUBJECT = 72
+
+
+def faults(message: str) -> list[str]:
+    """What is wrong with a message; git's own comments do not count."""
+    lines = [line for line in message.splitlines() if not line.startswith("#")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        return ["it is empty"]
+    if lines[0].startswith(("Merge ", "Revert ", "fixup! ", "squash! ")):
+        return []
+    found = []
+    if len(lines[0]) > MAX_SUBJECT:
+        found.append(f"its subject has {len(lines[0])} characters, more than {MAX_SUBJECT}")
+    if len(lines) > 1 and lines[1].strip():
+        found.append("no empty line follows its subject")
+    if not any(line.strip() for line in lines[2:]):
+        found.append("it has no body that says why")
+    return found
+
+
+def git(*command: str) -> str:
+    done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def first_unchecked() -> str:
+    """Where the commits to check begin: the nearer of the last tag and the point where main was left."""
+    tag = git("describe", "--tags", "--abbrev=0")
+    left = git("merge-base", "HEAD", "main") or git("merge-base", "HEAD", "origin/main")
+    starts = [start for start in (tag, left) if start]
+    counted = [(int(git("rev-list", "--count", f"{start}..HEAD") or 0), start) for start in starts]
+    return min(counted)[1] if counted else ""
+
+
+def main() -> int:
+    if len(sys.argv) > 1:
+        messages = {"the message": Path(sys.argv[1]).read_text()}
+    else:
+        start = first_unchecked()
+        hashes = git("rev-list", f"{start}..HEAD").split() if start else []
+        messages = {name[:9]: git("log", "-1", "--format=%B", name) for name in hashes}
+    failed = 0
+    for name, message in messages.items():
+        for fault in faults(message):
+            failed += 1
+            print(f"{name}: {fault}")
+    print(f"{len(messages)} commits, {failed} faults")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
