@@ -1,0 +1,65 @@
+"""A program as users write it, for type checkers: `make check` runs mypy over it. Nothing runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cyray
+from cyray.actor import ActorClass, ActorHandle, exit_actor
+from cyray.exceptions import GetTimeoutError, RayTaskError
+from cyray.util import ActorPool
+from cyray.util.queue import Queue
+from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+@cyray.remote
+def square(x: int) -> int:
+    return x * x
+
+
+@cyray.remote(num_cpus=0.5, max_retries=2, retry_exceptions=[KeyError])
+def pair(x: int) -> tuple[int, int]:
+    return x, x
+
+
+class Counter:
+    def __init__(self, start: int) -> None:
+        self.value = start
+
+    @cyray.method(num_returns=2)
+    def both(self) -> tuple[int, int]:
+        return self.value, self.value
+
+    def leave(self) -> None:
+        exit_actor()
+
+
+def main() -> None:
+    with cyray.init(num_cpus=2, resources={"Custom": 1.0}, worker_preload=["math"]) as context:
+        address: str = context["address"]
+        assert cyray.is_initialized()
+    ref: cyray.ObjectRef = cyray.put([1, 2])
+    value: Any = cyray.get(ref, timeout=1.5)
+    ready, rest = cyray.wait([ref], num_returns=1, timeout=0)
+    first: cyray.ObjectRef = ready[0]
+    try:
+        cyray.get([square.remote(2), first, *rest])
+    except GetTimeoutError as error:
+        print(error)
+    except RayTaskError as error:
+        cause: BaseException = error.cause
+        print(error.function_name, cause)
+    # As a decorator mypy takes the class for what it was.
+    counters: ActorClass = cyray.remote(Counter)
+    counter = counters.options(name="counter").remote(1)
+    assert isinstance(counter, ActorHandle)
+    cyray.kill(cyray.get_actor("counter"), no_restart=True)
+    node: str = cyray.nodes()[0]["NodeID"]
+    square.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True)).remote(3)
+    total: dict[str, float] = cyray.cluster_resources()
+    pool = ActorPool([counter])
+    for result in pool.map(lambda actor, x: actor.both.remote(x), [1, 2]):
+        print(result, total, value, address)
+    Queue(maxsize=3).put("item")
+    print(cyray.get_runtime_context().get_node_id())
+    cyray.shutdown()
