@@ -148,7 +148,8 @@ def fail_on_leftovers(descriptors_before: Callable[[], Counter[str]]) -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test that used cyray: nothing of its sessions exists any more."""
-    if importlib.util.find_spec("cyray._raylet") is None:
+    shared = "shared_session" in request.fixturenames  # it looks once, when the file is done
+    if shared or importlib.util.find_spec("cyray._raylet") is None:
         yield
         return
     import cyray
@@ -181,6 +182,34 @@ def cyray_start(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     cyray.init(**arguments)
     yield cyray
     cyray.shutdown()
+
+
+def standard_streams() -> Counter[str]:
+    """What stdin, stdout and stderr are now: pytest changes them between tests and their end."""
+    kinds: Counter[str] = Counter()
+    for fd in range(3):
+        with contextlib.suppress(OSError):
+            kinds[os.readlink(f"/proc/self/fd/{fd}").split("[")[0]] += 1
+    return kinds
+
+
+@pytest.fixture(scope="module")
+def shared_session(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """One session for all tests of a file, for files whose tests leave no trace in it:
+
+        pytestmark = pytest.mark.usefixtures("shared_session")
+
+    `INIT` in the file, when there is one, has the arguments of `init()`. That nothing is left is looked at
+    once, when the file is done.
+    """
+    import cyray
+
+    before = open_descriptors()
+    before.subtract(standard_streams())
+    cyray.init(**{"num_cpus": 2, **getattr(request.module, "INIT", {})})
+    yield cyray
+    cyray.shutdown()
+    fail_on_leftovers(lambda: before + standard_streams())
 
 
 @pytest.fixture

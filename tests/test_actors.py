@@ -8,11 +8,12 @@ import signal
 import numpy as np
 import pytest
 import remote_code
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import Driver, eventually, is_running, run_driver
 
 import cyray
 from cyray.exceptions import ActorDiedError, RayActorError, RayTaskError
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def counter_class():

@@ -8,12 +8,13 @@ import os
 import signal
 
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, is_running
 
 import cyray
 from cyray.exceptions import RayActorError, RayTaskError
 from cyray.test_utils import Semaphore, SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def test_calls_wait_beside_each_other():

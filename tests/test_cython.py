@@ -5,11 +5,12 @@ from __future__ import annotations
 import examples_path  # noqa: F401
 import numpy as np
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 
 import cyray
 
 import cython_examples as ce  # isort: skip
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def run(function, *args, **options):

@@ -13,13 +13,14 @@ import threading
 import numpy as np
 import pytest
 import remote_code
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, gcs_pid
 
 import cyray
 from cyray import _raylet
 from cyray.exceptions import RayError, RayTaskError, WorkerCrashedError
 from cyray.test_utils import SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def raised_by(ref, timeout=20):

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, is_running, zygote_pid
 
 import cyray
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 INIT = {"num_cpus": 2, "worker_preload": ["numpy", "random", "colorsys"]}
 

@@ -7,10 +7,11 @@ import concurrent.futures
 import threading
 
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 
 import cyray
 from cyray.test_utils import SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 @cyray.remote(num_cpus=0)

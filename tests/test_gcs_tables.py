@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-from shared_session import nothing_is_left, session  # noqa: F401
+import pytest
 from support import eventually, gcs_pid, run_driver
 
 import cyray
 from cyray import _raylet
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def test_keys_and_values_are_of_their_space():

@@ -6,9 +6,10 @@ import os
 import threading
 
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 
 import cyray
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 INIT = {"num_cpus": 1}
 

@@ -12,12 +12,13 @@ import threading
 
 import numpy as np
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually
 
 import cyray
 from cyray.exceptions import GetTimeoutError, RayTimeoutError
 from cyray.test_utils import SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 INIT = {"object_store_memory": 200 * 1024**2}
 

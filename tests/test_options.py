@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import remote_code
-from shared_session import nothing_is_left, session  # noqa: F401
 
 import cyray
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 class Counted:

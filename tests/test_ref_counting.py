@@ -8,11 +8,12 @@ import os
 import numpy as np
 import pytest
 from remote_code import Keeper
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, store_used_bytes
 
 import cyray
 from cyray import _raylet
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 BIG = 2_200_000  # floats: too large for the blocks that processes keep at hand
 

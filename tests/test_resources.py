@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, run_driver
 
 import cyray
 from cyray.test_utils import SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 INIT = {"num_cpus": 2, "num_gpus": 2, "resources": {"Custom": 2, "rare": 1}}
 
@@ -19,7 +20,7 @@ def free(name):
 
 
 @pytest.fixture
-def gate(session):  # noqa: F811
+def gate():
     """An actor to hold tasks at; everything is free again after the test."""
     actor = SignalActor.remote()
     cyray.get(actor.cur_num_waiters.remote())

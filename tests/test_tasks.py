@@ -13,11 +13,12 @@ import threading
 import numpy as np
 import pytest
 import remote_code
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import run_driver
 
 import cyray
 from cyray.test_utils import SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def test_the_three_forms_of_remote():

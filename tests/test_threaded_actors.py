@@ -6,10 +6,11 @@ import os
 import threading
 
 import pytest
-from shared_session import nothing_is_left, session  # noqa: F401
 from support import eventually, is_running
 
 import cyray
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def test_calls_run_on_several_threads_at_once():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import threading
 
-from shared_session import nothing_is_left, session  # noqa: F401
+import pytest
 from support import eventually
 
 import cyray
 from cyray import _raylet
 from cyray.test_utils import SignalActor
+
+pytestmark = pytest.mark.usefixtures("shared_session")
 
 
 def test_a_get_that_waits_is_named_with_the_task_that_makes_its_object(gate):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import eventually
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks import processes, report, runner
@@ -313,7 +314,7 @@ def test_a_child_that_says_nothing_is_given_up_and_all_of_it_ends(monkeypatch):
         assert alive(pids)
         for _ in run.messages(0.3):
             pass
-    assert alive(pids) == []
+    eventually(lambda: not alive(pids), what="all of it has ended")
     assert not folder.exists()
 
 
@@ -334,7 +335,7 @@ def test_an_interrupt_leaves_nothing(monkeypatch, interrupts):
         pids = [next(messages)["pid"], next(messages)["pid"]]
         os.kill(os.getpid(), signal.SIGINT)
         list(run.messages(10.0))
-    assert alive(pids) == []
+    eventually(lambda: not alive(pids), what="all of it has ended")
 
 
 def test_a_child_that_ends_is_noticed_though_what_it_forked_holds_its_output(monkeypatch):

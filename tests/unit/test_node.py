@@ -10,9 +10,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 
 import pytest
+from support import eventually
 
 from cyray._node import addresses, end, local, sessions
 from cyray._node.local import LocalNode
@@ -54,13 +54,6 @@ def node():
 def seen_by_raylet(node: LocalNode) -> dict:
     with open(os.path.join(node.session_dir, "seen.json")) as file:
         return json.load(file)
-
-
-def wait_until(condition, seconds=5.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def test_a_node_starts_and_says_where_it_is(node):
@@ -142,7 +135,7 @@ def test_a_raylet_that_dies_at_once_is_quoted(monkeypatch):
 
 def test_a_raylet_that_died_is_reaped(node):
     os.kill(node.pid, signal.SIGKILL)
-    wait_until(lambda: not node.alive())
+    eventually(lambda: not node.alive())
     assert not os.path.exists(f"/proc/{node.pid}")
 
 
@@ -185,7 +178,7 @@ def test_the_node_ends_with_its_driver_although_a_forked_child_lives():
     driver.kill()
     driver.wait()
     try:
-        wait_until(lambda: not proc.start_ticks(raylet))
+        eventually(lambda: not proc.start_ticks(raylet))
         assert proc.start_ticks(child)
     finally:
         os.kill(child, signal.SIGKILL)
@@ -347,7 +340,7 @@ def test_a_cluster_that_ended_is_not_found():
     node = LocalNode(NodeOptions(lifeline=False))
     sessions.write_current_cluster(node.gcs_address)
     os.kill(node.pid, signal.SIGKILL)
-    wait_until(lambda: not node.alive())
+    eventually(lambda: not node.alive())
     assert addresses.resolve(None) is None
     with pytest.raises(ConnectionError):
         addresses.resolve("auto")
