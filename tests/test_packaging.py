@@ -96,14 +96,14 @@ def test_import_brings_neither_numpy_nor_pyarrow() -> None:
     assert run_python(code) == "[]\n"
 
 
-def test_import_brings_three_modules_of_the_package_and_few_of_python() -> None:
+def test_import_brings_four_modules_of_the_package_and_few_of_python() -> None:
     code = (
         "import sys; before = set(sys.modules); import cyray; new = set(sys.modules) - before;"
         "print(*sorted(n for n in new if n.partition('.')[0] == 'cyray'));"
         "print(*sorted(n for n in new if n.partition('.')[0] != 'cyray'))"
     )
     ours, others = run_python(code).splitlines()
-    assert ours.split() == ["cyray", "cyray._hooks", "cyray._raylet"]
+    assert ours.split() == ["cyray", "cyray._compat", "cyray._hooks", "cyray._raylet"]
     assert len(others.split()) <= 45, others
 
 

@@ -10,8 +10,25 @@ import atexit
 import functools
 import sys
 import types
+
+# The C pickler and the set of weak references, without what `pickle` and `weakref` import beside them.
+from _pickle import PicklingError, dumps, loads
+from _weakrefset import WeakSet
 from collections.abc import Iterator
 from typing import Any
+
+__all__ = [
+    "PicklingError",
+    "WeakSet",
+    "builtin_base",
+    "data_descriptors",
+    "dumps",
+    "is_coroutine_function",
+    "keep_slots",
+    "loads",
+    "modules_by_value",
+    "run_exit_functions",
+]
 
 # Of `type.__flags__`, Py_TPFLAGS_HEAPTYPE: the class was made at run time, not compiled in.
 _HEAP_TYPE = 1 << 9

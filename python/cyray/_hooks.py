@@ -2,7 +2,7 @@
 
 Place: the ground; imports nothing of cyray. A name leads to a function of any room; its module is
 imported when the core asks for it the first time. tests/unit/test_layers.py reads the table: `_raylet`
-has no other import of cyray, and what the table leads to counts as an import of nobody.
+imports nothing else of cyray but `_compat`, and what the table leads to counts as an import of nobody.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ TABLE = {
     "load_definition": "cyray._pickle.definition:load_definition",
     "content_id": "cyray._pickle.definition:content_id",
     "load_extra": "cyray._pickle.extra:loads",
-    "is_coroutine_function": "cyray._compat:is_coroutine_function",
-    "modules_by_value": "cyray._compat:modules_by_value",
     "of_status": "cyray._errors.from_core:of_status",
     "system_error": "cyray._errors.from_core:system_error",
     "raise_error": "cyray._errors.from_core:raise_error",

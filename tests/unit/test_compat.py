@@ -7,8 +7,10 @@ import asyncio.coroutines
 import functools
 import inspect
 import os
+import pickle
 import subprocess
 import sys
+import weakref
 
 import cloudpickle
 import pytest
@@ -35,6 +37,12 @@ def test_exit_functions_run_when_asked() -> None:
         "os._exit(0)\n"
     )
     assert run_alone(program) == "ran\n"
+
+
+def test_the_pickler_and_the_weak_set_are_pythons_own() -> None:
+    assert _compat.dumps is pickle.dumps and _compat.loads is pickle.loads
+    assert _compat.PicklingError is pickle.PicklingError
+    assert _compat.WeakSet is weakref.WeakSet
 
 
 class Example:

@@ -142,7 +142,7 @@ cdef class PrivateMapping:
     cdef object __weakref__
 
 
-cdef object _private_mappings = WeakSet()   # those that live
+cdef object _private_mappings = _compat.WeakSet()   # those that live
 
 
 cdef detach_private_mappings():

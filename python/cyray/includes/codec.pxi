@@ -45,9 +45,9 @@ cdef enum Tag:
 cdef enum:
     REF_BYTES = 56   # ObjectId and Address
 
-cdef object _dumps = _pickle.dumps
-cdef object _loads = _pickle.loads
-cdef object _PicklingError = _pickle.PicklingError
+cdef object _dumps = _compat.dumps
+cdef object _loads = _compat.loads
+cdef object _PicklingError = _compat.PicklingError
 
 
 cdef inline uint64_t align64(uint64_t offset) noexcept nogil:
@@ -247,7 +247,7 @@ cdef bytes array_header(object array):
 
 
 cdef bint _must_pickle_by_value():
-    return len(hook("modules_by_value")()) > 0
+    return len(_compat.modules_by_value()) > 0
 
 
 cdef Value* encode_simple(object value) except? NULL:

@@ -116,7 +116,7 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     entry.inout = extra.get("inout")
     entry.retry = extra.get("retry_exceptions", False)
     entry.demand = extra.get("demand")
-    entry.is_coroutine = hook("is_coroutine_function")(entry.function)
+    entry.is_coroutine = _compat.is_coroutine_function(entry.function)
     return entry
 
 

@@ -8,11 +8,9 @@
 
 cimport cython
 
-import _pickle
 import itertools
 import os
 import sys
-from _weakrefset import WeakSet
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
@@ -27,7 +25,7 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from cyray import _hooks
+from cyray import _compat, _hooks
 from cyray.includes.libcore cimport *
 
 cdef dict _hooked = {}
