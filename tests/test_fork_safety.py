@@ -108,12 +108,12 @@ def test_signal_handlers_are_those_of_a_fresh_process():
 
 
 def test_ctrl_c_of_the_terminal_is_the_drivers_affair():
-    def interrupted(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        return "still here"
+    def session(self):
+        return os.getsid(0)
 
-    (actor,) = actors(1, interrupted=interrupted)
-    assert cyray.get(actor.interrupted.remote()) == "still here"
+    # A terminal interrupts the processes of its own session.
+    (actor,) = actors(1, session=session)
+    assert cyray.get(actor.session.remote()) != os.getsid(0)
 
 
 def test_main_is_nobodys():
