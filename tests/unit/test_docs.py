@@ -102,7 +102,13 @@ def test_the_guide_has_every_environment_variable() -> None:
                         r'(?:environ(?:\.get)?[\[(]|getenv\()"(CYRAY_\w+)"', path.read_text()
                     )
                 )
-    internal = {"CYRAY_PRELOAD", "CYRAY_PRELOAD_PATH", "CYRAY_RAYLET_SOCKET"}
+    internal = {
+        "CYRAY_PRELOAD",
+        "CYRAY_PRELOAD_PATH",
+        "CYRAY_RAYLET_SOCKET",
+        "CYRAY_NODE_ID",
+        "CYRAY_FAREWELL",
+    }
     shown = set(re.findall(r"`(CYRAY_\w+)(?:=\w+)?`", GUIDE))
     assert read - internal == shown
 
