@@ -630,3 +630,61 @@ def test_ctrl_c_interrupts_a_wait_for_the_gcs():
     finally:
         os.kill(gcs, signal.SIGCONT)
     assert len(cyray.nodes()) == 1
+
+
+class Odd(type):
+    def __instancecheck__(cls, instance):
+        raise LookupError("a class that cannot say what its instances are")
+
+
+class OddError(Exception, metaclass=Odd):
+    """Asked by isinstance when a task failed."""
+
+
+class Unspeakable(Exception):
+    def __reduce__(self):
+        raise MemoryError("cannot be pickled")
+
+    def __repr__(self):
+        raise KeyboardInterrupt("cannot be shown")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("several", [1, 3], ids=["main thread", "task threads"])
+def test_a_call_is_answered_when_even_its_error_fails(several):
+    @cyray.remote(retry_exceptions=[OddError], max_concurrency=several, num_cpus=1)
+    def fail(kind):
+        raise Unspeakable if kind == "unspeakable" else ValueError("plain")
+
+    for _ in range(2):
+        refs = [fail.remote("plain"), fail.remote("unspeakable"), fail.remote("plain")]
+        with pytest.raises(cyray.exceptions.RayError):
+            cyray.get(refs[1], timeout=30)
+        for ref in (refs[0], refs[2]):
+            with pytest.raises(ValueError, match="plain"):
+                cyray.get(ref, timeout=30)
+
+
+def test_a_call_of_an_async_actor_is_answered_when_even_its_error_fails():
+    @cyray.remote
+    class Failing:
+        @cyray.method(retry_exceptions=[OddError])
+        async def fail(self, kind):
+            raise Unspeakable if kind == "unspeakable" else ValueError("plain")
+
+        @cyray.method(retry_exceptions=[OddError])
+        def fail_at_once(self):
+            raise ValueError("plain")
+
+        async def pid(self):
+            return os.getpid()
+
+    actor = Failing.remote()
+    pid = cyray.get(actor.pid.remote())
+    with pytest.raises(cyray.exceptions.RayError):
+        cyray.get(actor.fail.remote("unspeakable"), timeout=30)
+    for call in (lambda: actor.fail.remote("plain"), actor.fail_at_once.remote):
+        with pytest.raises(ValueError, match="plain"):
+            cyray.get(call(), timeout=30)
+    assert cyray.get(actor.pid.remote()) == pid

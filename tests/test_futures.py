@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
+import sys
 import threading
+import weakref
 
+import numpy as np
 import pytest
+from support import eventually
 
 import cyray
 from cyray.test_utils import SignalActor
@@ -17,6 +22,11 @@ pytestmark = pytest.mark.usefixtures("shared_session")
 @cyray.remote(num_cpus=0)
 def double(x):
     return 2 * x
+
+
+@cyray.remote(num_cpus=0)
+def fill(number):
+    return np.full(1 << 20, number, dtype=np.uint8)
 
 
 @cyray.remote(num_cpus=0)
@@ -46,6 +56,51 @@ def test_a_failed_task_raises_where_it_is_awaited():
     assert asyncio.run(main()) == (True, 2)
     with pytest.raises(KeyError):
         fail.remote().future().result(timeout=20)
+
+
+def test_what_was_awaited_and_is_not_kept_goes_at_once():
+    """Without the help of the collector of cycles."""
+    freed = []
+
+    async def main():
+        for ref in (cyray.put(np.zeros(1 << 20, dtype=np.uint8)), fill.remote(7)):
+            value = await ref
+            weakref.finalize(value, freed.append, len(value))
+            del value
+            await asyncio.sleep(0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+        assert freed == [1 << 20, 1 << 20]
+    finally:
+        gc.enable()
+
+
+def test_awaits_that_were_given_up_leave_nothing_behind():
+    signal = SignalActor.remote()
+    ref = signal.wait.remote()
+    before = sys.getrefcount(ref)
+
+    async def main():
+        for _ in range(20):
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(ref, timeout=0.001)
+        task = asyncio.ensure_future(asyncio.shield(ref.as_future()))
+        await asyncio.sleep(0)
+        kept = sys.getrefcount(ref)
+        task.cancel()
+        return kept
+
+    assert asyncio.run(main()) > before
+    for _ in range(20):
+        assert ref.future().cancel()
+    # The one that was shielded is cancelled with its loop.
+    eventually(lambda: sys.getrefcount(ref) <= before + 3)
+    cyray.get(signal.send.remote())
+    assert cyray.get(ref) is None
+    eventually(lambda: gc.collect() is not None and sys.getrefcount(ref) == before)
 
 
 def test_an_awaited_ref_can_time_out_and_be_awaited_again():

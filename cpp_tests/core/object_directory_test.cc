@@ -14,8 +14,10 @@
 namespace cyray::core {
 namespace {
 
+using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Not;
 
 ObjectId MakeId(uint8_t number) {
   TaskId task;
@@ -320,6 +322,19 @@ TEST_F(ObjectDirectoryTest, AStoredObjectIsPulledOnceAndUnpinnedOnce) {
   EXPECT_THAT(outbox_.Take(), ElementsAre("callback 1"));
   objects_.Release(entry);
   EXPECT_THAT(outbox_.Take(), ElementsAre("unpin 5", "remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, ACallbackThatWasTakenBackDoesNotCome) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.AddCallback(entry, 1);
+  objects_.AddCallback(entry, 2);
+  objects_.RemoveCallback(entry, 1);
+  objects_.RemoveCallback(entry, 3);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.OnPinned(MakeId(5), 64, 10);
+  EXPECT_THAT(outbox_.Take(), Not(Contains("callback 1")));
+  objects_.RemoveCallback(entry, 2);  // too late
+  objects_.Release(entry);
 }
 
 TEST_F(ObjectDirectoryTest, APinThatComesTooLateIsGivenUp) {

@@ -311,6 +311,11 @@ void CoreWorker::AddCallback(ObjectEntry* entry, uint64_t token) {
   FlushAll();
 }
 
+void CoreWorker::RemoveCallback(ObjectEntry* entry, uint64_t token) {
+  std::lock_guard lock(mutex_);
+  objects_.RemoveCallback(entry, token);
+}
+
 // --- Tasks and actors ---
 
 TaskTemplate* CoreWorker::AddTemplate(const TemplateSpec& spec) {

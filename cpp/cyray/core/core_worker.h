@@ -134,6 +134,8 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   // An event with `token` when the value is here. With kThreadToken in it, a worker's callback goes
   // to whoever calls NextEvent; else, and in a driver always, it is an event like all others.
   void AddCallback(ObjectEntry* entry, uint64_t token);
+  // Whoever waited does not any more. An event that is queued already still comes.
+  void RemoveCallback(ObjectEntry* entry, uint64_t token);
   static constexpr uint64_t kThreadToken = uint64_t{1} << 62;
   store::ArenaMapping& arena() { return *arena_; }
   // What Python reads may outlive this object.

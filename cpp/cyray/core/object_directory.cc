@@ -275,6 +275,10 @@ void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
   Want(entry);
 }
 
+void ObjectDirectory::RemoveCallback(ObjectEntry* entry, uint64_t token) {
+  if (entry->extra) std::erase(entry->extra->callbacks, token);
+}
+
 LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes) {
   bool added = false;
   LocalPin* pin = pins_.Add(entry, offset, bytes, &added);

@@ -110,6 +110,7 @@ class ObjectDirectory {
   void AddDependent(ObjectEntry* entry, uint64_t tag);
   // `token` comes back through OnObjectReady; at once when the value is there.
   void AddCallback(ObjectEntry* entry, uint64_t token);
+  void RemoveCallback(ObjectEntry* entry, uint64_t token);
   // The raylet pinned it here, or could not get it. That is nobody's loss: the object is where it
   // was. The pull is tried again for a while (Tick); those who wait after that are told why, and
   // whoever wants the object later has it tried anew.

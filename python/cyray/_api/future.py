@@ -18,6 +18,15 @@ class RefFuture(Future[Any]):
     def __init__(self, ref: Any) -> None:
         super().__init__()
         self._ref = ref
+        self.token: int | None = None  # of the callback that completes this
+
+    def cancel(self) -> bool:
+        """Cancels it; the task goes on. Nothing waits for the object any more."""
+        if not super().cancel():
+            return False
+        if self.token is not None:
+            _raylet.forget_callback(self._ref, self.token)
+        return True
 
     def complete(self) -> None:
         """The object is here, or its session over."""

@@ -44,6 +44,6 @@ class AsyncLoop:
         _raylet.turn_ended()
         try:
             _raylet.poll_async(self._on_event, self.loop, self._limit)
-        except SystemExit as error:
+        except BaseException as error:  # asyncio would log it, and the calls would wait
             self._exit = error
             self.loop.stop()

@@ -52,9 +52,9 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
-def leave_from_thread() -> None:
+def leave_from_thread(failed: bool = False) -> None:
     """Ends this process from a thread that is not its main one. Does not return."""
-    _leave(0)
+    _leave(actor.EXIT_ERROR if failed else 0)
 
 
 def _leave(code: int) -> None:

@@ -17,8 +17,8 @@ def ensure_threads(count: int) -> None:
     """So many threads in all take tasks; for tasks and actors that run several at once."""
     while len(_threads) < count - 1:
         thread = threading.Thread(
-            target=_raylet.run_tasks,
-            args=(_no_event, None),
+            target=_raylet.run_task_thread,
+            args=(_no_event,),
             name=f"cyray-task-{len(_threads) + 1}",
             daemon=True,
         )

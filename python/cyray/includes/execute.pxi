@@ -50,7 +50,7 @@ cdef ExecContext current_context():
 
 
 cdef str task_name(ExecTask* task):
-    return (task.tmpl.name if task.name.empty() else task.name).decode()
+    return (task.tmpl.name if task.name.empty() else task.name).decode("utf-8", "replace")
 
 
 def current_task():
@@ -59,7 +59,7 @@ def current_task():
     if context is None or context.task.get() == NULL:
         return None
     cdef ExecTask* task = context.task.get()
-    return task.id.Hex().decode(), task_name(task), task.tmpl.name.decode()
+    return task.id.Hex().decode(), task_name(task), task.tmpl.name.decode("utf-8", "replace")
 
 
 def current_demand():
@@ -93,7 +93,7 @@ def current_gpu_ids():
 
 cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     cdef CallableEntry entry = CallableEntry.__new__(CallableEntry)
-    entry.name = tmpl.name.decode()
+    entry.name = tmpl.name.decode("utf-8", "replace")
     entry.num_returns = tmpl.num_returns
     cdef string pickled
     cdef Status status
@@ -132,11 +132,16 @@ cdef CallableEntry callable_of(ExecTask* task):
 
 
 cdef bint is_retriable(CallableEntry entry, object error):
+    """Whether the submitter may run the task again. A class that cannot say so says no."""
     if entry is None or entry.retry is False or not isinstance(error, Exception):
         return False
     if isinstance(error, _DependencyFailed):   # it would fail again
         return False
-    return entry.retry is True or isinstance(error, entry.retry)
+    try:
+        return entry.retry is True or isinstance(error, entry.retry)
+    except BaseException as broken:  # noqa: BLE001 - of a metaclass of the user's
+        sys.stderr.write(f"cyray: retry_exceptions of {entry.name} failed: {type(broken).__name__}\n")
+        return False
 
 
 cdef object call_function(ExecContext context, CallableEntry entry):
@@ -172,8 +177,6 @@ cdef int execute(ExecContext context) except -1:
     """Runs one task on this thread and replies. Raises only what must end the process."""
     cdef CallableEntry entry = None
     cdef _Results results
-    cdef bint ok = True
-    cdef bint retry = False
     try:
         entry = callable_of(context.task.get())
         context.callable_entry = entry
@@ -181,21 +184,28 @@ cdef int execute(ExecContext context) except -1:
             hook("show_gpus")(list(context.task.get().gpu_ids))
         value = call_function(context, entry)
         results = encode_results(context, entry, value)
+        value = None
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
-        if now.core == NULL:
-            leave_forked_child(error)
-        ok = False
+        value = None
+        reason = answer_error(context, entry, error)
+        if reason is not None:
+            leave_with(reason)
+        return 0
+    return finish(context, True, results, False)
+
+
+cdef object answer_error(ExecContext context, CallableEntry entry, object error):
+    """Replies with what the task raised. Replies nothing where it ends this process: gives why."""
+    if now.core == NULL:
+        leave_forked_child(error)
+    reason = hook("leaves")(error)
+    if reason is None:
         retry = is_retriable(entry, error)
-        leave = hook("leaves")(error)
-        if leave is not None:
-            return leave_with(context, entry, error, leave)
-        results = encode_failure(context, task_name(context.task.get()), error)
-    value = None
-    finish(context, ok, results, retry)
-    return 0
+        finish(context, False, encode_failure(context, task_name(context.task.get()), error), retry)
+    return reason
 
 
-cdef int leave_with(ExecContext context, CallableEntry entry, object error, str reason) except -1:
+cdef int leave_with(str reason) except -1:
     # exit_actor() and sys.exit(): what is queued does not run here any more. The call itself fails
     # with the actor's death when the process has gone.
     now.core.WorkerExiting(True, reason.encode())
@@ -208,25 +218,33 @@ def run_worker(on_event):
     """The main loop of a worker: run tasks until told to leave. ``on_event`` gets event tuples."""
     global _main_thread
     _main_thread = PyThread_get_thread_ident()
-    run_tasks(on_event, None)
+    run_tasks(on_event)
 
 
-def run_tasks(on_event, keep_going):
-    """Take tasks on this thread; ``keep_going()`` false ends the loop (extra threads)."""
+def run_task_thread(on_event):
+    """The loop of a further thread. What ends it ends the process: calls would wait for it for ever."""
+    try:
+        run_tasks(on_event)
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        hook("leave_from_thread")(failed=True)
+
+
+cdef run_tasks(on_event):
+    """Take tasks on this thread as long as the process lives."""
     global _main_context
     cdef Event event
     cdef Session s = session()
     cdef ExecContext context = ExecContext.__new__(ExecContext)
     cdef bint is_main = PyThread_get_thread_ident() == _main_thread
-    cdef int64_t deadline
     if is_main:
         _main_context = context
     else:
         _thread_contexts[PyThread_get_thread_ident()] = context
-    while keep_going is None or keep_going():
-        deadline = FOREVER if keep_going is None else MonotonicNs() + 1_000_000_000
+    while True:
         with nogil:
-            context.task = s.core.NextTask(deadline, is_main, &event)
+            context.task = s.core.NextTask(FOREVER, is_main, &event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))
@@ -333,8 +351,10 @@ def poll_async(on_event, loop, int limit):
             break
         try:
             entry = callable_of(context.task.get())
-        except BaseException:  # noqa: BLE001 - execute meets it again and replies
-            execute(context)
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            reason = answer_error(context, None, error)
+            if reason is not None:
+                leave_with(reason)
             continue
         if not entry.is_coroutine:
             run_sync_in_loop(context)
@@ -447,17 +467,11 @@ cdef class Call:
         return 0
 
     cdef int raised(self, object error) except -1:
-        if now.core == NULL:
-            leave_forked_child(error)
-        leave = hook("leaves")(error)
-        if leave is not None:
-            now.core.WorkerExiting(True, leave.encode())
-            hook("stop_loop")()
-            return 0
-        finish(self.context, False,
-               encode_failure(self.context, task_name(self.context.task.get()), error),
-               is_retriable(self.context.callable_entry, error))
-        self.ended()
+        reason = answer_error(self.context, self.context.callable_entry, error)
+        if reason is None:
+            return self.ended()
+        now.core.WorkerExiting(True, reason.encode())
+        hook("stop_loop")()
         return 0
 
     cdef int ended(self) except -1:

@@ -306,6 +306,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         size_t ReadMany(ObjectEntry**, size_t, ReadView*)
         void UnrefPin(LocalPin*)
         void AddCallback(ObjectEntry*, uint64_t)
+        void RemoveCallback(ObjectEntry*, uint64_t)
         ArenaMapping& arena()
         shared_ptr[ArenaMapping]& shared_arena()
         TaskTemplate* AddTemplate(const TemplateSpec&)

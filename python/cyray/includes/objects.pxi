@@ -304,6 +304,7 @@ def on_ready(ObjectRef ref, callback, bint on_main=False):
     """Call ``callback()`` once the object can be read here, or the session is over.
 
     It is called by the event thread or, in a worker with ``on_main``, as an event of the main thread.
+    Returns a token for ``forget_callback``.
     """
     cdef Session s
     cdef uint64_t token
@@ -319,8 +320,15 @@ def on_ready(ObjectRef ref, callback, bint on_main=False):
     if ref.epoch != now.epoch:   # a shutdown came between; it may have called the callback
         if s.callbacks.pop(token, None) is not None:
             ref.live()
-        return
-    s.core.AddCallback(ref.entry, token)
+    else:
+        s.core.AddCallback(ref.entry, token)
+    return token
+
+
+def forget_callback(ObjectRef ref, uint64_t token):
+    """Nobody waits any more for what ``on_ready`` was told to call."""
+    if ref.epoch == now.epoch and now.callbacks.pop(token, None) is not None:
+        now.core.RemoveCallback(ref.entry, token)
 
 
 def run_callback(token):
@@ -338,13 +346,31 @@ cdef list take_callbacks(Session ended):
     return waiting
 
 
-def _as_asyncio_future(ObjectRef ref):
-    import asyncio
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
+@cython.final
+@cython.internal
+cdef class Awaiting:
+    """Between a ref and the asyncio future of its value.
 
-    def finish():
-        if future.done():
+    A class, not closures, which would hold each other and with them the value: what nobody keeps goes at
+    once. It lets go of both when the future is done.
+    """
+    cdef object loop
+    cdef object future
+    cdef ObjectRef ref
+    cdef object token
+
+    def __call__(self):
+        # The object is here; on the thread that takes events.
+        try:
+            self.loop.call_soon_threadsafe(self.finish)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self.future = self.ref = None
+
+    def finish(self):
+        """Gives the value to the future; on the loop."""
+        future, ref = self.future, self.ref
+        self.future = self.ref = None
+        if future is None or future.done():
             return
         try:
             future.set_result(get(ref))
@@ -353,13 +379,44 @@ def _as_asyncio_future(ObjectRef ref):
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever awaits
             future.set_exception(error)
 
-    def done():
-        try:
-            loop.call_soon_threadsafe(finish)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            pass
+    def cancelled(self):
+        ref = self.ref
+        self.future = self.ref = None
+        if ref is not None and self.token is not None:
+            forget_callback(ref, self.token)
 
-    on_ready(ref, done, _actor_mode and hook("is_loop_of_actor")(loop))
+
+cdef object _asyncio = None
+cdef object _asyncio_future = None
+
+
+cdef object asyncio_future_class():
+    # Of asyncio's own, and tells of its cancellation: wait_for() in a loop must leave nothing behind.
+    global _asyncio, _asyncio_future
+    if _asyncio_future is None:
+        import asyncio
+
+        class RefFuture(asyncio.Future):
+            def cancel(self, msg=None):
+                if not _asyncio.Future.cancel(self, msg):
+                    return False
+                self.awaiting.cancelled()
+                return True
+
+        _asyncio = asyncio
+        _asyncio_future = RefFuture
+    return _asyncio_future
+
+
+def _as_asyncio_future(ObjectRef ref):
+    cdef Awaiting awaiting = Awaiting.__new__(Awaiting)
+    made = asyncio_future_class()
+    awaiting.loop = _asyncio.get_running_loop()
+    future = awaiting.future = made(loop=awaiting.loop)
+    awaiting.ref = ref
+    future.awaiting = awaiting
+    on_main = _actor_mode and hook("is_loop_of_actor")(awaiting.loop)
+    awaiting.token = on_ready(ref, awaiting, on_main)
     return future
 
 

@@ -117,7 +117,7 @@ cdef class ObjectRef:
     def future(self):
         """A ``concurrent.futures.Future`` of the value."""
         future = hook("ref_future")(self)
-        on_ready(self, future.complete)
+        future.token = on_ready(self, future.complete)
         return future
 
     def as_future(self):

@@ -112,19 +112,43 @@ cdef Address submitter_address(ExecTask* task):
 
 
 cdef _Results encode_failure(ExecContext context, str name, object error):
-    """The task's error as its outcome. Never fails."""
+    """The task's error as its outcome; where that cannot be told, that it cannot. Never fails."""
+    try:
+        return error_result(context, wrapped_error(name, error))
+    except BaseException as broken:  # noqa: BLE001 - whatever it is, the caller gets an answer
+        try:
+            return error_result(context, hook("plain_error")(broken, name))
+        except BaseException:  # noqa: BLE001 - a repr may do anything
+            return bare_result(b"the error of " + name.encode("utf-8", "replace")
+                               + b" could be neither sent nor described")
+
+
+cdef object wrapped_error(str name, object error):
+    if isinstance(error, _DependencyFailed):
+        return hook("dependency_error")(error.args[0], name)
+    return hook("task_error")(error, name, _actor_instance if _actor_mode else None)
+
+
+cdef _Results error_result(ExecContext context, object error):
     cdef _Results results = _Results.__new__(_Results)
     cdef ExecTask* task = context.task.get()
-    cdef Address owner = submitter_address(task)
-    if isinstance(error, _DependencyFailed):
-        wrapped = hook("dependency_error")(error.args[0], name)
-    else:
-        wrapped = hook("task_error")(error, name, _actor_instance if _actor_mode else None)
-    try:
-        results.add(wrapped, True, owner, ObjectId(task.id, 1))
-    except BaseException as broken:  # noqa: BLE001 - whatever it is, the caller gets an answer
-        results.add(hook("plain_error")(broken, name), True, owner, ObjectId(task.id, 1))
+    results.add(error, True, submitter_address(task), ObjectId(task.id, 1))
     results.give()
+    return results
+
+
+cdef _Results bare_result(bytes text):
+    # An error of cyray's own, by hand.
+    cdef _Results results = _Results.__new__(_Results)
+    cdef Outcome outcome
+    cdef Value* value = Value.New(18 + len(text))
+    memset(value.data(), 0, 18)
+    value.data()[0] = TAG_SYSTEM_ERROR
+    value.data()[1] = 11   # ErrorKind::kInternal
+    memcpy(value.data() + 18, PyBytes_AS_STRING(text), len(text))
+    outcome.value = ValuePtr(value)
+    outcome.is_error = True
+    results.outcomes.push_back(outcome)
     return results
 
 
