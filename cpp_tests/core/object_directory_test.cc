@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cyray/core/errors.h"
+#include "cyray/common/encoding.h"
 
 namespace cyray::core {
 namespace {

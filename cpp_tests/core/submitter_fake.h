@@ -19,9 +19,9 @@
 #include <vector>
 
 #include "cpp_tests/core/silent_outbox.h"
+#include "cyray/common/encoding.h"
 #include "cyray/core/actor_submitter.h"
 #include "cyray/core/dependent_tasks.h"
-#include "cyray/core/errors.h"
 #include "cyray/core/task_submitter.h"
 
 namespace cyray::core {

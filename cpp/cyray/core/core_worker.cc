@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "cyray/core/errors.h"
+#include "cyray/common/encoding.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 

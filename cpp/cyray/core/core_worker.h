@@ -136,7 +136,6 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void AddCallback(ObjectEntry* entry, uint64_t token);
   // Whoever waited does not any more. An event that is queued already still comes.
   void RemoveCallback(ObjectEntry* entry, uint64_t token);
-  static constexpr uint64_t kThreadToken = uint64_t{1} << 62;
   store::ArenaMapping& arena() { return *arena_; }
   // What Python reads may outlive this object.
   const std::shared_ptr<store::ArenaMapping>& shared_arena() const { return arena_; }

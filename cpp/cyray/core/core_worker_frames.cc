@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "cyray/common/encoding.h"
 #include "cyray/core/core_worker.h"
-#include "cyray/core/errors.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "gcs_generated.h"
@@ -462,11 +462,10 @@ void CoreWorker::OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
 
 namespace {
 
-// An encoded error of cyray's own: tag 9, kind, actor id, text (see _codec.pxi).
+// An encoded error of cyray's own: its tag, kind, actor id, text.
 ValuePtr EncodeError(uint8_t kind, const ActorId& actor, const std::string& message) {
-  constexpr uint8_t kSystemErrorTag = 9;
   Value* value = Value::New(2 + ActorId::kSize + message.size());
-  value->data()[0] = kSystemErrorTag;
+  value->data()[0] = static_cast<uint8_t>(ValueTag::kSystemError);
   value->data()[1] = kind;
   std::memcpy(value->data() + 2, actor.data(), ActorId::kSize);
   std::memcpy(value->data() + 2 + ActorId::kSize, message.data(), message.size());

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cyray/core/errors.h"
+#include "cyray/common/encoding.h"
 #include "cyray/util/log.h"
 
 namespace cyray::core {

@@ -16,7 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cyray/common/ids.h"
+#include "cyray/common/encoding.h"
 
 namespace cyray::core {
 
@@ -31,7 +31,7 @@ class SpareBlocks {
     size_t count = 0;
     uint64_t bytes = 0;  // of each
   };
-  static constexpr uint64_t kMinObjectBytes = 100 << 10;
+  static constexpr uint64_t kMinObjectBytes = kInlineBytes;
   static constexpr uint64_t kMaxObjectBytes = 16 << 20;
   static constexpr uint64_t kMaxBytes = 16 << 20;
   static constexpr int64_t kKeepNs = 1'000'000'000;

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
+#include "cyray/common/encoding.h"
 #include "cyray/core/actor_submitter.h"
-#include "cyray/core/errors.h"
 #include "cyray/core/task_submitter.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -19,16 +19,16 @@ namespace {
 // The error of a task that never ran: [tag][u32 size][its name][what its argument holds]. One that
 // is of this kind already, or of cyray itself, says enough.
 ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
-  constexpr uint8_t kTagSystemError = 9, kTagDependency = 13;  // of codec.pxi
+  constexpr auto kSystemError = static_cast<uint8_t>(ValueTag::kSystemError);
+  constexpr auto kDependency = static_cast<uint8_t>(ValueTag::kDependency);
   Value& inner = *argument.get();
-  if (inner.size() == 0 || inner.data()[0] == kTagSystemError ||
-      inner.data()[0] == kTagDependency) {
+  if (inner.size() == 0 || inner.data()[0] == kSystemError || inner.data()[0] == kDependency) {
     return argument;
   }
   const auto name_size = static_cast<uint32_t>(name.size());
   Value* value = Value::New(5 + name.size() + inner.size());
   uint8_t* at = value->data();
-  *at = kTagDependency;
+  *at = kDependency;
   std::memcpy(at + 1, &name_size, 4);
   std::memcpy(at + 5, name.data(), name.size());
   std::memcpy(at + 5 + name.size(), inner.data(), inner.size());

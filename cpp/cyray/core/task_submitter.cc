@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "cyray/core/errors.h"
+#include "cyray/common/encoding.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 

@@ -15,9 +15,6 @@
 
 namespace cyray::core {
 
-// Of all values in one message; the others go by reference.
-inline constexpr uint64_t kMaxInlineBytes = 10 << 20;
-
 class Value {
  public:
   static Value* New(size_t size) {

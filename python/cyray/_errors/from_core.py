@@ -30,7 +30,7 @@ from cyray._errors.classes import (
 from cyray._errors.task_error import RayTaskError
 
 # The numbers of cyray::StatusCode (cpp/cyray/util/status.h), in order.
-_STATUS_CLASSES: tuple[type[Exception] | None, ...] = (
+STATUS_CLASSES: tuple[type[Exception] | None, ...] = (
     None,  # ok
     ValueError,  # invalid argument
     ValueError,  # not found
@@ -46,8 +46,8 @@ _STATUS_CLASSES: tuple[type[Exception] | None, ...] = (
     RaySystemError,  # I/O error
     RaySystemError,  # internal
 )
-# What ErrorKind (cpp/cyray/core/errors.h) stands for, by the names that the codec gives its numbers.
-_FAILURE_CLASSES: dict[str, type[RayError]] = {
+# What ErrorKind (cpp/cyray/common/encoding.h) stands for, by name.
+FAILURE_CLASSES: dict[str, type[RayError]] = {
     "worker_crashed": WorkerCrashedError,
     "actor_died": ActorDiedError,
     "actor_unavailable": ActorUnavailableError,
@@ -87,7 +87,7 @@ def from_dependency(error: object, name: str) -> object:
 
 def of_status(code: int, message: str) -> Exception:
     """The exception for a status of the core library; `code` is a `cyray::StatusCode`."""
-    cls = _STATUS_CLASSES[code] if 0 <= code < len(_STATUS_CLASSES) else None
+    cls = STATUS_CLASSES[code] if 0 <= code < len(STATUS_CLASSES) else None
     return RaySystemError(message or f"Unknown status {code}.") if cls is None else cls(message)
 
 
@@ -97,7 +97,7 @@ def system_error(kind: str, message: str, actor_id: str | None = None) -> RayErr
     `kind` as in the table above. An empty message stands for the class's own. `actor_id` (hex): the
     actor whose call or creation failed.
     """
-    cls = _FAILURE_CLASSES.get(kind)
+    cls = FAILURE_CLASSES.get(kind)
     if cls is None:
         return RaySystemError(message or f"Unknown failure {kind!r}.")
     if issubclass(cls, RayActorError):

@@ -35,7 +35,7 @@ def create(event: tuple[Any, ...], context: Any, on_event: Callable[..., None]) 
 
             cause = errors.task_error(error, f"{label}.__init__", None)
             died = ActorDiedError.from_init_error(cause, actor_id.hex(), label)
-            _raylet.actor_ready(actor_id, incarnation, False, _raylet.encode_error(died))
+            _raylet.actor_ready(actor_id, incarnation, False, _raylet.encode_value(died))
         else:
             _raylet.worker_exiting(True, leave)
         raise SystemExit(EXIT_ERROR) from None

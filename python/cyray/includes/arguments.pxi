@@ -1,7 +1,6 @@
 # A task's arguments to bytes and back.
 #
-# Encoded arguments are [u32 positional][u32 keywords], then per argument [u32 size][u32 skip], skip
-# bytes, the value; a keyword's value follows its name. A value with buffers starts at a multiple of 64.
+# wire/encoded.h has the layout, and reads it. A value with buffers starts at a multiple of 64.
 
 cdef enum:
     FEW = 8   # arguments whose sizes need no memory of their own
@@ -153,40 +152,34 @@ cdef tuple decode_args(ExecContext context, object inout):
     cdef Value* blob = task.args.get()
     if blob == NULL:
         return (), None, None
-    cdef const uint8_t* base = blob.data()
-    cdef uint64_t size = blob.size(), at = 8
-    cdef uint32_t npos, nkw, i, length, skip
+    cdef ArgumentReader reader
+    cdef EncodedArgument found
+    cdef uint32_t i, npos, n
     cdef dict kwargs = None
     cdef list written = None
     cdef bint writable
-    if size < 8:
-        raise ValueError("the encoded arguments are cut off")
-    memcpy(&npos, base, 4)
-    memcpy(&nkw, base + 4, 4)
+    if not reader.Open(blob.data(), blob.size()):
+        raise_cut_off("what encodes the arguments")
+    npos = reader.positional()
+    n = npos + reader.keywords()
     cdef Pinned owner = pinned_value(blob)
     args = PyTuple_New(npos)
     # A tuple under construction must hold no NULL when an exception leaves it.
     for i in range(npos):
         Py_INCREF(None)
         PyTuple_SET_ITEM(args, i, None)
-    if nkw:
+    if n > npos:
         kwargs = {}
-    for i in range(npos + nkw):
+    for i in range(n):
+        if not reader.Next(&found):
+            raise_cut_off("what encodes the arguments")
         if i >= npos:
-            length = read_u32(base, size, at)
-            name = PyUnicode_DecodeUTF8(<const char*>base + at + 4, length, NULL)
-            at += 4 + length
-        length = read_u32(base, size, at)
-        skip = read_u32(base, size, at + 4)
-        at += 8 + skip
-        if at + length > size:
-            raise ValueError("the encoded arguments are cut off")
+            name = PyUnicode_DecodeUTF8(<const char*>found.name, found.name_bytes, NULL)
         writable = inout is not None and (i in inout if i < npos else name in inout)
-        if base[at] == TAG_REF and length == 5:
-            value = decode_ref_argument(task, base + at, writable)
+        if found.data[0] == TAG_REF and found.bytes == 5:
+            value = decode_ref_argument(task, found.data, writable)
         else:
-            value = decode(base + at, length, owner, writable)
-        at += length
+            value = decode(found.data, found.bytes, owner, writable)
         if writable:
             if written is None:
                 written = []
@@ -201,14 +194,6 @@ cdef tuple decode_args(ExecContext context, object inout):
 
 cdef extern from "Python.h":
     int PyTuple_SetItem(object, Py_ssize_t, object) except -1
-
-
-cdef inline uint32_t read_u32(const uint8_t* base, uint64_t size, uint64_t at) except? 0:
-    cdef uint32_t word
-    if at + 4 > size:
-        raise ValueError("the encoded arguments are cut off")
-    memcpy(&word, base + at, 4)
-    return word
 
 
 cdef object decode_ref_argument(ExecTask* task, const uint8_t* data, bint writable):

@@ -1,17 +1,8 @@
 # Values to bytes and back.
 #
-# An encoded value is a tag byte and its content:
-#   0 None, 1 True, 2 False, 3 int (8 bytes), 4 float (8 bytes), 5 str (UTF-8), 6 bytes,
-#   7 pickle with buffers: [tag, 3 bytes 0, u32 count][u64 pickle size][u64 size of each buffer]
-#     [pickle], then each buffer at the next multiple of 64 from the value's start,
-#   8 pickle, 9 an error of cyray itself: [kind][actor id 16][text], 10 reference: [u32 index],
-#   13 the error of a task with a failed argument: [u32 size][the task's name][the argument's error],
-#   11 memoryview: laid out like 7 with one buffer and no pickle,
-#   12 a value that contains refs: [tag, 3 bytes 0, u32 count][id 20, owner 36 of each ref], then at the
-#     next multiple of 64 the value itself, whose pickle names refs by their number,
-#   14 the list, 15 the tuple of exactly the refs of the table before it,
-#   16 a numpy array of plain numbers: laid out like 7 with one buffer, and for the pickle
-#     [u8 dimensions][i64 each][the dtype's string].
+# An encoded value is a tag byte and its content: common/encoding.h lists the tags, wire/encoded.h reads
+# what has parts, and bounds every size and count of a peer's bytes. A value that contains refs comes
+# after a table of them, and its pickle names them by number.
 
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_FromDouble
@@ -22,28 +13,6 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except? NULL
     long long PyLong_AsLongLongAndOverflow(object, int*) except? -1
-
-cdef enum Tag:
-    TAG_NONE = 0
-    TAG_TRUE = 1
-    TAG_FALSE = 2
-    TAG_INT = 3
-    TAG_FLOAT = 4
-    TAG_STR = 5
-    TAG_BYTES = 6
-    TAG_PICKLE_BUFFERS = 7
-    TAG_PICKLE = 8
-    TAG_SYSTEM_ERROR = 9
-    TAG_REF = 10
-    TAG_MEMORYVIEW = 11
-    TAG_DEPENDENCY = 13
-    TAG_REFS = 12
-    TAG_REF_LIST = 14
-    TAG_REF_TUPLE = 15
-    TAG_ARRAY = 16
-
-cdef enum:
-    REF_BYTES = 56   # ObjectId and Address
 
 cdef object _dumps = _compat.dumps
 cdef object _loads = _compat.loads
@@ -349,37 +318,32 @@ cdef object decode(const uint8_t* data, uint64_t size, Pinned owner, bint writab
         return decode_buffers(data, size, owner, writable)
     if tag == TAG_REFS:
         return decode_with_refs(data, size, owner, writable)
-    if tag == TAG_SYSTEM_ERROR and size >= 18:
+    if tag == TAG_SYSTEM_ERROR:
         return decode_system_error(data, size)
     if tag == TAG_DEPENDENCY:
         return decode_dependency(data, size, owner)
-    raise ValueError(f"an encoded value begins with the unknown tag {tag}")
+    raise ValueError(f"an encoded value begins with the unknown tag {tag}, or has a wrong size")
+
+
+cdef raise_cut_off(str what):
+    raise ValueError(f"{what} is cut off, or claims more than it has")
 
 
 cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bint writable,
                            uint64_t base=0):
     # `base`: where `data` lies in the object, for a mapping of the object as a whole.
-    cdef uint32_t count, i
-    cdef uint64_t pickled, length, at
+    cdef BuffersReader reader
+    cdef uint64_t length, at
     cdef PrivateMapping mapping = None
     cdef object one
-    if size < 16:
-        raise ValueError("an encoded value with buffers is cut off")
-    memcpy(&count, data + 4, 4)
-    memcpy(&pickled, data + 8, 8)
-    at = 16 + 8 * <uint64_t>count
-    if at > size or pickled > size - at:
-        raise ValueError("an encoded value with buffers is cut off")
-    cdef uint64_t head_at = at
-    at += pickled
+    if not reader.Open(data, size):
+        raise_cut_off("an encoded value with buffers")
     buffers = []
     if writable and owner.pin != NULL:
         mapping = private_mapping(owner)
-    for i in range(count):
-        memcpy(&length, data + 16 + 8 * i, 8)
-        at = align64(at)
-        if at > size or length > size - at:
-            raise ValueError("an encoded value with buffers is cut off")
+    for _ in range(reader.count()):
+        if not reader.Next(&at, &length):
+            raise_cut_off("an encoded value with buffers")
         if not writable:
             one = readonly_buffer(owner, data + at, length)
         elif mapping is not None:
@@ -387,10 +351,9 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
         else:
             one = writable_copy(data + at, length)
         buffers.append(one)
-        at += length
     if data[0] == TAG_ARRAY:
-        return decode_array(data + head_at, pickled, buffers)
-    head = readonly_buffer(owner, data + head_at, pickled)
+        return decode_array(reader.head(), reader.head_bytes(), buffers)
+    head = readonly_buffer(owner, reader.head(), reader.head_bytes())
     if data[0] == TAG_MEMORYVIEW:
         format, shape = _loads(head)
         view = memoryview(buffers[0])
@@ -400,69 +363,84 @@ cdef object decode_buffers(const uint8_t* data, uint64_t size, Pinned owner, bin
     return _loads(head, buffers=buffers)
 
 
-cdef object decode_array(const uint8_t* header, uint64_t size, list buffers):
-    cdef uint64_t i, dimensions = header[0] if size > 0 else 0
+cdef object decode_array(const uint8_t* head, uint64_t size, list buffers):
+    cdef EncodedArray array
+    cdef uint32_t i
     cdef int64_t extent
     cdef list shape = []
-    if size < 2 + 8 * dimensions or len(buffers) != 1:
-        raise ValueError("an encoded array is cut off")
-    for i in range(dimensions):
-        memcpy(&extent, header + 1 + 8 * i, 8)
+    if not ReadArray(head, size, &array) or len(buffers) != 1:
+        raise_cut_off("an encoded array")
+    for i in range(array.dimensions):
+        memcpy(&extent, array.extents + 8 * i, 8)
         shape.append(extent)
-    code = PyUnicode_DecodeUTF8(<const char*>header + 1 + 8 * dimensions, size - 1 - 8 * dimensions,
-                                NULL)
+    code = PyUnicode_DecodeUTF8(array.dtype, array.dtype_bytes, NULL)
     if _array_type is None:
         import numpy  # noqa: F401 - the sender had it, and the value is one of its arrays
     return numpy_array_type()(shape, code, buffers[0])
 
 
 cdef object decode_with_refs(const uint8_t* data, uint64_t size, Pinned owner, bint writable):
-    cdef uint32_t count
-    cdef uint64_t prefix
+    cdef EncodedRefs found
     cdef CyrayThread* here = this_thread()
     cdef PyObject* outer = here.decoded
-    if size < 8:
-        raise ValueError("an encoded value with refs is cut off")
-    memcpy(&count, data + 4, 4)
-    prefix = align64(8 + REF_BYTES * <uint64_t>count)
-    if prefix >= size:
-        raise ValueError("an encoded value with refs is cut off")
-    cdef list refs = borrow_refs(data + 8, count, owner.epoch)
-    if data[prefix] == TAG_REF_LIST:
+    if not ReadRefs(data, size, &found):
+        raise_cut_off("an encoded value with refs")
+    cdef const uint8_t* value = data + found.value_at
+    cdef list refs = borrow_refs(found.table, found.count, owner.epoch)
+    if value[0] == TAG_REF_LIST:
         return refs
-    if data[prefix] == TAG_REF_TUPLE:
+    if value[0] == TAG_REF_TUPLE:
         return tuple(refs)
     here.decoded = <PyObject*>refs
     try:
-        if data[prefix] == TAG_PICKLE_BUFFERS:
-            return decode_buffers(data + prefix, size - prefix, owner, writable, prefix)
-        return decode(data + prefix, size - prefix, owner, writable)
+        if value[0] == TAG_PICKLE_BUFFERS:
+            return decode_buffers(value, size - found.value_at, owner, writable, found.value_at)
+        return decode(value, size - found.value_at, owner, writable)
     finally:
         here.decoded = outer
 
 
-cdef dict _ERROR_KINDS = {
-    1: "worker_crashed", 2: "actor_died", 3: "actor_unavailable", 4: "cancelled", 5: "object_lost",
-    6: "owner_died", 7: "node_died", 8: "object_store_full", 9: "unschedulable",
-    10: "raylet_died", 11: "internal",
-}
+# The names of the errors that cyray itself puts in place of a value, by number.
+ERROR_KINDS = {kind: error_kind_name(<ErrorKind>kind).decode()
+               for kind in range(1, <int>ErrorKind.kInternal + 1)}
 
 
 cdef object decode_dependency(const uint8_t* data, uint64_t size, Pinned owner):
     # The error of a task that never ran, because one of its arguments was an error.
-    cdef uint32_t length
-    if size < 6:
-        raise ValueError("an encoded value is cut off")
-    memcpy(&length, data + 1, 4)
-    if length > size - 6:
-        raise ValueError("an encoded value is cut off")
-    name = PyUnicode_DecodeUTF8(<const char*>data + 5, length, "replace")
-    error = decode(data + 5 + length, size - 5 - length, owner, False)
+    cdef EncodedDependency found
+    if not ReadDependency(data, size, &found):
+        raise_cut_off("an encoded error")
+    name = PyUnicode_DecodeUTF8(found.name, found.name_bytes, "replace")
+    error = decode(data + found.value_at, size - found.value_at, owner, False)
     return hook("from_dependency")(error, name)
 
 
 cdef object decode_system_error(const uint8_t* data, uint64_t size):
-    text = PyUnicode_DecodeUTF8(<const char*>data + 18, size - 18, "replace")
-    actor = PyBytes_FromStringAndSize(<const char*>data + 2, 16)
-    kind = _ERROR_KINDS.get(data[1], "internal")
+    cdef EncodedError found
+    if not ReadError(data, size, &found):
+        raise_cut_off("an encoded error")
+    text = PyUnicode_DecodeUTF8(found.text, found.text_bytes, "replace")
+    actor = PyBytes_FromStringAndSize(<const char*>found.actor, 16)
+    kind = ERROR_KINDS.get(found.kind, "internal")
     return hook("system_error")(kind, text, None if actor == bytes(16) else actor.hex())
+
+
+def encode_value(value):
+    """An encoded value as bytes of its own; refs inside it are exported. For tests and errors."""
+    cdef Serialized serialized
+    cdef Value* encoded = encode_simple(value)
+    if encoded == NULL:
+        serialized = serialize(value)
+        encoded = encode_inline(serialized)
+    out = PyBytes_FromStringAndSize(<const char*>encoded.data(), encoded.size())
+    encoded.Unref()
+    return out
+
+
+def decode_value(bytes encoded, bint writable=False):
+    """What ``encode_value`` was given. ValueError, or an error of pickle, when the bytes are no value."""
+    cdef Value* value = Value.New(len(encoded))
+    cdef Pinned owner = pinned_value(value)
+    memcpy(value.data(), PyBytes_AS_STRING(encoded), len(encoded))
+    value.Unref()
+    return decode(value.data(), value.size(), owner, writable)

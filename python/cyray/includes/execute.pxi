@@ -298,15 +298,6 @@ def construct_actor(ExecContext context):
     return instance
 
 
-def encode_error(error):
-    """An encoded error object, as ``ActorReady`` carries it."""
-    cdef Serialized serialized = serialize(error)
-    cdef Value* value = encode_inline(serialized)
-    out = PyBytes_FromStringAndSize(<const char*>value.data(), value.size())
-    value.Unref()
-    return out
-
-
 def actor_ready(bytes actor_id, uint32_t incarnation, bint ok, bytes error=b""):
     session().core.ActorReady(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, ok, error)
 

@@ -16,6 +16,9 @@ cdef extern from "cyray/util/status.h" namespace "cyray" nogil:
         kDisconnected
         kObjectStoreFull
         kCancelled
+        kInternal
+
+    const char* StatusCodeName(StatusCode)
 
     cdef cppclass Status:
         cbool ok()
@@ -92,6 +95,85 @@ cdef extern from "cyray/common/ids.h" namespace "cyray" nogil:
     void FillRandom(void*, size_t)
 
 
+cdef extern from "cyray/common/encoding.h" namespace "cyray" nogil:
+    const uint8_t TAG_NONE "uint8_t(cyray::ValueTag::kNone)"
+    const uint8_t TAG_TRUE "uint8_t(cyray::ValueTag::kTrue)"
+    const uint8_t TAG_FALSE "uint8_t(cyray::ValueTag::kFalse)"
+    const uint8_t TAG_INT "uint8_t(cyray::ValueTag::kInt)"
+    const uint8_t TAG_FLOAT "uint8_t(cyray::ValueTag::kFloat)"
+    const uint8_t TAG_STR "uint8_t(cyray::ValueTag::kStr)"
+    const uint8_t TAG_BYTES "uint8_t(cyray::ValueTag::kBytes)"
+    const uint8_t TAG_PICKLE_BUFFERS "uint8_t(cyray::ValueTag::kPickleBuffers)"
+    const uint8_t TAG_PICKLE "uint8_t(cyray::ValueTag::kPickle)"
+    const uint8_t TAG_SYSTEM_ERROR "uint8_t(cyray::ValueTag::kSystemError)"
+    const uint8_t TAG_REF "uint8_t(cyray::ValueTag::kReference)"
+    const uint8_t TAG_MEMORYVIEW "uint8_t(cyray::ValueTag::kMemoryView)"
+    const uint8_t TAG_REFS "uint8_t(cyray::ValueTag::kRefs)"
+    const uint8_t TAG_DEPENDENCY "uint8_t(cyray::ValueTag::kDependency)"
+    const uint8_t TAG_REF_LIST "uint8_t(cyray::ValueTag::kRefList)"
+    const uint8_t TAG_REF_TUPLE "uint8_t(cyray::ValueTag::kRefTuple)"
+    const uint8_t TAG_ARRAY "uint8_t(cyray::ValueTag::kArray)"
+    const uint8_t ERROR_INTERNAL "uint8_t(cyray::ErrorKind::kInternal)"
+    const uint64_t INLINE_LIMIT "cyray::kInlineBytes"
+    const uint64_t TINY_LIMIT "cyray::kTinyBytes"
+    const uint64_t ERROR_LIMIT "cyray::kMaxErrorBytes"
+    const uint64_t MAX_INLINE_BYTES "cyray::kMaxInlineBytes"
+    const size_t REF_BYTES "cyray::kRefBytes"
+    const size_t ADDRESS_BYTES "cyray::kAddressBytes"
+    const uint64_t THREAD_TOKEN "cyray::kThreadToken"
+    const char* error_kind_name "cyray::ErrorKindName"(ErrorKind)
+
+    cdef enum class ErrorKind(uint8_t):
+        kInternal
+
+
+cdef extern from "cyray/wire/encoded.h" namespace "cyray::wire" nogil:
+    cdef cppclass EncodedArgument:
+        const uint8_t* name
+        uint64_t name_bytes
+        const uint8_t* data
+        uint64_t bytes
+
+    cdef cppclass ArgumentReader:
+        cbool Open(const uint8_t*, uint64_t)
+        uint32_t positional()
+        uint32_t keywords()
+        cbool Next(EncodedArgument*)
+
+    cdef cppclass BuffersReader:
+        cbool Open(const uint8_t*, uint64_t)
+        uint32_t count()
+        const uint8_t* head()
+        uint64_t head_bytes()
+        cbool Next(uint64_t*, uint64_t*)
+
+    cdef cppclass EncodedRefs:
+        uint32_t count
+        const uint8_t* table
+        uint64_t value_at
+    cbool ReadRefs(const uint8_t*, uint64_t, EncodedRefs*)
+
+    cdef cppclass EncodedArray:
+        uint32_t dimensions
+        const uint8_t* extents
+        const char* dtype
+        uint64_t dtype_bytes
+    cbool ReadArray(const uint8_t*, uint64_t, EncodedArray*)
+
+    cdef cppclass EncodedDependency:
+        const char* name
+        uint64_t name_bytes
+        uint64_t value_at
+    cbool ReadDependency(const uint8_t*, uint64_t, EncodedDependency*)
+
+    cdef cppclass EncodedError:
+        uint8_t kind
+        const uint8_t* actor
+        const char* text
+        uint64_t text_bytes
+    cbool ReadError(const uint8_t*, uint64_t, EncodedError*)
+
+
 cdef extern from "cyray/common/resources.h" namespace "cyray" nogil:
     cdef cppclass ResourceSet:
         ResourceSet()
@@ -99,8 +181,6 @@ cdef extern from "cyray/common/resources.h" namespace "cyray" nogil:
 
 
 cdef extern from "cyray/core/value.h" namespace "cyray::core" nogil:
-    const uint64_t MAX_INLINE_BYTES "cyray::core::kMaxInlineBytes"
-
     cdef cppclass Value:
         @staticmethod
         Value* New(size_t) except +

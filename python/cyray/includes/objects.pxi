@@ -297,9 +297,6 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
 
 # --- Callbacks -------------------------------------------------------------------------------------
 
-cdef uint64_t THREAD_TOKEN = 0x4000000000000000    # CoreWorker::kThreadToken
-
-
 def on_ready(ObjectRef ref, callback, bint on_main=False):
     """Call ``callback()`` once the object can be read here, or the session is over.
 
@@ -442,13 +439,13 @@ cdef tuple event_tuple(Event& event):
     return (kind,)
 
 
-EVENT_CALLBACK = 1
-EVENT_LOG_LINES = 2
-EVENT_WARNING = 3
-EVENT_ASSIGN_JOB = 4
-EVENT_BECOME_ACTOR = 5
-EVENT_EXIT = 6
-EVENT_RAYLET_LOST = 7
+EVENT_CALLBACK = <int>EventKind.kCallback
+EVENT_LOG_LINES = <int>EventKind.kLogLines
+EVENT_WARNING = <int>EventKind.kWarning
+EVENT_ASSIGN_JOB = <int>EventKind.kAssignJob
+EVENT_BECOME_ACTOR = <int>EventKind.kBecomeActor
+EVENT_EXIT = <int>EventKind.kExit
+EVENT_RAYLET_LOST = <int>EventKind.kRayletLost
 
 
 def next_event(timeout=None):

@@ -185,7 +185,7 @@ def _nth_ref(Py_ssize_t number):
 
 def _rebuild_ref(bytes object_id, bytes owner):
     """Unpickles a ref: this process borrows the object."""
-    if len(object_id) != 20 or len(owner) != 36:
+    if len(object_id) != 20 or <size_t>len(owner) != ADDRESS_BYTES:
         raise ValueError("a pickled ObjectRef has 20 + 36 bytes")
     if now.core == NULL:
         raise RuntimeError("a pickled ObjectRef means something only in a program that is connected to "

@@ -144,7 +144,7 @@ cdef _Results bare_result(bytes text):
     cdef Value* value = Value.New(18 + len(text))
     memset(value.data(), 0, 18)
     value.data()[0] = TAG_SYSTEM_ERROR
-    value.data()[1] = 11   # ErrorKind::kInternal
+    value.data()[1] = ERROR_INTERNAL
     memcpy(value.data() + 18, PyBytes_AS_STRING(text), len(text))
     outcome.value = ValuePtr(value)
     outcome.is_error = True

@@ -39,13 +39,6 @@ cdef inline object hook(str name):
     return found
 
 
-# Objects up to this size live in their owner and travel inline; larger ones go to the store.
-# One message has MAX_INLINE_BYTES of them; beyond that only values up to TINY_LIMIT travel inline.
-cdef enum:
-    INLINE_LIMIT = 100 * 1024
-    TINY_LIMIT = 100
-    ERROR_LIMIT = 64 * 1024 * 1024
-
 cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 
 
@@ -137,6 +130,11 @@ cdef raise_status(Status status):
     if status.code() == StatusCode.kCancelled:
         reraise()
     raise hook("of_status")(<int>status.code(), status.message().decode("utf-8", "replace"))
+
+
+# The names of the core's statuses, by number: from_core.py has a class for each.
+STATUS_CODES = tuple([StatusCodeName(<StatusCode>code).decode()
+                      for code in range(<int>StatusCode.kInternal + 1)])
 
 
 def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
