@@ -30,7 +30,8 @@ TEST(KeySchedule, HkdfGivesTheValuesOfTheStandard) {
 }
 
 TEST(KeySchedule, Sha256GivesTheValueOfTheStandard) {
-  EXPECT_EQ(Hex(Sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Hex(Sha256({"a", "", "bc"})),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(KeySchedule, EveryTokenProtocolLabelAndTranscriptHasAKeyOfItsOwn) {

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@
 #include "cyray/gcs/client.h"
 #include "cyray/gcs/codec.h"
 #include "cyray/gcs/gcs_server.h"
+#include "cyray/net/tcp_listener.h"
 #include "cyray/util/clock.h"
 #include "cyray/wire/convert.h"
 
@@ -45,14 +47,21 @@ class ClusterTest : public testing::Test {
   void StartServer(NodeTable::Timing timing = TestTiming()) {
     server_ = std::make_unique<GcsServer>();
     const Status status = server_->Start({.database = folder_ + "/gcs.sqlite",
-                                          .port = port_,
+                                          .listening = Listening(),
                                           .token = kTestToken,
                                           .timing = timing});
     ASSERT_TRUE(status.ok()) << status.ToString();
-    port_ = server_->port();
   }
   void StopServer() { server_.reset(); }
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  const std::string& address() const { return address_; }
+  // The socket that a server is given; the first time it is made, and kept as a raylet does.
+  UniqueFd Listening() {
+    if (!listening_.valid()) {
+      listening_ = *net::TcpListener::Open("127.0.0.1", 0);
+      address_ = *net::TcpListener::AddressOf(listening_.get());
+    }
+    return UniqueFd(::fcntl(listening_.get(), F_DUPFD_CLOEXEC, 0));
+  }
 
   bool RunUntil(const std::function<bool()>& done, int64_t limit_ms = 30'000) {
     const int64_t end = MonotonicMs() + limit_ms;
@@ -73,7 +82,8 @@ class ClusterTest : public testing::Test {
   }
 
   std::string folder_;
-  int port_ = 0;
+  UniqueFd listening_;
+  std::string address_;
   std::unique_ptr<GcsServer> server_;
   EventLoop loop_;
 };

@@ -22,31 +22,44 @@ class KillTest : public ClusterTest {
         std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "gcs_server";
     if (!std::filesystem::exists(program_)) GTEST_SKIP() << program_ << " is not built";
     std::ofstream(folder_ + "/token") << BytesToHex(kTestToken.data(), kTestToken.size());
+    std::filesystem::permissions(folder_ + "/token", std::filesystem::perms(0600));
   }
   void TearDown() override { Kill(); }
 
   void Spawn() {
     int pipe_fds[2];
-    ASSERT_EQ(::pipe(pipe_fds), 0);
-    const std::string port = std::to_string(port_), fd = std::to_string(pipe_fds[1]);
-    const std::string token = folder_ + "/token";
-    const char* argv[] = {program_.c_str(), "--session-dir", folder_.c_str(), "--port",
-                          port.c_str(),     "--token-file",  token.c_str(),   "--port-file-fd",
-                          fd.c_str(),       nullptr};
-    ASSERT_EQ(
-        ::posix_spawn(&pid_, program_.c_str(), nullptr, nullptr, const_cast<char**>(argv), environ),
-        0);
-    ::close(pipe_fds[1]);
-    char text[32] = {};
-    ASSERT_GT(::read(pipe_fds[0], text, sizeof text - 1), 0);
-    ::close(pipe_fds[0]);
-    port_ = std::atoi(text);
+    ASSERT_EQ(::pipe2(pipe_fds, O_CLOEXEC), 0);
+    const UniqueFd ready(pipe_fds[0]);
+    UniqueFd child(pipe_fds[1]);
+    const UniqueFd listening = Listening();
+    const std::string listen_fd = std::to_string(listening.get());
+    const std::string ready_fd = std::to_string(child.get()), token = folder_ + "/token";
+    const char* argv[] = {program_.c_str(),  "--session-dir", folder_.c_str(), "--listen-fd",
+                          listen_fd.c_str(), "--token-file",  token.c_str(),   "--ready-fd",
+                          ready_fd.c_str(),  nullptr};
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    // Onto itself: the child alone keeps it over exec.
+    for (const int fd : {listening.get(), child.get()}) {
+      ::posix_spawn_file_actions_adddup2(&actions, fd, fd);
+    }
+    ASSERT_EQ(::posix_spawn(&pid_, program_.c_str(), &actions, nullptr, const_cast<char**>(argv),
+                            environ),
+              0);
+    ::posix_spawn_file_actions_destroy(&actions);
+    child.reset();
+    char text[32];
+    ASSERT_GT(::read(ready.get(), text, sizeof text), 0);
   }
   void Kill() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
     pid_ = 0;
+  }
+
+  uint16_t Port() const {
+    return static_cast<uint16_t>(std::stoi(address().substr(address().rfind(':') + 1)));
   }
 
   std::filesystem::path program_;
@@ -79,6 +92,8 @@ TEST_F(KillTest, NothingAcknowledgedIsLostAndCallsGoOn) {
     const size_t enough = acknowledged.size() + random() % 80;
     ASSERT_TRUE(RunUntil([&] { return acknowledged.size() >= enough; }));
     Kill();
+    // Nobody else can listen there meanwhile.
+    EXPECT_FALSE(net::TcpListener::Open("127.0.0.1", Port()).has_value());
     Spawn();
   }
   ASSERT_TRUE(RunUntil([&] { return acknowledged.size() == static_cast<size_t>(sent); }));

@@ -3,9 +3,13 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <future>
 #include <map>
+#include <set>
 
 #include "cluster_fixture.h"
 #include "cpp_tests/gcs/payloads.h"
@@ -93,27 +97,137 @@ TEST_F(ServerTest, AClientWithAnotherTokenIsToldSo) {
   EXPECT_EQ(reply.error().code(), StatusCode::kUnauthenticated);
 }
 
+// A client that says what the test wants, over one connection.
+class RawClient {
+ public:
+  explicit RawClient(const std::string& address, const grpc::ChannelArguments& arguments = {})
+      : stub_(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments)) {}
+
+  grpc::StatusCode Call(const char* method, const char* key, const std::string& value,
+                        grpc::ByteBuffer request, grpc::ByteBuffer* reply) {
+    grpc::ClientContext context;
+    context.AddMetadata(key, value);
+    std::promise<grpc::Status> done;
+    stub_.UnaryCall(&context, method, grpc::StubOptions(), &request, reply,
+                    [&](grpc::Status status) { done.set_value(std::move(status)); });
+    const grpc::Status status = done.get_future().get();
+    dialed = context.peer().substr(5);  // "ipv4:"
+    return status.error_code();
+  }
+  grpc::StatusCode Call(const char* method, const std::string& opening, grpc::ByteBuffer request) {
+    grpc::ByteBuffer reply;
+    return Call(method, kOpeningKey, opening, std::move(request), &reply);
+  }
+  RpcSession Begin() {
+    const std::string nonce = crypto::RandomNonce();
+    grpc::ByteBuffer reply;
+    EXPECT_EQ(Call(kChallengeMethod, kClientNonceKey, nonce, ToMessage(""), &reply),
+              grpc::StatusCode::OK);
+    const wire::Bytes answer = FromMessage(reply);
+    return *ProvedSession(kTestToken, nonce, std::string(answer.begin(), answer.end()), dialed);
+  }
+  std::string dialed;
+
+ private:
+  grpc::GenericStub stub_;
+};
+
+// Channels to one address share a connection otherwise.
+grpc::ChannelArguments OwnConnection() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return arguments;
+}
+
+grpc::ByteBuffer RequestMessage(const RpcSession& session, uint64_t call, const CallHeader& header,
+                                const wire::Bytes& payload) {
+  return Seal({session, RpcSession::What::kRequest, {call, 0}},
+              {reinterpret_cast<const char*>(&header), sizeof header},
+              {reinterpret_cast<const char*>(payload.data()), payload.size()});
+}
+
+grpc::ByteBuffer KvGetMessage(const RpcSession& session, uint64_t call) {
+  CallHeader header{};
+  header.method = static_cast<uint16_t>(GcsMethod::KvGet);
+  return RequestMessage(session, call, header, KvGetPayload("a"));
+}
+
 TEST_F(ServerTest, TheServerAnswersNothingWithoutAProof) {
   StartServer();
-  grpc::GenericStub stub(grpc::CreateChannel(address(), grpc::InsecureChannelCredentials()));
-  auto call = [&](const char* method, const std::string& proof) {
-    grpc::ClientContext context;
-    context.AddMetadata(kClientNonceKey, std::string(crypto::kNonceBytes, 'c'));
-    context.AddMetadata(kServerNonceKey, std::string(crypto::kNonceBytes, 's'));
-    context.AddMetadata(kProofKey, proof);
-    grpc::ByteBuffer request = ToMessage(wire::Bytes(64)), reply;
-    std::promise<grpc::Status> done;
-    stub.UnaryCall(&context, method, grpc::StubOptions(), &request, &reply,
-                   [&](grpc::Status status) { done.set_value(std::move(status)); });
-    return done.get_future().get().error_code();
-  };
-  EXPECT_EQ(call(kCallMethod, ""), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_EQ(call(kStreamMethod, ""), grpc::StatusCode::UNAUTHENTICATED);
+  RawClient stranger(address());
+  for (const char* method : {kCallMethod, kStreamMethod, "/no.such/Method"}) {
+    for (const size_t size : {0, 32, 104, 136, 4000}) {
+      EXPECT_EQ(stranger.Call(method, std::string(size, 'x'), ToMessage("anything")),
+                grpc::StatusCode::UNAUTHENTICATED);
+    }
+  }
   // A proof over a nonce that the server did not issue is none, even with the right token.
-  EXPECT_EQ(call(kCallMethod, crypto::ClientProof(kTestToken, kAuthPurpose,
-                                                  std::string(crypto::kNonceBytes, 'c'),
-                                                  std::string(crypto::kNonceBytes, 's'))),
+  const RpcSession own(kTestToken, std::string(32, 'c'), std::string(32, 's'), address());
+  EXPECT_EQ(stranger.Call(kCallMethod, own.Opening(1, kCallMethod), KvGetMessage(own, 1)),
             grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(ServerTest, ACallIsTakenOnceAndAsItWasMeant) {
+  StartServer();
+  RawClient client(address());
+  const RpcSession session = client.Begin();
+  const auto opening = [&](uint64_t call) { return session.Opening(call, kCallMethod); };
+  EXPECT_EQ(client.Call(kCallMethod, opening(1), KvGetMessage(session, 1)), grpc::StatusCode::OK);
+  constexpr auto kRefused = grpc::StatusCode::UNAUTHENTICATED;
+  EXPECT_EQ(client.Call(kCallMethod, opening(1), KvGetMessage(session, 1)), kRefused);
+  EXPECT_EQ(client.Call(kCallMethod, opening(2), KvGetMessage(session, 1)), kRefused);
+  EXPECT_EQ(client.Call(kStreamMethod, opening(3), KvGetMessage(session, 3)), kRefused);
+  EXPECT_EQ(client.Call(kCallMethod, opening(4), ToMessage("")), kRefused);
+  EXPECT_EQ(client.Call(kCallMethod, opening(3), KvGetMessage(session, 3)), grpc::StatusCode::OK);
+  // Not on another connection.
+  RawClient elsewhere(address(), OwnConnection());
+  EXPECT_EQ(elsewhere.Call(kCallMethod, opening(5), KvGetMessage(session, 5)), kRefused);
+  EXPECT_EQ(client.Call(kCallMethod, opening(5), KvGetMessage(session, 5)), grpc::StatusCode::OK);
+}
+
+// A stranger at another address passes all that it is told to the GCS, and back.
+TEST_F(ServerTest, AStrangerCannotPassTheServersProofOn) {
+  StartServer();
+  net::TcpListener stranger(&loop_);
+  std::vector<UniqueFd> ends;
+  std::set<int> watched;
+  const auto pass = [&](int from, int to) {
+    watched.insert(from);
+    loop_.Add(from, EPOLLIN, [this, &watched, from, to](uint32_t) {
+      char bytes[4096];
+      const ssize_t n = ::recv(from, bytes, sizeof bytes, MSG_DONTWAIT);
+      if (n > 0) {
+        (void)::send(to, bytes, static_cast<size_t>(n), MSG_NOSIGNAL);
+        return;
+      }
+      loop_.Remove(from);
+      watched.erase(from);
+    });
+  };
+  ASSERT_TRUE(
+      stranger
+          .Listen("127.0.0.1", 0,
+                  [&](UniqueFd client) {
+                    sockaddr_in gcs{};
+                    socklen_t size = sizeof gcs;
+                    ::getsockname(listening_.get(), reinterpret_cast<sockaddr*>(&gcs), &size);
+                    UniqueFd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+                    ASSERT_EQ(
+                        ::connect(server.get(), reinterpret_cast<sockaddr*>(&gcs), sizeof gcs), 0);
+                    pass(client.get(), server.get());
+                    pass(server.get(), client.get());
+                    ends.push_back(std::move(client));
+                    ends.push_back(std::move(server));
+                  })
+          .ok());
+  {
+    GcsClient client(&loop_, "127.0.0.1:" + std::to_string(stranger.port()), kTestToken);
+    const Result<wire::Bytes> reply = CallAndWait(client, GcsMethod::KvGet, KvGetPayload("a"));
+    ASSERT_FALSE(reply.has_value());
+    EXPECT_EQ(reply.error().code(), StatusCode::kUnauthenticated);
+  }
+  EXPECT_FALSE(ends.empty());
+  for (const int fd : watched) loop_.Remove(fd);
 }
 
 TEST_F(ServerTest, BytesThatAreNotARequestAreRefusedAndNothingElseHappens) {
@@ -291,34 +405,20 @@ TEST_F(ServerTest, ARepeatedCallIsDoneOnceAlsoOverARestart) {
   const wire::Bytes payload = RegisterJobPayload({NodeId::Random(), WorkerId::Random()});
   // Straight to the service's side of the port: a client never uses an id twice.
   auto call = [&] {
-    auto channel = grpc::CreateChannel(address(), grpc::InsecureChannelCredentials());
-    grpc::GenericStub stub(channel);
-    auto unary = [&](const char* method, const wire::Bytes& message,
-                     const std::map<std::string, std::string>& metadata) {
-      grpc::ClientContext context;
-      for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
-      grpc::ByteBuffer request = ToMessage(message), reply;
-      std::promise<grpc::Status> done;
-      stub.UnaryCall(&context, method, grpc::StubOptions(), &request, &reply,
-                     [&](grpc::Status status) { done.set_value(std::move(status)); });
-      EXPECT_TRUE(done.get_future().get().ok());
-      wire::Bytes body;
-      EXPECT_TRUE(FromMessage(reply, nullptr, 0, body));
-      return body;
-    };
-    const std::string nonce = crypto::RandomNonce();
-    const wire::Bytes challenge = unary(kChallengeMethod, {}, {{kClientNonceKey, nonce}});
-    const std::string server_nonce(challenge.begin(), challenge.begin() + crypto::kNonceBytes);
+    RawClient client(address(), OwnConnection());
+    const RpcSession session = client.Begin();
     CallHeader header{};
     header.method = static_cast<uint16_t>(GcsMethod::RegisterJob);
     std::memcpy(header.call_id, id.data(), sizeof header.call_id);
-    wire::Bytes message(sizeof header + payload.size());
-    std::memcpy(message.data(), &header, sizeof header);
-    std::memcpy(message.data() + sizeof header, payload.data(), payload.size());
-    return unary(kCallMethod, message,
-                 {{kClientNonceKey, nonce},
-                  {kServerNonceKey, server_nonce},
-                  {kProofKey, crypto::ClientProof(kTestToken, kAuthPurpose, nonce, server_nonce)}});
+    grpc::ByteBuffer reply;
+    EXPECT_EQ(client.Call(kCallMethod, kOpeningKey, session.Opening(1, kCallMethod),
+                          RequestMessage(session, 1, header, payload), &reply),
+              grpc::StatusCode::OK);
+    wire::Bytes body;
+    ReplyHeader head;
+    EXPECT_TRUE(
+        Unseal({session, RpcSession::What::kReply, {1, 0}}, reply, &head, sizeof head, body));
+    return body;
   };
   const wire::Bytes first = call();
   EXPECT_EQ(call(), first);

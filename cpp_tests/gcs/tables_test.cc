@@ -1,11 +1,7 @@
 // The GCS's smaller tables: key-value pairs, functions, jobs, nodes, placement, calls, and proofs.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <fstream>
-
-#include "cyray/crypto/auth.h"
 #include "cyray/gcs/actor_placement.h"
 #include "cyray/gcs/call_log.h"
 #include "cyray/gcs/function_table.h"
@@ -235,43 +231,6 @@ TEST(CallLog, AClockThatWasSetBackDoesNotKeepRepliesForEver) {
   log.Remove(second);
   EXPECT_EQ(log.size(), 0u);
   log.Remove(second);
-}
-
-TEST(Auth, HmacIsTheStandardOne) {
-  // RFC 4231, test case 2.
-  const std::string mac = crypto::HmacSha256("Jefe", "what do ya want for nothing?");
-  EXPECT_EQ(BytesToHex(mac.data(), mac.size()),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-}
-
-TEST(Auth, NoncesHoldForOneClientOnOneConnectionOfOneServer) {
-  const crypto::ServerNonces server, other;
-  const std::string client = crypto::RandomNonce();
-  const std::string nonce = server.Issue(client, "ipv4:1.2.3.4:5");
-  EXPECT_TRUE(server.IssuedHere(nonce, client, "ipv4:1.2.3.4:5"));
-  EXPECT_FALSE(server.IssuedHere(nonce, client, "ipv4:1.2.3.4:6"));
-  EXPECT_FALSE(server.IssuedHere(nonce, crypto::RandomNonce(), "ipv4:1.2.3.4:5"));
-  EXPECT_FALSE(other.IssuedHere(nonce, client, "ipv4:1.2.3.4:5"));
-  EXPECT_FALSE(server.IssuedHere("", client, "ipv4:1.2.3.4:5"));
-}
-
-TEST(Auth, ProofsOfOneSideOrProtocolAreNoneOfAnother) {
-  const std::string token(32, 't'), c = crypto::RandomNonce(), s = crypto::RandomNonce();
-  EXPECT_NE(crypto::ServerProof(token, "gcs", c, s), crypto::ClientProof(token, "gcs", c, s));
-  EXPECT_NE(crypto::ClientProof(token, "gcs", c, s), crypto::ClientProof(token, "raylet", c, s));
-  EXPECT_TRUE(crypto::ConstantTimeEqual("ab", "ab"));
-  EXPECT_FALSE(crypto::ConstantTimeEqual("ab", "abc"));
-}
-
-TEST(Auth, ATokenFileThatIsNotOneIsRefused) {
-  const std::string path = testing::TempDir() + "cyray_token_" + std::to_string(::getpid());
-  EXPECT_FALSE(crypto::LoadToken(path).has_value());
-  std::ofstream(path) << std::string(64, 'a') << "\n";
-  ASSERT_TRUE(crypto::LoadToken(path).has_value());
-  EXPECT_EQ(crypto::LoadToken(path)->size(), 32u);
-  std::ofstream(path) << "short\n";
-  EXPECT_FALSE(crypto::LoadToken(path).has_value());
-  ::unlink(path.c_str());
 }
 
 }  // namespace

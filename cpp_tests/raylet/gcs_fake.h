@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
@@ -13,6 +14,7 @@
 #include "cpp_tests/raylet/node_fake.h"
 #include "cyray/gcs/codec.h"
 #include "cyray/gcs/gcs_server.h"
+#include "cyray/net/tcp_listener.h"
 #include "cyray/raylet/gcs_bridge.h"
 
 namespace cyray::raylet {
@@ -31,17 +33,18 @@ class LocalGcs {
   // On the same port after Stop.
   void Start() {
     server_ = std::make_unique<gcs::GcsServer>();
-    const Status status = server_->Start(
-        {.database = folder_ + "/gcs.sqlite", .port = port_, .token = std::string(32, 't')});
+    const Status status =
+        server_->Start({.database = folder_ + "/gcs.sqlite",
+                        .listening = UniqueFd(::fcntl(listening_.get(), F_DUPFD_CLOEXEC, 0)),
+                        .token = std::string(32, 't')});
     ASSERT_TRUE(status.ok()) << status.ToString();
-    port_ = server_->port();
   }
   void Stop() { server_.reset(); }
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::string address() const { return *net::TcpListener::AddressOf(listening_.get()); }
 
  private:
   std::string folder_;
-  int port_ = 0;
+  const UniqueFd listening_ = *net::TcpListener::Open("127.0.0.1", 0);
   std::unique_ptr<gcs::GcsServer> server_;
 };
 

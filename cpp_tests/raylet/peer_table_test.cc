@@ -141,7 +141,7 @@ class Relay {
     });
   }
   EventLoop* const loop_;
-  net::PeerListener listener_;
+  net::TcpListener listener_;
   std::vector<UniqueFd> ends_;
   std::set<int> watched_;
 };

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cyray/common/ids.h"
 #include "cyray/util/log.h"
@@ -12,16 +14,6 @@ namespace cyray::crypto {
 namespace {
 
 constexpr size_t kTokenBytes = 32;
-constexpr size_t kNonceRandomBytes = 16;
-
-std::string Proof(std::string_view token, std::string_view side, std::string_view purpose,
-                  std::string_view client_nonce, std::string_view server_nonce) {
-  // The side and the purpose end with a byte that neither contains; nonces have a fixed size.
-  std::string data;
-  data.append(side).append("\n").append(purpose).append("\n");
-  data.append(client_nonce).append(server_nonce);
-  return HmacSha256(token, data);
-}
 
 }  // namespace
 
@@ -40,8 +32,16 @@ bool ConstantTimeEqual(std::string_view a, std::string_view b) {
 }
 
 Result<std::string> LoadToken(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Neither a link nor a pipe makes this process read, or wait for, what somebody else chose.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd.valid()) return Fail(Status::FromErrno("open " + path));
+  struct stat found;
+  if (::fstat(fd.get(), &found) != 0) return Fail(Status::FromErrno("stat " + path));
+  const bool ours = found.st_uid == ::geteuid() || found.st_uid == 0;
+  if (!S_ISREG(found.st_mode) || !ours || (found.st_mode & 077) != 0) {
+    return Fail(StatusCode::kInvalidArgument,
+                path + " must be a file of this user that nobody else may read (mode 0600)");
+  }
   char text[2 * kTokenBytes + 8];
   const ssize_t n = ::read(fd.get(), text, sizeof text);
   if (n < 0) return Fail(Status::FromErrno("read " + path));
@@ -58,36 +58,6 @@ std::string RandomNonce() {
   std::string nonce(kNonceBytes, '\0');
   FillRandom(nonce.data(), nonce.size());
   return nonce;
-}
-
-std::string ServerProof(std::string_view token, std::string_view purpose,
-                        std::string_view client_nonce, std::string_view server_nonce) {
-  return Proof(token, "server", purpose, client_nonce, server_nonce);
-}
-
-std::string ClientProof(std::string_view token, std::string_view purpose,
-                        std::string_view client_nonce, std::string_view server_nonce) {
-  return Proof(token, "client", purpose, client_nonce, server_nonce);
-}
-
-ServerNonces::ServerNonces() : secret_(RandomNonce()) {}
-
-std::string ServerNonces::Issue(std::string_view client_nonce, std::string_view peer) const {
-  std::string nonce(kNonceRandomBytes, '\0');
-  FillRandom(nonce.data(), nonce.size());
-  std::string bound = nonce;
-  bound.append(client_nonce).append(peer);
-  return nonce + HmacSha256(secret_, bound).substr(0, kNonceBytes - kNonceRandomBytes);
-}
-
-bool ServerNonces::IssuedHere(std::string_view server_nonce, std::string_view client_nonce,
-                              std::string_view peer) const {
-  if (server_nonce.size() != kNonceBytes) return false;
-  std::string bound(server_nonce.substr(0, kNonceRandomBytes));
-  bound.append(client_nonce).append(peer);
-  return ConstantTimeEqual(
-      server_nonce.substr(kNonceRandomBytes),
-      std::string_view(HmacSha256(secret_, bound)).substr(0, kNonceBytes - kNonceRandomBytes));
 }
 
 }  // namespace cyray::crypto

@@ -3,19 +3,24 @@
 #include <openssl/evp.h>
 
 #include <cstdint>
+#include <memory>
 
 #include "cyray/crypto/auth.h"
 #include "cyray/util/log.h"
 
 namespace cyray::crypto {
 
-std::string Sha256(std::string_view data) {
+std::string Sha256(std::initializer_list<std::string_view> parts) {
   std::string out(kKeyBytes, '\0');
-  unsigned int size = 0;
-  const int made =
-      EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(out.data()), &size,
-                 EVP_sha256(), nullptr);
-  CYRAY_CHECK(made == 1 && size == out.size()) << "SHA-256 failed";
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                        EVP_MD_CTX_free);
+  bool made = context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  for (const std::string_view part : parts) {
+    made = made && EVP_DigestUpdate(context.get(), part.data(), part.size()) == 1;
+  }
+  made = made && EVP_DigestFinal_ex(context.get(), reinterpret_cast<unsigned char*>(out.data()),
+                                    nullptr) == 1;
+  CYRAY_CHECK(made) << "SHA-256 failed";
   return out;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,8 @@ namespace cyray::crypto {
 
 inline constexpr size_t kKeyBytes = 32;
 
-std::string Sha256(std::string_view data);
+// Of the parts, one after the other.
+std::string Sha256(std::initializer_list<std::string_view> parts);
 std::string HkdfExtract(std::string_view salt, std::string_view key);
 // `size` at most 255 * 32.
 std::string HkdfExpand(std::string_view root, std::string_view info, size_t size);
@@ -26,7 +28,7 @@ class Transcript {
  public:
   Transcript& Add(std::string_view part);
   // 32 bytes.
-  std::string Hash() const { return Sha256(said_); }
+  std::string Hash() const { return Sha256({said_}); }
 
  private:
   std::string said_;

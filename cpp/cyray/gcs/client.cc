@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "cyray/crypto/auth.h"
@@ -19,6 +20,7 @@
 namespace cyray::gcs {
 namespace {
 
+constexpr std::string_view kIpv4Scheme = "ipv4:";  // as gRPC writes a peer's address
 constexpr int64_t kGiveUpMs = 60'000;
 constexpr int64_t kAttemptMs = 60'000;  // longer than the server holds any call
 constexpr int64_t kFirstBackoffMs = 50;
@@ -75,7 +77,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   Core(EventLoop* loop, const std::string& address, std::string token)
       : loop_(loop), token_(std::move(token)), stub_(MakeChannel(address)) {}
 
-  void Call(wire::GcsMethod method, const wire::Bytes& payload, ReplyCallback callback);
+  void Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback);
   void OpenStream(StreamCallbacks callbacks);
   void Report(const wire::Bytes& payload) {
     if (stream_ != nullptr) stream_->Send(payload);
@@ -84,11 +86,15 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
 
  private:
   struct Pending {
+    CallHeader header{};
+    wire::Bytes payload;
     grpc::ByteBuffer request;
     grpc::ByteBuffer reply;
     ReplyCallback callback;
     int64_t give_up_ms = 0;
-    uint64_t session = 0;
+    // Of the running attempt: its session and its number there.
+    std::shared_ptr<const RpcSession> session;
+    uint64_t call = 0;
     Backoff backoff;
     std::unique_ptr<grpc::ClientContext> context;  // of the running attempt
   };
@@ -124,6 +130,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   void Submit(const PendingPtr& pending);
   void Attempt(const PendingPtr& pending);
   void AttemptDone(const PendingPtr& pending, const grpc::Status& status);
+  void Retry(const PendingPtr& pending, const Status& why);
   void Finish(const PendingPtr& pending, Result<wire::Bytes> result);
 
   void EnsureSession();
@@ -132,7 +139,8 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
                      const grpc::Status& status);
   void SessionReady();
   void SessionFailed(const Status& status);
-  void Authenticate(grpc::ClientContext& context) const;
+  // That session is of no use any more: the next call begins another.
+  void Drop(const std::shared_ptr<const RpcSession>& session);
 
   void StartStream();
   void StreamAccepted(uint64_t number);
@@ -149,8 +157,8 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   grpc::GenericStub stub_;
   bool closed_ = false;
   enum class SessionState { kNone, kChallenging, kReady } session_state_ = SessionState::kNone;
-  uint64_t session_ = 0;  // counts them
-  std::string client_nonce_, server_nonce_, proof_;
+  std::shared_ptr<const RpcSession> session_;  // the latest; shared with its calls and stream
+  uint64_t last_call_ = 0;                     // its number in the session
   Backoff challenge_backoff_;
   std::deque<PendingPtr> waiting_;  // for a session
   std::set<PendingPtr> attempts_;   // running, challenges too
@@ -161,7 +169,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   uint64_t stream_number_ = 0;
   bool stream_up_ = false;
   Backoff stream_backoff_;
-  uint64_t stream_session_ = 0;
+  std::shared_ptr<const RpcSession> stream_session_;
 };
 
 void GcsClient::Core::PostToLoop(std::function<void()> function) {
@@ -189,14 +197,11 @@ void GcsClient::Core::Close() {
 
 // --- Calls ---
 
-void GcsClient::Core::Call(wire::GcsMethod method, const wire::Bytes& payload,
-                           ReplyCallback callback) {
-  CallHeader header{};
-  header.method = static_cast<uint16_t>(method);
-  FillRandom(header.call_id, sizeof header.call_id);
+void GcsClient::Core::Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback) {
   auto pending = std::make_shared<Pending>();
-  pending->request = ToMessage({reinterpret_cast<const char*>(&header), sizeof header},
-                               payload.data(), payload.size());
+  pending->header.method = static_cast<uint16_t>(method);
+  FillRandom(pending->header.call_id, sizeof pending->header.call_id);
+  pending->payload = std::move(payload);
   pending->callback = std::move(callback);
   pending->give_up_ms = MonotonicMs() + kGiveUpMs;
   Submit(pending);
@@ -211,19 +216,20 @@ void GcsClient::Core::Submit(const PendingPtr& pending) {
   }
 }
 
-void GcsClient::Core::Authenticate(grpc::ClientContext& context) const {
-  context.AddMetadata(kClientNonceKey, client_nonce_);
-  context.AddMetadata(kServerNonceKey, server_nonce_);
-  context.AddMetadata(kProofKey, proof_);
-}
-
 void GcsClient::Core::Attempt(const PendingPtr& pending) {
   pending->session = session_;
+  pending->call = ++last_call_;
+  const auto text = [](const void* bytes, size_t size) {
+    return std::string_view(static_cast<const char*>(bytes), size);
+  };
+  pending->request = Seal({*session_, RpcSession::What::kRequest, {pending->call, 0}},
+                          text(&pending->header, sizeof pending->header),
+                          text(pending->payload.data(), pending->payload.size()));
   pending->reply.Clear();
   pending->context = std::make_unique<grpc::ClientContext>();
   pending->context->set_deadline(std::chrono::system_clock::now() +
                                  std::chrono::milliseconds(kAttemptMs));
-  Authenticate(*pending->context);
+  pending->context->AddMetadata(kOpeningKey, session_->Opening(pending->call, kCallMethod));
   attempts_.insert(pending);
   running_->Began();
   stub_.UnaryCall(pending->context.get(), kCallMethod, grpc::StubOptions(), &pending->request,
@@ -241,8 +247,11 @@ void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status&
   if (status.ok()) {
     ReplyHeader header{};
     wire::Bytes body;
-    if (!FromMessage(pending->reply, &header, sizeof header, body)) {
-      Finish(pending, Fail(StatusCode::kProtocolError, "the GCS's reply is too short"));
+    const Sealing sealing{*pending->session, RpcSession::What::kReply, {pending->call, 0}};
+    if (!Unseal(sealing, pending->reply, &header, sizeof header, body)) {
+      // Somebody else answered, or changed what the GCS said.
+      Drop(pending->session);
+      Retry(pending, Status(StatusCode::kUnavailable, "the GCS's reply is not its own"));
     } else if (header.code != 0) {
       Finish(pending, Fail(CodeFromWire(header.code), std::string(body.begin(), body.end())));
     } else {
@@ -250,19 +259,28 @@ void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status&
     }
     return;
   }
-  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED && session_ == pending->session &&
-      session_state_ == SessionState::kReady) {
-    // A new connection, maybe to a server started anew: prove the token on it. Who holds another
-    // token was told so by its challenge.
-    session_state_ = SessionState::kNone;
-  }
+  // A new connection, maybe to a server started anew: prove the token on it. Who holds another
+  // token was told so by its challenge.
+  if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) Drop(pending->session);
   if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT ||
       status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {
     Finish(pending, Fail(StatusCode::kInvalidArgument, status.error_message()));
-  } else if (MonotonicMs() >= pending->give_up_ms) {
-    Finish(pending, Fail(FromGrpc(status)));
+  } else {
+    Retry(pending, FromGrpc(status));
+  }
+}
+
+void GcsClient::Core::Retry(const PendingPtr& pending, const Status& why) {
+  if (MonotonicMs() >= pending->give_up_ms) {
+    Finish(pending, Fail(why));
   } else {
     After(pending->backoff.Next(), [this, pending] { Submit(pending); });
+  }
+}
+
+void GcsClient::Core::Drop(const std::shared_ptr<const RpcSession>& session) {
+  if (session_ == session && session_state_ == SessionState::kReady) {
+    session_state_ = SessionState::kNone;
   }
 }
 
@@ -286,7 +304,7 @@ void GcsClient::Core::Challenge() {
   challenge->context = std::make_unique<grpc::ClientContext>();
   challenge->context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
   challenge->context->AddMetadata(kClientNonceKey, client_nonce);
-  challenge->request = ToMessage(wire::Bytes{});
+  challenge->request = ToMessage("");
   attempts_.insert(challenge);
   running_->Began();
   stub_.UnaryCall(
@@ -320,26 +338,25 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
     return;
   }
   challenge_backoff_.Reset();
-  wire::Bytes reply;
-  (void)FromMessage(challenge->reply, nullptr, 0, reply);
-  const std::string_view text(reinterpret_cast<const char*>(reply.data()), reply.size());
-  if (text.size() != 2 * crypto::kNonceBytes ||
-      !crypto::ConstantTimeEqual(text.substr(crypto::kNonceBytes),
-                                 crypto::ServerProof(token_, kAuthPurpose, client_nonce,
-                                                     text.substr(0, crypto::kNonceBytes)))) {
+  const wire::Bytes answer = FromMessage(challenge->reply);
+  std::string dialed = challenge->context->peer();
+  if (dialed.starts_with(kIpv4Scheme)) dialed.erase(0, kIpv4Scheme.size());
+  std::optional<RpcSession> session = ProvedSession(
+      token_, client_nonce, {reinterpret_cast<const char*>(answer.data()), answer.size()}, dialed);
+  if (!session) {
     SessionFailed(Status(StatusCode::kUnauthenticated,
-                         "the GCS could not prove that it holds this cluster's token"));
+                         "the GCS could not prove that it holds this cluster's token and listens "
+                         "at " +
+                             dialed));
     return;
   }
-  client_nonce_ = client_nonce;
-  server_nonce_ = std::string(text.substr(0, crypto::kNonceBytes));
-  proof_ = crypto::ClientProof(token_, kAuthPurpose, client_nonce_, server_nonce_);
+  session_ = std::make_shared<RpcSession>(std::move(*session));
   SessionReady();
 }
 
 void GcsClient::Core::SessionReady() {
   session_state_ = SessionState::kReady;
-  ++session_;
+  last_call_ = 0;
   for (const PendingPtr& pending : std::exchange(waiting_, {})) Submit(pending);
   if (wants_stream_ && stream_ == nullptr && !stream_retry_due_) StartStream();
 }
@@ -387,9 +404,8 @@ void GcsClient::Core::StartStream() {
     PostToLoop([this, number, stream = std::move(stream), status] { StreamDone(number, status); });
     running->Over();
   };
-  stream_ = std::make_shared<ClientStream>(std::move(listener));
+  stream_ = std::make_shared<ClientStream>(session_, ++last_call_, std::move(listener));
   stream_session_ = session_;
-  Authenticate(*stream_->context());
   running_->Began();
   stub_.PrepareBidiStreamingCall(stream_->context(), kStreamMethod, grpc::StubOptions(),
                                  stream_.get());
@@ -420,10 +436,7 @@ void GcsClient::Core::StreamDone(uint64_t number, const grpc::Status& status) {
   stream_ = nullptr;
   const bool was_up = std::exchange(stream_up_, false);
   const Status down = FromGrpc(status);
-  if (down.code() == StatusCode::kUnauthenticated && stream_session_ == session_ &&
-      session_state_ == SessionState::kReady) {
-    session_state_ = SessionState::kNone;
-  }
+  if (down.code() == StatusCode::kUnauthenticated) Drop(stream_session_);
   stream_retry_due_ = true;
   After(stream_backoff_.Next(), [this] { StartStream(); });
   if (was_up || down.code() == StatusCode::kNotFound) callbacks_.on_down(down);
@@ -437,7 +450,7 @@ GcsClient::GcsClient(EventLoop* loop, const std::string& address, const std::str
 GcsClient::~GcsClient() { core_->Close(); }
 
 void GcsClient::Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback) {
-  core_->Call(method, payload, std::move(callback));
+  core_->Call(method, std::move(payload), std::move(callback));
 }
 
 void GcsClient::OpenStream(StreamCallbacks callbacks) { core_->OpenStream(std::move(callbacks)); }

@@ -3,8 +3,9 @@
 // Threading: confined to the EventLoop given at construction; every callback runs on that loop.
 // gRPC's threads only post to it. The loop must outlive the client.
 // A call keeps its id over retries, so that the GCS does what changes something once. Before
-// the first call of a connection both sides prove the cluster token (auth.h); a connection that
-// was made anew proves it again.
+// the first call of a connection both sides prove the cluster token and the server where it
+// listens; a connection that was made anew proves it again, and all that is said on it is tagged
+// (rpc_auth.h).
 
 #pragma once
 

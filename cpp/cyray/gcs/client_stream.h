@@ -1,7 +1,8 @@
 // ClientStream: one attempt of a raylet's node stream, over one gRPC call.
 //
-// Threading: Send on the loop; gRPC's threads call the reactions, which only post through the
-// listener's functions. It keeps itself until gRPC is done with it.
+// Every message has a tag of the session that it was opened in (rpc_auth.h); what has none, or
+// another place's, ends the stream. Threading: Send on the loop; gRPC's threads call the reactions,
+// which only post through the listener's functions. It keeps itself until gRPC is done with it.
 // Invariant: messages leave in the order of Send; the hold that AddHold() took is given back
 // exactly once, when reading ends, and nothing is started after that.
 
@@ -11,6 +12,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -24,11 +26,16 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   struct Listener {  // called on gRPC's threads
     std::function<void()> on_accepted;
     std::function<void(wire::Bytes)> on_message;
-    // The last; with the stream itself, whose context must not end on a gRPC thread.
+    // The last; with the stream itself, whose context must not end on a gRPC thread. A status
+    // that ends a node and is not the server's own word is UNAVAILABLE.
     std::function<void(std::shared_ptr<ClientStream>, const grpc::Status&)> on_done;
   };
 
-  explicit ClientStream(Listener listener) : listener_(std::move(listener)) {}
+  // Call `call` of `session`.
+  ClientStream(std::shared_ptr<const RpcSession> session, uint64_t call, Listener listener)
+      : session_(std::move(session)), call_(call), listener_(std::move(listener)) {
+    context_.AddMetadata(kOpeningKey, session_->Opening(call, kStreamMethod));
+  }
   grpc::ClientContext* context() { return &context_; }
 
   // After PrepareBidiStreamingCall.
@@ -43,16 +50,25 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   void Send(const wire::Bytes& message) {
     std::lock_guard lock(mutex_);
     if (reading_ended_) return;
-    unsent_.push_back(ToMessage(message));
+    unsent_.push_back(Seal({*session_, RpcSession::What::kUp, {call_, sent_count_++}}, {},
+                           {reinterpret_cast<const char*>(message.data()), message.size()}));
     if (!std::exchange(writing_, true)) StartWrite(&unsent_.front());
   }
 
   void OnReadInitialMetadataDone(bool ok) override {
-    if (ok) listener_.on_accepted();
+    if (ok && HasTag(context_.GetServerInitialMetadata(), kAcceptedKey, RpcSession::What::kAccepted,
+                     {})) {
+      listener_.on_accepted();
+    }
   }
   void OnReadDone(bool ok) override {
     wire::Bytes message;
-    if (ok && FromMessage(read_, nullptr, 0, message)) {
+    const Sealing sealing{*session_, RpcSession::What::kDown, {call_, read_count_++}};
+    if (ok && !Unseal(sealing, read_, nullptr, 0, message)) {
+      ok = false;
+      context_.TryCancel();
+    }
+    if (ok) {
       read_.Clear();
       listener_.on_message(std::move(message));
       StartRead(&read_);
@@ -74,17 +90,33 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   void OnDone(const grpc::Status& status) override {
     // A copy: the listener is a member of what may end as soon as it was posted.
     const auto on_done = listener_.on_done;
-    on_done(std::move(self_), status);
+    const bool servers_word = HasTag(context_.GetServerTrailingMetadata(), kEndKey,
+                                     RpcSession::What::kEnd, EndText(status));
+    const bool unproved = status.error_code() == grpc::StatusCode::NOT_FOUND && !servers_word;
+    on_done(std::move(self_), unproved ? grpc::Status(grpc::StatusCode::UNAVAILABLE,
+                                                      "a stream's end that nobody vouches for")
+                                       : status);
   }
 
  private:
+  bool HasTag(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata, const char* key,
+              RpcSession::What what, std::string_view text) const {
+    const auto it = metadata.find(key);
+    return it != metadata.end() &&
+           session_->IsTag({it->second.data(), it->second.size()}, what, {call_, 0}, text, {});
+  }
+
+  const std::shared_ptr<const RpcSession> session_;
+  const uint64_t call_;
   const Listener listener_;
   std::shared_ptr<ClientStream> self_;
   grpc::ClientContext context_;
   grpc::ByteBuffer read_;
+  uint64_t read_count_ = 0;
   // Guarded by mutex_ (the front element: gRPC's while writing_).
   std::mutex mutex_;
   std::deque<grpc::ByteBuffer> unsent_;
+  uint64_t sent_count_ = 0;
   bool writing_ = false;
   bool reading_ended_ = false;
 };

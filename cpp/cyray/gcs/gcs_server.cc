@@ -1,10 +1,12 @@
 #include "cyray/gcs/gcs_server.h"
 
+#include <utility>
+
 namespace cyray::gcs {
 
 GcsServer::~GcsServer() { Stop(); }
 
-Status GcsServer::Start(const Options& options) {
+Status GcsServer::Start(Options options) {
   Result<std::unique_ptr<Storage>> storage = Storage::Open(options.database, &loop_);
   if (!storage.has_value()) return storage.error();
   storage_ = std::move(*storage);
@@ -20,9 +22,7 @@ Status GcsServer::Start(const Options& options) {
       options.timing);
   CYRAY_RETURN_IF_ERROR(service_->Load());
   // Calls that come before the loop runs are posted and wait for it.
-  Result<int> port = rpc_->Start(options.ip, options.port, service_.get());
-  if (!port.has_value()) return port.error();
-  port_ = *port;
+  CYRAY_RETURN_IF_ERROR(rpc_->Start(std::move(options.listening), service_.get()));
   thread_ = std::thread([this] { loop_.Run(); });
   return Status::Ok();
 }

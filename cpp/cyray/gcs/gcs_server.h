@@ -12,6 +12,7 @@
 #include "cyray/gcs/gcs_service.h"
 #include "cyray/gcs/rpc_server.h"
 #include "cyray/gcs/storage.h"
+#include "cyray/util/unique_fd.h"
 
 namespace cyray::gcs {
 
@@ -19,21 +20,18 @@ class GcsServer {
  public:
   struct Options {
     std::string database;  // path of the SQLite file
-    std::string ip = "127.0.0.1";
-    int port = 0;
+    UniqueFd listening;    // a TCP socket that listens; whoever else has it keeps the port
     std::string token;
     NodeTable::Timing timing = {};
   };
 
   ~GcsServer();
   // Loads what was stored and listens. Once.
-  Status Start(const Options& options);
+  Status Start(Options options);
   // Ends in order: what was acknowledged is on disk anyway, what was not is written too.
   void Stop();
-  int port() const { return port_; }
 
  private:
-  int port_ = 0;
   EventLoop loop_;
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<RpcServer> rpc_;

@@ -1,8 +1,9 @@
-// gcs_server: the program. Its raylet starts it, with the same port and folder when it has died.
+// gcs_server: the program. Its raylet starts it, with the same socket and folder when it has died.
 //
-// It writes the bound port as a decimal line to --port-file-fd when it listens, ends in order on
-// SIGTERM, and dies with its parent.
+// It accepts from the listening socket --listen-fd, which its raylet made and keeps, writes a line
+// to --ready-fd when it serves, ends in order on SIGTERM, and dies with its parent.
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -13,16 +14,16 @@
 
 #include "cyray/crypto/auth.h"
 #include "cyray/gcs/gcs_server.h"
+#include "cyray/net/tcp_listener.h"
 #include "cyray/util/log.h"
 
 namespace {
 
 struct Flags {
   std::string session_dir;
-  std::string ip = "127.0.0.1";
-  int port = 0;
+  int listen_fd = -1;
   std::string token_file;
-  int port_fd = -1;
+  int ready_fd = -1;
 };
 
 int Fatal(const cyray::Status& status) {
@@ -30,11 +31,10 @@ int Fatal(const cyray::Status& status) {
   return 1;
 }
 
-void AnnouncePort(int fd, int port) {
+void SayReady(int fd) {
   if (fd < 0) return;
-  const std::string line = std::to_string(port) + "\n";
-  if (::write(fd, line.data(), line.size()) < 0) {
-    CYRAY_LOG(kWarning) << "nobody reads the port: errno " << errno;
+  if (::write(fd, "ready\n", 6) < 0) {
+    CYRAY_LOG(kWarning) << "nobody waits for it: errno " << errno;
   }
   ::close(fd);
 }
@@ -42,14 +42,17 @@ void AnnouncePort(int fd, int port) {
 int Serve(const Flags& flags, const sigset_t& ending) {
   cyray::Result<std::string> token = cyray::crypto::LoadToken(flags.token_file);
   if (!token.has_value()) return Fatal(token.error());
+  const cyray::Result<std::string> address = cyray::net::TcpListener::AddressOf(flags.listen_fd);
+  if (!address.has_value()) return Fatal(address.error());
+  // What it starts, should a library ever do so, must not keep the port.
+  ::fcntl(flags.listen_fd, F_SETFD, FD_CLOEXEC);
   cyray::gcs::GcsServer server;
   const cyray::Status status = server.Start({.database = flags.session_dir + "/gcs.sqlite",
-                                             .ip = flags.ip,
-                                             .port = flags.port,
+                                             .listening = cyray::UniqueFd(flags.listen_fd),
                                              .token = *token});
   if (!status.ok()) return Fatal(status);
-  CYRAY_LOG(kInfo) << "listening on " << flags.ip << ":" << server.port();
-  AnnouncePort(flags.port_fd, server.port());
+  CYRAY_LOG(kInfo) << "listening on " << *address;
+  SayReady(flags.ready_fd);
   int signal = 0;
   sigwait(&ending, &signal);
   server.Stop();
@@ -75,10 +78,10 @@ int main(int argc, char** argv) {
   CLI::App app("The cluster's control service.");
   Flags flags;
   app.add_option("--session-dir", flags.session_dir, "Folder of gcs.sqlite")->required();
-  app.add_option("--ip", flags.ip, "Address to listen on");
-  app.add_option("--port", flags.port, "Port to listen on, 0 for any");
+  app.add_option("--listen-fd", flags.listen_fd, "Descriptor of a listening TCP socket")
+      ->required();
   app.add_option("--token-file", flags.token_file, "File with the cluster token")->required();
-  app.add_option("--port-file-fd", flags.port_fd, "Descriptor to write the bound port to");
+  app.add_option("--ready-fd", flags.ready_fd, "Descriptor to write a line to when it serves");
   CLI11_PARSE(app, argc, argv);
   return Serve(flags, ending);
 }

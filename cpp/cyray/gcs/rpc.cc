@@ -2,41 +2,52 @@
 
 #include <grpcpp/support/slice.h>
 
-#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace cyray::gcs {
 
-grpc::ByteBuffer ToMessage(std::string_view header, const uint8_t* body, size_t size) {
-  grpc::Slice slices[2] = {grpc::Slice(header.data(), header.size()), grpc::Slice(body, size)};
-  return grpc::ByteBuffer(slices, 2);
-}
-
-grpc::ByteBuffer ToMessage(const wire::Bytes& body) {
-  grpc::Slice slice(body.data(), body.size());
+grpc::ByteBuffer ToMessage(std::string_view text) {
+  const grpc::Slice slice(text.data(), text.size());
   return grpc::ByteBuffer(&slice, 1);
 }
 
-bool FromMessage(const grpc::ByteBuffer& message, void* header, size_t header_bytes,
-                 wire::Bytes& body) {
-  body.clear();
+wire::Bytes FromMessage(const grpc::ByteBuffer& message) {
+  wire::Bytes bytes;
   std::vector<grpc::Slice> slices;
   // An empty message has no slices and may be an invalid buffer.
-  if (message.Valid() && !message.Dump(&slices).ok()) return false;
-  size_t total = 0;
-  for (const grpc::Slice& slice : slices) total += slice.size();
-  if (total < header_bytes) return false;
-  body.reserve(total - header_bytes);
-  auto* head = static_cast<uint8_t*>(header);
-  for (const grpc::Slice& slice : slices) {
-    const size_t taken = std::min(header_bytes, slice.size());
-    if (taken > 0) std::memcpy(head, slice.begin(), taken);
-    head += taken;
-    header_bytes -= taken;
-    body.insert(body.end(), slice.begin() + taken, slice.end());
+  if (message.Valid() && !message.Dump(&slices).ok()) return bytes;
+  bytes.reserve(message.Valid() ? message.Length() : 0);
+  for (const grpc::Slice& slice : slices) bytes.insert(bytes.end(), slice.begin(), slice.end());
+  return bytes;
+}
+
+grpc::ByteBuffer Seal(const Sealing& sealing, std::string_view header, std::string_view body) {
+  const std::string tag = sealing.session.Tag(sealing.what, sealing.place, header, body);
+  const grpc::Slice slices[] = {grpc::Slice(header.data(), header.size()),
+                                grpc::Slice(body.data(), body.size()),
+                                grpc::Slice(tag.data(), tag.size())};
+  return grpc::ByteBuffer(slices, std::size(slices));
+}
+
+bool Unseal(const Sealing& sealing, const grpc::ByteBuffer& message, void* header,
+            size_t header_bytes, wire::Bytes& body) {
+  body = FromMessage(message);
+  if (body.size() < header_bytes + kTagBytes) return false;
+  const std::string_view all(reinterpret_cast<const char*>(body.data()), body.size());
+  const size_t tag_at = all.size() - kTagBytes;
+  if (!sealing.session.IsTag(all.substr(tag_at), sealing.what, sealing.place,
+                             all.substr(0, header_bytes),
+                             all.substr(header_bytes, tag_at - header_bytes))) {
+    return false;
   }
+  if (header_bytes > 0) std::memcpy(header, body.data(), header_bytes);
+  body.resize(tag_at);
+  body.erase(body.begin(), body.begin() + static_cast<ptrdiff_t>(header_bytes));
   return true;
 }
+
+std::string EndText(const grpc::Status& status) { return std::to_string(status.error_code()); }
 
 StatusCode CodeFromWire(uint8_t code) {
   return code <= static_cast<uint8_t>(StatusCode::kInternal) ? static_cast<StatusCode>(code)

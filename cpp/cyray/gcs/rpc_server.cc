@@ -2,16 +2,23 @@
 
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server_builder.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <optional>
+#include <utility>
 
 namespace cyray::gcs {
 namespace {
 
 using grpc::ServerGenericBidiReactor;
+
+constexpr int kHandshakeTimeoutMs = 5000;
+constexpr int kIdleMs = 60'000;
 
 std::string Metadata(const grpc::CallbackServerContext& context, const char* key) {
   const auto& all = context.client_metadata();
@@ -37,7 +44,7 @@ grpc::Status ToGrpc(const Status& status) {
 class Answer : public ServerGenericBidiReactor {
  public:
   explicit Answer(const Status& status) { Finish(ToGrpc(status)); }
-  explicit Answer(const std::string& message) : message_(ToMessage(message, nullptr, 0)) {
+  explicit Answer(const std::string& message) : message_(ToMessage(message)) {
     StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
   }
   void OnDone() override { delete this; }
@@ -51,13 +58,16 @@ class Answer : public ServerGenericBidiReactor {
 // One unary call. Deletes itself when gRPC is done with it, which is after Finish.
 class RpcServer::Call : public ServerGenericBidiReactor {
  public:
-  explicit Call(RpcServer* server) : server_(server) { StartRead(&request_); }
+  Call(RpcServer* server, RpcGate::Opened opened) : server_(server), opened_(std::move(opened)) {
+    StartRead(&request_);
+  }
 
   void OnReadDone(bool ok) override {
     CallHeader header{};
     wire::Bytes payload;
-    if (!ok || !FromMessage(request_, &header, sizeof header, payload)) {
-      Finish({grpc::StatusCode::INVALID_ARGUMENT, "not a call"});
+    const Sealing sealing{opened_.session, RpcSession::What::kRequest, {opened_.call, 0}};
+    if (!ok || !Unseal(sealing, request_, &header, sizeof header, payload)) {
+      Finish({grpc::StatusCode::UNAUTHENTICATED, "not a call of its session"});
       return;
     }
     request_.Clear();
@@ -87,18 +97,20 @@ class RpcServer::Call : public ServerGenericBidiReactor {
 
   void Send(const Result<wire::Bytes>& result) {
     ReplyHeader header{};
-    const std::string_view head(reinterpret_cast<const char*>(&header), sizeof header);
+    std::string_view body;
     if (result.has_value()) {
-      reply_ = ToMessage(head, result->data(), result->size());
+      body = {reinterpret_cast<const char*>(result->data()), result->size()};
     } else {
       header.code = static_cast<uint8_t>(result.error().code());
-      const std::string& text = result.error().message();
-      reply_ = ToMessage(head, reinterpret_cast<const uint8_t*>(text.data()), text.size());
+      body = result.error().message();
     }
+    reply_ = Seal({opened_.session, RpcSession::What::kReply, {opened_.call, 0}},
+                  {reinterpret_cast<const char*>(&header), sizeof header}, body);
     StartWriteAndFinish(&reply_, grpc::WriteOptions(), grpc::Status::OK);
   }
 
   RpcServer* const server_;
+  const RpcGate::Opened opened_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer reply_;
 };
@@ -106,8 +118,9 @@ class RpcServer::Call : public ServerGenericBidiReactor {
 // One node stream. Kept by the server's map while it is open and by itself until OnDone.
 class RpcServer::Stream : public ServerGenericBidiReactor {
  public:
-  Stream(RpcServer* server, grpc::CallbackServerContext* context, StreamId id)
-      : server_(server), context_(context), id_(id) {}
+  Stream(RpcServer* server, RpcGate::Opened opened, grpc::CallbackServerContext* context,
+         StreamId id)
+      : server_(server), opened_(std::move(opened)), context_(context), id_(id) {}
 
   void Open(std::shared_ptr<Stream> self) {
     server_->loop_->Post([this, self] {
@@ -123,7 +136,8 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
 
   void OnReadDone(bool ok) override {
     wire::Bytes message;
-    if (ok) ok = FromMessage(read_, nullptr, 0, message);
+    const Sealing sealing{opened_.session, RpcSession::What::kUp, {opened_.call, read_count_++}};
+    if (ok) ok = Unseal(sealing, read_, nullptr, 0, message);
     read_.Clear();
     server_->loop_->Post([this, ok, message = std::move(message), self = self_] {
       auto it = server_->streams_.find(id_);
@@ -139,10 +153,19 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
     });
   }
 
+  // On the loop. The client is told that its hello was taken.
+  void Accept() {
+    context_->AddInitialMetadata(
+        kAcceptedKey, opened_.session.Tag(RpcSession::What::kAccepted, {opened_.call, 0}, {}, {}));
+    StartSendInitialMetadata();
+  }
+
   void Send(const wire::Bytes& message) {
     std::unique_lock lock(mutex_);
     if (closed_) return;
-    unsent_.push_back(ToMessage(message));
+    unsent_.push_back(
+        Seal({opened_.session, RpcSession::What::kDown, {opened_.call, sent_count_++}}, {},
+             {reinterpret_cast<const char*>(message.data()), message.size()}));
     if (std::exchange(writing_, true)) return;
     lock.unlock();
     StartWrite(&unsent_.front());
@@ -156,7 +179,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
       writing_ = false;
       const Status status = close_status_;
       lock.unlock();
-      Finish(ToGrpc(status));
+      End(status);
       return;
     }
     // A broken stream is closed by its read, which fails too.
@@ -177,7 +200,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
       return;
     }
     lock.unlock();
-    Finish(ToGrpc(status));
+    End(status);
   }
 
   void OnDone() override {
@@ -186,14 +209,25 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   }
 
  private:
+  // A node ends by what some ends say: they carry a tag.
+  void End(const Status& status) {
+    const grpc::Status end = ToGrpc(status);
+    context_->AddTrailingMetadata(
+        kEndKey, opened_.session.Tag(RpcSession::What::kEnd, {opened_.call, 0}, EndText(end), {}));
+    Finish(end);
+  }
+
   RpcServer* const server_;
+  const RpcGate::Opened opened_;
   grpc::CallbackServerContext* const context_;
   const StreamId id_;
   grpc::ByteBuffer read_;
+  uint64_t read_count_ = 0;
   std::shared_ptr<Stream> self_;
   // Guarded by mutex_ (the front element: gRPC's while writing_).
   std::mutex mutex_;
   std::deque<grpc::ByteBuffer> unsent_;
+  uint64_t sent_count_ = 0;
   bool writing_ = false;
   bool closed_ = false;
   Status close_status_;
@@ -206,13 +240,16 @@ class RpcServer::Service : public grpc::CallbackGenericService {
   ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
     const std::string& method = context->method();
     if (method == kChallengeMethod) return Challenge(*context);
-    if (!server_->Authenticated(*context)) {
+    std::optional<RpcGate::Opened> opened =
+        server_->gate_->Open(Metadata(*context, kOpeningKey), method, context->peer());
+    if (!opened) {
       return new Answer(
           Status(StatusCode::kUnauthenticated, "no valid proof of the cluster token"));
     }
-    if (method == kCallMethod) return new Call(server_);
+    if (method == kCallMethod) return new Call(server_, std::move(*opened));
     if (method == kStreamMethod) {
-      auto stream = std::make_shared<Stream>(server_, context, next_stream_.fetch_add(1));
+      auto stream =
+          std::make_shared<Stream>(server_, std::move(*opened), context, next_stream_.fetch_add(1));
       Stream* reactor = stream.get();
       reactor->Open(std::move(stream));
       return reactor;
@@ -222,62 +259,61 @@ class RpcServer::Service : public grpc::CallbackGenericService {
 
  private:
   ServerGenericBidiReactor* Challenge(const grpc::CallbackServerContext& context) {
-    const std::string client_nonce = Metadata(context, kClientNonceKey);
-    if (client_nonce.size() != crypto::kNonceBytes) {
-      return new Answer(Status(StatusCode::kUnauthenticated, "no nonce"));
-    }
-    const std::string nonce = server_->nonces_.Issue(client_nonce, context.peer());
-    return new Answer(nonce +
-                      crypto::ServerProof(server_->token_, kAuthPurpose, client_nonce, nonce));
+    const auto answer = server_->gate_->Answer(Metadata(context, kClientNonceKey), context.peer());
+    if (!answer) return new Answer(Status(StatusCode::kUnauthenticated, "no nonce"));
+    return new Answer(*answer);
   }
 
   RpcServer* const server_;
   std::atomic<StreamId> next_stream_{1};
 };
 
-RpcServer::RpcServer(EventLoop* loop, std::string token) : loop_(loop), token_(std::move(token)) {}
+RpcServer::RpcServer(EventLoop* loop, std::string token)
+    : loop_(loop), token_(std::move(token)), listener_(loop) {}
 
 RpcServer::~RpcServer() = default;
 
-bool RpcServer::Authenticated(const grpc::CallbackServerContext& context) const {
-  const std::string client_nonce = Metadata(context, kClientNonceKey);
-  const std::string server_nonce = Metadata(context, kServerNonceKey);
-  return client_nonce.size() == crypto::kNonceBytes &&
-         nonces_.IssuedHere(server_nonce, client_nonce, context.peer()) &&
-         crypto::ConstantTimeEqual(
-             Metadata(context, kProofKey),
-             crypto::ClientProof(token_, kAuthPurpose, client_nonce, server_nonce));
-}
-
-Result<int> RpcServer::Start(const std::string& ip, int port, RpcHandler* handler) {
+Status RpcServer::Start(UniqueFd listening, RpcHandler* handler) {
+  const Result<std::string> address = net::TcpListener::AddressOf(listening.get());
+  if (!address) return address.error();
+  gate_ = std::make_unique<RpcGate>(token_, *address);
   handler_ = handler;
   service_ = std::make_unique<Service>(this);
   grpc::ServerBuilder builder;
-  int bound = 0;
-  builder.AddListeningPort(ip + ":" + std::to_string(port), grpc::InsecureServerCredentials(),
-                           &bound);
+  // It accepts from a socket that it was given, and that outlives it: between two lives of the GCS
+  // nobody else can take its port.
+  acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   builder.RegisterCallbackGenericService(service_.get());
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   grpc::ResourceQuota quota("gcs");
   quota.SetMaxThreads(8);
   builder.SetResourceQuota(quota);
-  // Two servers on one port would share its connections at random.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Raylets ping when they hear nothing, to notice a head node that vanished.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  // A stranger's connection cannot have a call that lasts, so it does not stay for ever. A raylet's
+  // has its stream.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr || bound == 0) {
-    return Fail(StatusCode::kUnavailable, "cannot listen on " + ip + ":" + std::to_string(port));
-  }
-  return bound;
+  if (server_ == nullptr) return {StatusCode::kUnavailable, "gRPC cannot start"};
+  return listener_.Serve(std::move(listening), [this](UniqueFd socket) {
+    const int on = 1;
+    ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = socket.release();
+    acceptor_->HandleNewConnection(&connection);
+  });
 }
 
 void RpcServer::Shutdown() {
   if (server_ == nullptr) return;
   loop_->Post([this] {
     closing_ = true;
+    listener_.Close();
     for (auto& [id, stream] : std::exchange(streams_, {})) {
       stream->CloseWith(Status(StatusCode::kUnavailable, "the GCS is ending"));
     }
@@ -287,7 +323,7 @@ void RpcServer::Shutdown() {
 }
 
 void RpcServer::Accept(StreamId stream) {
-  if (auto it = streams_.find(stream); it != streams_.end()) it->second->StartSendInitialMetadata();
+  if (auto it = streams_.find(stream); it != streams_.end()) it->second->Accept();
 }
 
 void RpcServer::Send(StreamId stream, const wire::Bytes& message) {

@@ -2,7 +2,8 @@
 //
 // Threading: constructed, started and shut down by the server's owner outside the loop; the handler
 // is called on the loop; Send and Close on the loop. gRPC's threads only check proofs and post.
-// Invariants: nothing of a call or stream is read before its proof was checked. Each stream's
+// Invariants: nothing of a call or stream is read before its proof was checked, and nothing of it
+// is handed on or sent without a tag that holds for this place alone (rpc_auth.h). Each stream's
 // messages arrive in order, its closing once and last. The next message of a stream is read
 // when the handler is done with the one before.
 
@@ -10,14 +11,16 @@
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
 
-#include "cyray/crypto/auth.h"
 #include "cyray/gcs/rpc.h"
+#include "cyray/gcs/rpc_auth.h"
+#include "cyray/net/tcp_listener.h"
 #include "cyray/util/event_loop.h"
 
 namespace cyray::gcs {
@@ -40,8 +43,9 @@ class RpcServer {
   RpcServer(EventLoop* loop, std::string token);
   ~RpcServer();
 
-  // Listens on ip:port (0: any). `handler` must outlive Shutdown(). Returns the port.
-  Result<int> Start(const std::string& ip, int port, RpcHandler* handler);
+  // Takes a listening socket, whose connections it serves. `handler` must outlive Shutdown().
+  // Before the loop runs.
+  Status Start(UniqueFd listening, RpcHandler* handler);
   // Ends every stream, refuses new calls and waits for those that run. Not on the loop, which must
   // run.
   void Shutdown();
@@ -58,15 +62,15 @@ class RpcServer {
   class Stream;
   class Service;
 
-  bool Authenticated(const grpc::CallbackServerContext& context) const;
-
   EventLoop* const loop_;
   const std::string token_;
-  const crypto::ServerNonces nonces_;
+  std::unique_ptr<RpcGate> gate_;
   RpcHandler* handler_ = nullptr;
   std::unique_ptr<Service> service_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::unique_ptr<grpc::Server> server_;
   // Confined to the loop.
+  net::TcpListener listener_;
   std::unordered_map<StreamId, std::shared_ptr<Stream>> streams_;
   bool closing_ = false;
 };

@@ -6,9 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdlib>
 
+#include "cyray/net/tcp_listener.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
@@ -30,28 +29,48 @@ GcsProcess::GcsProcess(EventLoop* loop, const NodeOptions* options, ProcessSuper
       options_(options),
       supervisor_(supervisor),
       callbacks_(std::move(callbacks)),
-      log_path_(options->session_dir + "/logs/gcs_server.out"),
-      port_(options->gcs_port) {}
+      log_path_(options->session_dir + "/logs/gcs_server.out") {}
 
 GcsProcess::~GcsProcess() { ClosePipe(); }
 
+Status GcsProcess::Listen() {
+  if (listening_.valid()) return Status::Ok();
+  Result<UniqueFd> listening = net::TcpListener::Open(options_->node_ip, options_->gcs_port);
+  if (!listening) return listening.error();
+  const Result<std::string> address = net::TcpListener::AddressOf(listening->get());
+  if (!address) return address.error();
+  listening_ = std::move(*listening);
+  address_ = *address;
+  return Status::Ok();
+}
+
 void GcsProcess::Start() {
   if (stopped_) return;
+  if (const Status status = Listen(); !status.ok()) {
+    callbacks_.on_failed("The GCS " + status.message());
+    return;
+  }
   int pipe_fds[2];
   if (::pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0) {
     callbacks_.on_failed(Status::FromErrno("pipe").message());
     return;
   }
   ClosePipe();
-  port_pipe_ = UniqueFd(pipe_fds[0]);
+  ready_pipe_ = UniqueFd(pipe_fds[0]);
   const UniqueFd child(pipe_fds[1]);
   const UniqueFd log = OpenLog(log_path_);
   SpawnRequest spawn;
-  spawn.argv = {options_->gcs_server, "--session-dir",  options_->session_dir,      "--ip",
-                options_->node_ip,    "--port",         std::to_string(port_),      "--token-file",
-                options_->token_file, "--port-file-fd", std::to_string(child.get())};
+  spawn.argv = {options_->gcs_server,
+                "--session-dir",
+                options_->session_dir,
+                "--listen-fd",
+                std::to_string(listening_.get()),
+                "--token-file",
+                options_->token_file,
+                "--ready-fd",
+                std::to_string(child.get())};
   spawn.stdout_fd = spawn.stderr_fd = log.get();
-  spawn.inherited = {child.get()};
+  spawn.inherited = {child.get(), listening_.get()};
   Result<pid_t> pid = supervisor_->Spawn(spawn, [this](int status) { OnExit(status); });
   if (!pid) {
     callbacks_.on_failed(pid.error().message());
@@ -59,30 +78,22 @@ void GcsProcess::Start() {
   }
   pid_ = *pid;
   started_ms_ = MonotonicMs();
-  loop_->Add(port_pipe_.get(), EPOLLIN, [this](uint32_t) { OnPort(); });
+  loop_->Add(ready_pipe_.get(), EPOLLIN, [this](uint32_t) { OnReady(); });
 }
 
 void GcsProcess::ClosePipe() {
-  if (!port_pipe_.valid()) return;
-  loop_->Remove(port_pipe_.get());
-  port_pipe_.reset();
-  port_text_.clear();
+  if (!ready_pipe_.valid()) return;
+  loop_->Remove(ready_pipe_.get());
+  ready_pipe_.reset();
 }
 
-void GcsProcess::OnPort() {
-  std::array<char, 32> buffer;
-  const ssize_t n = ::read(port_pipe_.get(), buffer.data(), buffer.size());
-  if (n > 0) port_text_.append(buffer.data(), static_cast<size_t>(n));
-  const bool whole = port_text_.find('\n') != std::string::npos;
-  if (n > 0 && !whole) return;
-  const int port = whole ? std::atoi(port_text_.c_str()) : 0;
+void GcsProcess::OnReady() {
+  char byte;
+  const bool serves = ::read(ready_pipe_.get(), &byte, 1) == 1;
   ClosePipe();
-  if (port <= 0 || port > 65535) return;  // it died: OnExit follows
-  const bool first = port_ == options_->gcs_port && early_failures_ >= 0;
-  port_ = static_cast<uint16_t>(port);
-  if (!first) return;
-  early_failures_ = -1;  // from now on it is started again for ever
-  callbacks_.on_ready(options_->node_ip + ":" + std::to_string(port));
+  if (!serves || early_failures_ < 0) return;  // it died, and OnExit follows; or not the first
+  early_failures_ = -1;                        // from now on it is started again for ever
+  callbacks_.on_ready(address_);
 }
 
 void GcsProcess::OnExit(int wait_status) {

@@ -1,5 +1,8 @@
-// GcsProcess: the gcs_server that a head node starts, watches and starts again on the same port.
-// Threading: confined to the raylet's loop.
+// GcsProcess: the gcs_server that a head node starts, watches and starts again.
+//
+// The listening socket is made here, once, and given to each gcs_server: while none lives, whoever
+// connects waits in its backlog, and nobody else can take the port. Threading: confined to the
+// raylet's loop.
 
 #pragma once
 
@@ -14,7 +17,7 @@ namespace cyray::raylet {
 class GcsProcess {
  public:
   struct Callbacks {
-    std::function<void(const std::string& address)> on_ready;  // once, the first time
+    std::function<void(const std::string& address)> on_ready;  // once: the first one serves
     std::function<void(const std::string& why)> on_failed;     // it never got ready
   };
 
@@ -27,7 +30,9 @@ class GcsProcess {
   int pid() const { return pid_; }
 
  private:
-  void OnPort();
+  // Once. What on_ready tells.
+  Status Listen();
+  void OnReady();
   void OnExit(int wait_status);
   void ClosePipe();
 
@@ -36,9 +41,9 @@ class GcsProcess {
   ProcessSupervisor* const supervisor_;
   const Callbacks callbacks_;
   const std::string log_path_;
-  UniqueFd port_pipe_;
-  std::string port_text_;
-  uint16_t port_ = 0;
+  UniqueFd listening_;
+  std::string address_;
+  UniqueFd ready_pipe_;
   int pid_ = 0;
   int64_t started_ms_ = 0;
   int64_t restart_delay_ms_ = 0;

@@ -21,7 +21,7 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/net/peer_connection.h"
-#include "cyray/net/peer_listener.h"
+#include "cyray/net/tcp_listener.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
 #include "cyray/wire/frame.h"
@@ -117,7 +117,7 @@ class PeerTable : private net::PeerConnection::Delegate {
 
   EventLoop* const loop_;
   const net::PeerConnection::Identity identity_;
-  net::PeerListener listener_;
+  net::TcpListener listener_;
   std::unordered_map<wire::FrameType, Handler> handlers_;
   std::vector<LostCallback> lost_callbacks_;
   std::function<void(const NodeId&)> on_drained_;

@@ -1,0 +1,43 @@
+// TcpListener: a TCP port, and the connections that come to it. Threading: confined to its loop.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "cyray/util/event_loop.h"
+#include "cyray/util/status.h"
+#include "cyray/util/unique_fd.h"
+
+namespace cyray::net {
+
+class TcpListener {
+ public:
+  explicit TcpListener(EventLoop* loop) : loop_(loop) {}
+  ~TcpListener();
+
+  // A listening socket at `ip` (IPv4), that nobody accepts from yet. Port 0: any.
+  static Result<UniqueFd> Open(const std::string& ip, uint16_t port);
+  // Where a socket listens: "127.0.0.1:6379".
+  static Result<std::string> AddressOf(int listening);
+
+  // Takes a listening socket. `on_accepted` gets connected, non-blocking sockets.
+  Status Serve(UniqueFd listening, std::function<void(UniqueFd)> on_accepted);
+  // Open() and Serve().
+  Status Listen(const std::string& ip, uint16_t port, std::function<void(UniqueFd)> on_accepted);
+  // Accepts no more.
+  void Close();
+  uint16_t port() const { return port_; }
+
+ private:
+  void Accept();
+
+  EventLoop* const loop_;
+  UniqueFd socket_;
+  uint16_t port_ = 0;
+  EventLoop::TimerId pause_ = 0;
+  std::function<void(UniqueFd)> on_accepted_;
+};
+
+}  // namespace cyray::net
