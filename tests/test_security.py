@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import stat
 import struct
+import subprocess
+import sys
 
 import pytest
-from support import eventually, node_state, raylet_pid
+from support import eventually, gcs_pid, node_state, raylet_pid
 
 import cyray
 
@@ -166,6 +169,50 @@ def test_the_gcs_answers_nobody_without_the_token(context):
                 grpc.StatusCode.UNIMPLEMENTED,
                 grpc.StatusCode.PERMISSION_DENIED,
             )
+    assert works()
+
+
+def test_nobody_can_take_the_port_of_the_gcs_while_it_is_restarted(context):
+    host, _, port = context["gcs_address"].rpartition(":")
+    for _ in range(5):
+        before = gcs_pid()
+        os.kill(before, signal.SIGKILL)
+        # What a stranger would do all the while.
+        while gcs_pid() == before:
+            with socket.socket() as stranger:
+                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with pytest.raises(OSError):
+                    stranger.bind((host, int(port)))
+                    stranger.listen(1)
+        assert cyray.nodes()[0]["Alive"]
+
+
+def test_a_session_folder_that_others_may_enter_is_refused_by_raylet_and_driver(context):
+    from cyray._node import LocalNode, NodeOptions
+    from cyray._sessions import make_session
+
+    session = make_session()
+    try:
+        os.chmod(session, 0o755)
+        with pytest.raises(RuntimeError, match=f"{session} must be a folder of user .*0700"):
+            LocalNode(NodeOptions(num_cpus=1, session_dir=session))
+        os.chmod(session, 0o700)
+        os.chmod(os.path.join(session, "token"), 0o644)
+        with pytest.raises(RuntimeError, match="token must be a file of this user"):
+            LocalNode(NodeOptions(num_cpus=1, session_dir=session))
+    finally:
+        shutil.rmtree(session)
+    sockets = os.path.join(context["session_dir"], "sockets")
+    cyray_address = context["gcs_address"]
+    os.chmod(sockets, 0o755)
+    other = "import cyray, sys; cyray.init(address=sys.argv[1])"
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", other, cyray_address], capture_output=True, text=True, timeout=30
+        )
+    finally:
+        os.chmod(sockets, 0o700)
+    assert f"ConnectionError: {sockets} must be a folder of user" in run.stderr
     assert works()
 
 

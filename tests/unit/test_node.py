@@ -252,8 +252,61 @@ def test_what_somebody_else_put_there_is_no_session(node, monkeypatch):
     linked = os.path.join(os.path.dirname(node.session_dir), "session_2999-01-01_00-00-00_000000_1")
     os.symlink(node.session_dir, linked)
     assert sessions.sessions() == [node.session_dir]
+    monkeypatch.setattr(sessions, "_check_named", lambda path: None)
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert sessions.sessions() == []
+
+
+def test_a_named_folder_of_another_user_is_refused(monkeypatch):
+    base = sessions.base_dir()
+    monkeypatch.setattr(os, "stat", owned_by(os.stat, base, 65534))
+    with pytest.raises(RuntimeError, match=f"{base}.*belongs to user 65534.*a folder of your own"):
+        LocalNode()
+    assert os.listdir(base) == []
+
+
+def owned_by(real, where, uid):
+    """`os.stat` or `os.lstat` that says that `where` belongs to `uid`."""
+
+    def told(path, **options):
+        found = real(path, **options)
+        if str(path) != where:
+            return found
+        values = list(found)
+        values[stat.ST_UID] = uid
+        return os.stat_result(values)
+
+    return told
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757])
+def test_a_named_folder_where_others_may_exchange_names_is_refused(mode):
+    base = sessions.base_dir()
+    os.chmod(base, mode)
+    with pytest.raises(RuntimeError, match=f"{base}.*mode {mode:04o}.*chmod go-w {base}"):
+        LocalNode()
+    assert os.listdir(base) == []
+
+
+def test_a_named_folder_that_is_sticky_may_be_shared():
+    base = sessions.base_dir()
+    os.chmod(base, 0o1777)
+    started = LocalNode()
+    assert os.path.realpath(os.path.join(base, "session_latest")) == started.session_dir
+    started.stop()
+
+
+@pytest.mark.parametrize("name", ["session_latest", "cyray_current_cluster"])
+def test_shared_names_of_another_user_are_left_alone(name, monkeypatch):
+    base = sessions.base_dir()
+    os.chmod(base, 0o1777)
+    foreign = os.path.join(base, name)
+    os.symlink("/etc", foreign)
+    monkeypatch.setattr(os, "lstat", owned_by(os.lstat, foreign, 65534))
+    with pytest.raises(RuntimeError, match=f"{base}.*{name}.*user 65534.*a folder of your own"):
+        LocalNode()
+    assert os.listdir(base) == [name]
+    assert os.readlink(foreign) == "/etc"
 
 
 @pytest.mark.parametrize("name", ["/proc/no-such-folder", "/dev/null"])

@@ -1,8 +1,5 @@
 #include "cyray/core/gcs_requests.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include "gcs_generated.h"
 
 namespace cyray::core {
@@ -210,23 +207,6 @@ Status CreateBlock(CoreWorker& core, const ObjectId& id, const Address& owner, u
   auto created = core.CreateInStore(id, owner, bytes);
   if (!created) return created.error();
   *block = *created;
-  return Status::Ok();
-}
-
-Status ConnectUnix(const std::string& path, UniqueFd* socket) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return Status(StatusCode::kInvalidArgument,
-                  "the socket path is longer than the system allows: " + path);
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return Status::FromErrno("socket");
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    return Status::FromErrno("cannot connect to the raylet at " + path);
-  }
-  *socket = std::move(fd);
   return Status::Ok();
 }
 

@@ -72,7 +72,5 @@ Status ListJobs(CoreWorker& core, std::vector<JobRow>* rows);
 // Status-returning form of CoreWorker::CreateInStore.
 Status CreateBlock(CoreWorker& core, const ObjectId& id, const Address& owner, uint64_t bytes,
                    StoreBlock* block);
-// A connected Unix stream socket to `path`.
-Status ConnectUnix(const std::string& path, UniqueFd* socket);
 
 }  // namespace cyray::core

@@ -16,6 +16,7 @@
 #include "cyray/raylet/raylet.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
+#include "cyray/util/private_folder.h"
 
 namespace {
 
@@ -113,12 +114,18 @@ int main(int argc, char** argv) {
   options.incarnation = static_cast<uint64_t>(cyray::WallClockMs());
   if (options.gcs_server.empty()) options.gcs_server = ServerBesideUs();
 
+  cyray::Status status = cyray::CheckPrivateFolder(options.session_dir);
+  if (status.ok()) status = cyray::CheckPrivateFolder(cyray::FolderOf(options.socket_path));
   const auto parsed = ParseResources(resources);
   auto token = cyray::crypto::LoadToken(options.token_file);
   if (parsed) options.resources = *parsed;
   if (token) options.token = *token;
   cyray::raylet::Raylet raylet(options);
-  cyray::Status status;
+  if (!status.ok()) {
+    // What a stranger may have put there is not touched.
+    raylet.ReportStartError("The raylet cannot start: " + status.message());
+    ::_exit(1);
+  }
   if (!parsed) {
     status = {cyray::StatusCode::kInvalidArgument, "--resources cannot be read: " + resources};
   } else if (!token) {

@@ -27,12 +27,14 @@ KEPT_SESSIONS = 20
 _PREFIX = "session_"
 _MAX_SOCKET_PATH = 107
 _CURRENT_CLUSTER = "cyray_current_cluster"
+_LATEST = "session_latest"
 
 
 def base_dir() -> str:
     """The folder of all sessions of this user, made when it is not there.
 
     `/tmp/cyray`, or `/tmp/cyray-<uid>` where that one is somebody else's; `CYRAY_TMPDIR` moves it.
+    RuntimeError when others could exchange what is in the folder that `CYRAY_TMPDIR` names.
     """
     path = os.environ.get("CYRAY_TMPDIR")
     if path:
@@ -43,7 +45,9 @@ def base_dir() -> str:
                 f"CYRAY_TMPDIR names {path!r}, which cannot be made ({error.strerror}); set it to "
                 "a folder that you may write to."
             ) from None
-        return os.path.abspath(path)
+        path = os.path.abspath(path)
+        _check_named(path)
+        return path
     for path in ("/tmp/cyray", f"/tmp/cyray-{os.getuid()}"):
         try:
             os.mkdir(path, 0o700)
@@ -59,6 +63,39 @@ def base_dir() -> str:
                 os.chmod(path, 0o700)
             return path
     raise RuntimeError("/tmp/cyray and its replacement belong to other users; set CYRAY_TMPDIR.")
+
+
+def _check_named(path: str) -> None:
+    """That nobody else can exchange what this user makes in the folder that CYRAY_TMPDIR names: it is
+    ours, or root's and sticky as /tmp is, and so are the names that all sessions share there.
+    """
+    found = os.stat(path)
+    mode = stat.S_IMODE(found.st_mode)
+    shared = bool(mode & 0o022)
+    who = f"CYRAY_TMPDIR names {path!r}, which belongs to user {found.st_uid} (mode {mode:04o})"
+    if found.st_uid not in (os.getuid(), 0):
+        raise RuntimeError(
+            f"{who} and not to you, user {os.getuid()}: its owner could exchange what you put there. "
+            "Set it to a folder of your own."
+        )
+    if shared and not mode & stat.S_ISVTX:
+        raise RuntimeError(
+            f"{who}: others may exchange what you put there. `chmod go-w {path}`, or set it to a folder "
+            "that only you may write to."
+        )
+    if not shared:
+        return
+    for name in (_LATEST, _CURRENT_CLUSTER):
+        try:
+            owner = os.lstat(os.path.join(path, name)).st_uid
+        except OSError:
+            continue
+        if owner != os.getuid():
+            raise RuntimeError(
+                f"CYRAY_TMPDIR names {path!r}, where {name!r} belongs to user {owner}: it is left "
+                "alone, and you would be led where that user wants. Set CYRAY_TMPDIR to a folder of "
+                "your own."
+            )
 
 
 def _is_ours(path: str) -> bool:
@@ -82,7 +119,7 @@ def make_session(token: str | None = None) -> str:
         os.write(fd, (token or os.urandom(32).hex()).encode())
     finally:
         os.close(fd)
-    latest = os.path.join(base, "session_latest")
+    latest = os.path.join(base, _LATEST)
     try:
         link_atomically(os.path.basename(path), latest)
     except OSError:
@@ -162,7 +199,7 @@ def record_is_live(record: dict[str, Any]) -> bool:
 def sessions() -> list[str]:
     """Paths of this user's session folders, newest first."""
     base = base_dir()
-    names = [n for n in os.listdir(base) if n.startswith(_PREFIX) and n != "session_latest"]
+    names = [n for n in os.listdir(base) if n.startswith(_PREFIX) and n != _LATEST]
     # The name begins with the time it was made.
     paths = [os.path.join(base, n) for n in sorted(names, reverse=True) if ".json" not in n]
     return [path for path in paths if _is_ours(path)]

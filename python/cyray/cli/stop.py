@@ -14,7 +14,10 @@ from cyray._node import end
 )
 def stop(force: bool, grace_period: float) -> None:
     """End all nodes of this user on this machine."""
-    outcome = end.end_all(0.0 if force else grace_period)
+    try:
+        outcome = end.end_all(0.0 if force else grace_period)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
     if outcome.found == 0:
         click.echo("Did not find any active cyray processes.")
         return

@@ -460,7 +460,9 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
     Status ListJobs(CoreWorker&, vector[JobRow]*)
 
     Status CreateBlock(CoreWorker&, const ObjectId&, const Address&, uint64_t, StoreBlock*)
-    Status ConnectUnix(const string&, UniqueFd*)
+
+cdef extern from "cyray/core/raylet_socket.h" namespace "cyray::core" nogil:
+    Status ConnectToRaylet(const string&, UniqueFd*)
 
 
 cdef extern from "cyray/util/clock.h" namespace "cyray" nogil:

@@ -160,7 +160,7 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
         fd = UniqueFd(<int>socket)
     else:
         path = os.fsencode(socket)
-        status = ConnectUnix(path, &fd)
+        status = ConnectToRaylet(path, &fd)
         if not status.ok():
             raise ConnectionError(status.message().decode())
     options.is_driver = is_driver
