@@ -32,6 +32,46 @@ class ForgetfulService : public grpc::CallbackGenericService {
     grpc::ByteBuffer message_;
   };
 
+  // One stream: it is accepted, gets one message, and ends with NOT_FOUND; `own` says which of
+  // these carry the tag of a server that holds the token.
+  struct Own {
+    bool accepted = false, message = false, end = false;
+  };
+  class Stream : public grpc::ServerGenericBidiReactor {
+   public:
+    Stream(grpc::CallbackServerContext* context, RpcGate::Opened opened, Own own)
+        : context_(context), opened_(std::move(opened)), own_(own) {
+      if (own_.accepted) context_->AddInitialMetadata(kAcceptedKey, Tag(What::kAccepted, ""));
+      StartSendInitialMetadata();
+    }
+    void OnSendInitialMetadataDone(bool) override {
+      flatbuffers::FlatBufferBuilder builder;
+      const auto command = wire::CreateStopActor(builder);
+      builder.Finish(
+          wire::CreateNodeCommand(builder, wire::NodeCommandBody::StopActor, command.Union()));
+      const wire::Bytes bytes = wire::FinishedBytes(builder);
+      message_ = Seal({opened_.session, What::kDown, {opened_.call, own_.message ? 0u : 1u}}, {},
+                      {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      StartWrite(&message_);
+    }
+    void OnWriteDone(bool) override {
+      const grpc::Status end(grpc::StatusCode::NOT_FOUND, "dead");
+      if (own_.end) context_->AddTrailingMetadata(kEndKey, Tag(What::kEnd, EndText(end)));
+      Finish(end);
+    }
+    void OnDone() override { delete this; }
+
+   private:
+    using What = RpcSession::What;
+    std::string Tag(What what, const std::string& text) const {
+      return opened_.session.Tag(what, {opened_.call, 0}, text, {});
+    }
+    grpc::CallbackServerContext* const context_;
+    const RpcGate::Opened opened_;
+    const Own own_;
+    grpc::ByteBuffer message_;
+  };
+
   grpc::ServerGenericBidiReactor* CreateReactor(
       grpc::GenericCallbackServerContext* context) override {
     const auto metadata = [&](const char* key) {
@@ -44,6 +84,10 @@ class ForgetfulService : public grpc::CallbackGenericService {
     if (refusals_left-- > 0) return new Answer({grpc::StatusCode::UNAUTHENTICATED, "who are you"});
     const auto opened = gate->Open(metadata(kOpeningKey), context->method(), context->peer());
     if (!opened) return new Answer({grpc::StatusCode::UNAUTHENTICATED, "who are you"});
+    if (context->method() == kStreamMethod) {
+      ++streams;
+      return new Stream(context, *opened, own);
+    }
     const ReplyHeader header{};
     const bool foreign = foreign_left-- > 0;
     return new Answer(Seal({opened->session, RpcSession::What::kReply, {opened->call + foreign, 0}},
@@ -51,6 +95,8 @@ class ForgetfulService : public grpc::CallbackGenericService {
   }
 
   std::optional<RpcGate> gate;
+  Own own;  // set before the first stream
+  std::atomic<int> streams{0};
   std::atomic<int> foreign_left{0};
   std::atomic<int> refusals_left{0};
 };
@@ -105,6 +151,36 @@ TEST_F(GcsClientTest, TheReplyOfAnotherCallIsNotTaken) {
 TEST_F(GcsClientTest, AServerThatListensElsewhereIsNotBelieved) {
   Start("127.0.0.1:1");
   EXPECT_EQ(Call().error().code(), StatusCode::kUnauthenticated);
+}
+
+TEST_F(GcsClientTest, AStreamBelievesNobodyButTheServer) {
+  struct Case {
+    ForgetfulService::Own own;
+    bool up, command, rejected;
+  };
+  // A stranger may drop what the server says, and end the stream; it cannot say that it is up, tell
+  // the node to do something, or say that it is dead.
+  for (const Case& one :
+       {Case{{true, true, true}, true, true, true}, Case{{true, true, false}, true, true, false},
+        Case{{true, false, false}, true, false, false},
+        Case{{false, true, false}, false, true, false},
+        Case{{false, false, false}, false, false, false}}) {
+    if (server_ == nullptr) Start();
+    service_.own = one.own;
+    service_.streams = 0;
+    bool up = false, command = false, rejected = false;
+    GcsClient client(&loop_, address_, kTestToken);
+    client.OpenStream(
+        {[] { return wire::Bytes(8); }, [&](const wire::NodeCommand*) { command = true; },
+         [&] { up = true; },
+         [&](const Status& why) { rejected |= why.code() == StatusCode::kNotFound; }});
+    for (const int64_t end = MonotonicMs() + 30'000; service_.streams < 3 && MonotonicMs() < end;) {
+      loop_.RunOnce(10);
+    }
+    EXPECT_EQ(up, one.up);
+    EXPECT_EQ(command, one.command);
+    EXPECT_EQ(rejected, one.rejected);
+  }
 }
 
 }  // namespace

@@ -309,6 +309,18 @@ def test_shared_names_of_another_user_are_left_alone(name, monkeypatch):
     assert os.readlink(foreign) == "/etc"
 
 
+def test_the_note_of_the_current_cluster_is_never_written_through_a_link(tmp_path, monkeypatch):
+    base = sessions.base_dir()
+    os.chmod(base, 0o1777)
+    precious = tmp_path / "precious"
+    precious.write_text("keep")
+    monkeypatch.setattr(os, "urandom", lambda size: b"\0" * size)
+    os.symlink(precious, os.path.join(base, f"cyray_current_cluster.{'00' * 8}"))
+    with pytest.raises(FileExistsError):
+        sessions.write_current_cluster("127.0.0.1:1")
+    assert precious.read_text() == "keep"
+
+
 @pytest.mark.parametrize("name", ["/proc/no-such-folder", "/dev/null"])
 def test_a_folder_that_cannot_be_made_is_named(name, monkeypatch):
     monkeypatch.setenv("CYRAY_TMPDIR", name)

@@ -21,8 +21,9 @@ def read_text(path: str) -> str:
 
 def write_atomically(path: str, text: str) -> None:
     """Writes a file of this user's alone (0600). Whoever reads it sees all of the text or what was there."""
-    temporary = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    # A new file whatever is there: in a shared folder the name may be somebody's file, or a link.
+    temporary = f"{path}.{os.urandom(8).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o600), "w") as file:
         file.write(text)
     os.replace(temporary, path)
@@ -30,7 +31,7 @@ def write_atomically(path: str, text: str) -> None:
 
 def link_atomically(target: str, path: str) -> None:
     """Makes `path` a link to `target`, in place of the one that is there."""
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.urandom(8).hex()}"
     os.symlink(target, temporary)
     os.replace(temporary, path)
 
