@@ -103,6 +103,27 @@ def test_an_interrupted_init_can_be_shut_down_and_repeated(tmp_path):
     eventually(lambda: not session_processes(), 10, "nothing of the sessions runs")
 
 
+def test_a_child_that_was_forked_in_the_midst_of_an_init_can_have_a_session_of_its_own():
+    from cyray._driver import session
+
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with session.lock:
+            held.set()
+            go_on.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if session.lock.acquire(blocking=False) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    go_on.set()
+    holder.join()
+
+
 def test_an_interrupt_while_modules_are_preloaded_ends_the_session(monkeypatch):
     def interrupt(node):
         assert cyray.is_initialized()

@@ -116,8 +116,9 @@ def is_initialized() -> bool:
 
 
 def _after_fork_in_child() -> None:
-    global current
+    global current, lock
     current, me.namespace = None, ""
+    lock = threading.RLock()  # a thread that the child does not have may have held it
     events.forget_event_thread()
 
 
