@@ -24,6 +24,42 @@ class LinkTest : public SubmitterFake {
     got_ += end.Take(type).size();
   }
   size_t got_ = 0;
+
+  Address Remote() const {
+    Address remote = WorkerAddress(10);
+    remote.node.bytes[0] = 2;
+    return remote;
+  }
+  static wire::ByteBuffer FrameOf(FrameType type) {
+    flatbuffers::FlatBufferBuilder b;
+    if (type == FrameType::kLinkReset) {
+      b.Finish(wire::CreateLinkReset(b));
+    } else {
+      b.Finish(wire::CreateTaskReply(b, 1));
+    }
+    wire::ByteBuffer frame;
+    wire::AppendFrame(frame, type, b.GetBufferPointer(), b.GetSize());
+    return frame;
+  }
+  void Arrives(FrameType type) {
+    const wire::ByteBuffer frame = FrameOf(type);
+    links_.OnRelay(Remote(), frame.data(), frame.size());
+  }
+  // Types of the frames that were relayed since.
+  std::vector<FrameType> Relayed() {
+    std::vector<FrameType> types;
+    for (const GotFrame& frame : FromProcess(FrameType::kRelay)) {
+      wire::FrameHeader header;
+      std::memcpy(&header, frame.As<wire::Relay>()->frame()->data(), sizeof header);
+      types.push_back(static_cast<FrameType>(header.type));
+    }
+    return types;
+  }
+  void SendSteal(Link& link) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateStealTasks(b, 1));
+    links_.Send(link, FrameType::kStealTasks, b);
+  }
 };
 
 TEST_F(LinkTest, ARequestLargerThanTheRayletsSocketAsksForRoomAndArrivesWhole) {
@@ -158,6 +194,56 @@ TEST_F(LinkTest, ProcessesOfOtherNodesAreReachedThroughTheRaylet) {
   links_.Send(link, FrameType::kStealTasks, b);
   links_.Flush(link);
   EXPECT_THAT(raylet_end_->Take(FrameType::kRelay), SizeIs(1));
+}
+
+TEST_F(LinkTest, WhoeverSendsOnALinkThatBrokeAtThisEndIsTold) {
+  Link& link = links_.To(Remote());
+  links_.OnRelayFailed(Remote().worker, "lost");
+  EXPECT_EQ(link.state, Link::State::kBroken);
+  Arrives(FrameType::kTaskReply);
+  Arrives(FrameType::kTaskReply);
+  EXPECT_THAT(Relayed(), ElementsAre(FrameType::kLinkReset)) << "once";
+  EXPECT_EQ(link.state, Link::State::kBroken);
+}
+
+TEST_F(LinkTest, ABrokenLinkToAnotherNodeComesBackWhenBothEndsSaySo) {
+  Link& link = links_.To(Remote());
+  link.sent_templates.resize(10, true);
+  links_.OnRelayFailed(Remote().worker, "lost");
+  EXPECT_EQ(&links_.To(Remote()), &link);
+  EXPECT_THAT(Relayed(), ElementsAre(FrameType::kLinkReset));
+  SendSteal(link);
+  Arrives(FrameType::kTaskReply);  // from before
+  EXPECT_THAT(Relayed(), SizeIs(0));
+  Arrives(FrameType::kLinkReset);
+  EXPECT_EQ(link.state, Link::State::kRelay);
+  EXPECT_TRUE(link.sent_templates.empty()) << "the other end has forgotten them";
+  SendSteal(links_.To(Remote()));
+  EXPECT_THAT(Relayed(), ElementsAre(FrameType::kStealTasks));
+}
+
+TEST_F(LinkTest, ALinkThatTheOtherEndGaveUpBreaksHereTooAndBeginsAfresh) {
+  Link& link = links_.To(Remote());
+  bool broke = false;
+  on_broken_ = [&] { broke = true; };
+  Arrives(FrameType::kLinkReset);
+  EXPECT_TRUE(broke) << "who waits for an answer is told";
+  EXPECT_THAT(Relayed(), ElementsAre(FrameType::kLinkReset));
+  EXPECT_EQ(link.state, Link::State::kRelay);
+  links_.GiveUp(link, "nonsense");
+  EXPECT_THAT(Relayed(), ElementsAre(FrameType::kLinkReset));
+}
+
+TEST_F(LinkTest, TheLinkOfADeadProcessDoesNotComeBack) {
+  Link& link = links_.To(Remote());
+  links_.OnRelayFailed(Remote().worker, "dead");
+  links_.Forget(Remote().worker);
+  EXPECT_EQ(links_.To(Remote()).state, Link::State::kBroken);
+  links_.FlushDirty();
+  Arrives(FrameType::kLinkReset);
+  EXPECT_EQ(links_.To(Remote()).state, Link::State::kBroken);
+  EXPECT_THAT(Relayed(), SizeIs(0));
+  EXPECT_TRUE(links_.all().empty()) << &link;
 }
 
 }  // namespace

@@ -269,6 +269,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   std::map<uint8_t, std::unique_ptr<FarEnd>> worker_ends_;
   bool raylet_lost_ = false;
   WorkerId dead_owner;
+  std::function<void()> on_broken_;
   std::vector<std::pair<ObjectId, NodeId>> strays_;  // that were to be freed
   Poller poller_{mutex_, *this};
   RayletClient raylet_;
@@ -293,6 +294,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
                       tasks_.OnTaskReply(link, task, *reply);
                     },
                     [this](Link& link, const std::string& reason) {
+                      if (on_broken_) on_broken_();
                       tasks_.OnLinkBroken(link, reason);
                       actors_.OnLinkBroken(link, reason);
                     }}};

@@ -594,5 +594,22 @@ TEST_F(TaskSubmitterTest, AResultThatIsWhereTheAbandonedAttemptRanStays) {
   ExpectAllAnswered();
 }
 
+TEST_F(TaskSubmitterTest, EqualDemandsShareAShapeAndOthersDoNot) {
+  const auto demand = [](int64_t cpu, int64_t memory) {
+    ResourceSet set;
+    set.Set("CPU", cpu);
+    set.Set("memory", memory);
+    return set;
+  };
+  NodeId node;
+  node.bytes[0] = 3;
+  Shape* shape = tasks_.FindShape(demand(1, 2), 0, {}, false);
+  EXPECT_EQ(tasks_.FindShape(demand(1, 2), 0, {}, false), shape);
+  EXPECT_NE(tasks_.FindShape(demand(1, 3), 0, {}, false), shape);
+  EXPECT_NE(tasks_.FindShape(demand(1, 2), 1, {}, false), shape);
+  EXPECT_NE(tasks_.FindShape(demand(1, 2), 0, node, false), shape);
+  EXPECT_NE(tasks_.FindShape(demand(1, 2), 0, {}, true), shape);
+}
+
 }  // namespace
 }  // namespace cyray::core

@@ -90,7 +90,9 @@ void ActorSubmitter::SendSubscribe(const ActorClient& client, bool subscribe) {
 void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects) {
   task->actor = client;
   if (client->death_error) return completion_.Fail(task, client->death_error);
-  if (client->unreachable) return completion_.Fail(task, client->unreachable);
+  if (client->unreachable && !Reconnect(*client)) {
+    return completion_.Fail(task, client->unreachable);
+  }
   if (!client->subscribed) {
     client->subscribed = true;
     SendSubscribe(*client, true);
@@ -223,6 +225,15 @@ void ActorSubmitter::OnProcessDied(const WorkerId& worker) {
     client->lost_at_ns = 0;
     return true;
   });
+}
+
+bool ActorSubmitter::Reconnect(ActorClient& client) {
+  Link& link = links_.To(client.address);
+  if (link.state == Link::State::kBroken) return false;  // asked for, if it can come back
+  HasNews(client);
+  client.link = &link;
+  by_worker_[client.address.worker].push_back(&client);
+  return true;
 }
 
 int64_t ActorSubmitter::NewsDueNs(const ActorClient& client) const {

@@ -5,7 +5,7 @@
 // worker is lost the calls in flight wait in limbo until the GCS says what became of the actor:
 // calls with retries left are sent again, in order and before younger ones, to the next
 // incarnation; the others fail. When nobody says anything, for only the connection broke, they all
-// fail as those of an actor that cannot be reached.
+// fail as those of an actor that cannot be reached; later calls try a connection that came back.
 //
 // Callers that never wait must not shut out the others: an actor has at most kMaxInFlight calls of
 // each process beyond those that it runs at once, and a process with very many calls pending is
@@ -123,6 +123,8 @@ class ActorSubmitter {
   void LoseLink(ActorClient& client);
   void HasNews(ActorClient& client);
   void AwaitNews(ActorClient& client, const std::string& reason);
+  // Whether the process of an actor that could not be reached can be again.
+  bool Reconnect(ActorClient& client);
   int64_t NewsDueNs(const ActorClient& client) const;
   void GiveUp(ActorClient& client);
   ActorClient& Client(const ActorId& id);

@@ -80,8 +80,8 @@ void CoreWorker::OnCoreFrame(Link& link, const Frame& frame) {
     default:
       return OnObjectFrame(link, frame);
   }
-  links_.Break(link, "it sent a frame of type " + std::to_string(static_cast<int>(frame.type)) +
-                         " that is not valid");
+  links_.GiveUp(link, "it sent a frame of type " + std::to_string(static_cast<int>(frame.type)) +
+                          " that is not valid");
 }
 
 void CoreWorker::OnObjectFrame(Link& link, const Frame& frame) {
@@ -141,8 +141,8 @@ void CoreWorker::OnObjectFrame(Link& link, const Frame& frame) {
     default:
       break;
   }
-  links_.Break(link, "it sent a frame of type " + std::to_string(static_cast<int>(frame.type)) +
-                         " that is not valid");
+  links_.GiveUp(link, "it sent a frame of type " + std::to_string(static_cast<int>(frame.type)) +
+                          " that is not valid");
 }
 
 void CoreWorker::OnLinkBroken(Link& link, const std::string& reason) {
@@ -177,7 +177,7 @@ void CoreWorker::OnRayletFrame(Frame& frame) {
       if (const auto* failed = frame.As<wire::RelayFailed>(); failed && failed->destination()) {
         const std::string why = failed->reason() != nullptr ? failed->reason()->str() : "";
         const Address peer = wire::FromWire(*failed->destination());
-        if (Link* link = links_.Find(peer.worker)) links_.Break(*link, why);
+        links_.OnRelayFailed(peer.worker, why);
         tasks_.OnLeaseBroken(peer, why);
       }
       return;

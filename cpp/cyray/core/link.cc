@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include "core_generated.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::core {
@@ -37,7 +38,10 @@ Link& LinkTable::Add(const Address& peer) {
 }
 
 Link& LinkTable::To(const Address& peer) {
-  if (Link* known = Find(peer.worker)) return *known;
+  if (Link* known = Find(peer.worker)) {
+    if (known->state == Link::State::kBroken && !known->reset_sent) SendReset(*known);
+    return *known;
+  }
   if (dead_.contains(peer.worker)) return gone_;
   Link& link = Add(peer);
   // A process that leases itself, or an actor that calls itself, gets its frames back from the
@@ -203,9 +207,9 @@ void LinkTable::Drain(Link& link) {
 }
 
 void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size) {
-  Link& link = To(source);
-  if (link.state == Link::State::kBroken) return;
   if (size < wire::kFrameHeaderBytes) return;
+  Link* known = Find(source.worker);
+  Link& link = known != nullptr ? *known : To(source);
   std::vector<uint64_t> aligned;
   if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
     aligned.resize((size + 7) / 8);
@@ -215,6 +219,12 @@ void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size
   wire::FrameHeader header;
   std::memcpy(&header, bytes, sizeof header);
   if (header.body_bytes + wire::kFrameHeaderBytes != size || header.fd_count != 0) return;
+  if (static_cast<FrameType>(header.type) == FrameType::kLinkReset) return OnReset(link);
+  if (link.state == Link::State::kBroken) {
+    // Whoever sent it would wait for ever for what it asks.
+    if (!link.reset_sent) SendReset(link);
+    return;
+  }
   const Frame frame{
       static_cast<FrameType>(header.type), bytes + wire::kFrameHeaderBytes, header.body_bytes, {}};
   events_.on_frame(link, frame);
@@ -227,6 +237,42 @@ void LinkTable::Break(Link& link, const std::string& reason) {
   // The channel is closed later (FlushDirty): a frame of it may be in use up the stack.
   broken_.push_back(&link);
   events_.on_broken(link, reason);
+}
+
+void LinkTable::GiveUp(Link& link, const std::string& reason) {
+  const bool was_relayed = link.state == Link::State::kRelay;
+  Break(link, reason);
+  if (was_relayed) SendReset(link);
+}
+
+void LinkTable::OnRelayFailed(const WorkerId& worker, const std::string& reason) {
+  Link* link = Find(worker);
+  if (link == nullptr) return;
+  link->reset_sent = false;  // it may be what was lost
+  Break(*link, reason);
+}
+
+void LinkTable::SendReset(Link& link) {
+  if (&link == &gone_ || dead_.contains(link.peer.worker)) return;
+  if (link.peer.node == self_.node) return;  // over a socket, which is closed
+  link.reset_sent = true;
+  flatbuffers::FlatBufferBuilder b(64);
+  b.Finish(wire::CreateLinkReset(b));
+  wire::ByteBuffer frame;
+  wire::AppendFrame(frame, FrameType::kLinkReset, b.GetBufferPointer(), b.GetSize());
+  raylet_.Relay(self_, link.peer, frame.data(), frame.size());
+  poller_.NoteActivity();
+}
+
+void LinkTable::OnReset(Link& link) {
+  if (&link == &gone_ || link.peer.node == self_.node) return;
+  Break(link, "the process at the other end gave the connection up");
+  if (!link.reset_sent) SendReset(link);
+  // All that the other end sent before lies behind, and what it sent on the old link with it.
+  link.reset_sent = false;
+  link.sent_templates.clear();
+  link.exec_templates.clear();
+  link.state = Link::State::kRelay;
 }
 
 }  // namespace cyray::core

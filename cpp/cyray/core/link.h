@@ -2,9 +2,10 @@
 //
 // A link to a process of this node is a socket pair made by the raylet; to one of another node it
 // is Relay frames through the raylets. Both keep frames in order and look the same to the rest of
-// the core. Frames sent before the socket is there are kept. A broken link stays broken: worker ids
-// are never reused. One whose process is dead is forgotten, and the process remembered for a while,
-// so that what it sent on other ways does not bring it back. Guarded by the core mutex.
+// the core. Frames sent before the socket is there are kept. A link to another node that broke
+// while both processes live comes back: both ends say LinkReset, behind which a new link begins.
+// One whose process is dead is forgotten, and the process remembered for a while, so that what it
+// sent on other ways does not bring it back. Guarded by the core mutex.
 
 #pragma once
 
@@ -45,6 +46,7 @@ struct Link {
   State state = State::kConnecting;
   bool dirty = false;        // has unflushed frames, is in LinkTable's dirty list
   bool wants_write = false;  // the socket was full: EPOLLOUT is on
+  bool reset_sent = false;   // broken: the other end was told, and has not answered
   int64_t last_flush_ns = 0;
   std::unique_ptr<wire::Channel> channel;
   wire::ByteBuffer waiting;  // frames while connecting
@@ -88,6 +90,10 @@ class LinkTable {
   void OnPeerConnected(const Address& peer, UniqueFd socket);
   void OnRelay(const Address& source, const uint8_t* frame, size_t size);
   void Break(Link& link, const std::string& reason);
+  // The same for a reason of this process's own: the other end is told.
+  void GiveUp(Link& link, const std::string& reason);
+  // The raylet cannot deliver what was sent to that process.
+  void OnRelayFailed(const WorkerId& worker, const std::string& reason);
   // Handles what a peer that is gone, by word of the raylet, had sent before: its last replies.
   void Drain(Link& link);
   // When a link broke at `broken_ns` and nobody has said until then that its process is dead, the
@@ -106,7 +112,8 @@ class LinkTable {
   // False when there is nothing more to read.
   bool Read(Link& link);
   void MarkDirty(Link& link);
-  void SendRelay(Link& link, const uint8_t* frame, size_t size);
+  void SendReset(Link& link);
+  void OnReset(Link& link);
 
   Poller& poller_;
   RayletClient& raylet_;

@@ -56,14 +56,10 @@ TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkTable& links, RayletC
 
 Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity,
                                 bool soft) {
-  for (const auto& shape : shapes_) {
-    if (shape->demand == demand && shape->strategy == strategy &&
-        shape->affinity_node == affinity && shape->affinity_soft == soft) {
-      return shape.get();
-    }
-  }
+  Shape*& shape = shapes_by_key_[{demand, strategy, affinity, soft}];
+  if (shape != nullptr) return shape;
   shapes_.push_back(std::make_unique<Shape>());
-  Shape* shape = shapes_.back().get();
+  shape = shapes_.back().get();
   shape->demand = demand;
   shape->strategy = strategy;
   shape->affinity_node = affinity;
@@ -231,6 +227,7 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
   }
   lease->link = &links_.To(lease->worker);
   shape.leases.push_back(std::move(owned));
+  if (!std::exchange(shape.has_leases, true)) with_leases_.push_back(&shape);
   leases_by_worker_[lease->worker.worker].push_back(lease);
   if (lease->link->state == Link::State::kBroken) {
     lease->broken = lease->exiting = true;  // else it would be granted again at once
@@ -445,41 +442,46 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
 void TaskSubmitter::Tick(int64_t now_ns) {
   next_tick_ns_ = kForever;
   std::vector<Lease*> silent;
-  for (size_t s = 0; s < shapes_.size(); ++s) {
-    Shape& shape = *shapes_[s];
-    for (size_t i = 0; i < shape.leases.size();) {
-      Lease& lease = *shape.leases[i];
-      if (lease.broken_at_ns != 0) {
-        const int64_t due = links_.NewsDueNs(lease.worker, lease.broken_at_ns);
-        if (due <= now_ns) {
-          silent.push_back(&lease);
-        } else {
-          TickAt(due);
-        }
-      }
-      if (lease.in_flight.count > 0 || lease.broken) {
-        if (lease.in_flight.count > 1 && !IsSlow(lease, now_ns)) TickAt(now_ns + kLookAgainNs);
-        ++i;
-        continue;
-      }
-      if (now_ns - lease.idle_since_ns >= kKeepIdleNs) {
-        ReturnLease(lease);
-        continue;
-      }
-      StealFor(shape, lease);
-      TickAt(lease.idle_since_ns + kKeepIdleNs);
-      ++i;
-    }
-    if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) {
-      RequestLeases(shape, shape.ready.size() + stuck);
-    }
-  }
+  std::erase_if(with_leases_, [](Shape* shape) {
+    shape->has_leases = !shape->leases.empty();
+    return !shape->has_leases;
+  });
+  for (size_t i = 0; i < with_leases_.size(); ++i) TickShape(*with_leases_[i], now_ns, silent);
   std::vector<std::pair<Address, std::string>> gone;
   for (Lease* lease : silent) {
     lease->exiting = true;  // the raylet ends the worker: it is of no use to anybody here
     gone.emplace_back(lease->worker, "the connection to its worker broke: " + lease->broken_why);
   }
   for (const auto& [worker, reason] : gone) OnLeaseBroken(worker, reason);
+}
+
+void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>& silent) {
+  for (size_t i = 0; i < shape.leases.size();) {
+    Lease& lease = *shape.leases[i];
+    if (lease.broken_at_ns != 0) {
+      const int64_t due = links_.NewsDueNs(lease.worker, lease.broken_at_ns);
+      if (due <= now_ns) {
+        silent.push_back(&lease);
+      } else {
+        TickAt(due);
+      }
+    }
+    if (lease.in_flight.count > 0 || lease.broken) {
+      if (lease.in_flight.count > 1 && !IsSlow(lease, now_ns)) TickAt(now_ns + kLookAgainNs);
+      ++i;
+      continue;
+    }
+    if (now_ns - lease.idle_since_ns >= kKeepIdleNs) {
+      ReturnLease(lease);
+      continue;
+    }
+    StealFor(shape, lease);
+    TickAt(lease.idle_since_ns + kKeepIdleNs);
+    ++i;
+  }
+  if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) {
+    RequestLeases(shape, shape.ready.size() + stuck);
+  }
 }
 
 void TaskSubmitter::FailAll(const ValuePtr& error) {
@@ -506,6 +508,7 @@ void TaskSubmitter::CheckInvariants() const {
       CYRAY_CHECK(task->live && task->lease == nullptr && !task->waiting_for_args());
       CYRAY_CHECK(task->tmpl->shape == shape.get()) << task->id.Hex();
     }
+    CYRAY_CHECK(shape->leases.empty() || shape->has_leases) << shape->demand.ToString();
     for (const auto& lease : shape->leases) {
       const auto& there = leases_by_worker_.at(lease->worker.worker);
       CYRAY_CHECK(std::count(there.begin(), there.end(), lease.get()) == 1) << lease->id;
@@ -524,6 +527,7 @@ void TaskSubmitter::CheckInvariants() const {
 
 void TaskSubmitter::Describe(std::string& out) const {
   for (const auto& shape : shapes_) {
+    if (shape->ready.empty() && shape->requests.empty() && shape->leases.empty()) continue;
     out += "shape {" + shape->demand.ToString() + "}: " + std::to_string(shape->ready.size()) +
            " ready, " + std::to_string(shape->requests.size()) + " lease requests\n";
     for (const auto& lease : shape->leases) {

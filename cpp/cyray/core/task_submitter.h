@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core_generated.h"
@@ -136,6 +137,7 @@ class TaskSubmitter {
   void CheckInvariants() const;
 
  private:
+  void TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>& silent);
   void Enqueue(PendingTask* task, bool front);
   void Pump(Shape& shape);
   Lease* ChooseLease(Shape& shape, const TaskTemplate& tmpl);
@@ -164,7 +166,10 @@ class TaskSubmitter {
   TaskCompletion& completion_;
   TaskSlab& slab_;
   const MakeError make_error_;
+  // Shapes stay: functions name theirs for good. One without work costs its memory alone.
   std::vector<std::unique_ptr<Shape>> shapes_;
+  std::map<std::tuple<ResourceSet, uint8_t, NodeId, bool>, Shape*> shapes_by_key_;
+  std::vector<Shape*> with_leases_;
   std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;
   int64_t next_tick_ns_ = kForever;
   flatbuffers::FlatBufferBuilder builder_;

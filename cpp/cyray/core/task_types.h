@@ -128,6 +128,7 @@ struct Shape {
   std::deque<PendingTask*> ready;  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight
+  bool has_leases = false;         // is in the submitter's list of those that have
 };
 
 }  // namespace cyray::core

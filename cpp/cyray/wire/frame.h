@@ -80,6 +80,7 @@ enum class FrameType : uint16_t {
   kAddBorrowersAck,
   kRemoveBorrowers,
   kContainedTaken,
+  kLinkReset,
   // peer.fbs, raylet and raylet
   kPeerHello = 128,
   kForwardLease,
