@@ -1,6 +1,7 @@
 # Everything a developer types. Each target does only what is out of date.
 #   make demo    the tour          make test   unit, fuzz and cluster tests
 #   make build   build in the tree  make check  formatters, linters, types, limits
+#   make sim     seeds of a simulated cluster (SEEDS=20000 for a night)
 #   make bench   the table of engines, peers in an environment of their own
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
@@ -12,10 +13,12 @@ JOBS ?= $(shell nproc)
 PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
+SEEDS ?= 1000
+SIM_FAULTS ?= kill-worker,kill-gcs,kill-zygote,pause-worker,pause-gcs,slow-disk,full-disk
 
 # `make -j2 test` must not build twice at once in one folder; ninja uses all cores by itself.
 .NOTPARALLEL:
-.PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp asan tsan fuzz soak format clean
+.PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp sim asan tsan fuzz soak format clean
 
 # Stamps: the scripts decide what is missing, the stamps make a second call free.
 $(VENV)/.stamp-build: scripts/setup.sh pyproject.toml
@@ -60,6 +63,12 @@ bench: build
 bench-cpp: $(VENV)/.stamp-build
 	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh all
 	@for b in $(BUILD)/cpp_tests/*_bench; do echo "== $$b"; $$b --benchmark_min_time=0.2; done
+
+# docs/reliability.md says what it finds.
+sim: $(VENV)/.stamp-build
+	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh configure
+	ninja -C "$(BUILD)" -j "$(JOBS)" cluster_simulator
+	$(BUILD)/cpp_tests/cluster_simulator --seeds $(SEEDS) --faults $(SIM_FAULTS)
 
 asan tsan: $(VENV)/.stamp-build
 	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))"

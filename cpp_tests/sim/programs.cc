@@ -1,0 +1,331 @@
+#include "cpp_tests/sim/programs.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "cpp_tests/sim/messages.h"
+#include "cpp_tests/sim/network.h"
+#include "cyray/gcs/gcs_service.h"
+#include "cyray/gcs/storage.h"
+#include "cyray/raylet/raylet.h"
+#include "cyray/util/event_loop.h"
+#include "cyray/util/log.h"
+
+namespace cyray::sim {
+namespace {
+
+using nlohmann::json;
+using Arguments = std::vector<std::string>;
+
+constexpr uint16_t kGcsPort = 6379;
+constexpr size_t kZygoteMessageBytes = 64 << 10;
+
+std::string ValueOf(const Arguments& argv, const std::string& name) {
+  for (size_t i = 0; i + 1 < argv.size(); ++i) {
+    if (argv[i] == name) return argv[i + 1];
+  }
+  return {};
+}
+
+// --- The zygote -------------------------------------------------------------------------------
+
+class Zygote {
+ public:
+  Zygote(int socket, std::function<int(UniqueFd, WorkerId)> run_worker)
+      : socket_(socket), run_worker_(std::move(run_worker)) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    signals_ = UniqueFd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  }
+
+  int Run() {
+    Say({{"op", "ready"}}, -1);
+    while (true) {
+      pollfd fds[] = {{socket_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
+      ::poll(fds, 2, -1);
+      if (fds[1].revents != 0) Reap();
+      if (fds[0].revents != 0 && !Receive()) break;
+    }
+    for (const int pid : workers_) ::kill(pid, SIGKILL);
+    return 0;
+  }
+
+ private:
+  void Say(const json& message, int fd) {
+    std::string text = message.dump();
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+    iovec part{text.data(), text.size()};
+    msghdr out{};
+    out.msg_iov = &part;
+    out.msg_iovlen = 1;
+    if (fd >= 0) {
+      out.msg_control = control;
+      out.msg_controllen = sizeof control;
+      cmsghdr* header = CMSG_FIRSTHDR(&out);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof fd);
+      std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    }
+    ::sendmsg(socket_.get(), &out, MSG_NOSIGNAL);
+  }
+
+  // False: the raylet is gone.
+  bool Receive() {
+    std::string text(kZygoteMessageBytes, '\0');
+    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {};
+    iovec part{text.data(), text.size()};
+    msghdr in{};
+    in.msg_iov = &part;
+    in.msg_iovlen = 1;
+    in.msg_control = control;
+    in.msg_controllen = sizeof control;
+    const ssize_t n = ::recvmsg(socket_.get(), &in, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == EAGAIN) return true;
+    if (n <= 0) return false;
+    text.resize(static_cast<size_t>(n));
+    int fds[3];
+    std::memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&in)), sizeof fds);
+    const json message = json::parse(text);
+    Kernel& kernel = *Kernel::Get();
+    WorkerId id;
+    CYRAY_CHECK(HexToBytes(message["worker_id"].get<std::string>(), id.bytes.data(), id.kSize));
+    Process* const worker =
+        kernel.Start(Kernel::Current()->node, "worker", Kernel::Current(),
+                     [run = run_worker_, fd = fds[0], id] { return run(UniqueFd(fd), id); });
+    for (const int fd : fds) kernel.GiveTo(fd, worker);
+    workers_.insert(worker->pid);
+    const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, worker->pid, 0)));
+    Say({{"op", "forked"}, {"token", message["token"]}, {"pid", worker->pid}}, pidfd.get());
+    return true;
+  }
+
+  void Reap() {
+    char buffer[256];
+    while (::read(signals_.get(), buffer, sizeof buffer) > 0) {
+    }
+    int status;
+    for (int pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      workers_.erase(pid);
+      Say({{"op", "exited"}, {"pid", pid}, {"status", status}}, -1);
+    }
+  }
+
+  UniqueFd socket_;
+  UniqueFd signals_;
+  const std::function<int(UniqueFd, WorkerId)> run_worker_;
+  std::set<int> workers_;
+};
+
+// --- The GCS ----------------------------------------------------------------------------------
+
+// What RpcServer is in the product, over the simulated network.
+class GcsPort {
+ public:
+  GcsPort(EventLoop* loop, UniqueFd listener) : loop_(loop), listener_(std::move(listener)) {}
+
+  void Serve(gcs::RpcHandler* handler) {
+    handler_ = handler;
+    loop_->Add(listener_.get(), EPOLLIN, [this](uint32_t) { Accept(); });
+  }
+  void Send(uint64_t id, const wire::Bytes& message) { Say(id, MessageType::kCommand, 0, message); }
+  void AcceptStream(uint64_t id) { Say(id, MessageType::kAccepted, 0, {}); }
+  void CloseStream(uint64_t id, const Status& status) {
+    const auto it = clients_.find(id);
+    if (it == clients_.end()) return;
+    it->second->has_stream = false;
+    Say(id, MessageType::kClosed, 0, WithCode(status.code(), status.message()));
+  }
+
+ private:
+  struct Client {
+    explicit Client(UniqueFd socket) : messages(std::move(socket)) {}
+    Messages messages;
+    bool has_stream = false;
+  };
+
+  static wire::Bytes WithCode(StatusCode code, std::string_view rest) {
+    wire::Bytes body{static_cast<uint8_t>(code)};
+    body.insert(body.end(), rest.begin(), rest.end());
+    return body;
+  }
+
+  void Accept() {
+    int fd;
+    while ((fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+      const uint64_t id = next_++;
+      clients_[id] = std::make_shared<Client>(UniqueFd(fd));
+      loop_->Add(fd, EPOLLIN, [this, id](uint32_t) { OnReady(id); });
+    }
+  }
+
+  void OnReady(uint64_t id) {
+    const std::shared_ptr<Client> client = clients_.at(id);
+    const bool open =
+        client->messages.Read([&](MessageType type, uint64_t call, const wire::Bytes& body) {
+          OnMessage(id, *client, type, call, body);
+        });
+    if (open && client->messages.Flush()) {
+      loop_->Modify(client->messages.fd(),
+                    EPOLLIN | (client->messages.HasUnsent() ? EPOLLOUT : 0u));
+      return;
+    }
+    loop_->Remove(client->messages.fd());
+    clients_.erase(id);
+    if (client->has_stream) handler_->OnStreamClosed(id);
+  }
+
+  void OnMessage(uint64_t id, Client& client, MessageType type, uint64_t call,
+                 const wire::Bytes& body) {
+    if (type == MessageType::kReport) {
+      client.has_stream = true;
+      return handler_->OnStreamMessage(id, body);
+    }
+    if (type == MessageType::kPing) return Say(id, MessageType::kPing, 0, {});
+    if (type != MessageType::kCall) return;
+    uint16_t method;
+    std::memcpy(&method, body.data(), sizeof method);
+    handler_->OnCall(
+        method, gcs::CallId::FromBytes(body.data() + 2), wire::Bytes(body.begin() + 18, body.end()),
+        [this, id, call](const Result<wire::Bytes>& reply) {
+          const std::string_view bytes =
+              reply ? std::string_view(reinterpret_cast<const char*>(reply->data()), reply->size())
+                    : std::string_view(reply.error().message());
+          const StatusCode code = reply ? StatusCode::kOk : reply.error().code();
+          Say(id, MessageType::kReply, call, WithCode(code, bytes));
+        });
+  }
+
+  void Say(uint64_t id, MessageType type, uint64_t call, const wire::Bytes& body) {
+    const auto it = clients_.find(id);
+    if (it == clients_.end()) return;
+    it->second->messages.Send(type, call, body);
+    it->second->messages.Flush();
+    if (it->second->messages.HasUnsent()) {
+      loop_->Modify(it->second->messages.fd(), EPOLLIN | EPOLLOUT);
+    }
+  }
+
+  EventLoop* const loop_;
+  UniqueFd listener_;
+  gcs::RpcHandler* handler_ = nullptr;
+  std::map<uint64_t, std::shared_ptr<Client>> clients_;
+  uint64_t next_ = 1;
+};
+
+UniqueFd ListenOn(const std::string& ip, uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  ::inet_pton(AF_INET, ip.c_str(), &address.sin_addr);
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(socket.get(), 128) != 0) {
+    return {};
+  }
+  return socket;
+}
+
+// SQLite keeps locks for each file of a real process: one that a killed GCS held would stay. So
+// each start works on a copy of the files, as they are at that moment, under another name.
+std::string NextDatabase(const std::string& folder) {
+  namespace fs = std::filesystem;
+  int last = 0;
+  while (fs::exists(folder + "/gcs" + std::to_string(last + 1) + ".sqlite")) ++last;
+  const std::string from = folder + "/gcs" + std::to_string(last) + ".sqlite";
+  std::string to = folder + "/gcs" + std::to_string(last + 1) + ".sqlite";
+  for (const char* part : {"", "-wal"}) {
+    if (fs::exists(from + part)) fs::copy_file(from + part, to + part);
+  }
+  return to;
+}
+
+int RunGcs(const Arguments& argv) {
+  EventLoop loop;
+  auto storage = gcs::Storage::Open(NextDatabase(ValueOf(argv, "--session-dir")), &loop);
+  if (!storage) {
+    CYRAY_LOG(kError) << storage.error().ToString();
+    return 1;
+  }
+  UniqueFd listener = ListenOn(ValueOf(argv, "--ip"), kGcsPort);
+  if (!listener.valid()) return 1;
+  GcsPort port(&loop, std::move(listener));
+  gcs::GcsService service(
+      &loop, storage->get(),
+      {.send = [&](uint64_t stream, const wire::Bytes& message) { port.Send(stream, message); },
+       .accept = [&](uint64_t stream) { port.AcceptStream(stream); },
+       .close = [&](uint64_t stream, const Status& status) { port.CloseStream(stream, status); }},
+      {});
+  const Status loaded = service.Load();
+  CYRAY_CHECK(loaded.ok()) << loaded.ToString();
+  port.Serve(&service);
+  const std::string line = std::to_string(kGcsPort) + "\n";
+  const int port_fd = std::atoi(ValueOf(argv, "--port-file-fd").c_str());
+  [[maybe_unused]] const ssize_t n = ::write(port_fd, line.data(), line.size());
+  ::close(port_fd);
+  loop.Run();
+  return 0;
+}
+
+}  // namespace
+
+std::string SocketOf(const RayletSpec& spec) {
+  return spec.folder + "/n" + std::to_string(spec.node) + "/raylet";
+}
+
+void AddPrograms(Kernel* kernel, std::function<int(UniqueFd, WorkerId)> run_worker) {
+  kernel->AddProgram("cyray._zygote", [run_worker](const Arguments& argv, const auto&) {
+    return Zygote(std::atoi(argv.back().c_str()), run_worker).Run();
+  });
+  kernel->AddProgram("gcs_server", [](const Arguments& argv, const auto&) { return RunGcs(argv); });
+}
+
+Process* StartRaylet(Kernel* kernel, const RayletSpec& spec) {
+  raylet::NodeOptions options;
+  options.session_dir = spec.folder + "/n" + std::to_string(spec.node);
+  std::filesystem::create_directories(options.session_dir + "/logs");
+  options.socket_path = SocketOf(spec);
+  ::unlink(options.socket_path.c_str());
+  options.node_ip = Network::IpOf(spec.node);
+  options.python = "python";
+  options.gcs_server = "gcs_server";
+  options.head = spec.node == 0;
+  options.gcs_port = kGcsPort;
+  if (!options.head) options.gcs_address = Network::IpOf(0) + ":" + std::to_string(kGcsPort);
+  options.resources.Set("CPU", spec.cpus * kResourceUnit);
+  options.resources.Set("node" + std::to_string(spec.node), 1000 * kResourceUnit);
+  options.store_bytes = spec.store_bytes;
+  options.token = std::string(32, 't');
+  Process* const process = kernel->Start(spec.node, "raylet", nullptr, [options]() mutable -> int {
+    options.node_id = NodeId::Random();
+    options.incarnation = 1;
+    raylet::Raylet raylet(options);
+    const Status status = raylet.Start();
+    if (!status.ok()) {
+      CYRAY_LOG(kError) << status.ToString();
+      return 1;
+    }
+    return raylet.Run();
+  });
+  process->adopts = true;
+  return process;
+}
+
+}  // namespace cyray::sim
