@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "cpp_tests/raylet/node_fake.h"
@@ -30,6 +31,17 @@ class ClientRegistryTest : public ::testing::Test {
   static void SayBlocked(FakeProcess& process) {
     process.Send(wire::FrameType::kBlocked,
                  [](auto& builder) { return wire::CreateBlocked(builder, true); });
+  }
+  // So many of these in one write.
+  static std::string ManyBlocked(int count) {
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(wire::CreateBlocked(builder, true));
+    std::vector<uint8_t> bytes;
+    for (int i = 0; i < count; ++i) {
+      wire::AppendFrame(bytes, wire::FrameType::kBlocked, builder.GetBufferPointer(),
+                        builder.GetSize());
+    }
+    return {bytes.begin(), bytes.end()};
   }
   // A frame that nobody reads.
   void SendWarning(ClientConnection& client, size_t bytes) {
@@ -185,6 +197,33 @@ TEST_F(ClientRegistryTest, WithoutDescriptorsConnectionsWaitAndTheLoopDoesNotSpi
   EXPECT_LT(lines, 100) << "it tries again now and then, not all the time";
   SayBlocked(*first);
   EXPECT_TRUE(node_.Until([&] { return got_.size() == 1; }));
+}
+
+TEST_F(ClientRegistryTest, AClientThatSendsWithoutEndLetsOthersHaveTheirTurn) {
+  ClientConnection *fast, *slow;
+  const auto first = node_.Connect(&fast);
+  const auto second = node_.Connect(&slow);
+  first->SendBytes(ManyBlocked(1000));
+  loop_.RunOnce(0);  // reads a turn's worth of it; the rest waits in the channel
+  const size_t turn = got_.size();
+  EXPECT_LT(turn, 1000u);
+  SayBlocked(*second);
+  bool timer = false;
+  loop_.RunAfter(0, [&] { timer = true; });
+  ASSERT_TRUE(node_.Until([&] { return got_.size() == 1001; }));
+  EXPECT_TRUE(timer);
+  const auto at = std::find(got_.begin(), got_.end(), slow->id());
+  EXPECT_LT(at - got_.begin(), static_cast<ptrdiff_t>(3 * turn)) << "not behind all of the first's";
+}
+
+TEST_F(ClientRegistryTest, AllThatAClientSaidBeforeItEndedIsHeardAlsoWhenItIsMuch) {
+  ClientConnection* client;
+  auto process = node_.Connect(&client);
+  process->SendBytes(ManyBlocked(1000));
+  process.reset();
+  SendWarning(*client, 10);
+  ASSERT_TRUE(node_.Until([&] { return closed_.size() == 1; }));
+  EXPECT_EQ(got_.size(), 1000u);
 }
 
 }  // namespace

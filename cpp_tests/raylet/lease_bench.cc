@@ -32,7 +32,7 @@ LeaseRequest Request(uint32_t client, uint64_t id) {
   return request;
 }
 
-std::optional<WorkerId> NewWorker(const LeaseRequest&) {
+std::optional<WorkerId> NewWorker(const LeaseRequest&, const WorkerUse&) {
   static uint64_t next = 0;
   WorkerId worker;
   ++next;
@@ -79,6 +79,35 @@ void BM_ReturnServesOneOfManyClients(benchmark::State& state) {
   }
 }
 BENCHMARK(BM_ReturnServesOneOfManyClients)->Arg(8)->Arg(64)->Arg(512);
+
+// So many shapes of one client wait: each returned lease serves one of them.
+void BM_ReturnServesOneOfManyShapes(benchmark::State& state) {
+  const auto shapes = static_cast<int64_t>(state.range(0));
+  ResourceSet total = Cpus(2);
+  total.Set("memory", 1'000'000'000);
+  LeaseScheduler scheduler(NodeId::Random(), total);
+  uint64_t id = 0;
+  const auto ask = [&](int64_t bytes) {
+    LeaseRequest request = Request(1, ++id);
+    request.demand.Set("memory", bytes);
+    request.held = request.demand;
+    scheduler.AddRequest(std::move(request), 0);
+  };
+  for (int64_t shape = 1; shape <= shapes; ++shape) ask(shape);
+  std::deque<LeaseGrant> held;
+  const auto schedule = [&] {
+    for (LeaseGrant& grant : scheduler.Schedule(0, NewWorker).grants) held.push_back(grant);
+  };
+  schedule();
+  for (auto _ : state) {
+    const LeaseGrant done = held.front();
+    held.pop_front();
+    scheduler.ReturnLease(done.lease_id, done.key.client);
+    ask(static_cast<int64_t>(id % static_cast<uint64_t>(shapes)) + 1);
+    schedule();
+  }
+}
+BENCHMARK(BM_ReturnServesOneOfManyShapes)->Arg(8)->Arg(512)->Arg(8192);
 
 // Requests that are cancelled before they are served, with others waiting.
 void BM_CancelAmongManyClients(benchmark::State& state) {

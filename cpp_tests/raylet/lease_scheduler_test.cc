@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
 #include <random>
 
 namespace cyray::raylet {
@@ -39,8 +40,8 @@ class LeaseSchedulerTest : public ::testing::Test {
     return request;
   }
   ScheduleActions Run(int64_t now = 0) {
-    ScheduleActions actions =
-        scheduler_.Schedule(now, [this](const LeaseRequest&) -> std::optional<WorkerId> {
+    ScheduleActions actions = scheduler_.Schedule(
+        now, [this](const LeaseRequest&, const WorkerUse&) -> std::optional<WorkerId> {
           if (workers_ == 0) return std::nullopt;
           --workers_;
           return WorkerId::Random();
@@ -69,7 +70,7 @@ TEST_F(LeaseSchedulerTest, WithoutAWorkerItAsksForAsManyAsCouldRun) {
   for (int i = 1; i <= 5; ++i) Ask('a', i, Cpu(1));
   const auto actions = Run();
   EXPECT_TRUE(actions.grants.empty());
-  EXPECT_EQ(actions.workers_wanted.at(kJob), 2);
+  EXPECT_EQ(actions.workers_wanted.at({kJob, {}}), 2);
 }
 
 TEST_F(LeaseSchedulerTest, ReturningALeaseServesTheNext) {
@@ -178,7 +179,7 @@ TEST_F(LeaseSchedulerTest, ADeadWorkerGivesEverythingBackAndNamesTheHolder) {
 TEST_F(LeaseSchedulerTest, ADeadClientsRequestsGoAndItsWorkersAreNamed) {
   for (int i = 1; i <= 3; ++i) Ask('a', i, Cpu(1));
   const auto grants = Run().grants;
-  EXPECT_EQ(scheduler_.ClientDied(Client('a').worker).size(), 2u);
+  EXPECT_EQ(scheduler_.ClientDied(Client('a')).size(), 2u);
   EXPECT_EQ(scheduler_.pending_count(), 0u);
   for (const auto& grant : grants) scheduler_.WorkerDied(grant.worker);
   EXPECT_EQ(FreeCpu(), 2 * kResourceUnit);
@@ -364,6 +365,130 @@ TEST_F(LeaseSchedulerTest, ALargeDemandIsNotStarvedBySmallOnes) {
     if (held.empty()) break;
   }
   FAIL() << "the large demand was never served";
+}
+
+TEST_F(LeaseSchedulerTest, AnActorKeepsItsCpuWhileItWaits) {
+  scheduler_ = LeaseScheduler(kSelf, Cpu(1));
+  LeaseRequest actor = Request('x', 1, Cpu(1));
+  actor.for_actor = true;
+  scheduler_.AddRequest(actor, 0);
+  const auto grants = Run().grants;
+  ASSERT_EQ(grants.size(), 1u);
+  scheduler_.SetBlocked(grants[0].worker, true);
+  Ask('a', 1, Cpu(1));
+  EXPECT_TRUE(Run().grants.empty());
+  scheduler_.SetBlocked(grants[0].worker, false);
+  EXPECT_EQ(FreeCpu(), 0);
+}
+
+TEST_F(LeaseSchedulerTest, ASoftAffinityIsNotHeldUpByAHardOneToAnAvoidedNode) {
+  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
+  scheduler_.SetAvoided(kThere, true);
+  LeaseRequest hard = Request('a', 1, Cpu(1));
+  hard.strategy = Strategy::kNodeAffinity;
+  hard.affinity_node = kThere;
+  scheduler_.AddRequest(hard, 0);
+  scheduler_.RemoveNodeView(kThere);
+  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
+  scheduler_.SetAvoided(kThere, true);
+  LeaseRequest soft = Request('a', 2, Cpu(1));
+  soft.strategy = Strategy::kNodeAffinity;
+  soft.affinity_node = NodeId::FromBytes("gone----------------");
+  scheduler_.AddRequest(soft, 0);
+  soft.key.id = 3;
+  soft.affinity_soft = true;
+  scheduler_.AddRequest(soft, 0);
+  const auto actions = Run();
+  ASSERT_EQ(actions.grants.size(), 1u);
+  EXPECT_EQ(actions.grants[0].key.id, 3u);
+  ASSERT_EQ(actions.refusals.size(), 1u);
+  EXPECT_EQ(actions.refusals[0].request.key.id, 2u);
+}
+
+TEST_F(LeaseSchedulerTest, AWorkerIsAskedForWithTheGpusOfItsLease) {
+  ResourceSet total = Cpu(4);
+  total.Set("GPU", 2 * kResourceUnit);
+  scheduler_ = LeaseScheduler(kSelf, total);
+  ResourceSet gpu = Cpu(1);
+  gpu.Set("GPU", kResourceUnit);
+  Ask('a', 1, gpu);
+  Ask('a', 2, gpu);
+  Ask('a', 3, Cpu(1));
+  std::vector<WorkerUse> asked;
+  const auto actions = scheduler_.Schedule(0, [&](const LeaseRequest&, const WorkerUse& use) {
+    asked.push_back(use);
+    return std::optional<WorkerId>();
+  });
+  // One look for each kind of worker, however many wait for one.
+  EXPECT_EQ(asked, (std::vector<WorkerUse>{{kJob, {0}}, {kJob, {}}}));
+  const std::map<WorkerUse, int> wanted{{{kJob, {}}, 1}, {{kJob, {0}}, 1}, {{kJob, {1}}, 1}};
+  EXPECT_EQ(actions.workers_wanted, wanted);
+  EXPECT_EQ(scheduler_.resources().available(), total) << "nothing is kept for who got none";
+}
+
+TEST_F(LeaseSchedulerTest, NodesThatCouldTakeWorkAreChosenByChanceAndByRoom) {
+  std::map<NodeId, int> sent;
+  for (int n = 0; n < 16; ++n) {
+    const NodeId node = NodeId::Random();
+    scheduler_.SetNodeView(node, Cpu(100), Cpu(100));
+    sent[node] = 0;
+  }
+  for (int i = 1; i <= 320; ++i) Ask('a', i, Cpu(4));  // never here
+  for (const auto& forward : Run().forwards) ++sent[forward.node];
+  for (const auto& [node, count] : sent) EXPECT_LE(count, 25) << "each has room for 25";
+  const auto used = std::count_if(sent.begin(), sent.end(), [](auto& one) { return one.second; });
+  EXPECT_GE(used, 12) << "not all at the first one";
+}
+
+// What it costs is counted, not timed.
+TEST_F(LeaseSchedulerTest, ManyShapesThatWaitAreNotLookedAtForEachLeaseThatEnds) {
+  constexpr int kShapes = 8000;
+  ResourceSet total = Cpu(2);
+  total.Set("memory", 1'000'000 * kResourceUnit);
+  scheduler_ = LeaseScheduler(kSelf, total);
+  for (int i = 1; i <= kShapes; ++i) {
+    ResourceSet demand = Cpu(1);
+    demand.Set("memory", i);
+    Ask('a', i, demand);
+  }
+  workers_ = kShapes;
+  std::deque<LeaseGrant> held;
+  for (const LeaseGrant& grant : Run().grants) held.push_back(grant);
+  uint64_t served = 0;
+  const uint64_t sorted = scheduler_.looked_at();
+  while (!held.empty()) {
+    const LeaseGrant done = held.front();
+    held.pop_front();
+    EXPECT_EQ(++served, done.key.id) << "the oldest first";
+    ASSERT_TRUE(scheduler_.ReturnLease(done.lease_id, done.key.client));
+    const auto actions = scheduler_.Schedule(
+        0, [](const LeaseRequest&, const WorkerUse&) { return WorkerId::Random(); });
+    held.insert(held.end(), actions.grants.begin(), actions.grants.end());
+  }
+  scheduler_.CheckInvariants();
+  EXPECT_EQ(served, static_cast<uint64_t>(kShapes));
+  EXPECT_LE(sorted, 2u * kShapes);
+  EXPECT_LE(scheduler_.looked_at() - sorted, 40u * kShapes);
+}
+
+TEST_F(LeaseSchedulerTest, QueuedActorsAreOneGroupAndCancellingOneLooksAtFew) {
+  constexpr int kActors = 12'000;
+  for (int i = 1; i <= kActors; ++i) {
+    LeaseRequest actor = Request('x', 1, Cpu(1));
+    actor.key = {.id = 1, .actor = ActorId::Random()};
+    actor.for_actor = true;
+    scheduler_.AddRequest(actor, 0);
+  }
+  Run();
+  const uint64_t before = scheduler_.looked_at();
+  for (const auto& pending : scheduler_.Pending(0, kActors)) {
+    ASSERT_TRUE(scheduler_.CancelRequest(pending.key));
+    scheduler_.Schedule(
+        0, [](const LeaseRequest&, const WorkerUse&) { return std::optional<WorkerId>(); });
+  }
+  EXPECT_EQ(scheduler_.pending_count(), 0u);
+  EXPECT_LE(scheduler_.looked_at() - before, 4u * kActors);
+  scheduler_.CheckInvariants();
 }
 
 TEST_F(LeaseSchedulerTest, RandomOperationsAgreeWithASimpleModel) {

@@ -94,7 +94,7 @@ TEST_F(RegistrarTest, ADriverGetsItsJobAndTheArena) {
 TEST_F(RegistrarTest, ADriverIsAnsweredWhenAWorkerIsReadyForIt) {
   node_.workers.Start();
   node_.zygote.AwaitStart();
-  node_.workers.Ensure({{JobId::FromBytes("some"), 1}});  // one is starting
+  node_.workers.Ensure({{{JobId::FromBytes("some"), {}}, 1}});  // one is starting
   ClientConnection* client;
   const auto driver = node_.Connect(&client);
   Register(*driver, ClientKind::Driver, WorkerId::Random());
@@ -110,7 +110,7 @@ TEST_F(RegistrarTest, ADriverIsAnsweredWhenAWorkerIsReadyForIt) {
 TEST_F(RegistrarTest, ADriverThatWaitsForAWorkerIsToldWhenNoneCanStart) {
   node_.workers.Start();
   node_.zygote.AwaitStart();
-  node_.workers.Ensure({{JobId::FromBytes("some"), 1}});
+  node_.workers.Ensure({{{JobId::FromBytes("some"), {}}, 1}});
   ClientConnection* client;
   const auto driver = node_.Connect(&client);
   Register(*driver, ClientKind::Driver, WorkerId::Random());

@@ -29,7 +29,7 @@ class WorkerHostTest : public ::testing::Test {
     driver_ = node_.AddDriver(kJob);
     // What the lease service does: workers are wanted as long as somebody waits.
     node_.at_round_end = [this] {
-      if (wanted_ > 0 && node_.cannot_start.empty()) node_.workers.Ensure({{kJob, wanted_}});
+      if (wanted_ > 0 && node_.cannot_start.empty()) node_.workers.Ensure({{{kJob, {}}, wanted_}});
     };
   }
   void Start() {
@@ -55,12 +55,12 @@ TEST_F(WorkerHostTest, AWorkerIsForkedRegisteredAndBoundToItsFirstJob) {
   wanted_ = 1;
   const auto worker = node_.AwaitWorker();
   wanted_ = 0;
-  EXPECT_EQ(node_.workers.Take(kJob, false), worker.id);
+  EXPECT_EQ(node_.workers.Take({kJob, {}}, false), worker.id);
   const auto assigned = node_.Await(*worker.process, FrameType::kAssignJob);
   ASSERT_TRUE(assigned);
   EXPECT_EQ(wire::FromWireOrNil(assigned->As<wire::AssignJob>()->job_id()), kJob);
   node_.workers.PutBack(worker.id);
-  EXPECT_EQ(node_.workers.Take(kJob, false), worker.id);
+  EXPECT_EQ(node_.workers.Take({kJob, {}}, false), worker.id);
   node_.Round();
   EXPECT_EQ(worker.process->CountOf(FrameType::kAssignJob), 0u) << "it is told once";
 }
@@ -69,7 +69,7 @@ TEST_F(WorkerHostTest, NobodyGetsAWorkerOfAJobThatIsUnknown) {
   Start();
   wanted_ = 1;
   const auto worker = node_.AwaitWorker();
-  EXPECT_FALSE(node_.workers.Take(kOther, false));
+  EXPECT_FALSE(node_.workers.Take({kOther, {}}, false));
 }
 
 TEST_F(WorkerHostTest, AWorkerThatHasJustDiedIsNotGivenToAnybody) {
@@ -80,7 +80,7 @@ TEST_F(WorkerHostTest, AWorkerThatHasJustDiedIsNotGivenToAnybody) {
   worker.process->Close();
   ASSERT_TRUE(node_.Until(
       [&] { return node_.clients.Find(worker.id) == nullptr; }));  // the reason is still awaited
-  EXPECT_FALSE(node_.workers.Take(kJob, false));
+  EXPECT_FALSE(node_.workers.Take({kJob, {}}, false));
 }
 
 TEST_F(WorkerHostTest, TheReasonOfADeathIsWhatEndedIt) {
@@ -88,7 +88,7 @@ TEST_F(WorkerHostTest, TheReasonOfADeathIsWhatEndedIt) {
   wanted_ = 1;
   auto worker = node_.AwaitWorker();
   wanted_ = 0;
-  ASSERT_TRUE(node_.workers.Take(kJob, false));
+  ASSERT_TRUE(node_.workers.Take({kJob, {}}, false));
   node_.zygote.Tell({{"op", "exited"}, {"pid", worker.life->pid()}, {"status", 3 << 8}});
   worker.process->Close();
   const DeadWorker* dead = AwaitDeath();
@@ -115,8 +115,8 @@ TEST_F(WorkerHostTest, IdleWorkersOfAnEndedJobGoAndThoseAtWorkStay) {
   auto idle = node_.AwaitWorker();
   auto busy = node_.AwaitWorker();
   wanted_ = 0;
-  const auto first = node_.workers.Take(kJob, false);
-  const auto second = node_.workers.Take(kJob, false);
+  const auto first = node_.workers.Take({kJob, {}}, false);
+  const auto second = node_.workers.Take({kJob, {}}, false);
   ASSERT_TRUE(first && second);
   node_.workers.PutBack(*first);
   node_.workers.EndIdleOf(kJob);
@@ -149,7 +149,7 @@ TEST_F(WorkerHostTest, AKilledZygoteIsReplacedAndItsForksAreAskedForAgain) {
   node_.zygote.AwaitStart();
   EXPECT_EQ(node_.zygote.starts(), 2);
   const auto worker = node_.AwaitWorker();
-  EXPECT_TRUE(node_.workers.Take(kJob, false));
+  EXPECT_TRUE(node_.workers.Take({kJob, {}}, false));
   EXPECT_TRUE(node_.cannot_start.empty()) << "no worker did anything wrong";
 }
 
@@ -224,7 +224,7 @@ TEST_F(WorkerHostTest, AJobWithAnotherPythonGetsFreshWorkersOfThatOne) {
   const std::string other = node_.options.session_dir + "/other_python";
   std::filesystem::copy(node_.options.python, other);
   const auto driver = node_.AddDriver(kOther, true, JobPython{other, "/where/cyray/is"});
-  node_.workers.Ensure({{kOther, 1}});
+  node_.workers.Ensure({{{kOther, {}}, 1}});
   ASSERT_TRUE(node_.Until([&] { return !node_.zygote.FreshWorkers().empty(); }));
   const auto fresh = node_.zygote.FreshWorkers()[0];
   EXPECT_EQ(fresh["argv"][0], other);
@@ -236,7 +236,7 @@ TEST_F(WorkerHostTest, AJobWithAnotherPythonGetsFreshWorkersOfThatOne) {
 TEST_F(WorkerHostTest, AWorkerOfAnotherPythonIsToldItsJobWhenItComesUpAndNobodyElseGetsIt) {
   Start();
   const auto driver = node_.AddDriver(kOther, true, JobPython{"/bin/true", ""});
-  node_.workers.Ensure({{kOther, 1}});
+  node_.workers.Ensure({{{kOther, {}}, 1}});
   ASSERT_EQ(node_.workers.pool().workers().size(), 1u);
   const WorkerId id = node_.workers.pool().workers().begin()->first;
   ClientConnection* connection = node_.clients.Find(id);
@@ -245,8 +245,8 @@ TEST_F(WorkerHostTest, AWorkerOfAnotherPythonIsToldItsJobWhenItComesUpAndNobodyE
   connection->registered = true;
   node_.workers.OnRegistered(*connection);
   EXPECT_EQ(connection->job, kOther);
-  EXPECT_FALSE(node_.workers.Take(kJob, false));
-  EXPECT_EQ(node_.workers.Take(kOther, false), id);
+  EXPECT_FALSE(node_.workers.Take({kJob, {}}, false));
+  EXPECT_EQ(node_.workers.Take({kOther, {}}, false), id);
 }
 
 TEST_F(WorkerHostTest, APythonThatDoesNotComeUpIsToldToItsJobAlone) {
@@ -254,7 +254,7 @@ TEST_F(WorkerHostTest, APythonThatDoesNotComeUpIsToldToItsJobAlone) {
   const auto driver = node_.AddDriver(kOther, true, JobPython{"/bin/false", ""});
   for (size_t deaths = 1; deaths <= 2; ++deaths) {
     EXPECT_TRUE(node_.jobs_cannot_start.empty());
-    node_.workers.Ensure({{kOther, 1}});
+    node_.workers.Ensure({{{kOther, {}}, 1}});
     ASSERT_TRUE(node_.Until([&] { return node_.died.size() == deaths; }));
   }
   ASSERT_EQ(node_.jobs_cannot_start.size(), 1u);
@@ -265,13 +265,13 @@ TEST_F(WorkerHostTest, APythonThatDoesNotComeUpIsToldToItsJobAlone) {
   EXPECT_TRUE(node_.cannot_start.empty());
   wanted_ = 1;
   node_.AwaitWorker();
-  EXPECT_TRUE(node_.workers.Take(kJob, false)) << "the others go on";
+  EXPECT_TRUE(node_.workers.Take({kJob, {}}, false)) << "the others go on";
 }
 
 TEST_F(WorkerHostTest, AWorkerThatStillStartsEndsWithItsJob) {
   Start();
   const auto driver = node_.AddDriver(kOther, true, JobPython{"/bin/cat", ""});
-  node_.workers.Ensure({{kOther, 1}});
+  node_.workers.Ensure({{{kOther, {}}, 1}});
   node_.workers.EndIdleOf(kOther);
   ASSERT_NE(AwaitDeath(), nullptr);
   EXPECT_TRUE(node_.died[0].intended);
@@ -333,7 +333,7 @@ TEST_F(WorkerHostTest, FailuresThatAreFarApartCountTooUntilAWorkerComesUp) {
   for (int i = 0; i < 4; ++i) fail();
   EXPECT_TRUE(node_.cannot_start.empty());
   auto good = node_.AwaitWorker();
-  ASSERT_TRUE(node_.workers.Take(kJob, false));
+  ASSERT_TRUE(node_.workers.Take({kJob, {}}, false));
   for (int i = 0; i < 4; ++i) fail();
   EXPECT_TRUE(node_.cannot_start.empty()) << "one came up in between";
   fail();
@@ -363,7 +363,7 @@ TEST_F(WorkerHostTest, OutputOfAWorkerReachesTheDriverOfItsJob) {
   Start();
   wanted_ = 1;
   const auto worker = node_.AwaitWorker();
-  ASSERT_TRUE(node_.workers.Take(kJob, false));
+  ASSERT_TRUE(node_.workers.Take({kJob, {}}, false));
   Print(worker.out,
         "\x1e"
         "cyray-label:f\nhello\n");
@@ -379,7 +379,7 @@ TEST_F(WorkerHostTest, ALineWithoutItsEndReachesADriverThatLeaves) {
   Start();
   wanted_ = 1;
   const auto worker = node_.AwaitWorker();
-  ASSERT_TRUE(node_.workers.Take(kJob, false));
+  ASSERT_TRUE(node_.workers.Take({kJob, {}}, false));
   Print(worker.out, "no newline");
   node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
     return node_.feed.OnFlushOutput(client, frame.As<wire::FlushOutput>());

@@ -30,42 +30,42 @@ TEST(WorkerPool, PrestartsAsManyAsToldAndNoMore) {
 
 TEST(WorkerPool, StartsOnlyWhatIsMissing) {
   WorkerPool pool(0, 2);
-  EXPECT_EQ(pool.WorkersToStart({{kJob, 2}}, 10'000), 2);
+  EXPECT_EQ(pool.WorkersToStart({{{kJob, {}}, 2}}, 10'000), 2);
   pool.Started(WorkerId::Random());
-  EXPECT_EQ(pool.WorkersToStart({{kJob, 2}}, 10'000), 1);
+  EXPECT_EQ(pool.WorkersToStart({{{kJob, {}}, 2}}, 10'000), 1);
   AddIdle(pool);
-  EXPECT_EQ(pool.WorkersToStart({{kJob, 2}}, 10'000), 0);
+  EXPECT_EQ(pool.WorkersToStart({{{kJob, {}}, 2}}, 10'000), 0);
   EXPECT_EQ(pool.WorkersToStart({}, 10'000), 0);
 }
 
 TEST(WorkerPool, AWorkerBelongsToItsFirstJobForGood) {
   WorkerPool pool(0, 2);
   const WorkerId id = AddIdle(pool);
-  const auto taken = pool.Take(kJob, false, 0);
+  const auto taken = pool.Take({kJob, {}}, false, 0);
   ASSERT_TRUE(taken);
   EXPECT_TRUE(taken->newly_bound);
   ASSERT_TRUE(pool.PutBack(id, 1));
-  EXPECT_FALSE(pool.Take(kOther, false, 2));
-  const auto again = pool.Take(kJob, false, 2);
+  EXPECT_FALSE(pool.Take({kOther, {}}, false, 2));
+  const auto again = pool.Take({kJob, {}}, false, 2);
   ASSERT_TRUE(again);
   EXPECT_FALSE(again->newly_bound);
-  EXPECT_EQ(pool.WorkersToStart({{kOther, 1}}, 10'000), 1);
+  EXPECT_EQ(pool.WorkersToStart({{{kOther, {}}, 1}}, 10'000), 1);
 }
 
 TEST(WorkerPool, TheJobsOwnWarmWorkerComesBeforeAnUnboundOne) {
   WorkerPool pool(0, 2);
   const WorkerId first = AddIdle(pool);
-  pool.Take(kJob, false, 0);
+  pool.Take({kJob, {}}, false, 0);
   pool.PutBack(first, 1);
   AddIdle(pool, 2);
-  EXPECT_EQ(pool.Take(kJob, false, 3)->worker, first);
+  EXPECT_EQ(pool.Take({kJob, {}}, false, 3)->worker, first);
 }
 
 TEST(WorkerPool, SparesAreStartedWhileActorsAreCreated) {
   WorkerPool pool(0, 2);
   AddIdle(pool);
   EXPECT_EQ(pool.WorkersToStart({}, 10'000), 0);
-  ASSERT_TRUE(pool.Take(kJob, /*for_actor=*/true, 10'000));
+  ASSERT_TRUE(pool.Take({kJob, {}}, /*for_actor=*/true, 10'000));
   EXPECT_EQ(pool.WorkersToStart({}, 10'500), 2);
   EXPECT_EQ(pool.WorkersToStart({}, 11'500), 0);
 }
@@ -85,30 +85,30 @@ TEST(WorkerPool, WorkersIdleBeyondTheLimitLeaveAfterASecond) {
 TEST(WorkerPool, AnExitingWorkerIsNotUsedAgain) {
   WorkerPool pool(0, 2);
   const WorkerId id = AddIdle(pool);
-  pool.Take(kJob, false, 0);
+  pool.Take({kJob, {}}, false, 0);
   pool.MarkExiting(id);
   EXPECT_FALSE(pool.PutBack(id, 1));
-  EXPECT_FALSE(pool.Take(kJob, false, 2));
+  EXPECT_FALSE(pool.Take({kJob, {}}, false, 2));
 }
 
 TEST(WorkerPool, AJobWithAPythonOfItsOwnGetsOnlyWorkersThatWereStartedForIt) {
   WorkerPool pool(0, 2);
   AddIdle(pool);
-  EXPECT_FALSE(pool.Take(kJob, false, 0, /*own_python=*/true));
-  EXPECT_EQ(pool.WorkersToStartFor(kJob, 2), 2);
+  EXPECT_FALSE(pool.Take({kJob, {}}, false, 0, /*own_python=*/true));
+  EXPECT_EQ(pool.WorkersToStartFor({kJob, {}}, 2), 2);
   const WorkerId own = WorkerId::Random();
   pool.Started(own, kJob);
-  EXPECT_EQ(pool.WorkersToStartFor(kJob, 2), 1);
-  EXPECT_EQ(pool.WorkersToStart({{kOther, 2}}, 10'000), 1) << "it is nobody else's";
+  EXPECT_EQ(pool.WorkersToStartFor({kJob, {}}, 2), 1);
+  EXPECT_EQ(pool.WorkersToStart({{{kOther, {}}, 2}}, 10'000), 1) << "it is nobody else's";
   pool.Registered(own, 1);
-  EXPECT_EQ(pool.WorkersToStartFor(kJob, 2), 1);
-  EXPECT_NE(pool.Take(kOther, false, 2)->worker, own);
-  const auto taken = pool.Take(kJob, false, 2, true);
+  EXPECT_EQ(pool.WorkersToStartFor({kJob, {}}, 2), 1);
+  EXPECT_NE(pool.Take({kOther, {}}, false, 2)->worker, own);
+  const auto taken = pool.Take({kJob, {}}, false, 2, true);
   ASSERT_TRUE(taken);
   EXPECT_EQ(taken->worker, own);
   EXPECT_FALSE(taken->newly_bound);
   EXPECT_EQ(pool.WorkersOfJob(kJob, false), std::vector<WorkerId>{own});
-  EXPECT_EQ(pool.WorkersToStartFor(kJob, 100), 4) << "not all at once";
+  EXPECT_EQ(pool.WorkersToStartFor({kJob, {}}, 100), 4) << "not all at once";
   pool.CheckInvariants();
 }
 
@@ -131,8 +131,8 @@ TEST(WorkerPool, RandomLifeKeepsTheBooks) {
         pool.Registered(some, now);
         break;
       case 2:
-        if (auto taken = random() % 2 ? pool.Take(kJob, random() % 5 == 0, now)
-                                      : pool.Take(kOther, random() % 5 == 0, now, true)) {
+        if (auto taken = random() % 2 ? pool.Take({kJob, {}}, random() % 5 == 0, now)
+                                      : pool.Take({kOther, {}}, random() % 5 == 0, now, true)) {
           EXPECT_TRUE(pool.Find(taken->worker)->state == WorkerState::kLeased ||
                       pool.Find(taken->worker)->state == WorkerState::kActor);
         }
@@ -155,7 +155,7 @@ TEST(WorkerPool, RandomLifeKeepsTheBooks) {
         }
         break;
       default:
-        EXPECT_GE(pool.WorkersToStart({{kJob, static_cast<int>(random() % 3)}}, now), 0);
+        EXPECT_GE(pool.WorkersToStart({{{kJob, {}}, static_cast<int>(random() % 3)}}, now), 0);
     }
     pool.CheckInvariants();
   }

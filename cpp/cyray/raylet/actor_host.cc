@@ -23,11 +23,6 @@ constexpr size_t kEndBytesKept = 16 << 20;  // the error of an __init__ may be l
 
 }  // namespace
 
-RequestKey ActorHost::KeyOf(const NodeId& node, const ActorId& actor, uint32_t incarnation) {
-  static_assert(ActorId::kSize == WorkerId::kSize);
-  return {{node, WorkerId::FromBytes(actor.data())}, incarnation};
-}
-
 void ActorHost::OnStartActor(const wire::StartActor& start) {
   if (start.actor_id() == nullptr) return;
   const ActorId id = FromWire(*start.actor_id());
@@ -41,7 +36,7 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
       by_worker_.erase(actor.worker);
       parts_.workers->Kill(actor.worker, "the actor was started anew", true);
     } else {
-      parts_.leases->CancelActor(KeyOf(parts_.options->node_id, id, actor.incarnation));
+      parts_.leases->CancelActor(KeyOf(id, actor.incarnation));
     }
   }
   actor = Actor{};
@@ -49,12 +44,11 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
   actor.job = FromWireOrNil(start.job_id());
   actor.class_name = flatbuffers::GetString(start.class_name());
   actor.spec = wire::BytesOrEmpty(start.spec());
-  parts_.leases->RequestForActor(KeyOf(parts_.options->node_id, id, actor.incarnation), actor.job,
-                                 FromWire(start.held()));
+  parts_.leases->RequestForActor(KeyOf(id, actor.incarnation), actor.job, FromWire(start.held()));
 }
 
 void ActorHost::OnGrant(const LeaseGrant& grant) {
-  const ActorId id = ActorId::FromBytes(grant.key.client.worker.data());
+  const ActorId& id = grant.key.actor;
   const auto it = actors_.find(id);
   ClientConnection* client = parts_.clients->Find(grant.worker);
   if (it == actors_.end() || it->second.incarnation != grant.key.id) {
@@ -75,7 +69,7 @@ void ActorHost::OnGrant(const LeaseGrant& grant) {
 }
 
 void ActorHost::OnRefused(const RequestKey& key, const std::string& error) {
-  const ActorId id = ActorId::FromBytes(key.client.worker.data());
+  const ActorId& id = key.actor;
   const auto it = actors_.find(id);
   if (it == actors_.end() || it->second.incarnation != key.id) return;
   End(it, error, false);
@@ -108,7 +102,7 @@ void ActorHost::OnStopActor(const wire::StopActor& stop) {
   const Actor& actor = it->second;
   const std::string reason = flatbuffers::GetString(stop.reason());
   if (actor.state == State::kWaiting) {
-    parts_.leases->CancelActor(KeyOf(parts_.options->node_id, id, actor.incarnation));
+    parts_.leases->CancelActor(KeyOf(id, actor.incarnation));
     End(it, reason, true);
   } else if (stop.graceful()) {
     parts_.workers->AskToExit(actor.worker, reason, kGracefulLimitMs);

@@ -72,7 +72,9 @@ class ActorHost {
   };
   using Actors = std::unordered_map<ActorId, Actor>;
 
-  static RequestKey KeyOf(const NodeId& node, const ActorId& actor, uint32_t incarnation);
+  static RequestKey KeyOf(const ActorId& actor, uint32_t incarnation) {
+    return {.id = incarnation, .actor = actor};
+  }
   // A report that it is alive, or that its __init__ failed.
   wire::Bytes StartedReport(const ActorId& id, const Actor& actor, int pid,
                             const wire::ActorReady& ready) const;

@@ -32,6 +32,7 @@ class ClientConnection {
   wire::Channel channel_;
   bool closed_ = false;
   bool dirty_ = false;         // has frames that the end of this round will send
+  bool has_turn_ = false;      // waits for its turn to be read
   bool wants_output_ = false;  // the socket was full
   int64_t read_ms_ = 0;        // when it last took something
 

@@ -8,9 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
-#include <limits>
 
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -19,8 +17,12 @@ namespace {
 constexpr size_t kMuchUnsentBytes = 64u << 20;
 constexpr int kListenBacklog = 128;
 constexpr int64_t kAcceptPauseMs = 100;
-constexpr int kFillsPerRound = 16;  // a busy client lets the others have their turn
-constexpr int kAllFills = std::numeric_limits<int>::max();
+// A client's turn, after which others have theirs; and what all turns of a round of the loop take,
+// after which the raylet's other work has its.
+constexpr int kTurnFills = 16;
+constexpr int kTurnFrames = 256;
+constexpr int64_t kTurnNs = 5'000'000;
+constexpr int64_t kRoundNs = 20'000'000;
 
 bool IsOurUser(int fd) {
   ucred peer{};
@@ -32,7 +34,7 @@ bool IsOurUser(int fd) {
 }  // namespace
 
 ClientRegistry::ClientRegistry(EventLoop* loop, Callbacks callbacks, int64_t patience_ms)
-    : loop_(loop), callbacks_(std::move(callbacks)), patience_ms_(patience_ms) {}
+    : loop_(loop), callbacks_(std::move(callbacks)), patience_ms_(patience_ms), posts_(loop) {}
 
 ClientRegistry::~ClientRegistry() {
   StopListening();
@@ -125,32 +127,72 @@ void ClientRegistry::OnReady(uint64_t id, uint32_t events) {
   ClientConnection* client = FindById(id);
   if (client == nullptr) return;
   if ((events & EPOLLOUT) != 0) MarkDirty(*client);
-  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) Read(*client, kFillsPerRound);
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || client->has_turn_) return;
+  if (round_ns_ >= kRoundNs || Turn(*client)) AwaitTurn(*client);
 }
 
-void ClientRegistry::Read(ClientConnection& client, int max_fills) {
-  for (int fill = 0; fill < max_fills && !client.closed_; ++fill) {
-    Result<size_t> filled = client.channel_.Fill();
-    if (!filled) {
-      Close(client, filled.error().message());
-      return;
-    }
-    while (!client.closed_) {
-      auto frame = client.channel_.Next();
-      if (!frame) {
-        Close(client, frame.error().message());
-        return;
-      }
-      if (!frame->has_value()) break;
-      ++frames_handled_;
-      const auto type = static_cast<int>((*frame)->type);
-      if (!callbacks_.on_frame(client, **frame)) {
-        CYRAY_LOG(kWarning) << "bad frame of type " << type << " from process " << client.pid;
-        Close(client, "it sent a frame that cannot be understood");
-      }
-    }
-    if (*filled < (32u << 10)) return;  // what was there is read
+void ClientRegistry::AwaitTurn(ClientConnection& client) {
+  if (std::exchange(client.has_turn_, true)) return;
+  turns_.push_back(client.id_);
+  if (!std::exchange(turns_posted_, true)) posts_.Post([this] { GiveTurns(); });
+}
+
+void ClientRegistry::GiveTurns() {
+  turns_posted_ = false;
+  for (size_t waiting = turns_.size(); waiting > 0 && round_ns_ < kRoundNs; --waiting) {
+    const uint64_t id = turns_.front();
+    turns_.pop_front();
+    ClientConnection* client = FindById(id);
+    if (client == nullptr) continue;
+    client->has_turn_ = false;
+    if (Turn(*client)) AwaitTurn(*client);
   }
+  if (!turns_.empty() && !std::exchange(turns_posted_, true)) {
+    posts_.Post([this] { GiveTurns(); });
+  }
+}
+
+bool ClientRegistry::Turn(ClientConnection& client) {
+  const int64_t begin_ns = loop_->NowNs();
+  const bool more = ReadSome(client, begin_ns + kTurnNs);
+  round_ns_ += loop_->NowNs() - begin_ns;
+  return more && !client.closed_;
+}
+
+bool ClientRegistry::ReadSome(ClientConnection& client, int64_t until_ns) {
+  int frames = 0;
+  bool full = true;  // what was there may be more than was read
+  for (int fills = 0; !client.closed_;) {
+    auto frame = client.channel_.Next();
+    if (!frame) {
+      Close(client, frame.error().message());
+      return false;
+    }
+    if (!frame->has_value()) {
+      if (!full) return false;
+      if (++fills > kTurnFills) return true;
+      const Result<size_t> filled = client.channel_.Fill();
+      if (!filled) {
+        Close(client, filled.error().message());
+        return false;
+      }
+      full = *filled >= (32u << 10);
+      if (*filled == 0) return false;
+      continue;
+    }
+    // The frame stays in the channel's buffer: it is handled before the next is asked for.
+    Handle(client, **frame);
+    if (++frames >= kTurnFrames || (frames % 4 == 0 && loop_->NowNs() >= until_ns)) return true;
+  }
+  return false;
+}
+
+void ClientRegistry::Handle(ClientConnection& client, wire::Frame& frame) {
+  ++frames_handled_;
+  const auto type = static_cast<int>(frame.type);
+  if (callbacks_.on_frame(client, frame)) return;
+  CYRAY_LOG(kWarning) << "bad frame of type " << type << " from process " << client.pid;
+  Close(client, "it sent a frame that cannot be understood");
 }
 
 void ClientRegistry::Send(ClientConnection& client, wire::FrameType type,
@@ -191,13 +233,17 @@ void ClientRegistry::Flush(ClientConnection& client) {
   const size_t before = client.channel_.unsent_bytes();
   const Status status = client.channel_.Flush();
   if (!status.ok()) {
-    // It has ended. What it said last, maybe why it ends, is still to be read.
-    Read(client, kAllFills);
-    Close(client, status.message());
+    // It has ended. What it said last, maybe why it ends, is still to be read; then its socket
+    // says so, too.
+    if (Turn(client)) {
+      AwaitTurn(client);
+    } else {
+      Close(client, status.message());
+    }
     return;
   }
   const size_t unsent = client.channel_.unsent_bytes();
-  const int64_t now_ms = MonotonicMs();
+  const int64_t now_ms = loop_->NowMs();
   if (unsent < before) client.read_ms_ = now_ms;
   if (unsent > kMuchUnsentBytes && now_ms - client.read_ms_ >= patience_ms_) {
     Close(client, "it does not read what it is sent");
@@ -210,6 +256,7 @@ void ClientRegistry::Flush(ClientConnection& client) {
 }
 
 void ClientRegistry::FlushAll() {
+  round_ns_ = 0;
   while (!dirty_.empty() || !closed_.empty()) {  // a close may make others dirty
     for (const uint64_t id : std::exchange(dirty_, {})) {
       if (ClientConnection* client = FindById(id)) Flush(*client);

@@ -2,13 +2,15 @@
 //
 // Frames sent in one round of the event loop leave together at its end (FlushAll). A frame that its
 // handler calls bad closes that connection and nothing else, as does a client that leaves much
-// unread and does not read on. A slow one may have more: that is what it asked for.
-// Threading: confined to the raylet's loop.
-// Invariant: a connection is told as closed once, and lives until the end of that round, so that
-// handlers on the stack may still look at it.
+// unread and does not read on. A slow one may have more: that is what it asked for. Clients are
+// read in turns, bounded by bytes, frames and time, and all turns of a round by time: however fast
+// one sends, others are served and the raylet's timers and peers have their share. Threading:
+// confined to the raylet's loop. Invariant: a connection is told as closed once, and lives until
+// the end of that round, so that handlers on the stack may still look at it.
 
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,6 +20,7 @@
 #include "cyray/raylet/client_connection.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::raylet {
 
@@ -69,7 +72,12 @@ class ClientRegistry {
   void Accept();
   void PauseAccepting(const Status& why);
   void OnReady(uint64_t id, uint32_t events);
-  void Read(ClientConnection& client, int max_fills);
+  // Handles some of what it sent. True: there is more, for its next turn.
+  bool Turn(ClientConnection& client);
+  bool ReadSome(ClientConnection& client, int64_t until_ns);
+  void Handle(ClientConnection& client, wire::Frame& frame);
+  void AwaitTurn(ClientConnection& client);
+  void GiveTurns();
   void Flush(ClientConnection& client);
   void MarkDirty(ClientConnection& client);
 
@@ -82,8 +90,12 @@ class ClientRegistry {
   std::unordered_map<WorkerId, uint64_t> by_worker_;
   std::vector<uint64_t> dirty_;
   std::vector<uint64_t> closed_;
+  std::deque<uint64_t> turns_;  // who has sent more than a turn's worth
+  bool turns_posted_ = false;
+  int64_t round_ns_ = 0;  // spent on turns since the last FlushAll
   uint64_t next_id_ = 1;
   uint64_t frames_handled_ = 0;
+  Posts posts_;
 };
 
 }  // namespace cyray::raylet

@@ -1,19 +1,18 @@
 // LeaseScheduler: who gets which worker with which resources on this node, and what goes elsewhere.
 //
-// Requests wait in groups, one per (client, shape); a group is FIFO, groups are served in order of
-// leases they already hold, then of age. A request is granted when its demand is free and the pool
-// has a worker for its job; it is forwarded when another node suits it better or alone can run it;
+// Requests wait in a LeaseQueue and are served in its order. A request is granted when its demand
+// is free and the pool has a worker for its job and GPUs; it is forwarded when another node suits
+// it better or alone can run it;
 // it stays pending, with a warning after a second, when no node can ever run it. Actors take part
 // as requests that check `demand` and keep `held` for life. What is known of other nodes is old: a
 // forwarded demand counts there until it is answered, and who found a node full may come back.
+// Schedule looks at the groups whose stall says that they may run now, not at all that wait.
 // Threading: confined to its owner. Pure: events in, Actions out; time is an argument in ms.
 // Invariants: each worker has at most one lease; free resources + leases = the node's total.
 
 #pragma once
 
-#include <compare>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -25,32 +24,12 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
+#include "cyray/raylet/lease_queue.h"
+#include "cyray/raylet/lease_request.h"
 #include "cyray/raylet/node_resources.h"
+#include "cyray/raylet/worker_use.h"
 
 namespace cyray::raylet {
-
-enum class Strategy : uint8_t { kDefault = 0, kSpread = 1, kNodeAffinity = 2 };
-
-// `id` is the client's own number for a request, or the forwarding raylet's. An actor's start is
-// the request {this node, its actor id as worker id} with its incarnation as number.
-struct RequestKey {
-  Address client;
-  uint64_t id = 0;
-  auto operator<=>(const RequestKey&) const = default;
-};
-
-struct LeaseRequest {
-  RequestKey key;
-  JobId job;
-  ResourceSet demand;  // must be free to start
-  ResourceSet held;    // kept while leased; for tasks the same
-  Strategy strategy = Strategy::kDefault;
-  NodeId affinity_node;
-  bool affinity_soft = false;
-  bool for_actor = false;
-  bool forwarded = false;  // came from another raylet: is not passed on again
-  std::vector<std::pair<NodeId, uint64_t>> locality;
-};
 
 struct LeaseGrant {
   RequestKey key;
@@ -89,14 +68,14 @@ struct ScheduleActions {
   std::vector<LeaseRefusal> refusals;
   std::vector<LeaseReclaim> reclaims;
   std::vector<JobWarning> warnings;
-  std::map<JobId, int> workers_wanted;  // requests whose resources are free but lack a worker
-  int64_t call_again_ms = -1;           // time itself may change the outcome after so long
+  std::map<WorkerUse, int> workers_wanted;  // requests whose resources are free but lack a worker
+  int64_t call_again_ms = -1;               // time itself may change the outcome after so long
 };
 
 class LeaseScheduler {
  public:
-  // Takes an idle worker for the request's job out of the pool, if there is one.
-  using TakeWorker = std::function<std::optional<WorkerId>(const LeaseRequest&)>;
+  // Takes an idle worker for that use out of the pool, if there is one.
+  using TakeWorker = std::function<std::optional<WorkerId>(const LeaseRequest&, const WorkerUse&)>;
 
   LeaseScheduler(NodeId self, ResourceSet total);
 
@@ -111,7 +90,7 @@ class LeaseScheduler {
 
   // Drops the requests of a dead client; returns the workers it held, which now run for nobody.
   // Their leases end with WorkerDied.
-  std::vector<WorkerId> ClientDied(const WorkerId& client);
+  std::vector<WorkerId> ClientDied(const Address& client);
   std::vector<WorkerId> ClientsOfNodeDied(const NodeId& node);
   // The job's driver is gone. Requests of its detached actors stay.
   void ForgetJob(const JobId& job);
@@ -122,7 +101,7 @@ class LeaseScheduler {
 
   // What this raylet knows of the others.
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
-  void RemoveNodeView(const NodeId& node) { views_.erase(node); }
+  void RemoveNodeView(const NodeId& node);
   // Nothing goes to an avoided node; who can only run there waits.
   void SetAvoided(const NodeId& node, bool avoided);
   // The answer to a forward, which must come once: the node gave what was demanded, or did not.
@@ -134,7 +113,9 @@ class LeaseScheduler {
   // This node and the others, as far as known.
   ResourceSet ClusterTotal() const;
   ResourceSet ClusterAvailable() const;
-  size_t pending_count() const;
+  size_t pending_count() const { return queue_.size(); }
+  // How many groups Schedule has looked at, ever.
+  uint64_t looked_at() const { return looked_at_; }
   size_t lease_count() const { return leases_.size(); }
   struct PendingInfo {
     RequestKey key;
@@ -143,33 +124,16 @@ class LeaseScheduler {
     int64_t waited_ms;
     bool for_actor;
   };
-  std::vector<PendingInfo> Pending(int64_t now_ms) const;
+  std::vector<PendingInfo> Pending(int64_t now_ms, size_t limit) const;
   // How many requests have waited for at least so long, by demand.
   std::map<ResourceSet, uint32_t> PendingDemands(int64_t now_ms, int64_t waited_ms) const;
   void CheckInvariants() const;
 
  private:
-  struct GroupKey {
-    Address client;
-    bool for_actor;
-    Strategy strategy;
-    NodeId affinity_node;
-    ResourceSet demand;
-    auto operator<=>(const GroupKey&) const = default;
-  };
-  struct Waiting {
-    LeaseRequest request;
-    int64_t since_ms;
-    uint64_t sequence;
-  };
-  struct Group {
-    std::deque<Waiting> waiting;
-    int held = 0;
-    int given_up = 0;  // of them asked back; scratch of FindReclaims
-  };
+  using Group = LeaseQueue::Group;
   struct Lease {
     RequestKey key;
-    GroupKey group;
+    Group* group;
     WorkerId worker;
     Allocation allocation;
     int64_t granted_ms;
@@ -183,58 +147,77 @@ class LeaseScheduler {
     ResourceSet promised;   // of that, for forwards that it has not answered
     bool avoided = false;
     bool HasNow(const ResourceSet& demand) const;
+    double UseWith(const ResourceSet& demand) const;
   };
-  using GroupRef = std::map<GroupKey, Group>::iterator;
   struct Victim {
     Lease* lease;
     Group* group;
   };
   enum class Step { kMoved, kWaits };
+  // What a single Schedule knows.
+  struct Scan {
+    int64_t now_ms;
+    const TakeWorker& take;
+    ScheduleActions* actions;
+    ResourceSet reserved;                  // by those who waited long
+    std::set<WorkerUse> no_worker;         // none was left for these
+    std::map<std::string, int64_t> most;   // at one other node
+    std::optional<ResourceSet> reachable;  // what leases alone keep from being free
+  };
   struct Choice {
     enum Kind { kHere, kThere, kLater, kNever, kRefused } kind;
     NodeId node;
     std::string error;
   };
 
-  static GroupKey KeyOf(const LeaseRequest& request);
-  std::vector<GroupRef> FairOrder();
-  Step ServeFront(GroupRef group, int64_t now_ms, const TakeWorker& take, ResourceSet* reserved,
-                  ScheduleActions* actions);
-  bool MayReserve(const Waiting& waiting, int64_t now_ms);
+  void Serve(Scan& scan);
+  // The stalls in which somebody may be served, and who reserves first of those that may not.
+  std::vector<StallKey> OpenStalls(Scan& scan);
+  bool IsOpen(const StallKey& stall, Scan& scan);
+  // The most of a resource that one request may get now.
+  int64_t Limit(bool here_only, const std::string& resource, Scan& scan);
+  void Reserve(const Group& group, Scan& scan);
+  Step ServeFront(Group* group, Scan& scan);
+  Step ServeHere(Group* group, bool here_now, Scan& scan);
+  StallKey Lacking(const LeaseRequest& request, Scan& scan);
   bool HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const;
   Choice Choose(const LeaseRequest& request, bool here_now);
   Choice ChooseAffinity(const LeaseRequest& request) const;
   std::optional<NodeId> BestLocality(const LeaseRequest& request) const;
-  std::optional<NodeId> NodeWith(const ResourceSet& demand, bool now) const;
+  // One of the nodes that have it now, or could ever: the less used of two that chance picks, so
+  // that raylets that decide at the same time do not all choose the same.
+  std::optional<NodeId> NodeWith(const ResourceSet& demand, bool now);
+  bool AnyHasNow(const ResourceSet& demand) const;
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
-  void Grant(GroupRef group, const WorkerId& worker, int64_t now_ms, ScheduleActions* actions);
-  void CountWantedWorkers(const std::vector<GroupRef>& order, ScheduleActions* actions);
-  void FindReclaims(const std::vector<GroupRef>& order, int64_t now_ms, ScheduleActions* actions);
-  bool Reclaim(const std::pair<const GroupKey, Group>& group, int64_t now_ms,
-               std::vector<Victim>& victims, ResourceSet* expected, ScheduleActions* actions);
+  void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
+  void CountWantedWorkers(ScheduleActions* actions);
+  void FindReclaims(int64_t now_ms, ScheduleActions* actions);
+  // For as many of its front requests as may be; false when one of them gets nothing.
+  bool ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
+                  ResourceSet* expected, ScheduleActions* actions);
+  bool Reclaim(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
+               ResourceSet* expected, ScheduleActions* actions);
   // The leases that may be asked back.
   std::vector<Victim> Victims(int64_t now_ms, ScheduleActions* actions);
   static Victim* BestVictim(const ResourceSet& missing, int requester_holds,
                             std::vector<Victim>& victims);
-  void WarnInfeasible(const std::vector<GroupRef>& order, int64_t now_ms, ScheduleActions* actions);
+  void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
   // Whether some node, this one or another, could ever have it.
   bool IsFeasible(const ResourceSet& demand) const;
   std::string InfeasibleText(const LeaseRequest& request) const;
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
-  void DropEmpty(GroupRef group);
-  template <class Predicate>
-  void DropRequests(Predicate predicate);
 
   NodeId self_;  // constant after construction
   NodeResources resources_;
-  std::map<GroupKey, Group> groups_;
+  LeaseQueue queue_;
   std::unordered_map<uint64_t, Lease> leases_;
   std::unordered_map<WorkerId, uint64_t> lease_of_worker_;
   std::map<NodeId, NodeView> views_;
   std::set<std::pair<JobId, ResourceSet>> warned_;
-  std::optional<ResourceSet> reachable_;  // what leases alone keep from being free; of one round
+  bool views_changed_ = false;  // who no node could have may have one now
   uint64_t next_lease_ = 1;
-  uint64_t next_sequence_ = 1;
+  uint64_t random_;
+  uint64_t looked_at_ = 0;
   size_t spread_turn_ = 0;
 };
 

@@ -319,7 +319,7 @@ void LeaseService::WatchForwards() {
 void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason) {
   const auto end = scheduler_.WorkerDied(worker);
   if (end && !end->for_actor) SendBroken(*end, reason);
-  for (const WorkerId& held : scheduler_.ClientDied(worker)) {
+  for (const WorkerId& held : scheduler_.ClientDied(parts_.options->AddressOf(worker))) {
     parts_.workers->Kill(held, "the process that it worked for died", true);
   }
   CancelForwardsOf(worker);
@@ -328,8 +328,8 @@ void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reas
 
 void LeaseService::OnRemoteDied(const Address& address) {
   const bool whole_node = address.worker.is_nil();
-  const auto orphans = whole_node ? scheduler_.ClientsOfNodeDied(address.node)
-                                  : scheduler_.ClientDied(address.worker);
+  const auto orphans =
+      whole_node ? scheduler_.ClientsOfNodeDied(address.node) : scheduler_.ClientDied(address);
   for (const WorkerId& worker : orphans) {
     parts_.workers->Kill(worker, "the process that it worked for died", true);
   }
@@ -357,9 +357,10 @@ void LeaseService::ScheduleIfTouched() {
   if (!dirty_) return;                                 // most rounds
   for (int round = 0; dirty_ && round < 4; ++round) {  // granting may touch again
     dirty_ = false;
-    Apply(scheduler_.Schedule(MonotonicMs(), [this](const LeaseRequest& request) {
-      return parts_.workers->Take(request.job, request.for_actor);
-    }));
+    Apply(scheduler_.Schedule(MonotonicMs(),
+                              [this](const LeaseRequest& request, const WorkerUse& use) {
+                                return parts_.workers->Take(use, request.for_actor);
+                              }));
   }
   if (scheduler_.resources().available() != last_available_) {
     last_available_ = scheduler_.resources().available();

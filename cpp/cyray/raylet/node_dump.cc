@@ -22,12 +22,13 @@ json Amounts(const ResourceSet& set) {
 
 json PendingLeases(const LeaseScheduler& scheduler) {
   json out = json::array();
-  for (const auto& pending : scheduler.Pending(MonotonicMs())) {
-    if (out.size() >= kMaxListed) break;
-    out.push_back({{"demand", Amounts(pending.demand)},
-                   {"waited_ms", pending.waited_ms},
-                   {"job", pending.job.Hex()},
-                   {pending.for_actor ? "actor" : "client", pending.key.client.worker.Hex()}});
+  for (const auto& pending : scheduler.Pending(MonotonicMs(), kMaxListed)) {
+    out.push_back(
+        {{"demand", Amounts(pending.demand)},
+         {"waited_ms", pending.waited_ms},
+         {"job", pending.job.Hex()},
+         {pending.for_actor ? "actor" : "client",
+          pending.for_actor ? pending.key.actor.Hex() : pending.key.client.worker.Hex()}});
   }
   return out;
 }

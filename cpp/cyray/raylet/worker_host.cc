@@ -81,20 +81,20 @@ const JobPython* WorkerHost::OwnPython(const JobId& job) const {
   return known != nullptr && known->python ? &*known->python : nullptr;
 }
 
-void WorkerHost::Ensure(const std::map<JobId, int>& wanted) {
-  std::map<JobId, int> forked;
-  for (const auto& [job, count] : wanted) {
-    if (OwnPython(job) == nullptr) {
-      forked[job] = count;
+void WorkerHost::Ensure(const std::map<WorkerUse, int>& wanted) {
+  std::map<WorkerUse, int> forked;
+  for (const auto& [use, count] : wanted) {
+    if (OwnPython(use.job) == nullptr) {
+      forked[use] = count;
       continue;
     }
-    for (int i = pool_.WorkersToStartFor(job, count); i > 0 && StartWorker(job); --i) {
+    for (int i = pool_.WorkersToStartFor(use, count); i > 0 && StartWorker(use.job); --i) {
     }
   }
   EnsureForked(forked);
 }
 
-void WorkerHost::EnsureForked(const std::map<JobId, int>& wanted) {
+void WorkerHost::EnsureForked(const std::map<WorkerUse, int>& wanted) {
   const int64_t now = MonotonicMs();
   if (now >= start_again_ms_) {
     for (int i = pool_.WorkersToStart(wanted, now); i > 0 && StartWorker(); --i) {
@@ -103,7 +103,7 @@ void WorkerHost::EnsureForked(const std::map<JobId, int>& wanted) {
   if (now < start_again_ms_ && !wanted.empty()) StartAgainLater(wanted);
 }
 
-void WorkerHost::StartAgainLater(const std::map<JobId, int>& wanted) {
+void WorkerHost::StartAgainLater(const std::map<WorkerUse, int>& wanted) {
   wanted_ = wanted;
   if (std::exchange(start_again_armed_, true)) return;
   parts_.loop->RunAfter(start_again_ms_ - MonotonicMs(), [this] {
@@ -209,11 +209,11 @@ void WorkerHost::OnRegistered(ClientConnection& client) {
   callbacks_.on_idle();
 }
 
-std::optional<WorkerId> WorkerHost::Take(const JobId& job, bool for_actor) {
-  if (parts_.jobs->Find(job) == nullptr) return std::nullopt;  // its JobChanged is yet to come
-  const auto taken = pool_.Take(job, for_actor, MonotonicMs(), OwnPython(job) != nullptr);
+std::optional<WorkerId> WorkerHost::Take(const WorkerUse& use, bool for_actor) {
+  if (parts_.jobs->Find(use.job) == nullptr) return std::nullopt;  // its JobChanged is yet to come
+  const auto taken = pool_.Take(use, for_actor, MonotonicMs(), OwnPython(use.job) != nullptr);
   if (!taken) return std::nullopt;
-  if (taken->newly_bound) SendAssignJob(taken->worker, job);
+  if (taken->newly_bound) SendAssignJob(taken->worker, use.job);
   return taken->worker;
 }
 

@@ -56,10 +56,10 @@ class WorkerHost {
 
   // Starts the zygote and the workers wanted from the beginning.
   void Start();
-  void Ensure(const std::map<JobId, int>& wanted);
+  void Ensure(const std::map<WorkerUse, int>& wanted);
   void EnsurePrestarted();
   // Takes an idle worker and tells it its job.
-  std::optional<WorkerId> Take(const JobId& job, bool for_actor);
+  std::optional<WorkerId> Take(const WorkerUse& use, bool for_actor);
   void PutBack(const WorkerId& worker);
 
   void OnRegistered(ClientConnection& client);
@@ -103,7 +103,7 @@ class WorkerHost {
 
   // What its workers run, when it is not the node's Python.
   const JobPython* OwnPython(const JobId& job) const;
-  void EnsureForked(const std::map<JobId, int>& wanted);
+  void EnsureForked(const std::map<WorkerUse, int>& wanted);
   // False when it cannot even be asked for. `job`: the one with a Python of its own it is for.
   bool StartWorker(const JobId& job = JobId::Nil());
   void StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own);
@@ -112,7 +112,7 @@ class WorkerHost {
   void OnForkLost(const WorkerId& worker, bool again);
   // A worker that never ran: gone, for that reason.
   void NeverStarted(const WorkerId& worker, const std::string& reason, bool blameless);
-  void StartAgainLater(const std::map<JobId, int>& wanted);
+  void StartAgainLater(const std::map<WorkerUse, int>& wanted);
   void OnExited(int pid, int wait_status);
   void AwaitRest(const WorkerId& worker);
   void Declare(const WorkerId& worker);
@@ -133,7 +133,7 @@ class WorkerHost {
   int start_failures_ = 0;      // since a worker last came up
   int64_t start_again_ms_ = 0;  // not before, after a failure
   bool start_again_armed_ = false;
-  std::map<JobId, int> wanted_;        // by then
+  std::map<WorkerUse, int> wanted_;    // by then
   std::map<JobId, int> own_failures_;  // in a row, of jobs with a Python of their own
   bool expiry_armed_ = false;
   bool ending_ = false;

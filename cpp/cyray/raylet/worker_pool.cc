@@ -12,6 +12,10 @@ constexpr int64_t kActorHintMs = 1000;  // an actor so recently asked for makes 
 constexpr int kSpares = 2;
 constexpr int kMinStartingLimit = 4;
 
+bool Suits(const WorkerPool::Worker& worker, const WorkerUse& use) {
+  return worker.job == use.job && (!worker.used || worker.gpus == use.gpus);
+}
+
 }  // namespace
 
 const char* WorkerStateName(WorkerState state) {
@@ -41,21 +45,22 @@ int WorkerPool::StartingFor(const JobId& job) const {
   return it == starting_for_.end() ? 0 : it->second;
 }
 
-int WorkerPool::WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_ms) const {
+int WorkerPool::IdleFor(const WorkerUse& use) const {
+  return static_cast<int>(std::count_if(
+      idle_.begin(), idle_.end(), [&](const WorkerId& id) { return Suits(workers_.at(id), use); }));
+}
+
+int WorkerPool::WorkersToStart(const std::map<WorkerUse, int>& wanted, int64_t now_ms) const {
   int missing = SpareWanted(now_ms);
-  for (const auto& [job, count] : wanted) missing += count;
-  for (const WorkerId& id : idle_) {
-    const JobId& job = workers_.at(id).job;
-    if (job.is_nil() || wanted.contains(job)) --missing;
-  }
+  for (const auto& [use, count] : wanted) missing += count - std::min(count, IdleFor(use));
+  for (const WorkerId& id : idle_) missing -= workers_.at(id).job.is_nil() ? 1 : 0;
   missing -= starting_;
   return std::clamp(missing, 0, std::max(StartingLimit() - starting_, 0));
 }
 
-int WorkerPool::WorkersToStartFor(const JobId& job, int wanted) const {
-  const int starting = StartingFor(job);
-  int missing = wanted - starting;
-  for (const WorkerId& id : idle_) missing -= workers_.at(id).job == job ? 1 : 0;
+int WorkerPool::WorkersToStartFor(const WorkerUse& use, int wanted) const {
+  const int starting = StartingFor(use.job);
+  const int missing = wanted - starting - IdleFor(use);
   return std::clamp(missing, 0, std::max(StartingLimit() - starting, 0));
 }
 
@@ -87,24 +92,26 @@ void WorkerPool::Registered(const WorkerId& worker, int64_t now_ms) {
   idle_.push_back(worker);
 }
 
-std::optional<WorkerPool::Taken> WorkerPool::Take(const JobId& job, bool for_actor, int64_t now_ms,
-                                                  bool own_python) {
+std::optional<WorkerPool::Taken> WorkerPool::Take(const WorkerUse& use, bool for_actor,
+                                                  int64_t now_ms, bool own_python) {
   if (for_actor) last_actor_ms_ = now_ms;
   auto best = idle_.rend();
   for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {  // the warmest first
-    const JobId& bound = workers_.at(*it).job;
-    if (bound == job) {
+    const Worker& worker = workers_.at(*it);
+    if (Suits(worker, use)) {
       best = it;
       break;
     }
-    if (bound.is_nil() && !own_python && best == idle_.rend()) best = it;
+    if (worker.job.is_nil() && !own_python && best == idle_.rend()) best = it;
   }
   if (best == idle_.rend()) return std::nullopt;
   const WorkerId id = *best;
   idle_.erase(std::next(best).base());
   Worker& worker = workers_.at(id);
   const bool newly_bound = worker.job.is_nil();
-  worker.job = job;
+  worker.job = use.job;
+  worker.used = true;
+  worker.gpus = use.gpus;
   worker.state = for_actor ? WorkerState::kActor : WorkerState::kLeased;
   return Taken{id, newly_bound};
 }

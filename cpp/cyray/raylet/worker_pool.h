@@ -1,12 +1,12 @@
 // WorkerPool: which workers a node has, what each does, and when to start or end some.
 //
-// A worker belongs to no job until its first use and to that job ever after. The pool starts
-// workers that waiting leases and actors call for, a few ahead at the start, and a spare one while
-// actors are being created; workers idle beyond the node's CPUs leave after a second. A job with a
-// Python of its own never gets a worker that was not started for it: those are bound from the
-// start. Threading: confined to its owner. Pure: events in, actions out; ids and time are
-// arguments. Invariants: a worker is in idle_ exactly while its state is kIdle; one that is bound
-// to a job while it starts is counted in starting_for_.
+// A worker belongs to no job until its first use; that job, and the GPUs that it had then, it
+// keeps. The pool starts workers that waiting leases and actors call for, a few ahead at the start,
+// and a spare one while actors are being created; workers idle beyond the node's CPUs leave after a
+// second. A job with a Python of its own never gets a worker that was not started for it: those are
+// bound from the start. Threading: confined to its owner. Pure: events in, actions out; ids and
+// time are arguments. Invariants: a worker is in idle_ exactly while its state is kIdle; one that
+// is bound to a job while it starts is counted in starting_for_.
 
 #pragma once
 
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/raylet/worker_use.h"
 
 namespace cyray::raylet {
 
@@ -30,6 +31,8 @@ class WorkerPool {
   struct Worker {
     WorkerState state = WorkerState::kStarting;
     JobId job;  // nil until bound
+    bool used = false;
+    std::vector<int32_t> gpus;  // since it was used
     int64_t idle_since_ms = 0;
   };
   struct Taken {
@@ -41,16 +44,16 @@ class WorkerPool {
   WorkerPool(int prestart, int keep_idle) : prestart_(prestart), keep_idle_(keep_idle) {}
 
   // How many workers to start now, given that `wanted` idle ones are missing per job.
-  int WorkersToStart(const std::map<JobId, int>& wanted, int64_t now_ms) const;
+  int WorkersToStart(const std::map<WorkerUse, int>& wanted, int64_t now_ms) const;
   // The same for a job with a Python of its own.
-  int WorkersToStartFor(const JobId& job, int wanted) const;
+  int WorkersToStartFor(const WorkerUse& use, int wanted) const;
   // How many to start for the first tasks of a node, or of a job that begins.
   int WorkersToPrestart() const;
 
   // `job`: nil, or the only one that may have it.
   void Started(const WorkerId& worker, const JobId& job = JobId::Nil());
   void Registered(const WorkerId& worker, int64_t now_ms);
-  std::optional<Taken> Take(const JobId& job, bool for_actor, int64_t now_ms,
+  std::optional<Taken> Take(const WorkerUse& use, bool for_actor, int64_t now_ms,
                             bool own_python = false);
   // Its lease was returned. False when the worker cannot be used again (it leaves, or is unknown).
   bool PutBack(const WorkerId& worker, int64_t now_ms);
@@ -72,6 +75,8 @@ class WorkerPool {
   int SpareWanted(int64_t now_ms) const;
   int StartingLimit() const;
   int StartingFor(const JobId& job) const;
+  // How many idle workers that have a job would do.
+  int IdleFor(const WorkerUse& use) const;
   void EraseIdle(const WorkerId& worker);
   void EndStarting(const Worker& worker);
 

@@ -1,0 +1,223 @@
+#include "cyray/raylet/lease_queue.h"
+
+#include "cyray/util/log.h"
+
+namespace cyray::raylet {
+
+LeaseQueue::GroupKey LeaseQueue::KeyOf(const LeaseRequest& request) {
+  return {.client = request.for_actor ? Address{} : request.key.client,
+          .job = request.for_actor ? request.job : JobId::Nil(),
+          .for_actor = request.for_actor,
+          .forwarded = request.forwarded,
+          .strategy = request.strategy,
+          .affinity_node = request.affinity_node,
+          .affinity_soft = request.affinity_soft,
+          .demand = request.demand,
+          .held = request.for_actor ? request.held : ResourceSet{}};
+}
+
+void LeaseQueue::Add(LeaseRequest request, int64_t now_ms) {
+  const auto [it, added] = groups_.try_emplace(KeyOf(request));
+  Group* const group = &it->second;
+  group->key_ = &it->first;
+  if (group->waiting_.empty()) group->stall_ = {};
+  const uint64_t age = next_++;
+  // A second one under the same key, which only a broken client sends, replaces the first.
+  if (const auto old = index_.find(request.key); old != index_.end()) {
+    Group* const other = old->second.first;
+    if (other != group) {
+      Cancel(request.key);
+    } else {
+      Unplace(group);
+      group->waiting_.erase(old->second.second);
+    }
+  }
+  index_[request.key] = {group, age};
+  group->waiting_.emplace(age, Waiting{std::move(request), now_ms});
+  Place(group);
+}
+
+void LeaseQueue::Place(Group* group) {
+  if (group->placed_ || group->waiting_.empty()) return;
+  group->placed_ = true;
+  group->order_ = {group->held(), group->waiting_.begin()->first};
+  const StallKey& key = group->stall_;
+  switch (key.kind) {
+    case StallKey::kUnsorted:
+      unsorted_.insert(group);
+      return;
+    case StallKey::kWorker:
+      without_worker_[key.use].insert(group);
+      return;
+    case StallKey::kResource: {
+      Family& family = families_[{key.here_only, key.resource}];
+      family.by_amount[key.amount].insert(group);
+      family.all.insert(group);
+      return;
+    }
+    case StallKey::kNode:
+      without_node_.insert(group);
+      return;
+    case StallKey::kWarned:
+      warned_.insert(group);
+      return;
+  }
+}
+
+void LeaseQueue::Unplace(Group* group) {
+  if (!std::exchange(group->placed_, false)) return;
+  const StallKey& key = group->stall_;
+  switch (key.kind) {
+    case StallKey::kUnsorted:
+      unsorted_.erase(group);
+      return;
+    case StallKey::kWorker: {
+      const auto it = without_worker_.find(key.use);
+      it->second.erase(group);
+      if (it->second.empty()) without_worker_.erase(it);
+      return;
+    }
+    case StallKey::kResource: {
+      const auto family = families_.find({key.here_only, key.resource});
+      const auto stall = family->second.by_amount.find(key.amount);
+      stall->second.erase(group);
+      family->second.all.erase(group);
+      if (stall->second.empty()) family->second.by_amount.erase(stall);
+      if (family->second.all.empty()) families_.erase(family);
+      return;
+    }
+    case StallKey::kNode:
+      without_node_.erase(group);
+      return;
+    case StallKey::kWarned:
+      warned_.erase(group);
+      return;
+  }
+}
+
+void LeaseQueue::DropEmpty(Group* group) {
+  if (group->waiting_.empty() && group->held_ == 0) groups_.erase(groups_.find(*group->key_));
+}
+
+LeaseRequest LeaseQueue::TakeFront(Group* group) {
+  Unplace(group);
+  const auto front = group->waiting_.begin();
+  LeaseRequest request = std::move(front->second.request);
+  group->waiting_.erase(front);
+  index_.erase(request.key);
+  Place(group);
+  DropEmpty(group);
+  return request;
+}
+
+std::optional<LeaseRequest> LeaseQueue::Cancel(const RequestKey& key) {
+  const auto it = index_.find(key);
+  if (it == index_.end()) return std::nullopt;
+  const auto [group, age] = it->second;
+  index_.erase(it);
+  const auto waiting = group->waiting_.find(age);
+  LeaseRequest request = std::move(waiting->second.request);
+  if (waiting == group->waiting_.begin()) Unplace(group);
+  group->waiting_.erase(waiting);
+  Place(group);
+  DropEmpty(group);
+  return request;
+}
+
+void LeaseQueue::CancelOf(const Address& client) {
+  std::vector<RequestKey> keys;
+  const bool whole_node = client.worker.is_nil();
+  for (auto it = index_.lower_bound(RequestKey{client, 0, {}}); it != index_.end(); ++it) {
+    const Address& other = it->first.client;
+    if (whole_node ? other.node != client.node : other != client) break;
+    keys.push_back(it->first);
+  }
+  for (const RequestKey& key : keys) Cancel(key);
+}
+
+std::vector<LeaseRequest> LeaseQueue::TakeAll(Group* group) {
+  std::vector<LeaseRequest> taken;
+  for (size_t left = group->waiting_.size(); left > 0; --left) taken.push_back(TakeFront(group));
+  return taken;
+}
+
+LeaseRequest LeaseQueue::Lease(Group* group) {
+  ++group->held_;  // before: the group stays
+  return TakeFront(group);
+}
+
+void LeaseQueue::Returned(Group* group) {
+  CYRAY_CHECK(group->held_ > 0);
+  Unplace(group);
+  --group->held_;
+  Place(group);
+  DropEmpty(group);
+}
+
+void LeaseQueue::Move(Group* group, StallKey to) {
+  if (group->stall_ == to) return;
+  Unplace(group);
+  group->stall_ = std::move(to);
+  Place(group);
+}
+
+void LeaseQueue::SortAnew() {
+  for (Stall* stall : {&without_node_, &warned_}) {
+    const Stall groups = *stall;
+    for (Group* group : groups) Move(group, {});
+  }
+}
+
+const LeaseQueue::Stall* LeaseQueue::Find(const StallKey& key) const {
+  switch (key.kind) {
+    case StallKey::kUnsorted:
+      return &unsorted_;
+    case StallKey::kNode:
+      return &without_node_;
+    case StallKey::kWarned:
+      return &warned_;
+    case StallKey::kWorker: {
+      const auto it = without_worker_.find(key.use);
+      return it == without_worker_.end() ? nullptr : &it->second;
+    }
+    case StallKey::kResource: {
+      const auto family = families_.find({key.here_only, key.resource});
+      if (family == families_.end()) return nullptr;
+      const auto it = family->second.by_amount.find(key.amount);
+      return it == family->second.by_amount.end() ? nullptr : &it->second;
+    }
+  }
+  return nullptr;
+}
+
+LeaseQueue::Group* LeaseQueue::After(const StallKey& key, const Order& after) const {
+  const Stall* stall = Find(key);
+  if (stall == nullptr) return nullptr;
+  const auto it = stall->upper_bound(after);
+  return it == stall->end() ? nullptr : *it;
+}
+
+void LeaseQueue::CheckInvariants() const {
+  size_t waiting = 0;
+  size_t standing = 0;
+  for (const auto& [key, group] : groups_) {
+    CYRAY_CHECK(group.held_ > 0 || !group.waiting_.empty()) << "an empty group stays";
+    CYRAY_CHECK(group.placed_ == !group.waiting_.empty());
+    waiting += group.waiting_.size();
+    standing += group.placed_ ? 1 : 0;
+    if (!group.placed_) continue;
+    CYRAY_CHECK(group.order_ == std::pair(group.held(), group.waiting_.begin()->first));
+  }
+  CYRAY_CHECK(waiting == index_.size()) << waiting << " of " << index_.size();
+  size_t found = unsorted_.size() + without_node_.size() + warned_.size();
+  for (const auto& [use, stall] : without_worker_) found += stall.size();
+  for (const auto& [key, family] : families_) {
+    size_t sum = 0;
+    for (const auto& [amount, stall] : family.by_amount) sum += stall.size();
+    CYRAY_CHECK(sum == family.all.size()) << key.second;
+    found += sum;
+  }
+  CYRAY_CHECK(found == standing) << found << " of " << standing;
+}
+
+}  // namespace cyray::raylet

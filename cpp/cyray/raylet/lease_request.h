@@ -1,0 +1,41 @@
+// LeaseRequest: what a client, another raylet or an actor's start asks a raylet's scheduler for.
+//
+// Threading: values.
+
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "cyray/common/ids.h"
+#include "cyray/common/resources.h"
+
+namespace cyray::raylet {
+
+enum class Strategy : uint8_t { kDefault = 0, kSpread = 1, kNodeAffinity = 2 };
+
+// Of a client: its own number for a request, or the forwarding raylet's. Of an actor's start:
+// the actor and its incarnation, and no client.
+struct RequestKey {
+  Address client;
+  uint64_t id = 0;
+  ActorId actor;
+  auto operator<=>(const RequestKey&) const = default;
+};
+
+struct LeaseRequest {
+  RequestKey key;
+  JobId job;
+  ResourceSet demand;  // must be free to start
+  ResourceSet held;    // kept while leased; for tasks the same
+  Strategy strategy = Strategy::kDefault;
+  NodeId affinity_node;
+  bool affinity_soft = false;
+  bool for_actor = false;
+  bool forwarded = false;  // came from another raylet: is not passed on again
+  std::vector<std::pair<NodeId, uint64_t>> locality;
+};
+
+}  // namespace cyray::raylet
