@@ -52,7 +52,7 @@ class GcsClient::Core {
     pending.callback = std::move(callback);
     pending.give_up_ms = loop_->NowMs() + kGiveUpMs;
     if (messages_ == nullptr) return DialSoon();
-    messages_->Send(MessageType::kCall, id, pending.body);
+    SendCalls();
     Flush();
   }
 
@@ -75,7 +75,17 @@ class GcsClient::Core {
     wire::Bytes body;
     ReplyCallback callback;
     int64_t give_up_ms = 0;
+    uint64_t sent = 0;  // on that connection
   };
+
+  // Once there is a stream, calls follow its hello.
+  void SendCalls() {
+    if (wants_stream_ && !stream_up_) return;
+    for (auto& [id, pending] : calls_) {
+      if (std::exchange(pending.sent, connection_) == connection_) continue;
+      messages_->Send(MessageType::kCall, id, pending.body);
+    }
+  }
 
   void DialSoon() {
     redial_.StartOnce(0, [this] { Dial(); });
@@ -92,7 +102,8 @@ class GcsClient::Core {
     messages_ = std::make_shared<Messages>(std::move(socket));
     heard_ms_ = loop_->NowMs();
     loop_->Add(messages_->fd(), EPOLLIN | EPOLLOUT, [this](uint32_t events) { OnReady(events); });
-    for (const auto& [id, pending] : calls_) messages_->Send(MessageType::kCall, id, pending.body);
+    ++connection_;
+    SendCalls();
     if (wants_stream_) SendHello();
   }
 
@@ -129,7 +140,10 @@ class GcsClient::Core {
       }
       case MessageType::kAccepted:
         stream_up_ = true;
-        return stream_.on_up();
+        stream_.on_up();
+        if (messages_ == nullptr) return;
+        SendCalls();
+        return Flush();
       case MessageType::kCommand: {
         const auto* command = wire::VerifiedRoot<wire::NodeCommand>(body);
         CYRAY_CHECK(command != nullptr && command->body() != nullptr);
@@ -184,6 +198,7 @@ class GcsClient::Core {
   std::shared_ptr<Messages> messages_;  // kept by a handler while it is replaced
   std::map<uint64_t, Pending> calls_;
   uint64_t next_call_ = 1;
+  uint64_t connection_ = 0;  // counts them
   StreamCallbacks stream_;
   bool wants_stream_ = false;
   bool stream_open_ = false;  // the hello was sent

@@ -171,13 +171,16 @@ Process* Kernel::Start(int node, const std::string& name, Process* parent,
 int Kernel::Exec(Process* parent, const ForkState& state, std::vector<std::string> argv,
                  const std::map<std::string, std::string>& environment) {
   const auto found = std::find_if(programs_.begin(), programs_.end(), [&](const auto& program) {
-    return std::find(argv.begin(), argv.end(), program.first) != argv.end();
+    return std::any_of(argv.begin(), argv.end(), [&](const std::string& argument) {
+      return argument.ends_with(program.first);
+    });
   });
   CYRAY_CHECK(found != programs_.end()) << "no program for " << argv[0];
   std::vector<int> descriptors;
   for (const int fd : state.inherited) {
     const int own = static_cast<int>(RawSyscall(SYS_dup, fd));
     descriptors.push_back(own);
+    duplicated_(fd, own);
     for (std::string& argument : argv) {
       if (argument == std::to_string(fd)) argument = std::to_string(own);
     }

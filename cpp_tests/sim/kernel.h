@@ -80,7 +80,7 @@ struct Process {
   std::vector<int> pidfds;           // the kernel's ends of those that name it
 };
 
-// A program by the name it is started under.
+// A program, found by how one of its arguments ends.
 using Program = std::function<int(const std::vector<std::string>& argv,
                                   const std::map<std::string, std::string>& environment)>;
 
@@ -145,6 +145,7 @@ class Kernel {
 
   // The simulated network's epoll, and who is called when something of it is ready.
   int network_epoll() const { return network_epoll_; }
+  void set_on_duplicate(std::function<void(int fd, int copy)> told) { duplicated_ = told; }
   void set_on_network(std::function<void()> pump) { pump_ = std::move(pump); }
 
   // --- What is told at a failure ---
@@ -175,6 +176,7 @@ class Kernel {
   int ready_epoll_;                       // holds the epolls that fibers wait for
   int network_epoll_;                     // in it
   std::function<void()> pump_;
+  std::function<void(int, int)> duplicated_;
   ucontext_t scheduler_;
   Fiber* running_ = nullptr;
   Fiber* fork_to_finish_ = nullptr;

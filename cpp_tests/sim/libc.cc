@@ -36,10 +36,10 @@
 #include "cpp_tests/sim/network.h"
 #include "cpp_tests/sim/raw.h"
 
-// Defines `function` under libc's name.
-#define LIBC(result, name, ...)                            \
-  extern "C" result sim_##name(__VA_ARGS__) __asm__(#name) \
-      __attribute__((visibility("default"), used));        \
+// A function under libc's name.
+#define LIBC_SYMBOL(name) __asm__(#name) __attribute__((visibility("default"), used))
+#define LIBC(result, name, ...)                                \
+  extern "C" result sim_##name(__VA_ARGS__) LIBC_SYMBOL(name); \
   extern "C" result sim_##name(__VA_ARGS__)
 
 namespace cyray::sim {
@@ -449,7 +449,7 @@ LIBC(int, connect, int fd, const sockaddr* address, socklen_t size) {
 }
 
 LIBC(int, getsockname, int fd, sockaddr* address, socklen_t* size) {
-  const int port = Inside() ? Network::Get()->PortOf(fd) : -1;
+  const auto [ip, port] = Inside() ? Network::Get()->AddressOf(fd) : std::pair(0u, -1);
   if (port < 0) {
     return static_cast<int>(RawSyscall(SYS_getsockname, fd, reinterpret_cast<long>(address),
                                        reinterpret_cast<long>(size)));
@@ -457,12 +457,15 @@ LIBC(int, getsockname, int fd, sockaddr* address, socklen_t* size) {
   sockaddr_in inet{};
   inet.sin_family = AF_INET;
   inet.sin_port = htons(static_cast<uint16_t>(port));
+  inet.sin_addr.s_addr = htonl(ip);
   *size = std::min<socklen_t>(*size, sizeof inet);
   std::memcpy(address, &inet, *size);
   return 0;
 }
 
-LIBC(int, getsockopt, int fd, int level, int name, void* value, socklen_t* size) {
+extern "C" int sim_getsockopt(int fd, int level, int name, void* value, socklen_t* size)
+    LIBC_SYMBOL(getsockopt);
+extern "C" int sim_getsockopt(int fd, int level, int name, void* value, socklen_t* size) {
   if (Inside() && level == SOL_SOCKET && name == SO_ERROR && Network::Get()->Has(fd)) {
     const int error = Network::Get()->TakeError(fd);
     std::memcpy(value, &error, sizeof error);
@@ -573,7 +576,9 @@ LIBC(int, fsync, int fd) {
 
 LIBC(int, fdatasync, int fd) { return sim_fsync(fd); }
 
-LIBC(void*, mmap, void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+extern "C" void* sim_mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset)
+    LIBC_SYMBOL(mmap);
+extern "C" void* sim_mmap(void* at, size_t size, int protection, int flags, int fd, off_t offset) {
   const long made = RawSyscall(SYS_mmap, reinterpret_cast<long>(at), static_cast<long>(size),
                                protection, flags, fd, offset);
   if (made == -1) return MAP_FAILED;
@@ -582,7 +587,10 @@ LIBC(void*, mmap, void* at, size_t size, int protection, int flags, int fd, off_
   return address;
 }
 
-LIBC(void*, mmap64, void* at, size_t size, int protection, int flags, int fd, off_t offset) {
+extern "C" void* sim_mmap64(void* at, size_t size, int protection, int flags, int fd, off_t offset)
+    LIBC_SYMBOL(mmap64);
+extern "C" void* sim_mmap64(void* at, size_t size, int protection, int flags, int fd,
+                            off_t offset) {
   return sim_mmap(at, size, protection, flags, fd, offset);
 }
 

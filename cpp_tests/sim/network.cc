@@ -53,6 +53,7 @@ int NodeOf(uint32_t ip) { return static_cast<int>(ip & 0xff) - 1; }
 
 Network::Network(Kernel* kernel) : kernel_(kernel) {
   network = this;
+  kernel_->set_on_duplicate([this](int fd, int copy) { Duplicated(fd, copy); });
   kernel_->set_on_network([this] { Pump(); });
 }
 
@@ -81,12 +82,13 @@ int Network::Socket(int type) {
   int ends[2];
   if (!MakePair(type, ends)) return -1;
   SetNonBlocking(ends[1]);
-  sockets_[ends[0]] = {.far = ends[1], .type = type, .node = Kernel::Current()->node};
+  sockets_[ends[0]] = std::make_shared<Socket_>(
+      Socket_{.far = ends[1], .type = type, .node = Kernel::Current()->node});
   return kernel_->Own(ends[0]);
 }
 
 int Network::Bind(int fd, uint32_t ip, uint16_t port) {
-  Socket_& socket = sockets_.at(fd);
+  Socket_& socket = *sockets_.at(fd);
   if (port == 0) port = next_port_++;
   if (listeners_.contains({ip, port})) {
     errno = EADDRINUSE;
@@ -98,8 +100,8 @@ int Network::Bind(int fd, uint32_t ip, uint16_t port) {
 }
 
 int Network::Listen(int fd) {
-  Socket_& socket = sockets_.at(fd);
-  if (!listeners_.emplace(std::pair(socket.ip, socket.port), fd).second) {
+  Socket_& socket = *sockets_.at(fd);
+  if (!listeners_.emplace(std::pair(socket.ip, socket.port), sockets_.at(fd)).second) {
     errno = EADDRINUSE;
     return -1;
   }
@@ -108,7 +110,7 @@ int Network::Listen(int fd) {
 }
 
 int Network::Accept(int fd, int flags) {
-  Socket_& listener = sockets_.at(fd);
+  Socket_& listener = *sockets_.at(fd);
   if (listener.arrived.empty()) {
     errno = EAGAIN;
     return -1;
@@ -121,30 +123,35 @@ int Network::Accept(int fd, int flags) {
   return kernel_->Own(end);
 }
 
-int Network::PortOf(int fd) const {
+std::pair<uint32_t, int> Network::AddressOf(int fd) const {
   const auto it = sockets_.find(fd);
-  return it != sockets_.end() ? it->second.port : -1;
+  return it != sockets_.end() ? std::pair(it->second->ip, int{it->second->port})
+                              : std::pair(0u, -1);
+}
+
+void Network::Duplicated(int fd, int copy) {
+  const auto it = sockets_.find(fd);
+  if (it != sockets_.end()) sockets_[copy] = it->second;
 }
 
 int Network::TakeError(int fd) {
   const auto it = sockets_.find(fd);
-  return it != sockets_.end() ? std::exchange(it->second.error, 0) : 0;
+  return it != sockets_.end() ? std::exchange(it->second->error, 0) : 0;
 }
 
 void Network::Closed(int fd) {
-  const auto it = sockets_.find(fd);
-  if (it == sockets_.end()) return;
-  if (it->second.listening) {
-    listeners_.erase({it->second.ip, it->second.port});
-    for (const int end : it->second.arrived) RawClose(end);
-    RawClose(it->second.far);
-  }
-  sockets_.erase(it);
+  const auto node = sockets_.extract(fd);
+  if (node.empty() || node.mapped().use_count() > 1) return;
+  const Socket_& socket = *node.mapped();
+  if (!socket.listening) return;
+  listeners_.erase({socket.ip, socket.port});
+  for (const int end : socket.arrived) RawClose(end);
+  RawClose(socket.far);
 }
 
 // Until the connection stands, the socket is full: it becomes writable by that.
 int Network::Connect(int fd, uint32_t ip, uint16_t port) {
-  Socket_& socket = sockets_.at(fd);
+  Socket_& socket = *sockets_.at(fd);
   SetSendBuffer(fd, 4096);
   const std::vector<uint8_t> filler(4096);
   while (RawSend(fd, filler.data(), filler.size()) > 0) {
@@ -159,14 +166,14 @@ int Network::Connect(int fd, uint32_t ip, uint16_t port) {
 
 void Network::Refuse(int far, int fd, int error) {
   const auto it = sockets_.find(fd);
-  if (it != sockets_.end() && it->second.far == far) it->second.error = error;
+  if (it != sockets_.end() && it->second->far == far) it->second->error = error;
   RawClose(far);
 }
 
 void Network::Establish(int far, int from_node, int fd, uint32_t ip, uint16_t port, int attempt) {
   const int to_node = NodeOf(ip);
   const auto dialer = sockets_.find(fd);
-  if (dialer == sockets_.end() || dialer->second.far != far) return RawClose(far);  // given up
+  if (dialer == sockets_.end() || dialer->second->far != far) return RawClose(far);  // given up
   if (IsBlocked(from_node, to_node)) {  // the packet is lost, another is sent after 1, 2, 4 s
     kernel_->time().At(kernel_->now_ns() + (1'000 * kMs << std::min(attempt, 4)),
                        [=, this] { Establish(far, from_node, fd, ip, port, attempt + 1); });
@@ -178,7 +185,8 @@ void Network::Establish(int far, int from_node, int fd, uint32_t ip, uint16_t po
     return Refuse(far, fd, ECONNREFUSED);
   }
   SetNonBlocking(ends[1]);
-  Socket_& listener = sockets_.at(listening->second);
+  const std::shared_ptr<Socket_> found = listening->second.lock();
+  Socket_& listener = *found;
   listener.arrived.push_back(ends[0]);
   RawSend(listener.far, "c", 1);
   std::vector<uint8_t> filler(kReadBytes);

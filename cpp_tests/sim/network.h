@@ -52,11 +52,13 @@ class Network {
   int Listen(int fd);
   int Accept(int fd, int flags);
   int Connect(int fd, uint32_t ip, uint16_t port);
-  // The port that a socket was bound to; -1: it is none of the network's.
-  int PortOf(int fd) const;
+  // Where a socket was bound to; port -1: it is none of the network's.
+  std::pair<uint32_t, int> AddressOf(int fd) const;
   bool Has(int fd) const { return sockets_.contains(fd); }
   int TakeError(int fd);
   void Closed(int fd);
+  // `copy` names what `fd` does, in another process.
+  void Duplicated(int fd, int copy);
 
  private:
   struct Socket_ {
@@ -96,8 +98,8 @@ class Network {
   Kernel* const kernel_;
   int64_t least_ns_ = 50'000;
   int64_t spread_ns_ = 200'000;
-  std::map<int, Socket_> sockets_;  // by the process's descriptor
-  std::map<std::pair<uint32_t, uint16_t>, int> listeners_;
+  std::map<int, std::shared_ptr<Socket_>> sockets_;  // by the processes' descriptors
+  std::map<std::pair<uint32_t, uint16_t>, std::weak_ptr<Socket_>> listeners_;
   std::map<int, std::pair<ConnectionPtr, int>> by_far_;  // and which way it is read for
   std::vector<ConnectionPtr> connections_;
   std::set<std::pair<int, int>> blocked_;

@@ -21,7 +21,11 @@
 #include "cpp_tests/sim/messages.h"
 #include "cpp_tests/sim/network.h"
 #include "cyray/gcs/gcs_service.h"
+#if __has_include("cyray/gcs/sqlite_storage.h")
+#include "cyray/gcs/sqlite_storage.h"
+#else
 #include "cyray/gcs/storage.h"
+#endif
 #include "cyray/raylet/raylet.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/log.h"
@@ -257,14 +261,27 @@ std::string NextDatabase(const std::string& folder) {
   return to;
 }
 
+#if __has_include("cyray/gcs/sqlite_storage.h")
+using gcs::SqliteStorage;
+#else
+using SqliteStorage = gcs::Storage;
+#endif
+
+// The raylet hands its listening socket down, or names a port.
+UniqueFd ListenerFrom(const Arguments& argv) {
+  const std::string inherited = ValueOf(argv, "--listen-fd");
+  if (!inherited.empty()) return UniqueFd(std::atoi(inherited.c_str()));
+  return ListenOn(ValueOf(argv, "--ip"), kGcsPort);
+}
+
 int RunGcs(const Arguments& argv) {
   EventLoop loop;
-  auto storage = gcs::Storage::Open(NextDatabase(ValueOf(argv, "--session-dir")), &loop);
+  auto storage = SqliteStorage::Open(NextDatabase(ValueOf(argv, "--session-dir")), &loop);
   if (!storage) {
     CYRAY_LOG(kError) << storage.error().ToString();
     return 1;
   }
-  UniqueFd listener = ListenOn(ValueOf(argv, "--ip"), kGcsPort);
+  UniqueFd listener = ListenerFrom(argv);
   if (!listener.valid()) return 1;
   GcsPort port(&loop, std::move(listener));
   gcs::GcsService service(
@@ -277,9 +294,10 @@ int RunGcs(const Arguments& argv) {
   CYRAY_CHECK(loaded.ok()) << loaded.ToString();
   port.Serve(&service);
   const std::string line = std::to_string(kGcsPort) + "\n";
-  const int port_fd = std::atoi(ValueOf(argv, "--port-file-fd").c_str());
-  [[maybe_unused]] const ssize_t n = ::write(port_fd, line.data(), line.size());
-  ::close(port_fd);
+  std::string ready = ValueOf(argv, "--ready-fd");
+  if (ready.empty()) ready = ValueOf(argv, "--port-file-fd");
+  const UniqueFd ready_fd(std::atoi(ready.c_str()));
+  [[maybe_unused]] const ssize_t n = ::write(ready_fd.get(), line.data(), line.size());
   loop.Run();
   return 0;
 }
@@ -291,7 +309,7 @@ std::string SocketOf(const RayletSpec& spec) {
 }
 
 void AddPrograms(Kernel* kernel, std::function<int(UniqueFd, WorkerId)> run_worker) {
-  kernel->AddProgram("cyray._zygote", [run_worker](const Arguments& argv, const auto&) {
+  kernel->AddProgram("zygote", [run_worker](const Arguments& argv, const auto&) {
     return Zygote(std::atoi(argv.back().c_str()), run_worker).Run();
   });
   kernel->AddProgram("gcs_server", [](const Arguments& argv, const auto&) { return RunGcs(argv); });
@@ -301,6 +319,7 @@ Process* StartRaylet(Kernel* kernel, const RayletSpec& spec) {
   raylet::NodeOptions options;
   options.session_dir = spec.folder + "/n" + std::to_string(spec.node);
   std::filesystem::create_directories(options.session_dir + "/logs");
+  std::filesystem::permissions(options.session_dir, std::filesystem::perms::owner_all);
   options.socket_path = SocketOf(spec);
   ::unlink(options.socket_path.c_str());
   options.node_ip = Network::IpOf(spec.node);

@@ -21,7 +21,7 @@ struct RayletSpec {
   uint64_t store_bytes = 16 << 20;
 };
 
-// Makes "cyray._zygote" and "gcs_server" known to the kernel. `run_worker` is the main function of
+// Makes "zygote" and "gcs_server" known to the kernel. `run_worker` is the main function of
 // each worker, with its end of the raylet's connection.
 void AddPrograms(Kernel* kernel, std::function<int(UniqueFd socket, WorkerId id)> run_worker);
 Process* StartRaylet(Kernel* kernel, const RayletSpec& spec);

@@ -9,23 +9,21 @@
 
 namespace cyray::sim {
 
-inline long RawSyscall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                       long f = 0) {
+template <class... Arguments>
+long RawSyscall(long number, Arguments... arguments) {
+  const long values[6] = {(long)arguments...};  // NOLINT: numbers and addresses alike
   long result;
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
+  register long r10 __asm__("r10") = values[3];
+  register long r8 __asm__("r8") = values[4];
+  register long r9 __asm__("r9") = values[5];
   __asm__ volatile("syscall"
                    : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "a"(number), "D"(values[0]), "S"(values[1]), "d"(values[2]), "r"(r10), "r"(r8),
+                     "r"(r9)
                    : "rcx", "r11", "memory");
   if (result >= 0 || result < -4095) return result;
   errno = static_cast<int>(-result);
   return -1;
-}
-
-inline long RawSyscall(long number, const void* a, long b = 0, long c = 0) {
-  return RawSyscall(number, reinterpret_cast<long>(a), b, c);
 }
 
 }  // namespace cyray::sim

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "cyray/core/gcs_requests.h"
+#include "cyray/core/raylet_socket.h"
 #include "cyray/util/log.h"
 
 namespace cyray::sim {
@@ -83,7 +83,7 @@ void World::StartDriver(Driver* driver) {
 int World::RunDriver(Driver* driver) {
   UniqueFd socket;
   const std::string path = SocketOf(nodes_[static_cast<size_t>(driver->node)]);
-  while (!core::ConnectUnix(path, &socket).ok()) kernel_.Sleep(100 * kMs);
+  while (!core::ConnectToRaylet(path, &socket).ok()) kernel_.Sleep(100 * kMs);
   Player player;
   core::RegisterOptions options;
   options.job_config = "{}";
@@ -152,7 +152,7 @@ void World::Strike(const Fault& fault) {
     case FaultKind::kPauseGcs:
       return StrikeProcess("gcs_server", fault);
     case FaultKind::kKillZygote:
-      return StrikeProcess("cyray._zygote", fault);
+      return StrikeProcess("zygote", fault);
     case FaultKind::kPauseRaylet:
       return StrikeProcess("raylet", fault);
     case FaultKind::kSlowDisk:
@@ -200,7 +200,7 @@ void World::FindLeaks(std::string* why) {
       kernel_.Sleep(kSettleNs);
       UniqueFd socket;
       Player player;
-      if (!core::ConnectUnix(SocketOf(node), &socket).ok() ||
+      if (!core::ConnectToRaylet(SocketOf(node), &socket).ok() ||
           !player.Connect(std::move(socket), {}).ok()) {
         *why = "node " + std::to_string(node.node) + " is gone";
         return 1;
