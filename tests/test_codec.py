@@ -89,7 +89,7 @@ def test_arrays_come_back_read_only_unless_asked_for_otherwise(array):
     encoded = _raylet.encode_value(array)
     assert not _raylet.decode_value(encoded).flags.writeable
     mine = _raylet.decode_value(encoded, writable=True)
-    mine.flat[0] += 1
+    mine.flat[0] ^= 1
     assert (_raylet.decode_value(encoded) == array).all()
 
 

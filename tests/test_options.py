@@ -92,3 +92,20 @@ def test_options_of_methods_take_everything_that_can_be_given():
     assert cyray.get(actor.works_the_third_time.remote()) == (5, "Flaky.works_the_third_time")
     assert cyray.get(actor.named.remote()) == "given by the class"
     assert cyray.get(actor.named.options(name="and by the call").remote()) == "and by the call"
+
+
+def test_the_same_options_give_the_same_function_again():
+    @cyray.remote
+    def f():
+        return 1
+
+    half = f.options(num_cpus=0.5, resources={"a": 1})
+    assert f.options(num_cpus=0.5, resources={"a": 1}) is half
+    assert f.options(num_cpus=0.25) is not half
+    assert half.options(num_returns=1) is not f.options(num_returns=1)
+    with pytest.raises(TypeError):  # equal to 1, and yet another thing
+        f.options(num_returns=1).options(num_returns=True)
+    made = [f.options(num_cpus=i / 1000) for i in range(1, 200)]
+    assert len(set(map(id, made))) == len(made)
+    assert f.options(num_cpus=0.5, resources={"a": 1}) is not half
+    assert cyray.get(f.options(num_cpus=0.5).remote()) == 1

@@ -8,18 +8,18 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from cyray import _compat, _raylet
 from cyray._api.actors import get_actor
 from cyray._api.method import BUILTIN_METHODS, portable
-from cyray._api.task import strategy_of
 from cyray._driver.init import auto_init
 from cyray._errors.classes import ActorAlreadyExistsError
 from cyray._pickle import definition
 from cyray._pickle import extra as _extra
 from cyray._process import me
 from cyray._spec import options as _options
+from cyray._spec import plans
 
 
 class ActorClassInheritanceException(TypeError):
@@ -34,8 +34,8 @@ class ActorClass:
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         self.underlying_class = cls
         self._options = options
-        self._description: dict[str, Any] = {}
-        self._session = ""  # that it was described in: another one takes the class as it is then
+        self._class: ClassPlan | None = None
+        self._session = 0  # that it was described in: another one takes the class as it is then
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(cls, name, None))
 
@@ -89,43 +89,44 @@ class ActorClass:
                 return get_actor(name, namespace)
             except ValueError:
                 pass
-        description = self._describe(options)
-        description["name"], description["namespace"] = name, namespace
+        plan = self._plan(options, name, namespace)
         try:
-            return _raylet.create_actor(description, args, kwargs, wait=bool(name))
+            return _raylet.create_actor(plan, args, kwargs, wait=bool(name))
         except ActorAlreadyExistsError:
             if options.get("get_if_exists"):
                 return get_actor(name, namespace)  # somebody else was quicker
             raise
 
-    def _describe(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        session = _raylet.identity()["worker_id"]
-        if self._session != session:
-            self._description = describe_class(self.underlying_class)
+    def _plan(self, options: Mapping[str, Any], name: str, namespace: str) -> plans.ActorPlan:
+        session = _raylet.session_number()
+        if self._class is None or self._session != session:
+            self._class = ClassPlan.of(self.underlying_class)
             self._session = session
-        description = dict(self._description)
-        concurrency = _options.concurrency_of(
-            options, description["meta"]["is_async"], self.__name__
-        )
+        described = self._class
+        is_async = described.meta["is_async"]
+        concurrency = _options.concurrency_of(options, is_async, self.__name__)
         meta = {
-            **description["meta"],
-            "in_order": not description["meta"]["is_async"] and concurrency == 1,
+            **described.meta,
+            "in_order": not is_async and concurrency == 1,
             "max_concurrency": concurrency,
             "max_task_retries": options.get("max_task_retries") or 0,
         }
-        placement, held = _options.actor_demands(options)
-        description.update(
-            meta=meta,
+        demand, held = _options.actor_demands(options)
+        return plans.ActorPlan(
+            described.function_id,
+            described.pickled,
+            described.class_name,
+            name,
+            namespace,
+            plans.placement(options, demand),
+            plans.amounts(held),
+            meta,
             handle_meta=pickle.dumps(meta, 5),
-            extra=_extra.dumps({"meta": meta, "held": held, "name": options.get("name") or ""}),
-            placement=placement,
-            held=held,
+            extra=_extra.dumps({"meta": meta, "held": held, "name": name}),
             detached=options.get("lifetime") == "detached",
             max_restarts=options.get("max_restarts") or 0,
             max_concurrency=concurrency,
-            **strategy_of(options),
         )
-        return description
 
     def __repr__(self) -> str:
         return f"ActorClass({self.__name__})"
@@ -146,23 +147,28 @@ class BoundActorClass:
         return self._class._create(args, kwargs, self._options)
 
 
-def describe_class(cls: type) -> dict[str, Any]:
+class ClassPlan(NamedTuple):
     """Everything about an actor class that does not depend on its options."""
-    pickled = definition.pickle_definition(cls)
-    methods: dict[str, dict[str, Any]] = {name: {} for name in BUILTIN_METHODS}
-    is_async = False
-    for name in dir(cls):
-        if name.startswith("__") and name != "__call__":
-            continue
-        function = inspect.getattr_static(cls, name)
-        function = getattr(function, "__func__", function)
-        if not callable(function) and not callable(getattr(cls, name, None)):
-            continue
-        is_async = is_async or _compat.is_coroutine_function(function)
-        methods[name] = portable(getattr(function, "__cyray_method_options__", {}))
-    return {
-        "function_id": definition.content_id(pickled),
-        "pickled": pickled,
-        "class_name": cls.__name__,
-        "meta": {"class_name": cls.__name__, "methods": methods, "is_async": is_async},
-    }
+
+    function_id: bytes
+    pickled: bytes
+    class_name: str
+    meta: dict[str, Any]
+
+    @staticmethod
+    def of(cls: type) -> ClassPlan:
+        """The class as it is now."""
+        pickled = definition.pickle_definition(cls)
+        methods: dict[str, dict[str, Any]] = {name: {} for name in BUILTIN_METHODS}
+        is_async = False
+        for name in dir(cls):
+            if name.startswith("__") and name != "__call__":
+                continue
+            function = inspect.getattr_static(cls, name)
+            function = getattr(function, "__func__", function)
+            if not callable(function) and not callable(getattr(cls, name, None)):
+                continue
+            is_async = is_async or _compat.is_coroutine_function(function)
+            methods[name] = portable(getattr(function, "__cyray_method_options__", {}))
+        meta = {"class_name": cls.__name__, "methods": methods, "is_async": is_async}
+        return ClassPlan(definition.content_id(pickled), pickled, cls.__name__, meta)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cyray._pickle import extra as _extra
 from cyray._spec import options as _options
+from cyray._spec import plans
 
 BUILTIN_METHODS = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
 
@@ -25,21 +26,12 @@ def portable(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_method(
     meta: dict[str, Any], name: str, overrides: dict[str, Any] | None
-) -> dict[str, Any]:
-    """The template of a method: overrides of the call > `@method` > the actor's options."""
+) -> plans.MethodPlan:
+    """The plan of a method: overrides of the call > `@method` > the actor's options."""
     options = {**meta["methods"].get(name, {}), **portable(overrides or {})}
     if "retry_exceptions" in (overrides or {}) and not (overrides or {})["retry_exceptions"]:
         options.pop("extra", None)  # this call takes back what `@method` says
-    num_returns = options.get("num_returns")
-    retries = options.get("max_task_retries")
-    return {
-        # That of one call, `.options(name=...)`, goes with the call.
-        "name": meta["methods"].get(name, {}).get("name") or f"{meta['class_name']}.{name}",
-        "method": name,
-        "num_returns": 1 if num_returns is None else num_returns,
-        "max_retries": meta.get("max_task_retries", 0) if retries is None else retries,
-        "extra": options.get("extra", b""),
-    }
+    return plans.method_plan(meta, name, options)
 
 
 def method(*args: Any, **options: Any) -> Any:

@@ -11,9 +11,8 @@ from typing import Any
 from cyray._pickle import extra as _extra
 from cyray._pickle.definition import display_name
 from cyray._spec import options as _options
+from cyray._spec import plans
 
-DEFAULT_MAX_RETRIES = 3
-_STRATEGIES = {None: 0, "DEFAULT": 0, "SPREAD": 1}
 _GENERATOR_FLAGS = 0x20 | 0x200  # of code: CO_GENERATOR, CO_ASYNC_GENERATOR
 
 
@@ -22,11 +21,9 @@ def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
     return {**options, **_options.task_options(more, in_options=True)}
 
 
-def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The template of a remote function's tasks, but for the pickled function itself."""
-    num_returns = options.get("num_returns")
-    refuse_generator(function, num_returns)
-    retries = options.get("max_retries")
+def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
+    """The plan of a remote function's tasks, but for the pickled function itself."""
+    refuse_generator(function, options.get("num_returns"))
     extra: dict[str, Any] = {}
     if options.get("inout"):
         extra["inout"] = inout_slots(options["inout"], function)
@@ -35,15 +32,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     demand = _options.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
-    return {
-        "name": display_name(function),
-        "num_returns": 1 if num_returns is None else num_returns,
-        "max_retries": DEFAULT_MAX_RETRIES if retries is None else retries,
-        "max_concurrency": options.get("max_concurrency") or 1,
-        "extra": _extra.dumps(extra),
-        "demand": demand,
-        **strategy_of(options),
-    }
+    return plans.task_plan(display_name(function), options, demand, _extra.dumps(extra))
 
 
 def refuse_generator(function: Any, num_returns: int | None) -> None:
@@ -54,18 +43,6 @@ def refuse_generator(function: Any, num_returns: int | None) -> None:
             f"{display_name(function)} is a generator, and tasks that yield one result after the "
             "other are not supported yet: give num_returns=<how many it yields>, or return a list."
         )
-
-
-def strategy_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The scheduling strategy as the core takes it."""
-    strategy = options.get("scheduling_strategy")
-    if strategy is None or isinstance(strategy, str):
-        return {"strategy": _STRATEGIES[strategy]}
-    return {
-        "strategy": 2,
-        "affinity_node": bytes.fromhex(strategy.node_id),
-        "affinity_soft": bool(strategy.soft),
-    }
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

@@ -96,8 +96,13 @@ cdef inline bint is_plain(const ReadView& view) noexcept:
     return view.value != NULL and not view.is_error and view.size > 0 and view.data[0] <= TAG_BYTES
 
 
-cdef object plain_value(const ReadView& view):
+cdef inline object plain_value(const ReadView& view):
     # Takes over the view's reference.
+    cdef int64_t number
+    if view.data[0] == TAG_INT and view.size == 9:
+        memcpy(&number, view.data + 1, 8)
+        view.value.Unref()
+        return PyLong_FromLongLong(number)
     try:
         return decode(view.data, view.size, None, False)
     finally:
@@ -107,20 +112,24 @@ cdef object plain_value(const ReadView& view):
 cdef object pinned_value_of(const ReadView& view, Pinned owner, bint writable):
     # Raises what an error object holds.
     cdef bint is_error = view.is_error
-    cdef CyrayThread* here = this_thread()
-    cdef PyObject* call = here.call
-    if call == NULL:
+    if this_thread().call == NULL:
         value = decode(view.data, view.size, owner, writable)
     else:
-        # A `get` in the midst of a task's arguments: what it finds is no part of them.
-        here.call = NULL
-        try:
-            value = decode(view.data, view.size, owner, writable)
-        finally:
-            here.call = call
+        value = decode_aside(view, owner, writable)
     if is_error:
         raise_error(value)
     return value
+
+
+cdef object decode_aside(const ReadView& view, Pinned owner, bint writable):
+    # A `get` in the midst of a task's arguments: what it finds is no part of them.
+    cdef CyrayThread* here = this_thread()
+    cdef PyObject* call = here.call
+    here.call = NULL
+    try:
+        return decode(view.data, view.size, owner, writable)
+    finally:
+        here.call = call
 
 
 cdef object value_of(const ReadView& view, bint writable):
@@ -176,7 +185,7 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     cdef int64_t deadline = deadline_from(timeout)
     cdef vector[ObjectEntry*] entries
     cdef vector[ReadView] views
-    cdef list out = [None] * n
+    cdef list out
     entries.resize(n)
     for i in range(n):
         ref = <object>PyList_GET_ITEM(refs, i)
@@ -185,30 +194,37 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
                             "ObjectRef.")
         entries[i] = (<ObjectRef>ref).live()
     if n == 0:
-        return out
+        return []
     views.resize(n)
-    cdef size_t got = now.core.ReadMany(entries.data(), n, views.data())
-    while got < <size_t>n:   # as in get_one
-        drop_views(views, 0, got)
-        wait_for_list(entries, timeout, deadline)
+    cdef size_t got
+    while True:   # as in get_one
+        out = PyList_New(n)   # before anything is read: it may set off a collection
         got = now.core.ReadMany(entries.data(), n, views.data())
-    # Every view finds its holder before the first unpickling runs Python code.
-    for i in range(n):
-        if not is_plain(views[i]):
-            out[i] = pinned_from(views[i])
+        if got == <size_t>n:
+            break
+        drop_views(views, 0, got)
+        out = None   # nobody is to see it empty
+        wait_for_list(entries, timeout, deadline)
+    # What is plain is taken at once; the rest finds its holder before any unpickling runs Python code.
+    cdef Py_ssize_t pinned = 0
     i = 0
     try:
         while i < n:
             i += 1
             if is_plain(views[i - 1]):
-                out[i - 1] = plain_value(views[i - 1])
+                value = plain_value(views[i - 1])
             else:
-                out[i - 1] = pinned_value_of(views[i - 1], <Pinned>out[i - 1], writable)
+                value = pinned_from(views[i - 1])
+                pinned += 1
+            Py_INCREF(value)
+            PyList_SET_ITEM(out, i - 1, value)
     except BaseException:
-        for i in range(i, n):
-            if is_plain(views[i]):
-                views[i].value.Unref()
+        drop_views(views, i, n)
         raise
+    if pinned > 0:
+        for i in range(n):
+            if type(<object>PyList_GET_ITEM(out, i)) is Pinned:
+                out[i] = pinned_value_of(views[i], <Pinned>PyList_GET_ITEM(out, i), writable)
     return out
 
 

@@ -234,6 +234,11 @@ def identity():
     }
 
 
+def session_number():
+    """Differs from one session of this process to the next."""
+    return now.epoch
+
+
 def describe():
     """What this process waits for, for people."""
     return connected().core.Describe().decode("utf-8", "replace")

@@ -42,14 +42,13 @@ cdef class Template:
     cdef TaskTemplate* tmpl
 
 
-cdef Template template_of(Session s, dict description):
-    # One template for equal descriptions: they last as long as the session, here and in every worker.
-    key = tuple(sorted([(k, tuple(sorted(v.items())) if type(v) is dict else v)
-                        for k, v in description.items()]))
+cdef Template template_of(Session s, bytes function_id, object plan):
+    # One template for equal plans: they last as long as the session, here and in every worker.
+    key = (function_id, plan)
     cdef Template found = s.templates.get(key)
     if found is None:
         found = Template.__new__(Template)
-        found.tmpl = add_template(s, description)
+        found.tmpl = add_template(s, function_id, plan)
         s.templates[key] = found
     return found
 
@@ -60,47 +59,72 @@ cdef bytes call_name(dict options):
     return name.encode() if name else None
 
 
-cdef TaskTemplate* add_template(Session s, dict d) except NULL:
-    """`d`: what the hooks describe_task or describe_method decided."""
+cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) except NULL:
+    """`plan`: a MethodPlan, or a TaskPlan of the function with that id (_spec/plans.py)."""
     cdef TemplateSpec spec
-    cdef bytes function_id = d.get("function_id") or b""
-    if len(function_id) == 16:
+    spec.name = plan.name.encode()
+    spec.extra = <bytes>plan.extra
+    spec.num_returns = plan.num_returns
+    spec.max_retries = plan.max_retries
+    spec.max_concurrency = 1
+    spec.is_actor_method = function_id is None
+    if spec.is_actor_method:
+        spec.method = plan.method.encode()
+    else:
         spec.function_id = FunctionId.FromBytes(PyBytes_AS_STRING(function_id))
-    spec.name = d["name"].encode()
-    spec.method = d.get("method", "").encode()
-    spec.extra = <bytes>d.get("extra", b"")
-    spec.num_returns = d["num_returns"]
-    spec.max_retries = d["max_retries"]
-    spec.max_concurrency = d.get("max_concurrency", 1)
-    spec.is_actor_method = "method" in d
-    fill_demand(&spec.demand, d.get("demand", {}))
-    spec.strategy = d.get("strategy", 0)
-    cdef bytes node = d.get("affinity_node") or b""
-    if len(node) == 20:
-        spec.affinity_node = NodeId.FromBytes(PyBytes_AS_STRING(node))
-    spec.affinity_soft = d.get("affinity_soft", False)
+        spec.max_concurrency = plan.max_concurrency
+        fill_placement(plan.placement, &spec.demand, &spec.strategy, &spec.affinity_node,
+                       &spec.affinity_soft)
     still(s)
     return s.core.AddTemplate(spec)
 
 
-cdef int fill_demand(ResourceSet* demand, dict amounts) except -1:
-    for name, amount in amounts.items():
+cdef int fill_placement(object placement, ResourceSet* demand, uint8_t* strategy, NodeId* node,
+                        cbool* soft) except -1:
+    cdef bytes node_id = placement.node
+    fill_demand(demand, placement.demand)
+    strategy[0] = placement.strategy
+    if node_id:
+        if len(node_id) != 20:
+            raise ValueError(f"the id of a node has 20 bytes, not {len(node_id)}")
+        node[0] = NodeId.FromBytes(PyBytes_AS_STRING(node_id))
+    soft[0] = placement.soft
+    return 0
+
+
+cdef int fill_demand(ResourceSet* demand, tuple amounts) except -1:
+    for name, amount in amounts:
         demand.Set(name.encode(), amount)
     return 0
 
 
-def export_function(bytes function_id, bytes pickled):
-    """Give a pickled function or class to the GCS, once per process."""
-    give_function(session(), function_id, pickled)
-
-
 cdef int give_function(Session s, bytes function_id, bytes pickled) except -1:
+    """Gives a pickled function or class to the GCS, once per session."""
     still(s)
     if function_id not in s.exported:
         PutFunction(deref(s.core), s.core.job_id(),
                     FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
         s.exported.add(function_id)
     return 0
+
+
+cdef enum:
+    MOST_MADE = 64   # of a function with other options, that are remembered
+
+
+cdef object memo_key(dict options):
+    # Equal for options that mean the same; None where that cannot be seen, as of objects of users.
+    cdef list parts = []
+    for name, value in options.items():
+        kind = type(value)
+        if kind is dict:
+            value = memo_key(value)
+            if value is None:
+                return None
+        elif not (value is None or kind is int or kind is float or kind is str or kind is bool):
+            return None
+        parts.append((name, kind, value))
+    return tuple(parts)
 
 
 cdef class RemoteFunction:
@@ -110,6 +134,7 @@ cdef class RemoteFunction:
     """
     cdef object _function
     cdef dict _options
+    cdef dict _made         # what .options() made, by memo_key; the last few
     cdef dict _shared       # with all that .options() made of it: epoch and function_id
     cdef bytes _task_name
     cdef TaskTemplate* tmpl
@@ -144,14 +169,13 @@ cdef class RemoteFunction:
 
     cdef int prepare(self) except -1:
         cdef Session s = session()
-        description = hook("describe_task")(self._function, self._options)
+        plan = hook("describe_task")(self._function, self._options)
         if self._shared.get("epoch") != s.epoch:
             pickled = hook("pickle_definition")(self._function)
             function_id = hook("content_id")(pickled)
             give_function(s, function_id, pickled)
             self._shared.update(epoch=s.epoch, function_id=function_id)
-        description["function_id"] = self._shared["function_id"]
-        cdef Template template = template_of(s, description)
+        cdef Template template = template_of(s, self._shared["function_id"], plan)
         still(s)
         self.tmpl = template.tmpl
         self.epoch = s.epoch
@@ -165,9 +189,18 @@ cdef class RemoteFunction:
 
     def options(self, **options):
         """The same function with other options for the calls made through the result."""
-        cdef RemoteFunction other = RemoteFunction(
-            self._function, hook("merge_task_options")(self._options, options))
+        cdef RemoteFunction other
+        key = memo_key(options)
+        if key is not None and self._made is not None:
+            found = self._made.get(key)
+            if found is not None:
+                return found
+        other = RemoteFunction(self._function, hook("merge_task_options")(self._options, options))
         other._shared = self._shared
+        if key is not None:
+            if self._made is None or len(self._made) >= MOST_MADE:
+                self._made = {}
+            self._made[key] = other
         return other
 
     def _remote(self, args=None, kwargs=None, **options):
@@ -220,7 +253,7 @@ cdef class ActorMethod:
     cdef Template prepare(self):
         # Templates are of the class and method, not of the actor: a thousand actors need a few.
         cdef Session s = now
-        cdef Template made = template_of(s, hook("describe_method")(
+        cdef Template made = template_of(s, None, hook("describe_method")(
             self._handle._meta, self._name, self._overrides))
         still(s)
         if self._overrides is None:
@@ -348,8 +381,8 @@ def _rebuild_handle(bytes actor_id, dict meta, ref):
     return make_handle(actor_id, meta, ref)
 
 
-def create_actor(dict d, tuple args, dict kwargs, bint wait):
-    """Register an actor; ``d`` is what ``ActorClass`` decided. Returns its handle.
+def create_actor(plan, tuple args, dict kwargs, bint wait):
+    """Register an actor by its ``ActorPlan``. Returns its handle.
 
     Raises:
         ActorAlreadyExistsError: with ``wait``, when the name is taken.
@@ -362,23 +395,19 @@ def create_actor(dict d, tuple args, dict kwargs, bint wait):
     cdef Status status
     cdef size_t i
     creation.actor_id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
-    creation.class_id = FunctionId.FromBytes(PyBytes_AS_STRING(<bytes>d["function_id"]))
-    creation.class_name = d["class_name"].encode()
-    creation.name = d["name"].encode()
-    creation.name_space = d["namespace"].encode()
-    creation.extra = <bytes>d["extra"]
-    creation.handle_meta = <bytes>d["handle_meta"]
-    fill_demand(&creation.placement, d["placement"])
-    fill_demand(&creation.held, d["held"])
-    creation.strategy = d.get("strategy", 0)
-    cdef bytes node = d.get("affinity_node") or b""
-    if len(node) == 20:
-        creation.affinity_node = NodeId.FromBytes(PyBytes_AS_STRING(node))
-    creation.affinity_soft = d.get("affinity_soft", False)
-    creation.detached = d["detached"]
-    creation.max_restarts = d["max_restarts"]
-    creation.max_concurrency = d["max_concurrency"]
-    give_function(s, d["function_id"], d["pickled"])
+    creation.class_id = FunctionId.FromBytes(PyBytes_AS_STRING(<bytes>plan.function_id))
+    creation.class_name = plan.class_name.encode()
+    creation.name = plan.name.encode()
+    creation.name_space = plan.namespace.encode()
+    creation.extra = <bytes>plan.extra
+    creation.handle_meta = <bytes>plan.handle_meta
+    fill_placement(plan.placement, &creation.placement, &creation.strategy, &creation.affinity_node,
+                   &creation.affinity_soft)
+    fill_demand(&creation.held, plan.held)
+    creation.detached = plan.detached
+    creation.max_restarts = plan.max_restarts
+    creation.max_concurrency = plan.max_concurrency
+    give_function(s, plan.function_id, plan.pickled)
     cdef list held = []
     if args or kwargs:
         creation.args = ValuePtr(encode_args(s, args, kwargs, &creation.refs, &contained))
@@ -397,4 +426,4 @@ def create_actor(dict d, tuple args, dict kwargs, bint wait):
         raise_status(status)
     if held:
         s.creation_refs[actor_id] = held
-    return make_handle(actor_id, d["meta"], None if creation.detached else ref)
+    return make_handle(actor_id, plan.meta, None if creation.detached else ref)

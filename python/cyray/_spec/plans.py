@@ -1,0 +1,107 @@
+"""Plans: what the core needs to know of a task, a method or an actor, decided once from its options.
+
+Place: the ground. `_api` makes them, `submit.pxi` reads them, and equal plans share a template. Typed,
+frozen, hashable (but for `ActorPlan`, which is used once); the defaults of options stand here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+DEFAULT_MAX_RETRIES = 3  # of tasks
+# wire::SchedulingStrategy
+ANYWHERE, SPREAD, ON_NODE = 0, 1, 2
+_STRATEGIES = {None: ANYWHERE, "DEFAULT": ANYWHERE, "SPREAD": SPREAD}
+
+Amounts = tuple[tuple[str, int], ...]  # of resources, by name, in units of 1/10000
+
+
+class Placement(NamedTuple):
+    """Where it may run."""
+
+    demand: Amounts = ()
+    strategy: int = ANYWHERE
+    node: bytes = b""  # for ON_NODE; 20 bytes
+    soft: bool = False  # another node will do where that one is gone
+
+
+class TaskPlan(NamedTuple):
+    """The tasks of a function with these options."""
+
+    name: str
+    placement: Placement
+    num_returns: int = 1
+    max_retries: int = DEFAULT_MAX_RETRIES
+    max_concurrency: int = 1
+    extra: bytes = b""  # pickled, for the worker's Python alone
+
+
+class MethodPlan(NamedTuple):
+    """The calls of an actor's method."""
+
+    name: str
+    method: str
+    num_returns: int = 1
+    max_retries: int = 0
+    extra: bytes = b""
+
+
+class ActorPlan(NamedTuple):
+    """One actor that is to be made."""
+
+    function_id: bytes
+    pickled: bytes  # its class
+    class_name: str
+    name: str  # "": none
+    namespace: str
+    placement: Placement
+    held: Amounts  # while it lives
+    meta: dict[str, Any]  # of its handles
+    handle_meta: bytes  # the same, pickled
+    extra: bytes  # pickled, for the worker's Python alone
+    detached: bool = False
+    max_restarts: int = 0
+    max_concurrency: int = 1
+
+
+def amounts(demand: Mapping[str, int]) -> Amounts:
+    """A demand as plans have it."""
+    return tuple(sorted(demand.items()))
+
+
+def placement(options: Mapping[str, Any], demand: Mapping[str, int]) -> Placement:
+    """Where what has these options (already checked) may run."""
+    strategy = options.get("scheduling_strategy")
+    if strategy is None or isinstance(strategy, str):
+        return Placement(amounts(demand), _STRATEGIES[strategy])
+    node = bytes.fromhex(strategy.node_id)
+    return Placement(amounts(demand), ON_NODE, node, bool(strategy.soft))
+
+
+def task_plan(
+    name: str, options: Mapping[str, Any], demand: Mapping[str, int], extra: bytes
+) -> TaskPlan:
+    """Of a function with these options (already checked)."""
+    returns, retries = options.get("num_returns"), options.get("max_retries")
+    return TaskPlan(
+        name,
+        placement(options, demand),
+        num_returns=1 if returns is None else returns,
+        max_retries=DEFAULT_MAX_RETRIES if retries is None else retries,
+        max_concurrency=options.get("max_concurrency") or 1,
+        extra=extra,
+    )
+
+
+def method_plan(meta: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> MethodPlan:
+    """Of a method of an actor with this meta; `options` (already checked) are the method's own."""
+    returns, retries = options.get("num_returns"), options.get("max_task_retries")
+    return MethodPlan(
+        # That of one call, `.options(name=...)`, goes with the call.
+        meta["methods"].get(name, {}).get("name") or f"{meta['class_name']}.{name}",
+        name,
+        num_returns=1 if returns is None else returns,
+        max_retries=meta.get("max_task_retries", 0) if retries is None else retries,
+        extra=options.get("extra", b""),
+    )
