@@ -205,7 +205,9 @@ class ContextSource:
         return me.incarnation
 
     def current_actor_handle(self) -> Any:
-        return _raylet.make_handle(_raylet.current_actor_id(), me.actor_meta, None)
+        actor_id = _raylet.current_actor_id()
+        assert actor_id is not None, "asked in actors alone"
+        return _raylet.make_handle(actor_id, me.actor_meta, None)
 
     @property
     def gpu_ids(self) -> list[int]:

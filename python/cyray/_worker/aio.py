@@ -42,6 +42,7 @@ class AsyncLoop:
 
     def _poll(self) -> None:
         _raylet.turn_ended()
+        assert self._on_event is not None  # since `run`
         try:
             _raylet.poll_async(self._on_event, self.loop, self._limit)
         except BaseException as error:  # asyncio would log it, and the calls would wait
