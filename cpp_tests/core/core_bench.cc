@@ -7,6 +7,9 @@
 #include "core_generated.h"
 #include "cpp_tests/core/silent_outbox.h"
 #include "cyray/core/object_directory.h"
+#include "cyray/core/poller.h"
+#include "cyray/core/raylet_client.h"
+#include "cyray/core/task_ids.h"
 #include "cyray/core/task_submitter.h"
 
 namespace cyray::core {

@@ -55,6 +55,7 @@ class Process : public DirectoryOutbox {
   void PullToStore(ObjectEntry* entry) override { pulls.push_back(entry->id); }
   void ReleasePin(const ObjectId& id) override { --pins[id]; }
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
+  void ForEachWaitedFor(const std::function<void(ObjectEntry*)>&) override {}
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override;
   void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}
@@ -159,6 +160,7 @@ class Simulator {
     if (dice < 88) return Drop(*p);
     if (dice < 98) return Get(*p);
     if (dice == 98) return AnswerPull(*p);
+    if (Below(3) == 0) p->objects.TrimWarmPins(Below(3));
     if (deaths_ && Below(8) == 0) Die(*p);
   }
 
@@ -248,6 +250,13 @@ class Simulator {
     if (p.pulls.empty()) return;
     const ObjectId id = p.pulls.front();
     p.pulls.pop_front();
+    now_ns_ += 1'000'000'000;
+    if (Below(3) == 0) {
+      const auto failure = Below(2) == 0 ? ObjectDirectory::PullFailure::kNoRoom
+                                         : ObjectDirectory::PullFailure::kMissing;
+      p.objects.OnPullFailed(id, failure, "", now_ns_);
+      return p.objects.Tick(p.objects.NextTickNs());
+    }
     ++p.pins[id];
     p.objects.OnPinned(id, 64, 100);
   }
@@ -423,6 +432,7 @@ class Simulator {
   std::mt19937_64 random_;
   const bool deaths_;
   bool anybody_died_ = false;
+  int64_t now_ns_ = 0;
   uint64_t next_id_ = 0, next_task_ = 0;
   std::vector<std::unique_ptr<Process>> processes_;
   std::map<std::pair<WorkerId, WorkerId>, std::deque<SimFrame>> queues_;

@@ -63,6 +63,11 @@ class WordsOutbox : public DirectoryOutbox {
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override {
     return entry == reader || (!to_read && entry == watcher);
   }
+  void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) override {
+    for (ObjectEntry* entry : {reader, watcher}) {
+      if (entry != nullptr) visit(entry);
+    }
+  }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
   void FreeStray(const ObjectId& id, const NodeId&) override { Note("stray", 0, id); }
   void ActorOutOfScope(const ActorId&) override { notes.emplace_back("actor"); }
@@ -84,8 +89,8 @@ class WordsOutbox : public DirectoryOutbox {
 
   std::vector<std::string> notes;
   uint64_t last_registration = 0;
-  const ObjectEntry* reader = nullptr;  // what threads wait for
-  const ObjectEntry* watcher = nullptr;
+  ObjectEntry* reader = nullptr;  // what threads wait for
+  ObjectEntry* watcher = nullptr;
   std::function<void()> on_state;
   std::function<void(const Address&)> on_add;
   std::function<void(ObjectEntry*)> on_ready;

@@ -19,6 +19,7 @@ class SilentOutbox : public DirectoryOutbox {
   void PullToStore(ObjectEntry*) override {}
   void ReleasePin(const ObjectId&) override {}
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
+  void ForEachWaitedFor(const std::function<void(ObjectEntry*)>&) override {}
   void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
   void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}

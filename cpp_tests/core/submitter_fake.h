@@ -22,7 +22,12 @@
 #include "cyray/common/encoding.h"
 #include "cyray/core/actor_submitter.h"
 #include "cyray/core/dependent_tasks.h"
+#include "cyray/core/link.h"
+#include "cyray/core/poller.h"
+#include "cyray/core/raylet_client.h"
+#include "cyray/core/task_ids.h"
 #include "cyray/core/task_submitter.h"
+#include "cyray/wire/convert.h"
 
 namespace cyray::core {
 

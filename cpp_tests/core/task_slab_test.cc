@@ -1,5 +1,7 @@
 // TaskSlab and TaskIds: tags name one task for ever, slots are used again.
 
+#include "cyray/core/task_slab.h"
+
 #include <gtest/gtest.h>
 
 #include <random>
@@ -7,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cyray/core/task_submitter.h"
+#include "cyray/core/task_ids.h"
 
 namespace cyray::core {
 namespace {

@@ -58,6 +58,7 @@ constexpr std::array kFromPeers{
     Named{FrameType::kAddBorrowersAck, "AddBorrowersAck"},
     Named{FrameType::kRemoveBorrowers, "RemoveBorrowers"},
     Named{FrameType::kContainedTaken, "ContainedTaken"},
+    Named{FrameType::kTaskProgress, "TaskProgress"},
 };
 constexpr std::array kFromRaylet{
     Named{FrameType::kReclaimLease, "ReclaimLease"}, Named{FrameType::kLeaseBroken, "LeaseBroken"},

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "cyray/common/encoding.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -23,7 +22,7 @@ uint64_t Sequence(const TaskId& id) {
 
 }  // namespace
 
-ActorSubmitter::ActorSubmitter(LinkTable& links, RayletClient& raylet, TaskCompletion& completion,
+ActorSubmitter::ActorSubmitter(LinkOutbox& links, RayletOutbox& raylet, TaskCompletion& completion,
                                MakeActorError make_error)
     : links_(links), raylet_(raylet), completion_(completion), make_error_(std::move(make_error)) {}
 
@@ -55,7 +54,8 @@ void ActorSubmitter::Release(ActorClient* client) {
 }
 
 void ActorSubmitter::ForgetIdle() {
-  // Two for each that comes, so that those whose calls were pending go in the end too.
+  // Each client that becomes idle makes two others be looked at: those with calls pending are put
+  // off and so looked at again later.
   for (int i = 0; i < 2 && idle_.size() > kMaxIdle; ++i) {
     ActorClient& client = *idle_.front();
     if (client.pending() > 0) {
@@ -209,7 +209,7 @@ void ActorSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
 }
 
 void ActorSubmitter::AwaitNews(ActorClient& client, const std::string& reason) {
-  client.lost_at_ns = MonotonicNs();
+  client.lost_at_ns = links_.NowNs();
   client.lost_reason = reason;
   lost_.push_back(&client);
 }
@@ -271,7 +271,6 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
   ActorClient& client = *it->second;
   if (update.incarnation() < client.incarnation) return;
   if (update.class_name() != nullptr) client.class_name = update.class_name()->str();
-  client.restarts_left = update.restarts_left();
   switch (update.state()) {
     case wire::ActorState::Alive:
       BecomeAlive(client, update);

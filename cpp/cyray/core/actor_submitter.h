@@ -41,7 +41,6 @@ struct ActorClient {
   ActorId id;
   wire::ActorState state = wire::ActorState::PendingCreation;
   uint32_t incarnation = 0;
-  int restarts_left = 0;
   Address address;
   Link* link = nullptr;            // while alive and reachable
   std::deque<PendingTask*> queue;  // not pushed yet, in order
@@ -70,7 +69,7 @@ class ActorSubmitter {
  public:
   using MakeActorError =
       std::function<ValuePtr(uint8_t kind, const std::string& message, const ActorId& actor)>;
-  ActorSubmitter(LinkTable& links, RayletClient& raylet, TaskCompletion& completion,
+  ActorSubmitter(LinkOutbox& links, RayletOutbox& raylet, TaskCompletion& completion,
                  MakeActorError make_error);
 
   // What keeps an actor busy while answers travel; the queue of other callers behind it is short.
@@ -131,8 +130,8 @@ class ActorSubmitter {
   void ForgetIdle();
   void Forget(ActorClient& client);
 
-  LinkTable& links_;
-  RayletClient& raylet_;
+  LinkOutbox& links_;
+  RayletOutbox& raylet_;
   TaskCompletion& completion_;
   const MakeActorError make_error_;
   std::unordered_map<ActorId, std::unique_ptr<ActorClient>> clients_;

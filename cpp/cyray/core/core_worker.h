@@ -26,6 +26,8 @@
 #include "cyray/core/poller.h"
 #include "cyray/core/raylet_client.h"
 #include "cyray/core/spare_blocks.h"
+#include "cyray/core/submission.h"
+#include "cyray/core/task_ids.h"
 #include "cyray/core/task_submitter.h"
 #include "cyray/core/waits.h"
 #include "cyray/store/arena_mapping.h"
@@ -240,6 +242,7 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
   void PullToStore(ObjectEntry* entry) override;
   void ReleasePin(const ObjectId& id) override;
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override;
+  void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) override;
   void Publish(const ObjectId& id) override;
   void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) override;
   void FreeStray(const ObjectId& id, const NodeId& node) override;

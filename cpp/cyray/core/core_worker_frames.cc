@@ -432,6 +432,10 @@ bool CoreWorker::IsWaitedFor(const ObjectEntry* entry, bool to_read) {
   return waits_.IsWaitedFor(entry, to_read);
 }
 
+void CoreWorker::ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) {
+  waits_.ForEachEntry(visit);
+}
+
 void CoreWorker::ActorOutOfScope(const ActorId& id) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), true, /*out_of_scope=*/true));

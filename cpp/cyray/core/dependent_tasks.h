@@ -12,7 +12,7 @@
 #include <functional>
 #include <vector>
 
-#include "cyray/core/task_submitter.h"
+#include "cyray/core/task_slab.h"
 
 namespace cyray::core {
 

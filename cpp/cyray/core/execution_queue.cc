@@ -2,14 +2,13 @@
 
 #include <algorithm>
 
-#include "cyray/util/clock.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::core {
 
 using wire::FrameType;
 
-ExecutionQueue::ExecutionQueue(LinkTable& links, ObjectDirectory& objects)
+ExecutionQueue::ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects)
     : links_(links), objects_(objects) {}
 
 ExecTemplate* ExecutionQueue::Intern(ExecTemplate tmpl) {
@@ -279,7 +278,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
   }
   uint32_t run_us = 0;
   if (task.started_ns != 0) {
-    const int64_t ns = MonotonicNs() - task.started_ns;
+    const int64_t ns = links_.NowNs() - task.started_ns;
     run_us = static_cast<uint32_t>(std::min<int64_t>((ns + 500) / 1000, UINT32_MAX));
     task.tmpl->average_us = task.tmpl->average_us * 0.8 + run_us * 0.2;
   }

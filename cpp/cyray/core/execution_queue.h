@@ -74,7 +74,7 @@ struct Outcome {
 
 class ExecutionQueue {
  public:
-  ExecutionQueue(LinkTable& links, ObjectDirectory& objects);
+  ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects);
 
   void SetIdentity(const Address& self) { self_ = self; }
   // The queue keeps order and is never handed back: this worker is an actor.
@@ -123,7 +123,7 @@ class ExecutionQueue {
   void SendReply(ExecTask& task, wire::TaskStatus status, std::vector<Outcome>& outcomes,
                  const std::vector<ObjectId>& borrowed, bool retry);
 
-  LinkTable& links_;
+  LinkOutbox& links_;
   ObjectDirectory& objects_;
   Address self_;
   std::deque<std::unique_ptr<ExecTask>> queue_;

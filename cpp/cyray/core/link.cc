@@ -4,6 +4,8 @@
 
 #include "core_generated.h"
 #include "cyray/util/clock.h"
+#include "cyray/wire/convert.h"
+#include "local_generated.h"
 
 namespace cyray::core {
 namespace {
@@ -15,10 +17,12 @@ constexpr size_t kGatherBytes = 64 << 10;
 
 }  // namespace
 
-LinkTable::LinkTable(Poller& poller, RayletClient& raylet, Events events)
+LinkTable::LinkTable(SocketWatcher& poller, RayletOutbox& raylet, Events events)
     : poller_(poller), raylet_(raylet), events_(std::move(events)) {
   gone_.state = Link::State::kBroken;
 }
+
+int64_t LinkTable::NowNs() const { return MonotonicNs(); }
 
 Link* LinkTable::Find(const WorkerId& worker) {
   auto it = links_.find(worker);

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
-#include "cyray/core/poller.h"
-#include "cyray/core/raylet_client.h"
+#include "cyray/core/outbox.h"
+#include "cyray/util/unique_fd.h"
 #include "cyray/wire/channel.h"
 
 namespace cyray::core {
@@ -30,8 +30,6 @@ namespace cyray::core {
 struct ExecTemplate;
 struct ObjectEntry;
 
-// Frames that follow one another faster than this are gathered into one write.
-inline constexpr int64_t kGatherNs = 50'000;
 // Results of short tasks wait so long for company while more tasks are ready; when the next one
 // takes longer than it used to, the steward writes them with its next look. Half of what a
 // submitter keeps queued on a worker (kAheadUs), so its queue does not run empty meanwhile. Were
@@ -58,13 +56,14 @@ struct Link {
   std::unordered_map<ObjectId, std::vector<ObjectEntry*>> given;
 };
 
-class LinkTable {
+class LinkTable : public LinkOutbox {
  public:
   struct Events {
     std::function<void(Link&, const wire::Frame&)> on_frame;
     std::function<void(Link&, const std::string& reason)> on_broken;
   };
-  LinkTable(Poller& poller, RayletClient& raylet, Events events);
+  using LinkOutbox::FlushSoon;
+  LinkTable(SocketWatcher& poller, RayletOutbox& raylet, Events events);
 
   // Dead processes that are remembered.
   static constexpr size_t kMaxDead = 4'096;
@@ -74,14 +73,13 @@ class LinkTable {
 
   void SetIdentity(const Address& self) { self_ = self; }
   const Address& self() const { return self_; }
-  // The link to `peer`, connecting it when there is none. Never null; may be broken.
-  Link& To(const Address& peer);
-  Link* Find(const WorkerId& worker);
-
-  void Send(Link& link, wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
-  // Writes when the last write is `gather_ns` ago, or nobody would do it soon; else gathers.
-  void FlushSoon(Link& link, int64_t gather_ns = kGatherNs);
-  void Flush(Link& link);
+  int64_t NowNs() const override;
+  Link& To(const Address& peer) override;
+  Link* Find(const WorkerId& worker) override;
+  void Send(Link& link, wire::FrameType type,
+            const flatbuffers::FlatBufferBuilder& builder) override;
+  void FlushSoon(Link& link, int64_t gather_ns) override;
+  void Flush(Link& link) override;
   // Writes all that gathered, on links whose last write is at least `older_than_ns` ago.
   void FlushDirty(int64_t older_than_ns = 0);
 
@@ -94,11 +92,8 @@ class LinkTable {
   void GiveUp(Link& link, const std::string& reason);
   // The raylet cannot deliver what was sent to that process.
   void OnRelayFailed(const WorkerId& worker, const std::string& reason);
-  // Handles what a peer that is gone, by word of the raylet, had sent before: its last replies.
-  void Drain(Link& link);
-  // When a link broke at `broken_ns` and nobody has said until then that its process is dead, the
-  // process lives and the connection alone is gone.
-  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const {
+  void Drain(Link& link) override;
+  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const override {
     return broken_ns + (peer.node == self_.node ? kNewsHereNs : kNewsElsewhereNs);
   }
   // That process is dead, its link broken, and nobody holds the link: it goes with the next
@@ -115,8 +110,8 @@ class LinkTable {
   void SendReset(Link& link);
   void OnReset(Link& link);
 
-  Poller& poller_;
-  RayletClient& raylet_;
+  SocketWatcher& poller_;
+  RayletOutbox& raylet_;
   const Events events_;
   Address self_;
   std::unordered_map<WorkerId, std::unique_ptr<Link>> links_;

@@ -84,7 +84,7 @@ void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
 }
 
 void ObjectDirectory::Resolve(ObjectEntry* entry, ValuePtr value, bool is_error) {
-  EndPull(entry);
+  if (entry->pulling || entry->pull_failed) EndPull(entry);
   entry->value = std::move(value);
   entry->is_error = is_error;
   entry->state = ObjectState::kInline;
@@ -199,7 +199,8 @@ ObjectEntry* ObjectDirectory::Borrow(const ObjectId& id, const Address& owner, b
 void ObjectDirectory::UnlistBorrowed(const ObjectExtra& extra) {
   ObjectEntry* last = borrowed_.back();
   borrowed_[extra.borrowed_at] = last;
-  if (last->extra) last->extra->borrowed_at = extra.borrowed_at;  // else it is the one that goes
+  // The entry that goes has given its extra part away already; it may be the last one itself.
+  if (last->extra) last->extra->borrowed_at = extra.borrowed_at;
   borrowed_.pop_back();
 }
 
@@ -299,10 +300,15 @@ void ObjectDirectory::DropHold(LocalPin* pin) {
 }
 
 void ObjectDirectory::TrimWarmPins(size_t keep) {
-  const auto wanted = [this](const ObjectEntry* entry) {
-    return outbox_.IsWaitedFor(entry, /*to_read=*/false);
+  const auto mark = [this](bool awaited) {
+    outbox_.ForEachWaitedFor([awaited](ObjectEntry* entry) {
+      if (entry->pin != nullptr) entry->pin->awaited = awaited;
+    });
   };
-  for (const ObjectId& id : pins_.TakeWarm(keep, wanted)) outbox_.ReleasePin(id);
+  mark(true);
+  const std::vector<ObjectId> taken = pins_.TakeWarm(keep);
+  mark(false);
+  for (const ObjectId& id : taken) outbox_.ReleasePin(id);
 }
 
 void ObjectDirectory::OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes) {

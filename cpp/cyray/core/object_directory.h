@@ -47,6 +47,8 @@ class DirectoryOutbox {
   virtual void ReleasePin(const ObjectId& id) = 0;
   // A thread waits for the object to be here; with `to_read`, one that takes an error instead.
   virtual bool IsWaitedFor(const ObjectEntry* entry, bool to_read) = 0;
+  // All objects that threads wait for.
+  virtual void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) = 0;
   // Others may name this object of ours from now on: seal it if that was put off.
   virtual void Publish(const ObjectId& /*id*/) {}
   virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;

@@ -36,6 +36,7 @@ struct LocalPin {
   uint32_t views = 0;            // memory that Python sees
   uint32_t holds = 0;            // tasks that are going to read it
   bool only_copy = false;        // no other node has the object any more
+  bool awaited = false;          // while pins are given up: a thread waits for the object
   LocalPin* older = nullptr;     // among the warm ones
   LocalPin* newer = nullptr;
 };

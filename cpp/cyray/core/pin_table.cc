@@ -26,12 +26,11 @@ bool PinTable::DropEntry(LocalPin* pin) {
   return true;
 }
 
-std::vector<ObjectId> PinTable::TakeWarm(size_t keep,
-                                         const std::function<bool(const ObjectEntry*)>& wanted) {
+std::vector<ObjectId> PinTable::TakeWarm(size_t keep) {
   std::vector<ObjectId> taken;
   for (LocalPin* pin = oldest_; pin != nullptr && warm_ > keep;) {
     LocalPin* next = pin->newer;
-    if (!pin->only_copy && !wanted(pin->entry)) {
+    if (!pin->only_copy && !pin->awaited) {
       taken.push_back(pin->id);
       DropEntry(pin);
     }

@@ -50,10 +50,9 @@ class PinTable {
   bool DropEntry(LocalPin* pin);
 
   bool TooManyWarm() const { return warm_ > kMaxWarm + kMaxWarm / 8; }
-  // Gives up warm pins but for `keep` of them, the longest unused first, and those that `wanted`
-  // names. Their entries have none then.
-  std::vector<ObjectId> TakeWarm(size_t keep,
-                                 const std::function<bool(const ObjectEntry*)>& wanted);
+  // Gives up warm pins but for `keep` of them, the longest unused first, and those that are awaited
+  // or only copies. Their entries have none then.
+  std::vector<ObjectId> TakeWarm(size_t keep);
 
   void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const;
   size_t size() const { return pins_.size(); }

@@ -20,6 +20,7 @@
 #include <mutex>
 #include <thread>
 
+#include "cyray/core/outbox.h"
 #include "cyray/util/spin_payoff.h"
 #include "cyray/util/unique_fd.h"
 
@@ -40,16 +41,14 @@ class PollerHandler {
   virtual void RunTimers(int64_t now_ns) = 0;
 };
 
-inline constexpr int64_t kForever = INT64_MAX;
-
-class Poller {
+class Poller : public SocketWatcher {
  public:
   Poller(std::mutex& mutex, PollerHandler& handler);
-  ~Poller();
+  ~Poller() override;
 
-  void Watch(int fd, uint32_t events, void* cookie);
-  void Modify(int fd, uint32_t events, void* cookie);
-  void Unwatch(int fd);
+  void Watch(int fd, uint32_t events, void* cookie) override;
+  void Modify(int fd, uint32_t events, void* cookie) override;
+  void Unwatch(int fd) override;
 
   // Starts and ends the background thread. Stop() must be called without the mutex.
   void StartSteward();
@@ -71,7 +70,7 @@ class Poller {
   int epoll_fd() const { return epoll_.get(); }
 
   // Something was queued outside a wait: makes sure that the steward looks soon.
-  void NoteActivity() {
+  void NoteActivity() override {
     ++activity_;
     if (steward_blocked_) WakeSteward();
   }
@@ -88,7 +87,7 @@ class Poller {
   }
   // A thread other than the steward blocks in the seat: what was just gathered must be written now,
   // for nobody else will look soon.
-  bool DriverBlocked() const { return seat_ != 0 && seat_blocked_ && !steward_seated_; }
+  bool DriverBlocked() const override { return seat_ != 0 && seat_blocked_ && !steward_seated_; }
   // An own event loop polls (async actors): the steward steps in only when that loop hangs.
   void SetExternalLoop(bool on) { external_loop_ = on; }
   // Called when something other threads may wait for has changed, maybe outside a handler.

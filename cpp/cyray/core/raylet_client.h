@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/core/outbox.h"
 #include "cyray/util/status.h"
 #include "cyray/wire/channel.h"
 #include "cyray/wire/convert.h"
@@ -44,17 +45,15 @@ struct Registration {
   UniqueFd arena_read, arena_write;
 };
 
-class RayletClient {
+class RayletClient : public RayletOutbox {
  public:
   using FrameHandler = std::function<void(wire::Frame&)>;
-  // `frame` is the reply, or null when the raylet is gone.
-  using ReplyHandler = std::function<void(wire::Frame* frame)>;
 
   // Takes a connected stream socket (blocking or not), registers and waits for the answer.
   Result<Registration> Connect(UniqueFd socket, const RegisterOptions& options);
 
   int fd() const { return channel_ ? channel_->fd() : -1; }
-  bool connected() const { return channel_ != nullptr; }
+  bool connected() const override { return channel_ != nullptr; }
   void SetHandlers(FrameHandler on_frame, std::function<void()> on_lost);
 
   // Called when the socket is full, and when it is not any more: OnReady is due when it takes more.
@@ -62,17 +61,16 @@ class RayletClient {
     on_wants_write_ = std::move(on_wants_write);
   }
 
-  uint64_t NextRequestId() { return next_request_++; }
-  void Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
-  // `request_id` came from NextRequestId() and stands in the frame.
+  uint64_t NextRequestId() override { return next_request_++; }
+  void Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder) override;
   void Request(uint64_t request_id, wire::FrameType type,
-               const flatbuffers::FlatBufferBuilder& builder, ReplyHandler on_reply);
+               const flatbuffers::FlatBufferBuilder& builder, ReplyHandler on_reply) override;
   void Forget(uint64_t request_id) { replies_.erase(request_id); }
-  void Relay(const Address& from, const Address& to, const uint8_t* frame, size_t size);
+  void Relay(const Address& from, const Address& to, const uint8_t* frame, size_t size) override;
   // Returns the id under which the reply can be forgotten.
   uint64_t CallGcs(uint16_t method, const uint8_t* payload, size_t size, ReplyHandler on_reply);
 
-  void Flush();
+  void Flush() override;
   void OnReady();
   bool HasUnsent() const { return channel_ && channel_->HasUnsent(); }
   size_t pending_requests() const { return replies_.size(); }

@@ -1,14 +1,9 @@
-// What normal tasks and actor calls share on the submitting side: the slab of pending tasks, their
-// ids, pushing one down a link, and what its reply or failure does to the objects it makes. Guarded
-// by the core mutex; the contracts are in task_submitter.h.
+#include "cyray/core/task_completion.h"
 
 #include <algorithm>
 
 #include "cyray/common/encoding.h"
-#include "cyray/core/actor_submitter.h"
-#include "cyray/core/task_submitter.h"
-#include "cyray/util/clock.h"
-#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
 
 namespace cyray::core {
 
@@ -36,101 +31,6 @@ ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
 }
 
 }  // namespace
-
-PendingTask* TaskSlab::New() {
-  if (free_.empty()) {
-    const auto base = static_cast<uint32_t>(chunks_.size() * kChunk);
-    chunks_.push_back(std::make_unique<Chunk>());
-    for (size_t i = kChunk; i > 0; --i) free_.push_back(base + static_cast<uint32_t>(i - 1));
-  }
-  const uint32_t slot = free_.back();
-  free_.pop_back();
-  PendingTask* task = AtSlot(slot);
-  task->slot = slot;
-  task->live = true;
-  ++live_;
-  return task;
-}
-
-void TaskSlab::Free(PendingTask* task) {
-  const uint32_t slot = task->slot, generation = task->generation + 1;
-  // Small vectors keep their memory for the next task in this slot; a burst's does not stay.
-  task->args = {};
-  task->refs.clear();
-  task->contained.clear();
-  task->returns.clear();
-  if (task->refs.capacity() > 8) task->refs.shrink_to_fit();
-  if (task->contained.capacity() > 8) task->contained.shrink_to_fit();
-  if (task->returns.capacity() > 8) task->returns.shrink_to_fit();
-  task->name.reset();
-  task->tmpl = nullptr;
-  task->actor = nullptr;
-  task->lease = nullptr;
-  task->next = task->previous = nullptr;
-  task->unresolved = task->attempt = 0;
-  task->generation = generation;
-  task->place = Place::kNone;
-  task->live = false;
-  free_.push_back(slot);
-  --live_;
-}
-
-PendingTask* TaskSlab::Find(uint64_t tag) {
-  const auto slot = static_cast<uint32_t>(tag);
-  if (slot >= chunks_.size() * kChunk) return nullptr;
-  PendingTask* task = AtSlot(slot);
-  return task->live && task->generation == static_cast<uint32_t>(tag >> 32) ? task : nullptr;
-}
-
-const PendingTask* TaskSlab::FindByResult(const ObjectEntry* result) const {
-  for (const auto& chunk : chunks_) {
-    for (const PendingTask& task : *chunk) {
-      if (!task.live) continue;
-      if (std::find(task.returns.begin(), task.returns.end(), result) != task.returns.end()) {
-        return &task;
-      }
-    }
-  }
-  return nullptr;
-}
-
-std::string DescribeTask(const PendingTask& task) {
-  std::string out = (task.actor != nullptr ? "call " : "task ") +
-                    (task.name ? *task.name : task.tmpl->name) + " (attempt " +
-                    std::to_string(task.attempt + 1) + "), ";
-  if (task.waiting_for_args()) {
-    return out + "which waits for " + std::to_string(task.unresolved) + " of its arguments";
-  }
-  if (task.lease != nullptr) {
-    return out + "pushed to worker " + task.lease->worker.ToString() + " pid " +
-           std::to_string(task.lease->worker_pid);
-  }
-  if (task.actor == nullptr) {
-    return out + "queued for a worker with {" + task.tmpl->shape->demand.ToString() + "}";
-  }
-  const std::string actor = "actor " + task.actor->id.Hex();
-  if (task.place == Place::kInFlight) {
-    return out + "pushed to " + actor + " at " + task.actor->address.ToString();
-  }
-  return out +
-         (task.place == Place::kLimbo ? "in limbo since the worker was lost of " : "queued for ") +
-         actor;
-}
-
-void TaskIds::Reset(const JobId& job) {
-  FillRandom(prefix_.data(), prefix_.size());
-  job_ = job;
-  counter_ = 0;
-}
-
-TaskId TaskIds::Next() {
-  TaskId id;
-  ++counter_;
-  std::memcpy(id.bytes.data(), prefix_.data(), 6);
-  std::memcpy(id.bytes.data() + 6, &counter_, 6);
-  std::memcpy(id.bytes.data() + 12, job_.data(), 4);
-  return id;
-}
 
 void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
   if (link.sent_templates.size() <= tmpl.id) link.sent_templates.resize(tmpl.id + 64);

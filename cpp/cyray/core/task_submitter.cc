@@ -4,8 +4,8 @@
 #include <array>
 
 #include "cyray/common/encoding.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
 
 namespace cyray::core {
 namespace {
@@ -45,7 +45,7 @@ size_t CountStuck(const Shape& shape, int64_t now_ns) {
 
 }  // namespace
 
-TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkTable& links, RayletClient& raylet,
+TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
                              TaskCompletion& completion, TaskSlab& slab, MakeError make_error)
     : objects_(objects),
       links_(links),
@@ -113,7 +113,7 @@ void TaskSubmitter::Pump(Shape& shape) {
   }
   if (!shape.ready.empty()) {
     RequestLeases(shape, shape.ready.size());
-  } else if (!shape.requests.empty() && CountStuck(shape, MonotonicNs()) == 0) {
+  } else if (!shape.requests.empty() && CountStuck(shape, links_.NowNs()) == 0) {
     CancelRequests(shape);
   }
 }
@@ -151,7 +151,7 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
   lease.in_flight.Append(task);
   if (task->tmpl->average_us > 0) lease.queued_us += task->tmpl->average_us;
   if (was_idle) {
-    task->pushed_ns = MonotonicNs();
+    task->pushed_ns = links_.NowNs();
     lease.last_reply_ns = task->pushed_ns;
   }
   completion_.Push(*lease.link, task, lease.gpu_ids);
@@ -255,7 +255,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
   task->lease = nullptr;
   if (tmpl->average_us > 0) lease->queued_us = std::max(0.0, lease->queued_us - tmpl->average_us);
   if (lease->in_flight.count == 0) lease->queued_us = 0;
-  lease->last_reply_ns = MonotonicNs();
+  lease->last_reply_ns = links_.NowNs();
 
   switch (reply.status()) {
     case wire::TaskStatus::HandedBack:
@@ -303,7 +303,7 @@ void TaskSubmitter::OnTaskProgress(Link& link, PendingTask* task, bool begun) {
 }
 
 void TaskSubmitter::BecameIdle(Lease& lease) {
-  lease.idle_since_ns = MonotonicNs();
+  lease.idle_since_ns = links_.NowNs();
   TickAt(lease.idle_since_ns + kKeepIdleNs);
   StealFor(*lease.shape, lease);
 }
@@ -314,7 +314,7 @@ void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
         lease->asked_back == AskedBack::kAll) {
       continue;
     }
-    const bool slow = IsSlow(*lease, MonotonicNs());
+    const bool slow = IsSlow(*lease, links_.NowNs());
     if (!slow && (lease->queued_us < kStealWorthUs || lease->asked_back == AskedBack::kHalf)) {
       TickAt(lease->last_reply_ns + kStealAfterNs);
       continue;
@@ -364,7 +364,7 @@ void TaskSubmitter::OnReclaim(uint64_t lease_id, const Address& worker) {
 void TaskSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
   auto it = leases_by_worker_.find(link.peer.worker);
   if (it == leases_by_worker_.end()) return;
-  const int64_t now = MonotonicNs();
+  const int64_t now = links_.NowNs();
   for (Lease* lease : it->second) {
     lease->broken = true;
     lease->broken_at_ns = now;

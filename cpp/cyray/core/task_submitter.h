@@ -25,92 +25,18 @@
 #include "core_generated.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
-#include "cyray/core/raylet_client.h"
+#include "cyray/core/outbox.h"
+#include "cyray/core/task_completion.h"
+#include "cyray/core/task_slab.h"
 #include "cyray/core/task_types.h"
+#include "local_generated.h"
 
 namespace cyray::core {
-
-// Everything one submission carries. Counts of entries pass to the task.
-struct Submission {
-  TaskTemplate* tmpl = nullptr;
-  ValuePtr args;
-  std::vector<ObjectEntry*> refs;
-  std::vector<ObjectEntry*> contained;
-  ObjectEntry* hold = nullptr;  // kept until the reply: the handle that an actor call went through
-  std::unique_ptr<std::string> name;
-};
-
-// The slab of pending tasks, shared by normal tasks and actor calls.
-class TaskSlab {
- public:
-  PendingTask* New();
-  void Free(PendingTask* task);
-  PendingTask* Find(uint64_t tag);
-  PendingTask* AtSlot(uint32_t slot) { return &(*chunks_[slot / kChunk])[slot % kChunk]; }
-  // Looks at every task: for people.
-  const PendingTask* FindByResult(const ObjectEntry* result) const;
-  size_t live() const { return live_; }
-
- private:
-  static constexpr size_t kChunk = 512;
-  using Chunk = std::array<PendingTask, kChunk>;
-  std::vector<std::unique_ptr<Chunk>> chunks_;
-  std::vector<uint32_t> free_;
-  size_t live_ = 0;
-};
-
-// What the task is and where it is, for people.
-std::string DescribeTask(const PendingTask& task);
-
-// Makes TaskIds: this process's random prefix, a counter, the job.
-class TaskIds {
- public:
-  void Reset(const JobId& job);
-  TaskId Next();
-
- private:
-  std::array<uint8_t, 6> prefix_{};
-  JobId job_;
-  uint64_t counter_ = 0;
-};
-
-// Steps that normal tasks and actor calls share: pushing, replies, failing, letting go.
-class TaskCompletion {
- public:
-  TaskCompletion(ObjectDirectory& objects, LinkTable& links, TaskSlab& slab)
-      : objects_(objects), links_(links), slab_(slab) {}
-
-  void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
-  void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
-  void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
-  // The reply counts for nothing: its sender lets go of the refs inside the values, and what it
-  // stored is freed, unless it is the result all the same. `task`: null when it is answered.
-  void Disregard(Link& link, PendingTask* task, const wire::TaskReply& reply);
-  // An attempt ended without an answer: what it may have stored on that node is freed when the task
-  // has its results, if they are not there.
-  void NoteAbandoned(const PendingTask* task, const NodeId& node);
-  void Fail(PendingTask* task, ValuePtr error);
-  // The value that makes the task fail before it runs, because of an error among its arguments.
-  ValuePtr FailedArgument(const PendingTask* task) const;
-  void Drop(PendingTask* task);
-
- private:
-  void SendTemplate(Link& link, const TaskTemplate& tmpl);
-  void FreeUnlessThere(const ObjectId& id, const NodeId& node);
-  ObjectDirectory& objects_;
-  LinkTable& links_;
-  TaskSlab& slab_;
-  Address self_;
-  JobId job_;
-  // By tag, of pending tasks: nodes that may have results of attempts that do not count.
-  std::unordered_map<uint64_t, std::vector<NodeId>> abandoned_;
-  flatbuffers::FlatBufferBuilder builder_;
-};
 
 class TaskSubmitter {
  public:
   using MakeError = std::function<ValuePtr(uint8_t kind, const std::string& message)>;
-  TaskSubmitter(ObjectDirectory& objects, LinkTable& links, RayletClient& raylet,
+  TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
                 TaskCompletion& completion, TaskSlab& slab, MakeError make_error);
 
   Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft);
@@ -161,8 +87,8 @@ class TaskSubmitter {
   }
 
   ObjectDirectory& objects_;
-  LinkTable& links_;
-  RayletClient& raylet_;
+  LinkOutbox& links_;
+  RayletOutbox& raylet_;
   TaskCompletion& completion_;
   TaskSlab& slab_;
   const MakeError make_error_;

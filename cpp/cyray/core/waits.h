@@ -70,6 +70,12 @@ class Waits {
     return false;
   }
 
+  void ForEachEntry(const std::function<void(ObjectEntry*)>& visit) const {
+    for (const Scope* wait = first_; wait != nullptr; wait = wait->next_) {
+      for (size_t i = 0; i < wait->size_; ++i) visit(wait->entries_[i]);
+    }
+  }
+
   // A line per wait, and one for each of the first objects that are missing, in the words of
   // `describe`.
   void Describe(std::string& out,

@@ -240,7 +240,7 @@ cdef extern from "cyray/core/task_types.h" namespace "cyray::core" nogil:
         int num_returns
 
 
-cdef extern from "cyray/core/task_submitter.h" namespace "cyray::core" nogil:
+cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
     cdef cppclass Submission:
         Submission()
         TaskTemplate* tmpl

@@ -1,0 +1,56 @@
+// TaskCompletion: what normal tasks and actor calls have in common: pushing, replies, failing,
+// letting go.
+//
+// Results that an attempt may have stored before its worker was lost, or that come from an attempt
+// which does not count, are freed once the task has its results somewhere else. Guarded by the core
+// mutex.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "core_generated.h"
+#include "cyray/core/link.h"
+#include "cyray/core/object_directory.h"
+#include "cyray/core/outbox.h"
+#include "cyray/core/task_slab.h"
+
+namespace cyray::core {
+
+class TaskCompletion {
+ public:
+  TaskCompletion(ObjectDirectory& objects, LinkOutbox& links, TaskSlab& slab)
+      : objects_(objects), links_(links), slab_(slab) {}
+
+  void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
+  void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
+  void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // The reply counts for nothing: its sender lets go of the refs inside the values, and what it
+  // stored is freed, unless it is the result all the same. `task`: null when it is answered.
+  void Disregard(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // An attempt ended without an answer: what it may have stored on that node is freed when the task
+  // has its results, if they are not there.
+  void NoteAbandoned(const PendingTask* task, const NodeId& node);
+  void Fail(PendingTask* task, ValuePtr error);
+  // The value that makes the task fail before it runs, because of an error among its arguments.
+  ValuePtr FailedArgument(const PendingTask* task) const;
+  void Drop(PendingTask* task);
+
+ private:
+  void SendTemplate(Link& link, const TaskTemplate& tmpl);
+  void FreeUnlessThere(const ObjectId& id, const NodeId& node);
+  ObjectDirectory& objects_;
+  LinkOutbox& links_;
+  TaskSlab& slab_;
+  Address self_;
+  JobId job_;
+  // By tag, of pending tasks: nodes that may have results of attempts that do not count.
+  std::unordered_map<uint64_t, std::vector<NodeId>> abandoned_;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,216 @@
+// Two processes without a socket, a thread or a clock: the machines of the core behind outboxes
+// that the test plays, under a time of its own. What holds here a simulator can do with any number.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cpp_tests/core/silent_outbox.h"
+#include "cyray/core/dependent_tasks.h"
+#include "cyray/core/execution_queue.h"
+#include "cyray/core/link.h"
+#include "cyray/core/outbox.h"
+#include "cyray/core/task_ids.h"
+#include "cyray/core/task_submitter.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::core {
+namespace {
+
+using wire::FrameType;
+
+struct Letter {
+  Address from, to;
+  FrameType type;
+  std::vector<uint64_t> bytes;
+  size_t size;
+};
+
+// The world: a time, and frames on their way.
+struct World {
+  int64_t now_ns = 1;
+  std::deque<Letter> letters;
+};
+
+class MemoryLinks : public LinkOutbox {
+ public:
+  MemoryLinks(World& world, Address self) : world_(world), self_(self) {}
+  int64_t NowNs() const override { return world_.now_ns; }
+  Link& To(const Address& peer) override {
+    auto& link = links_[peer.worker];
+    if (!link) {
+      link = std::make_unique<Link>();
+      link->peer = peer;
+      link->state = Link::State::kRelay;
+    }
+    return *link;
+  }
+  Link* Find(const WorkerId& worker) override {
+    const auto it = links_.find(worker);
+    return it == links_.end() ? nullptr : it->second.get();
+  }
+  void Send(Link& link, FrameType type, const flatbuffers::FlatBufferBuilder& b) override {
+    Letter letter{self_, link.peer, type, std::vector<uint64_t>((b.GetSize() + 7) / 8),
+                  b.GetSize()};
+    std::memcpy(letter.bytes.data(), b.GetBufferPointer(), b.GetSize());
+    world_.letters.push_back(std::move(letter));
+  }
+  void Flush(Link&) override {}
+  void FlushSoon(Link&, int64_t) override {}
+  void Drain(Link&) override {}
+  int64_t NewsDueNs(const Address&, int64_t broken_ns) const override {
+    return broken_ns + 1'000'000'000;
+  }
+
+ private:
+  World& world_;
+  const Address self_;
+  std::map<WorkerId, std::unique_ptr<Link>> links_;
+};
+
+// A raylet with one worker to lend.
+class OneWorkerRaylet : public RayletOutbox {
+ public:
+  explicit OneWorkerRaylet(Address worker) : worker_(worker) {}
+  bool connected() const override { return true; }
+  uint64_t NextRequestId() override { return next_++; }
+  void Send(FrameType type, const flatbuffers::FlatBufferBuilder&) override {
+    if (type == FrameType::kReturnLease) ++returned;
+  }
+  void Request(uint64_t id, FrameType type, const flatbuffers::FlatBufferBuilder&,
+               ReplyHandler on_reply) override {
+    if (type == FrameType::kRequestLease) asked.emplace_back(id, std::move(on_reply));
+  }
+  void Relay(const Address&, const Address&, const uint8_t*, size_t) override {}
+  void Flush() override {}
+  void Grant() {
+    auto [id, on_reply] = std::move(asked.front());
+    asked.pop_front();
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateLeaseReply(b, id, true, 0, 7, wire::ToWire(worker_)));
+    wire::Frame frame{FrameType::kLeaseReply, b.GetBufferPointer(), b.GetSize(), {}};
+    on_reply(&frame);
+  }
+
+  std::deque<std::pair<uint64_t, ReplyHandler>> asked;
+  int returned = 0;
+
+ private:
+  const Address worker_;
+  uint64_t next_ = 1;
+};
+
+class Process : public SilentOutbox {
+ public:
+  Process(World& world, Address self, Address worker)
+      : links(world, self), raylet(worker), self_(self) {
+    objects.SetIdentity(self);
+    execution.SetIdentity(self);
+    completion.SetIdentity(self, JobId{});
+    ids.Reset(JobId{});
+  }
+  void OnObjectReady(ObjectEntry*, std::vector<uint64_t> tags, std::vector<uint64_t>) override {
+    dependents.Tell(tags);
+  }
+  void Receive(const Letter& letter) {
+    Link& link = links.To(letter.from);
+    const wire::Frame frame{letter.type,
+                            reinterpret_cast<const uint8_t*>(letter.bytes.data()),
+                            static_cast<uint32_t>(letter.size),
+                            {}};
+    switch (letter.type) {
+      case FrameType::kTemplate:
+        return execution.OnTemplate(link, *frame.As<wire::Template>());
+      case FrameType::kPushTask:
+        EXPECT_TRUE(execution.OnPushTask(link, *frame.As<wire::PushTask>()));
+        return;
+      case FrameType::kTaskReply: {
+        const auto* reply = frame.As<wire::TaskReply>();
+        return tasks.OnTaskReply(link, slab.Find(reply->tag()), *reply);
+      }
+      default:
+        FAIL() << static_cast<int>(letter.type);
+    }
+  }
+  ObjectEntry* Submit(TaskTemplate* tmpl, std::vector<ObjectEntry*> refs) {
+    PendingTask* task = slab.New();
+    task->id = ids.Next();
+    task->tmpl = tmpl;
+    for (ObjectEntry* entry : refs) objects.AddRef(entry);
+    task->refs = std::move(refs);
+    ObjectEntry* entry = objects.NewOwned(ObjectId(task->id, 1));
+    objects.AddRef(entry);
+    task->returns.push_back(entry);
+    tasks.Submit(task);
+    return entry;
+  }
+
+  MemoryLinks links;
+  OneWorkerRaylet raylet;
+  ObjectDirectory objects{*this};
+  TaskSlab slab;
+  TaskIds ids;
+  TaskCompletion completion{objects, links, slab};
+  TaskSubmitter tasks{
+      objects, links,
+      raylet,  completion,
+      slab,    [this](uint8_t kind, const std::string& text) {
+        return MakeError(kind, text); }};
+  DependentTasks dependents{slab, [this](PendingTask* task) { tasks.OnArgumentReady(task); }};
+  ExecutionQueue execution{links, objects};
+
+ private:
+  const Address self_;
+};
+
+Address AddressOf(uint8_t number) {
+  Address address;
+  address.node.bytes[0] = address.worker.bytes[0] = number;
+  return address;
+}
+
+TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
+  World world;
+  Process driver(world, AddressOf(1), AddressOf(2));
+  Process worker(world, AddressOf(2), {});
+  TaskTemplate tmpl;
+  tmpl.shape = driver.tasks.FindShape({}, 0, {}, false);
+  ObjectEntry* first = driver.Submit(&tmpl, {});
+  ObjectEntry* second = driver.Submit(&tmpl, {first});
+  int ran = 0;
+  for (int round = 0; round < 100 && !second->ready(); ++round) {
+    world.now_ns += 1'000'000;
+    if (!driver.raylet.asked.empty()) driver.raylet.Grant();
+    while (!world.letters.empty()) {
+      const Letter letter = std::move(world.letters.front());
+      world.letters.pop_front();
+      (letter.to == AddressOf(1) ? driver : worker).Receive(letter);
+    }
+    auto task = worker.execution.Next();
+    if (!task) continue;
+    ++ran;
+    task->started_ns = world.now_ns;
+    world.now_ns += 3'000'000;
+    std::vector<Outcome> outcomes(1);
+    outcomes[0].value = ValuePtr(Value::Copy("r", 1));
+    worker.execution.Reply(std::move(task), wire::TaskStatus::Ok, std::move(outcomes), false);
+  }
+  EXPECT_EQ(ran, 2);
+  ASSERT_TRUE(first->ready() && second->ready());
+  EXPECT_EQ(tmpl.average_us, 3'000) << "as long as the world's time says";
+  EXPECT_EQ(driver.raylet.returned, 0);
+  world.now_ns = driver.tasks.NextTickNs();
+  driver.tasks.Tick(world.now_ns);
+  EXPECT_EQ(driver.raylet.returned, 1) << "a lease without work goes back";
+  driver.objects.Release(first);
+  driver.objects.Release(second);
+  EXPECT_EQ(driver.objects.size() + worker.objects.size(), 0u);
+}
+
+}  // namespace
+}  // namespace cyray::core
