@@ -151,12 +151,15 @@ def command(*args: str, code: int = 0) -> str:
 class Driver:
     """A program of its own, with its output, as a person would run it."""
 
-    def __init__(self, folder: Any, source: str, *args: str, **env: str) -> None:
+    def __init__(
+        self, folder: Any, source: str, *args: str, stdin: bool = False, **env: str
+    ) -> None:
         path = os.path.join(str(folder), "driver.py")
         with open(path, "w") as file:
             file.write(textwrap.dedent(source))
         self.process = subprocess.Popen(
             [sys.executable, path, *args],
+            stdin=subprocess.PIPE if stdin else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -12,6 +12,7 @@
 
 #include "cpp_tests/fuzz/seeds.h"
 #include "cyray/gcs/gcs_service.h"
+#include "cyray/gcs/sqlite_storage.h"
 #include "cyray/util/log.h"
 
 namespace {
@@ -95,14 +96,14 @@ std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SetMinLogLevel(LogLevel::kFatal);
   EventLoop loop;
-  auto storage = gcs::Storage::Open(":memory:", &loop);
+  auto storage = gcs::SqliteStorage::Open(":memory:", &loop);
   if (!storage.has_value()) std::abort();
   {
     gcs::GcsService service(&loop, storage->get(),
                             gcs::StreamOutlets{.send = [](uint64_t, const wire::Bytes&) {},
                                                .accept = [](uint64_t) {},
                                                .close = [](uint64_t, const Status&) {}},
-                            gcs::NodeTable::Timing{});
+                            gcs::Membership::Timing{});
     if (!service.Load().ok()) std::abort();
     std::span<const uint8_t> input(data, size);
     for (Event event; TakeEvent(input, event);) {

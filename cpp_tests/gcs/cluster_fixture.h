@@ -28,8 +28,12 @@ namespace cyray::gcs {
 inline const std::string kTestToken(32, 't');
 
 // A fast clock for tests: nodes end after tens of milliseconds.
-inline NodeTable::Timing TestTiming() {
-  return {.reconnect_ms = 100, .silence_ms = 6000, .first_stream_ms = 2000, .restored_ms = 300};
+inline Membership::Timing TestTiming() {
+  return {.silence_ms = 6000,
+          .reconnect_ms = 100,
+          .first_stream_ms = 2000,
+          .restored_ms = 300,
+          .tick_ms = 20};
 }
 
 class ClusterTest : public testing::Test {
@@ -44,7 +48,7 @@ class ClusterTest : public testing::Test {
   }
 
   // Again on the same port after Stop: a restart with data.
-  void StartServer(NodeTable::Timing timing = TestTiming()) {
+  void StartServer(Membership::Timing timing = TestTiming()) {
     server_ = std::make_unique<GcsServer>();
     const Status status = server_->Start({.database = folder_ + "/gcs.sqlite",
                                           .listening = Listening(),
@@ -94,9 +98,7 @@ class FakeRaylet {
   FakeRaylet(EventLoop* loop, const std::string& address, ResourceSet resources)
       : total(std::move(resources)), client(loop, address, kTestToken) {}
 
-  wire::Bytes RegisterNodePayload() const {
-    return gcs::RegisterNodePayload(id, incarnation, total);
-  }
+  wire::Bytes RegisterNodePayload() const { return gcs::RegisterNodePayload(id, total); }
 
   void OpenStream() {
     client.OpenStream({.hello = [this] { return Hello(); },
@@ -152,7 +154,6 @@ class FakeRaylet {
   };
 
   NodeId id = NodeId::Random();
-  uint64_t incarnation = 1;
   ResourceSet total;
   std::map<ActorId, Alive> alive;
   int ups = 0, downs = 0;
@@ -175,8 +176,7 @@ class FakeRaylet {
                                                 wire::ToWire(state.address), 1234, true));
     }
     auto list = builder.CreateVector(actors);
-    return FinishReport(builder,
-                        wire::CreateNodeHello(builder, wire::ToWire(id), incarnation, list));
+    return FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(id), list));
   }
 
   void OnCommand(const wire::NodeCommand& command) {
@@ -194,8 +194,10 @@ class FakeRaylet {
       if (!node->node()->alive()) dead_nodes.push_back(wire::FromWire(*node->node()->node_id()));
     } else if (const auto* job = command.body_as_JobChanged()) {
       jobs.emplace_back(wire::FromWire(*job->job()->job_id()), job->job()->running());
-    } else if (const auto* view = command.body_as_ResourceView()) {
-      views.emplace_back(wire::FromWire(*view->node_id()), wire::FromWire(view->available()));
+    } else if (const auto* changed = command.body_as_ResourceViews()) {
+      for (const auto* view : *changed->nodes()) {
+        views.emplace_back(wire::FromWire(*view->node_id()), wire::FromWire(view->available()));
+      }
     }
   }
 };

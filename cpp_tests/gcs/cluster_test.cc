@@ -18,10 +18,10 @@ constexpr StreamId kStream = 7;
 class ClusterEventsTest : public testing::Test {
  protected:
   void Join() {
-    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node_, 1, Cpus(1))));
+    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node_, Cpus(1))));
     flatbuffers::FlatBufferBuilder builder;
-    gcs_.StreamMessage(
-        kStream, FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_), 1)));
+    gcs_.StreamMessage(kStream,
+                       FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_))));
     ASSERT_TRUE(gcs_.accepted.contains(kStream));
   }
   JobId RegisterJob() {
@@ -47,7 +47,7 @@ class ClusterEventsTest : public testing::Test {
     size_t rows = 0;
     gcs_.Stop();
     EventLoop loop;
-    const auto storage = *Storage::Open(database_, &loop);
+    const auto storage = *SqliteStorage::Open(database_, &loop);
     EXPECT_TRUE(storage->Load(kind, [&](std::string_view, const wire::Bytes&) { ++rows; }).ok());
     return rows;
   }
@@ -60,7 +60,7 @@ class ClusterEventsTest : public testing::Test {
 };
 
 TEST_F(ClusterEventsTest, AReportWithATypeAndNoTableEndsItsStreamAndNothingElse) {
-  for (uint8_t type = 0; type < 8; ++type) {
+  for (uint8_t type = 0; type < 9; ++type) {
     gcs_.closed.clear();
     Join();
     flatbuffers::FlatBufferBuilder builder;
@@ -97,9 +97,9 @@ TEST_F(ClusterEventsTest, AFunctionOfAJobThatHasEndedIsNotKept) {
 
 TEST(ClusterEvents, ADriverOfADeadNodeGetsNoJob) {
   TemporaryFolder folder;
-  ServiceFixture gcs(folder.path() + "/gcs.sqlite", {.first_stream_ms = 1});
+  ServiceFixture gcs(folder.path() + "/gcs.sqlite", {.first_stream_ms = 1, .tick_ms = 1});
   const NodeId node = NodeId::Random();
-  ASSERT_TRUE(gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, 1, Cpus(1))));
+  ASSERT_TRUE(gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(1))));
   ASSERT_TRUE(gcs.RunUntil([&] {
     const auto nodes = gcs.Call(GcsMethod::ListNodes, {});
     return !wire::VerifiedRoot<wire::ListNodesReply>(*nodes)->nodes()->Get(0)->alive();

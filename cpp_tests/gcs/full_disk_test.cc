@@ -139,7 +139,7 @@ TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
   const NodeId node = NodeId::Random();
   {
     FullDisk full;
-    ExpectRefused(GcsMethod::RegisterNode, RegisterNodePayload(node, 1, Cpus(1)));
+    ExpectRefused(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(1)));
   }
   AwaitWorkingDisk();
   EXPECT_EQ(Jobs(/*running=*/true), 0u);

@@ -121,15 +121,20 @@ inline wire::Bytes WorkerDeathPayload(const Address& worker) {
   return wire::FinishedBytes(builder);
 }
 
-inline wire::Bytes RegisterNodePayload(const NodeId& id, uint64_t incarnation,
-                                       const ResourceSet& total) {
+inline wire::Bytes RegisterNodePayload(const NodeId& id, const ResourceSet& total) {
   NodeEntry node;
   node.id = id;
-  node.incarnation = incarnation;
   node.ip = "127.0.0.1";
   node.total = total;
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateRegisterNodeRequest(builder, WriteNode(builder, node)));
+  return wire::FinishedBytes(builder);
+}
+
+inline wire::Bytes NodeLeavesPayload(const NodeId& id) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto reason = builder.CreateString("it was told to end");
+  builder.Finish(wire::CreateNodeLeavesRequest(builder, wire::ToWire(id), reason));
   return wire::FinishedBytes(builder);
 }
 

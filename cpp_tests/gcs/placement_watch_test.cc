@@ -22,10 +22,10 @@ class WaitingActorsTest : public testing::Test {
     job_ = wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id());
   }
   void Join(const NodeId& node, StreamId stream, int64_t cpus) {
-    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, 1, Cpus(cpus))));
+    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(cpus))));
     flatbuffers::FlatBufferBuilder builder;
-    gcs_.StreamMessage(
-        stream, FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node), 1)));
+    gcs_.StreamMessage(stream,
+                       FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node))));
   }
   ActorId AddActor(int64_t cpus, bool detached = false) {
     uint32_t number;

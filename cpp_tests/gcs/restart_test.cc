@@ -37,7 +37,7 @@ class RandomCluster {
       case 5:
         if (Pick(4) == 0) Do(GcsMethod::FinishJob, FinishJobPayload(SomeJob()));
         if (Pick(8) == 0) {
-          Do(GcsMethod::RegisterNode, RegisterNodePayload(Any(nodes_), Pick(4), Cpus(100)));
+          Do(GcsMethod::RegisterNode, RegisterNodePayload(Any(nodes_), Cpus(100)));
         }
         break;
       case 6:
@@ -92,8 +92,7 @@ class RandomCluster {
 
   void AddNode() {
     nodes_.push_back(NodeId::Random());
-    ASSERT_TRUE(
-        gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(nodes_.back(), 1, Cpus(100))));
+    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(nodes_.back(), Cpus(100))));
   }
   void AddJob() {
     drivers_.push_back({Any(nodes_), WorkerId::Random()});
@@ -123,7 +122,6 @@ class RandomCluster {
   void StartAll() {
     const uint64_t stream = next_stream_++;
     const NodeId node = Any(nodes_);
-    const uint64_t incarnation = 1 + Pick(3);
     flatbuffers::FlatBufferBuilder builder;
     std::vector<flatbuffers::Offset<wire::ActorStarted>> alive;
     for (const ActorId& id : actors_) {
@@ -134,9 +132,8 @@ class RandomCluster {
                                                wire::ToWire(address), 1, true));
     }
     auto list = builder.CreateVector(alive);
-    gcs_.StreamMessage(stream,
-                       FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node),
-                                                                   incarnation, list)));
+    gcs_.StreamMessage(
+        stream, FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node), list)));
     gcs_.service().OnStreamClosed(stream);
   }
 

@@ -468,12 +468,7 @@ TEST_F(ServerTest, ADeadNodeIsRefusedAStream) {
   StartServer();
   auto raylet = JoinedRaylet(Cpus(1));
   auto second = JoinedRaylet(Cpus(1));
-  // A younger incarnation of the same node takes its place.
-  FakeRaylet younger(&loop_, address(), Cpus(1));
-  younger.id = second->id;
-  younger.incarnation = 2;
-  ASSERT_TRUE(CallAndWait(younger.client, GcsMethod::RegisterNode, younger.RegisterNodePayload())
-                  .has_value());
+  ASSERT_TRUE(CallAndWait(raylet->client, GcsMethod::NodeLeaves, NodeLeavesPayload(second->id)));
   ASSERT_TRUE(RunUntil([&] { return second->downs > 0; }));
   EXPECT_EQ(second->last_down.code(), StatusCode::kNotFound);
 }

@@ -21,6 +21,7 @@
 
 #include "cpp_tests/gcs/payloads.h"
 #include "cyray/gcs/gcs_service.h"
+#include "cyray/gcs/sqlite_storage.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::gcs {
@@ -63,7 +64,7 @@ class ServiceFixture {
   static constexpr int64_t kLongMs = 3'600'000;
 
   explicit ServiceFixture(std::string database,
-                          NodeTable::Timing timing = {kLongMs, kLongMs, kLongMs, kLongMs})
+                          Membership::Timing timing = {kLongMs, kLongMs, kLongMs, kLongMs})
       : database_(std::move(database)), timing_(timing) {
     Start();
   }
@@ -108,7 +109,7 @@ class ServiceFixture {
 
  private:
   void Start() {
-    Result<std::unique_ptr<Storage>> opened = Storage::Open(database_, &loop_);
+    Result<std::unique_ptr<SqliteStorage>> opened = SqliteStorage::Open(database_, &loop_);
     ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
     storage_ = std::move(*opened);
     service_ = std::make_unique<GcsService>(
@@ -122,7 +123,7 @@ class ServiceFixture {
   }
 
   const std::string database_;
-  const NodeTable::Timing timing_;
+  const Membership::Timing timing_;
   EventLoop loop_;
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<GcsService> service_;

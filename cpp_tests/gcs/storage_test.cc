@@ -1,7 +1,5 @@
 // The GCS's storage on a real file.
 
-#include "cyray/gcs/storage.h"
-
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -12,6 +10,7 @@
 #include <random>
 
 #include "cpp_tests/gcs/service_fixture.h"
+#include "cyray/gcs/sqlite_storage.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::gcs {
@@ -22,7 +21,8 @@ class StorageTest : public testing::Test {
   StorageTest() { Open(); }
   void Open() {
     storage_.reset();
-    Result<std::unique_ptr<Storage>> opened = Storage::Open(folder_.path() + "/db", &loop_);
+    Result<std::unique_ptr<SqliteStorage>> opened =
+        SqliteStorage::Open(folder_.path() + "/db", &loop_);
     ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
     storage_ = std::move(*opened);
   }
@@ -48,7 +48,7 @@ class StorageTest : public testing::Test {
 
   TemporaryFolder folder_;
   EventLoop loop_;
-  std::unique_ptr<Storage> storage_;
+  std::unique_ptr<SqliteStorage> storage_;
 };
 
 TEST_F(StorageTest, RowsAreThereWhenTheFileIsOpenedAgain) {
@@ -93,7 +93,7 @@ TEST_F(StorageTest, AFileThatIsNoDatabaseIsAnError) {
   FILE* file = ::fopen(path.c_str(), "w");
   for (int i = 0; i < 500; ++i) ::fputs("not a database ", file);
   ::fclose(file);
-  EXPECT_FALSE(Storage::Open(path, &loop_).has_value());
+  EXPECT_FALSE(SqliteStorage::Open(path, &loop_).has_value());
 }
 
 TEST_F(StorageTest, WhatTheDiskRefusesIsToldYoungestFirstAndWrittenLater) {
@@ -161,7 +161,7 @@ TEST_F(StorageTest, ALogThatWasCutAnywhereGivesTheOldestGroupsWhole) {
       std::fstream file(database("cut-wal"), std::ios::in | std::ios::out | std::ios::binary);
       file.seekp(static_cast<std::streamoff>(cut)).put(static_cast<char>(random()));
     }
-    Result<std::unique_ptr<Storage>> opened = Storage::Open(database("cut"), &loop_);
+    Result<std::unique_ptr<SqliteStorage>> opened = SqliteStorage::Open(database("cut"), &loop_);
     ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
     std::swap(storage_, *opened);
     const auto values = Rows(Storage::Kind::kKv), groups = Rows(Storage::Kind::kJob);

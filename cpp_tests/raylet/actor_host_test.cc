@@ -19,9 +19,8 @@ struct ActorNode : WorkerNode {
                 [this] {
                   flatbuffers::FlatBufferBuilder builder;
                   const auto alive = builder.CreateVector(actors.WriteAlive(builder));
-                  return gcs::FinishReport(builder,
-                                           wire::CreateNodeHello(builder, ToWire(options.node_id),
-                                                                 options.incarnation, alive));
+                  return gcs::FinishReport(
+                      builder, wire::CreateNodeHello(builder, ToWire(options.node_id), alive));
                 },
                 [](const Status&) {},
                 [this] {

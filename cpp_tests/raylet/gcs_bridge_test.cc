@@ -112,8 +112,7 @@ class GcsBridgeTest : public ::testing::Test {
        [this] {
          flatbuffers::FlatBufferBuilder builder;
          return gcs::FinishReport(builder,
-                                  wire::CreateNodeHello(builder, ToWire(node_.options.node_id),
-                                                        node_.options.incarnation));
+                                  wire::CreateNodeHello(builder, ToWire(node_.options.node_id)));
        },
        [](const Status&) {}, [this] { up_ = true; }, [] { return Text("what the raylet knows"); }}};
 };

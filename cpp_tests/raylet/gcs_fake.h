@@ -54,7 +54,6 @@ inline void JoinCluster(NodeFake& node, GcsBridge& bridge, const std::string& ad
   bridge.Connect(address);
   gcs::NodeEntry entry;
   entry.id = node.options.node_id;
-  entry.incarnation = node.options.incarnation;
   entry.ip = node.options.node_ip;
   entry.port = node.peers.port();
   entry.total = node.options.resources;

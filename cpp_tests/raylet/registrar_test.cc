@@ -64,8 +64,7 @@ class RegistrarTest : public ::testing::Test {
                      [this] {
                        flatbuffers::FlatBufferBuilder builder;
                        return gcs::FinishReport(
-                           builder, wire::CreateNodeHello(builder, ToWire(node_.options.node_id),
-                                                          node_.options.incarnation));
+                           builder, wire::CreateNodeHello(builder, ToWire(node_.options.node_id)));
                      },
                      [](const Status&) {}, [this] { up_ = true; }, [] { return wire::Bytes{}; }}};
   std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(64 << 20);

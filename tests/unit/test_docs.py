@@ -105,9 +105,9 @@ def test_the_guide_has_every_environment_variable() -> None:
     internal = {
         "CYRAY_PRELOAD",
         "CYRAY_PRELOAD_PATH",
+        "CYRAY_FAREWELL",
         "CYRAY_RAYLET_SOCKET",
         "CYRAY_NODE_ID",
-        "CYRAY_FAREWELL",
     }
     shown = set(re.findall(r"`(CYRAY_\w+)(?:=\w+)?`", GUIDE))
     assert read - internal == shown

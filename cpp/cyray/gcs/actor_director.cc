@@ -11,20 +11,20 @@ namespace cyray::gcs {
 
 using wire::ToWire;
 
-ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage,
+ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Commit* commit,
                              Hooks hooks)
-    : nodes_(nodes), streams_(streams), storage_(storage), hooks_(std::move(hooks)) {}
+    : nodes_(nodes), streams_(streams), commit_(commit), hooks_(std::move(hooks)) {}
 
-Status ActorDirector::Load() {
+Status ActorDirector::Load(Storage& storage) {
   std::unordered_map<ActorId, ActorSpec> specs;
   CYRAY_RETURN_IF_ERROR(
-      storage_->Load(Storage::Kind::kActorSpec, [&](std::string_view, wire::Bytes value) {
+      storage.Load(Storage::Kind::kActorSpec, [&](std::string_view, wire::Bytes value) {
         const auto* request = wire::VerifiedRoot<wire::RegisterActorRequest>(value);
         if (request == nullptr) return;  // its state names it
         Result<ActorSpec> spec = ReadActorSpec(*request);
         if (spec.has_value()) specs[spec->id] = std::move(*spec);
       }));
-  return storage_->Load(Storage::Kind::kActorState, [&](std::string_view key, wire::Bytes value) {
+  return storage.Load(Storage::Kind::kActorState, [&](std::string_view key, wire::Bytes value) {
     ActorRecord record;
     if (!ReadStoredState(value, record)) return LogUnreadable("actor", key);
     auto spec = specs.find(record.spec.id);
@@ -59,7 +59,7 @@ Result<ActorId> ActorDirector::Register(const wire::Bytes& request_bytes) {
   Result<ActorActions> actions = table_.Register(std::move(*spec));
   if (!actions.has_value()) return Fail(actions.error());
   if (actions->empty()) return id;
-  storage_->Put(Storage::Kind::kActorSpec, id.view(), request_bytes);
+  commit_->Put(Storage::Kind::kActorSpec, id.view(), request_bytes);
   Apply(*actions);
   return id;
 }
@@ -71,8 +71,8 @@ void ActorDirector::Apply(const ActorActions& actions) {
         Store(action.actor);
         break;
       case ActorAction::Kind::kForget:
-        storage_->Erase(Storage::Kind::kActorState, action.actor.view());
-        storage_->Erase(Storage::Kind::kActorSpec, action.actor.view());
+        commit_->Erase(Storage::Kind::kActorState, action.actor.view());
+        commit_->Erase(Storage::Kind::kActorSpec, action.actor.view());
         break;
       case ActorAction::Kind::kPlace:
         Place(action.actor);
@@ -99,7 +99,8 @@ void ActorDirector::Apply(const ActorActions& actions) {
 void ActorDirector::Place(const ActorId& actor) {
   const ActorRecord* record = table_.Find(actor);
   if (record == nullptr || record->dead() || !record->node.is_nil()) return;
-  const ActorPlacement::Choice choice = placement_.Choose(record->spec, *nodes_);
+  const ActorPlacement::Choice choice =
+      placement_.Choose(record->spec, *nodes_, hooks_.is_suspect, hooks_.random());
   switch (choice.kind) {
     case ActorPlacement::Choice::Kind::kNode:
       placement_.Sent(actor, choice.node, record->spec.placement);
@@ -133,14 +134,21 @@ void ActorDirector::Start(const ActorAction& action) {
       action.node,
       FinishCommand(
           builder, wire::CreateStartActor(builder, ToWire(spec.id), action.incarnation, ToWire(job),
-                                          class_name, placement, held, bytes, ToWire(spec.owner))));
+                                          class_name, placement, held, bytes, ToWire(spec.owner))),
+      [this, action] { return !IsWanted(action); });
+}
+
+bool ActorDirector::IsWanted(const ActorAction& action) const {
+  const ActorRecord* record = table_.Find(action.actor);
+  return record != nullptr && !record->dead() && record->incarnation == action.incarnation &&
+         record->node == action.node;
 }
 
 void ActorDirector::Store(const ActorId& actor) {
   const ActorRecord* record = table_.Find(actor);
   if (record == nullptr) return;
-  storage_->Put(Storage::Kind::kActorState, actor.view(), StoredState(*record));
-  if (record->dead()) storage_->Erase(Storage::Kind::kActorSpec, actor.view());
+  commit_->Put(Storage::Kind::kActorState, actor.view(), StoredState(*record));
+  if (record->dead()) commit_->Erase(Storage::Kind::kActorSpec, actor.view());
 }
 
 void ActorDirector::Publish(const ActorId& actor) {

@@ -2,7 +2,7 @@
 // watchers, storing.
 //
 // Threading: confined to the GCS's state loop.
-// It queues changes to the storage and leaves flushing to whoever handles the event.
+// It queues changes and effects (commit.h); whoever handles the event ends it.
 
 #pragma once
 
@@ -12,9 +12,9 @@
 
 #include "cyray/gcs/actor_placement.h"
 #include "cyray/gcs/actor_table.h"
+#include "cyray/gcs/commit.h"
 #include "cyray/gcs/node_streams.h"
 #include "cyray/gcs/node_table.h"
-#include "cyray/gcs/storage.h"
 
 namespace cyray::gcs {
 
@@ -24,10 +24,12 @@ class ActorDirector {
     std::function<void(const JobId&)> on_death;  // after it is stored, with the actor's job
     std::function<void(const NodeId&, const JobId&)> before_start;  // of an actor on that node
     std::function<void()> on_wait;                                  // no node can take some actor
+    std::function<bool(const NodeId&)> is_suspect;                  // alive, without a stream
+    std::function<uint64_t()> random;
   };
-  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Storage* storage, Hooks hooks);
+  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Commit* commit, Hooks hooks);
 
-  Status Load();
+  Status Load(Storage& storage);
   // After Load of everything: what was on nodes that are dead by now ends.
   void EndOnDeadNodes();
 
@@ -47,12 +49,14 @@ class ActorDirector {
  private:
   void Place(const ActorId& actor);
   void Start(const ActorAction& action);
+  // Whether the actor is still to start, or runs, where the action sends it.
+  bool IsWanted(const ActorAction& action) const;
   void Store(const ActorId& actor);
   void Publish(const ActorId& actor);
 
   const NodeTable* const nodes_;
   NodeStreams* const streams_;
-  Storage* const storage_;
+  Commit* const commit_;
   const Hooks hooks_;
   ActorTable table_;
   ActorPlacement placement_;

@@ -1,26 +1,10 @@
 #include "cyray/gcs/actor_placement.h"
 
-#include <algorithm>
-#include <tuple>
+#include <vector>
+
+#include "cyray/sched/choose_node.h"
 
 namespace cyray::gcs {
-namespace {
-
-constexpr double kPackBelow = 0.5;
-
-// The share in use of the scarcest resource, were `demand` taken from `available`.
-double UseAfter(const ResourceSet& total, const ResourceSet& available, const ResourceSet& demand) {
-  double use = 0;
-  auto consider = [&](const std::string& name, int64_t more) {
-    const auto all = static_cast<double>(total.Get(name));
-    if (all > 0) use = std::max(use, 1 - static_cast<double>(available.Get(name) - more) / all);
-  };
-  for (const auto& [name, amount] : demand.amounts()) consider(name, amount);
-  consider("CPU", demand.Get("CPU"));
-  return use;
-}
-
-}  // namespace
 
 ResourceSet ActorPlacement::AvailableOn(const NodeEntry& node) const {
   ResourceSet available = node.available;
@@ -29,24 +13,30 @@ ResourceSet ActorPlacement::AvailableOn(const NodeEntry& node) const {
 }
 
 ActorPlacement::Choice ActorPlacement::Best(const ActorSpec& spec, const NodeTable& nodes,
+                                            const Suspects& suspects, uint64_t random,
                                             bool now) const {
-  Choice choice;
-  std::tuple<double, bool, double> best;
+  std::vector<NodeId> ids;
+  std::vector<ResourceSet> available;
+  std::vector<sched::Place> places;
+  available.reserve(nodes.nodes().size());  // places point into it
   for (const auto& [id, node] : nodes.nodes()) {
     if (!node.alive || !node.total.Covers(spec.placement)) continue;
-    const ResourceSet available = AvailableOn(node);
-    if (now && !available.Covers(spec.placement)) continue;
-    const double use = UseAfter(node.total, available, spec.placement);
-    const bool packs = spec.strategy != wire::SchedulingStrategy::Spread && use <= kPackBelow;
-    const std::tuple<double, bool, double> score{packs ? 0 : use, id != spec.owner.node, use};
-    if (choice.kind == Choice::Kind::kNode && score >= best) continue;
-    best = score;
-    choice = {Choice::Kind::kNode, id};
+    ResourceSet free = AvailableOn(node);
+    if (now && (!free.Covers(spec.placement) || suspects(id))) continue;
+    ids.push_back(id);
+    available.push_back(std::move(free));
+    places.push_back({&node.total, &available.back(), id == spec.owner.node});
   }
-  return choice;
+  const sched::Policy policy = spec.strategy == wire::SchedulingStrategy::Spread
+                                   ? sched::Policy::kSpread
+                                   : sched::Policy::kPack;
+  const std::optional<size_t> best = sched::ChooseNode(places, spec.placement, policy, random);
+  if (!best) return {};
+  return {Choice::Kind::kNode, ids[*best]};
 }
 
-ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeTable& nodes) const {
+ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeTable& nodes,
+                                              const Suspects& suspects, uint64_t random) const {
   if (spec.strategy == wire::SchedulingStrategy::NodeAffinity) {
     const NodeEntry* node = nodes.Find(spec.affinity_node);
     const bool alive = node != nullptr && node->alive;
@@ -59,8 +49,9 @@ ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeT
                   ", which its node affinity demands, is dead or does not exist."};
     }
   }
-  Choice choice = Best(spec, nodes, /*now=*/true);
-  return choice.kind == Choice::Kind::kNode ? choice : Best(spec, nodes, /*now=*/false);
+  Choice choice = Best(spec, nodes, suspects, random, /*now=*/true);
+  return choice.kind == Choice::Kind::kNode ? choice
+                                            : Best(spec, nodes, suspects, random, /*now=*/false);
 }
 
 void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, const ResourceSet& demand) {

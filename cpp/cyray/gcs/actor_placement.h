@@ -1,12 +1,14 @@
 // ActorPlacement: on which node an actor is to start.
 //
-// Nodes that have the demand now come before those that could have it later. Among them: pack on
-// the creator's node and then on nodes under half use, beyond that spread to the least used. What
-// was sent to a node but has not started yet counts as used, because the node's report lags behind.
+// Nodes that have the demand now, and are not suspect, come before those that could have it later.
+// Among them sched/choose_node.h decides, the creator's node being preferred. What was sent to a
+// node but has not started yet counts as used, because the node's report lags behind.
 // Threading: confined to the GCS's state loop. Pure.
 
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -27,7 +29,10 @@ class ActorPlacement {
     NodeId node = {};
     std::string reason = {};
   };
-  Choice Choose(const ActorSpec& spec, const NodeTable& nodes) const;
+  using Suspects = std::function<bool(const NodeId&)>;
+  // `random`: any number, for draws among nodes that are equally good.
+  Choice Choose(const ActorSpec& spec, const NodeTable& nodes, const Suspects& suspects,
+                uint64_t random) const;
 
   // `actor` was sent to `node`, until Settled(): it started, ended or died.
   void Sent(const ActorId& actor, const NodeId& node, const ResourceSet& demand);
@@ -39,7 +44,8 @@ class ActorPlacement {
     ResourceSet demand;
   };
   ResourceSet AvailableOn(const NodeEntry& node) const;
-  Choice Best(const ActorSpec& spec, const NodeTable& nodes, bool now) const;
+  Choice Best(const ActorSpec& spec, const NodeTable& nodes, const Suspects& suspects,
+              uint64_t random, bool now) const;
 
   std::map<ActorId, Sending> sending_;
   std::map<NodeId, ResourceSet> sent_;  // the sum of sending_ by node

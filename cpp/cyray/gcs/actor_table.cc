@@ -20,6 +20,18 @@ constexpr char kNodeDied[] = "The actor is dead because its node has died. ";
 
 }  // namespace
 
+ActorTable::ActorTable(size_t dead_kept) : dead_kept_(dead_kept), early_kills_(kEarlyKillsKept) {}
+
+template <class Key>
+std::vector<ActorId> ActorTable::Of(const Index<Key>& index, const Key& key) {
+  std::vector<ActorId> ids;
+  for (auto it = index.lower_bound({key, ActorId::Nil()}); it != index.end() && it->first == key;
+       ++it) {
+    ids.push_back(it->second);
+  }
+  return ids;
+}
+
 Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   if (actors_.contains(spec.id)) return ActorActions{};
   if (!spec.name.empty()) {
@@ -39,8 +51,9 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   AddLiving(record);
   AwaitPlacement(id);
   ActorActions actions{{Kind::kStoreState, id}, {Kind::kPublish, id}};
-  if (auto early = early_kills_.extract(id); !early.empty()) {
-    for (ActorAction& action : Kill(id, early.mapped())) actions.push_back(std::move(action));
+  if (const KillEvent* early = early_kills_.Find(id)) {
+    for (ActorAction& action : Kill(id, *early)) actions.push_back(std::move(action));
+    early_kills_.Remove(id);
   }
   if (!record.dead()) actions.push_back({Kind::kPlace, id});
   return actions;
@@ -63,7 +76,7 @@ void ActorTable::Restore(ActorRecord record) {
 ActorActions ActorTable::Placed(const ActorId& id, const NodeId& node) {
   ActorRecord* record = FindLiving(id);
   if (record == nullptr || !record->node.is_nil()) return {};
-  record->node = node;
+  SetNode(*record, node);
   if (auto ticket = tickets_.find(id); ticket != tickets_.end()) {
     waiting_.erase(ticket->second);
     tickets_.erase(ticket);
@@ -116,13 +129,7 @@ ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
   ActorRecord* record = FindLiving(id);
   ActorActions actions;
   if (record == nullptr) {
-    if (!actors_.contains(id) && early_kills_.emplace(id, event).second) {
-      early_kill_order_.push_back(id);
-      if (early_kill_order_.size() > kEarlyKillsKept) {
-        early_kills_.erase(early_kill_order_.front());
-        early_kill_order_.pop_front();
-      }
-    }
+    if (!actors_.contains(id)) early_kills_.Add(id, event, /*now_ms=*/0);  // bounded by number
     return actions;
   }
   if (event.out_of_scope) {
@@ -151,12 +158,8 @@ ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& re
                                     bool intended) {
   ActorActions actions;
   std::set<ActorId> concerned;
-  for (const ByWorker* index : {&owned_, &hosted_}) {
-    for (auto it = index->lower_bound({worker.worker, ActorId::Nil()});
-         it != index->end() && it->first == worker.worker; ++it) {
-      concerned.insert(it->second);
-    }
-  }
+  for (const ActorId& id : Of(owned_, worker.worker)) concerned.insert(id);
+  for (const ActorId& id : Of(hosted_, worker.worker)) concerned.insert(id);
   for (const ActorId& id : concerned) {
     ActorRecord& record = actors_[id];
     if (record.spec.owner.worker == worker.worker && !record.spec.detached) {
@@ -173,7 +176,10 @@ ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& re
 
 ActorActions ActorTable::NodeDied(const NodeId& node, const std::string& reason) {
   ActorActions actions;
-  for (const ActorId& id : Living()) {
+  std::set<ActorId> concerned;
+  for (const ActorId& id : Of(owned_on_, node)) concerned.insert(id);
+  for (const ActorId& id : Of(placed_on_, node)) concerned.insert(id);
+  for (const ActorId& id : concerned) {
     ActorRecord& record = actors_[id];
     if (record.spec.owner.node == node && !record.spec.detached) {
       if (record.node != node) {
@@ -194,9 +200,9 @@ ActorActions ActorTable::NodeDied(const NodeId& node, const std::string& reason)
 
 ActorActions ActorTable::JobFinished(const JobId& job) {
   ActorActions actions;
-  for (const ActorId& id : Living()) {
+  for (const ActorId& id : Of(of_job_, job)) {
     ActorRecord& record = actors_[id];
-    if (JobOf(id) != job || record.spec.detached) continue;
+    if (record.spec.detached) continue;
     const std::string cause = std::string(kOwnerDied) + "Its job " + job.Hex() + " has finished.";
     StopProcess(record, false, cause, actions);
     Die(record, cause, actions);
@@ -211,9 +217,8 @@ ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<Started
     if (FindCurrent(event.actor, event.incarnation, node) != nullptr) running.insert(event.actor);
     for (ActorAction& action : Started(node, event)) actions.push_back(std::move(action));
   }
-  for (const ActorId& id : Living()) {
+  for (const ActorId& id : Of(placed_on_, node)) {
     ActorRecord& record = actors_[id];
-    if (record.node != node) continue;
     if (running.contains(id)) {
       // The order to stop may have been lost with the old stream.
       if (record.ending) StopProcess(record, /*graceful=*/true, kOutOfScope, actions);
@@ -254,7 +259,7 @@ void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions
     ++record.restarts;
   }
   ++record.incarnation;
-  record.node = NodeId::Nil();
+  SetNode(record, NodeId::Nil());
   SetAddress(record, Address{});
   record.pid = 0;
   AwaitPlacement(id);
@@ -276,10 +281,10 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
     waiting_.erase(ticket->second);
     tickets_.erase(ticket);
   }
-  living_.erase(id);
   owned_.erase({record.spec.owner.worker, id});
-  if (auto count = living_of_job_.find(JobOf(id)); --count->second == 0)
-    living_of_job_.erase(count);
+  owned_on_.erase({record.spec.owner.node, id});
+  placed_on_.erase({record.node, id});
+  of_job_.erase({JobOf(id), id});
   dead_.push_back(id);
   actions.push_back({Kind::kStoreState, id});
   actions.push_back({Kind::kPublish, id});
@@ -288,10 +293,19 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
 
 void ActorTable::AddLiving(const ActorRecord& record) {
   const ActorId id = record.spec.id;
-  living_.insert(id);
-  ++living_of_job_[JobOf(id)];
-  if (!record.spec.detached) owned_.emplace(record.spec.owner.worker, id);
+  of_job_.emplace(JobOf(id), id);
+  if (!record.spec.detached) {
+    owned_.emplace(record.spec.owner.worker, id);
+    owned_on_.emplace(record.spec.owner.node, id);
+  }
+  if (!record.node.is_nil()) placed_on_.emplace(record.node, id);
   if (!record.address.is_nil()) hosted_.emplace(record.address.worker, id);
+}
+
+void ActorTable::SetNode(ActorRecord& record, const NodeId& node) {
+  placed_on_.erase({record.node, record.spec.id});
+  record.node = node;
+  if (!node.is_nil()) placed_on_.emplace(node, record.spec.id);
 }
 
 void ActorTable::SetAddress(ActorRecord& record, const Address& address) {
@@ -339,8 +353,6 @@ ActorRecord* ActorTable::FindCurrent(const ActorId& id, uint32_t incarnation, co
   return record;
 }
 
-std::vector<ActorId> ActorTable::Living() const { return {living_.begin(), living_.end()}; }
-
 const ActorRecord* ActorTable::Find(const ActorId& id) const {
   auto it = actors_.find(id);
   return it == actors_.end() ? nullptr : &it->second;
@@ -357,29 +369,44 @@ std::vector<ActorId> ActorTable::WaitingForPlacement() const {
   return ids;
 }
 
-bool ActorTable::HasLivingActor(const JobId& job) const { return living_of_job_.contains(job); }
+bool ActorTable::HasLivingActor(const JobId& job) const {
+  const auto it = of_job_.lower_bound({job, ActorId::Nil()});
+  return it != of_job_.end() && it->first == job;
+}
+
+std::vector<Address> ActorTable::OwnersOn(const NodeId& node) const {
+  std::set<Address> owners;
+  for (const ActorId& id : Of(owned_on_, node)) owners.insert(actors_.at(id).spec.owner);
+  return {owners.begin(), owners.end()};
+}
 
 void ActorTable::CheckInvariants() const {
-  size_t living = 0, named = 0, owned = 0, hosted = 0;
+  size_t living = 0, named = 0, owned = 0, hosted = 0, placed = 0;
   for (const auto& [id, record] : actors_) {
     CYRAY_CHECK(record.spec.id == id) << id.Hex();
-    CYRAY_CHECK(record.dead() != living_.contains(id)) << id.Hex();
+    CYRAY_CHECK(record.dead() != of_job_.contains({JobOf(id), id})) << id.Hex();
     CYRAY_CHECK((record.state == State::Alive) == !record.address.is_nil()) << id.Hex();
     CYRAY_CHECK(tickets_.contains(id) == (!record.dead() && record.node.is_nil())) << id.Hex();
     if (record.dead()) continue;
     ++living;
-    if (!record.spec.detached) owned += owned_.count({record.spec.owner.worker, id});
-    if (!record.address.is_nil()) hosted += hosted_.count({record.address.worker, id});
-    CYRAY_CHECK(record.spec.detached || owned_.contains({record.spec.owner.worker, id}));
-    CYRAY_CHECK(record.address.is_nil() || hosted_.contains({record.address.worker, id}));
+    const bool is_owned = owned_.contains({record.spec.owner.worker, id});
+    const bool is_hosted = hosted_.contains({record.address.worker, id});
+    owned += is_owned;
+    hosted += is_hosted;
+    placed += placed_on_.contains({record.node, id});
+    CYRAY_CHECK(is_owned == !record.spec.detached) << id.Hex();
+    CYRAY_CHECK(is_hosted == !record.address.is_nil()) << id.Hex();
+    CYRAY_CHECK(owned_on_.contains({record.spec.owner.node, id}) == is_owned) << id.Hex();
+    CYRAY_CHECK(placed_on_.contains({record.node, id}) == !record.node.is_nil()) << id.Hex();
     CYRAY_CHECK(record.spec.max_restarts < 0 || record.restarts_left() >= 0) << id.Hex();
     if (record.spec.name.empty() || record.ending) continue;
     ++named;
     CYRAY_CHECK(FindByName(record.spec.ns, record.spec.name) == &record) << record.spec.name;
   }
   CYRAY_CHECK(named == names_.size()) << named << " != " << names_.size();
-  CYRAY_CHECK(owned == owned_.size() && hosted == hosted_.size()) << owned << " " << hosted;
-  CYRAY_CHECK(living == living_.size() && waiting_.size() == tickets_.size()) << living;
+  CYRAY_CHECK(owned == owned_.size() && owned == owned_on_.size()) << owned;
+  CYRAY_CHECK(hosted == hosted_.size() && placed == placed_on_.size()) << hosted << " " << placed;
+  CYRAY_CHECK(living == of_job_.size() && waiting_.size() == tickets_.size()) << living;
   CYRAY_CHECK(dead_.size() + living == actors_.size()) << dead_.size();
 }
 

@@ -8,7 +8,7 @@
 // Threading: confined to the GCS's state loop. Pure: no socket, clock or file.
 // Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an
 // actor without a node waits for placement; only Alive actors have an address. A process's death
-// costs what it owned or ran, not what the cluster has.
+// or node's death costs what it owned or ran, not what the cluster has.
 
 #pragma once
 
@@ -22,13 +22,14 @@
 #include <vector>
 
 #include "cyray/gcs/actor_record.h"
+#include "cyray/util/recent.h"
 #include "cyray/util/status.h"
 
 namespace cyray::gcs {
 
 class ActorTable {
  public:
-  explicit ActorTable(size_t dead_kept = 10'000) : dead_kept_(dead_kept) {}
+  explicit ActorTable(size_t dead_kept = 10'000);
 
   // kAlreadyExists: the name is taken. The same actor registered again: no actions. Otherwise
   // what was registered must go to disk with the actions.
@@ -76,6 +77,8 @@ class ActorTable {
   // Those that wait for a node, oldest first.
   std::vector<ActorId> WaitingForPlacement() const;
   bool HasLivingActor(const JobId& job) const;
+  // Processes of the node that own living actors, but of detached ones.
+  std::vector<Address> OwnersOn(const NodeId& node) const;
   void CheckInvariants() const;
 
  private:
@@ -84,8 +87,8 @@ class ActorTable {
   ActorRecord* FindLiving(const ActorId& id);
   // The record when `incarnation` is its present one and `node` its node.
   ActorRecord* FindCurrent(const ActorId& id, uint32_t incarnation, const NodeId& node);
-  std::vector<ActorId> Living() const;
   void AddLiving(const ActorRecord& record);
+  void SetNode(ActorRecord& record, const NodeId& node);
   void SetAddress(ActorRecord& record, const Address& address);
   void ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                    ActorActions& actions);
@@ -102,18 +105,22 @@ class ActorTable {
   const size_t dead_kept_;
   std::map<ActorId, ActorRecord> actors_;
   std::map<Name, ActorId> names_;
-  std::set<ActorId> living_;
-  std::map<JobId, size_t> living_of_job_;
-  // Living ones by the process that owns them, but the detached ones, and by the one they run in.
-  using ByWorker = std::set<std::pair<WorkerId, ActorId>>;
-  ByWorker owned_;
-  ByWorker hosted_;
+  // Living ones by the process that owns them and by its node, but the detached ones; by the
+  // process that they run in; by the node where they run or are to start; by job.
+  template <class Key>
+  using Index = std::set<std::pair<Key, ActorId>>;
+  template <class Key>
+  static std::vector<ActorId> Of(const Index<Key>& index, const Key& key);
+  Index<WorkerId> owned_;
+  Index<NodeId> owned_on_;
+  Index<WorkerId> hosted_;
+  Index<NodeId> placed_on_;
+  Index<JobId> of_job_;
   std::map<uint64_t, ActorId> waiting_;  // for placement, by ticket
   std::unordered_map<ActorId, uint64_t> tickets_;
   uint64_t next_ticket_ = 1;
   std::deque<ActorId> dead_;  // oldest death first
-  std::map<ActorId, KillEvent> early_kills_;
-  std::deque<ActorId> early_kill_order_;
+  Recent<ActorId, KillEvent> early_kills_;
 };
 
 }  // namespace cyray::gcs

@@ -2,18 +2,19 @@
 //
 // A client that did not see the reply sends the call again with the same id and gets the first
 // reply. Kept for longer than clients try, and stored, so that this holds over a restart.
-// Threading: confined to the GCS's state loop. Pure: time is given to it (wall clock in
-// milliseconds, which may be set forward and back).
+// Threading: confined to the GCS's state loop. Pure: time is given to it (monotonic milliseconds:
+// the wall clock may be set). What is put back after a restart counts as made then.
 
 #pragma once
 
-#include <cstdlib>
-#include <deque>
-#include <unordered_map>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "cyray/gcs/rpc.h"
+#include "cyray/util/recent.h"
 
 namespace cyray::gcs {
 
@@ -36,40 +37,28 @@ class CallLog {
   }
 
   // nullptr: not a repetition. Valid until the next change.
-  const Entry* Find(const CallId& id) const {
-    auto it = entries_.find(id);
-    return it == entries_.end() ? nullptr : &it->second;
-  }
+  const Entry* Find(const CallId& id) const { return entries_.Find(id); }
 
   // Returns ids that are too old by now and were forgotten.
   std::vector<CallId> Add(const CallId& id, Entry entry, int64_t now_ms) {
-    if (entries_.emplace(id, std::move(entry)).second) order_.emplace_back(now_ms, id);
     std::vector<CallId> forgotten;
-    // One from far in the future came before the clock was set back: its age is not known.
-    while (!order_.empty() && std::abs(now_ms - order_.front().first) > kKeptMs) {
-      forgotten.push_back(order_.front().second);
-      entries_.erase(order_.front().second);
-      order_.pop_front();
-    }
+    entries_.Add(id, std::move(entry), now_ms, &forgotten);
     return forgotten;
   }
 
   void MarkDurable(const CallId& id) {
-    if (auto it = entries_.find(id); it != entries_.end()) it->second.durable = true;
+    if (Entry* entry = entries_.Find(id)) entry->durable = true;
   }
   // What the call did was undone: should it come again, it is a new one.
-  void Remove(const CallId& id) {
-    if (entries_.erase(id) == 0) return;
-    std::erase_if(order_, [&id](const auto& made) { return made.second == id; });
-  }
+  void Remove(const CallId& id) { entries_.Remove(id); }
 
   size_t size() const { return entries_.size(); }
 
  private:
   static constexpr int64_t kKeptMs = 180'000;
+  static constexpr size_t kNoLimit = std::numeric_limits<size_t>::max();
 
-  std::unordered_map<CallId, Entry> entries_;
-  std::deque<std::pair<int64_t, CallId>> order_;
+  Recent<CallId, Entry> entries_{kNoLimit, kKeptMs};
 };
 
 }  // namespace cyray::gcs

@@ -138,6 +138,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   void ChallengeDone(const PendingPtr& challenge, const std::string& client_nonce,
                      const grpc::Status& status);
   void SessionReady();
+  void SubmitWaiting();
   void SessionFailed(const Status& status);
   // That session is of no use any more: the next call begins another.
   void Drop(const std::shared_ptr<const RpcSession>& session);
@@ -146,7 +147,11 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   void StreamAccepted(uint64_t number);
   void StreamMessage(uint64_t number, const wire::Bytes& message);
   void StreamDone(uint64_t number, const grpc::Status& status);
-  void Heartbeat();
+  // Those that have waited for too long fail.
+  void ExpireWaiting(const grpc::Status& why);
+  bool ready() const {
+    return session_state_ == SessionState::kReady && (!wants_stream_ || stream_up_);
+  }
 
   // Constant after construction.
   EventLoop* const loop_;
@@ -160,7 +165,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   std::shared_ptr<const RpcSession> session_;  // the latest; shared with its calls and stream
   uint64_t last_call_ = 0;                     // its number in the session
   Backoff challenge_backoff_;
-  std::deque<PendingPtr> waiting_;  // for a session
+  std::deque<PendingPtr> waiting_;  // for a session, and the stream if there is to be one
   std::set<PendingPtr> attempts_;   // running, challenges too
   StreamCallbacks callbacks_;
   bool wants_stream_ = false;
@@ -208,7 +213,7 @@ void GcsClient::Core::Call(wire::GcsMethod method, wire::Bytes payload, ReplyCal
 }
 
 void GcsClient::Core::Submit(const PendingPtr& pending) {
-  if (session_state_ == SessionState::kReady) {
+  if (ready()) {
     Attempt(pending);
   } else {
     waiting_.push_back(pending);
@@ -322,14 +327,7 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
                                     const grpc::Status& status) {
   attempts_.erase(challenge);
   if (!status.ok()) {
-    const int64_t now = MonotonicMs();
-    for (const PendingPtr& pending : std::exchange(waiting_, {})) {
-      if (now >= pending->give_up_ms) {
-        Finish(pending, Fail(FromGrpc(status)));
-      } else {
-        waiting_.push_back(pending);
-      }
-    }
+    ExpireWaiting(status);
     if (waiting_.empty() && !wants_stream_) {
       session_state_ = SessionState::kNone;
     } else {
@@ -357,8 +355,23 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
 void GcsClient::Core::SessionReady() {
   session_state_ = SessionState::kReady;
   last_call_ = 0;
-  for (const PendingPtr& pending : std::exchange(waiting_, {})) Submit(pending);
+  if (ready()) SubmitWaiting();
   if (wants_stream_ && stream_ == nullptr && !stream_retry_due_) StartStream();
+}
+
+void GcsClient::Core::SubmitWaiting() {
+  for (const PendingPtr& pending : std::exchange(waiting_, {})) Submit(pending);
+}
+
+void GcsClient::Core::ExpireWaiting(const grpc::Status& why) {
+  const int64_t now = MonotonicMs();
+  for (const PendingPtr& pending : std::exchange(waiting_, {})) {
+    if (now >= pending->give_up_ms) {
+      Finish(pending, Fail(FromGrpc(why)));
+    } else {
+      waiting_.push_back(pending);
+    }
+  }
 }
 
 void GcsClient::Core::SessionFailed(const Status& status) {
@@ -377,13 +390,7 @@ void GcsClient::Core::OpenStream(StreamCallbacks callbacks) {
   CYRAY_CHECK(!wants_stream_) << "OpenStream twice";
   callbacks_ = std::move(callbacks);
   wants_stream_ = true;
-  Heartbeat();
   StartStream();
-}
-
-void GcsClient::Core::Heartbeat() {
-  if (stream_ != nullptr) stream_->Send({});
-  After(kHeartbeatMs, [this] { Heartbeat(); });
 }
 
 void GcsClient::Core::StartStream() {
@@ -418,6 +425,7 @@ void GcsClient::Core::StreamAccepted(uint64_t number) {
   stream_up_ = true;
   stream_backoff_.Reset();
   callbacks_.on_up();
+  SubmitWaiting();
 }
 
 void GcsClient::Core::StreamMessage(uint64_t number, const wire::Bytes& message) {
@@ -437,6 +445,7 @@ void GcsClient::Core::StreamDone(uint64_t number, const grpc::Status& status) {
   const bool was_up = std::exchange(stream_up_, false);
   const Status down = FromGrpc(status);
   if (down.code() == StatusCode::kUnauthenticated) Drop(stream_session_);
+  ExpireWaiting(status);
   stream_retry_due_ = true;
   After(stream_backoff_.Next(), [this] { StartStream(); });
   if (was_up || down.code() == StatusCode::kNotFound) callbacks_.on_down(down);

@@ -21,7 +21,8 @@
 
 namespace cyray::gcs {
 
-class GcsClient {
+// What a raylet needs of it; the simulator has one without gRPC.
+class GcsConnection {
  public:
   using ReplyCallback = std::function<void(Result<wire::Bytes>)>;
   struct StreamCallbacks {
@@ -35,23 +36,34 @@ class GcsClient {
     std::function<void(const Status&)> on_down;
   };
 
-  // `address` is "ip:port", `token` what LoadToken() read.
-  GcsClient(EventLoop* loop, const std::string& address, const std::string& token);
-  ~GcsClient();
-  GcsClient(const GcsClient&) = delete;
-  GcsClient& operator=(const GcsClient&) = delete;
+  virtual ~GcsConnection() = default;
 
   // Sends a request table of gcs.fbs. While the GCS is away the call is tried again, for up to
   // 60 s, then fails with kUnavailable. A wrong token fails with kUnauthenticated. The reply's
   // bytes are not verified: use VerifiedRoot<T> of wire/bytes.h.
-  void Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback);
+  // Once there is a stream, a call waits until its hello was accepted: whoever makes it began
+  // before that hello was written, or comes to the GCS after it.
+  virtual void Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback) = 0;
 
   // Opens the node stream and keeps it open. After each on_up the raylet watches its actors and
   // reports its resources anew; a StartActor may come twice and is told by its incarnation.
   // RegisterNode must have been answered before. Once.
-  void OpenStream(StreamCallbacks callbacks);
+  virtual void OpenStream(StreamCallbacks callbacks) = 0;
   // Queues a finished NodeReport. Dropped while the stream is down: the next hello tells anew.
-  void Report(wire::Bytes payload);
+  virtual void Report(wire::Bytes payload) = 0;
+};
+
+class GcsClient final : public GcsConnection {
+ public:
+  // `address` is "ip:port", `token` what LoadToken() read.
+  GcsClient(EventLoop* loop, const std::string& address, const std::string& token);
+  ~GcsClient() override;
+  GcsClient(const GcsClient&) = delete;
+  GcsClient& operator=(const GcsClient&) = delete;
+
+  void Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback) override;
+  void OpenStream(StreamCallbacks callbacks) override;
+  void Report(wire::Bytes payload) override;
 
   // Whether a worker or driver may call it through its raylet.
   static bool ProcessMayCall(wire::GcsMethod method);

@@ -46,7 +46,6 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
     StartCall();
   }
 
-  // An empty message is a heartbeat.
   void Send(const wire::Bytes& message) {
     std::lock_guard lock(mutex_);
     if (reading_ended_) return;

@@ -1,9 +1,9 @@
 #include "cyray/gcs/cluster.h"
 
-#include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "cyray/gcs/codec.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -56,45 +56,48 @@ wire::Bytes DeathCommand(const Address& address, const std::string& reason) {
 
 }  // namespace
 
-Cluster::Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, StreamOutlets outlets,
+Cluster::Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, StreamOutlets outlets,
                  std::function<void(const JobId&)> job_over)
-    : loop_(loop),
-      storage_(storage),
+    : runtime_(runtime),
+      commit_(commit),
       outlets_(std::move(outlets)),
       job_over_(std::move(job_over)),
-      nodes_(timing),
-      streams_(outlets_.send),
-      actors_(&nodes_, &streams_, storage,
+      membership_(timing),
+      streams_(commit, outlets_.send),
+      actors_(&nodes_, &streams_, commit,
               {[this](const JobId& job) { OnActorDeath(job); },
                [this](const NodeId& node, const JobId& job) { TellEndedJob(node, job); },
-               [this] { waiting_.Nudge(); }}),
-      waiting_(loop, &actors_.table(), &nodes_,
-               [this](const JobId& job, const std::string& text) { WarnDriver(job, text); }) {}
+               [this] { waiting_.Nudge(); },
+               [this](const NodeId& node) { return !streams_.StreamOf(node).has_value(); },
+               [this] { return runtime_->Random(); }}),
+      waiting_(runtime, &actors_.table(), &nodes_,
+               [this](const JobId& job, const std::string& text) { WarnDriver(job, text); }),
+      deaths_(kDeathsKept, kDeathKeptMs),
+      tick_(runtime),
+      relay_(runtime),
+      unknown_(runtime) {}
 
-Cluster::~Cluster() {
-  *alive_ = false;
-  loop_->Cancel(deadline_timer_);
-}
-
-Status Cluster::Load() {
-  const int64_t now = MonotonicMs();
+Status Cluster::Load(Storage& storage) {
+  const int64_t now = runtime_->NowMs();
   using Kind = Storage::Kind;
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kNode, [&](std::string_view key, wire::Bytes value) {
+  CYRAY_RETURN_IF_ERROR(storage.Load(Kind::kNode, [&](std::string_view key, wire::Bytes value) {
     const auto* record = wire::VerifiedRoot<wire::NodeRecord>(value);
     if (record == nullptr) return LogUnreadable("node", key);
-    nodes_.Restore(ReadNode(*record), now);
+    NodeEntry node = ReadNode(*record);
+    if (node.alive && !node.is_head) membership_.Restore(node.id, now);
+    nodes_.Restore(std::move(node));
   }));
-  CYRAY_RETURN_IF_ERROR(storage_->Load(Kind::kJob, [&](std::string_view key, wire::Bytes value) {
+  CYRAY_RETURN_IF_ERROR(storage.Load(Kind::kJob, [&](std::string_view key, wire::Bytes value) {
     const auto* changed = wire::VerifiedRoot<wire::JobChanged>(value);
     if (changed == nullptr || changed->job() == nullptr) return LogUnreadable("job", key);
     JobEntry job = ReadJob(*changed->job());
     job.config = wire::BytesOrEmpty(changed->config());
     jobs_.Restore(std::move(job));
   }));
-  CYRAY_RETURN_IF_ERROR(actors_.Load());
+  CYRAY_RETURN_IF_ERROR(actors_.Load(storage));
   actors_.EndOnDeadNodes();
-  storage_->Flush();
-  ArmDeadline();
+  commit_->End();
+  ArmTick();
   return Status::Ok();
 }
 
@@ -102,77 +105,74 @@ Status Cluster::Load() {
 
 Status Cluster::RegisterNode(NodeEntry node) {
   const NodeId id = node.id;
-  if (const NodeEntry* known = nodes_.Find(id);
-      known != nullptr && known->alive && known->incarnation < node.incarnation) {
-    EndNode(id, "Its raylet was started again.");
-  }
+  const bool is_head = node.is_head;
   if (node.available.empty()) node.available = node.total;
-  switch (nodes_.Register(std::move(node), MonotonicMs())) {
-    case NodeTable::RegisterOutcome::kStale:
+  switch (nodes_.Register(std::move(node))) {
+    case NodeTable::RegisterOutcome::kDead:
       return Status(StatusCode::kNotFound, "node " + id.Hex() + " has been declared dead");
     case NodeTable::RegisterOutcome::kRepeated:
       break;
     case NodeTable::RegisterOutcome::kAdded:
+      // The head's raylet is this process's parent: nobody need judge whether it lives.
+      if (!is_head) membership_.Join(id, runtime_->NowMs());
       AnnounceNode(id);
       actors_.PlaceWaiting();
+      ArmTick();
       break;
   }
-  ArmDeadline();
   return Status::Ok();
 }
 
 void Cluster::AnnounceNode(const NodeId& id) {
   const NodeEntry& node = *nodes_.Find(id);
-  storage_->Put(Storage::Kind::kNode, id.view(), NodeValue(node));
+  commit_->Put(Storage::Kind::kNode, id.view(), NodeValue(node));
   streams_.Broadcast(NodeCommandOf(node), id);
 }
 
 void Cluster::EndNode(const NodeId& id, const std::string& reason) {
   if (!nodes_.Kill(id, reason)) return;
   CYRAY_LOG(kWarning) << "node " << id.Hex() << " is dead: " << reason;
+  membership_.End(id);
   if (std::optional<uint64_t> stream = streams_.StreamOf(id)) {
     streams_.Unbind(*stream);
-    outlets_.close(*stream,
-                   Status(StatusCode::kNotFound, "this node has been declared dead: " + reason));
+    commit_->Leave([this, stream = *stream, reason] {
+      outlets_.close(stream,
+                     Status(StatusCode::kNotFound, "this node has been declared dead: " + reason));
+    });
   }
   AnnounceNode(id);
   AnnounceDeath({id, WorkerId::Nil()}, reason);
   for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) FinishJob(job);
   actors_.Apply(actors_.table().NodeDied(id, reason));
   actors_.PlaceWaiting();
-  relays_.erase(id);
+  changed_.erase(id);
   for (const NodeId& old : nodes_.Trim(kDeadNodesKept)) {
-    storage_->Erase(Storage::Kind::kNode, old.view());
+    commit_->Erase(Storage::Kind::kNode, old.view());
   }
 }
 
-void Cluster::EndExpiredNodes() {
-  for (const NodeTable::Expired& expired : nodes_.ExpiredAt(MonotonicMs())) {
-    EndNode(expired.id, expired.reason);
+void Cluster::Tick() {
+  for (const Membership::Verdict& dead : membership_.Tick(runtime_->NowMs())) {
+    EndNode(dead.node, dead.reason);
   }
-  storage_->Flush();
-  ArmDeadline();
+  commit_->End();
+  ArmTick();
 }
 
-void Cluster::ArmDeadline() {
-  loop_->Cancel(deadline_timer_);
-  const std::optional<int64_t> next = nodes_.NextDeadline();
-  if (!next) return;
-  deadline_timer_ = loop_->RunAfter(*next - MonotonicMs() + 1, [this] { EndExpiredNodes(); });
+void Cluster::ArmTick() {
+  if (const std::optional<int64_t> next = membership_.NextTick()) {
+    tick_.StartOnce(*next - runtime_->NowMs(), [this] { Tick(); });
+  }
 }
 
 void Cluster::AnnounceDeath(const Address& address, const std::string& reason) {
-  const int64_t now = MonotonicMs();
-  recent_deaths_.push_back({address, reason, now});
-  while (recent_deaths_.size() > kDeathsKept || recent_deaths_.front().at_ms + kDeathKeptMs < now) {
-    recent_deaths_.pop_front();
-  }
+  deaths_.Add(address, reason, runtime_->NowMs());
   // The node of a dead worker knows already.
   streams_.Broadcast(DeathCommand(address, reason), address.node);
 }
 
 void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool intended) {
-  AnnounceDeath(worker, reason);
+  if (deaths_.Find(worker) == nullptr) AnnounceDeath(worker, reason);
   for (const JobId& job : jobs_.RunningWithDriver(worker)) FinishJob(job);
   actors_.Apply(actors_.table().WorkerDied(worker, reason, intended));
 }
@@ -184,21 +184,21 @@ Result<JobId> Cluster::RegisterJob(JobEntry job) {
   if (const NodeEntry* node = nodes_.Find(job.driver.node); node != nullptr && !node->alive) {
     return Fail(StatusCode::kNotFound, "the driver's node has been declared dead");
   }
-  const JobEntry& registered = jobs_.Register(std::move(job), WallClockMs());
-  storage_->Put(Storage::Kind::kJob, registered.id.view(), JobValue(registered));
+  const JobEntry& registered = jobs_.Register(std::move(job), runtime_->WallMs());
+  commit_->Put(Storage::Kind::kJob, registered.id.view(), JobValue(registered));
   streams_.Broadcast(JobCommand(registered));
   return registered.id;
 }
 
 void Cluster::FinishJob(const JobId& id) {
-  if (!jobs_.Finish(id, WallClockMs())) return;
+  if (!jobs_.Finish(id, runtime_->WallMs())) return;
   const JobEntry& job = *jobs_.Find(id);
-  storage_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
+  commit_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
   streams_.Broadcast(JobCommand(job));
   actors_.Apply(actors_.table().JobFinished(id));
   if (!actors_.table().HasLivingActor(id)) job_over_(id);
   const auto needed = [this](const JobId& job) { return actors_.table().HasLivingActor(job); };
-  for (const JobId& old : jobs_.Trim(needed)) storage_->Erase(Storage::Kind::kJob, old.view());
+  for (const JobId& old : jobs_.Trim(needed)) commit_->Erase(Storage::Kind::kJob, old.view());
 }
 
 void Cluster::TellEndedJob(const NodeId& node, const JobId& id) {
@@ -244,18 +244,15 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
 std::optional<std::string> Cluster::DeathOf(const Address& worker) const {
   const NodeEntry* node = nodes_.Find(worker.node);
   if (node != nullptr && !node->alive) return "Its node died: " + node->death_reason;
-  for (const Death& death : recent_deaths_) {
-    if (death.address == worker) return death.reason;
-  }
-  return std::nullopt;
+  const std::string* reason = deaths_.Find(worker);
+  return reason == nullptr ? std::nullopt : std::optional(*reason);
 }
 
 // --- Streams ---
 
 void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
   const std::optional<NodeId> node = streams_.NodeOf(stream);
-  if (node) nodes_.Heard(*node, MonotonicMs());
-  if (message.empty()) return;  // a heartbeat
+  if (node) membership_.Heard(*node, runtime_->NowMs());
   const auto* report = wire::VerifiedRoot<wire::NodeReport>(message);
   // A union may verify with a type and without its table.
   const bool whole = report != nullptr && report->body() != nullptr;
@@ -281,30 +278,41 @@ void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
     case wire::NodeReportBody::WatchActor:
       OnWatch(stream, *report->body_as_WatchActor());
       break;
+    case wire::NodeReportBody::Heartbeat: {
+      flatbuffers::FlatBufferBuilder builder(64);
+      outlets_.send(stream,
+                    FinishCommand(builder, wire::CreateHeartbeatAck(
+                                               builder, report->body_as_Heartbeat()->sent_ms())));
+      break;
+    }
     default:
       break;
   }
-  storage_->Flush();
+  commit_->End();
 }
 
 void Cluster::OnStreamClosed(uint64_t stream) {
-  const std::optional<NodeId> node = streams_.Unbind(stream);
-  if (!node) return;
-  nodes_.StreamDown(*node, stream, MonotonicMs());
-  ArmDeadline();
+  if (const std::optional<NodeId> node = streams_.Unbind(stream)) {
+    membership_.Down(*node, runtime_->NowMs());
+  }
 }
 
 void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
   const NodeId id = FromWireOrNil(hello.node_id());
-  if (!nodes_.StreamUp(id, hello.incarnation(), stream, MonotonicMs())) {
-    outlets_.close(stream, Status(StatusCode::kNotFound,
-                                  "node " + id.Hex() + " is unknown or has been declared dead"));
+  if (!nodes_.IsAlive(id)) {
+    commit_->Leave([this, stream, id] {
+      outlets_.close(stream, Status(StatusCode::kNotFound, "node " + id.Hex() +
+                                                               " is unknown or has been declared "
+                                                               "dead"));
+    });
     return;
   }
   if (std::optional<uint64_t> replaced = streams_.Bind(id, stream)) {
     outlets_.close(*replaced, Status(StatusCode::kDisconnected, "the node opened another stream"));
   }
+  membership_.Up(id, runtime_->NowMs());
   outlets_.accept(stream);
+  EndWhoIsGone(id, hello);
   TellEverything(id);
   std::vector<ActorTable::StartedEvent> alive;
   if (hello.alive_actors() != nullptr) {
@@ -315,7 +323,27 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
   }
   actors_.Apply(actors_.table().Reconcile(id, alive));
   actors_.PlaceWaiting();
-  ArmDeadline();
+}
+
+void Cluster::EndWhoIsGone(const NodeId& id, const wire::NodeHello& hello) {
+  if (hello.deaths() != nullptr) {
+    for (const wire::ReportWorkerDeathRequest* death : *hello.deaths()) {
+      const Address worker = FromWireOrNil(death->worker());
+      if (worker.node != id || worker.worker.is_nil()) continue;
+      WorkerDied(worker, flatbuffers::GetString(death->reason()), death->intended());
+    }
+  }
+  if (hello.processes() == nullptr) return;
+  std::set<WorkerId> here;
+  for (const wire::WireWorkerId* process : *hello.processes()) here.insert(FromWire(*process));
+  const std::string gone = "It ended while its raylet had no connection to the GCS.";
+  for (const Address& owner : actors_.table().OwnersOn(id)) {
+    if (!here.contains(owner.worker)) WorkerDied(owner, gone, /*intended=*/false);
+  }
+  for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) {
+    const Address driver = jobs_.Find(job)->driver;
+    if (!here.contains(driver.worker)) WorkerDied(driver, gone, /*intended=*/true);
+  }
 }
 
 // What the node may have missed while it had no stream.
@@ -323,42 +351,43 @@ void Cluster::TellEverything(const NodeId& id) {
   for (const auto& [other, node] : nodes_.nodes()) {
     if (other != id) streams_.Send(id, NodeCommandOf(node));
   }
-  const int64_t finished_after = WallClockMs() - kDeathKeptMs;
+  const int64_t finished_after = runtime_->WallMs() - kDeathKeptMs;
   for (const JobEntry* job : jobs_.All()) {
     if (job->running || job->end_ms >= finished_after) streams_.Send(id, JobCommand(*job));
   }
-  for (const Death& death : recent_deaths_) {
-    if (death.address.node != id) streams_.Send(id, DeathCommand(death.address, death.reason));
-  }
-}
-
-void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
-  nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
-  nodes_.SetPending(id, ReadPending(report.pending()));
-  actors_.PlaceWaiting();
-  if (streams_.size() < 2) return;
-  Relay& relay = relays_[id];
-  if (relay.scheduled) return;
-  const int64_t wait = relay.last_ms + kRelayEveryMs - MonotonicMs();
-  if (wait <= 0) {
-    RelayResources(id);
-    return;
-  }
-  relay.scheduled = true;
-  loop_->RunAfter(wait, [this, id, alive = alive_] {
-    if (*alive) RelayResources(id);
+  deaths_.ForEach([&](const Address& address, const std::string& reason) {
+    if (address.node != id) streams_.Send(id, DeathCommand(address, reason));
   });
 }
 
-void Cluster::RelayResources(const NodeId& id) {
-  const NodeEntry* node = nodes_.Find(id);
-  if (node == nullptr || !node->alive) return;
-  relays_[id] = {MonotonicMs(), false};
+void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
+  const bool grew = nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
+  nodes_.SetPending(id, ReadPending(report.pending()));
+  if (grew) actors_.PlaceWaiting();
+  if (streams_.size() < 2) return;
+  changed_.insert(id);
+  const int64_t wait = relayed_ms_ + kRelayEveryMs - runtime_->NowMs();
+  if (wait <= 0) {
+    RelayResources();
+  } else {
+    relay_.StartOnce(wait, [this] { RelayResources(); });
+  }
+}
+
+void Cluster::RelayResources() {
+  relay_.Stop();
+  relayed_ms_ = runtime_->NowMs();
   flatbuffers::FlatBufferBuilder builder(512);
-  auto available = ToWire(builder, node->available);
-  auto total = ToWire(builder, node->total);
-  streams_.Broadcast(
-      FinishCommand(builder, wire::CreateResourceView(builder, ToWire(id), available, total)), id);
+  std::vector<flatbuffers::Offset<wire::ResourceView>> views;
+  for (const NodeId& id : std::exchange(changed_, {})) {
+    const NodeEntry* node = nodes_.Find(id);
+    if (node == nullptr || !node->alive) continue;
+    const auto available = ToWire(builder, node->available);
+    const auto total = ToWire(builder, node->total);
+    views.push_back(wire::CreateResourceView(builder, ToWire(id), available, total));
+  }
+  const auto list = builder.CreateVector(views);
+  streams_.BroadcastNow(FinishCommand(builder, wire::CreateResourceViews(builder, list)));
 }
 
 void Cluster::OnActorStarted(const NodeId& id, const wire::ActorStarted& started) {
@@ -384,13 +413,14 @@ void Cluster::OnWatch(uint64_t stream, const wire::WatchActor& watch) {
   }
   streams_.Watch(stream, actor);
   if (actors_.table().Find(actor) != nullptr) {
-    outlets_.send(stream, actors_.UpdateCommand(actor));
+    streams_.SendTo(stream, actors_.UpdateCommand(actor));
     return;
   }
   // Its registration comes another way and may be overtaken by the watch; that will publish it.
-  loop_->RunAfter(kUnknownActorMs, [this, stream, actor, alive = alive_] {
-    if (!*alive || actors_.table().Find(actor) != nullptr) return;
-    if (streams_.NodeOf(stream)) outlets_.send(stream, actors_.UpdateCommand(actor));
+  unknown_.Start(next_watch_++, kUnknownActorMs, [this, stream, actor] {
+    if (actors_.table().Find(actor) != nullptr || !streams_.NodeOf(stream)) return;
+    streams_.SendTo(stream, actors_.UpdateCommand(actor));
+    commit_->End();
   });
 }
 

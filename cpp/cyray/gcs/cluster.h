@@ -1,26 +1,26 @@
 // Cluster: the nodes, their streams, the jobs on them, and what one's end means for the others.
 //
 // Threading: confined to the GCS's state loop.
-// It queues changes to the storage and leaves flushing to whoever handles the event.
+// It queues changes and effects (commit.h); whoever handles a call ends the event.
 // Invariant: when a node ends, its jobs finish before its actors are ended, so that actors of those
 // jobs die instead of being started elsewhere.
 
 #pragma once
 
-#include <deque>
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "cyray/gcs/actor_director.h"
+#include "cyray/gcs/commit.h"
 #include "cyray/gcs/job_table.h"
+#include "cyray/gcs/membership.h"
 #include "cyray/gcs/node_streams.h"
 #include "cyray/gcs/node_table.h"
 #include "cyray/gcs/placement_watch.h"
-#include "cyray/gcs/storage.h"
-#include "cyray/util/event_loop.h"
+#include "cyray/util/recent.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::gcs {
 
@@ -35,13 +35,13 @@ class Cluster {
  public:
   // `job_over`: the job has ended and none of its actors lives: nobody needs its functions any
   // more.
-  Cluster(EventLoop* loop, Storage* storage, NodeTable::Timing timing, StreamOutlets outlets,
+  Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, StreamOutlets outlets,
           std::function<void(const JobId&)> job_over);
-  ~Cluster();
 
-  Status Load();
+  Status Load(Storage& storage);
 
   Status RegisterNode(NodeEntry node);
+  // It is dead: somebody knows, or it was silent for too long.
   void EndNode(const NodeId& node, const std::string& reason);
   Result<JobId> RegisterJob(JobEntry job);
   void FinishJob(const JobId& job);
@@ -65,28 +65,21 @@ class Cluster {
   }
 
  private:
-  struct Relay {  // of a node's resources to the others
-    int64_t last_ms = 0;
-    bool scheduled = false;
-  };
-  struct Death {
-    Address address;
-    std::string reason;
-    int64_t at_ms;
-  };
-
   void OnHello(uint64_t stream, const wire::NodeHello& hello);
   void OnResources(const NodeId& node, const wire::ResourceReport& report);
   void OnActorStarted(const NodeId& node, const wire::ActorStarted& started);
   void OnActorEnded(const NodeId& node, const wire::ActorEnded& ended);
   void OnWatch(uint64_t stream, const wire::WatchActor& watch);
+  // What the node says of itself holds: who is not there has ended.
+  void EndWhoIsGone(const NodeId& node, const wire::NodeHello& hello);
   void TellEverything(const NodeId& node);
 
-  void EndExpiredNodes();
-  void ArmDeadline();
+  void Tick();
+  void ArmTick();
   void AnnounceNode(const NodeId& node);
   void AnnounceDeath(const Address& address, const std::string& reason);
-  void RelayResources(const NodeId& node);
+  // Once for all nodes that changed, the same bytes to each.
+  void RelayResources();
   void OnActorDeath(const JobId& job);
   // A detached actor may start on a node that joined after its job had ended.
   void TellEndedJob(const NodeId& node, const JobId& job);
@@ -94,19 +87,23 @@ class Cluster {
   // Why the process died, when that was lately or its node is dead.
   std::optional<std::string> DeathOf(const Address& worker) const;
 
-  EventLoop* const loop_;
-  Storage* const storage_;
+  Runtime* const runtime_;
+  Commit* const commit_;
   const StreamOutlets outlets_;
   const std::function<void(const JobId&)> job_over_;
   NodeTable nodes_;
+  Membership membership_;
   JobTable jobs_;
   NodeStreams streams_;
   ActorDirector actors_;
   PlacementWatch waiting_;
-  std::map<NodeId, Relay> relays_;
-  std::deque<Death> recent_deaths_;  // told again to raylets that come back
-  EventLoop::TimerId deadline_timer_ = 0;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // timers ask it
+  std::set<NodeId> changed_;  // whose resources the others have not been told
+  int64_t relayed_ms_ = 0;
+  Recent<Address, std::string> deaths_;  // with their reasons; told again to raylets that come back
+  uint64_t next_watch_ = 1;
+  Timer tick_;
+  Timer relay_;
+  Timers<uint64_t> unknown_;  // watches of actors that are not registered yet
 };
 
 }  // namespace cyray::gcs

@@ -143,7 +143,6 @@ Offset<WirePending> WritePending(FlatBufferBuilder& builder,
 NodeEntry ReadNode(const wire::NodeRecord& record) {
   NodeEntry node;
   node.id = FromWireOrNil(record.node_id());
-  node.incarnation = record.incarnation();
   node.alive = record.alive();
   node.ip = flatbuffers::GetString(record.ip());
   node.hostname = flatbuffers::GetString(record.hostname());
@@ -178,7 +177,6 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   record.add_total(total);
   record.add_available(available);
   record.add_death_reason(reason);
-  record.add_incarnation(node.incarnation);
   record.add_session_dir(session);
   record.add_pid(node.pid);
   record.add_pending(pending);

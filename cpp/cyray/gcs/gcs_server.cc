@@ -7,7 +7,7 @@ namespace cyray::gcs {
 GcsServer::~GcsServer() { Stop(); }
 
 Status GcsServer::Start(Options options) {
-  Result<std::unique_ptr<Storage>> storage = Storage::Open(options.database, &loop_);
+  Result<std::unique_ptr<SqliteStorage>> storage = SqliteStorage::Open(options.database, &loop_);
   if (!storage.has_value()) return storage.error();
   storage_ = std::move(*storage);
   rpc_ = std::make_unique<RpcServer>(&loop_, options.token);

@@ -11,7 +11,8 @@
 
 #include "cyray/gcs/gcs_service.h"
 #include "cyray/gcs/rpc_server.h"
-#include "cyray/gcs/storage.h"
+#include "cyray/gcs/sqlite_storage.h"
+#include "cyray/util/event_loop.h"
 #include "cyray/util/unique_fd.h"
 
 namespace cyray::gcs {
@@ -22,7 +23,7 @@ class GcsServer {
     std::string database;  // path of the SQLite file
     UniqueFd listening;    // a TCP socket that listens; whoever else has it keeps the port
     std::string token;
-    NodeTable::Timing timing = {};
+    Membership::Timing timing = {};
   };
 
   ~GcsServer();

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "cyray/gcs/codec.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -93,20 +92,21 @@ wire::Bytes FunctionReply(const wire::Bytes* pickled) {
   return Finished(builder, wire::CreateGetFunctionReply(builder, pickled != nullptr, bytes));
 }
 
-wire::Bytes StoredCallOf(const CallLog::Entry& entry, int64_t now_ms) {
+wire::Bytes StoredCallOf(const CallLog::Entry& entry) {
   FlatBufferBuilder builder(entry.payload.size() + 64);
   auto payload = builder.CreateVector(entry.payload);
-  return Finished(
-      builder, wire::CreateStoredCall(builder, now_ms, static_cast<uint8_t>(entry.code), payload));
+  return Finished(builder,
+                  wire::CreateStoredCall(builder, static_cast<uint8_t>(entry.code), payload));
 }
 
 }  // namespace
 
-GcsService::GcsService(EventLoop* loop, Storage* storage, StreamOutlets streams,
-                       NodeTable::Timing timing)
-    : loop_(loop),
+GcsService::GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams,
+                       Membership::Timing timing)
+    : runtime_(runtime),
       storage_(storage),
-      cluster_(loop, storage, timing, std::move(streams),
+      commit_(storage),
+      cluster_(runtime, &commit_, timing, std::move(streams),
                [this](const JobId& job) { DropFunctions(job); }) {}
 
 GcsService::~GcsService() { FailWaiters(); }
@@ -130,9 +130,9 @@ Status GcsService::Load() {
     if (call == nullptr || key.size() != CallId::kSize) return LogUnreadable("call", key);
     calls_.Add(CallId::FromBytes(key.data()),
                {CodeFromWire(call->code()), wire::BytesOrEmpty(call->payload()), /*durable=*/true},
-               call->made_ms());
+               runtime_->NowMs());
   }));
-  return cluster_.Load();
+  return cluster_.Load(*storage_);
 }
 
 void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, Reply reply) {
@@ -140,7 +140,8 @@ void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, 
   if (method == GcsMethod::GetFunction) {
     GetFunction(payload, reply);
   } else if (IsRead(method)) {
-    reply(Read(method, payload));
+    commit_.Answer([reply = std::move(reply), answer = Read(method, payload)] { reply(answer); });
+    commit_.End();
   } else {
     Change(method, id, payload, std::move(reply));
   }
@@ -151,7 +152,7 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
   const bool once = IsOnce(method);
   if (const CallLog::Entry* done = once ? calls_.Find(id) : nullptr) {
     if (done->durable) return reply(done->AsResult());
-    storage_->OnDurable([method, reply = std::move(reply), entry = *done](const Status& status) {
+    commit_.End([method, reply = std::move(reply), entry = *done](const Status& status) {
       reply(status.ok() ? entry.AsResult() : NotDurable(method, status));
     });
     return;
@@ -162,13 +163,14 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
   }
   Outcome outcome = Apply(method, payload);
   if (once) RememberCall(id, outcome.reply);
-  storage_->OnDurable([this, method, once, id, reply = std::move(reply),
-                       outcome = std::move(outcome)](const Status& status) {
+  commit_.End([this, method, once, id, reply = std::move(reply),
+               outcome = std::move(outcome)](const Status& status) {
     if (status.ok() && once) calls_.MarkDurable(id);
     if (status.ok() || !outcome.reply.has_value()) return reply(outcome.reply);
     if (outcome.undo != nullptr) {
       outcome.undo();
       if (once) ForgetCall(id);
+      commit_.End();
     }
     reply(NotDurable(method, status));
   });
@@ -188,16 +190,15 @@ bool GcsService::IsRepeated(GcsMethod method, const wire::Bytes& payload) const 
 
 void GcsService::RememberCall(const CallId& id, const Result<wire::Bytes>& reply) {
   const CallLog::Entry entry = CallLog::MakeEntry(reply);
-  const int64_t now = WallClockMs();
-  storage_->Put(Storage::Kind::kCall, id.view(), StoredCallOf(entry, now));
-  for (const CallId& old : calls_.Add(id, entry, now)) {
-    storage_->Erase(Storage::Kind::kCall, old.view());
+  commit_.Put(Storage::Kind::kCall, id.view(), StoredCallOf(entry));
+  for (const CallId& old : calls_.Add(id, entry, runtime_->NowMs())) {
+    commit_.Erase(Storage::Kind::kCall, old.view());
   }
 }
 
 void GcsService::ForgetCall(const CallId& id) {
   calls_.Remove(id);
-  storage_->Erase(Storage::Kind::kCall, id.view());
+  commit_.Erase(Storage::Kind::kCall, id.view());
 }
 
 Result<wire::Bytes> GcsService::Read(GcsMethod method, const wire::Bytes& payload) {
@@ -239,6 +240,8 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& paylo
       return FinishJob(payload);
     case GcsMethod::ReportWorkerDeath:
       return ReportWorkerDeath(payload);
+    case GcsMethod::NodeLeaves:
+      return NodeLeaves(payload);
     default:
       return {Fail(StatusCode::kInvalidArgument,
                    "no method has the number " + std::to_string(static_cast<int>(method)))};
@@ -254,7 +257,7 @@ void GcsService::OnStreamClosed(StreamId stream) { cluster_.OnStreamClosed(strea
 // --- Key-value pairs ---
 
 void GcsService::StoreKv(const std::string& space, const std::string& key, wire::Bytes value) {
-  storage_->Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
+  commit_.Put(Storage::Kind::kKv, KvTable::StorageKey(space, key), std::move(value));
 }
 
 GcsService::Outcome GcsService::KvPut(const wire::Bytes& payload) {
@@ -271,7 +274,7 @@ GcsService::Outcome GcsService::KvPut(const wire::Bytes& payload) {
   outcome.undo = [this, space, key, added, before = std::move(put.replaced)] {
     if (added) {
       kv_.Delete(space, key, /*prefix=*/false);
-      storage_->Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
+      commit_.Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
     } else {
       kv_.Put(space, key, before, /*overwrite=*/true);
       StoreKv(space, key, before);
@@ -297,7 +300,7 @@ GcsService::Outcome GcsService::KvDelete(const wire::Bytes& payload) {
   const std::string space = flatbuffers::GetString(request->space());
   std::vector<KvTable::Pair> removed = kv_.Delete(space, request->key()->str(), request->prefix());
   for (const auto& [key, value] : removed) {
-    storage_->Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
+    commit_.Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
   }
   FlatBufferBuilder builder(32);
   const auto count = static_cast<uint32_t>(removed.size());
@@ -330,7 +333,7 @@ Result<wire::Bytes> GcsService::PutFunction(const wire::Bytes& payload) {
   if (cluster_.IsOver(key.first)) return Fail(StatusCode::kNotFound, "the job has ended");
   FunctionTable::PutResult put = functions_.Put(key, wire::BytesOrEmpty(request->pickled()));
   const wire::Bytes* pickled = functions_.Get(key);
-  if (put.added) storage_->Put(Storage::Kind::kFunction, FunctionKey(key), *pickled);
+  if (put.added) commit_.Put(Storage::Kind::kFunction, FunctionKey(key), *pickled);
   for (uint64_t waiter : put.answered) AnswerWaiter(waiter, pickled);
   return EmptyReply();
 }
@@ -345,37 +348,42 @@ void GcsService::GetFunction(const wire::Bytes& payload, const Reply& reply) {
                                FromWireOrNil(request->function_id())};
   const wire::Bytes* pickled = functions_.Get(key);
   if (pickled != nullptr || request->wait_ms() == 0) {
-    reply(FunctionReply(pickled));
+    AnswerFunction(reply, pickled);
+    commit_.End();
     return;
   }
   const uint64_t waiter = next_waiter_++;
   functions_.Wait(key, waiter);
-  const auto timer =
-      loop_->RunAfter(std::min(request->wait_ms(), kMaxFunctionWaitMs), [this, waiter] {
-        functions_.CancelWaiter(waiter);
-        AnswerWaiter(waiter, nullptr);
-      });
-  function_waiters_[waiter] = {reply, timer};
+  auto timer = std::make_unique<Timer>(runtime_);
+  timer->Start(std::min(request->wait_ms(), kMaxFunctionWaitMs), [this, waiter] {
+    functions_.CancelWaiter(waiter);
+    AnswerWaiter(waiter, nullptr);
+    commit_.End();
+  });
+  function_waiters_[waiter] = {reply, std::move(timer)};
 }
 
 void GcsService::AnswerWaiter(uint64_t waiter, const wire::Bytes* pickled) {
   auto node = function_waiters_.extract(waiter);
   if (node.empty()) return;
-  loop_->Cancel(node.mapped().timer);
-  node.mapped().reply(FunctionReply(pickled));
+  AnswerFunction(node.mapped().reply, pickled);
+}
+
+// Of a function that may not be on disk yet, as any read.
+void GcsService::AnswerFunction(const Reply& reply, const wire::Bytes* pickled) {
+  commit_.Answer([reply, answer = FunctionReply(pickled)] { reply(answer); });
 }
 
 void GcsService::FailWaiters() {
   for (auto& [id, waiter] : std::exchange(function_waiters_, {})) {
     functions_.CancelWaiter(id);
-    loop_->Cancel(waiter.timer);
     waiter.reply(Fail(StatusCode::kUnavailable, "the GCS is ending"));
   }
 }
 
 void GcsService::DropFunctions(const JobId& job) {
   for (const FunctionTable::Key& key : functions_.DropJob(job)) {
-    storage_->Erase(Storage::Kind::kFunction, FunctionKey(key));
+    commit_.Erase(Storage::Kind::kFunction, FunctionKey(key));
   }
 }
 
@@ -481,6 +489,13 @@ GcsService::Outcome GcsService::RegisterJob(const wire::Bytes& payload) {
   FlatBufferBuilder builder(32);
   return {Finished(builder, wire::CreateRegisterJobReply(builder, ToWire(*id))),
           [this, id = *id] { cluster_.FinishJob(id); }};
+}
+
+Result<wire::Bytes> GcsService::NodeLeaves(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::NodeLeavesRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  cluster_.EndNode(FromWireOrNil(request->node_id()), flatbuffers::GetString(request->reason()));
+  return EmptyReply();
 }
 
 Result<wire::Bytes> GcsService::FinishJob(const wire::Bytes& payload) {

@@ -2,8 +2,8 @@
 // leave.
 //
 // Threading: confined to the GCS's state loop.
-// Invariants: what changes something is answered after the change is on disk, what only reads at
-// once. A call that IsOnce() is done once, however often it is sent.
+// Invariants: every answer leaves when what it rests on is on disk (commit.h): a change, and what a
+// read saw. A call that IsOnce() is done once, however often it is sent.
 // When the disk refuses a change, a request is taken back and answered with the reason, and the
 // next ones are refused before they change anything. What tells of something that has happened
 // already (a death, an end) stays, and is written as soon as the disk takes it.
@@ -11,21 +11,24 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 
 #include "cyray/gcs/call_log.h"
 #include "cyray/gcs/cluster.h"
+#include "cyray/gcs/commit.h"
 #include "cyray/gcs/function_table.h"
 #include "cyray/gcs/kv_table.h"
 #include "cyray/gcs/rpc_server.h"
 #include "cyray/gcs/storage.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::gcs {
 
 class GcsService : public RpcHandler {
  public:
-  GcsService(EventLoop* loop, Storage* storage, StreamOutlets streams, NodeTable::Timing timing);
+  GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams, Membership::Timing timing);
   ~GcsService() override;
 
   // Reads everything that was stored. Before the first call.
@@ -44,7 +47,7 @@ class GcsService : public RpcHandler {
  private:
   struct FunctionWaiter {
     Reply reply;
-    EventLoop::TimerId timer;
+    std::unique_ptr<Timer> timer;
   };
 
   // What a change answers, and how it is taken back.
@@ -70,6 +73,7 @@ class GcsService : public RpcHandler {
   void StoreKv(const std::string& space, const std::string& key, wire::Bytes value);
   Result<wire::Bytes> PutFunction(const wire::Bytes& payload);
   void GetFunction(const wire::Bytes& payload, const Reply& reply);
+  void AnswerFunction(const Reply& reply, const wire::Bytes* pickled);
   void AnswerWaiter(uint64_t waiter, const wire::Bytes* pickled);
   void DropFunctions(const JobId& job);
   Outcome RegisterActor(const wire::Bytes& payload);
@@ -80,12 +84,14 @@ class GcsService : public RpcHandler {
   Result<wire::Bytes> ListJobs();
   Result<wire::Bytes> ClusterResources();
   Outcome RegisterNode(const wire::Bytes& payload);
+  Result<wire::Bytes> NodeLeaves(const wire::Bytes& payload);
   Outcome RegisterJob(const wire::Bytes& payload);
   Result<wire::Bytes> FinishJob(const wire::Bytes& payload);
   Result<wire::Bytes> ReportWorkerDeath(const wire::Bytes& payload);
 
-  EventLoop* const loop_;
+  Runtime* const runtime_;
   Storage* const storage_;
+  Commit commit_;
   KvTable kv_;
   FunctionTable functions_;
   CallLog calls_;

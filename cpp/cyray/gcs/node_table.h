@@ -1,16 +1,13 @@
-// NodeTable: the nodes of the cluster, whether they live, and what they have.
+// NodeTable: the nodes of the cluster and what they have. Whether a node is to be declared dead
+// says Membership; here it is recorded.
 //
-// A node lives from Register() until its stream with the GCS has been broken for `reconnect_ms` or
-// silent for `silence_ms`. A dead node stays dead: its raylet must come back as another node or
-// with a higher incarnation.
-// Threading: confined to the GCS's state loop. Pure: time is given to it (monotonic milliseconds).
-// Invariant: a node has a stream only while it lives.
+// A dead node stays dead: its raylet must come back as another node (each start draws a new id).
+// Threading: confined to the GCS's state loop. Pure.
 
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +18,6 @@ namespace cyray::gcs {
 
 struct NodeEntry {
   NodeId id;
-  uint64_t incarnation = 0;
   bool alive = true;
   std::string ip;
   std::string hostname;
@@ -34,47 +30,20 @@ struct NodeEntry {
   std::string session_dir;
   int pid = 0;
   std::map<ResourceSet, uint32_t> pending;  // demands that wait at its raylet, and how many
-  // Not stored.
-  uint64_t stream = 0;  // 0: none
-  int64_t last_heard_ms = 0;
-  int64_t deadline_ms = 0;  // without a stream: dead from then on
 };
 
 class NodeTable {
  public:
-  struct Timing {
-    int64_t reconnect_ms = 500;        // after a stream broke
-    int64_t silence_ms = 6000;         // of an open stream
-    int64_t first_stream_ms = 15'000;  // after Register
-    int64_t restored_ms = 5000;        // after the GCS itself was started again
-  };
-  NodeTable() = default;
-  explicit NodeTable(Timing timing) : timing_(timing) {}
+  enum class RegisterOutcome { kAdded, kRepeated, kDead };
+  // kRepeated: it lives already, nothing changed. kDead: it lived once.
+  RegisterOutcome Register(NodeEntry entry);
+  void Restore(NodeEntry entry);
 
-  enum class RegisterOutcome { kAdded, kRepeated, kStale };
-  // kRepeated: the same incarnation again, nothing changed. kStale: that incarnation is dead or
-  // an older one. A higher incarnation of a living node must be registered after Kill().
-  RegisterOutcome Register(NodeEntry entry, int64_t now_ms);
-  void Restore(NodeEntry entry, int64_t now_ms);
-
-  // False when the node is unknown, dead or of another incarnation: the stream must be closed.
-  bool StreamUp(const NodeId& id, uint64_t incarnation, uint64_t stream, int64_t now_ms);
-  // Nothing happens when another stream has taken its place.
-  void StreamDown(const NodeId& id, uint64_t stream, int64_t now_ms);
-  void Heard(const NodeId& id, int64_t now_ms);
-  void SetResources(const NodeId& id, ResourceSet available, ResourceSet total);
+  // True when something may fit now that did not before.
+  bool SetResources(const NodeId& id, ResourceSet available, ResourceSet total);
   void SetPending(const NodeId& id, std::map<ResourceSet, uint32_t> pending);
   // False when it was dead or is unknown.
   bool Kill(const NodeId& id, const std::string& reason);
-
-  struct Expired {
-    NodeId id;
-    std::string reason;
-  };
-  // Nodes that must be Kill()ed by now.
-  std::vector<Expired> ExpiredAt(int64_t now_ms) const;
-  // When ExpiredAt() may next find one; nullopt when no node lives.
-  std::optional<int64_t> NextDeadline() const;
 
   const NodeEntry* Find(const NodeId& id) const;
   const std::map<NodeId, NodeEntry>& nodes() const { return nodes_; }
@@ -86,7 +55,6 @@ class NodeTable {
   void CheckInvariants() const;
 
  private:
-  Timing timing_;
   std::map<NodeId, NodeEntry> nodes_;
   std::vector<NodeId> dead_;  // oldest death first
 };

@@ -12,18 +12,15 @@ constexpr int64_t kLookEveryMs = 1000;
 
 }  // namespace
 
-PlacementWatch::PlacementWatch(EventLoop* loop, const ActorTable* actors, const NodeTable* nodes,
+PlacementWatch::PlacementWatch(Runtime* runtime, const ActorTable* actors, const NodeTable* nodes,
                                Warn warn)
-    : loop_(loop), actors_(actors), nodes_(nodes), warn_(std::move(warn)) {}
-
-PlacementWatch::~PlacementWatch() { loop_->Cancel(timer_); }
+    : actors_(actors), nodes_(nodes), warn_(std::move(warn)), timer_(runtime) {}
 
 void PlacementWatch::Nudge() {
-  if (timer_ == 0) timer_ = loop_->RunAfter(kLookEveryMs, [this] { Look(); });
+  timer_.StartOnce(kLookEveryMs, [this] { Look(); });
 }
 
 void PlacementWatch::Look() {
-  timer_ = 0;
   std::set<ActorId> waiting;
   for (const ActorId& id : actors_->WaitingForPlacement()) waiting.insert(id);
   std::erase_if(warned_, [&](const ActorId& id) { return !waiting.contains(id); });

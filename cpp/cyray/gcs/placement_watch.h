@@ -15,15 +15,14 @@
 
 #include "cyray/gcs/actor_table.h"
 #include "cyray/gcs/node_table.h"
-#include "cyray/util/event_loop.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::gcs {
 
 class PlacementWatch {
  public:
   using Warn = std::function<void(const JobId&, const std::string& text)>;
-  PlacementWatch(EventLoop* loop, const ActorTable* actors, const NodeTable* nodes, Warn warn);
-  ~PlacementWatch();
+  PlacementWatch(Runtime* runtime, const ActorTable* actors, const NodeTable* nodes, Warn warn);
 
   // Some actor waits for placement.
   void Nudge();
@@ -34,13 +33,12 @@ class PlacementWatch {
   void Look();
   std::string TextOf(const ActorSpec& spec) const;
 
-  EventLoop* const loop_;
   const ActorTable* const actors_;
   const NodeTable* const nodes_;
   const Warn warn_;
   std::set<ActorId> seen_;    // waited at the last look
   std::set<ActorId> warned_;  // and were told of; a part of seen_
-  EventLoop::TimerId timer_ = 0;
+  Timer timer_;
 };
 
 }  // namespace cyray::gcs

@@ -36,7 +36,6 @@ inline constexpr char kOpeningKey[] = "cyray-opening-bin";
 inline constexpr char kAcceptedKey[] = "cyray-accepted-bin";
 inline constexpr char kEndKey[] = "cyray-end-bin";
 inline constexpr int kMaxMessageBytes = 512 << 20;
-inline constexpr int64_t kHeartbeatMs = 1000;
 // The longest that the server holds a GetFunction.
 inline constexpr uint32_t kMaxFunctionWaitMs = 50'000;
 

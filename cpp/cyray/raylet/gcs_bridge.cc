@@ -16,6 +16,8 @@ using wire::ToWire;
 using wire::VerifiedRoot;
 
 constexpr size_t kFunctionCacheBytes = 64u << 20;
+constexpr size_t kDeathsKept = 10'000;
+constexpr int64_t kDeathKeptMs = 600'000;
 
 Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
   FlatBufferBuilder builder;
@@ -62,11 +64,15 @@ GcsBridge::GcsBridge(EventLoop* loop, const NodeOptions* options, ClientRegistry
       options_(options),
       clients_(clients),
       callbacks_(std::move(callbacks)),
-      functions_(kFunctionCacheBytes) {}
+      functions_(kFunctionCacheBytes),
+      deaths_(kDeathsKept, kDeathKeptMs) {}
 
-void GcsBridge::Connect(const std::string& address) {
+void GcsBridge::Connect(const std::string& address,
+                        std::unique_ptr<gcs::GcsConnection> connection) {
   address_ = address;
-  client_ = std::make_unique<gcs::GcsClient>(loop_, address, options_->token);
+  client_ = connection != nullptr
+                ? std::move(connection)
+                : std::make_unique<gcs::GcsClient>(loop_, address, options_->token);
   for (QueuedCall& call : std::exchange(queued_, {})) {
     client_->Call(call.method, std::move(call.payload), std::move(call.callback));
   }
@@ -88,11 +94,12 @@ void GcsBridge::OnUp() {
 }
 
 void GcsBridge::Call(GcsMethod method, const FlatBufferBuilder& builder,
-                     gcs::GcsClient::ReplyCallback callback) {
+                     gcs::GcsConnection::ReplyCallback callback) {
   CallBytes(method, wire::FinishedBytes(builder), std::move(callback));
 }
 
-void GcsBridge::CallBytes(GcsMethod method, Bytes payload, gcs::GcsClient::ReplyCallback callback) {
+void GcsBridge::CallBytes(GcsMethod method, Bytes payload,
+                          gcs::GcsConnection::ReplyCallback callback) {
   if (client_ == nullptr) {
     queued_.push_back({method, std::move(payload), std::move(callback)});
     return;
@@ -102,6 +109,39 @@ void GcsBridge::CallBytes(GcsMethod method, Bytes payload, gcs::GcsClient::Reply
 
 void GcsBridge::Report(Bytes report) {
   if (client_ != nullptr) client_->Report(std::move(report));
+}
+
+void GcsBridge::ReportDeath(const Address& process, const std::string& reason, bool intended) {
+  deaths_.Add(process, {reason, intended}, loop_->NowMs());
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(reason);
+  builder.Finish(wire::CreateReportWorkerDeathRequest(builder, ToWire(process), text, intended));
+  // Should it not get there, the next hello does.
+  Call(GcsMethod::ReportWorkerDeath, builder, [](const Result<Bytes>& reply) {
+    if (!reply) {
+      CYRAY_LOG(kWarning) << "ReportWorkerDeath: " << reply.error().message();
+    }
+  });
+}
+
+flatbuffers::Offset<flatbuffers::Vector<const wire::WireWorkerId*>> GcsBridge::WriteProcesses(
+    FlatBufferBuilder& builder) const {
+  std::vector<wire::WireWorkerId> processes;
+  clients_->ForEach([&](const ClientConnection& client) {
+    if (!client.worker().is_nil()) processes.push_back(*ToWire(client.worker()));
+  });
+  return builder.CreateVectorOfStructs(processes);
+}
+
+std::vector<flatbuffers::Offset<wire::ReportWorkerDeathRequest>> GcsBridge::WriteDeaths(
+    FlatBufferBuilder& builder) const {
+  std::vector<flatbuffers::Offset<wire::ReportWorkerDeathRequest>> deaths;
+  deaths_.ForEach([&](const Address& process, const Death& death) {
+    const auto reason = builder.CreateString(death.reason);
+    deaths.push_back(
+        wire::CreateReportWorkerDeathRequest(builder, ToWire(process), reason, death.intended));
+  });
+  return deaths;
 }
 
 // --- Calls of processes -----------------------------------------------------------------------

@@ -2,8 +2,10 @@
 //
 // Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once
 // for all clients that watch them, and carries the node stream. Calls made before the GCS is known
-// wait. Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly
-// while some client here is subscribed to it.
+// wait. Deaths of processes are reported as they happen and repeated in each hello, for the GCS may
+// have been away, or have died before it told everybody.
+// Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly while
+// some client here is subscribed to it.
 
 #pragma once
 
@@ -19,6 +21,7 @@
 #include "cyray/gcs/client.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/node_options.h"
+#include "cyray/util/recent.h"
 #include "gcs_generated.h"
 #include "local_generated.h"
 
@@ -53,15 +56,23 @@ class GcsBridge {
   GcsBridge(EventLoop* loop, const NodeOptions* options, ClientRegistry* clients,
             Callbacks callbacks);
 
-  // Once the GCS's address is known.
-  void Connect(const std::string& address);
+  // Once the GCS's address is known; `connection`: another way there than gRPC.
+  void Connect(const std::string& address,
+               std::unique_ptr<gcs::GcsConnection> connection = nullptr);
   void OpenStream();
   const std::string& address() const { return address_; }
 
   void Call(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& builder,
-            gcs::GcsClient::ReplyCallback callback);
+            gcs::GcsConnection::ReplyCallback callback);
   // A finished NodeReport. Lost while the stream is down.
   void Report(wire::Bytes report);
+  // A driver or worker of this node is gone.
+  void ReportDeath(const Address& process, const std::string& reason, bool intended);
+  // For NodeHello: who is connected here, and the latest deaths.
+  flatbuffers::Offset<flatbuffers::Vector<const wire::WireWorkerId*>> WriteProcesses(
+      flatbuffers::FlatBufferBuilder& builder) const;
+  std::vector<flatbuffers::Offset<wire::ReportWorkerDeathRequest>> WriteDeaths(
+      flatbuffers::FlatBufferBuilder& builder) const;
 
   // Frames of a client. False: the frame is bad.
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);
@@ -76,11 +87,11 @@ class GcsBridge {
   struct QueuedCall {
     wire::GcsMethod method;
     wire::Bytes payload;
-    gcs::GcsClient::ReplyCallback callback;
+    gcs::GcsConnection::ReplyCallback callback;
   };
 
   void CallBytes(wire::GcsMethod method, wire::Bytes payload,
-                 gcs::GcsClient::ReplyCallback callback);
+                 gcs::GcsConnection::ReplyCallback callback);
   void Reply(uint64_t client_id, uint64_t request_id, const Result<wire::Bytes>& result);
   // True when the call was answered here.
   bool AnswerHere(ClientConnection& client, const wire::GcsCall& call, wire::GcsMethod method);
@@ -96,10 +107,15 @@ class GcsBridge {
   ClientRegistry* const clients_;
   const Callbacks callbacks_;
   std::string address_;
-  std::unique_ptr<gcs::GcsClient> client_;
+  std::unique_ptr<gcs::GcsConnection> client_;
   std::vector<QueuedCall> queued_;
   std::unordered_map<ActorId, Watched> watched_;
   FunctionCache functions_;
+  struct Death {
+    std::string reason;
+    bool intended;
+  };
+  Recent<Address, Death> deaths_;
 };
 
 }  // namespace cyray::raylet

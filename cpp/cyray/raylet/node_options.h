@@ -30,6 +30,7 @@ struct NodeOptions {
   int prestart = -1;  // workers started ahead; -1: one per CPU
 
   // Made at start.
+  std::string program;  // the path of this program
   NodeId node_id;
   uint64_t incarnation = 0;
   std::string token;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cyray/gcs/codec.h"
+#include "cyray/gcs/farewell.h"
 #include "cyray/raylet/node_dump.h"
 #include "cyray/raylet/own_log.h"
 #include "cyray/util/clock.h"
@@ -28,6 +29,7 @@ constexpr int64_t kReportIntervalMs = 10;
 constexpr int64_t kEndWaitMs = 400;
 constexpr int64_t kTrackersWaitMs = 3'000;
 constexpr int64_t kEndLimitMs = 30'000;  // a busy kernel takes its time to end a large process
+constexpr int64_t kFarewellMs = 500;
 
 // The socket and the link beside it that other tools know it by.
 void UnlinkSocket(const std::string& path) {
@@ -78,8 +80,12 @@ Raylet::Raylet(NodeOptions options)
       gcs_(&loop_, &options_, &clients_,
            {[this](const wire::NodeCommand& command) { OnCommand(command); },
             [this] { return MakeHello(); },
-            [this](const Status& status) { BeginEnd(1, status.message()); },
+            [this](const Status& status) {
+              member_ = false;
+              BeginEnd(1, status.message());
+            },
             [this] {
+              gcs_watch_.OnUp();
               actors_.TellEndsAgain();
               SendResources();
             },
@@ -97,7 +103,11 @@ Raylet::Raylet(NodeOptions options)
                     [this](const std::string& why) {
                       ReportStartError(why);
                       BeginEnd(1, why);
-                    }}) {}
+                    }}),
+      gcs_watch_(&loop_, options_.head, &gcs_, &peers_, [this](const std::string& why) {
+        member_ = false;
+        BeginEnd(1, why);
+      }) {}
 
 // --- Start and end ----------------------------------------------------------------------------
 
@@ -153,6 +163,7 @@ void Raylet::BeginEnd(int exit_code, const std::string& why) {
   CYRAY_LOG(kInfo) << "the node ends: " << why;
   ended_ = true;
   exit_code_ = exit_code;
+  end_reason_ = why;
 }
 
 void Raylet::EndEverything() {
@@ -168,6 +179,17 @@ void Raylet::EndEverything() {
                               .gentle_ms = lifeline_cut_ ? 0 : kEndWaitMs,
                               .trackers_ms = kTrackersWaitMs,
                               .limit_ms = kEndLimitMs});
+  SayFarewell();
+}
+
+// Now that nothing runs here any more, what ran here may be started elsewhere. The GCS of a head
+// ends with it.
+void Raylet::SayFarewell() const {
+  if (options_.head || !member_) return;
+  const Status said = gcs::SayFarewell(
+      {options_.node_id, gcs_.address(), options_.token, "Its raylet has ended: " + end_reason_},
+      kFarewellMs);
+  if (!said.ok()) CYRAY_LOG(kWarning) << "the GCS was not told of the end: " << said.message();
 }
 
 int Raylet::Run() {
@@ -318,14 +340,7 @@ void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateProcessDied(builder, ToWire(address), builder.CreateString(reason)));
   clients_.Broadcast(FrameType::kProcessDied, builder);
-  builder.Clear();
-  const auto text = builder.CreateString(reason);
-  builder.Finish(wire::CreateReportWorkerDeathRequest(builder, ToWire(address), text, intended));
-  gcs_.Call(wire::GcsMethod::ReportWorkerDeath, builder, [](Result<wire::Bytes> reply) {
-    if (!reply) {
-      CYRAY_LOG(kWarning) << "ReportWorkerDeath: " << reply.error().message();
-    }
-  });
+  gcs_.ReportDeath(address, reason, intended);
 }
 
 void Raylet::OnCannotStart(const std::string& why) {
@@ -357,9 +372,9 @@ void Raylet::OnGcsReady(const std::string& address) {
   const auto total = ToWire(builder, options_.resources);
   const auto available = ToWire(builder, options_.resources);
   const auto session = builder.CreateString(options_.session_dir);
-  const auto node = wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host,
-                                           peers_.port(), socket, options_.head, total, available,
-                                           0, options_.incarnation, session, ::getpid());
+  const auto node =
+      wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, peers_.port(),
+                             socket, options_.head, total, available, 0, session, ::getpid());
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Call(wire::GcsMethod::RegisterNode, builder,
             [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
@@ -377,6 +392,7 @@ void Raylet::OnNodeRegistered(Result<wire::Bytes> reply) {
   if (answer->nodes() != nullptr) {
     for (const auto* node : *answer->nodes()) OnNodeChanged(*node);
   }
+  member_ = true;
   gcs_.OpenStream();
   WriteReady();
 }
@@ -399,16 +415,21 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
       const auto* warning = command.body_as_JobWarning();
       return feed_.Warn(FromWireOrNil(warning->job_id()), flatbuffers::GetString(warning->text()));
     }
-    case wire::NodeCommandBody::ResourceView: {
-      const auto* view = command.body_as_ResourceView();
-      const NodeId node = FromWireOrNil(view->node_id());
-      if (peers_.Knows(node)) {
-        leases_.SetNodeView(node, FromWire(view->total()), FromWire(view->available()));
-      }
-      return;
-    }
+    case wire::NodeCommandBody::HeartbeatAck:
+      return gcs_watch_.OnAck(*command.body_as_HeartbeatAck());
+    case wire::NodeCommandBody::ResourceViews:
+      return OnResourceViews(*command.body_as_ResourceViews());
     default:
       return;
+  }
+}
+
+void Raylet::OnResourceViews(const wire::ResourceViews& views) {
+  if (views.nodes() == nullptr) return;
+  for (const wire::ResourceView* view : *views.nodes()) {
+    const NodeId node = FromWireOrNil(view->node_id());
+    if (!peers_.Knows(node)) continue;  // this node is none of its peers
+    leases_.SetNodeView(node, FromWire(view->total()), FromWire(view->available()));
   }
 }
 
@@ -416,6 +437,7 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
   const NodeId node = FromWireOrNil(record.node_id());
   if (node.is_nil() || node == options_.node_id) return;
   if (record.alive()) {
+    if (record.is_head()) gcs_watch_.set_witness(node);
     peers_.SetNode(node, {flatbuffers::GetString(record.ip()), record.port()});
     leases_.SetNodeView(node, FromWire(record.total()), FromWire(record.available()));
     return;
@@ -455,8 +477,10 @@ void Raylet::OnProcessDied(const wire::ProcessDied& died) {
 wire::Bytes Raylet::MakeHello() {
   FlatBufferBuilder builder;
   const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
-  return gcs::FinishReport(builder, wire::CreateNodeHello(builder, ToWire(options_.node_id),
-                                                          options_.incarnation, alive));
+  const auto processes = gcs_.WriteProcesses(builder);
+  const auto deaths = builder.CreateVector(gcs_.WriteDeaths(builder));
+  return gcs::FinishReport(
+      builder, wire::CreateNodeHello(builder, ToWire(options_.node_id), alive, processes, deaths));
 }
 
 wire::Bytes Raylet::ClusterResources() const {

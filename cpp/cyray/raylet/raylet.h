@@ -14,6 +14,7 @@
 #include "cyray/raylet/driver_feed.h"
 #include "cyray/raylet/gcs_bridge.h"
 #include "cyray/raylet/gcs_process.h"
+#include "cyray/raylet/gcs_watch.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/node_options.h"
@@ -47,6 +48,7 @@ class Raylet {
   void BoundOwnLog();
   void BeginEnd(int exit_code, const std::string& why);
   void EndEverything();
+  void SayFarewell() const;
   void FinishRound();
   bool KeepSpinning(bool handled_frames);
 
@@ -67,6 +69,7 @@ class Raylet {
   void OnGcsReady(const std::string& address);
   void OnNodeRegistered(Result<wire::Bytes> reply);
   void OnCommand(const wire::NodeCommand& command);
+  void OnResourceViews(const wire::ResourceViews& views);
   void OnNodeChanged(const wire::NodeRecord& node);
   void OnJobChanged(const wire::JobChanged& change);
   void OnProcessDied(const wire::ProcessDied& died);
@@ -91,11 +94,14 @@ class Raylet {
   ActorHost actors_;
   PeerBroker broker_;
   GcsProcess gcs_process_;
+  GcsWatch gcs_watch_;
   std::unique_ptr<ObjectService> objects_;
   std::unique_ptr<Registrar> registrar_;
 
   bool ended_ = false;
   bool lifeline_cut_ = false;
+  bool member_ = false;  // the GCS takes this node for alive, as far as is known
+  std::string end_reason_;
   int exit_code_ = 0;
   int64_t last_report_ms_ = 0;
   bool report_armed_ = false;

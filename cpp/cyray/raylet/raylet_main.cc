@@ -11,8 +11,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 
 #include "cyray/crypto/auth.h"
+#include "cyray/gcs/farewell.h"
 #include "cyray/raylet/raylet.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -24,6 +26,7 @@ using cyray::ResourceSet;
 using cyray::raylet::NodeOptions;
 
 constexpr rlim_t kDescriptors = 1 << 16;
+constexpr int64_t kFarewellMs = 1000;  // the GCS finds out by itself
 
 // Names that would be misread have %2C for a comma and %25 for a percent sign.
 std::string Unquoted(std::string name) {
@@ -71,12 +74,10 @@ void RaiseDescriptorLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-std::string ServerBesideUs() {
+std::string OwnPath() {
   char path[4096];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path - 1);
-  if (n <= 0) return "gcs_server";
-  std::string self(path, static_cast<size_t>(n));
-  return self.substr(0, self.rfind('/') + 1) + "gcs_server";
+  return n <= 0 ? "" : std::string(path, static_cast<size_t>(n));
 }
 
 void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources) {
@@ -98,9 +99,21 @@ void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources) {
   app.add_option("--prestart", options.prestart);
 }
 
+// `raylet farewell NODE GCS TOKEN_FILE`: said by the zygote when the raylet died.
+int SayFarewell(char** argv) {
+  const auto node = cyray::NodeId::FromHex(argv[2]);
+  auto token = cyray::crypto::LoadToken(argv[4]);
+  if (!node || !token) return 2;
+  const cyray::Status said = cyray::gcs::SayFarewell(
+      {*node, argv[3], *token, "Its raylet died, and what ran there with it."}, kFarewellMs);
+  if (!said.ok()) CYRAY_LOG(kWarning) << "the GCS was not told of the end: " << said.message();
+  return said.ok() ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 5 && std::string_view(argv[1]) == "farewell") ::_exit(SayFarewell(argv));
   cyray::raylet::ProcessSupervisor::BlockSignals();
   RaiseDescriptorLimit();
   NodeOptions options;
@@ -112,7 +125,10 @@ int main(int argc, char** argv) {
   CloseOnExec(options.ready_fd);
   options.node_id = cyray::NodeId::Random();
   options.incarnation = static_cast<uint64_t>(cyray::WallClockMs());
-  if (options.gcs_server.empty()) options.gcs_server = ServerBesideUs();
+  options.program = OwnPath();
+  if (options.gcs_server.empty()) {
+    options.gcs_server = options.program.substr(0, options.program.rfind('/') + 1) + "gcs_server";
+  }
 
   cyray::Status status = cyray::CheckPrivateFolder(options.session_dir);
   if (status.ok()) status = cyray::CheckPrivateFolder(cyray::FolderOf(options.socket_path));

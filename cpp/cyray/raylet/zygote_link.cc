@@ -75,6 +75,14 @@ void ZygoteLink::Start() {
                {"CYRAY_NODE_ID", options_->node_id.Hex()},
                {"CYRAY_PRELOAD", options_->preload},
                {"PYTHONUNBUFFERED", "1"}};
+  // Once the raylet is dead and all below the zygote with it, the GCS is told so at once. That of
+  // a head node is dead, too.
+  if (!options_->head && !options_->program.empty()) {
+    spawn.env.emplace_back("CYRAY_FAREWELL",
+                           json{options_->program, "farewell", options_->node_id.Hex(),
+                                options_->gcs_address, options_->token_file}
+                               .dump());
+  }
   spawn.directory = options_->session_dir;
   spawn.stdout_fd = spawn.stderr_fd = log.get();
   spawn.death_signal = SIGTERM;  // it sees its socket close, ends all below it and tidies up

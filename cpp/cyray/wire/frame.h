@@ -97,6 +97,8 @@ enum class FrameType : uint16_t {
   kForwardWarning,
   kForwardFlushOutput,
   kForwardFlushOutputReply,
+  kAskWitness,
+  kTestimony,
 };
 
 struct FrameHeader {

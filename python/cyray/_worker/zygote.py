@@ -195,6 +195,7 @@ class Zygote:
             if os.path.islink(link) and not os.path.exists(link):
                 _unlink(link)
         self._end_descendants()
+        self._say_farewell()
 
     def _end_descendants(self) -> None:
         """Kills until nobody is left: who forks meanwhile leaves a child that the next look finds.
@@ -223,6 +224,13 @@ class Zygote:
                         process_tree.kill(process)
             poll.poll(_LOOK_MS)
             now = time.monotonic()
+
+    def _say_farewell(self) -> None:
+        """Becomes the program that tells the GCS of this node's end, when the raylet is dead."""
+        command = os.environ.get("CYRAY_FAREWELL")
+        if command and os.getppid() != self._raylet:
+            argv = json.loads(command)
+            os.execv(argv[0], argv)
 
     def _below(self) -> list[process_tree.Process]:
         everyone, me = process_tree.processes(), os.getpid()

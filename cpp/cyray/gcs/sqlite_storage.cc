@@ -1,4 +1,4 @@
-#include "cyray/gcs/storage.h"
+#include "cyray/gcs/sqlite_storage.h"
 
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -50,7 +50,7 @@ Status Prepare(sqlite3* db) {
 }  // namespace
 
 // Prepared once per table and used by the writer thread alone.
-class Storage::Statements {
+class SqliteStorage::Statements {
  public:
   explicit Statements(sqlite3* db) : db_(db) {}
   ~Statements() {
@@ -89,7 +89,8 @@ class Storage::Statements {
   std::array<std::array<sqlite3_stmt*, 2>, kKinds> made_{};
 };
 
-Result<std::unique_ptr<Storage>> Storage::Open(const std::string& path, EventLoop* loop) {
+Result<std::unique_ptr<SqliteStorage>> SqliteStorage::Open(const std::string& path,
+                                                           Runtime* runtime) {
   const mode_t before = ::umask(0077);
   sqlite3* db = nullptr;
   const int rc = sqlite3_open_v2(
@@ -104,13 +105,12 @@ Result<std::unique_ptr<Storage>> Storage::Open(const std::string& path, EventLoo
     sqlite3_close(db);
     return Fail(status);
   }
-  return std::unique_ptr<Storage>(new Storage(db, loop));
+  return std::unique_ptr<SqliteStorage>(new SqliteStorage(db, runtime));
 }
 
-Storage::Storage(sqlite3* db, EventLoop* loop) : db_(db), loop_(loop) {}
+SqliteStorage::SqliteStorage(sqlite3* db, Runtime* runtime) : db_(db), posts_(runtime) {}
 
-Storage::~Storage() {
-  *alive_ = false;
+SqliteStorage::~SqliteStorage() {
   Flush();
   {
     std::lock_guard lock(mutex_);
@@ -121,7 +121,7 @@ Storage::~Storage() {
   sqlite3_close(db_);
 }
 
-Status Storage::Load(Kind kind, const std::function<void(std::string_view, wire::Bytes)>& row) {
+Status SqliteStorage::Load(Kind kind, const Row& row) {
   CYRAY_CHECK(!writer_.joinable()) << "Load after the first change";
   const std::string sql = std::string("SELECT key, value FROM ") +
                           kTableNames[static_cast<size_t>(kind)] + " ORDER BY id";
@@ -140,19 +140,19 @@ Status Storage::Load(Kind kind, const std::function<void(std::string_view, wire:
   return rc == SQLITE_DONE ? Status::Ok() : SqliteError(db_, sql);
 }
 
-void Storage::Put(Kind kind, std::string_view key, wire::Bytes value) {
+void SqliteStorage::Put(Kind kind, std::string_view key, wire::Bytes value) {
   group_.push_back({kind, false, std::string(key), std::move(value)});
 }
 
-void Storage::Erase(Kind kind, std::string_view key) {
+void SqliteStorage::Erase(Kind kind, std::string_view key) {
   group_.push_back({kind, true, std::string(key), {}});
 }
 
-void Storage::Flush() {
+void SqliteStorage::Flush() {
   if (!group_.empty()) OnDurable(nullptr);
 }
 
-void Storage::OnDurable(Callback callback) {
+void SqliteStorage::OnDurable(Callback callback) {
   {
     std::lock_guard lock(mutex_);
     std::move(group_.begin(), group_.end(), std::back_inserter(gathering_.changes));
@@ -163,12 +163,12 @@ void Storage::OnDurable(Callback callback) {
   wake_.notify_one();
 }
 
-Status Storage::Failure() const {
+Status SqliteStorage::Failure() const {
   std::lock_guard lock(mutex_);
   return failure_;
 }
 
-void Storage::WriteLoop() {
+void SqliteStorage::WriteLoop() {
   Statements statements(db_);
   std::unique_lock lock(mutex_);
   while (true) {
@@ -179,8 +179,7 @@ void Storage::WriteLoop() {
     lock.unlock();
     const Status status = Commit(statements, batch);
     if (status.ok() && !last && !batch.callbacks.empty()) {
-      loop_->Post([callbacks = std::move(batch.callbacks), alive = alive_] {
-        if (!*alive) return;
+      posts_.Post([callbacks = std::move(batch.callbacks)] {
         for (const Callback& callback : callbacks) callback(Status::Ok());
       });
     }
@@ -195,13 +194,13 @@ void Storage::WriteLoop() {
   }
 }
 
-void Storage::Written() {
+void SqliteStorage::Written() {
   if (failure_.ok()) return;
   CYRAY_LOG(kInfo) << "the GCS's storage works again";
   failure_ = Status::Ok();
 }
 
-void Storage::PutBack(Batch batch, const Status& status) {
+void SqliteStorage::PutBack(Batch batch, const Status& status) {
   if (failure_.ok()) {
     CYRAY_LOG(kError) << "the GCS's storage failed and will be tried again: " << status.ToString();
   }
@@ -213,14 +212,12 @@ void Storage::PutBack(Batch batch, const Status& status) {
   DropOverwritten(batch.changes);
   gathering_ = std::move(batch);
   if (gathering_.callbacks.empty()) return;
-  loop_->Post([this, alive = alive_] {
-    if (*alive) TellFailure();
-  });
+  posts_.Post([this] { TellFailure(); });
 }
 
 // They will be one transaction: of several changes of one row only the last counts. So what is kept
 // is bounded by what the tables hold, however long the disk refuses it.
-void Storage::DropOverwritten(std::vector<Change>& changes) {
+void SqliteStorage::DropOverwritten(std::vector<Change>& changes) {
   std::set<std::pair<Kind, std::string>> seen;
   size_t first = changes.size();
   for (size_t i = changes.size(); i-- > 0;) {
@@ -230,7 +227,7 @@ void Storage::DropOverwritten(std::vector<Change>& changes) {
   changes.erase(changes.begin(), changes.begin() + static_cast<std::ptrdiff_t>(first));
 }
 
-void Storage::TellFailure() {
+void SqliteStorage::TellFailure() {
   std::vector<Callback> waiting;
   Status status;
   {
@@ -244,7 +241,7 @@ void Storage::TellFailure() {
   Flush();
 }
 
-Status Storage::Commit(Statements& statements, const Batch& batch) {
+Status SqliteStorage::Commit(Statements& statements, const Batch& batch) {
   if (batch.changes.empty()) return Status::Ok();
   CYRAY_RETURN_IF_ERROR(Execute(db_, "BEGIN IMMEDIATE"));
   Status status = Status::Ok();

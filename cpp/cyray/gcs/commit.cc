@@ -1,0 +1,86 @@
+#include "cyray/gcs/commit.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace cyray::gcs {
+
+void Commit::Put(Storage::Kind kind, std::string_view key, wire::Bytes value) {
+  changed_ = true;
+  storage_->Put(kind, key, std::move(value));
+}
+
+void Commit::Erase(Storage::Kind kind, std::string_view key) {
+  changed_ = true;
+  storage_->Erase(kind, key);
+}
+
+void Commit::Leave(Effect effect) { open_.effects.push_back(std::move(effect)); }
+
+void Commit::Answer(Effect effect) {
+  if (!storage_->Failure().ok()) return effect();
+  open_.answers.push_back(std::move(effect));
+}
+
+void Commit::End() {
+  if (std::exchange(changed_, false)) {
+    ++queued_;
+    AwaitDisk();
+  }
+  if (open_.effects.empty() && open_.answers.empty()) return;
+  open_.after = queued_;
+  waiting_.push_back(std::exchange(open_, {}));
+  Release();
+}
+
+void Commit::End(Storage::Callback outcome) {
+  End();
+  if (durable_ == queued_) return outcome(Status::Ok());
+  storage_->OnDurable(std::move(outcome));
+}
+
+void Commit::AwaitDisk() {
+  storage_->OnDurable(
+      [this, change = queued_](const Status& status) { OnOutcome(change, status); });
+}
+
+void Commit::OnOutcome(uint64_t change, const Status& status) {
+  if (status.ok()) {
+    durable_ = std::max(durable_, change);
+    trying_again_ = false;
+    Release();
+    return;
+  }
+  std::vector<Effect> answers;
+  for (Group& group : waiting_) {
+    std::move(group.answers.begin(), group.answers.end(), std::back_inserter(answers));
+    group.answers.clear();
+  }
+  for (const Effect& answer : answers) answer();
+  // The storage tries again by itself; one callback is enough to learn of its success.
+  if (change != queued_ || std::exchange(trying_again_, true)) return;
+  storage_->OnDurable([this, change](const Status& again) {
+    trying_again_ = false;
+    OnOutcome(change, again);
+  });
+}
+
+void Commit::Release() {
+  if (std::exchange(releasing_, true)) return;  // an effect ended an event
+  while (!waiting_.empty() && waiting_.front().after <= durable_) {
+    const Group group = std::move(waiting_.front());
+    waiting_.pop_front();
+    for (const Effect& effect : group.effects) effect();
+    for (const Effect& answer : group.answers) answer();
+  }
+  releasing_ = false;
+}
+
+size_t Commit::held() const {
+  size_t count = 0;
+  for (const Group& group : waiting_) count += group.effects.size() + group.answers.size();
+  return count;
+}
+
+}  // namespace cyray::gcs

@@ -1,0 +1,45 @@
+#include "cyray/raylet/gcs_lease.h"
+
+#include <algorithm>
+
+namespace cyray::raylet {
+
+void GcsLease::Start(int64_t now_ms) {
+  if (!started_) {
+    next_tick_ms_ = now_ms + timing_.tick_ms;
+    next_beat_ms_ = now_ms;
+  }
+  started_ = true;
+  OnAck(now_ms);
+}
+
+void GcsLease::OnAck(int64_t sent_ms) {
+  safe_from_ms_ = std::max(safe_from_ms_, sent_ms);
+  heard_ms_ = std::max(heard_ms_, sent_ms);
+}
+
+void GcsLease::OnTestimony(int64_t asked_ms, bool quiet) {
+  testified_ = quiet;
+  testified_ms_ = asked_ms;
+}
+
+GcsLease::Turn GcsLease::Tick(int64_t now_ms) {
+  const int64_t late = now_ms - next_tick_ms_;
+  next_tick_ms_ = now_ms + timing_.tick_ms;
+  if (late > timing_.late_ms) {
+    heard_ms_ = std::min(heard_ms_ + late, now_ms);
+    safe_from_ms_ = std::max(safe_from_ms_, now_ms - timing_.fence_ms + timing_.grace_ms);
+  }
+  Turn turn;
+  if (now_ms >= next_beat_ms_) {
+    turn.beat = true;
+    next_beat_ms_ = now_ms + timing_.beat_ms;
+  }
+  if (head_) return turn;
+  turn.ask = now_ms - heard_ms_ >= timing_.quiet_ms;
+  const bool excused = testified_ && now_ms - testified_ms_ <= timing_.testimony_ms;
+  turn.fence = now_ms - safe_from_ms_ >= timing_.fence_ms && !excused;
+  return turn;
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,102 @@
+// Tests of Commit: nothing leaves before what it rests on is durable.
+
+#include "cyray/gcs/commit.h"
+
+#include <gtest/gtest.h>
+
+#include "cpp_tests/gcs/memory_storage.h"
+
+namespace cyray::gcs {
+namespace {
+
+using Kind = Storage::Kind;
+
+class CommitTest : public testing::Test {
+ protected:
+  void Change() { commit_.Put(Kind::kKv, "key", {1}); }
+  void Say(const std::string& text) {
+    commit_.Leave([this, text] { said_.push_back(text); });
+  }
+  using Texts = std::vector<std::string>;
+
+  MemoryDisk disk_;
+  MemoryStorage storage_{&disk_};
+  Commit commit_{&storage_};
+  Texts said_;
+};
+
+TEST_F(CommitTest, AnEffectOfAnEventWithoutChangesLeavesAtItsEnd) {
+  Say("a");
+  EXPECT_EQ(said_, Texts{});
+  commit_.End();
+  EXPECT_EQ(said_, Texts{"a"});
+}
+
+TEST_F(CommitTest, AnEffectThatWasQueuedBeforeTheChangesOfItsEventWaitsForThem) {
+  Say("a");
+  Change();
+  commit_.End();
+  EXPECT_EQ(said_, Texts{});
+  storage_.Sync();
+  EXPECT_EQ(said_, Texts{"a"});
+}
+
+TEST_F(CommitTest, EffectsLeaveInOrderBehindThoseOfEarlierEvents) {
+  Change();
+  Say("a");
+  commit_.End();
+  Say("b");  // of an event that changed nothing
+  commit_.End();
+  EXPECT_EQ(commit_.held(), 2u);
+  storage_.Sync();
+  EXPECT_EQ(said_, (Texts{"a", "b"}));
+}
+
+TEST_F(CommitTest, WhileTheDiskRefusesEffectsWaitAndReadsAreAnswered) {
+  Change();
+  Say("a");
+  commit_.End();
+  commit_.Answer([this] { said_.push_back("read"); });
+  commit_.End();
+  Status outcome;
+  commit_.End([&](const Status& status) { outcome = status; });
+  storage_.Refuse();
+  EXPECT_FALSE(outcome.ok());
+  EXPECT_EQ(said_, Texts{"read"});
+  storage_.Refuse();
+  commit_.Answer([this] { said_.push_back("another"); });
+  commit_.End();
+  EXPECT_EQ(said_, (Texts{"read", "another"}));
+  Say("b");
+  commit_.End();
+  storage_.Sync();
+  EXPECT_EQ(said_, (Texts{"read", "another", "a", "b"}));
+  EXPECT_EQ(commit_.held(), 0u);
+}
+
+TEST_F(CommitTest, AnEventThatAnEffectEndsComesAfterIt) {
+  Change();
+  commit_.Leave([this] {
+    said_.push_back("a");
+    Say("c");
+    commit_.End();
+    said_.push_back("b");
+  });
+  commit_.End();
+  storage_.Sync();
+  EXPECT_EQ(said_, (Texts{"a", "b", "c"}));
+}
+
+TEST_F(CommitTest, AnOutcomeIsToldAtOnceWhenNothingWaits) {
+  int told = 0;
+  commit_.End([&](const Status& status) { told += status.ok() ? 1 : 100; });
+  EXPECT_EQ(told, 1);
+  Change();
+  commit_.End([&](const Status& status) { told += status.ok() ? 1 : 100; });
+  EXPECT_EQ(told, 1);
+  storage_.Sync();
+  EXPECT_EQ(told, 2);
+}
+
+}  // namespace
+}  // namespace cyray::gcs

@@ -1,0 +1,311 @@
+"""Processes that stand still for a while, nodes that are cut off, a GCS that dies again and again.
+
+A pause is what it lasts, so here, and only here, tests let time pass: past the six seconds after
+which a silent node is dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from support import (
+    Driver,
+    children,
+    command_line,
+    eventually,
+    find_process,
+    is_running,
+    raylet_pid,
+)
+
+import cyray
+from cyray._node.local import LocalNode
+from cyray._node.options import NodeOptions
+
+PAST_EVERY_LIMIT_S = 8
+LONGER = [pytest.param(s, marks=pytest.mark.slow) for s in (4, 10, 30)]
+
+
+def tree(pid):
+    return [pid, *[below for child in children(pid) for below in tree(child)]]
+
+
+@contextlib.contextmanager
+def stopped(pids):
+    """The processes stand still inside the block."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def pass_time(seconds):
+    threading.Event().wait(seconds)
+
+
+@pytest.fixture
+def beside():
+    """Two busy loops, as on a loaded machine."""
+    loop = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
+    loops = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(2)]
+    yield
+    for process in loops:
+        process.kill()
+        process.wait()
+
+
+COUNTING = """
+    import sys
+    import numpy as np
+    import cyray
+
+    cyray.init(num_cpus=2, log_to_driver=False)
+
+    @cyray.remote
+    class Counter:
+        def __init__(self):
+            self.n = 0
+
+        def add(self):
+            self.n += 1
+            return self.n
+
+    @cyray.remote
+    def double(array):
+        return array * 2
+
+    counter = Counter.remote()
+    kept = cyray.put(np.ones(500_000))
+    assert cyray.get(counter.add.remote()) == 1
+    print("ready", flush=True)
+    n = 1
+    for line in sys.stdin:
+        for _ in range(20):
+            n += 1
+            assert cyray.get(counter.add.remote(), timeout=30) == n
+        assert cyray.get(double.remote(kept), timeout=30)[0] == 2
+        assert cyray.get(Counter.remote().add.remote(), timeout=30) == 1
+        print("fine", flush=True)
+"""
+
+
+class Session:
+    """A program with a session of its own that works once for each line it gets."""
+
+    def __init__(self, folder):
+        self.driver = Driver(folder, COUNTING, stdin=True)
+        assert self.driver.line() == "ready"
+        self.raylet = find_process(self.driver.pid, "raylet")
+        self.gcs = find_process(self.raylet, "gcs_server")
+
+    def works(self):
+        stdin = self.driver.process.stdin
+        assert stdin is not None
+        stdin.write("go\n")
+        stdin.flush()
+        return self.driver.line() == "fine"
+
+
+@pytest.fixture
+def session(tmp_path):
+    made = Session(tmp_path)
+    yield made
+    made.driver.finish()
+
+
+@pytest.mark.parametrize("seconds", [PAST_EVERY_LIMIT_S, *LONGER])
+@pytest.mark.parametrize("who", ["everybody", "the GCS", "the raylet"])
+def test_a_session_on_one_node_outlives_every_pause(session, beside, who, seconds):
+    pids = {
+        "everybody": tree(session.driver.pid),
+        "the GCS": [session.gcs],
+        "the raylet": [session.raylet],
+    }[who]
+    with stopped(pids):
+        pass_time(seconds)
+    for _ in range(3):
+        assert session.works()
+
+
+@pytest.fixture
+def three(cluster):
+    """A head without CPUs that this process is connected to, and two nodes."""
+    cluster.add_node(num_cpus=0)
+    cluster.connect()
+    cluster.nodes = [cluster.add_node(num_cpus=1, resources={name: 1}) for name in ("a", "b")]
+    return cluster
+
+
+@cyray.remote(num_cpus=0)
+def node_of():
+    return cyray.get_runtime_context().get_node_id()
+
+
+def alive_nodes():
+    return {node["NodeID"] for node in cyray.nodes() if node["Alive"]}
+
+
+def test_a_frozen_node_is_dead_and_ends_when_it_wakes_and_the_others_go_on(three, beside):
+    frozen, other = three.nodes
+    with stopped([frozen.pid]):
+        eventually(lambda: frozen.node_id not in alive_nodes(), 15, "the frozen node is dead")
+        assert is_running(frozen.pid)
+        where = node_of.options(resources={"b": 1})
+        assert cyray.get(where.remote(), timeout=20) == other.node_id
+    eventually(lambda: not frozen.alive(), 10, "it has ended")
+    assert cyray.get(where.remote(), timeout=20) == other.node_id
+    assert alive_nodes() == {three.head_node.node_id, other.node_id}
+
+
+def test_a_frozen_gcs_kills_nobody(three, beside):
+    everybody = alive_nodes()
+    gcs = find_process(three.head_node.pid, "gcs_server")
+    with stopped([gcs]):
+        pass_time(PAST_EVERY_LIMIT_S)
+    assert alive_nodes() == everybody
+    pass_time(1)  # deadlines that were counted on would have come by now
+    assert alive_nodes() == everybody
+    for name, node in zip("ab", three.nodes, strict=True):
+        assert cyray.get(node_of.options(resources={name: 1}).remote(), timeout=20) == node.node_id
+
+
+def test_a_removed_node_is_dead_at_once(three):
+    three.remove_node(three.nodes[0])
+    assert three.nodes[0].node_id not in alive_nodes()
+
+
+def test_a_killed_raylet_is_noticed_without_waiting_for_its_silence(three):
+    node = three.nodes[0]
+    assert cyray.get(node_of.options(resources={"a": 1}).remote(), timeout=20) == node.node_id
+    os.kill(node.pid, signal.SIGKILL)
+    eventually(lambda: node.node_id not in alive_nodes(), 4, "its zygote has told of it")
+    three.remove_node(node)
+
+
+class Wire:
+    """Forwards TCP connections to an address, until it is cut: then nothing arrives any more."""
+
+    def __init__(self, address):
+        host, _, port = address.rpartition(":")
+        self._to = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.cut = threading.Event()
+        self._sockets = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._to)
+                self._sockets += [near, far]
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+
+    def _pump(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self.cut.is_set():
+                    target.sendall(data)
+
+    def close(self):
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(cluster):
+    cluster.add_node(num_cpus=0)
+    cluster.connect()
+    wire = Wire(cluster.address)
+    head = cluster.head_node
+    node = LocalNode(
+        NodeOptions(
+            num_cpus=1,
+            object_store_memory=150 * 1000**2,
+            resources={"there": 1},
+            head=False,
+            gcs_address=wire.address,
+            session_dir=head.session_dir,
+        )
+    )
+    try:
+
+        @cyray.remote(num_cpus=0, resources={"there": 1}, max_restarts=-1, max_task_retries=-1)
+        class Pid:
+            def get(self):
+                return os.getpid()
+
+        actor = Pid.options(name="only one").remote()
+        first = cyray.get(actor.get.remote(), timeout=20)
+        another = cluster.add_node(num_cpus=1, resources={"there": 1}, wait=False)
+        eventually(lambda: another.node_id in alive_nodes())
+        wire.cut.set()
+        second = cyray.get(actor.get.remote(), timeout=30)
+        while second == first:
+            second = cyray.get(actor.get.remote(), timeout=30)
+        assert not is_running(first)
+        eventually(lambda: not node.alive(), 5)
+        eventually(lambda: node.node_id not in alive_nodes(), 5)
+    finally:
+        node.stop()
+        wire.close()
+
+
+MAKING = """
+    import sys
+    import cyray
+
+    cyray.init(address=sys.argv[1], log_to_driver=False)
+
+    @cyray.remote(num_cpus=0)
+    class A:
+        def echo(self, x):
+            return x
+
+    recent, n = [], 0
+    print("started", flush=True)
+    for line in sys.stdin:
+        name = f"{sys.argv[2]}-{n}"
+        recent = [*recent[-6:], A.options(name=name).remote(), A.remote()]
+        n += 1
+        assert cyray.get([a.echo.remote(n) for a in recent], timeout=60) == [n] * len(recent)
+        print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.timeout(300)
+def test_the_gcs_dies_again_and_again_under_two_drivers_that_make_actors(tmp_path, kills):
+    cyray.init(num_cpus=2)
+    address = cyray.get_runtime_context().gcs_address
+    drivers = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        drivers.append(Driver(tmp_path / name, MAKING, address, name, stdin=True))
+    for driver in drivers:
+        assert driver.line() == "started"
+    for _ in range(kills):
+        for driver in drivers:
+            driver.process.stdin.write("go\n")
+            driver.process.stdin.flush()
+        gcs = eventually(lambda: find_process(raylet_pid(), "gcs_server"), 10)
+        os.kill(gcs, signal.SIGKILL)
+        eventually(lambda gcs=gcs: "gcs_server" not in command_line(gcs), 10)
+        for driver in drivers:
+            assert driver.line().isdigit(), driver.finish(code=1)
+    for driver in drivers:
+        driver.finish()
