@@ -188,7 +188,8 @@ def test_nobody_can_take_the_port_of_the_gcs_while_it_is_restarted(context):
 
 
 def test_a_session_folder_that_others_may_enter_is_refused_by_raylet_and_driver(context):
-    from cyray._node import LocalNode, NodeOptions
+    from cyray._node.local import LocalNode
+    from cyray._node.options import NodeOptions
     from cyray._node.sessions import make_session
 
     session = make_session()
