@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "cpp_tests/fuzz/seeds.h"
+#include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/object_service.h"
 #include "cyray/raylet/object_transfer.h"
@@ -23,7 +24,7 @@ using wire::FrameType;
 class World {
  public:
   World()
-      : peers_(&loop_, NodeId::Nil(), 1, std::string(32, 't')),
+      : peers_(&loop_, &transport_, NodeId::Nil(), 1, std::string(32, 't')),
         transfer_(*raylet::ObjectTransfer::Create(NodeId::Nil(), store_.get(), &peers_)),
         clients_(&loop_,
                  {[this](auto& client, auto& frame) { return service_.OnFrame(client, frame); },
@@ -67,6 +68,7 @@ class World {
 
   EventLoop loop_;
   std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(1 << 20);
+  net::TcpTransport transport_{&loop_};
   raylet::PeerTable peers_;
   std::unique_ptr<raylet::ObjectTransfer> transfer_;
   raylet::ClientRegistry clients_;

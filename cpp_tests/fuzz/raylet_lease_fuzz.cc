@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "cpp_tests/fuzz/seeds.h"
+#include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/raylet/peer_broker.h"
@@ -164,7 +165,8 @@ class World {
       &loop_,
       {[this](ClientConnection& client, wire::Frame& frame) { return OnFrame(client, frame); },
        [this](ClientConnection& client, const std::string& reason) { OnClosed(client, reason); }}};
-  raylet::PeerTable peers_{&loop_, options_.node_id, 1, options_.token};
+  net::TcpTransport transport_{&loop_};
+  raylet::PeerTable peers_{&loop_, &transport_, options_.node_id, 1, options_.token};
   raylet::DriverFeed feed_{{&loop_, &options_, &clients_, &peers_, &jobs_},
                            [this](const JobId& job) { workers_.DrainOutput(job); }};
   raylet::WorkerHost workers_{{&loop_, &options_, &supervisor_, &clients_, &jobs_},

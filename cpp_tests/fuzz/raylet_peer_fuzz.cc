@@ -1,6 +1,6 @@
-// What another raylet may send after the handshake: frames and the raw bytes of object chunks, in
-// pieces. Whatever comes, the store and the pulls keep their invariants. The first byte sets the
-// size of the pieces.
+// What another raylet may send after the handshake: packets of frames and the raw bytes of object
+// chunks, in pieces. Whatever comes, the store and the pulls keep their invariants. The first byte
+// sets the size of the pieces.
 
 #include <sys/socket.h>
 
@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "cpp_tests/fuzz/seeds.h"
+#include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/util/log.h"
@@ -39,15 +40,28 @@ void Write(int fd, const std::string& bytes) {
   Write(fd, {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
+template <class T>
+std::span<const uint8_t> AsBytes(const T& value) {
+  return {reinterpret_cast<const uint8_t*>(&value), sizeof value};
+}
+std::vector<uint8_t> Packet(net::Lane lane, std::span<const uint8_t> payload) {
+  net::PacketHeader header;
+  header.bytes = static_cast<uint32_t>(payload.size());
+  header.lane = lane;
+  std::vector<uint8_t> packet(AsBytes(header).begin(), AsBytes(header).end());
+  packet.insert(packet.end(), payload.begin(), payload.end());
+  return packet;
+}
+
 // A raylet's parts that peers reach, and the other end of a connection to it.
 class World {
  public:
-  World() : peers_(&loop_, IdOf<NodeId>(9), 1, kToken) {
+  World() : peers_(&loop_, &transport_, IdOf<NodeId>(9), 1, kToken) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
     peer_ = UniqueFd(ends[1]);
     transfer_ = *raylet::ObjectTransfer::Create(IdOf<NodeId>(9), store_.get(), &peers_);
-    peers_.AcceptSocket(UniqueFd(ends[0]));
+    peers_.AcceptStream(net::TcpTransport::Wrap(&loop_, UniqueFd(ends[0])));
     Introduce();
     for (uint8_t i = 0; i < kObjects; ++i) Prepare(IdOf<ObjectId>(i), i);
     loop_.RunOnce(0);
@@ -82,11 +96,8 @@ class World {
       std::abort();
     }
     Write(peer_.get(), dialer.TakeOutput());
-    flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(wire::CreatePeerHello(builder));
-    std::vector<uint8_t> hello;
-    wire::AppendFrame(hello, FrameType::kPeerHello, builder.GetBufferPointer(), builder.GetSize());
-    Write(peer_.get(), hello);
+    const net::Hello hello;
+    Write(peer_.get(), Packet(net::Lane::kHello, AsBytes(hello)));
     loop_.RunOnce(0);
     if (!peers_.IsConnected(node)) std::abort();
   }
@@ -101,6 +112,7 @@ class World {
 
   EventLoop loop_;
   std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(1 << 20);
+  net::TcpTransport transport_{&loop_};
   raylet::PeerTable peers_;
   std::unique_ptr<raylet::ObjectTransfer> transfer_;
   UniqueFd peer_;
@@ -113,7 +125,7 @@ struct Named {
 constexpr std::array kFrames{
     Named{FrameType::kPullObject, "PullObject"},   Named{FrameType::kObjectChunk, "ObjectChunk"},
     Named{FrameType::kObjectChunk, "ObjectChunk"}, Named{FrameType::kCancelPull, "CancelPull"},
-    Named{FrameType::kForwardFree, "ForwardFree"}, Named{FrameType::kPeerHello, "PeerHello"},
+    Named{FrameType::kForwardFree, "ForwardFree"},
 };
 
 }  // namespace
@@ -123,8 +135,10 @@ std::vector<uint8_t> cyray::fuzz::RandomSeed(std::mt19937_64& rng) {
   for (uint64_t i = 0, count = 1 + rng() % 8; i < count; ++i) {
     const Named& named = kFrames[rng() % kFrames.size()];
     const auto frame = RandomFrame(static_cast<uint16_t>(named.type), named.table, rng);
-    input.insert(input.end(), frame.begin(), frame.end());
-    if (named.type == FrameType::kObjectChunk) input.resize(input.size() + rng() % 8, 'r');
+    const bool bulk = named.type == FrameType::kObjectChunk;
+    const auto packet = Packet(bulk ? net::Lane::kBulk : net::Lane::kControl, frame);
+    input.insert(input.end(), packet.begin(), packet.end());
+    if (bulk) input.resize(input.size() + rng() % 8, 'r');
   }
   return input;
 }

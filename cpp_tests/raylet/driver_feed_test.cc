@@ -131,12 +131,12 @@ TEST_F(DriverFeedTest, ADriverThatDoesNotReadLosesLinesAndIsToldHowMany) {
 TEST_F(DriverFeedTest, ANodeThatDoesNotKeepUpCostsLinesAndNotMemory) {
   const std::string line(1'000'000, 'x');
   for (int i = 0; i < 100; ++i) there_.feed.SendLines(job_, Lines({line}));  // nobody reads yet
-  EXPECT_LE(there_.peers.unsent_bytes(here_.options.node_id),
+  EXPECT_LE(there_.peers.unsent_relay_bytes(here_.options.node_id),
             DriverFeed::kMaxBacklogBytes + line.size() + 1000);
   size_t got = 0;
   ASSERT_TRUE(here_.Until([&] {
     while (driver_->Take(FrameType::kLogLines)) ++got;
-    return there_.peers.unsent_bytes(here_.options.node_id) == 0 && got > 5;
+    return there_.peers.unsent_relay_bytes(here_.options.node_id) == 0 && got > 5;
   }));
   there_.feed.SendLines(job_, Lines({"after"}));
   std::vector<std::string> text;
@@ -166,7 +166,7 @@ TEST_F(DriverFeedTest, FlushingDoesNotWaitForANodeThatDoesNotAnswer) {
   dumb.Meet(here_);
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateForwardCancel(builder, 1));
-  here_.peers.Send(dumb.options.node_id, FrameType::kForwardCancel, builder);
+  ASSERT_TRUE(here_.peers.Send(dumb.options.node_id, FrameType::kForwardCancel, builder));
   dumb.peers.On<wire::ForwardCancel>(FrameType::kForwardCancel,
                                      [](const NodeId&, const wire::ForwardCancel&) {});
   dumb.peers.On<wire::ForwardFlushOutput>(FrameType::kForwardFlushOutput,

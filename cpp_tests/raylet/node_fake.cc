@@ -145,7 +145,8 @@ NodeFake::NodeFake(EventLoop* event_loop, uint8_t number, const ResourceSet& res
                  if (on_closed) on_closed(client, reason);
                }},
               /*patience_ms=*/0),
-      peers(loop, options.node_id, 1, options.token) {
+      transport(loop),
+      peers(loop, &transport, options.node_id, 1, options.token) {
   EXPECT_TRUE(peers.Listen("127.0.0.1", 0).ok());
 }
 

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/driver_feed.h"
 #include "cyray/raylet/job_book.h"
@@ -98,6 +99,7 @@ class NodeFake {
   std::function<void(ClientConnection&, const std::string&)> on_closed;
   std::function<void()> at_round_end;
   ClientRegistry clients;
+  net::TcpTransport transport;
   PeerTable peers;
 
  private:

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "cpp_tests/raylet/faulty_transport_fake.h"
+#include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/util/clock.h"
@@ -20,16 +22,19 @@ namespace cyray::raylet {
 struct FakeNode {
   NodeId id;
   std::unique_ptr<store::ObjectStore> store;
+  net::TcpTransport tcp;
+  FaultyTransport transport{&tcp};
   std::unique_ptr<PeerTable> peers;
   std::unique_ptr<ObjectTransfer> transfer;
   std::vector<std::pair<NodeId, std::string>> lost;
   std::vector<std::pair<NodeId, uint64_t>> received;  // request ids of ForwardCancel frames
 
   FakeNode(EventLoop* loop, uint8_t number, const std::string& token = std::string(32, 't'),
-           uint64_t store_bytes = 64 << 20, uint64_t incarnation = 1) {
+           uint64_t store_bytes = 64 << 20, uint64_t incarnation = 1)
+      : tcp(loop) {
     id.bytes[0] = number;
     store = *store::ObjectStore::Open(store_bytes);
-    peers = std::make_unique<PeerTable>(loop, id, incarnation, token);
+    peers = std::make_unique<PeerTable>(loop, &transport, id, incarnation, token);
     transfer = *ObjectTransfer::Create(id, store.get(), peers.get());
     peers->AddLostCallback(
         [this](const NodeId& node, const std::string& why) { lost.emplace_back(node, why); });

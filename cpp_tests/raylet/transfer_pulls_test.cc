@@ -68,6 +68,29 @@ TEST_F(PullTableTest, HoldersAreTriedInTurnAndAllAreNamedInTheError) {
   EXPECT_NE(text.find("node 02 broke"), std::string::npos);
 }
 
+TEST_F(PullTableTest, AfterANewConnectionAPullGoesOnWhereItIs) {
+  const uint64_t first = Start(1, {MakeNode(1)});
+  table_.OnChunk(MakeNode(1), {first, MakeId(1), 10, 0, 6, false}, actions_);
+  table_.SetRoom(first, 64);
+  table_.OnChunkEnd(first, 6, actions_);
+  table_.OnChunk(MakeNode(1), {first, MakeId(1), 10, 6, 4, false}, actions_);  // and it breaks
+  actions_.clear();
+  table_.OnReconnected(MakeNode(1), actions_);
+  ASSERT_EQ(actions_.size(), 2u);
+  EXPECT_EQ(actions_[0].kind, Kind::kCancel);
+  EXPECT_EQ(actions_[0].request_id, first);
+  EXPECT_EQ(actions_[1].kind, Kind::kAsk);
+  EXPECT_EQ(actions_[1].offset, 6u);
+  const uint64_t second = actions_[1].request_id;
+  EXPECT_EQ(table_.OnChunk(MakeNode(1), {first, MakeId(1), 10, 6, 4, false}, actions_),
+            Verdict::kDrop);
+  EXPECT_EQ(table_.OnChunk(MakeNode(1), {second, MakeId(1), 10, 6, 4, false}, actions_),
+            Verdict::kTake);
+  const auto complete = table_.OnChunkEnd(second, 4, actions_);
+  ASSERT_TRUE(complete);
+  EXPECT_EQ(complete->offset, 64u);
+}
+
 TEST_F(PullTableTest, AHolderThatDiesHalfwayGivesItsRoomBackAndTheNextBegins) {
   const uint64_t first = Start(1, {MakeNode(1), MakeNode(2)});
   table_.OnChunk(MakeNode(1), {first, MakeId(1), 10, 0, 6, false}, actions_);

@@ -115,9 +115,10 @@ TEST_F(TransferTest, AnAbsentObjectWithoutOtherHoldersIsNotWaitedFor) {
   EXPECT_FALSE(GetAt(b_, MakeId(1), {}));
 }
 
-TEST_F(TransferTest, AnUnknownHolderFailsThePull) {
+TEST_F(TransferTest, ADeadHolderFailsThePull) {
   NodeId unknown;
   unknown.bytes[0] = 99;
+  b_.peers->RemoveNode(unknown, "it died");
   EXPECT_FALSE(GetAt(b_, MakeId(1), {unknown}));
   Put(a_, MakeId(2), 10);
   EXPECT_TRUE(GetAt(b_, MakeId(2), {unknown, a_.id}));
@@ -140,7 +141,11 @@ TEST_F(TransferTest, AHolderThatDiesMidwayGivesAnErrorAndNoLeftover) {
   std::optional<Result<ObjectView>> answer;
   b_.transfer->Get(kClient, MakeId(1), {c->id}, [&](Result<ObjectView> view) { answer = view; });
   ASSERT_TRUE(RunUntil(loop_, [&] { return b_.store->IsBeingWritten(MakeId(1)); }));
+  const NodeId c_id = c->id;
   c.reset();
+  ASSERT_TRUE(RunUntil(loop_, [&] { return !b_.peers->IsConnected(c_id); }));
+  EXPECT_FALSE(answer.has_value());  // it may only be the connection
+  b_.peers->RemoveNode(c_id, "the node died");
   ASSERT_TRUE(RunUntil(loop_, [&] { return answer.has_value(); }));
   EXPECT_FALSE(*answer);
   EXPECT_EQ(b_.store->stats().objects, 0u);
@@ -155,7 +160,9 @@ TEST_F(TransferTest, AHolderThatDiesMidwayIsReplacedByAnother) {
   b_.transfer->Get(kClient, MakeId(1), {c->id, a_.id},
                    [&](Result<ObjectView> view) { answer = view; });
   ASSERT_TRUE(RunUntil(loop_, [&] { return b_.store->IsBeingWritten(MakeId(1)); }));
+  const NodeId c_id = c->id;
   c.reset();
+  b_.peers->RemoveNode(c_id, "the node died");
   ASSERT_TRUE(RunUntil(loop_, [&] { return answer.has_value(); }));
   ASSERT_TRUE(*answer);
   EXPECT_EQ((*answer)->bytes, uint64_t{30} << 20);

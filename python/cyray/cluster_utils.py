@@ -4,7 +4,13 @@
     node = cluster.add_node(num_cpus=1, resources={"other": 1})
 
 Place: above `_node`. Every node is a real raylet with its own store, workers and ports, in one
-session folder (sockets `raylet`, `raylet.1`, ...). Threading: used by one thread.
+session folder (sockets `raylet`, `raylet.1`, ...). With `proxied=True` other nodes reach each of
+them through a FaultProxy, which cuts, stalls and delays their connections as it is told:
+
+    cluster = Cluster(initialize_head=True, connect=True, proxied=True)
+    cluster.proxy(cluster.add_node(num_cpus=1)).cut()
+
+Threading: used by one thread.
 """
 
 from __future__ import annotations
@@ -12,8 +18,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from cyray._node.fault_proxy import FaultProxy
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
+
+__all__ = ["Cluster", "FaultProxy"]
 
 _NODE_ARGUMENTS = (
     "num_cpus",
@@ -38,8 +47,14 @@ class Cluster:
         initialize_head: bool = False,
         connect: bool = False,
         head_node_args: dict[str, Any] | None = None,
+        proxied: bool = False,
     ) -> None:
-        """`connect` makes this process a driver of the cluster; it needs `initialize_head`."""
+        """`connect` makes this process a driver of the cluster; it needs `initialize_head`.
+
+        `proxied`: other nodes reach each node through a FaultProxy (`proxy`).
+        """
+        self._proxied = proxied
+        self._proxies: dict[str, FaultProxy] = {}  # by node id
         self.head_node: LocalNode | None = None
         self.worker_nodes: list[LocalNode] = []
         self._connected = False
@@ -91,9 +106,9 @@ class Cluster:
         arguments["resources"] = dict(arguments.get("resources") or {})
         arguments["preload"] = tuple(arguments.get("preload") or ())
         if self.head_node is None:
-            self.head_node = LocalNode(NodeOptions(**arguments))
+            self.head_node = self._start(NodeOptions(**arguments))
             return self.head_node
-        node = LocalNode(
+        node = self._start(
             NodeOptions(
                 **arguments,
                 head=False,
@@ -106,6 +121,24 @@ class Cluster:
             self.wait_for_nodes()
         return node
 
+    def _start(self, options: NodeOptions) -> LocalNode:
+        if not self._proxied:
+            return LocalNode(options)
+        proxy = FaultProxy()
+        options.advertise_port = proxy.port
+        try:
+            node = LocalNode(options)
+        except BaseException:
+            proxy.close()
+            raise
+        proxy.forward_to(node.port)
+        self._proxies[node.node_id] = proxy
+        return node
+
+    def proxy(self, node: LocalNode) -> FaultProxy:
+        """What connections to this node go through, in a cluster with `proxied`."""
+        return self._proxies[node.node_id]
+
     def remove_node(self, node: LocalNode, allow_graceful: bool = True) -> None:
         """Ends a node: in order, or with SIGKILL to its raylet. The head goes last."""
         if node is self.head_node and self.worker_nodes:
@@ -116,6 +149,8 @@ class Cluster:
             node.stop()
         else:
             node.kill()
+        if proxy := self._proxies.pop(node.node_id, None):
+            proxy.close()
         if node is self.head_node:
             self.head_node = None
         else:
@@ -159,5 +194,8 @@ class Cluster:
             self._connected = False
         for node in reversed(self.list_all_nodes()):
             node.stop()
+        for proxy in self._proxies.values():
+            proxy.close()
+        self._proxies.clear()
         self.worker_nodes = []
         self.head_node = None

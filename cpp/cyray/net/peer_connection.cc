@@ -1,15 +1,8 @@
 #include "cyray/net/peer_connection.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "cyray/crypto/auth.h"
@@ -20,31 +13,11 @@ namespace cyray::net {
 namespace {
 
 constexpr size_t kMaxReadPerRound = 8 << 20;  // then others get their turn
-constexpr size_t kMaxSegmentBytes = 256 << 10;
+constexpr size_t kReadBytes = 64 << 10;
+// Read with the end of a chunk: the packet and the frame that begin the next one.
+constexpr size_t kBesideSinkBytes = 512;
 constexpr size_t kMaxParts = 32;
-constexpr uint32_t kMaxRawBytes = 4 << 20;
-constexpr int64_t kOpeningTimeoutMs = 3000;
-constexpr int kSilenceMs = 6000;
-
-void SetOption(int fd, int level, int name, int value) {
-  ::setsockopt(fd, level, name, &value, sizeof value);
-}
-
-// A peer that vanished without closing is noticed within kSilenceMs.
-void ConfigureSocket(int fd) {
-  SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  SetOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, 2);
-  SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
-  SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kSilenceMs);
-}
-
-bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK; }
-
-Status Gone(const char* what) {
-  return Status(StatusCode::kDisconnected, Status::FromErrno(what).message());
-}
+constexpr size_t kHelloPayloadBytes = sizeof(Hello);
 
 Handshake MakeHandshake(const PeerConnection::Identity& identity, std::optional<NodeId> target) {
   const Handshake::Party self{identity.node, identity.incarnation};
@@ -52,61 +25,50 @@ Handshake MakeHandshake(const PeerConnection::Identity& identity, std::optional<
                 : Handshake::Listener(identity.token, self, crypto::RandomNonce());
 }
 
+Status Invalid(const char* what) {
+  return Status(StatusCode::kProtocolError, std::string(what) + " is not valid");
+}
+
 }  // namespace
 
-PeerConnection::PeerConnection(EventLoop* loop, const Identity& identity, Delegate* delegate,
-                               UniqueFd socket, std::optional<NodeId> target)
-    : loop_(loop),
+PeerConnection::PeerConnection(Runtime* runtime, const Identity& identity, Delegate* delegate,
+                               std::optional<NodeId> target, std::unique_ptr<Stream> stream)
+    : runtime_(runtime),
       delegate_(delegate),
       dialed_(target.has_value()),
-      socket_(std::move(socket)),
-      state_(dialed_ ? State::kConnecting : State::kHandshake),
+      stream_(std::move(stream)),
       node_(target.value_or(NodeId::Nil())),
-      handshake_(MakeHandshake(identity, target)) {
-  ConfigureSocket(socket_.get());
-}
+      handshake_(MakeHandshake(identity, target)),
+      opening_timer_(runtime) {}
 
 PeerConnection::~PeerConnection() { Close(); }
 
-Result<std::shared_ptr<PeerConnection>> PeerConnection::Dial(EventLoop* loop,
-                                                             const Identity& identity,
-                                                             Delegate* delegate,
-                                                             const NodeId& target,
-                                                             const std::string& ip, uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  if (inet_pton(AF_INET, ip.c_str(), &address.sin_addr) != 1) {
-    return cyray::Fail(StatusCode::kInvalidArgument, "not an IPv4 address: " + ip);
-  }
-  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return cyray::Fail(Status::FromErrno("socket"));
-  const int fd = socket.get();
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 &&
-      errno != EINPROGRESS) {
-    return cyray::Fail(Gone("connect"));
-  }
+std::shared_ptr<PeerConnection> PeerConnection::Dialed(Runtime* runtime, const Identity& identity,
+                                                       Delegate* delegate, const NodeId& target,
+                                                       std::unique_ptr<Stream> stream) {
   std::shared_ptr<PeerConnection> connection(
-      new PeerConnection(loop, identity, delegate, std::move(socket), target));
-  connection->Watch(EPOLLIN | EPOLLOUT);
+      new PeerConnection(runtime, identity, delegate, target, std::move(stream)));
+  const std::string hello = connection->handshake_.TakeOutput();
+  connection->Append({reinterpret_cast<const uint8_t*>(hello.data()), hello.size()});
+  connection->Watch();
   return connection;
 }
 
-std::shared_ptr<PeerConnection> PeerConnection::Accept(EventLoop* loop, const Identity& identity,
-                                                       Delegate* delegate, UniqueFd socket) {
+std::shared_ptr<PeerConnection> PeerConnection::Accepted(Runtime* runtime, const Identity& identity,
+                                                         Delegate* delegate,
+                                                         std::unique_ptr<Stream> stream) {
   std::shared_ptr<PeerConnection> connection(
-      new PeerConnection(loop, identity, delegate, std::move(socket), std::nullopt));
-  connection->Watch(EPOLLIN);
+      new PeerConnection(runtime, identity, delegate, std::nullopt, std::move(stream)));
+  connection->Watch();
   return connection;
 }
 
-void PeerConnection::Watch(uint32_t events) {
-  wants_write_ = (events & EPOLLOUT) != 0;
+void PeerConnection::Watch() {
   const std::weak_ptr<PeerConnection> weak = weak_from_this();
-  loop_->Add(socket_.get(), events, [weak](uint32_t ready) {
-    if (const auto self = weak.lock()) self->OnReady(ready);
+  stream_->Watch([weak](bool readable, bool writable) {
+    if (const auto self = weak.lock()) self->OnReady(readable, writable);
   });
-  opening_timer_ = loop_->RunAfter(kOpeningTimeoutMs, [weak] {
+  opening_timer_.Start(kOpeningTimeoutMs, [weak] {
     const auto self = weak.lock();
     if (self == nullptr || self->state_ == State::kOpen) return;
     self->Fail(Status(StatusCode::kTimedOut, "the connection was not set up within 3 s"));
@@ -116,11 +78,12 @@ void PeerConnection::Watch(uint32_t events) {
 void PeerConnection::Close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
-  loop_->Cancel(opening_timer_);
-  loop_->Remove(socket_.get());
-  socket_.reset();
+  opening_timer_.Stop();
+  stream_.reset();
+  session_.reset();
   out_.clear();
-  unsent_ = 0;
+  chunks_.clear();
+  unsent_bulk_ = 0;
 }
 
 void PeerConnection::Fail(const Status& why) {
@@ -130,127 +93,201 @@ void PeerConnection::Fail(const Status& why) {
   delegate_->OnClosed(*this, why);
 }
 
-void PeerConnection::OnReady(uint32_t events) {
-  if (state_ == State::kConnecting) {
-    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) OnConnected();
-    return;
-  }
-  if ((events & EPOLLOUT) != 0) Flush();
-  if (state_ == State::kClosed || (events & ~uint32_t{EPOLLOUT}) == 0) return;
+void PeerConnection::OnReady(bool readable, bool writable) {
+  if (writable) Flush();
+  if (state_ == State::kClosed || !readable) return;
   Status status = Status::Ok();
   if (state_ == State::kHandshake) status = ReadHandshake();
   if (status.ok() && state_ != State::kClosed && state_ != State::kHandshake) status = ReadSome();
   if (!status.ok()) Fail(status);
 }
 
-void PeerConnection::OnConnected() {
-  int error = 0;
-  socklen_t size = sizeof error;
-  ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-  if (error != 0) {
-    return Fail(Status(StatusCode::kDisconnected, Status::FromErrno("connect", error).message()));
-  }
-  state_ = State::kHandshake;
-  const std::string hello = handshake_.TakeOutput();
-  SendRaw(reinterpret_cast<const uint8_t*>(hello.data()), hello.size());
-  Flush();
-}
+// --- Setting up -------------------------------------------------------------------------------
 
 Status PeerConnection::ReadHandshake() {
   while (!handshake_.done()) {
     std::array<uint8_t, 128> bytes;
-    const size_t wanted = std::min(bytes.size(), handshake_.wanted());
-    const ssize_t n = ::recv(socket_.get(), bytes.data(), wanted, MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return WouldBlock() ? Status::Ok() : Gone("recv");
-    if (n == 0) {
-      return Status(StatusCode::kDisconnected, "the peer closed the connection in the handshake");
-    }
-    CYRAY_RETURN_IF_ERROR(handshake_.Receive({bytes.data(), static_cast<size_t>(n)}));
+    const iovec room{bytes.data(), std::min(bytes.size(), handshake_.wanted())};
+    const Result<size_t> n = stream_->Read({&room, 1});
+    if (!n) return n.error();
+    if (*n == 0) return Status::Ok();
+    CYRAY_RETURN_IF_ERROR(handshake_.Receive(std::span(bytes).first(*n)));
     const std::string answer = handshake_.TakeOutput();
-    SendRaw(reinterpret_cast<const uint8_t*>(answer.data()), answer.size());
+    Append({reinterpret_cast<const uint8_t*>(answer.data()), answer.size()});
+    ScheduleFlush();
   }
   node_ = handshake_.peer().node;
   state_ = State::kAwaitHello;
-  if (dialed_) SendHello();
+  if (dialed_) SendHello(delegate_->Greet(node_));
   return Status::Ok();
 }
 
-void PeerConnection::SendHello() {
-  flatbuffers::FlatBufferBuilder builder(64);
-  builder.Finish(wire::CreatePeerHello(builder));
-  Send(wire::FrameType::kPeerHello, builder);
+void PeerConnection::SendHello(const Greeting& greeting) {
+  PacketHeader header;
+  header.bytes = kHelloPayloadBytes;
+  header.lane = Lane::kHello;
+  header.received = greeting.received;
+  const Hello hello{greeting.opened};
+  Append({reinterpret_cast<const uint8_t*>(&header), sizeof header});
+  Append({reinterpret_cast<const uint8_t*>(&hello), sizeof hello});
+  ScheduleFlush();
 }
 
-void PeerConnection::Open() {
+Status PeerConnection::HandleHello(const PacketHeader& header, const uint8_t* payload) {
+  Hello hello;
+  std::memcpy(&hello, payload, sizeof hello);
+  peer_received_ = header.received;
+  delegate_->OnHello(*this, handshake_.peer(), Greeting{hello.opened, header.received});
+  return Status::Ok();
+}
+
+Status PeerConnection::Open(std::shared_ptr<PeerSession> session, const Greeting& greeting) {
   CYRAY_CHECK(state_ == State::kAwaitHello) << static_cast<int>(state_);
+  CYRAY_RETURN_IF_ERROR(session->Resume(peer_received_));
   state_ = State::kOpen;
-  loop_->Cancel(opening_timer_);
-  if (!dialed_) SendHello();
+  opening_timer_.Stop();
+  if (!dialed_) SendHello(greeting);
+  session_ = std::move(session);
+  ScheduleFlush();
+  return Status::Ok();
 }
 
-// --- Reading ---
+// --- Reading ----------------------------------------------------------------------------------
 
 Status PeerConnection::ReadSome() {
   const auto self = shared_from_this();
-  size_t before = 0;
   for (size_t total = 0; total < kMaxReadPerRound && state_ != State::kClosed;) {
-    before = chunk_left_ > 0 ? kMaxRawBytes : wire::FrameReader::kReadChunkBytes;
-    const bool into_sink = chunk_left_ > 0 && reader_.unread().empty();
-    Result<bool> more = into_sink ? ReadIntoSink() : ReadIntoBuffer();
+    total += std::max<size_t>(chunk_left_, kReadBytes);
+    const Result<bool> more = Receive();
     if (!more) return more.error();
-    CYRAY_RETURN_IF_ERROR(CutFrames());
+    CYRAY_RETURN_IF_ERROR(Parse());
     if (!*more) break;
-    total += before;
+  }
+  if (session_ != nullptr && session_->ack_due()) ScheduleFlush();
+  return Status::Ok();
+}
+
+Result<bool> PeerConnection::Receive() {
+  if (unread_bytes() == 0) {
+    in_.clear();
+    in_at_ = 0;
+  } else if (in_at_ > 0) {
+    in_.consume(in_at_);
+    in_at_ = 0;
+  }
+  const size_t before = in_.size();
+  std::array<uint8_t, 16 << 10> dropped;
+  std::array<iovec, 2> room;
+  size_t sink_bytes = 0;
+  size_t parts = 0;
+  if (chunk_left_ > 0) {  // and nothing is unread
+    std::span<uint8_t> sink = Sink();
+    if (state_ == State::kClosed) return false;
+    if (sink.empty()) sink = dropped;
+    sink_bytes = std::min<size_t>(sink.size(), chunk_left_);
+    room[parts++] = {sink.data(), sink_bytes};
+  }
+  const bool whole_sink = sink_bytes == chunk_left_;
+  const size_t beside = !whole_sink ? 0 : sink_bytes > 0 ? kBesideSinkBytes : kReadBytes;
+  in_.resize(before + beside);
+  if (beside > 0) room[parts++] = {in_.data() + before, beside};
+  const Result<size_t> n = stream_->Read(std::span(room).first(parts));
+  const size_t into_sink = n ? std::min(*n, sink_bytes) : 0;
+  in_.resize(before + (n ? *n - into_sink : 0));
+  if (!n) return cyray::Fail(n.error());
+  if (into_sink > 0) SinkFilled(into_sink);
+  return *n == sink_bytes + beside;
+}
+
+Status PeerConnection::Parse() {
+  while (state_ != State::kClosed && (unread_bytes() > 0)) {
+    if (chunk_left_ > 0) {
+      FeedSinkFromBuffer();
+    } else if (packet_left_ > 0) {
+      CYRAY_RETURN_IF_ERROR(FeedLane());
+    } else {
+      const size_t before = in_at_;
+      CYRAY_RETURN_IF_ERROR(BeginPacket());
+      if (in_at_ == before) return Status::Ok();
+    }
   }
   return Status::Ok();
 }
 
-// The bytes read; 0 when none are there.
-Result<size_t> PeerConnection::Receive(std::span<uint8_t> into) {
-  ssize_t n;
-  do {
-    n = ::recv(socket_.get(), into.data(), into.size(), MSG_DONTWAIT);
-  } while (n < 0 && errno == EINTR);
-  if (n == 0) return cyray::Fail(StatusCode::kDisconnected, "the peer closed the connection");
-  if (n > 0) return static_cast<size_t>(n);
-  if (WouldBlock()) return size_t{0};
-  return cyray::Fail(Gone("recv"));
+// Takes nothing while the header, or what is handled as a whole, is incomplete.
+Status PeerConnection::BeginPacket() {
+  if (unread_bytes() < kPacketHeaderBytes) return Status::Ok();
+  PacketHeader header;
+  std::memcpy(&header, unread(), sizeof header);
+  const size_t whole = kPacketHeaderBytes + header.bytes;
+  if (state_ == State::kAwaitHello) {
+    if (header.lane != Lane::kHello || header.bytes != kHelloPayloadBytes) {
+      return Invalid("the first packet");
+    }
+    if (unread_bytes() < whole) return Status::Ok();
+    in_at_ += whole;
+    return HandleHello(header, unread() - kHelloPayloadBytes);
+  }
+  if (!IsValid(header)) return Invalid("a packet");
+  if (header.lane == Lane::kBulk && unread_bytes() < whole) return Status::Ok();
+  const bool had_room = session_->has_room();
+  CYRAY_RETURN_IF_ERROR(session_->OnAck(header.received));
+  packet_ = header;
+  in_at_ += kPacketHeaderBytes;
+  if (header.lane < Lane::kBulk) packet_left_ = header.bytes;
+  const Status status = header.lane == Lane::kBulk ? HandleChunk() : Status::Ok();
+  if (!had_room && session_ != nullptr && session_->has_room()) delegate_->OnRoom(*this);
+  return status;
 }
 
-Result<bool> PeerConnection::ReadIntoBuffer() {
-  const std::span<uint8_t> room = reader_.Room();
-  const Result<size_t> n = Receive(room);
-  if (!n) return cyray::Fail(n.error());
-  reader_.Filled(*n);
-  return *n == room.size();
+Status PeerConnection::FeedLane() {
+  const size_t n = std::min<size_t>(unread_bytes(), packet_left_);
+  const std::span<const uint8_t> bytes(unread(), n);
+  packet_left_ -= static_cast<uint32_t>(n);
+  in_at_ += n;
+  const std::shared_ptr<PeerSession> session = session_;  // a handler may close the connection
+  return session->OnBytes(packet_.lane, bytes, [this](const wire::Frame& frame) {
+    return delegate_->OnFrame(*this, frame);
+  });
 }
 
-Result<bool> PeerConnection::ReadIntoSink() {
-  std::array<uint8_t, 16 << 10> dropped;
-  std::span<uint8_t> sink = Sink();
-  if (sink.empty()) sink = std::span(dropped).first(std::min<size_t>(dropped.size(), chunk_left_));
-  const Result<size_t> n = Receive(sink.first(std::min<size_t>(sink.size(), chunk_left_)));
-  if (!n) return cyray::Fail(n.error());
-  if (*n == 0) return false;
-  chunk_done_ += static_cast<uint32_t>(*n);
-  chunk_left_ -= static_cast<uint32_t>(*n);
-  EndChunkIfComplete();
-  return true;
+Status PeerConnection::HandleChunk() {
+  wire::FrameHeader frame_header;
+  const uint8_t* payload = unread();
+  in_at_ += packet_.bytes;
+  if (packet_.bytes < sizeof frame_header) return Invalid("an object chunk");
+  std::memcpy(&frame_header, payload, sizeof frame_header);
+  if (frame_header.body_bytes != packet_.bytes - sizeof frame_header ||
+      frame_header.type != static_cast<uint16_t>(wire::FrameType::kObjectChunk)) {
+    return Invalid("an object chunk");
+  }
+  // Read in place needs the alignment that a stream of packets does not have.
+  std::vector<uint64_t> aligned((frame_header.body_bytes + 7) / 8);
+  std::memcpy(aligned.data(), payload + sizeof frame_header, frame_header.body_bytes);
+  const wire::Frame frame{wire::FrameType::kObjectChunk,
+                          reinterpret_cast<const uint8_t*>(aligned.data()),
+                          frame_header.body_bytes,
+                          {}};
+  const auto* chunk = frame.As<wire::ObjectChunk>();
+  BulkReceiver* receiver = delegate_->bulk_receiver();
+  if (chunk == nullptr || chunk->object_id() == nullptr || chunk->raw_bytes() > kMaxPayloadBytes ||
+      receiver == nullptr || !receiver->OnChunk(node_, *chunk)) {
+    return Invalid("an object chunk");
+  }
+  chunk_request_ = chunk->request_id();
+  chunk_done_ = 0;
+  chunk_left_ = chunk->raw_bytes();
+  if (chunk_left_ == 0) SinkFilled(0);
+  return Status::Ok();
 }
 
 void PeerConnection::FeedSinkFromBuffer() {
-  while (chunk_left_ > 0 && !reader_.unread().empty()) {
-    const std::span<const uint8_t> unread = reader_.unread();
-    const size_t have = std::min<size_t>(unread.size(), chunk_left_);
-    const std::span<uint8_t> sink = Sink();
-    const size_t taken = sink.empty() ? have : std::min(have, sink.size());
-    if (!sink.empty()) std::memcpy(sink.data(), unread.data(), taken);
-    reader_.Skip(taken);
-    chunk_done_ += static_cast<uint32_t>(taken);
-    chunk_left_ -= static_cast<uint32_t>(taken);
-    EndChunkIfComplete();
-  }
+  const size_t have = std::min<size_t>(unread_bytes(), chunk_left_);
+  const std::span<uint8_t> sink = Sink();
+  const size_t taken = sink.empty() ? have : std::min(have, sink.size());
+  if (!sink.empty()) std::memcpy(sink.data(), unread(), taken);
+  in_at_ += taken;
+  SinkFilled(taken);
 }
 
 std::span<uint8_t> PeerConnection::Sink() {
@@ -259,94 +296,83 @@ std::span<uint8_t> PeerConnection::Sink() {
   return receiver->ChunkSink(node_, chunk_request_, chunk_done_, chunk_left_);
 }
 
-void PeerConnection::EndChunkIfComplete() {
+void PeerConnection::SinkFilled(size_t bytes) {
+  chunk_done_ += static_cast<uint32_t>(bytes);
+  chunk_left_ -= static_cast<uint32_t>(bytes);
   BulkReceiver* receiver = delegate_->bulk_receiver();
   if (chunk_left_ > 0 || receiver == nullptr) return;
   receiver->OnChunkEnd(node_, chunk_request_, chunk_done_);
 }
 
-Status PeerConnection::CutFrames() {
-  while (state_ != State::kClosed) {
-    FeedSinkFromBuffer();
-    if (chunk_left_ > 0 || state_ == State::kClosed) return Status::Ok();
-    const Result<std::optional<wire::Frame>> next = reader_.Next();
-    if (!next) return next.error();
-    if (!next->has_value()) return Status::Ok();
-    CYRAY_RETURN_IF_ERROR(HandleFrame(**next));
-  }
-  return Status::Ok();
+// --- Writing ----------------------------------------------------------------------------------
+
+void PeerConnection::Append(std::span<const uint8_t> bytes) {
+  if (out_.empty() || !out_.back().bulk.bytes.empty()) out_.emplace_back();
+  out_.back().owned.append(bytes.data(), bytes.size());
+  committed_ += bytes.size();
 }
 
-Status PeerConnection::HandleFrame(const wire::Frame& frame) {
-  if (state_ == State::kAwaitHello) {
-    if (frame.type != wire::FrameType::kPeerHello || frame.As<wire::PeerHello>() == nullptr) {
-      return Status(StatusCode::kProtocolError, "the first frame is not a PeerHello");
-    }
-    delegate_->OnHello(*this, node_, handshake_.peer().incarnation);
-    return Status::Ok();
+// Small payloads are copied beside their header, so that many make few parts.
+void PeerConnection::AppendPacket(Lane lane, std::span<const uint8_t> payload, BulkBytes bulk) {
+  constexpr size_t kCopiedBytes = 2048;
+  PacketHeader header;
+  header.bytes = static_cast<uint32_t>(payload.size());
+  header.lane = lane;
+  header.received = session_->received();
+  session_->AckTold();
+  Append({reinterpret_cast<const uint8_t*>(&header), sizeof header});
+  if (lane == Lane::kBulk || payload.size() <= kCopiedBytes) {
+    if (!payload.empty()) Append(payload);
+  } else {
+    bulk.bytes = payload;
   }
-  if (frame.type == wire::FrameType::kObjectChunk) return HandleChunk(frame);
-  if (!delegate_->OnFrame(*this, frame)) {
-    return Status(
-        StatusCode::kProtocolError,
-        "a frame of type " + std::to_string(static_cast<int>(frame.type)) + " is not valid here");
-  }
-  return Status::Ok();
+  if (bulk.bytes.empty()) return;
+  committed_ += bulk.bytes.size();
+  out_.push_back(Segment{{}, std::move(bulk)});
 }
 
-Status PeerConnection::HandleChunk(const wire::Frame& frame) {
-  const auto* chunk = frame.As<wire::ObjectChunk>();
-  BulkReceiver* receiver = delegate_->bulk_receiver();
-  if (chunk == nullptr || chunk->object_id() == nullptr || chunk->raw_bytes() > kMaxRawBytes ||
-      receiver == nullptr || !receiver->OnChunk(node_, *chunk)) {
-    return Status(StatusCode::kProtocolError, "an object chunk is not valid");
+// Adds the next packet to what is on its way. False: there is none.
+bool PeerConnection::CommitPacket() {
+  if (session_ == nullptr) return false;
+  std::optional<PeerSession::Piece> piece = session_->Next(Lane::kControl);
+  const bool bulk =
+      !piece && !chunks_.empty() && (bulk_turn_ || session_->unsent_bytes(Lane::kRelay) == 0);
+  if (!piece && !bulk) piece = session_->Next(Lane::kRelay);
+  if (piece) {
+    if (piece->lane == Lane::kRelay) bulk_turn_ = true;
+    AppendPacket(piece->lane, piece->bytes, BulkBytes{{}, std::move(piece->keep)});
+    return true;
   }
-  chunk_request_ = chunk->request_id();
-  chunk_done_ = 0;
-  chunk_left_ = chunk->raw_bytes();
-  EndChunkIfComplete();
-  return Status::Ok();
-}
-
-// --- Writing ---
-
-wire::ByteBuffer& PeerConnection::OpenSegment() {
-  if (out_.empty() || !out_.back().bulk.bytes.empty() ||
-      out_.back().owned.size() > kMaxSegmentBytes) {
-    out_.emplace_back();
+  if (bulk) {
+    bulk_turn_ = false;
+    Chunk chunk = std::move(chunks_.front());
+    chunks_.pop_front();
+    unsent_bulk_ -= chunk.bulk.bytes.size();
+    AppendPacket(Lane::kBulk, {chunk.frame.data(), chunk.frame.size()}, std::move(chunk.bulk));
+    return true;
   }
-  return out_.back().owned;
-}
-
-void PeerConnection::Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
-  if (state_ == State::kClosed) return;
-  wire::ByteBuffer& buffer = OpenSegment();
-  const size_t before = buffer.size();
-  wire::AppendFrame(buffer, type, builder.GetBufferPointer(), builder.GetSize());
-  unsent_ += buffer.size() - before;
-  ScheduleFlush();
-}
-
-void PeerConnection::SendRaw(const uint8_t* frames, size_t bytes) {
-  if (state_ == State::kClosed || bytes == 0) return;
-  OpenSegment().append(frames, bytes);
-  unsent_ += bytes;
-  ScheduleFlush();
+  if (!session_->ack_due()) return false;
+  AppendPacket(Lane::kAck, {}, {});
+  return true;
 }
 
 void PeerConnection::SendBulk(const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bulk) {
-  if (state_ == State::kClosed) return;
-  Send(wire::FrameType::kObjectChunk, chunk);
-  if (bulk.bytes.empty()) return;
-  unsent_ += bulk.bytes.size();
-  out_.push_back(Segment{{}, std::move(bulk)});
-  drained_told_ = false;
+  if (state_ != State::kOpen) return;
+  CYRAY_CHECK(bulk.bytes.size() <= kMaxPayloadBytes) << bulk.bytes.size();
+  Chunk queued;
+  wire::AppendFrame(queued.frame, wire::FrameType::kObjectChunk, chunk.GetBufferPointer(),
+                    chunk.GetSize());
+  unsent_bulk_ += bulk.bytes.size();
+  queued.bulk = std::move(bulk);
+  chunks_.push_back(std::move(queued));
+  room_told_ = false;
+  ScheduleFlush();
 }
 
 void PeerConnection::ScheduleFlush() {
-  if (flush_scheduled_ || wants_write_) return;
+  if (flush_scheduled_ || awaits_room_ || state_ == State::kClosed) return;
   flush_scheduled_ = true;
-  loop_->Post([weak = weak_from_this()] {
+  runtime_->Post([weak = weak_from_this()] {
     const auto self = weak.lock();
     if (self == nullptr) return;
     self->flush_scheduled_ = false;
@@ -355,9 +381,14 @@ void PeerConnection::ScheduleFlush() {
 }
 
 void PeerConnection::Flush() {
-  if (state_ == State::kClosed || state_ == State::kConnecting) return;
+  if (state_ == State::kClosed) return;
   const auto self = shared_from_this();
-  while (unsent_ > 0) {
+  flush_scheduled_ = true;  // what is queued below goes with this one
+  bool full = false;
+  while (!full) {
+    while (committed_ < kCommitBytes && CommitPacket()) {
+    }
+    if (committed_ == 0) break;
     std::array<iovec, kMaxParts> parts;
     size_t count = 0;
     for (auto it = out_.begin(); it != out_.end() && count < kMaxParts; ++it) {
@@ -365,28 +396,23 @@ void PeerConnection::Flush() {
       if (it->size() == skip) continue;
       parts[count++] = {const_cast<uint8_t*>(it->data()) + skip, it->size() - skip};
     }
-    msghdr message{};
-    message.msg_iov = parts.data();
-    message.msg_iovlen = count;
-    const ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && WouldBlock()) break;
-    if (n < 0) return Fail(Gone("send"));
-    Consume(static_cast<size_t>(n));
+    const Result<size_t> n = stream_->Write(std::span(parts).first(count));
+    if (!n) return Fail(n.error());
+    full = *n == 0;
+    Consume(*n);
+    if (unsent_bulk_ < kLowWaterBytes && !room_told_) {
+      room_told_ = true;
+      delegate_->OnRoom(*this);
+      if (state_ == State::kClosed) return;
+    }
   }
-  const bool wants_write = unsent_ > 0;
-  if (wants_write != wants_write_) {
-    wants_write_ = wants_write;
-    loop_->Modify(socket_.get(), wants_write ? EPOLLIN | EPOLLOUT : EPOLLIN);
-  }
-  if (unsent_ < kLowWaterBytes && !drained_told_) {
-    drained_told_ = true;
-    delegate_->OnDrained(*this);
-  }
+  flush_scheduled_ = false;
+  awaits_room_ = full;
+  stream_->AwaitWritable(full);
 }
 
 void PeerConnection::Consume(size_t bytes) {
-  unsent_ -= bytes;
+  committed_ -= bytes;
   while (bytes > 0) {
     const size_t left = out_.front().size() - out_at_;
     if (bytes < left) {

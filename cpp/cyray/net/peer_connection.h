@@ -1,10 +1,14 @@
-// PeerConnection: one TCP connection to another raylet, from connect to close.
+// PeerConnection: one connection to another raylet, from the handshake to its end, and the packets
+// on it.
 //
-//   connecting -> handshake -> awaiting hello -> open -> closed
+//   handshake -> awaiting hello -> open -> closed
 //
-// Nothing of the peer is parsed before the handshake is done, and nothing but PeerHello before it
-// is open. Frames gather and are written at the end of the loop's round. The bytes of an
-// ObjectChunk are written straight from the arena and read straight into it.
+// Nothing of the peer is parsed before the handshake is done, and nothing but its hello before it
+// is open. Then it carries a PeerSession, which outlives it, and chunks of objects, which do not:
+// whoever pulls asks again. The session's control lane goes first, then its relay lane and chunks
+// take turns; at most kCommitBytes are on their way into the socket, so that nothing urgent waits
+// behind more. The bytes of an ObjectChunk are written straight from the arena and read straight
+// into it.
 // Threading: confined to the raylet's loop. Held by shared_ptr: a callback may close the connection
 // that calls it, which then lives until the call returns.
 
@@ -18,15 +22,17 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "cyray/common/ids.h"
 #include "cyray/net/handshake.h"
-#include "cyray/util/event_loop.h"
+#include "cyray/net/peer_session.h"
+#include "cyray/net/transport.h"
+#include "cyray/util/runtime.h"
 #include "cyray/util/status.h"
-#include "cyray/util/unique_fd.h"
+#include "cyray/util/timer.h"
 #include "cyray/wire/byte_buffer.h"
 #include "cyray/wire/frame.h"
-#include "cyray/wire/frame_reader.h"
 #include "peer_generated.h"
 
 namespace cyray::net {
@@ -55,30 +61,38 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
     uint64_t incarnation;
     std::string token;
   };
+  struct Greeting {
+    uint64_t opened = 0;  // connections of the session that were open at the greeting's sender
+    Position received{};
+  };
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // The peer proved who it is; whether it is a member is the delegate's to know, which calls
-    // Open() or Close().
-    virtual void OnHello(PeerConnection& connection, const NodeId& node, uint64_t incarnation) = 0;
+    // What a dialed connection tells the node that has proved to be at its other end.
+    virtual Greeting Greet(const NodeId& node) = 0;
+    // The peer proved who it is and said how far it is; whether it is a member is the delegate's to
+    // know, which calls Open() or Close().
+    virtual void OnHello(PeerConnection& connection, const Handshake::Party& peer,
+                         const Greeting& greeting) = 0;
     // False closes the connection.
     virtual bool OnFrame(PeerConnection& connection, const wire::Frame& frame) = 0;
-    // The unsent bytes fell below kLowWaterBytes.
-    virtual void OnDrained(PeerConnection& connection) = 0;
+    // The unsent chunks fell below kLowWaterBytes, or the peer has acknowledged relays.
+    virtual void OnRoom(PeerConnection& connection) = 0;
     // Once, not after Close().
     virtual void OnClosed(PeerConnection& connection, const Status& why) = 0;
     virtual BulkReceiver* bulk_receiver() = 0;
   };
   static constexpr size_t kLowWaterBytes = 2 << 20;
-  // A peer that does not read so much is given up.
-  static constexpr size_t kMaxUnsentBytes = size_t{512} << 20;
+  static constexpr size_t kCommitBytes = 256 << 10;
+  static constexpr int64_t kOpeningTimeoutMs = 3000;
 
-  // Starts connecting; fails at once only when the address is not one.
-  static Result<std::shared_ptr<PeerConnection>> Dial(EventLoop* loop, const Identity& identity,
-                                                      Delegate* delegate, const NodeId& target,
-                                                      const std::string& ip, uint16_t port);
-  static std::shared_ptr<PeerConnection> Accept(EventLoop* loop, const Identity& identity,
-                                                Delegate* delegate, UniqueFd socket);
+  // Takes a stream that was dialed in order to reach `target`.
+  static std::shared_ptr<PeerConnection> Dialed(Runtime* runtime, const Identity& identity,
+                                                Delegate* delegate, const NodeId& target,
+                                                std::unique_ptr<Stream> stream);
+  static std::shared_ptr<PeerConnection> Accepted(Runtime* runtime, const Identity& identity,
+                                                  Delegate* delegate,
+                                                  std::unique_ptr<Stream> stream);
   ~PeerConnection();
 
   bool dialed() const { return dialed_; }
@@ -87,69 +101,88 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   bool authenticated() const { return handshake_.done(); }
   // Of a dialed connection: who must answer. Of an accepted one: who is there, once authenticated.
   const NodeId& node() const { return node_; }
-  size_t unsent_bytes() const { return unsent_; }
+  size_t unsent_bulk_bytes() const { return unsent_bulk_; }
 
-  // After OnHello: from now on frames flow.
-  void Open();
-  void Send(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
-  void SendRaw(const uint8_t* frames, size_t bytes);
+  // After OnHello: from now on the session's frames flow. `greeting`: what an accepted connection
+  // tells its dialer. An error when the peer goes on where it cannot be.
+  Status Open(std::shared_ptr<PeerSession> session, const Greeting& greeting);
+  // The session has something to send.
+  void ScheduleFlush();
+  // A chunk and the bytes that follow it, at most kMaxPayloadBytes.
   void SendBulk(const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bulk);
   // Silently: the delegate is not told.
   void Close();
 
  private:
-  enum class State : uint8_t { kConnecting, kHandshake, kAwaitHello, kOpen, kClosed };
+  enum class State : uint8_t { kHandshake, kAwaitHello, kOpen, kClosed };
   struct Segment {
     wire::ByteBuffer owned;  // or:
     BulkBytes bulk;
     const uint8_t* data() const { return bulk.bytes.empty() ? owned.data() : bulk.bytes.data(); }
     size_t size() const { return bulk.bytes.empty() ? owned.size() : bulk.bytes.size(); }
   };
+  struct Chunk {
+    wire::ByteBuffer frame;
+    BulkBytes bulk;
+  };
 
-  PeerConnection(EventLoop* loop, const Identity& identity, Delegate* delegate, UniqueFd socket,
-                 std::optional<NodeId> target);
-  void Watch(uint32_t events);
-  void OnReady(uint32_t events);
-  void OnConnected();
+  PeerConnection(Runtime* runtime, const Identity& identity, Delegate* delegate,
+                 std::optional<NodeId> target, std::unique_ptr<Stream> stream);
+  void Watch();
+  void OnReady(bool readable, bool writable);
   Status ReadHandshake();
+  void SendHello(const Greeting& greeting);
+
   Status ReadSome();
-  Result<size_t> Receive(std::span<uint8_t> into);
   // Whether more may come at once.
-  Result<bool> ReadIntoBuffer();
-  Result<bool> ReadIntoSink();
-  Status CutFrames();
-  Status HandleFrame(const wire::Frame& frame);
+  Result<bool> Receive();
+  Status Parse();
+  Status BeginPacket();
+  Status FeedLane();
+  Status HandleChunk();
+  Status HandleHello(const PacketHeader& header, const uint8_t* payload);
   std::span<uint8_t> Sink();
-  Status HandleChunk(const wire::Frame& frame);
   void FeedSinkFromBuffer();
-  void EndChunkIfComplete();
-  void SendHello();
-  wire::ByteBuffer& OpenSegment();
-  void ScheduleFlush();
+  void SinkFilled(size_t bytes);
+  size_t unread_bytes() const { return in_.size() - in_at_; }
+  const uint8_t* unread() const { return in_.data() + in_at_; }
+
+  void Append(std::span<const uint8_t> bytes);
+  void AppendPacket(Lane lane, std::span<const uint8_t> payload, BulkBytes bulk);
+  bool CommitPacket();
   void Flush();
   void Consume(size_t bytes);
   void Fail(const Status& why);
 
-  EventLoop* const loop_;
+  Runtime* const runtime_;
   Delegate* const delegate_;
   const bool dialed_;
-  UniqueFd socket_;
-  State state_;
+  std::unique_ptr<Stream> stream_;
+  State state_ = State::kHandshake;
   NodeId node_;
   Handshake handshake_;
-  EventLoop::TimerId opening_timer_ = 0;
-  // Outgoing.
+  std::shared_ptr<PeerSession> session_;  // while open; also its table's
+  Position peer_received_{};              // what its hello said
+  // Outgoing: what is on its way into the socket, and chunks that will be.
   std::deque<Segment> out_;
   size_t out_at_ = 0;  // sent of out_.front()
-  size_t unsent_ = 0;
+  size_t committed_ = 0;
+  std::deque<Chunk> chunks_;
+  size_t unsent_bulk_ = 0;
+  bool bulk_turn_ = false;
   bool flush_scheduled_ = false;
-  bool wants_write_ = false;
-  bool drained_told_ = true;
+  bool awaits_room_ = true;
+  bool room_told_ = true;
   // Incoming.
-  wire::FrameReader reader_;
+  wire::ByteBuffer in_;
+  size_t in_at_ = 0;
+  PacketHeader packet_;
+  uint32_t packet_left_ = 0;  // bytes of a lane that are still to come of it
   uint64_t chunk_request_ = 0;
   uint32_t chunk_done_ = 0;
   uint32_t chunk_left_ = 0;
+
+  Timer opening_timer_;
 };
 
 }  // namespace cyray::net

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "cyray/util/log.h"
 
@@ -13,6 +14,7 @@ namespace cyray::net {
 namespace {
 
 constexpr int kBacklog = 512;
+constexpr uint32_t kReadable = EPOLLIN;
 
 Result<sockaddr_in> LocalAddress(int listening) {
   sockaddr_in address{};
@@ -80,8 +82,13 @@ Status TcpListener::Listen(const std::string& ip, uint16_t port,
   return Serve(std::move(*listening), std::move(on_accepted));
 }
 
+void TcpListener::SetAccepting(bool accepting) {
+  if (std::exchange(accepting_, accepting) == accepting || !socket_.valid()) return;
+  if (pause_ == 0) loop_->Modify(socket_.get(), accepting ? kReadable : 0);
+}
+
 void TcpListener::Accept() {
-  while (true) {
+  while (accepting_) {
     UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (socket.valid()) {
       on_accepted_(std::move(socket));
@@ -92,7 +99,10 @@ void TcpListener::Accept() {
     // Out of descriptors, most likely: pause, so that the loop does not spin on it.
     CYRAY_LOG(kWarning) << Status::FromErrno("accept").message();
     loop_->Modify(socket_.get(), 0);
-    pause_ = loop_->RunAfter(100, [this] { loop_->Modify(socket_.get(), EPOLLIN); });
+    pause_ = loop_->RunAfter(100, [this] {
+      pause_ = 0;
+      loop_->Modify(socket_.get(), accepting_ ? kReadable : 0);
+    });
     return;
   }
 }

@@ -26,6 +26,8 @@ class TcpListener {
   Status Serve(UniqueFd listening, std::function<void(UniqueFd)> on_accepted);
   // Open() and Serve().
   Status Listen(const std::string& ip, uint16_t port, std::function<void(UniqueFd)> on_accepted);
+  // Whether connections are accepted; while they are not, they wait in the backlog.
+  void SetAccepting(bool accepting);
   // Accepts no more.
   void Close();
   uint16_t port() const { return port_; }
@@ -36,6 +38,7 @@ class TcpListener {
   EventLoop* const loop_;
   UniqueFd socket_;
   uint16_t port_ = 0;
+  bool accepting_ = true;
   EventLoop::TimerId pause_ = 0;
   std::function<void(UniqueFd)> on_accepted_;
 };

@@ -56,7 +56,7 @@ void DriverFeed::RegisterPeerHandlers() {
         drain_(FromWireOrNil(forward.job_id()));
         FlatBufferBuilder builder;
         builder.Finish(wire::CreateForwardFlushOutputReply(builder, forward.request_id()));
-        parts_.peers->Send(from, FrameType::kForwardFlushOutputReply, builder);
+        (void)parts_.peers->Send(from, FrameType::kForwardFlushOutputReply, builder);
       });
   peers.On<wire::ForwardFlushOutputReply>(
       FrameType::kForwardFlushOutputReply,
@@ -100,7 +100,7 @@ void DriverFeed::Forward(const Address& driver, const WorkerLogs::Lines& lines) 
     dropped_.erase(driver.node);
     return;
   }
-  if (parts_.peers->unsent_bytes(driver.node) > kMaxBacklogBytes) {
+  if (parts_.peers->unsent_relay_bytes(driver.node) > kMaxBacklogBytes) {
     dropped_[driver.node] += lines.lines.size();
     return;
   }
@@ -109,7 +109,7 @@ void DriverFeed::Forward(const Address& driver, const WorkerLogs::Lines& lines) 
   const auto table =
       WriteLines(builder, parts_.options->node_ip, lines, dropped.empty() ? 0 : dropped.mapped());
   builder.Finish(wire::CreateForwardLogLines(builder, ToWire(driver), table));
-  parts_.peers->Send(driver.node, FrameType::kForwardLogLines, builder);
+  (void)parts_.peers->Send(driver.node, FrameType::kForwardLogLines, builder);
 }
 
 void DriverFeed::OnForwardLogLines(const wire::ForwardLogLines& forward) {
@@ -134,7 +134,7 @@ void DriverFeed::Warn(const JobId& job, const std::string& text) {
   FlatBufferBuilder builder;
   const auto string = builder.CreateString(text);
   builder.Finish(wire::CreateForwardWarning(builder, ToWire(driver), string));
-  parts_.peers->Send(driver.node, FrameType::kForwardWarning, builder);
+  (void)parts_.peers->Send(driver.node, FrameType::kForwardWarning, builder);
 }
 
 void DriverFeed::DeliverWarning(const WorkerId& driver, const std::string& text) {
@@ -155,8 +155,8 @@ bool DriverFeed::OnFlushOutput(ClientConnection& driver, const wire::FlushOutput
   flush = {driver.id(), request->request_id(), 1, 0};
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateForwardFlushOutput(builder, id, ToWire(driver.job)));
-  // A node without a connection has never run anything for this one.
-  for (const NodeId& node : parts_.peers->Connected()) {
+  // A node that was never met has never run anything for this one.
+  for (const NodeId& node : parts_.peers->Met()) {
     if (parts_.peers->Send(node, FrameType::kForwardFlushOutput, builder)) ++flush.awaited;
   }
   flush.timer = parts_.loop->RunAfter(kFlushLimitMs, [this, id] { AnswerFlush(id); });

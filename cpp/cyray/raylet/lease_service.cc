@@ -15,7 +15,7 @@ using wire::FromWire;
 using wire::FromWireOrNil;
 using wire::ToWire;
 
-constexpr int64_t kAvoidMs = 1000;    // a node to which the connection broke
+constexpr int64_t kAvoidMs = 1000;    // a node that turned out to be dead
 constexpr int64_t kPendingMs = 1000;  // what waits so long is told to who asks for the node's state
 // So long a forwarded request waits at the least where it was sent: news of a node take up to 60
 // ms.
@@ -183,7 +183,7 @@ void LeaseService::ReturnElsewhere(const Address& client, uint64_t lease_id, con
   FlatBufferBuilder builder;
   const auto lease = wire::CreateReturnLease(builder, lease_id, ToWire(worker), exiting);
   builder.Finish(wire::CreateForwardReturnLease(builder, lease, ToWire(client)));
-  parts_.peers->Send(worker.node, FrameType::kForwardReturnLease, builder);
+  (void)parts_.peers->Send(worker.node, FrameType::kForwardReturnLease, builder);  // or it is dead
 }
 
 // --- Other raylets ----------------------------------------------------------------------------
@@ -230,7 +230,7 @@ void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLe
 }
 
 void LeaseService::OnPeerLost(const NodeId& node) {
-  // What was on its way may be lost: ask anew, and let go of what its processes held here.
+  // It is dead: ask anew, and let go of what its processes held here.
   for (auto it = forwards_.begin(); it != forwards_.end();) {
     if (it->second.node != node) {
       ++it;
@@ -246,13 +246,12 @@ void LeaseService::OnPeerLost(const NodeId& node) {
     it = forwards_.erase(it);
   }
   for (const WorkerId& worker : scheduler_.ClientsOfNodeDied(node)) {
-    parts_.workers->Kill(worker, "the connection to its submitter's node is lost", true);
+    parts_.workers->Kill(worker, "the node of its submitter died", true);
   }
-  AvoidForAWhile(node);
   Touch();
 }
 
-// It may be about to be declared dead, or be reached again in a moment.
+// The GCS has said that it is dead, and that is on its way to the scheduler.
 void LeaseService::AvoidForAWhile(const NodeId& node) {
   scheduler_.SetAvoided(node, true);
   parts_.loop->RunAfter(kAvoidMs, [this, node] {
@@ -288,7 +287,7 @@ void LeaseService::TakeBack(uint64_t id, Forwarded& forward, Forwarded::State st
   scheduler_.ForwardAnswered(forward.node, forward.request.demand, /*granted=*/false);
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(forward.request.key.client)));
-  parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);
+  (void)parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);  // or it is dead
 }
 
 void LeaseService::CancelForwardsOf(const WorkerId& client) {
@@ -455,7 +454,7 @@ void LeaseService::SendRefusal(const RequestKey& key, const std::string& error) 
     }
   } else {
     builder.Finish(wire::CreateForwardLeaseReply(builder, key.id, reply));
-    parts_.peers->Send(key.client.node, FrameType::kForwardLeaseReply, builder);
+    (void)parts_.peers->Send(key.client.node, FrameType::kForwardLeaseReply, builder);
   }
 }
 
@@ -469,7 +468,7 @@ void LeaseService::SendReclaim(uint64_t lease_id, const Address& holder, const A
     }
   } else {
     builder.Finish(wire::CreateForwardReclaim(builder, table, ToWire(holder)));
-    parts_.peers->Send(holder.node, FrameType::kForwardReclaim, builder);
+    (void)parts_.peers->Send(holder.node, FrameType::kForwardReclaim, builder);
   }
 }
 
@@ -486,7 +485,7 @@ void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason) {
     }
   } else {
     builder.Finish(wire::CreateForwardBroken(builder, table, ToWire(holder)));
-    parts_.peers->Send(holder.node, FrameType::kForwardBroken, builder);
+    (void)parts_.peers->Send(holder.node, FrameType::kForwardBroken, builder);
   }
 }
 

@@ -15,7 +15,8 @@ struct NodeOptions {
   std::string session_dir;
   std::string socket_path;
   std::string node_ip = "127.0.0.1";
-  uint16_t port = 0;  // of the raylet, for peers; 0: any
+  uint16_t port = 0;            // of the raylet, for peers; 0: any
+  uint16_t advertise_port = 0;  // where peers reach it, through something in between; 0: `port`
   std::string token_file;
   std::string python;
   ResourceSet resources;

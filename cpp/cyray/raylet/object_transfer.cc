@@ -33,7 +33,13 @@ ObjectTransfer::ObjectTransfer(const NodeId& self, store::ObjectStore* store, Pe
       mapping_(std::move(mapping)),
       sender_(store, peers, mapping_.get()) {
   peers_->set_bulk_receiver(this);
-  peers_->set_drained_callback([this](const NodeId& node) { sender_.Pump(node); });
+  peers_->AddRoomCallback([this](const NodeId& node) { sender_.Pump(node); });
+  peers_->AddReconnectedCallback([this](const NodeId& node) {
+    sender_.OnReconnected(node);
+    PullTable::Actions actions;
+    pulls_.OnReconnected(node, actions);
+    Apply(std::move(actions));
+  });
   peers_->AddLostCallback([this](const NodeId& node, const std::string& reason) {
     sender_.OnNodeLost(node);
     PullTable::Actions actions;
@@ -43,7 +49,7 @@ ObjectTransfer::ObjectTransfer(const NodeId& self, store::ObjectStore* store, Pe
   peers_->SetHandler(FrameType::kPullObject, [this](const NodeId& from, const wire::Frame& frame) {
     const auto* pull = frame.As<wire::PullObject>();
     if (pull == nullptr || pull->object_id() == nullptr) return false;
-    sender_.OnPull(from, pull->request_id(), wire::FromWire(*pull->object_id()));
+    sender_.OnPull(from, pull->request_id(), wire::FromWire(*pull->object_id()), pull->offset());
     return true;
   });
   peers_->On<wire::CancelPull>(FrameType::kCancelPull,
@@ -55,10 +61,7 @@ ObjectTransfer::ObjectTransfer(const NodeId& self, store::ObjectStore* store, Pe
       [this](const NodeId&, const wire::ForwardFree& request) { OnForwardFree(request); });
 }
 
-ObjectTransfer::~ObjectTransfer() {
-  peers_->set_bulk_receiver(nullptr);
-  peers_->set_drained_callback(nullptr);
-}
+ObjectTransfer::~ObjectTransfer() { peers_->set_bulk_receiver(nullptr); }
 
 void ObjectTransfer::Get(store::ClientId client, const ObjectId& id,
                          const std::vector<NodeId>& locations,
@@ -108,7 +111,7 @@ void ObjectTransfer::ForwardFree(const NodeId& node, const std::vector<ObjectId>
   for (const ObjectId& id : ids) wire_ids.push_back(*wire::ToWire(id));
   const auto free = wire::CreateFreeObjects(builder, builder.CreateVectorOfStructs(wire_ids));
   builder.Finish(wire::CreateForwardFree(builder, free));
-  peers_->Send(node, FrameType::kForwardFree, builder);  // an unknown node has nothing to free
+  (void)peers_->Send(node, FrameType::kForwardFree, builder);  // a dead node has nothing to free
 }
 
 void ObjectTransfer::OnForwardFree(const wire::ForwardFree& request) {
@@ -134,7 +137,8 @@ void ObjectTransfer::Apply(std::vector<PullTable::Action> actions) {
     switch (action.kind) {
       case Kind::kAsk: {
         flatbuffers::FlatBufferBuilder builder(128);
-        builder.Finish(wire::CreatePullObject(builder, wire::ToWire(action.id), action.request_id));
+        builder.Finish(wire::CreatePullObject(builder, wire::ToWire(action.id), action.request_id,
+                                              action.offset));
         if (peers_->Send(action.node, FrameType::kPullObject, builder)) break;
         PullTable::Actions next;
         pulls_.OnNodeLost(action.node, "node " + action.node.Hex().substr(0, 8) + " is gone", next);
@@ -144,7 +148,8 @@ void ObjectTransfer::Apply(std::vector<PullTable::Action> actions) {
       case Kind::kCancel: {
         flatbuffers::FlatBufferBuilder builder(64);
         builder.Finish(wire::CreateCancelPull(builder, action.request_id));
-        peers_->Send(action.node, FrameType::kCancelPull, builder);
+        (void)peers_->Send(action.node, FrameType::kCancelPull,
+                           builder);  // a dead node sends nothing
         break;
       }
       case Kind::kAbort:

@@ -134,6 +134,17 @@ void PullTable::SetRoom(uint64_t request_id, uint64_t offset) {
   pull.offset = offset;
 }
 
+void PullTable::OnReconnected(const NodeId& node, Actions& actions) {
+  for (auto& [id, pull] : pulls_) {
+    if (pull.holder != node || pull.request_id == 0) continue;
+    actions.push_back({Action::Kind::kCancel, id, node, pull.request_id, {}});
+    by_request_.erase(pull.request_id);
+    pull.request_id = next_request_++;
+    by_request_[pull.request_id] = id;
+    actions.push_back({Action::Kind::kAsk, id, node, pull.request_id, {}, pull.received});
+  }
+}
+
 void PullTable::OnNodeLost(const NodeId& node, const std::string& reason, Actions& actions) {
   auto holder = holders_.find(node);
   if (holder == holders_.end()) return;

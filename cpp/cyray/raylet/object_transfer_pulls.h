@@ -1,7 +1,8 @@
 // PullTable: which objects are being fetched from other nodes, from whom, and how far they are.
 //
 // A pure state machine: events in, actions out. Holders are tried one after the other; each attempt
-// has a request id of its own, so chunks of an attempt that was given up match nothing.
+// has a request id of its own, so chunks of an attempt that was given up match nothing. When the
+// connection to a holder was made anew, its pulls are asked again from where they are.
 // At most kMaxPerNode pulls run per holder, the rest wait in order.
 // Threading: confined to the raylet's loop.
 // Invariants (CheckInvariants): request ids and objects map one to one; a running pull counts at
@@ -40,7 +41,7 @@ class PullTable {
   };
   struct Action {
     enum class Kind : uint8_t {
-      kAsk,     // send PullObject to `node`
+      kAsk,     // send PullObject to `node`, from `offset` on
       kCancel,  // send CancelPull to `node`
       kAbort,   // give back the room in the store, waiters stay
       kFail,    // fail the waiters with `status`
@@ -50,6 +51,7 @@ class PullTable {
     NodeId node;
     uint64_t request_id;
     Status status;
+    uint64_t offset = 0;
   };
   using Actions = std::vector<Action>;
   struct ChunkHeader {
@@ -69,6 +71,8 @@ class PullTable {
   // The bytes of the last taken chunk are there. The pull when it is complete: it has ended.
   std::optional<Pull> OnChunkEnd(uint64_t request_id, uint32_t bytes, Actions& actions);
   void SetRoom(uint64_t request_id, uint64_t offset);
+  // Chunks that were on their way from there are lost.
+  void OnReconnected(const NodeId& node, Actions& actions);
   void OnNodeLost(const NodeId& node, const std::string& reason, Actions& actions);
   // Ends a pull: with an error for its waiters, or silently.
   void Fail(const ObjectId& id, const Status& status, Actions& actions);

@@ -7,10 +7,11 @@
 
 namespace cyray::raylet {
 
-void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id) {
+void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id,
+                          uint64_t offset) {
   if (store_->Contains(id)) {
     auto view = store_->TryGet(store::kRaylet, id);
-    if (view) Begin(from, request_id, id, *view);
+    if (view) Begin(from, {request_id, id, {}, *view, {}, offset});
     return;
   }
   if (!store_->IsBeingWritten(id)) {
@@ -19,12 +20,12 @@ void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectI
   }
   // The owner heard of it on another socket than the one that will bring its Seal.
   receivers_[from].awaited.insert(request_id);
-  store_->Get(store::kRaylet, id, [this, from, request_id, id](Result<store::ObjectView> view) {
+  store_->Get(store::kRaylet, id, [=, this](Result<store::ObjectView> view) {
     auto receiver = receivers_.find(from);
     const bool wanted =
         receiver != receivers_.end() && receiver->second.awaited.erase(request_id) > 0;
     if (view && wanted) {
-      Begin(from, request_id, id, *view);
+      Begin(from, {request_id, id, {}, *view, {}, offset});
     } else if (view) {
       (void)store_->Release(store::kRaylet, id);
     } else if (wanted) {
@@ -33,14 +34,15 @@ void ObjectSender::OnPull(const NodeId& from, uint64_t request_id, const ObjectI
   });
 }
 
-void ObjectSender::Begin(const NodeId& to, uint64_t request_id, const ObjectId& id,
-                         store::ObjectView view) {
-  NoteCopy(to, id);
+void ObjectSender::Begin(const NodeId& to, Job job) {
+  const ObjectId id = job.id;
   // One pin per job, given back when the job and all its queued chunks are gone.
-  std::shared_ptr<const void> pin(
+  job.pin = std::shared_ptr<const void>(
       mapping_, [store = store_, id](const void*) { (void)store->Release(store::kRaylet, id); });
-  receivers_[to].jobs.push_back(
-      Job{request_id, id, store_->OwnerOf(id).value_or(Address{}), view, std::move(pin)});
+  if (job.sent > 0 && job.sent >= job.view.bytes) return SendMissing(to, job.request_id, id);
+  NoteCopy(to, id);
+  job.owner = store_->OwnerOf(id).value_or(Address{});
+  receivers_[to].jobs.push_back(std::move(job));
   Pump(to);
 }
 
@@ -64,7 +66,7 @@ void ObjectSender::SendMissing(const NodeId& to, uint64_t request_id, const Obje
   chunk.add_object_id(wire::ToWire(id));
   chunk.add_missing(true);
   builder.Finish(chunk.Finish());
-  peers_->SendBulk(to, builder, {});
+  (void)peers_->SendBulk(to, builder, {});  // when it is lost the receiver asks again
 }
 
 void ObjectSender::OnCancel(const NodeId& from, uint64_t request_id) {
@@ -74,16 +76,14 @@ void ObjectSender::OnCancel(const NodeId& from, uint64_t request_id) {
   std::erase_if(it->second.jobs, [&](const Job& job) { return job.request_id == request_id; });
 }
 
-void ObjectSender::OnNodeLost(const NodeId& node) { receivers_.erase(node); }
-
 void ObjectSender::Pump(const NodeId& node) {
   auto it = receivers_.find(node);
   if (it == receivers_.end()) return;
   auto& jobs = it->second.jobs;
-  while (!jobs.empty() && peers_->unsent_bytes(node) < kMaxQueuedBytes) {
+  while (!jobs.empty() && peers_->unsent_bulk_bytes(node) < kMaxQueuedBytes) {
     Job job = std::move(jobs.front());
     jobs.pop_front();
-    if (!SendChunk(node, job)) return;  // the connection is gone: OnNodeLost follows
+    if (!SendChunk(node, job)) continue;  // without a connection: it will be asked for again
     if (job.sent < job.view.bytes) jobs.push_back(std::move(job));
   }
   if (jobs.empty() && it->second.awaited.empty()) receivers_.erase(it);

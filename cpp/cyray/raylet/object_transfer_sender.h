@@ -1,6 +1,6 @@
 // ObjectSender: sends objects of this node's store to raylets that pull them.
 //
-// Chunks of 1 MiB, straight from the arena, round robin between the pulls of one node; never more
+// Chunks of 256 KiB, straight from the arena, round robin between the pulls of one node; never more
 // than kMaxQueuedBytes are queued per connection. The object stays pinned until its last byte left.
 // Remembers who got a copy from here: owners know where an object was made, not where it was read.
 // Threading: confined to the raylet's loop.
@@ -23,15 +23,18 @@ namespace cyray::raylet {
 
 class ObjectSender {
  public:
-  static constexpr uint64_t kChunkBytes = 1 << 20;
+  static constexpr uint64_t kChunkBytes = net::kMaxPayloadBytes;
   static constexpr size_t kMaxQueuedBytes = 4 << 20;
 
   ObjectSender(store::ObjectStore* store, PeerTable* peers, const store::ArenaMapping* mapping)
       : store_(store), peers_(peers), mapping_(mapping) {}
 
-  void OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id);
+  // `offset`: the receiver has what is before it.
+  void OnPull(const NodeId& from, uint64_t request_id, const ObjectId& id, uint64_t offset);
   void OnCancel(const NodeId& from, uint64_t request_id);
-  void OnNodeLost(const NodeId& node);
+  // The receiver asks again for what it still wants.
+  void OnReconnected(const NodeId& node) { receivers_.erase(node); }
+  void OnNodeLost(const NodeId& node) { receivers_.erase(node); }
   // The nodes that fetched the object from here, once: it is freed.
   std::vector<NodeId> TakeCopies(const ObjectId& id);
   // Sends what fits into the node's queue.
@@ -51,7 +54,7 @@ class ObjectSender {
     std::unordered_set<uint64_t> awaited;  // requests for objects that are still being written
   };
   void NoteCopy(const NodeId& to, const ObjectId& id);
-  void Begin(const NodeId& to, uint64_t request_id, const ObjectId& id, store::ObjectView view);
+  void Begin(const NodeId& to, Job job);
   void SendMissing(const NodeId& to, uint64_t request_id, const ObjectId& id);
   // Whether the connection took it.
   bool SendChunk(const NodeId& to, Job& job);

@@ -40,8 +40,8 @@ PeerBroker::PeerBroker(const NodeOptions* options, ClientRegistry* clients, Peer
   peers_->SetHandler(FrameType::kRelay, [this](const NodeId& from, const wire::Frame& frame) {
     return OnPeerRelay(from, frame);
   });
-  peers_->SetHandler(FrameType::kRelayFailed, [this](const NodeId&, const wire::Frame& frame) {
-    return OnPeerRelayFailed(frame);
+  peers_->SetHandler(FrameType::kRelayFailed, [this](const NodeId& from, const wire::Frame& frame) {
+    return OnPeerRelayFailed(from, frame);
   });
   peers_->AddLostCallback(
       [this](const NodeId& node, const std::string& reason) { OnPeerLost(node, reason); });
@@ -132,14 +132,16 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
   FlatBufferBuilder builder;
   const auto reason = builder.CreateString("the process is gone");
   builder.Finish(wire::CreateRelayFailed(builder, ToWire(destination), reason));
-  peers_->Send(from, FrameType::kRelayFailed, builder);
+  (void)peers_->Send(from, FrameType::kRelayFailed, builder);
   return true;
 }
 
-bool PeerBroker::OnPeerRelayFailed(const wire::Frame& frame) {
+bool PeerBroker::OnPeerRelayFailed(const NodeId& from, const wire::Frame& frame) {
   const auto* failed = frame.As<wire::RelayFailed>();
   if (failed == nullptr) return false;
-  BroadcastFailed(FromWireOrNil(failed->destination()), flatbuffers::GetString(failed->reason()));
+  const Address destination = FromWireOrNil(failed->destination());
+  if (destination.node != from) return false;  // speaks for another
+  BroadcastFailed(destination, flatbuffers::GetString(failed->reason()));
   return true;
 }
 

@@ -29,7 +29,7 @@ class PeerBroker {
 
  private:
   bool OnPeerRelay(const NodeId& from, const wire::Frame& frame);
-  bool OnPeerRelayFailed(const wire::Frame& frame);
+  bool OnPeerRelayFailed(const NodeId& from, const wire::Frame& frame);
   void OnPeerLost(const NodeId& node, const std::string& reason);
   void ForgetGonePairs();
   void SendFailed(ClientConnection& client, const Address& destination, const std::string& reason);

@@ -1,5 +1,6 @@
 #include "cyray/raylet/peer_table.h"
 
+#include <bit>
 #include <utility>
 
 #include "cyray/util/log.h"
@@ -7,17 +8,43 @@
 namespace cyray::raylet {
 namespace {
 
-constexpr size_t kMaxStrangers = 64;
-constexpr int64_t kRetryMs = 30;
+using net::Lane;
+using wire::FrameType;
+
+// Of two nodes whose connection broke the one with the smaller id dials first.
+constexpr int64_t kPoliteMs = 60;
+
+// What travels in the relay lane: frames of processes, what must not overtake the last frames of a
+// process, and what a driver reads.
+Lane LaneOf(FrameType type) {
+  switch (type) {
+    case FrameType::kRelay:
+    case FrameType::kRelayFailed:
+    case FrameType::kForwardBroken:
+    case FrameType::kForwardLogLines:
+    case FrameType::kForwardWarning:
+    case FrameType::kForwardFlushOutput:
+    case FrameType::kForwardFlushOutputReply:
+      return Lane::kRelay;
+    default:
+      return Lane::kControl;
+  }
+}
+
+std::string Short(const NodeId& node) { return node.Hex().substr(0, 8); }
 
 }  // namespace
 
-PeerTable::PeerTable(EventLoop* loop, NodeId self, uint64_t incarnation, std::string token)
-    : loop_(loop), identity_{self, incarnation, std::move(token)}, listener_(loop) {}
+PeerTable::PeerTable(Runtime* runtime, net::Transport* transport, NodeId self, uint64_t incarnation,
+                     std::string token)
+    : runtime_(runtime),
+      transport_(transport),
+      identity_{self, incarnation, std::move(token)},
+      dials_(runtime),
+      unknown_(runtime) {}
 
 PeerTable::~PeerTable() {
   for (auto& [node, peer] : peers_) {
-    loop_->Cancel(peer.retry);
     Discard(peer.open);
     Discard(peer.dialing);
   }
@@ -25,164 +52,231 @@ PeerTable::~PeerTable() {
 }
 
 Status PeerTable::Listen(const std::string& ip, uint16_t port) {
-  return listener_.Listen(ip, port, [this](UniqueFd socket) { AcceptSocket(std::move(socket)); });
+  return transport_->Listen(
+      ip, port, [this](std::unique_ptr<net::Stream> stream) { AcceptStream(std::move(stream)); });
 }
 
-uint16_t PeerTable::port() const { return listener_.port(); }
+// --- What the GCS says ------------------------------------------------------------------------
 
 void PeerTable::SetNode(const NodeId& node, PeerAddress address) {
   if (node == identity_.node) return;
-  peers_[node].address = std::move(address);
+  Peer* peer = Find(node);
+  if (peer == nullptr) return;
+  unknown_.Stop(node);
+  peer->address = std::move(address);
+  ConnectIfNeeded(node, *peer);
 }
 
 void PeerTable::RemoveNode(const NodeId& node, const std::string& reason) {
+  if (node == identity_.node) return;
+  RememberDead(node);
+  dials_.Stop(node);
+  unknown_.Stop(node);
   auto it = peers_.find(node);
   if (it == peers_.end()) return;
-  loop_->Cancel(it->second.retry);
+  it->second.session->End();
   Discard(it->second.open);
   Discard(it->second.dialing);
   peers_.erase(it);
-  Lost(node, reason);
+  CYRAY_LOG(kInfo) << "node " << Short(node) << " is dead: " << reason;
+  for (const LostCallback& callback : lost_callbacks_) callback(node, reason);
 }
 
-bool PeerTable::Send(const NodeId& node, wire::FrameType type,
-                     const flatbuffers::FlatBufferBuilder& builder) {
+bool PeerTable::Knows(const NodeId& node) const {
+  const Peer* peer = FindKnown(node);
+  return peer != nullptr && peer->address.has_value();
+}
+
+void PeerTable::RememberDead(const NodeId& node) {
+  if (!dead_.insert(node).second) return;
+  dead_order_.push_back(node);
+  if (dead_order_.size() <= kMaxDead) return;
+  dead_.erase(dead_order_.front());
+  dead_order_.pop_front();
+}
+
+PeerTable::Peer* PeerTable::Find(const NodeId& node) {
   auto it = peers_.find(node);
-  if (it == peers_.end()) return false;
-  Peer& peer = it->second;
-  if (unsent_bytes(node) + builder.GetSize() > net::PeerConnection::kMaxUnsentBytes) return false;
-  if (peer.open != nullptr) {
-    peer.open->Send(type, builder);
-    return true;
+  if (it != peers_.end()) return &it->second;
+  if (node.is_nil() || node == identity_.node || dead_.contains(node)) return nullptr;
+  return &peers_[node];
+}
+
+const PeerTable::Peer* PeerTable::FindKnown(const NodeId& node) const {
+  auto it = peers_.find(node);
+  return it == peers_.end() ? nullptr : &it->second;
+}
+
+// --- Traffic ----------------------------------------------------------------------------------
+
+bool PeerTable::Send(const NodeId& node, FrameType type,
+                     const flatbuffers::FlatBufferBuilder& builder) {
+  return Send(node, type, builder.GetBufferPointer(), builder.GetSize());
+}
+
+bool PeerTable::Send(const NodeId& node, FrameType type, const uint8_t* body, size_t size) {
+  Peer* peer = Find(node);
+  if (peer == nullptr || size > wire::kMaxFrameBytes) return false;
+  peer->session->Send(LaneOf(type), type, body, size);
+  if (peer->open != nullptr) {
+    peer->open->ScheduleFlush();
+  } else {
+    ConnectIfNeeded(node, *peer);
   }
-  wire::AppendFrame(peer.pending, type, builder.GetBufferPointer(), builder.GetSize());
-  if (peer.dialing == nullptr && peer.retry == 0) Dial(node);
   return true;
 }
 
 bool PeerTable::SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk,
                          net::BulkBytes bytes) {
   auto it = peers_.find(node);
-  // A pull came over a connection: without one its receiver is gone.
   if (it == peers_.end() || it->second.open == nullptr) return false;
   it->second.open->SendBulk(chunk, std::move(bytes));
   return true;
 }
 
-size_t PeerTable::unsent_bytes(const NodeId& node) const {
-  auto it = peers_.find(node);
-  if (it == peers_.end()) return 0;
-  return it->second.pending.size() +
-         (it->second.open != nullptr ? it->second.open->unsent_bytes() : 0);
+bool PeerTable::HasRoom(const NodeId& node) const {
+  const Peer* peer = FindKnown(node);
+  return peer == nullptr || peer->session->has_room();
+}
+
+size_t PeerTable::unsent_relay_bytes(const NodeId& node) const {
+  const Peer* peer = FindKnown(node);
+  return peer == nullptr ? 0 : peer->session->unsent_bytes(Lane::kRelay);
+}
+
+size_t PeerTable::unsent_bulk_bytes(const NodeId& node) const {
+  const Peer* peer = FindKnown(node);
+  return peer == nullptr || peer->open == nullptr ? 0 : peer->open->unsent_bulk_bytes();
 }
 
 bool PeerTable::IsConnected(const NodeId& node) const {
-  auto it = peers_.find(node);
-  return it != peers_.end() && it->second.open != nullptr;
+  const Peer* peer = FindKnown(node);
+  return peer != nullptr && peer->open != nullptr;
 }
 
-std::vector<NodeId> PeerTable::Connected() const {
+std::vector<NodeId> PeerTable::Met() const {
   std::vector<NodeId> nodes;
   for (const auto& [node, peer] : peers_) {
-    if (peer.open != nullptr) nodes.push_back(node);
+    if (peer.opened > 0) nodes.push_back(node);
   }
   return nodes;
 }
 
-void PeerTable::AcceptSocket(UniqueFd socket) {
-  if (strangers_.size() >= kMaxStrangers) return;  // closes it
-  strangers_.insert(net::PeerConnection::Accept(loop_, identity_, this, std::move(socket)));
+bool PeerTable::OnFrame(net::PeerConnection& connection, const wire::Frame& frame) {
+  auto it = handlers_.find(frame.type);
+  return it != handlers_.end() && it->second(connection.node(), frame);
 }
 
-// --- Setting up ---
+void PeerTable::OnRoom(net::PeerConnection& connection) {
+  const NodeId node = connection.node();
+  for (const NodeCallback& callback : room_callbacks_) callback(node);
+}
+
+// --- Connecting -------------------------------------------------------------------------------
+
+// A session that has had a connection keeps one: the other side may have something to say.
+void PeerTable::ConnectIfNeeded(const NodeId& node, Peer& peer) {
+  if (peer.open != nullptr || peer.dialing != nullptr) return;
+  if (!peer.session->has_unacked() && peer.opened == 0) return;
+  if (!peer.address) {
+    if (unknown_.running(node)) return;
+    unknown_.Start(node, kUnknownMs, [this, node] {
+      RemoveNode(node, "the cluster does not know node " + node.Hex());
+    });
+    return;
+  }
+  if (!dials_.running(node)) Dial(node);
+}
 
 void PeerTable::Dial(const NodeId& node) {
   Peer& peer = peers_.at(node);
-  auto dialed =
-      net::PeerConnection::Dial(loop_, identity_, this, node, peer.address.ip, peer.address.port);
-  if (dialed) {
-    peer.dialing = std::move(*dialed);
-  } else {
-    DialFailed(node, dialed.error());
+  auto stream = transport_->Dial(peer.address->ip, peer.address->port);
+  if (!stream) return DialLater(node, peer, stream.error().message());
+  peer.dialing = net::PeerConnection::Dialed(runtime_, identity_, this, node, std::move(*stream));
+}
+
+// Whatever the reason: only the GCS says that a node is dead.
+void PeerTable::DialLater(const NodeId& node, Peer& peer, const std::string& why) {
+  const int64_t polite_ms = identity_.node < node ? 0 : kPoliteMs;
+  const int64_t delay_ms = polite_ms + peer.backoff.NextMs(runtime_->Random());
+  const auto failures = static_cast<unsigned>(peer.backoff.attempts());
+  if (std::has_single_bit(failures)) {
+    CYRAY_LOG(kInfo) << "no connection to node " << Short(node) << " (" << failures
+                     << " in a row): " << why;
+  }
+  dials_.Start(node, delay_ms, [this, node] {
+    auto it = peers_.find(node);
+    if (it != peers_.end()) ConnectIfNeeded(node, it->second);
+  });
+}
+
+void PeerTable::AcceptStream(std::unique_ptr<net::Stream> stream) {
+  strangers_.insert(net::PeerConnection::Accepted(runtime_, identity_, this, std::move(stream)));
+  if (strangers_.size() >= kMaxStrangers) transport_->SetAccepting(false);
+}
+
+void PeerTable::StrangerWent(const ConnectionPtr& stranger) {
+  if (strangers_.erase(stranger) > 0 && strangers_.size() < kMaxStrangers) {
+    transport_->SetAccepting(true);
   }
 }
 
-// Never calls out before returning to the loop: Send() may be above it.
-void PeerTable::DialFailed(const NodeId& node, const Status& why) {
-  Peer& peer = peers_.at(node);
-  // Only one that was turned down: it ends when the other side has dialed, or has been told of this
-  // node by the GCS, or when the GCS says that it is dead.
-  const bool try_again = why.code() == StatusCode::kUnavailable;
-  peer.retry = loop_->RunAfter(try_again ? kRetryMs : 0, [this, node, try_again, why] {
-    auto it = peers_.find(node);
-    if (it == peers_.end()) return;
-    it->second.retry = 0;
-    if (it->second.open != nullptr || it->second.dialing != nullptr) return;
-    if (try_again) {
-      Dial(node);
-      return;
-    }
-    it->second.pending = {};
-    Lost(node, "cannot connect to node " + node.Hex() + ": " + why.message());
-  });
+net::PeerConnection::Greeting PeerTable::Greet(const NodeId& node) {
+  const Peer* peer = FindKnown(node);
+  if (peer == nullptr) return {};
+  return {peer->opened, peer->session->received()};
 }
 
 // The rules for two connections of one pair. Both sides come to the same end:
 // - our own dialing goes on, and the accepted one is turned down, when our id is the smaller;
-// - an open one that we dialed with the smaller id stays: what was accepted now is the loser of
-//   that race, already closed by the other side;
+// - an open one that we dialed with the smaller id stays when the other side had not seen it open:
+//   what was accepted now has lost that race, and the other side has closed it already;
 // - otherwise the other side would not dial if it still had the open one: the new one replaces it.
-bool PeerTable::AcceptHello(const Peer& peer, const NodeId& node, uint64_t incarnation) const {
-  if (incarnation < peer.incarnation) return false;  // a late message of a dead one
+bool PeerTable::AcceptsHello(const NodeId& node, const Peer& peer, uint64_t opened) const {
   const bool ours_wins = identity_.node < node;
-  if (peer.open != nullptr) {
-    return incarnation > peer.incarnation || !(peer.open->dialed() && ours_wins);
-  }
+  if (peer.open != nullptr) return !(peer.open->dialed() && ours_wins && opened < peer.opened);
   return !(peer.dialing != nullptr && ours_wins);
 }
 
-void PeerTable::OnHello(net::PeerConnection& connection, const NodeId& node, uint64_t incarnation) {
+void PeerTable::OnHello(net::PeerConnection& connection, const net::Handshake::Party& party,
+                        const net::PeerConnection::Greeting& greeting) {
   ConnectionPtr keep = connection.shared_from_this();
-  strangers_.erase(keep);
+  StrangerWent(keep);
+  const NodeId node = party.node;
   auto it = peers_.find(node);
-  if (it == peers_.end()) {
-    // It holds the token, but the GCS has not told of it, or not yet: it tries again.
-    connection.Close();
-    return;
-  }
+  // It holds the token, but the GCS has not told of it, or not yet: it tries again.
+  if (it == peers_.end() || !it->second.address) return connection.Close();
   Peer& peer = it->second;
-  if (connection.dialed()) {
-    peer.dialing.reset();
-    Open(peer, std::move(keep), incarnation);
-    return;
-  }
-  if (!AcceptHello(peer, node, incarnation)) {
+  // A raylet that restarts has another node id.
+  const bool other = peer.opened > 0 && peer.incarnation != party.incarnation;
+  if (other || (!connection.dialed() && !AcceptsHello(node, peer, greeting.opened))) {
     connection.Close();
+    if (peer.dialing == keep) {
+      peer.dialing.reset();
+      DialLater(node, peer, "another incarnation of it answers");
+    }
     return;
   }
-  Discard(peer.dialing);
-  if (peer.open != nullptr) {
-    Discard(peer.open);
-    Lost(node, "node " + node.Hex() + " connected anew");
-  }
-  // The lost callbacks may have changed the table.
-  it = peers_.find(node);
-  if (it == peers_.end()) {
-    connection.Close();
-    return;
-  }
-  Discard(it->second.dialing);
-  Open(it->second, std::move(keep), incarnation);
+  peer.incarnation = party.incarnation;
+  Open(node, peer, std::move(keep), greeting);
 }
 
-void PeerTable::Open(Peer& peer, ConnectionPtr connection, uint64_t incarnation) {
-  loop_->Cancel(peer.retry);
-  peer.retry = 0;
-  peer.incarnation = incarnation;
+void PeerTable::Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
+                     const net::PeerConnection::Greeting& greeting) {
+  if (peer.dialing == connection) peer.dialing.reset();
+  Discard(peer.dialing);
+  Discard(peer.open);
+  const Status status = connection->Open(peer.session, {peer.opened, peer.session->received()});
+  if (!status.ok()) {
+    CYRAY_LOG(kError) << "the session with node " << Short(node) << ": " << status.message();
+    connection->Close();
+    return DialLater(node, peer, status.message());
+  }
+  dials_.Stop(node);
+  peer.backoff.Reset();
+  peer.opened = std::max(peer.opened, greeting.opened) + 1;
   peer.open = std::move(connection);
-  peer.open->Open();
-  peer.open->SendRaw(peer.pending.data(), peer.pending.size());
-  peer.pending = {};
+  for (const NodeCallback& callback : reconnected_callbacks_) callback(node);
 }
 
 void PeerTable::Discard(ConnectionPtr& connection) {
@@ -191,20 +285,10 @@ void PeerTable::Discard(ConnectionPtr& connection) {
   connection.reset();
 }
 
-// --- Traffic and ends ---
-
-bool PeerTable::OnFrame(net::PeerConnection& connection, const wire::Frame& frame) {
-  auto it = handlers_.find(frame.type);
-  return it != handlers_.end() && it->second(connection.node(), frame);
-}
-
-void PeerTable::OnDrained(net::PeerConnection& connection) {
-  if (on_drained_) on_drained_(connection.node());
-}
-
 void PeerTable::OnClosed(net::PeerConnection& connection, const Status& why) {
   const ConnectionPtr keep = connection.shared_from_this();
-  if (strangers_.erase(keep) > 0) {
+  if (strangers_.contains(keep)) {
+    StrangerWent(keep);
     CYRAY_LOG(kWarning) << "a connection was closed before it was set up: " << why.message();
     return;
   }
@@ -214,19 +298,12 @@ void PeerTable::OnClosed(net::PeerConnection& connection, const Status& why) {
   Peer& peer = it->second;
   if (peer.dialing == keep) {
     peer.dialing.reset();
-    // Turned down after the handshake: both sides dialed and the other's connection is preferred,
-    // or the other side has not been told of this node yet.
-    const bool turned_down = connection.authenticated() && why.code() == StatusCode::kDisconnected;
-    DialFailed(node, turned_down ? Status(StatusCode::kUnavailable, why.message()) : why);
   } else if (peer.open == keep) {
     peer.open.reset();
-    Lost(node, "the connection to node " + node.Hex() + " broke: " + why.message());
+  } else {
+    return;
   }
-}
-
-void PeerTable::Lost(const NodeId& node, const std::string& reason) {
-  CYRAY_LOG(kInfo) << reason;
-  for (const LostCallback& callback : lost_callbacks_) callback(node, reason);
+  DialLater(node, peer, why.message());
 }
 
 }  // namespace cyray::raylet

@@ -1,10 +1,14 @@
-// PeerTable: the raylet's connections to the raylets of other nodes.
+// PeerTable: this raylet's sessions with the raylets of other nodes, and the connections under
+// them.
 //
-// At most one authenticated TCP connection per node, made when something is to be sent. Only nodes
-// that the GCS told of (SetNode) are dialed or accepted, whatever else they prove. When both
-// sides dial at once the connection dialed by the smaller node id stays (rules in AcceptHello()).
-// Frames to a node arrive in the order of Send(), or are lost together with a call of the lost
-// callbacks: a refused, closed or silent (6 s) connection loses all that was queued.
+// One session for each node (net/peer_session.h), from the first frame until the GCS says that the
+// node is dead. A connection is made when something is to be sent and made anew whenever it breaks:
+// nobody above notices, and what was sent arrives once and in order. Only RemoveNode() loses
+// frames. Frames to a node that the GCS has not told of yet wait; when it has not after kUnknownMs
+// there is no such node. Only nodes that the GCS told of (SetNode) are dialed or accepted, whatever
+// else they prove. When both sides dial at once the connection dialed by the smaller node id stays
+// (AcceptsHello). Beyond kMaxStrangers connections whose other end is not known yet, those that
+// connect wait in the backlog.
 // Threading: confined to the raylet's loop. Callbacks may call Send(); they run inside it never.
 
 #pragma once
@@ -12,8 +16,10 @@
 #include <flatbuffers/flatbuffers.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -21,9 +27,12 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/net/peer_connection.h"
-#include "cyray/net/tcp_listener.h"
-#include "cyray/util/event_loop.h"
+#include "cyray/net/peer_session.h"
+#include "cyray/net/transport.h"
+#include "cyray/util/backoff.h"
+#include "cyray/util/runtime.h"
 #include "cyray/util/status.h"
+#include "cyray/util/timer.h"
 #include "cyray/wire/frame.h"
 
 namespace cyray::raylet {
@@ -36,23 +45,28 @@ struct PeerAddress {
 
 class PeerTable : private net::PeerConnection::Delegate {
  public:
-  // False: the frame is not valid; its connection is closed.
+  static constexpr size_t kMaxStrangers = 64;
+  static constexpr size_t kMaxDead = 4'096;  // dead nodes that are remembered
+  static constexpr int64_t kUnknownMs = 30'000;
+
+  // False: the frame is not valid; its connection is closed, which changes nothing else.
   using Handler = std::function<bool(const NodeId& from, const wire::Frame& frame)>;
-  // What was sent to that node and is unanswered may be lost. Runs once per broken connection and
-  // once per failed attempt to connect.
+  using NodeCallback = std::function<void(const NodeId& node)>;
+  // The node is dead: what was sent to it and is unanswered stays so.
   using LostCallback = std::function<void(const NodeId& node, const std::string& reason)>;
 
   // `token`: the cluster token's bytes (crypto::LoadToken).
-  PeerTable(EventLoop* loop, NodeId self, uint64_t incarnation, std::string token);
+  PeerTable(Runtime* runtime, net::Transport* transport, NodeId self, uint64_t incarnation,
+            std::string token);
   ~PeerTable() override;
 
   // Port 0: any.
   Status Listen(const std::string& ip, uint16_t port);
-  uint16_t port() const;
+  uint16_t port() const { return transport_->port(); }
   // A stranger's connection: what Listen() does with each.
-  void AcceptSocket(UniqueFd socket);
+  void AcceptStream(std::unique_ptr<net::Stream> stream);
 
-  // To be set before traffic starts. Frames of a type without a handler close the connection.
+  // To be set before traffic starts. Frames of a type without a handler are not valid.
   void SetHandler(wire::FrameType type, Handler handler) { handlers_[type] = std::move(handler); }
   // The same with the verified table: On<wire::ForwardLease>(FrameType::kForwardLease, [](...)
   // {...}).
@@ -67,63 +81,88 @@ class PeerTable : private net::PeerConnection::Delegate {
     });
   }
   void AddLostCallback(LostCallback callback) { lost_callbacks_.push_back(std::move(callback)); }
-  // Of the object transfer alone: chunks, and a node whose queue has room again.
-  void set_bulk_receiver(net::BulkReceiver* receiver) { bulk_ = receiver; }
-  void set_drained_callback(std::function<void(const NodeId&)> callback) {
-    on_drained_ = std::move(callback);
+  // A new connection is open: chunks that the one before had not brought never come.
+  void AddReconnectedCallback(NodeCallback callback) {
+    reconnected_callbacks_.push_back(std::move(callback));
   }
+  // There is room for more chunks, or for more relays.
+  void AddRoomCallback(NodeCallback callback) { room_callbacks_.push_back(std::move(callback)); }
+  void set_bulk_receiver(net::BulkReceiver* receiver) { bulk_ = receiver; }
 
-  // Where nodes listen, from the GCS. A node that was removed is not dialed and its connection is
-  // closed, with a call of the lost callbacks.
+  // What the GCS says. A node that was removed is dead for ever: its session ends, with a call of
+  // the lost callbacks.
   void SetNode(const NodeId& node, PeerAddress address);
   void RemoveNode(const NodeId& node, const std::string& reason);
-  bool Knows(const NodeId& node) const { return peers_.contains(node); }
+  // Whether the GCS has told of it and not of its death.
+  bool Knows(const NodeId& node) const;
 
-  // Queues a frame. False when the node is unknown or does not read what was queued before.
-  bool Send(const NodeId& node, wire::FrameType type,
-            const flatbuffers::FlatBufferBuilder& builder);
-  // An ObjectChunk and the bytes that follow it, which `keep` keeps alive until they are sent.
+  // Queues a frame. False: the node is dead, or the frame is larger than wire::kMaxFrameBytes.
+  [[nodiscard]] bool Send(const NodeId& node, wire::FrameType type,
+                          const flatbuffers::FlatBufferBuilder& builder);
+  [[nodiscard]] bool Send(const NodeId& node, wire::FrameType type, const uint8_t* body,
+                          size_t size);
+  // An ObjectChunk and the bytes that follow it, which `keep` keeps alive until they are sent. It
+  // may be lost; false when it surely is.
   bool SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk,
                 net::BulkBytes bytes);
-  size_t unsent_bytes(const NodeId& node) const;
+  // Whether relays should be sent now; the room callbacks tell when that becomes true.
+  bool HasRoom(const NodeId& node) const;
+  size_t unsent_relay_bytes(const NodeId& node) const;
+  size_t unsent_bulk_bytes(const NodeId& node) const;
   bool IsConnected(const NodeId& node) const;
-  std::vector<NodeId> Connected() const;
+  // The nodes with which there has been a connection.
+  std::vector<NodeId> Met() const;
 
  private:
   using ConnectionPtr = std::shared_ptr<net::PeerConnection>;
   struct Peer {
-    PeerAddress address;
+    std::optional<PeerAddress> address;  // none: the GCS has not told of it
+    std::shared_ptr<net::PeerSession> session = std::make_shared<net::PeerSession>();
+    uint64_t incarnation = 0;  // of the peer, once met
+    uint64_t opened = 0;       // connections
     ConnectionPtr open;
-    uint64_t incarnation = 0;  // of the open connection's peer
     ConnectionPtr dialing;
-    wire::ByteBuffer pending;  // frames for the connection being made
-    EventLoop::TimerId retry = 0;
+    Backoff backoff{20, 1'000};
   };
 
   // PeerConnection::Delegate
-  void OnHello(net::PeerConnection& connection, const NodeId& node, uint64_t incarnation) override;
+  net::PeerConnection::Greeting Greet(const NodeId& node) override;
+  void OnHello(net::PeerConnection& connection, const net::Handshake::Party& party,
+               const net::PeerConnection::Greeting& greeting) override;
   bool OnFrame(net::PeerConnection& connection, const wire::Frame& frame) override;
-  void OnDrained(net::PeerConnection& connection) override;
+  void OnRoom(net::PeerConnection& connection) override;
   void OnClosed(net::PeerConnection& connection, const Status& why) override;
   net::BulkReceiver* bulk_receiver() override { return bulk_; }
 
-  bool AcceptHello(const Peer& peer, const NodeId& node, uint64_t incarnation) const;
-  void Open(Peer& peer, ConnectionPtr connection, uint64_t incarnation);
+  // The node's entry, made if need be; null when it is dead.
+  Peer* Find(const NodeId& node);
+  const Peer* FindKnown(const NodeId& node) const;
+  bool AcceptsHello(const NodeId& node, const Peer& peer, uint64_t opened) const;
+  void Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
+            const net::PeerConnection::Greeting& greeting);
+  void ConnectIfNeeded(const NodeId& node, Peer& peer);
   void Dial(const NodeId& node);
-  void DialFailed(const NodeId& node, const Status& why);
-  void Lost(const NodeId& node, const std::string& reason);
+  void DialLater(const NodeId& node, Peer& peer, const std::string& why);
+  void StrangerWent(const ConnectionPtr& stranger);
+  void RememberDead(const NodeId& node);
   // Gives up a connection without a word to anybody.
-  void Discard(ConnectionPtr& connection);
+  static void Discard(ConnectionPtr& connection);
 
-  EventLoop* const loop_;
+  Runtime* const runtime_;
+  net::Transport* const transport_;
   const net::PeerConnection::Identity identity_;
-  net::TcpListener listener_;
   std::unordered_map<wire::FrameType, Handler> handlers_;
   std::vector<LostCallback> lost_callbacks_;
-  std::function<void(const NodeId&)> on_drained_;
+  std::vector<NodeCallback> reconnected_callbacks_;
+  std::vector<NodeCallback> room_callbacks_;
   net::BulkReceiver* bulk_ = nullptr;
   std::unordered_map<NodeId, Peer> peers_;
   std::unordered_set<ConnectionPtr> strangers_;  // accepted, no hello yet
+  std::unordered_set<NodeId> dead_;
+  std::deque<NodeId> dead_order_;  // the same, the oldest first
+
+  Timers<NodeId> dials_;
+  Timers<NodeId> unknown_;  // nodes that frames wait for
 };
 
 }  // namespace cyray::raylet

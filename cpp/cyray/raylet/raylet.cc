@@ -60,7 +60,8 @@ Raylet::Raylet(NodeOptions options)
                         [this](ClientConnection& client, const std::string& reason) {
                           OnClientClosed(client, reason);
                         }}),
-      peers_(&loop_, options_.node_id, options_.incarnation, options_.token),
+      transport_(&loop_),
+      peers_(&loop_, &transport_, options_.node_id, options_.incarnation, options_.token),
       feed_({&loop_, &options_, &clients_, &peers_, &jobs_},
             [this](const JobId& job) { workers_.DrainOutput(job); }),
       workers_({&loop_, &options_, &supervisor_, &clients_, &jobs_},
@@ -372,9 +373,10 @@ void Raylet::OnGcsReady(const std::string& address) {
   const auto total = ToWire(builder, options_.resources);
   const auto available = ToWire(builder, options_.resources);
   const auto session = builder.CreateString(options_.session_dir);
+  const uint16_t port = options_.advertise_port != 0 ? options_.advertise_port : peers_.port();
   const auto node =
-      wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, peers_.port(),
-                             socket, options_.head, total, available, 0, session, ::getpid());
+      wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, port, socket,
+                             options_.head, total, available, 0, session, ::getpid());
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Call(wire::GcsMethod::RegisterNode, builder,
             [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/actor_host.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/driver_feed.h"
@@ -84,6 +85,7 @@ class Raylet {
   ProcessSupervisor supervisor_;
   JobBook jobs_;
   ClientRegistry clients_;
+  net::TcpTransport transport_;
   PeerTable peers_;
   DriverFeed feed_;
   std::unique_ptr<store::ObjectStore> store_;

@@ -82,8 +82,7 @@ enum class FrameType : uint16_t {
   kContainedTaken,
   kLinkReset,
   // peer.fbs, raylet and raylet
-  kPeerHello = 128,
-  kForwardLease,
+  kForwardLease = 128,
   kForwardLeaseReply,
   kForwardReturnLease,
   kForwardReclaim,

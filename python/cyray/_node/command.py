@@ -43,6 +43,8 @@ def raylet_command(
         command += ["--gcs-address", options.gcs_address]
     if lifeline_fd >= 0:
         command += ["--lifeline-fd", str(lifeline_fd)]
+    if options.advertise_port:
+        command += ["--advertise-port", str(options.advertise_port)]
     if options.preload:
         command += ["--preload", ",".join(options.preload)]
     if options.prestart is not None:

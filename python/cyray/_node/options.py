@@ -29,6 +29,7 @@ class NodeOptions:
     session_dir: str | None = None  # of the head, for further nodes on its machine
     node_ip: str = "127.0.0.1"
     port: int = 0
+    advertise_port: int = 0  # where other nodes reach it, through a proxy; 0: at `port`
     gcs_port: int = 0
     preload: tuple[str, ...] = ()
     prestart: int | None = None

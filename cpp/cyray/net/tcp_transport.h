@@ -1,0 +1,34 @@
+// TcpTransport: the real Transport: TCP over IPv4, one listening socket. Confined to the raylet's
+// loop.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "cyray/net/tcp_listener.h"
+#include "cyray/net/transport.h"
+#include "cyray/util/event_loop.h"
+#include "cyray/util/unique_fd.h"
+
+namespace cyray::net {
+
+class TcpTransport : public Transport {
+ public:
+  explicit TcpTransport(EventLoop* loop) : loop_(loop), listener_(loop) {}
+
+  // A connected stream socket as a Stream.
+  static std::unique_ptr<Stream> Wrap(EventLoop* loop, UniqueFd socket);
+
+  Result<std::unique_ptr<Stream>> Dial(const std::string& ip, uint16_t port) override;
+  Status Listen(const std::string& ip, uint16_t port, AcceptCallback on_accepted) override;
+  uint16_t port() const override { return listener_.port(); }
+  void SetAccepting(bool accepting) override { listener_.SetAccepting(accepting); }
+
+ private:
+  EventLoop* const loop_;
+  TcpListener listener_;
+};
+
+}  // namespace cyray::net

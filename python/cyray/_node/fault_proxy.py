@@ -1,0 +1,246 @@
+"""A proxy that stands before a raylet's port and does to connections what networks do.
+
+Place: in `_node`, for `cluster_utils`. Threading: one thread moves the bytes; the methods are thread-safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+_READ_BYTES = 256 << 10
+_BUFFER_BYTES = 1 << 20  # unsent in one direction; then that direction is not read
+
+
+class _Direction:
+    """The bytes of a connection that go one way."""
+
+    def __init__(self, source: socket.socket, target: socket.socket) -> None:
+        self.source = source
+        self.target = target
+        self.waiting: deque[tuple[float, bytearray]] = deque()  # when they may go on
+        self.bytes = 0
+
+    def due(self, now: float) -> bool:
+        return bool(self.waiting) and self.waiting[0][0] <= now
+
+
+class _Connection:
+    def __init__(self, near: socket.socket, far: socket.socket, budget: int | None) -> None:
+        self.directions = (_Direction(near, far), _Direction(far, near))
+        self.left = budget  # bytes until it is cut; None: never
+
+    def close(self) -> None:
+        for direction in self.directions:
+            with contextlib.suppress(OSError):
+                # A reset, as a firewall or a dying machine sends one.
+                direction.source.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+                )
+            direction.source.close()
+
+
+class FaultProxy:
+    """Forwards TCP connections of `port` to `target_port` of this machine, until told otherwise.
+
+    `cuts` and `connections` count what happened.
+    """
+
+    def __init__(self, target_port: int = 0) -> None:
+        """Listens at once; without `target_port` connections wait for `forward_to`."""
+        self.target_port = target_port
+        self.cuts = 0
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._open: list[_Connection] = []
+        self._lock = threading.Lock()
+        self._stalled = False
+        self._refusing = False
+        self._delay_s = 0.0
+        self._budget: Callable[[], int | None] = lambda: None
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="cyray-fault-proxy", daemon=True)
+        self._thread.start()
+
+    def forward_to(self, target_port: int) -> None:
+        """From now on connections are forwarded, also those that wait."""
+        self.target_port = target_port
+        self._wake()
+
+    # --- Faults ---
+
+    def cut(self) -> int:
+        """Resets all connections now. How many there were."""
+        with self._lock:
+            return self._cut_all()
+
+    def cut_each_after(self, least: int, most: int, seed: int = 0) -> None:
+        """Resets each new connection after a random number of bytes, between those."""
+        chance = random.Random(seed)
+        with self._lock:
+            self._budget = lambda: chance.randint(least, most)
+
+    def stall(self) -> None:
+        """Moves nothing more, and resets nothing, until `heal`."""
+        self._set(stalled=True)
+
+    def drop(self) -> None:
+        """Resets all connections and every new one, until `heal`."""
+        with self._lock:
+            self._refusing = True
+            self._cut_all()
+        self._wake()
+
+    def delay(self, seconds: float) -> None:
+        """Lets what comes from now on wait for so long."""
+        with self._lock:
+            self._delay_s = seconds
+
+    def heal(self) -> None:
+        """Forwards as before all faults."""
+        with self._lock:
+            self._budget = lambda: None
+            self._delay_s = 0.0
+            self._refusing = False
+            for connection in self._open:
+                connection.left = None
+        self._set(stalled=False)
+
+    def close(self) -> None:
+        """Ends the proxy and its connections."""
+        self._ended = True
+        self._wake()
+        self._thread.join()
+        with self._lock:
+            self._cut_all()
+        self._listener.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    # --- Forwarding ---
+
+    def _set(self, stalled: bool) -> None:
+        with self._lock:
+            self._stalled = stalled
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake_write, b"w")
+
+    def _cut_all(self) -> int:
+        count = len(self._open)
+        for connection in self._open:
+            connection.close()
+        self._open.clear()
+        self.cuts += count
+        return count
+
+    def _run(self) -> None:
+        while not self._ended:
+            with selectors.DefaultSelector() as selector:
+                with self._lock:
+                    timeout = self._register(selector)
+                ready = selector.select(timeout)
+            with self._lock:
+                for key, _ in ready:
+                    if key.fileobj == self._wake_read:
+                        with contextlib.suppress(OSError):
+                            os.read(self._wake_read, 4096)
+                    elif key.fileobj is self._listener:
+                        self._accept()
+                if not self._stalled:
+                    self._move_all()
+
+    def _register(self, selector: selectors.BaseSelector) -> float | None:
+        selector.register(self._wake_read, selectors.EVENT_READ)
+        if self.target_port:
+            selector.register(self._listener, selectors.EVENT_READ)
+        if self._stalled:
+            return None
+        now = time.monotonic()
+        due: list[float] = []
+        wanted: dict[socket.socket, int] = {}
+        for connection in self._open:
+            for way in connection.directions:
+                if way.bytes < _BUFFER_BYTES:
+                    wanted[way.source] = wanted.get(way.source, 0) | selectors.EVENT_READ
+                if way.due(now):
+                    wanted[way.target] = wanted.get(way.target, 0) | selectors.EVENT_WRITE
+                elif way.waiting:
+                    due.append(way.waiting[0][0] - now)
+        for end, events in wanted.items():
+            selector.register(end, events)
+        return min(due) if due else None
+
+    def _accept(self) -> None:
+        try:
+            near, _ = self._listener.accept()
+        except OSError:
+            return
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
+        except OSError:
+            near.close()
+            return
+        for end in (near, far):
+            end.setblocking(False)
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(near, far, self._budget())
+        self.connections += 1
+        if self._refusing:
+            connection.close()
+            self.cuts += 1
+        else:
+            self._open.append(connection)
+
+    def _move_all(self) -> None:
+        now = time.monotonic()
+        for connection in list(self._open):
+            if not all(self._move(connection, way, now) for way in connection.directions):
+                connection.close()
+                self._open.remove(connection)
+
+    def _move(self, connection: _Connection, way: _Direction, now: float) -> bool:
+        """False: the connection has ended, by itself or because its bytes are used up."""
+        try:
+            if way.bytes < _BUFFER_BYTES:
+                size = _READ_BYTES
+                if connection.left is not None:
+                    size = min(size, max(connection.left, 1))
+                with contextlib.suppress(BlockingIOError):
+                    data = way.source.recv(size)
+                    if not data:
+                        return False
+                    way.waiting.append((now + self._delay_s, bytearray(data)))
+                    way.bytes += len(data)
+            while way.due(now):
+                part: bytes | bytearray = way.waiting[0][1]
+                if connection.left is not None:
+                    part = part[: connection.left]
+                with contextlib.suppress(BlockingIOError):
+                    sent = way.target.send(part)
+                    way.bytes -= sent
+                    del way.waiting[0][1][:sent]
+                    if connection.left is not None:
+                        connection.left -= sent
+                        if connection.left <= 0:
+                            self.cuts += 1
+                            return False
+                    if not way.waiting[0][1]:
+                        way.waiting.popleft()
+                    continue
+                break
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,168 @@
+"""Three nodes whose connections are cut, stalled and delayed: nobody notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from support import eventually
+
+import cyray
+from cyray.cluster_utils import Cluster
+
+
+@pytest.fixture
+def three():
+    """A head that this process is connected to, and nodes with the resources "b" and "c"; all
+    connections between them go through proxies."""
+    cluster = Cluster(
+        initialize_head=True,
+        connect=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": 400 * 1000**2},
+        proxied=True,
+    )
+    for name in ("b", "c"):
+        cluster.add_node(num_cpus=1, resources={name: 100}, object_store_memory=400 * 1000**2)
+    yield cluster
+    cluster.shutdown()
+
+
+def proxies(cluster):
+    return [cluster.proxy(node) for node in cluster.list_all_nodes()]
+
+
+def cuts(cluster):
+    return sum(proxy.cuts for proxy in proxies(cluster))
+
+
+class Counter:
+    def __init__(self):
+        self.seen = []
+
+    def add(self, n):
+        self.seen.append(n)
+        return n
+
+    def all(self):
+        return self.seen
+
+    def ask(self, other, n):
+        return cyray.get(other.add.remote(n))
+
+    def pid(self):
+        return os.getpid()
+
+    def make(self, n):
+        return np.full(n, n % 251, np.uint8)
+
+
+def on(name):
+    return cyray.remote(resources={name: 0.01}, num_cpus=0)(Counter).remote()
+
+
+@cyray.remote(num_cpus=0, resources={"c": 0.01})
+def sum_of(array):
+    return int(array.sum(dtype=np.int64))
+
+
+def test_connections_cut_a_hundred_times_are_noticed_by_nobody(three):
+    b, c = on("b"), on("c")
+    cyray.get([b.add.remote(-1), c.add.remote(-1)], timeout=20)
+    for seed, proxy in enumerate(proxies(three)):
+        proxy.cut_each_after(2_000, 150_000, seed)
+        proxy.cut()
+    called = 0
+    while cuts(three) < 100:
+        calls = [actor.add.remote(n) for n in range(called, called + 50) for actor in (b, c)]
+        large = b.make.remote(100_000 + called)
+        moved = sum_of.remote(large)
+        assert cyray.get(calls, timeout=40) == [
+            n for n in range(called, called + 50) for _ in (b, c)
+        ]
+        n = 100_000 + called
+        assert cyray.get(moved, timeout=40) == n * (n % 251)
+        assert cyray.get(large, timeout=40).shape == (n,)
+        called += 50
+    for proxy in proxies(three):
+        proxy.heal()
+    for actor in (b, c):
+        assert cyray.get(actor.all.remote(), timeout=20) == [-1, *range(called)]
+
+
+def test_actors_on_two_nodes_call_each_other_over_cut_connections(three):
+    b, c, of_b, of_c = on("b"), on("c"), on("b"), on("c")
+    cyray.get([b.ask.remote(of_c, -1), c.ask.remote(of_b, -1)], timeout=20)
+    for seed, proxy in enumerate(proxies(three)):
+        proxy.cut_each_after(1_000, 20_000, seed)
+        proxy.cut()
+    asked = [x.ask.remote(y, n) for n in range(100) for x, y in ((b, of_c), (c, of_b))]
+    assert cyray.get(asked, timeout=50) == [n for n in range(100) for _ in range(2)]
+    for proxy in proxies(three):
+        proxy.heal()
+    for actor in (of_b, of_c):
+        assert cyray.get(actor.all.remote(), timeout=20) == [-1, *range(100)]
+
+
+def test_a_link_that_is_down_for_a_while_delays_and_loses_nothing(three):
+    b = on("b")
+    cyray.get(b.add.remote(-1), timeout=20)
+    for round_ in range(3):
+        for proxy in proxies(three):
+            proxy.drop()
+        calls = [b.add.remote(n) for n in range(round_ * 20, round_ * 20 + 20)]
+        ready, _ = cyray.wait(calls, num_returns=1, timeout=0.5)
+        assert not ready
+        for proxy in proxies(three):
+            proxy.heal()
+        assert cyray.get(calls, timeout=20) == list(range(round_ * 20, round_ * 20 + 20))
+    assert cyray.get(b.all.remote(), timeout=20) == [-1, *range(60)]
+    assert sum(node["Alive"] for node in cyray.nodes()) == 3
+
+
+def test_a_stalled_link_delays_only_what_goes_over_it(three):
+    b, c = on("b"), on("c")
+    cyray.get([b.add.remote(-1), c.add.remote(-1)], timeout=20)
+    head, to_b, _ = proxies(three)
+    to_b.stall()
+    head.stall()
+    stalled = [b.add.remote(n) for n in range(50)]
+    ready, _ = cyray.wait(stalled, num_returns=1, timeout=0.5)
+    assert not ready
+    head.heal()
+    to_b.heal()
+    assert cyray.get(stalled, timeout=20) == list(range(50))
+    assert cyray.get(b.all.remote(), timeout=20) == [-1, *range(50)]
+
+
+def test_a_large_object_comes_over_connections_that_are_cut_meanwhile(three):
+    b = on("b")
+    cyray.get(b.add.remote(-1), timeout=20)
+    for seed, proxy in enumerate(proxies(three)):
+        proxy.cut_each_after(1_000_000, 30_000_000, seed)
+        proxy.cut()
+    n = 150_000_000
+    ref = b.make.remote(n)
+    value = cyray.get(ref, timeout=50)
+    assert value.shape == (n,)
+    assert int(value[::1_000_000].sum()) == (n % 251) * 150
+    assert int(value[-1]) == n % 251
+    assert cuts(three) > 3
+
+
+def test_a_process_that_does_not_read_holds_nobody_else_up(three):
+    frozen, other = on("b"), on("b")
+    pid = cyray.get(frozen.pid.remote(), timeout=20)
+    cyray.get(other.add.remote(-1), timeout=20)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        body = b"x" * 90_000
+        waiting = [frozen.add.remote(body) for _ in range(600)]  # 54 MB
+        assert cyray.get([other.add.remote(n) for n in range(100)], timeout=20) == [*range(100)]
+        ready, _ = cyray.wait(waiting, num_returns=1, timeout=0.5)
+        assert not ready
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert all(answer == body for answer in cyray.get(waiting, timeout=40))
+    assert eventually(lambda: sum(node["Alive"] for node in cyray.nodes()) == 3)
