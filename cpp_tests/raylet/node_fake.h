@@ -55,6 +55,7 @@ class FakeProcess {
     channel_.Send(type, builder);
     (void)channel_.Flush();
   }
+  void Flush() { (void)channel_.Flush(); }
   void SendBytes(const std::string& bytes);
   // The oldest frame of that type which was not taken yet.
   std::optional<GotFrame> Take(wire::FrameType type);

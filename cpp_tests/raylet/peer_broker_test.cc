@@ -48,9 +48,10 @@ class PeerBrokerTest : public ::testing::Test {
       return wire::CreateConnectPeer(builder, 1, ToWire(to));
     });
   }
-  static void Relay(Client& from, const Address& source, const Address& to, uint8_t byte) {
+  static void Relay(Client& from, const Address& source, const Address& to, uint8_t byte,
+                    size_t size = 1) {
     from.process->Send(FrameType::kRelay, [&](auto& builder) {
-      const std::vector<uint8_t> bytes{byte};
+      const std::vector<uint8_t> bytes(size, byte);
       const auto frame = builder.CreateVector(bytes);
       return wire::CreateRelay(builder, ToWire(source), ToWire(to), frame);
     });
@@ -131,12 +132,77 @@ TEST_F(PeerBrokerTest, AFrameToAProcessThatIsGoneThereIsToldBack) {
   Client a = AddClient(here_);
   const Address gone{there_.options.node_id, WorkerId::Random()};
   Relay(a, a.address, gone, 1);
-  const auto failed = here_.Await(*a.process, FrameType::kRelayFailed);
-  ASSERT_TRUE(failed);
-  EXPECT_EQ(wire::FromWireOrNil(failed->As<wire::RelayFailed>()->destination()), gone);
+  const auto died = here_.Await(*a.process, FrameType::kProcessDied);
+  ASSERT_TRUE(died);
+  EXPECT_EQ(wire::FromWireOrNil(died->As<wire::ProcessDied>()->address()), gone);
 }
 
-TEST_F(PeerBrokerTest, ABrokenConnectionIsToldForEveryDestination) {
+TEST_F(PeerBrokerTest, TheEndOfAProcessIsToldBehindItsLastFramesWhateverTheGcsSays) {
+  Client a = AddClient(here_), bystander = AddClient(here_), b = AddClient(there_);
+  Relay(a, a.address, b.address, 0);
+  ASSERT_TRUE(here_.Await(*b.process, FrameType::kRelay));
+  for (uint8_t i = 0; i < 100; ++i) Relay(b, b.address, a.address, i, 100'000);
+  here_.broker.OnRemoteDied(b.address, "says the GCS");  // overtakes what b has sent
+  EXPECT_TRUE(here_.Await(*bystander.process, FrameType::kProcessDied));
+  EXPECT_EQ(a.process->CountOf(FrameType::kProcessDied), 0u);
+  size_t got = 0;
+  ASSERT_TRUE(here_.Until([&] {
+    b.process->Flush();
+    while (a.process->Take(FrameType::kRelay)) ++got;
+    return got == 100;
+  }));
+  Relay(b, b.address, a.address, 100);
+  ASSERT_TRUE(here_.Until([&] {
+    there_.clients.FlushAll();
+    return a.process->CountOf(FrameType::kRelay) == 1;
+  }));
+  there_.broker.OnLocalDied(b.address, "it crashed");
+  const auto died = here_.Await(*a.process, FrameType::kProcessDied);
+  ASSERT_TRUE(died);
+  EXPECT_EQ(wire::FromWireOrNil(died->As<wire::ProcessDied>()->address()), b.address);
+  EXPECT_EQ(died->As<wire::ProcessDied>()->reason()->str(), "it crashed");
+  EXPECT_EQ(bystander.process->CountOf(FrameType::kProcessDied), 0u);
+}
+
+TEST_F(PeerBrokerTest, NobodyTellsTheEndOfAnothersProcess) {
+  Client a = AddClient(here_), b = AddClient(here_);
+  flatbuffers::FlatBufferBuilder builder;
+  const auto died = wire::CreateProcessDied(builder, ToWire(b.address), builder.CreateString("no"));
+  builder.Finish(wire::CreateForwardProcessDied(builder, died, ToWire(a.address)));
+  ASSERT_TRUE(there_.peers.Send(here_.options.node_id, FrameType::kForwardProcessDied, builder));
+  Client far = AddClient(there_);
+  Relay(far, far.address, a.address, 1);
+  ASSERT_TRUE(here_.Await(*a.process, FrameType::kRelay));
+  EXPECT_EQ(a.process->CountOf(FrameType::kProcessDied), 0u);
+}
+
+TEST_F(PeerBrokerTest, AProcessThatDoesNotReadCostsBoundedMemoryAndHoldsUpNobodyElse) {
+  Client a = AddClient(here_), slow = AddClient(there_), quick = AddClient(there_);
+  constexpr uint8_t kFrames = 100;
+  constexpr size_t kBytes = 1 << 20;
+  // Then here_ stops reading a, whose socket fills up.
+  for (uint8_t i = 0; i < kFrames; ++i) {
+    Relay(a, a.address, slow.address, i, kBytes);
+    for (int round = 0; round < 3; ++round) here_.Round(0);
+  }
+  for (int round = 0; round < 50; ++round) here_.Round(1);
+  EXPECT_LE(slow.connection->channel().unsent_bytes(), net::RelayQueues::kCreditBytes + 2 * kBytes);
+  Client other = AddClient(here_);
+  Relay(other, other.address, quick.address, 7);
+  ASSERT_TRUE(here_.Await(*quick.process, FrameType::kRelay));
+  uint8_t got = 0;
+  ASSERT_TRUE(here_.Until([&] {
+    if (got + 1 < kFrames) a.process->Flush();
+    while (const auto frame = slow.process->Take(FrameType::kRelay)) {
+      EXPECT_EQ(frame->As<wire::Relay>()->frame()->Get(0), got);
+      ++got;
+    }
+    return got == kFrames;
+  })) << int{got};
+  EXPECT_FALSE(a.process->closed() || slow.process->closed());
+}
+
+TEST_F(PeerBrokerTest, ADeadNodeIsToldForEveryDestination) {
   Client a = AddClient(here_), b = AddClient(there_), c = AddClient(there_);
   Relay(a, a.address, b.address, 1);
   Relay(a, a.address, c.address, 1);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <utility>
 
@@ -34,7 +35,17 @@ class ClientConnection {
   bool dirty_ = false;         // has frames that the end of this round will send
   bool has_turn_ = false;      // waits for its turn to be read
   bool wants_output_ = false;  // the socket was full
+  bool paused_ = false;        // its frames are not read
   int64_t read_ms_ = 0;        // when it last took something
+  // Frames in the channel that another node gets credit for when this process has taken them.
+  struct Metered {
+    uint64_t end;  // in all that was ever sent to it
+    NodeId from;
+    uint32_t bytes;
+  };
+  std::deque<Metered> metered_;
+  size_t metered_bytes_ = 0;
+  uint64_t taken_ = 0;  // bytes of the channel that went into the socket
 
  public:
   // Set by Register and when a job is assigned; the node's own facts about this process.

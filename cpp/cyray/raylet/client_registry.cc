@@ -127,6 +127,7 @@ void ClientRegistry::OnReady(uint64_t id, uint32_t events) {
   ClientConnection* client = FindById(id);
   if (client == nullptr) return;
   if ((events & EPOLLOUT) != 0) MarkDirty(*client);
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) client->paused_ = false;  // what it said last counts
   if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0 || client->has_turn_) return;
   if (round_ns_ >= kRoundNs || Turn(*client)) AwaitTurn(*client);
 }
@@ -162,7 +163,7 @@ bool ClientRegistry::Turn(ClientConnection& client) {
 bool ClientRegistry::ReadSome(ClientConnection& client, int64_t until_ns) {
   int frames = 0;
   bool full = true;  // what was there may be more than was read
-  for (int fills = 0; !client.closed_;) {
+  for (int fills = 0; !client.closed_ && !client.paused_;) {
     auto frame = client.channel_.Next();
     if (!frame) {
       Close(client, frame.error().message());
@@ -235,6 +236,7 @@ void ClientRegistry::Flush(ClientConnection& client) {
   if (!status.ok()) {
     // It has ended. What it said last, maybe why it ends, is still to be read; then its socket
     // says so, too.
+    client.paused_ = false;
     if (Turn(client)) {
       AwaitTurn(client);
     } else {
@@ -245,14 +247,50 @@ void ClientRegistry::Flush(ClientConnection& client) {
   const size_t unsent = client.channel_.unsent_bytes();
   const int64_t now_ms = loop_->NowMs();
   if (unsent < before) client.read_ms_ = now_ms;
-  if (unsent > kMuchUnsentBytes && now_ms - client.read_ms_ >= patience_ms_) {
+  client.taken_ += before - unsent;
+  if (!client.metered_.empty()) TakeMetered(client);
+  if (unsent > kMuchUnsentBytes + client.metered_bytes_ &&
+      now_ms - client.read_ms_ >= patience_ms_) {
     Close(client, "it does not read what it is sent");
     return;
   }
   if (const bool wants = client.channel_.HasUnsent(); wants != client.wants_output_) {
     client.wants_output_ = wants;
-    loop_->Modify(client.channel_.fd(), wants ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    UpdateEvents(client);
   }
+}
+
+void ClientRegistry::UpdateEvents(ClientConnection& client) {
+  uint32_t events = 0;
+  if (!client.paused_) events |= EPOLLIN;
+  if (client.wants_output_) events |= EPOLLOUT;
+  loop_->Modify(client.channel_.fd(), events);
+}
+
+void ClientRegistry::SendMetered(ClientConnection& client, const wire::Frame& frame,
+                                 const NodeId& from) {
+  if (client.closed_) return;
+  Send(client, frame.type, frame.body, frame.body_bytes);
+  client.metered_.push_back(
+      {client.taken_ + client.channel_.unsent_bytes(), from, frame.body_bytes});
+  client.metered_bytes_ += frame.body_bytes;
+}
+
+void ClientRegistry::TakeMetered(ClientConnection& client) {
+  while (!client.metered_.empty() && client.metered_.front().end <= client.taken_) {
+    const ClientConnection::Metered frame = client.metered_.front();
+    client.metered_.pop_front();
+    client.metered_bytes_ -= frame.bytes;
+    if (on_taken_) on_taken_(client.worker_id, frame.from, frame.bytes);
+  }
+}
+
+void ClientRegistry::SetReading(uint64_t id, bool reading) {
+  ClientConnection* client = FindById(id);
+  if (client == nullptr || client->paused_ == !reading) return;
+  client->paused_ = !reading;
+  UpdateEvents(*client);
+  if (reading) AwaitTurn(*client);  // frames that were read before it was paused cause no event
 }
 
 void ClientRegistry::FlushAll() {

@@ -2,7 +2,8 @@
 //
 // Frames sent in one round of the event loop leave together at its end (FlushAll). A frame that its
 // handler calls bad closes that connection and nothing else, as does a client that leaves much
-// unread and does not read on. A slow one may have more: that is what it asked for. Clients are
+// unread and does not read on. A slow one may have more: that is what it asked for. What other
+// nodes' processes sent it is metered and bounded by credit, and does not count. Clients are
 // read in turns, bounded by bytes, frames and time, and all turns of a round by time: however fast
 // one sends, others are served and the raylet's timers and peers have their share. Threading:
 // confined to the raylet's loop. Invariant: a connection is told as closed once, and lives until
@@ -53,6 +54,13 @@ class ClientRegistry {
   void Send(ClientConnection& client, wire::FrameType type, const uint8_t* body, size_t size);
   void SendWithFds(ClientConnection& client, wire::FrameType type,
                    const flatbuffers::FlatBufferBuilder& builder, std::vector<UniqueFd> fds);
+  // A frame that came from a process of node `from`, which is told when this one has taken it.
+  void SendMetered(ClientConnection& client, const wire::Frame& frame, const NodeId& from);
+  using TakenCallback =
+      std::function<void(const WorkerId& worker, const NodeId& from, uint64_t bytes)>;
+  void set_on_taken(TakenCallback callback) { on_taken_ = std::move(callback); }
+  // Whether the frames of a client are read. It notices only that it cannot write on.
+  void SetReading(uint64_t id, bool reading);
   // To every registered client.
   void Broadcast(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
   void Close(ClientConnection& client, const std::string& reason);
@@ -80,6 +88,8 @@ class ClientRegistry {
   void GiveTurns();
   void Flush(ClientConnection& client);
   void MarkDirty(ClientConnection& client);
+  void UpdateEvents(ClientConnection& client);
+  void TakeMetered(ClientConnection& client);
 
   EventLoop* const loop_;
   const Callbacks callbacks_;
@@ -95,6 +105,8 @@ class ClientRegistry {
   int64_t round_ns_ = 0;  // spent on turns since the last FlushAll
   uint64_t next_id_ = 1;
   uint64_t frames_handled_ = 0;
+  TakenCallback on_taken_;
+
   Posts posts_;
 };
 

@@ -485,7 +485,9 @@ void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason) {
     }
   } else {
     builder.Finish(wire::CreateForwardBroken(builder, table, ToWire(holder)));
-    (void)parts_.peers->Send(holder.node, FrameType::kForwardBroken, builder);
+    // Behind the last frames of the worker to its holder.
+    (void)parts_.peers->Relay(holder, 0, FrameType::kForwardBroken,
+                              {builder.GetBufferPointer(), builder.GetSize()});
   }
 }
 

@@ -40,8 +40,14 @@ PeerBroker::PeerBroker(const NodeOptions* options, ClientRegistry* clients, Peer
   peers_->SetHandler(FrameType::kRelay, [this](const NodeId& from, const wire::Frame& frame) {
     return OnPeerRelay(from, frame);
   });
-  peers_->SetHandler(FrameType::kRelayFailed, [this](const NodeId& from, const wire::Frame& frame) {
-    return OnPeerRelayFailed(from, frame);
+  peers_->SetHandler(FrameType::kForwardProcessDied,
+                     [this](const NodeId& from, const wire::Frame& frame) {
+                       return OnForwardProcessDied(from, frame);
+                     });
+  peers_->set_pause_callback(
+      [this](uint64_t client, bool paused) { clients_->SetReading(client, !paused); });
+  clients_->set_on_taken([this](const WorkerId& worker, const NodeId& from, uint64_t bytes) {
+    OnTaken(worker, from, bytes);
   });
   peers_->AddLostCallback(
       [this](const NodeId& node, const std::string& reason) { OnPeerLost(node, reason); });
@@ -106,15 +112,10 @@ bool PeerBroker::OnRelay(ClientConnection& client, const wire::Frame& frame) {
     }
     return true;
   }
-  FlatBufferBuilder builder(frame.body_bytes + 64);
-  builder.ForceVectorAlignment(relay->frame()->size(), 1, 8);  // it is read in place at its end
-  const auto bytes = builder.CreateVector(relay->frame()->data(), relay->frame()->size());
-  builder.Finish(wire::CreateRelay(builder, ToWire(source), ToWire(destination), bytes));
-  if (peers_->Send(destination.node, FrameType::kRelay, builder)) {
-    relayed_to_[destination.node].insert(destination.worker);
+  if (peers_->Relay(destination, client.id(), FrameType::kRelay, {frame.body, frame.body_bytes})) {
+    NoteTalk(client.worker(), destination);
   } else {
-    SendFailed(client, destination,
-               "node " + destination.node.Hex() + " is gone or does not read what it is sent");
+    SendFailed(client, destination, "node " + destination.node.Hex() + " is gone");
   }
   return true;
 }
@@ -126,36 +127,90 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
   const Address destination = FromWireOrNil(relay->destination());
   if (source.node != from || destination.node != options_->node_id) return false;
   if (ClientConnection* client = clients_->Find(destination.worker)) {
-    clients_->Send(*client, FrameType::kRelay, frame.body, frame.body_bytes);
-    return true;
+    NoteTalk(destination.worker, source);
+    clients_->SendMetered(*client, frame, from);
+  } else {
+    TellDied(destination, source, "the process is gone");
   }
-  FlatBufferBuilder builder;
-  const auto reason = builder.CreateString("the process is gone");
-  builder.Finish(wire::CreateRelayFailed(builder, ToWire(destination), reason));
-  (void)peers_->Send(from, FrameType::kRelayFailed, builder);
   return true;
 }
 
-bool PeerBroker::OnPeerRelayFailed(const NodeId& from, const wire::Frame& frame) {
-  const auto* failed = frame.As<wire::RelayFailed>();
-  if (failed == nullptr) return false;
-  const Address destination = FromWireOrNil(failed->destination());
-  if (destination.node != from) return false;  // speaks for another
-  BroadcastFailed(destination, flatbuffers::GetString(failed->reason()));
+void PeerBroker::OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes) {
+  uint64_t& owed = owed_[worker][from];
+  owed += bytes;
+  if (owed < net::RelayQueues::kCreditBytes / 4) return;
+  peers_->GiveCredit(from, worker, std::exchange(owed, 0));
+}
+
+// --- Ends -------------------------------------------------------------------------------------
+
+void PeerBroker::NoteTalk(const WorkerId& worker, const Address& other) {
+  talks_[worker].try_emplace(other.worker, other.node);
+}
+
+bool PeerBroker::Talks(const WorkerId& worker, const Address& other) const {
+  const auto it = talks_.find(worker);
+  return it != talks_.end() && it->second.contains(other.worker);
+}
+
+void PeerBroker::TellDied(const Address& dead, const Address& client, const std::string& reason) {
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(reason);
+  const auto died = wire::CreateProcessDied(builder, ToWire(dead), text);
+  builder.Finish(wire::CreateForwardProcessDied(builder, died, ToWire(client)));
+  // Or its node is dead.
+  (void)peers_->Relay(client, 0, FrameType::kForwardProcessDied,
+                      {builder.GetBufferPointer(), builder.GetSize()});
+}
+
+void PeerBroker::OnLocalDied(const Address& address, const std::string& reason) {
+  owed_.erase(address.worker);
+  const auto talks = talks_.extract(address.worker);
+  if (talks.empty()) return;
+  for (const auto& [worker, node] : talks.mapped()) TellDied(address, {node, worker}, reason);
+}
+
+bool PeerBroker::OnForwardProcessDied(const NodeId& from, const wire::Frame& frame) {
+  const auto* forward = frame.As<wire::ForwardProcessDied>();
+  if (forward == nullptr || forward->died() == nullptr) return false;
+  const Address dead = FromWireOrNil(forward->died()->address());
+  const Address destination = FromWireOrNil(forward->client());
+  if (dead.node != from || destination.node != options_->node_id) return false;
+  if (const auto talks = talks_.find(destination.worker); talks != talks_.end()) {
+    talks->second.erase(dead.worker);
+  }
+  peers_->ReleaseRelays(dead);
+  ClientConnection* client = clients_->Find(destination.worker);
+  if (client == nullptr) return true;
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(flatbuffers::GetString(forward->died()->reason()));
+  builder.Finish(wire::CreateProcessDied(builder, ToWire(dead), text));
+  clients_->Send(*client, FrameType::kProcessDied, builder);
   return true;
+}
+
+void PeerBroker::OnRemoteDied(const Address& address, const std::string& reason) {
+  if (!address.worker.is_nil()) peers_->ReleaseRelays(address);
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(reason);
+  builder.Finish(wire::CreateProcessDied(builder, ToWire(address), text));
+  clients_->ForEach([&](ClientConnection& client) {
+    if (!client.registered || Talks(client.worker(), address)) return;
+    clients_->Send(client, FrameType::kProcessDied, builder);
+  });
 }
 
 void PeerBroker::OnPeerLost(const NodeId& node, const std::string& reason) {
-  auto lost = relayed_to_.extract(node);
-  if (lost.empty()) return;
-  for (const WorkerId& worker : lost.mapped()) BroadcastFailed({node, worker}, reason);
-}
-
-void PeerBroker::OnRemoteDied(const Address& address) {
-  if (address.worker.is_nil()) {
-    OnPeerLost(address.node, "its node died");
-  } else if (const auto it = relayed_to_.find(address.node); it != relayed_to_.end()) {
-    it->second.erase(address.worker);
+  for (auto& [worker, others] : talks_) {
+    ClientConnection* client = clients_->Find(worker);
+    for (auto it = others.begin(); it != others.end();) {
+      if (it->second != node) {
+        ++it;
+        continue;
+      }
+      if (client != nullptr) SendFailed(*client, {node, it->first}, reason);
+      it = others.erase(it);
+    }
   }
 }
 
@@ -165,13 +220,6 @@ void PeerBroker::SendFailed(ClientConnection& client, const Address& destination
   const auto text = builder.CreateString(reason);
   builder.Finish(wire::CreateRelayFailed(builder, ToWire(destination), text));
   clients_->Send(client, FrameType::kRelayFailed, builder);
-}
-
-void PeerBroker::BroadcastFailed(const Address& destination, const std::string& reason) {
-  FlatBufferBuilder builder;
-  const auto text = builder.CreateString(reason);
-  builder.Finish(wire::CreateRelayFailed(builder, ToWire(destination), text));
-  clients_->Broadcast(FrameType::kRelayFailed, builder);
 }
 
 }  // namespace cyray::raylet

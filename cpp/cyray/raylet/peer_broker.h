@@ -1,13 +1,16 @@
 // PeerBroker: brings processes together: a socket pair within the node, relayed frames beyond it.
 //
-// Threading: confined to the raylet's loop.
-// Relayed frames of one pair of processes stay in order: each hop is one ordered connection.
+// Relayed frames of one pair of processes stay in order, and are metered: what a process has taken
+// its raylet gives back as credit. The end of a process is told by its own raylet, to each process
+// that it has exchanged frames with and behind its last frame; the word of the GCS counts for all
+// others. Threading: confined to the raylet's loop.
 
 #pragma once
 
 #include <map>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "cyray/raylet/client_registry.h"
@@ -24,23 +27,33 @@ class PeerBroker {
   // Frames of a client. False: the frame is bad.
   bool OnConnectPeer(ClientConnection& client, const wire::ConnectPeer* request);
   bool OnRelay(ClientConnection& client, const wire::Frame& frame);
-  // A process of another node, or (worker nil) the whole node.
-  void OnRemoteDied(const Address& address);
+  void OnClientClosed(const ClientConnection& client) { peers_->ForgetSource(client.id()); }
+  // A process of this node has ended: tells those of other nodes that it talked with.
+  void OnLocalDied(const Address& address, const std::string& reason);
+  // The GCS says that a process of another node, or (worker nil) the whole node has ended: tells
+  // the clients that will not hear it from its raylet.
+  void OnRemoteDied(const Address& address, const std::string& reason);
 
  private:
   bool OnPeerRelay(const NodeId& from, const wire::Frame& frame);
-  bool OnPeerRelayFailed(const NodeId& from, const wire::Frame& frame);
+  bool OnForwardProcessDied(const NodeId& from, const wire::Frame& frame);
   void OnPeerLost(const NodeId& node, const std::string& reason);
+  void OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes);
+  void NoteTalk(const WorkerId& worker, const Address& other);
+  bool Talks(const WorkerId& worker, const Address& other) const;
+  void TellDied(const Address& dead, const Address& client, const std::string& reason);
   void ForgetGonePairs();
   void SendFailed(ClientConnection& client, const Address& destination, const std::string& reason);
-  void BroadcastFailed(const Address& destination, const std::string& reason);
 
   const NodeOptions* const options_;
   ClientRegistry* const clients_;
   PeerTable* const peers_;
   std::set<std::pair<WorkerId, WorkerId>> connected_;  // pairs of this node that have a socket pair
   size_t forget_pairs_at_ = 1'024;
-  std::map<NodeId, std::set<WorkerId>> relayed_to_;  // destinations that somebody here wrote to
+  // By process of this node: those of other nodes that it has exchanged frames with.
+  std::unordered_map<WorkerId, std::unordered_map<WorkerId, NodeId>> talks_;
+  // Taken by a process of this node and not given back as credit yet, by the node it came from.
+  std::unordered_map<WorkerId, std::map<NodeId, uint64_t>> owed_;
 };
 
 }  // namespace cyray::raylet

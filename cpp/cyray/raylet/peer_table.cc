@@ -1,9 +1,11 @@
 #include "cyray/raylet/peer_table.h"
 
 #include <bit>
+#include <cstring>
 #include <utility>
 
 #include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
 namespace {
@@ -19,8 +21,8 @@ constexpr int64_t kPoliteMs = 60;
 Lane LaneOf(FrameType type) {
   switch (type) {
     case FrameType::kRelay:
-    case FrameType::kRelayFailed:
     case FrameType::kForwardBroken:
+    case FrameType::kForwardProcessDied:
     case FrameType::kForwardLogLines:
     case FrameType::kForwardWarning:
     case FrameType::kForwardFlushOutput:
@@ -41,7 +43,11 @@ PeerTable::PeerTable(Runtime* runtime, net::Transport* transport, NodeId self, u
       transport_(transport),
       identity_{self, incarnation, std::move(token)},
       dials_(runtime),
-      unknown_(runtime) {}
+      unknown_(runtime) {
+  SetHandler(FrameType::kRelayCredit, [this](const NodeId& from, const wire::Frame& frame) {
+    return OnCredit(from, frame);
+  });
+}
 
 PeerTable::~PeerTable() {
   for (auto& [node, peer] : peers_) {
@@ -78,6 +84,8 @@ void PeerTable::RemoveNode(const NodeId& node, const std::string& reason) {
   Discard(it->second.open);
   Discard(it->second.dialing);
   peers_.erase(it);
+  relays_.ForgetNode(node);
+  TellPauses();
   CYRAY_LOG(kInfo) << "node " << Short(node) << " is dead: " << reason;
   for (const LostCallback& callback : lost_callbacks_) callback(node, reason);
 }
@@ -117,13 +125,18 @@ bool PeerTable::Send(const NodeId& node, FrameType type,
 bool PeerTable::Send(const NodeId& node, FrameType type, const uint8_t* body, size_t size) {
   Peer* peer = Find(node);
   if (peer == nullptr || size > wire::kMaxFrameBytes) return false;
-  peer->session->Send(LaneOf(type), type, body, size);
-  if (peer->open != nullptr) {
-    peer->open->ScheduleFlush();
-  } else {
-    ConnectIfNeeded(node, *peer);
-  }
+  SendTo(node, *peer, type, {body, size});
   return true;
+}
+
+void PeerTable::SendTo(const NodeId& node, Peer& peer, FrameType type,
+                       std::span<const uint8_t> body) {
+  peer.session->Send(LaneOf(type), type, body.data(), body.size());
+  if (peer.open != nullptr) {
+    peer.open->ScheduleFlush();
+  } else {
+    ConnectIfNeeded(node, peer);
+  }
 }
 
 bool PeerTable::SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk,
@@ -134,9 +147,58 @@ bool PeerTable::SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilde
   return true;
 }
 
-bool PeerTable::HasRoom(const NodeId& node) const {
-  const Peer* peer = FindKnown(node);
-  return peer == nullptr || peer->session->has_room();
+// --- Relays -----------------------------------------------------------------------------------
+
+bool PeerTable::Relay(const Address& destination, uint64_t source, FrameType type,
+                      std::span<const uint8_t> body) {
+  Peer* peer = Find(destination.node);
+  if (peer == nullptr || body.size() > wire::kMaxFrameBytes) return false;
+  // Counted as it arrives: frames are multiples of 8 bytes.
+  const size_t bytes = (body.size() + 7) & ~size_t{7};
+  if (peer->session->has_room() && relays_.TryPass(destination, source, bytes)) {
+    SendTo(destination.node, *peer, type, body);
+    return true;
+  }
+  std::vector<uint8_t> kept(body.begin(), body.end());
+  kept.resize(bytes);
+  relays_.Push({destination, source, type, std::move(kept)});
+  TellPauses();
+  return true;
+}
+
+void PeerTable::PumpRelays(const NodeId& node) {
+  auto it = peers_.find(node);
+  while (it != peers_.end() && it->second.session->has_room()) {
+    const auto relay = relays_.Next(node);
+    if (!relay) break;
+    SendTo(node, it->second, relay->type, relay->body);
+  }
+  TellPauses();
+}
+
+void PeerTable::TellPauses() {
+  for (const auto& [source, paused] : relays_.TakePauses()) {
+    if (on_pause_) on_pause_(source, paused);
+  }
+}
+
+bool PeerTable::OnCredit(const NodeId& from, const wire::Frame& frame) {
+  const auto* credit = frame.As<wire::RelayCredit>();
+  if (credit == nullptr || credit->worker() == nullptr) return false;
+  if (!relays_.OnCredit({from, wire::FromWire(*credit->worker())}, credit->bytes())) return false;
+  PumpRelays(from);
+  return true;
+}
+
+void PeerTable::GiveCredit(const NodeId& from, const WorkerId& worker, uint64_t bytes) {
+  flatbuffers::FlatBufferBuilder builder(64);
+  builder.Finish(wire::CreateRelayCredit(builder, wire::ToWire(worker), bytes));
+  (void)Send(from, FrameType::kRelayCredit, builder);  // a dead node needs none
+}
+
+void PeerTable::ReleaseRelays(const Address& destination) {
+  relays_.Release(destination);
+  PumpRelays(destination.node);
 }
 
 size_t PeerTable::unsent_relay_bytes(const NodeId& node) const {
@@ -169,6 +231,7 @@ bool PeerTable::OnFrame(net::PeerConnection& connection, const wire::Frame& fram
 
 void PeerTable::OnRoom(net::PeerConnection& connection) {
   const NodeId node = connection.node();
+  PumpRelays(node);
   for (const NodeCallback& callback : room_callbacks_) callback(node);
 }
 

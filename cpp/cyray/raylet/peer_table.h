@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -28,6 +29,7 @@
 #include "cyray/common/ids.h"
 #include "cyray/net/peer_connection.h"
 #include "cyray/net/peer_session.h"
+#include "cyray/net/relay_queues.h"
 #include "cyray/net/transport.h"
 #include "cyray/util/backoff.h"
 #include "cyray/util/runtime.h"
@@ -52,6 +54,8 @@ class PeerTable : private net::PeerConnection::Delegate {
   // False: the frame is not valid; its connection is closed, which changes nothing else.
   using Handler = std::function<bool(const NodeId& from, const wire::Frame& frame)>;
   using NodeCallback = std::function<void(const NodeId& node)>;
+  // A client whose frames wait too much, or no longer.
+  using PauseCallback = std::function<void(uint64_t source, bool paused)>;
   // The node is dead: what was sent to it and is unanswered stays so.
   using LostCallback = std::function<void(const NodeId& node, const std::string& reason)>;
 
@@ -88,6 +92,7 @@ class PeerTable : private net::PeerConnection::Delegate {
   // There is room for more chunks, or for more relays.
   void AddRoomCallback(NodeCallback callback) { room_callbacks_.push_back(std::move(callback)); }
   void set_bulk_receiver(net::BulkReceiver* receiver) { bulk_ = receiver; }
+  void set_pause_callback(PauseCallback callback) { on_pause_ = std::move(callback); }
 
   // What the GCS says. A node that was removed is dead for ever: its session ends, with a call of
   // the lost callbacks.
@@ -105,8 +110,16 @@ class PeerTable : private net::PeerConnection::Delegate {
   // may be lost; false when it surely is.
   bool SendBulk(const NodeId& node, const flatbuffers::FlatBufferBuilder& chunk,
                 net::BulkBytes bytes);
-  // Whether relays should be sent now; the room callbacks tell when that becomes true.
-  bool HasRoom(const NodeId& node) const;
+  // A frame to a process, behind all that were sent to it before (net/relay_queues.h). `source`:
+  // the client that sends it, which is paused when it sends more than is read; 0: this raylet
+  // itself.
+  [[nodiscard]] bool Relay(const Address& destination, uint64_t source, wire::FrameType type,
+                           std::span<const uint8_t> body);
+  // A process of this node has read so much of the relays that came from `from`.
+  void GiveCredit(const NodeId& from, const WorkerId& worker, uint64_t bytes);
+  // That process is gone: what waits for it is sent, to be answered by its raylet.
+  void ReleaseRelays(const Address& destination);
+  void ForgetSource(uint64_t source) { relays_.ForgetSource(source); }
   size_t unsent_relay_bytes(const NodeId& node) const;
   size_t unsent_bulk_bytes(const NodeId& node) const;
   bool IsConnected(const NodeId& node) const;
@@ -134,12 +147,16 @@ class PeerTable : private net::PeerConnection::Delegate {
   void OnClosed(net::PeerConnection& connection, const Status& why) override;
   net::BulkReceiver* bulk_receiver() override { return bulk_; }
 
+  bool OnCredit(const NodeId& from, const wire::Frame& frame);
+  void PumpRelays(const NodeId& node);
+  void TellPauses();
   // The node's entry, made if need be; null when it is dead.
   Peer* Find(const NodeId& node);
   const Peer* FindKnown(const NodeId& node) const;
   bool AcceptsHello(const NodeId& node, const Peer& peer, uint64_t opened) const;
   void Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
             const net::PeerConnection::Greeting& greeting);
+  void SendTo(const NodeId& node, Peer& peer, wire::FrameType type, std::span<const uint8_t> body);
   void ConnectIfNeeded(const NodeId& node, Peer& peer);
   void Dial(const NodeId& node);
   void DialLater(const NodeId& node, Peer& peer, const std::string& why);
@@ -155,7 +172,9 @@ class PeerTable : private net::PeerConnection::Delegate {
   std::vector<LostCallback> lost_callbacks_;
   std::vector<NodeCallback> reconnected_callbacks_;
   std::vector<NodeCallback> room_callbacks_;
+  PauseCallback on_pause_;
   net::BulkReceiver* bulk_ = nullptr;
+  net::RelayQueues relays_;
   std::unordered_map<NodeId, Peer> peers_;
   std::unordered_set<ConnectionPtr> strangers_;  // accepted, no hello yet
   std::unordered_set<NodeId> dead_;

@@ -315,6 +315,7 @@ void Raylet::OnClientClosed(ClientConnection& client, const std::string& reason)
   const bool named = !client.worker().is_nil();
   objects_->OnClientGone(client.id(), named ? address : Address{});
   if (named) gcs_.OnClientGone(client.worker());
+  broker_.OnClientClosed(client);
   if (!client.is_driver()) {
     if (named) workers_.OnConnectionClosed(client.worker());
     return;
@@ -338,6 +339,7 @@ void Raylet::OnWorkerDied(const DeadWorker& dead) {
 }
 
 void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool intended) {
+  broker_.OnLocalDied(address, reason);
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateProcessDied(builder, ToWire(address), builder.CreateString(reason)));
   clients_.Broadcast(FrameType::kProcessDied, builder);
@@ -449,7 +451,6 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
   const Address whole{node, WorkerId::Nil()};
   peers_.RemoveNode(node, reason);
   leases_.OnRemoteDied(whole);
-  broker_.OnRemoteDied(whole);
   objects_->OnRemoteDied(whole);
 }
 
@@ -468,12 +469,8 @@ void Raylet::OnProcessDied(const wire::ProcessDied& died) {
   const Address address = FromWireOrNil(died.address());
   if (address.node == options_.node_id) return;  // told here when it happened
   leases_.OnRemoteDied(address);
-  broker_.OnRemoteDied(address);
   objects_->OnRemoteDied(address);
-  FlatBufferBuilder builder;
-  const auto reason = builder.CreateString(flatbuffers::GetString(died.reason()));
-  builder.Finish(wire::CreateProcessDied(builder, ToWire(address), reason));
-  clients_.Broadcast(FrameType::kProcessDied, builder);
+  broker_.OnRemoteDied(address, flatbuffers::GetString(died.reason()));
 }
 
 wire::Bytes Raylet::MakeHello() {

@@ -98,6 +98,8 @@ enum class FrameType : uint16_t {
   kForwardFlushOutputReply,
   kAskWitness,
   kTestimony,
+  kForwardProcessDied,
+  kRelayCredit,
 };
 
 struct FrameHeader {
