@@ -195,7 +195,7 @@ TEST_F(ActorTableTest, ANodesDeathRestartsItsActorsElsewhere) {
   // What had not begun to live is placed anew, also without restarts.
   EXPECT_EQ(StateOf(starting), State::PendingCreation);
   EXPECT_EQ(table_.Find(starting)->incarnation, 1u);
-  EXPECT_EQ(table_.WaitingForPlacement().size(), 2u);
+  EXPECT_EQ(table_.waiting().size(), 2u);
 }
 
 TEST_F(ActorTableTest, ReconcilingEndsWhatIsMissingAndStopsWhatIsTooMuch) {

@@ -24,6 +24,44 @@ class ClusterEventsTest : public testing::Test {
                        FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_))));
     ASSERT_TRUE(gcs_.accepted.contains(kStream));
   }
+  void JoinAs(const NodeId& node, StreamId stream) {
+    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(4))));
+    HelloAs(node, stream, {});
+  }
+  void HelloAs(const NodeId& node, StreamId stream, const std::vector<WorkerId>& processes,
+               const std::vector<Address>& deaths = {}) {
+    flatbuffers::FlatBufferBuilder builder;
+    std::vector<wire::WireWorkerId> here;
+    for (const WorkerId& process : processes) here.push_back(*wire::ToWire(process));
+    const auto list = builder.CreateVectorOfStructs(here);
+    std::vector<flatbuffers::Offset<wire::ReportWorkerDeathRequest>> gone;
+    for (const Address& dead : deaths) {
+      gone.push_back(wire::CreateReportWorkerDeathRequest(builder, wire::ToWire(dead)));
+    }
+    const auto dead = builder.CreateVector(gone);
+    gcs_.StreamMessage(
+        stream,
+        FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node), 0, list, dead)));
+    ASSERT_TRUE(gcs_.accepted.contains(stream));
+    gcs_.Call(GcsMethod::ListNodes, {});  // whatever it changed is on disk, and out
+  }
+  void ReportFree(StreamId stream, int64_t cpus) {
+    flatbuffers::FlatBufferBuilder builder;
+    const auto available = wire::ToWire(builder, Cpus(cpus));
+    const auto total = wire::ToWire(builder, Cpus(4));
+    gcs_.StreamMessage(
+        stream, FinishReport(builder, wire::CreateResourceReport(builder, available, total)));
+  }
+  template <class Table>
+  size_t SentOn(StreamId stream) const {
+    return std::count_if(gcs_.sent.begin(), gcs_.sent.end(), [&](const auto& sent) {
+      return sent.first == stream &&
+             wire::VerifiedRoot<wire::NodeCommand>(sent.second)->template body_as<Table>() !=
+                 nullptr;
+    });
+  }
+  size_t StartsOn(StreamId stream) const { return SentOn<wire::StartActor>(stream); }
+  size_t RecallsOn(StreamId stream) const { return SentOn<wire::RecallActor>(stream); }
   JobId RegisterJob() {
     const auto reply = gcs_.Call(GcsMethod::RegisterJob, RegisterJobPayload(driver_));
     return wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id());
@@ -60,7 +98,7 @@ class ClusterEventsTest : public testing::Test {
 };
 
 TEST_F(ClusterEventsTest, AReportWithATypeAndNoTableEndsItsStreamAndNothingElse) {
-  for (uint8_t type = 0; type < 9; ++type) {
+  for (uint8_t type = 0; type < 10; ++type) {
     gcs_.closed.clear();
     Join();
     flatbuffers::FlatBufferBuilder builder;
@@ -138,6 +176,78 @@ TEST_F(ClusterEventsTest, WhoeverWatchesOneOfVeryManyActorsThatDieAtOnceIsTold) 
   }
   EXPECT_EQ(watched.size(), 0u);
   EXPECT_EQ(Rows(Storage::Kind::kActorSpec), 0u);
+}
+
+// Stands for every raylet of a cluster whose nodes are busy, but for one.
+TEST_F(ClusterEventsTest, AnActorThatWaitsAtABusyNodeMovesToOneThatHasRoom) {
+  Join();
+  const JobId job = RegisterJob();
+  ReportFree(kStream, 0);
+  const ActorId actor = ActorOf(job);
+  EXPECT_EQ(StartsOn(kStream), 1u) << "no node has room: it waits at the one that could";
+  const NodeId other = NodeId::Random();
+  JoinAs(other, kStream + 1);
+  ASSERT_TRUE(gcs_.RunUntil([&] { return RecallsOn(kStream) == 1; }));
+  EXPECT_EQ(StartsOn(kStream + 1), 0u) << "it may have begun there by now";
+  flatbuffers::FlatBufferBuilder builder;
+  gcs_.StreamMessage(
+      kStream, FinishReport(builder, wire::CreateActorGivenBack(builder, wire::ToWire(actor), 0)));
+  ASSERT_TRUE(gcs_.RunUntil([&] { return StartsOn(kStream + 1) == 1; }));
+  EXPECT_EQ(StartsOn(kStream), 1u);
+}
+
+TEST_F(ClusterEventsTest, AHelloPutsRightWhatIsBelievedOfANode) {
+  Join();
+  const JobId job = RegisterJob();
+  const ActorId owned = ActorOf(job, {.detached = false}),
+                detached = ActorOf(job, {.detached = true});
+  EXPECT_NE(StateOf(owned), State::Dead);
+  gcs_.service().OnStreamClosed(kStream);
+  HelloAs(node_, kStream + 1, {driver_.worker});
+  EXPECT_NE(StateOf(owned), State::Dead) << "its owner is still there";
+  gcs_.service().OnStreamClosed(kStream + 1);
+  HelloAs(node_, kStream + 2, {WorkerId::Random()});
+  EXPECT_EQ(StateOf(owned), State::Dead);
+  EXPECT_NE(StateOf(detached), State::Dead);
+  const auto jobs = gcs_.Call(GcsMethod::ListJobs, {});
+  EXPECT_FALSE(wire::VerifiedRoot<wire::ListJobsReply>(*jobs)->jobs()->Get(0)->running());
+}
+
+TEST_F(ClusterEventsTest, ADeathThatAHelloTellsIsToldToTheOthersOnce) {
+  Join();
+  const NodeId other = NodeId::Random();
+  JoinAs(other, kStream + 1);
+  const Address dead{node_, WorkerId::Random()};
+  for (StreamId stream : {kStream + 2, kStream + 3})
+    HelloAs(node_, stream, {driver_.worker}, {dead});
+  size_t told = 0;
+  for (const auto& [stream, message] : gcs_.sent) {
+    const auto* died = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_ProcessDied();
+    if (died == nullptr || wire::FromWire(*died->address()) != dead) continue;
+    EXPECT_EQ(stream, kStream + 1);
+    ++told;
+  }
+  EXPECT_EQ(told, 1u);
+}
+
+TEST_F(ClusterEventsTest, ViewsOfResourcesAreMadeOnceForAllNodes) {
+  constexpr StreamId kNodes = 50;
+  for (StreamId stream = 100; stream < 100 + kNodes; ++stream) JoinAs(NodeId::Random(), stream);
+  gcs_.sent.clear();
+  for (StreamId stream = 100; stream < 100 + kNodes; ++stream) ReportFree(stream, 1);
+  for (StreamId stream = 100; stream < 100 + kNodes; ++stream) ReportFree(stream, 2);
+  std::set<StreamId> complete;
+  std::map<StreamId, size_t> messages;
+  ASSERT_TRUE(gcs_.RunUntil([&] {
+    for (const auto& [stream, message] : std::exchange(gcs_.sent, {})) {
+      const auto* views = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_ResourceViews();
+      if (views == nullptr) continue;
+      ++messages[stream];
+      if (views->nodes()->size() == kNodes) complete.insert(stream);
+    }
+    return complete.size() == kNodes;
+  }));
+  for (const auto& [stream, count] : messages) EXPECT_LE(count, 3u) << stream;
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 
+#include "cpp_tests/gcs/payloads.h"
 #include "cyray/gcs/actor_placement.h"
 #include "cyray/gcs/call_log.h"
 #include "cyray/gcs/function_table.h"
@@ -179,7 +181,7 @@ TEST_F(PlacementTest, WhatWasSentCountsUntilItIsSettled) {
   const NodeId first = Add(1, 1), second = Add(1, 1);
   const ActorSpec a = Wanting(1), b = Wanting(1);
   const NodeId chosen = Choose(a).node;
-  placement_.Sent(a.id, chosen, a.placement);
+  placement_.Sent(a.id, chosen, a.kind(), /*later=*/false);
   EXPECT_EQ(Choose(b).node, chosen == first ? second : first);
   placement_.Settled(a.id);
   std::set<NodeId> drawn;
@@ -192,6 +194,47 @@ TEST_F(PlacementTest, ASuspectNodeIsTakenWhenNoOtherHasRoom) {
   suspects_ = {suspect};
   EXPECT_EQ(Choose(Wanting(1)).node, other);
   EXPECT_EQ(Choose(Wanting(4)).kind, Kind::kNode);
+}
+
+TEST_F(PlacementTest, WhoWaitsForRoomIsRecalledForANodeThatHasIt) {
+  const NodeId busy = Add(4, 0), other = Add(4, 0);
+  std::vector<ActorSpec> specs{Wanting(2), Wanting(2), Wanting(3)};
+  for (const ActorSpec& spec : specs) {
+    EXPECT_TRUE(Choose(spec).later);
+    placement_.Sent(spec.id, busy, spec.kind(), /*later=*/true);
+  }
+  EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(busy)).empty());
+  EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(other)).empty());
+  nodes_.SetResources(other, Cpus(3), Cpus(4));
+  const auto recalls = placement_.RecallFor(*nodes_.Find(other));
+  ASSERT_EQ(recalls.size(), 1u);
+  EXPECT_EQ(recalls[0].actor, specs[0].id);
+  EXPECT_EQ(recalls[0].from, busy);
+  EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(other)).empty()) << "its room is spoken for";
+  placement_.Settled(specs[0].id);
+  EXPECT_EQ(placement_.RecallFor(*nodes_.Find(other))[0].actor, specs[1].id);
+}
+
+TEST(PlacementLine, OneOfAKindThatFindsNoRoomSparesTheLookAtTheOthers) {
+  PlacementLine line;
+  std::vector<ActorId> actors;
+  for (int i = 0; i < 5000; ++i) {
+    actors.push_back(NewActorId());
+    line.Add(actors.back(), {.demand = Cpus(1 + i % 5)});
+  }
+  EXPECT_EQ(line.All(), actors);
+  EXPECT_EQ(line.Visit([](const ActorId&) { return false; }), 5u);
+  // Room for three of the oldest kind and none of the others.
+  std::vector<ActorId> placed;
+  const size_t visited = line.Visit([&](const ActorId& actor) {
+    const auto at = std::find(actors.begin(), actors.end(), actor) - actors.begin();
+    if (at % 5 != 0 || placed.size() == 3) return false;
+    placed.push_back(actor);
+    return line.Remove(actor);
+  });
+  EXPECT_EQ(placed, (std::vector{actors[0], actors[5], actors[10]}));
+  EXPECT_EQ(visited, 8u);
+  EXPECT_EQ(line.size(), 4997u);
 }
 
 TEST_F(PlacementTest, AHardAffinityToADeadNodeNeverHoldsAndASoftOneGivesWay) {

@@ -107,6 +107,12 @@ class ActorHostTest : public ::testing::Test {
     builder.Finish(wire::CreateKillActorRequest(builder, ToWire(actor_), true));
     Call(wire::GcsMethod::KillActor, builder);
   }
+  void Recall(uint32_t incarnation) {
+    flatbuffers::FlatBufferBuilder builder;
+    builder.Finish(wire::CreateRecallActor(builder, ToWire(actor_), incarnation));
+    node_.actors.OnRecallActor(
+        *flatbuffers::GetRoot<wire::RecallActor>(builder.GetBufferPointer()));
+  }
   void StartGcsAgain() {
     node_.up = false;
     gcs_.Start();
@@ -228,6 +234,19 @@ TEST_F(ActorHostTest, AnActorThatIsKilledBeforeItHasAWorkerWantsNoneAnyMore) {
   ASSERT_TRUE(AwaitState(ActorState::Dead));
   EXPECT_TRUE(node_.Until([&] { return node_.leases.scheduler().pending_count() == 0; }));
   EXPECT_FALSE(node_.actors.HasActorOf(job_));
+}
+
+TEST_F(ActorHostTest, ARecalledActorIsGivenBackWhileItWaitsAndNotOnceItBegan) {
+  Register(0, /*cpus=*/1);
+  ASSERT_TRUE(node_.Until([&] { return node_.leases.scheduler().pending_count() == 1; }));
+  Recall(/*incarnation=*/0);
+  EXPECT_FALSE(node_.actors.HasActorOf(job_));
+  // The GCS has no other node for it, and starts it here anew.
+  auto worker = AwaitActorsWorker(/*incarnation=*/1);
+  Recall(/*incarnation=*/0);
+  Recall(/*incarnation=*/1);
+  SayReady(worker, true, 1);
+  EXPECT_TRUE(AwaitState(ActorState::Alive));
 }
 
 TEST_F(ActorHostTest, WithoutAnyWorkerItDiesAndTheReasonIsTold) {

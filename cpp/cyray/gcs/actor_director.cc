@@ -96,33 +96,50 @@ void ActorDirector::Apply(const ActorActions& actions) {
   }
 }
 
-void ActorDirector::Place(const ActorId& actor) {
+bool ActorDirector::Place(const ActorId& actor) {
   const ActorRecord* record = table_.Find(actor);
-  if (record == nullptr || record->dead() || !record->node.is_nil()) return;
+  if (record == nullptr || record->dead() || !record->node.is_nil()) return true;
+  placement_.Settled(actor);
   const ActorPlacement::Choice choice =
       placement_.Choose(record->spec, *nodes_, hooks_.is_suspect, hooks_.random());
   switch (choice.kind) {
     case ActorPlacement::Choice::Kind::kNode:
-      placement_.Sent(actor, choice.node, record->spec.placement);
+      placement_.Sent(actor, choice.node, record->spec.kind(), choice.later);
       Apply(table_.Placed(actor, choice.node));
-      break;
+      return true;
     case ActorPlacement::Choice::Kind::kNever:
       Apply(table_.Unschedulable(actor, choice.reason));
-      break;
+      return true;
     case ActorPlacement::Choice::Kind::kWait:
       hooks_.on_wait();
-      break;
+      return false;
   }
+  return true;
 }
 
-void ActorDirector::PlaceWaiting() {
-  for (const ActorId& actor : table_.WaitingForPlacement()) Place(actor);
+size_t ActorDirector::PlaceWaiting() {
+  return table_.waiting().Visit([this](const ActorId& actor) { return Place(actor); });
+}
+
+void ActorDirector::OnRoom(const NodeId& id) {
+  const NodeEntry* node = nodes_->Find(id);
+  if (node == nullptr || !node->alive || hooks_.is_suspect(id)) return;
+  for (const auto& [actor, from] : placement_.RecallFor(*node)) {
+    const ActorRecord* record = table_.Find(actor);
+    flatbuffers::FlatBufferBuilder builder(128);
+    streams_->Send(from, FinishCommand(builder, wire::CreateRecallActor(builder, ToWire(actor),
+                                                                        record->incarnation)));
+  }
 }
 
 void ActorDirector::Start(const ActorAction& action) {
   const ActorRecord* record = table_.Find(action.actor);
   if (record == nullptr || record->dead()) return;
   const ActorSpec& spec = record->spec;
+  // Told again to a raylet that came back: a recall may have been lost with its stream.
+  if (!placement_.IsSentTo(spec.id, action.node)) {
+    placement_.Sent(spec.id, action.node, spec.kind(), /*later=*/true);
+  }
   hooks_.before_start(action.node, JobOf(spec.id));
   flatbuffers::FlatBufferBuilder builder(spec.spec.size() + 512);
   auto class_name = builder.CreateString(spec.class_name);

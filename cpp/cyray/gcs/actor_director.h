@@ -38,8 +38,11 @@ class ActorDirector {
   Result<ActorId> Register(const wire::Bytes& request);
   // Carries out what an event on table() gave back.
   void Apply(const ActorActions& actions);
-  // Tries again to place those that wait; after nodes or their totals changed.
-  void PlaceWaiting();
+  // Tries again to place those that wait; after nodes or their totals changed. Returns how many it
+  // looked at.
+  size_t PlaceWaiting();
+  // The node has room that it had not: it gets actors that wait for room elsewhere.
+  void OnRoom(const NodeId& node);
   // A NodeCommand with the actor's state; an unknown actor is said to be dead.
   wire::Bytes UpdateCommand(const ActorId& actor) const;
 
@@ -47,7 +50,8 @@ class ActorDirector {
   const ActorTable& table() const { return table_; }
 
  private:
-  void Place(const ActorId& actor);
+  // False when no node can have it now.
+  bool Place(const ActorId& actor);
   void Start(const ActorAction& action);
   // Whether the actor is still to start, or runs, where the action sends it.
   bool IsWanted(const ActorAction& action) const;

@@ -32,7 +32,7 @@ ActorPlacement::Choice ActorPlacement::Best(const ActorSpec& spec, const NodeTab
                                    : sched::Policy::kPack;
   const std::optional<size_t> best = sched::ChooseNode(places, spec.placement, policy, random);
   if (!best) return {};
-  return {Choice::Kind::kNode, ids[*best]};
+  return {Choice::Kind::kNode, ids[*best], /*later=*/!now};
 }
 
 ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeTable& nodes,
@@ -40,11 +40,12 @@ ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeT
   if (spec.strategy == wire::SchedulingStrategy::NodeAffinity) {
     const NodeEntry* node = nodes.Find(spec.affinity_node);
     const bool alive = node != nullptr && node->alive;
-    if (alive && node->total.Covers(spec.placement)) return {Choice::Kind::kNode, node->id};
+    if (alive && node->total.Covers(spec.placement)) return {Choice::Kind::kNode, node->id, false};
     if (!spec.affinity_soft) {
       if (alive) return {Choice::Kind::kWait};
       return {Choice::Kind::kNever,
               {},
+              false,
               "The node " + spec.affinity_node.Hex() +
                   ", which its node affinity demands, is dead or does not exist."};
     }
@@ -54,19 +55,40 @@ ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeT
                                             : Best(spec, nodes, suspects, random, /*now=*/false);
 }
 
-void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, const ResourceSet& demand) {
+void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, const PlacementKind& kind,
+                          bool later) {
   Settled(actor);
+  Count(actor, node, kind.demand);
+  if (later) queued_.Add(actor, kind);
+}
+
+void ActorPlacement::Count(const ActorId& actor, const NodeId& node, const ResourceSet& demand) {
   sending_[actor] = {node, demand};
   sent_[node].Add(demand);
 }
 
 void ActorPlacement::Settled(const ActorId& actor) {
+  queued_.Remove(actor);
   auto it = sending_.find(actor);
   if (it == sending_.end()) return;
   ResourceSet& sum = sent_[it->second.node];
   sum.Subtract(it->second.demand);
   if (sum.empty()) sent_.erase(it->second.node);
   sending_.erase(it);
+}
+
+std::vector<ActorPlacement::Recall> ActorPlacement::RecallFor(const NodeEntry& node) {
+  std::vector<Recall> recalls;
+  queued_.Visit([&](const ActorId& actor) {
+    const auto [from, demand] = sending_.at(actor);
+    if (from == node.id) return true;
+    if (!AvailableOn(node).Covers(demand)) return false;
+    recalls.push_back({actor, from});
+    Settled(actor);
+    Count(actor, node.id, demand);
+    return true;
+  });
+  return recalls;
 }
 
 }  // namespace cyray::gcs

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "cyray/gcs/actor_record.h"
 #include "cyray/gcs/node_table.h"
@@ -27,6 +28,7 @@ class ActorPlacement {
     };
     Kind kind = Kind::kWait;
     NodeId node = {};
+    bool later = false;  // it has no room there now
     std::string reason = {};
   };
   using Suspects = std::function<bool(const NodeId&)>;
@@ -34,21 +36,35 @@ class ActorPlacement {
   Choice Choose(const ActorSpec& spec, const NodeTable& nodes, const Suspects& suspects,
                 uint64_t random) const;
 
-  // `actor` was sent to `node`, until Settled(): it started, ended or died.
-  void Sent(const ActorId& actor, const NodeId& node, const ResourceSet& demand);
+  // `actor` was sent to `node`, until Settled(): it started, ended, died or came back. `later`: it
+  // waits there for room.
+  void Sent(const ActorId& actor, const NodeId& node, const PlacementKind& kind, bool later);
   void Settled(const ActorId& actor);
+  bool IsSentTo(const ActorId& actor, const NodeId& node) const {
+    const auto it = sending_.find(actor);
+    return it != sending_.end() && it->second.node == node;
+  }
+  // `node` has room that it had not. Who waits at another one and could have it, oldest first; they
+  // count as sent to `node` from now on.
+  struct Recall {
+    ActorId actor;
+    NodeId from;
+  };
+  std::vector<Recall> RecallFor(const NodeEntry& node);
 
  private:
   struct Sending {
     NodeId node;
     ResourceSet demand;
   };
+  void Count(const ActorId& actor, const NodeId& node, const ResourceSet& demand);
   ResourceSet AvailableOn(const NodeEntry& node) const;
   Choice Best(const ActorSpec& spec, const NodeTable& nodes, const Suspects& suspects,
               uint64_t random, bool now) const;
 
   std::map<ActorId, Sending> sending_;
   std::map<NodeId, ResourceSet> sent_;  // the sum of sending_ by node
+  PlacementLine queued_;                // those of sending_ that wait at their node for room
 };
 
 }  // namespace cyray::gcs

@@ -9,6 +9,7 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
+#include "cyray/gcs/placement_line.h"
 #include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
 
@@ -30,6 +31,8 @@ struct ActorSpec {
   bool affinity_soft = false;
   wire::Bytes spec;  // empty once it is dead, as handle_meta
   wire::Bytes handle_meta;
+
+  PlacementKind kind() const { return {placement, strategy, affinity_node, affinity_soft}; }
 };
 
 struct ActorRecord {

@@ -49,7 +49,7 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   ActorRecord& record = actors_[id];
   record.spec = std::move(spec);
   AddLiving(record);
-  AwaitPlacement(id);
+  waiting_.Add(id, record.spec.kind());
   ActorActions actions{{Kind::kStoreState, id}, {Kind::kPublish, id}};
   if (const KillEvent* early = early_kills_.Find(id)) {
     for (ActorAction& action : Kill(id, *early)) actions.push_back(std::move(action));
@@ -68,7 +68,7 @@ void ActorTable::Restore(ActorRecord record) {
     if (!record.spec.name.empty() && !record.ending) {
       names_.try_emplace({record.spec.ns, record.spec.name}, id);
     }
-    if (record.node.is_nil()) AwaitPlacement(id);
+    if (record.node.is_nil()) waiting_.Add(id, record.spec.kind());
   }
   actors_[id] = std::move(record);
 }
@@ -77,10 +77,7 @@ ActorActions ActorTable::Placed(const ActorId& id, const NodeId& node) {
   ActorRecord* record = FindLiving(id);
   if (record == nullptr || !record->node.is_nil()) return {};
   SetNode(*record, node);
-  if (auto ticket = tickets_.find(id); ticket != tickets_.end()) {
-    waiting_.erase(ticket->second);
-    tickets_.erase(ticket);
-  }
+  waiting_.Remove(id);
   return {{Kind::kStoreState, id}, {Kind::kStart, id, node, record->incarnation}};
 }
 
@@ -113,6 +110,18 @@ ActorActions ActorTable::InitFailed(const NodeId& node, const ActorId& id, uint3
   record->init_error = std::move(error);
   ActorActions actions;
   Die(*record, "The actor died because of an error raised in its creation task.", actions);
+  return actions;
+}
+
+ActorActions ActorTable::GivenBack(const NodeId& node, const ActorId& id, uint32_t incarnation) {
+  ActorRecord* record = FindCurrent(id, incarnation, node);
+  if (record == nullptr || record->state == State::Alive) return {};
+  ActorActions actions;
+  if (record->ending) {
+    Die(*record, kOutOfScope, actions);
+  } else {
+    Restart(*record, /*counts=*/false, actions);
+  }
   return actions;
 }
 
@@ -262,7 +271,7 @@ void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions
   SetNode(record, NodeId::Nil());
   SetAddress(record, Address{});
   record.pid = 0;
-  AwaitPlacement(id);
+  waiting_.Add(id, record.spec.kind());
   actions.push_back({Kind::kStoreState, id});
   actions.push_back({Kind::kPublish, id});
   actions.push_back({Kind::kPlace, id});
@@ -277,10 +286,7 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
   record.ending = false;
   wire::Bytes().swap(record.spec.spec);
   wire::Bytes().swap(record.spec.handle_meta);
-  if (auto ticket = tickets_.find(id); ticket != tickets_.end()) {
-    waiting_.erase(ticket->second);
-    tickets_.erase(ticket);
-  }
+  waiting_.Remove(id);
   owned_.erase({record.spec.owner.worker, id});
   owned_on_.erase({record.spec.owner.node, id});
   placed_on_.erase({record.node, id});
@@ -327,12 +333,6 @@ void ActorTable::FreeName(const ActorRecord& record) {
   if (it != names_.end() && it->second == record.spec.id) names_.erase(it);
 }
 
-void ActorTable::AwaitPlacement(const ActorId& id) {
-  const uint64_t ticket = next_ticket_++;
-  waiting_[ticket] = id;
-  tickets_[id] = ticket;
-}
-
 void ActorTable::ForgetOldest(ActorActions& actions) {
   while (dead_.size() > dead_kept_) {
     actions.push_back({Kind::kForget, dead_.front()});
@@ -363,12 +363,6 @@ const ActorRecord* ActorTable::FindByName(const std::string& ns, const std::stri
   return it == names_.end() ? nullptr : Find(it->second);
 }
 
-std::vector<ActorId> ActorTable::WaitingForPlacement() const {
-  std::vector<ActorId> ids;
-  for (const auto& [ticket, id] : waiting_) ids.push_back(id);
-  return ids;
-}
-
 bool ActorTable::HasLivingActor(const JobId& job) const {
   const auto it = of_job_.lower_bound({job, ActorId::Nil()});
   return it != of_job_.end() && it->first == job;
@@ -386,7 +380,7 @@ void ActorTable::CheckInvariants() const {
     CYRAY_CHECK(record.spec.id == id) << id.Hex();
     CYRAY_CHECK(record.dead() != of_job_.contains({JobOf(id), id})) << id.Hex();
     CYRAY_CHECK((record.state == State::Alive) == !record.address.is_nil()) << id.Hex();
-    CYRAY_CHECK(tickets_.contains(id) == (!record.dead() && record.node.is_nil())) << id.Hex();
+    CYRAY_CHECK(waiting_.Contains(id) == (!record.dead() && record.node.is_nil())) << id.Hex();
     if (record.dead()) continue;
     ++living;
     const bool is_owned = owned_.contains({record.spec.owner.worker, id});
@@ -406,7 +400,7 @@ void ActorTable::CheckInvariants() const {
   CYRAY_CHECK(named == names_.size()) << named << " != " << names_.size();
   CYRAY_CHECK(owned == owned_.size() && owned == owned_on_.size()) << owned;
   CYRAY_CHECK(hosted == hosted_.size() && placed == placed_on_.size()) << hosted << " " << placed;
-  CYRAY_CHECK(living == of_job_.size() && waiting_.size() == tickets_.size()) << living;
+  CYRAY_CHECK(living == of_job_.size() && waiting_.size() <= living) << living;
   CYRAY_CHECK(dead_.size() + living == actors_.size()) << dead_.size();
 }
 

@@ -18,7 +18,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "cyray/gcs/actor_record.h"
@@ -47,10 +46,12 @@ class ActorTable {
     int pid = 0;
     std::string node_ip;
   };
-  // From the raylet of `node`, as the next two.
+  // From the raylet of `node`, as the next three.
   ActorActions Started(const NodeId& node, const StartedEvent& event);
   ActorActions InitFailed(const NodeId& node, const ActorId& id, uint32_t incarnation,
                           wire::Bytes error);
+  // It had not begun there and was asked back.
+  ActorActions GivenBack(const NodeId& node, const ActorId& id, uint32_t incarnation);
   // Its process is gone. `intended`: it left by its own will and is not restarted.
   ActorActions Ended(const NodeId& node, const ActorId& id, uint32_t incarnation,
                      const std::string& reason, bool intended);
@@ -74,8 +75,9 @@ class ActorTable {
   const ActorRecord* Find(const ActorId& id) const;
   const ActorRecord* FindByName(const std::string& ns, const std::string& name) const;
   const std::map<ActorId, ActorRecord>& actors() const { return actors_; }
-  // Those that wait for a node, oldest first.
-  std::vector<ActorId> WaitingForPlacement() const;
+  // Those that wait for a node.
+  PlacementLine& waiting() { return waiting_; }
+  const PlacementLine& waiting() const { return waiting_; }
   bool HasLivingActor(const JobId& job) const;
   // Processes of the node that own living actors, but of detached ones.
   std::vector<Address> OwnersOn(const NodeId& node) const;
@@ -99,7 +101,6 @@ class ActorTable {
   void StopProcess(const ActorRecord& record, bool graceful, const std::string& reason,
                    ActorActions& actions);
   void FreeName(const ActorRecord& record);
-  void AwaitPlacement(const ActorId& id);
   void ForgetOldest(ActorActions& actions);
 
   const size_t dead_kept_;
@@ -116,9 +117,7 @@ class ActorTable {
   Index<WorkerId> hosted_;
   Index<NodeId> placed_on_;
   Index<JobId> of_job_;
-  std::map<uint64_t, ActorId> waiting_;  // for placement, by ticket
-  std::unordered_map<ActorId, uint64_t> tickets_;
-  uint64_t next_ticket_ = 1;
+  PlacementLine waiting_;
   std::deque<ActorId> dead_;  // oldest death first
   Recent<ActorId, KillEvent> early_kills_;
 };

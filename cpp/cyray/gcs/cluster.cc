@@ -275,6 +275,12 @@ void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
     case wire::NodeReportBody::ActorEnded:
       OnActorEnded(*node, *report->body_as_ActorEnded());
       break;
+    case wire::NodeReportBody::ActorGivenBack: {
+      const auto* back = report->body_as_ActorGivenBack();
+      actors_.Apply(
+          actors_.table().GivenBack(*node, FromWireOrNil(back->actor_id()), back->incarnation()));
+      break;
+    }
     case wire::NodeReportBody::WatchActor:
       OnWatch(stream, *report->body_as_WatchActor());
       break;
@@ -323,6 +329,7 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
   }
   actors_.Apply(actors_.table().Reconcile(id, alive));
   actors_.PlaceWaiting();
+  actors_.OnRoom(id);
 }
 
 void Cluster::EndWhoIsGone(const NodeId& id, const wire::NodeHello& hello) {
@@ -363,7 +370,10 @@ void Cluster::TellEverything(const NodeId& id) {
 void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
   const bool grew = nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
   nodes_.SetPending(id, ReadPending(report.pending()));
-  if (grew) actors_.PlaceWaiting();
+  if (grew) {
+    actors_.PlaceWaiting();
+    actors_.OnRoom(id);
+  }
   if (streams_.size() < 2) return;
   changed_.insert(id);
   const int64_t wait = relayed_ms_ + kRelayEveryMs - runtime_->NowMs();

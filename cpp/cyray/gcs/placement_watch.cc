@@ -22,7 +22,7 @@ void PlacementWatch::Nudge() {
 
 void PlacementWatch::Look() {
   std::set<ActorId> waiting;
-  for (const ActorId& id : actors_->WaitingForPlacement()) waiting.insert(id);
+  for (const ActorId& id : actors_->waiting().All()) waiting.insert(id);
   std::erase_if(warned_, [&](const ActorId& id) { return !waiting.contains(id); });
   for (const ActorId& id : waiting) {
     if (!seen_.contains(id) || !warned_.insert(id).second) continue;
@@ -45,7 +45,7 @@ std::string PlacementWatch::TextOf(const ActorSpec& spec) const {
 
 std::map<ResourceSet, uint32_t> PlacementWatch::Pending() const {
   std::map<ResourceSet, uint32_t> pending;
-  for (const ActorId& id : actors_->WaitingForPlacement()) {
+  for (const ActorId& id : actors_->waiting().All()) {
     if (const ActorRecord* record = actors_->Find(id)) ++pending[record->spec.placement];
   }
   return pending;

@@ -111,6 +111,21 @@ void ActorHost::OnStopActor(const wire::StopActor& stop) {
   }
 }
 
+void ActorHost::OnRecallActor(const wire::RecallActor& recall) {
+  if (recall.actor_id() == nullptr) return;
+  const ActorId id = FromWire(*recall.actor_id());
+  const auto it = actors_.find(id);
+  if (it == actors_.end() || it->second.incarnation != recall.incarnation() ||
+      it->second.state != State::kWaiting) {
+    return;
+  }
+  parts_.leases->CancelActor(KeyOf(id, recall.incarnation()));
+  actors_.erase(it);
+  FlatBufferBuilder builder(128);
+  parts_.gcs->Report(gcs::FinishReport(
+      builder, wire::CreateActorGivenBack(builder, ToWire(id), recall.incarnation())));
+}
+
 void ActorHost::OnWorkerDied(const DeadWorker& dead) {
   const auto found = by_worker_.find(dead.id);
   if (found == by_worker_.end()) return;

@@ -37,6 +37,8 @@ class ActorHost {
 
   void OnStartActor(const wire::StartActor& start);
   void OnStopActor(const wire::StopActor& stop);
+  // Gives an actor that still waits back to the GCS.
+  void OnRecallActor(const wire::RecallActor& recall);
   // The scheduler found resources and a worker, or never will.
   void OnGrant(const LeaseGrant& grant);
   void OnRefused(const RequestKey& key, const std::string& error);

@@ -408,6 +408,8 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
       return actors_.OnStartActor(*command.body_as_StartActor());
     case wire::NodeCommandBody::StopActor:
       return actors_.OnStopActor(*command.body_as_StopActor());
+    case wire::NodeCommandBody::RecallActor:
+      return actors_.OnRecallActor(*command.body_as_RecallActor());
     case wire::NodeCommandBody::NodeChanged:
       if (const auto* node = command.body_as_NodeChanged()->node()) OnNodeChanged(*node);
       return;
