@@ -189,7 +189,6 @@ class GcsClient::Core {
     if (messages_ == nullptr) return;
     if (loop_->NowMs() - heard_ms_ > kSilenceMs) return OnBroken("the GCS says nothing");
     messages_->Send(MessageType::kPing, 0, {});
-    if (stream_open_) messages_->Send(MessageType::kReport, 0, {});
     Flush();
   }
 
