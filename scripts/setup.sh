@@ -10,6 +10,8 @@ venv=$(realpath -ms "${VENV:-.venv}")
 
 # CMake reads the same list, to name what is missing where this script does not run.
 mapfile -t packages < <(grep -v '^#' cmake/debian-packages.txt | cut -d' ' -f1 | sort -u)
+# Tests play several hosts with network namespaces.
+if [[ $mode == dev ]]; then packages+=(iproute2); fi
 # Another python3 (pyenv, conda, a container's own) brings its headers and venv with it.
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then packages+=(python3-venv); fi
 if ! "$python" - 2>/dev/null <<'PY'

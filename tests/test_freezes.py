@@ -7,9 +7,10 @@ which a silent node is dead.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -193,55 +194,73 @@ def test_a_killed_raylet_is_noticed_without_waiting_for_its_silence(three):
     three.remove_node(node)
 
 
-class Wire:
-    """Forwards TCP connections to an address, until it is cut: then nothing arrives any more."""
+class Host:
+    """A network namespace of its own, one cable away from this one."""
 
-    def __init__(self, address):
-        host, _, port = address.rpartition(":")
-        self._to = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.cut = threading.Event()
-        self._sockets = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
+    def __init__(self):
+        name = f"cy{os.getpid()}"
+        net = os.getpid() % (50 * 250)  # another process of the suite takes another one
+        here, there = (f"10.{200 + net // 250}.{net % 250}.{n}" for n in (1, 2))
+        self.name, self.address, self.gateway = name, there, here
+        self._ip("netns", "add", name)
+        self._ip("link", "add", f"{name}a", "type", "veth", "peer", f"{name}b", "netns", name)
+        self._ip("address", "add", f"{here}/24", "dev", f"{name}a")
+        self._ip("link", "set", f"{name}a", "up")
+        self._ip("-n", name, "address", "add", f"{there}/24", "dev", f"{name}b")
+        self._ip("-n", name, "link", "set", f"{name}b", "up")
+        self._ip("-n", name, "link", "set", "lo", "up")
 
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._to)
-                self._sockets += [near, far]
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+    def _ip(self, *arguments):
+        subprocess.run(["ip", *arguments], check=True)
 
-    def _pump(self, source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if not self.cut.is_set():
-                    target.sendall(data)
+    @contextlib.contextmanager
+    def inside(self):
+        """What this thread starts in the block lives on that host."""
+        with open("/proc/thread-self/ns/net") as ours, open(f"/run/netns/{self.name}") as theirs:
+            enter(theirs)
+            try:
+                yield
+            finally:
+                enter(ours)
+
+    def pull_the_cable(self):
+        self._ip("-n", self.name, "link", "set", f"{self.name}b", "down")
 
     def close(self):
-        for end in self._sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        self._ip("netns", "delete", self.name)  # the cable goes with it
 
 
-def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(cluster):
-    cluster.add_node(num_cpus=0)
+def enter(namespace):
+    clone_newnet = 0x40000000
+    if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), clone_newnet) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+@pytest.fixture
+def host():
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and the command ip")
+    made = Host()
+    yield made
+    made.close()
+
+
+def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(cluster, host):
+    cluster.add_node(num_cpus=0, node_ip=host.gateway)
     cluster.connect()
-    wire = Wire(cluster.address)
     head = cluster.head_node
-    node = LocalNode(
-        NodeOptions(
-            num_cpus=1,
-            object_store_memory=150 * 1000**2,
-            resources={"there": 1},
-            head=False,
-            gcs_address=wire.address,
-            session_dir=head.session_dir,
+    with host.inside():
+        node = LocalNode(
+            NodeOptions(
+                num_cpus=1,
+                object_store_memory=150 * 1000**2,
+                resources={"there": 1},
+                head=False,
+                node_ip=host.address,
+                gcs_address=head.gcs_address,
+                session_dir=head.session_dir,
+            )
         )
-    )
     try:
 
         @cyray.remote(num_cpus=0, resources={"there": 1}, max_restarts=-1, max_task_retries=-1)
@@ -251,9 +270,11 @@ def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(clus
 
         actor = Pid.options(name="only one").remote()
         first = cyray.get(actor.get.remote(), timeout=20)
-        another = cluster.add_node(num_cpus=1, resources={"there": 1}, wait=False)
+        another = cluster.add_node(
+            num_cpus=1, resources={"there": 1}, node_ip=host.gateway, wait=False
+        )
         eventually(lambda: another.node_id in alive_nodes())
-        wire.cut.set()
+        host.pull_the_cable()
         second = cyray.get(actor.get.remote(), timeout=30)
         while second == first:
             second = cyray.get(actor.get.remote(), timeout=30)
@@ -262,7 +283,6 @@ def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(clus
         eventually(lambda: node.node_id not in alive_nodes(), 5)
     finally:
         node.stop()
-        wire.close()
 
 
 MAKING = """

@@ -16,28 +16,28 @@
 namespace cyray::raylet {
 namespace {
 
-TEST(GcsLease, BeatsEachSecondAndEndsWhenNothingComesBack) {
+TEST(GcsLease, BeatsAtEachTickAndEndsWhenNothingComesBack) {
   GcsLease lease(/*head=*/false);
   lease.Start(0);
   int beats = 0, asks = 0;
-  for (int64_t now = 250; now < 4500; now += 250) {
+  for (int64_t now = 250; now < 5500; now += 250) {
     const GcsLease::Turn turn = lease.Tick(now);
     beats += turn.beat;
     asks += turn.ask;
     ASSERT_FALSE(turn.fence) << now;
   }
-  EXPECT_EQ(beats, 5);
-  EXPECT_EQ(asks, 10);
-  EXPECT_TRUE(lease.Tick(4500).fence);
+  EXPECT_EQ(beats, 21);
+  EXPECT_EQ(asks, 14);
+  EXPECT_TRUE(lease.Tick(5500).fence);
 }
 
 TEST(GcsLease, AnAnswerCountsFromWhenItsHeartbeatWasSent) {
   GcsLease lease(/*head=*/false);
   lease.Start(0);
-  for (int64_t now = 250; now <= 4000; now += 250) (void)lease.Tick(now);
-  lease.OnAck(1000);  // it took three seconds
-  for (int64_t now = 4250; now < 5500; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
-  EXPECT_TRUE(lease.Tick(5500).fence);
+  for (int64_t now = 250; now <= 5000; now += 250) (void)lease.Tick(now);
+  lease.OnAck(1000);  // it took four seconds
+  for (int64_t now = 5250; now < 6500; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
+  EXPECT_TRUE(lease.Tick(6500).fence);
 }
 
 TEST(GcsLease, AWitnessThatHearsNothingEitherKeepsItGoing) {
@@ -54,11 +54,11 @@ TEST(GcsLease, AWitnessThatHearsNothingEitherKeepsItGoing) {
 TEST(GcsLease, AnOldTestimonyIsNone) {
   GcsLease lease(/*head=*/false);
   lease.Start(0);
-  for (int64_t now = 250; now <= 4250; now += 250) (void)lease.Tick(now);
-  lease.OnTestimony(3250, /*quiet=*/true);
-  EXPECT_FALSE(lease.Tick(4500).fence);
-  EXPECT_FALSE(lease.Tick(4750).fence);
-  EXPECT_TRUE(lease.Tick(5000).fence);
+  for (int64_t now = 250; now <= 5250; now += 250) (void)lease.Tick(now);
+  lease.OnTestimony(4250, /*quiet=*/true);
+  EXPECT_FALSE(lease.Tick(5500).fence);
+  EXPECT_FALSE(lease.Tick(5750).fence);
+  EXPECT_TRUE(lease.Tick(6000).fence);
 }
 
 TEST(GcsLease, AfterAPauseOfItsOwnItWaitsToBeTold) {

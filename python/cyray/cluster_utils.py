@@ -27,6 +27,7 @@ __all__ = ["Cluster", "FaultProxy"]
 _NODE_ARGUMENTS = (
     "num_cpus",
     "num_gpus",
+    "node_ip",
     "memory",
     "object_store_memory",
     "resources",
@@ -88,7 +89,7 @@ class Cluster:
     def add_node(self, wait: bool = True, **node_args: Any) -> LocalNode:
         """Starts a node; the first one is the head.
 
-        `node_args`: num_cpus (1), num_gpus (0), memory, object_store_memory (150 MB), resources,
+        `node_args`: num_cpus (1), num_gpus (0), node_ip (127.0.0.1), memory, object_store_memory (150 MB), resources,
         preload, prestart, env. `wait`: until the cluster knows it, when this process is connected.
         """
         unknown = set(node_args) - set(_NODE_ARGUMENTS)

@@ -5,8 +5,8 @@
 //   and the address at which it listens.
 // - Call. Request: CallHeader and a request table. Reply: ReplyHeader and a reply table or, when
 //   the code is not kOk, the error's text.
-// - Stream. The client sends NodeReports, the first with a NodeHello; an empty message is a
-//   heartbeat. The server sends NodeCommands. Initial metadata comes when the hello was accepted.
+// - Stream. The client sends NodeReports, the first with a NodeHello. The server sends
+//   NodeCommands. Initial metadata comes when the hello was accepted.
 // Call and Stream carry an opening in their metadata; each of their messages, and a stream's
 // acceptance and end, has a tag (rpc_auth.h).
 // Threading: functions without state.

@@ -22,9 +22,9 @@ namespace cyray::raylet {
 class GcsLease {
  public:
   struct Timing {
-    int64_t beat_ms = 1000;       // between two heartbeats
+    int64_t beat_ms = 250;        // between two heartbeats
     int64_t quiet_ms = 2000;      // without an answer: the witness is asked, a witness testifies
-    int64_t fence_ms = 4500;      // since the last answered heartbeat was sent
+    int64_t fence_ms = 5500;      // since the last answered heartbeat was sent
     int64_t testimony_ms = 1500;  // a testimony holds so long from its asking
     int64_t grace_ms = 3000;      // after a pause of this process, at least
     int64_t tick_ms = 250;

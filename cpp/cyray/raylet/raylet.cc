@@ -190,7 +190,9 @@ void Raylet::SayFarewell() const {
   const Status said = gcs::SayFarewell(
       {options_.node_id, gcs_.address(), options_.token, "Its raylet has ended: " + end_reason_},
       kFarewellMs);
-  if (!said.ok()) CYRAY_LOG(kWarning) << "the GCS was not told of the end: " << said.message();
+  if (!said.ok()) {
+    CYRAY_LOG(kWarning) << "the GCS was not told of the end: " << said.message();
+  }
 }
 
 int Raylet::Run() {

@@ -107,7 +107,9 @@ int SayFarewell(char** argv) {
   if (!node || !token) return 2;
   const cyray::Status said = cyray::gcs::SayFarewell(
       {*node, argv[3], *token, "Its raylet died, and what ran there with it."}, kFarewellMs);
-  if (!said.ok()) CYRAY_LOG(kWarning) << "the GCS was not told of the end: " << said.message();
+  if (!said.ok()) {
+    CYRAY_LOG(kWarning) << "the GCS was not told of the end: " << said.message();
+  }
   return said.ok() ? 0 : 1;
 }
 
