@@ -268,13 +268,14 @@ def test_sessions_end_while_threads_pickle_and_unpickle(monkeypatch):
     monkeypatch.setenv("CYRAY_ENABLE_AUTO_CONNECT", "0")
     strange = []
     stop = threading.Event()
+    running = threading.Event()  # a session; the threads would keep init from the GIL
     rounds = []
 
     def work(number: int) -> None:
         array = np.full(BIG // 4, number % 251, dtype=np.uint8)
         while not stop.is_set():
             try:
-                if not cyray.is_initialized():
+                if not running.wait(0.1):
                     continue
                 if number % 3 == 0:
                     values = cyray.get([cyray.put(Busy(array)) for _ in range(3)])
@@ -294,9 +295,11 @@ def test_sessions_end_while_threads_pickle_and_unpickle(monkeypatch):
     try:
         for _ in range(6):
             cyray.init(num_cpus=2)
+            running.set()
             seen = len(rounds)
             eventually(lambda seen=seen: len(rounds) > seen + 3, 30)
             cyray.shutdown()
+            running.clear()
     finally:
         stop.set()
         for thread in threads:
