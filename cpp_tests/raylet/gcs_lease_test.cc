@@ -66,9 +66,23 @@ TEST(GcsLease, AfterAPauseOfItsOwnItWaitsToBeTold) {
   lease.Start(0);
   (void)lease.Tick(250);
   EXPECT_FALSE(lease.Tick(60'000).fence);
-  EXPECT_FALSE(lease.IsQuiet(60'000)) << "the silence was its own";
+  EXPECT_FALSE(lease.Testify(60'000)) << "the silence was its own";
   for (int64_t now = 60'250; now < 63'000; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
   EXPECT_TRUE(lease.Tick(63'000).fence);
+}
+
+TEST(GcsLease, TheHeadBeatsEachSecondAndAtEachTickWhileItIsAsked) {
+  GcsLease lease(/*head=*/true);
+  lease.Start(0);
+  const auto beats = [&](int64_t from, int64_t to) {
+    int count = 0;
+    for (int64_t now = from; now < to; now += 250) count += lease.Tick(now).beat;
+    return count;
+  };
+  EXPECT_EQ(beats(250, 4250), 4);
+  (void)lease.Testify(4250);
+  EXPECT_EQ(beats(4250, 6250), 8);
+  EXPECT_EQ(beats(7000, 11'000), 4);
 }
 
 TEST(GcsLease, TheHeadIsNeverFencedAndAsksNobody) {
@@ -78,7 +92,7 @@ TEST(GcsLease, TheHeadIsNeverFencedAndAsksNobody) {
     const GcsLease::Turn turn = lease.Tick(now);
     ASSERT_FALSE(turn.fence || turn.ask) << now;
   }
-  EXPECT_TRUE(lease.IsQuiet(20'000));
+  EXPECT_TRUE(lease.Testify(20'000));
 }
 
 // A head's raylet, a GCS that stands still, dies and starts again, and a node that may be cut off
@@ -146,7 +160,7 @@ class Timeline {
     if (turn.ask && !cut_) {
       Send(false, [this, asked = now_] {
         if (cut_) return;
-        Send(false, [this, asked, quiet = head_.IsQuiet(now_)] {
+        Send(false, [this, asked, quiet = head_.Testify(now_)] {
           if (!cut_) node_.OnTestimony(asked, quiet);
         });
       });

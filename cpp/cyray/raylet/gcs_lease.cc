@@ -31,9 +31,10 @@ GcsLease::Turn GcsLease::Tick(int64_t now_ms) {
     safe_from_ms_ = std::max(safe_from_ms_, now_ms - timing_.fence_ms + timing_.grace_ms);
   }
   Turn turn;
-  if (now_ms >= next_beat_ms_) {
+  const bool is_asked = now_ms - asked_ms_ <= timing_.quiet_ms;
+  if (now_ms >= next_beat_ms_ || (head_ && is_asked)) {
     turn.beat = true;
-    next_beat_ms_ = now_ms + timing_.beat_ms;
+    next_beat_ms_ = now_ms + (head_ ? timing_.head_beat_ms : timing_.beat_ms);
   }
   if (head_) return turn;
   turn.ask = now_ms - heard_ms_ >= timing_.quiet_ms;

@@ -7,6 +7,7 @@
 // from here it looks like one that cannot be reached. So a node that hears nothing asks a witness,
 // the head's raylet, which stands beside the GCS: while that one hears nothing of the GCS as well,
 // the node goes on, however long. Without such a testimony it ends in time.
+// The head's raylet is judged by nobody and beats seldom, but at each tick while it is asked.
 // The machine knows its own pauses: after one it waits a moment for the GCS to say what it is, and
 // testifies of no silence that was its own.
 // Times, and why the two never disagree: docs/decisions/0014.
@@ -23,6 +24,7 @@ class GcsLease {
  public:
   struct Timing {
     int64_t beat_ms = 250;        // between two heartbeats
+    int64_t head_beat_ms = 1000;  // the same at the head, unless it was asked within quiet_ms
     int64_t quiet_ms = 2000;      // without an answer: the witness is asked, a witness testifies
     int64_t fence_ms = 5500;      // since the last answered heartbeat was sent
     int64_t testimony_ms = 1500;  // a testimony holds so long from its asking
@@ -49,8 +51,11 @@ class GcsLease {
   };
   Turn Tick(int64_t now_ms);
   int64_t tick_ms() const { return timing_.tick_ms; }
-  // What this one testifies as a witness.
-  bool IsQuiet(int64_t now_ms) const { return started_ && now_ms - heard_ms_ >= timing_.quiet_ms; }
+  // Another node asks this one as a witness: whether it hears nothing of the GCS either.
+  bool Testify(int64_t now_ms) {
+    asked_ms_ = now_ms;
+    return started_ && now_ms - heard_ms_ >= timing_.quiet_ms;
+  }
 
  private:
   const bool head_;
@@ -58,10 +63,11 @@ class GcsLease {
   bool started_ = false;
   int64_t next_tick_ms_ = 0;
   int64_t next_beat_ms_ = 0;
-  int64_t safe_from_ms_ =
-      0;                  // the last answered heartbeat was sent then, or later by a pause's grace
-  int64_t heard_ms_ = 0;  // the same, later by all pauses
-  int64_t testified_ms_ = 0;  // the latest testimony of silence was asked for then
+  // The last answered heartbeat was sent then, or later by a pause's grace.
+  int64_t safe_from_ms_ = 0;
+  int64_t heard_ms_ = 0;              // the same, later by all pauses
+  int64_t asked_ms_ = INT64_MIN / 2;  // as a witness, the last time
+  int64_t testified_ms_ = 0;          // the latest testimony of silence was asked for then
   bool testified_ = false;
 };
 
