@@ -601,6 +601,44 @@ def test_tasks_of_a_detached_actor_go_on_when_its_driver_leaves(tmp_path):
     cyray.kill(boss)
 
 
+def test_actors_of_a_detached_actor_outlive_the_job_that_made_it(tmp_path):
+    driver = Driver(
+        tmp_path,
+        """
+        import sys
+        import cyray
+
+        cyray.init(address=sys.argv[1], namespace="shared")
+
+        @cyray.remote(num_cpus=0)
+        class Child:
+            def echo(self, x):
+                return x
+
+        @cyray.remote(num_cpus=0)
+        class Parent:
+            def __init__(self):
+                self.children = []
+
+            def bear(self):
+                self.children.append(Child.remote())
+                return cyray.get(self.children[-1].echo.remote(len(self.children)))
+
+            def ask(self):
+                return cyray.get([child.echo.remote(7) for child in self.children])
+
+        parent = Parent.options(name="parent", lifetime="detached").remote()
+        assert cyray.get(parent.bear.remote()) == 1
+        """,
+        cyray.get_runtime_context().gcs_address,
+    )
+    driver.finish()
+    parent = cyray.get_actor("parent", namespace="shared")
+    assert cyray.get(parent.bear.remote(), timeout=20) == 2
+    assert cyray.get(parent.ask.remote(), timeout=20) == [7, 7]
+    cyray.kill(parent)
+
+
 def test_actors_of_a_dead_driver_end(tmp_path):
     driver = Driver(
         tmp_path,

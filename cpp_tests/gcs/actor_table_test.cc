@@ -144,12 +144,32 @@ TEST_F(ActorTableTest, AJobsEndEndsItsActorsButTheDetachedOnes) {
   Alive(detached);
   const ActorSpec plain = Spec("", -1);
   Alive(plain);
-  (void)table_.JobFinished(JobOf(plain.id));
+  (void)table_.JobFinished(JobOf(plain.id), owner_);
   EXPECT_EQ(StateOf(plain.id), State::Dead);
-  (void)table_.JobFinished(JobOf(detached.id));
   EXPECT_EQ(StateOf(detached.id), State::Alive);
   EXPECT_TRUE(table_.HasLivingActor(JobOf(detached.id)));
   EXPECT_FALSE(table_.HasLivingActor(JobOf(plain.id)));
+}
+
+TEST_F(ActorTableTest, AJobsEndSparesWhatADetachedActorOwnsAndNothingElse) {
+  const auto hosted = [&](ActorSpec spec, const Address& owner) {
+    spec.owner = owner;
+    Placed(spec);
+    const Address address{node_, WorkerId::Random()};
+    (void)table_.Started(node_, {spec.id, 0, address, 1, "ip"});
+    EXPECT_EQ(StateOf(spec.id), State::Alive);
+    return address;
+  };
+  ActorSpec detached = Spec(), child = Spec(), grandchild = Spec();
+  detached.detached = true;
+  hosted(grandchild, hosted(child, hosted(detached, owner_)));
+  const ActorSpec plain = Spec("", -1), of_plain = Spec("", -1);
+  hosted(of_plain, hosted(plain, owner_));
+  (void)table_.JobFinished(JobOf(plain.id), owner_);
+  EXPECT_EQ(StateOf(plain.id), State::Dead);
+  EXPECT_EQ(StateOf(of_plain.id), State::Dead);
+  EXPECT_EQ(StateOf(child.id), State::Alive);
+  EXPECT_EQ(StateOf(grandchild.id), State::Alive);
 }
 
 TEST_F(ActorTableTest, AKillThatAllowsRestartsUsesOne) {

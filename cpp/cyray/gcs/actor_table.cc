@@ -207,14 +207,20 @@ ActorActions ActorTable::NodeDied(const NodeId& node, const std::string& reason)
   return actions;
 }
 
-ActorActions ActorTable::JobFinished(const JobId& job) {
+ActorActions ActorTable::JobFinished(const JobId& job, const Address& driver) {
   ActorActions actions;
-  for (const ActorId& id : Of(of_job_, job)) {
-    ActorRecord& record = actors_[id];
-    if (record.spec.detached) continue;
-    const std::string cause = std::string(kOwnerDied) + "Its job " + job.Hex() + " has finished.";
-    StopProcess(record, false, cause, actions);
-    Die(record, cause, actions);
+  const std::string cause = std::string(kOwnerDied) + "Its job " + job.Hex() + " has finished.";
+  std::vector<WorkerId> ending = {driver.worker};
+  while (!ending.empty()) {
+    const WorkerId owner = ending.back();
+    ending.pop_back();
+    for (const ActorId& id : Of(owned_, owner)) {
+      ActorRecord& record = actors_[id];
+      if (record.spec.detached) continue;
+      if (!record.address.worker.is_nil()) ending.push_back(record.address.worker);
+      StopProcess(record, false, cause, actions);
+      Die(record, cause, actions);
+    }
   }
   return actions;
 }

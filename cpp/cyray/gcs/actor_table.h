@@ -67,8 +67,9 @@ class ActorTable {
   // A process died: what it owned dies (but detached actors), what ran in it has ended.
   ActorActions WorkerDied(const Address& worker, const std::string& reason, bool intended);
   ActorActions NodeDied(const NodeId& node, const std::string& reason);
-  // Its actors die, but the detached ones.
-  ActorActions JobFinished(const JobId& job);
+  // What its driver owned dies, and what those actors owned, and so on; a detached actor lives on
+  // with all that it owns. What tasks own dies with their workers, which raylets end and tell of.
+  ActorActions JobFinished(const JobId& job, const Address& driver);
   // A raylet's stream is new: these run there, nothing else of ours does.
   ActorActions Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive);
 

@@ -195,7 +195,7 @@ void Cluster::FinishJob(const JobId& id) {
   const JobEntry& job = *jobs_.Find(id);
   commit_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
   streams_.Broadcast(JobCommand(job));
-  actors_.Apply(actors_.table().JobFinished(id));
+  actors_.Apply(actors_.table().JobFinished(id, job.driver));
   if (!actors_.table().HasLivingActor(id)) job_over_(id);
   const auto needed = [this](const JobId& job) { return actors_.table().HasLivingActor(job); };
   for (const JobId& old : jobs_.Trim(needed)) commit_->Erase(Storage::Kind::kJob, old.view());
@@ -233,8 +233,8 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
   const JobEntry* job = jobs_.Find(JobOf(*id));
   const Address owner = actors_.table().Find(*id)->spec.owner;
   // Calls may overtake each other: who told of the end before will not do so again.
-  if (job != nullptr && !job->running) {
-    actors_.Apply(actors_.table().JobFinished(job->id));
+  if (job != nullptr && !job->running && owner == job->driver) {
+    actors_.Apply(actors_.table().JobFinished(job->id, job->driver));
   } else if (std::optional<std::string> death = DeathOf(owner)) {
     actors_.Apply(actors_.table().WorkerDied(owner, *death, /*intended=*/false));
   }
