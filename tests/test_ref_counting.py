@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 from remote_code import Keeper
-from support import eventually, store_used_bytes
+from support import Gate, eventually, is_running, store_used_bytes
 
 import cyray
 from cyray import _raylet
@@ -211,6 +211,39 @@ def test_an_object_whose_owner_died_says_so(settled):
     ):
         # The value may have been asked for in time; then there is none to ask for any more.
         eventually(lambda: cyray.get(ref, timeout=5) is None, timeout=5)
+
+
+def test_an_idle_worker_stays_as_long_as_somebody_uses_what_it_owns(settled, tmp_path):
+    gate = Gate(tmp_path)
+    folder = tmp_path / "waiting"
+    folder.mkdir()
+
+    @cyray.remote(num_cpus=0)
+    def work(owns):
+        (folder / str(os.getpid())).touch()
+        open(gate_path).close()  # so each has a worker of its own
+        return os.getpid(), [cyray.put("mine")] if owns else []
+
+    gate_path = gate.path
+    cpus = int(cyray.cluster_resources()["CPU"])
+    count = cpus + 4
+    results = [work.remote(number <= cpus) for number in range(count)]
+    eventually(lambda: len(list(folder.iterdir())) == count, 30, "all are at the gate")
+    gate.open()
+    owners, others = {}, []
+    for pid, refs in cyray.get(results, timeout=30):
+        if refs:
+            owners[pid] = refs[0]
+        else:
+            others.append(pid)
+    gate.close()
+    assert len(owners) == cpus + 1, "more than may stay idle"
+    del results, refs
+    eventually(lambda: not any(map(is_running, others)), 30, "those that own nothing have left")
+    assert cyray.get(list(owners.values()), timeout=10) == ["mine"] * len(owners)
+    pids = list(owners)
+    owners.clear()
+    eventually(lambda: not all(map(is_running, pids)), 30, "an owner of nothing leaves, too")
 
 
 def test_ten_thousand_objects_come_and_go(settled):

@@ -80,6 +80,26 @@ TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
   answers.join();
 }
 
+TEST_F(CoreWorkerTest, AWorkerLeavesWhenItIsAskedToIfUnusedOnlyWhenItOwnsNothing) {
+  const auto ask = [&](bool if_unused) {
+    raylet_->Send(FrameType::kExitWorker, [&](auto& b) {
+      return wire::CreateExitWorker(b, true, b.CreateString("it was idle"), if_unused);
+    });
+  };
+  ObjectEntry* mine = core_.Put(ValuePtr(Value::New(4)), false, {});
+  ask(true);
+  (void)Next(FrameType::kWorkerStays);
+  core_.Release(mine);
+  ask(true);
+  Event event;
+  const int64_t deadline = MonotonicNs() + kLimitNs;
+  while (event.kind != Event::Kind::kExit && MonotonicNs() < deadline) {
+    EXPECT_EQ(core_.NextTask(MonotonicNs() + 50'000'000, /*main_thread=*/true, &event), nullptr);
+  }
+  EXPECT_EQ(event.kind, Event::Kind::kExit);
+  EXPECT_TRUE(raylet_->Take(FrameType::kWorkerStays).empty());
+}
+
 TEST_F(CoreWorkerTest, ABlockThatComesAfterItsWaitWasInterruptedIsGivenBack) {
   interrupt = true;
   const ObjectId id = core_.NextPutId();

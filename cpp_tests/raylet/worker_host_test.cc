@@ -139,6 +139,26 @@ TEST_F(WorkerHostTest, AWorkerThatIsAskedToLeaveAndDoesNotIsKilled) {
   EXPECT_TRUE(dead->intended);
 }
 
+TEST_F(WorkerHostTest, AnIdleWorkerThatOwnsWhatIsUsedStaysAndAnotherGoes) {
+  Start();
+  wanted_ = 3;  // one more than may stay idle
+  auto owner = node_.AwaitWorker();
+  auto other = node_.AwaitWorker();
+  auto third = node_.AwaitWorker();
+  wanted_ = 0;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(node_.workers.Take({kJob, {}}, false));
+  for (const WorkerId& id : {owner.id, other.id, third.id}) node_.workers.PutBack(id);
+  ASSERT_TRUE(node_.Await(*owner.process, FrameType::kExitWorker)) << "after a second";
+  node_.workers.OnStays(owner.id);
+  EXPECT_EQ(node_.workers.pool().Find(owner.id)->state, WorkerState::kIdle);
+  ASSERT_TRUE(node_.Await(*other.process, FrameType::kExitWorker));
+  node_.workers.Kill(other.id, "it was idle", true);
+  node_.workers.OnStays(other.id);  // too late
+  ASSERT_NE(AwaitDeath(), nullptr);
+  EXPECT_EQ(node_.died[0].id, other.id);
+  EXPECT_EQ(node_.workers.pool().Find(owner.id)->state, WorkerState::kIdle);
+}
+
 // --- The zygote -------------------------------------------------------------------------------
 
 TEST_F(WorkerHostTest, AKilledZygoteIsReplacedAndItsForksAreAskedForAgain) {

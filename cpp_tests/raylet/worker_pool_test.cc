@@ -82,6 +82,28 @@ TEST(WorkerPool, WorkersIdleBeyondTheLimitLeaveAfterASecond) {
   pool.CheckInvariants();
 }
 
+TEST(WorkerPool, AWorkerThatCannotLeaveIsIdleAgainBehindTheOthers) {
+  WorkerPool pool(0, 1);
+  const WorkerId owner = AddIdle(pool, 100);
+  const WorkerId other = AddIdle(pool, 200);
+  ASSERT_EQ(pool.TakeExpired(1200), (std::vector<WorkerId>{owner}));
+  EXPECT_FALSE(pool.Take({kJob, {}}, false, 1200).value().worker == owner);
+  ASSERT_TRUE(pool.PutBack(other, 1250));
+  pool.Stay(owner, 1300);
+  pool.CheckInvariants();
+  EXPECT_EQ(pool.TakeExpired(2250), (std::vector<WorkerId>{other}));
+  AddIdle(pool, 2250);
+  EXPECT_TRUE(pool.TakeExpired(11'299).empty());
+  EXPECT_EQ(pool.TakeExpired(11'300), (std::vector<WorkerId>{owner}));
+  pool.Stay(owner, 11'300);
+  pool.Stay(WorkerId::Random(), 2300);
+  ASSERT_TRUE(pool.Take({kJob, {}}, false, 2300).has_value());
+  EXPECT_TRUE(pool.Take({kJob, {}}, false, 2300).has_value());
+  pool.Stay(owner, 2400);  // it has work: nobody asked it
+  EXPECT_EQ(pool.Find(owner)->state, WorkerState::kLeased);
+  pool.CheckInvariants();
+}
+
 TEST(WorkerPool, AnExitingWorkerIsNotUsedAgain) {
   WorkerPool pool(0, 2);
   const WorkerId id = AddIdle(pool);

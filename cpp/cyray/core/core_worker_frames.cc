@@ -241,6 +241,12 @@ void CoreWorker::OnRayletEvent(Frame& frame) {
   } else if (frame.type == FrameType::kExitWorker) {
     const auto* exit = frame.As<wire::ExitWorker>();
     if (exit == nullptr) return;
+    if (exit->if_unused() && (objects_.OwnsAny() || slab_.live() > 0)) {
+      builder_.Clear();
+      builder_.Finish(wire::CreateWorkerStays(builder_));
+      raylet_.Send(FrameType::kWorkerStays, builder_);
+      return;
+    }
     event.kind = Event::Kind::kExit;
     event.flag = exit->graceful();
     if (exit->reason() != nullptr) event.text = exit->reason()->str();

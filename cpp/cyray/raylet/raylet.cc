@@ -290,6 +290,9 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
       return leases_.OnBlocked(client, frame.As<wire::Blocked>());
     case FrameType::kActorReady:
       return actors_.OnActorReady(client, frame.As<wire::ActorReady>());
+    case FrameType::kWorkerStays:
+      workers_.OnStays(client.worker());
+      return frame.As<wire::WorkerStays>() != nullptr;
     case FrameType::kWorkerExiting: {
       const auto* exiting = frame.As<wire::WorkerExiting>();
       if (exiting == nullptr) return false;

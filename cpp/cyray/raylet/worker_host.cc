@@ -63,7 +63,8 @@ WorkerHost::WorkerHost(Parts parts, Callbacks callbacks)
                },
                [this](const WorkerId& worker, bool again) { OnForkLost(worker, again); },
                [this](int pid, int status) { OnExited(pid, status); },
-               [this](const std::string& why) { callbacks_.on_cannot_start(why); }}) {}
+               [this](const std::string& why) { callbacks_.on_cannot_start(why); }}),
+      leaving_(parts.loop) {}
 
 WorkerHost::~WorkerHost() = default;
 
@@ -244,7 +245,7 @@ void WorkerHost::ArmExpiry() {
   parts_.loop->RunAfter(wait, [this] {
     expiry_armed_ = false;
     for (const WorkerId& worker : pool_.TakeExpired(MonotonicMs())) {
-      AskToExit(worker, "it was idle", kIdleExitLimitMs);
+      AskToExit(worker, "it was idle", kIdleExitLimitMs, /*if_unused=*/true);
     }
     ArmExpiry();
   });
@@ -282,21 +283,34 @@ bool WorkerHost::SendKill(Process& process) {
   return sent == 0 || errno != ESRCH;
 }
 
-void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason,
-                           int64_t kill_after_ms) {
+void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
+                           bool if_unused) {
   const auto it = processes_.find(worker);
   if (it == processes_.end()) return;
   pool_.MarkExiting(worker);
+  it->second.may_stay = if_unused;
   if (it->second.told_reason.empty()) {
     it->second.told_reason = reason;
     it->second.intended = true;
   }
   if (ClientConnection* client = parts_.clients->Find(worker)) {
     flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(wire::CreateExitWorker(builder, true, builder.CreateString(reason)));
+    builder.Finish(wire::CreateExitWorker(builder, true, builder.CreateString(reason), if_unused));
     parts_.clients->Send(*client, wire::FrameType::kExitWorker, builder);
   }
-  parts_.loop->RunAfter(kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
+  leaving_.Start(worker, kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
+}
+
+void WorkerHost::OnStays(const WorkerId& worker) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end() || !it->second.may_stay || it->second.kill_wanted) return;
+  leaving_.Stop(worker);
+  it->second.may_stay = false;
+  it->second.told_reason.clear();
+  it->second.intended = false;
+  pool_.Stay(worker, MonotonicMs());
+  ArmExpiry();
+  callbacks_.on_idle();
 }
 
 void WorkerHost::EndIdleOf(const JobId& job) {
@@ -376,6 +390,7 @@ void WorkerHost::AwaitRest(const WorkerId& worker) {
 void WorkerHost::Declare(const WorkerId& worker) {
   Process& process = processes_.at(worker);
   process.declared = true;
+  leaving_.Stop(worker);
   const WorkerPool::Worker* pooled = pool_.Find(worker);
   std::string reason = process.told_reason;
   if (reason.empty()) {

@@ -22,6 +22,7 @@
 #include "cyray/raylet/worker_logs.h"
 #include "cyray/raylet/worker_pool.h"
 #include "cyray/raylet/zygote_link.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::raylet {
 
@@ -68,7 +69,11 @@ class WorkerHost {
   void OnExiting(const WorkerId& worker, bool intended, const std::string& reason);
   void Kill(const WorkerId& worker, const std::string& reason, bool intended);
   // ExitWorker{graceful}, and SIGKILL when that was not enough.
-  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms);
+  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms) {
+    AskToExit(worker, reason, kill_after_ms, /*if_unused=*/false);
+  }
+  // The worker was asked to leave if unused, and owns what somebody uses.
+  void OnStays(const WorkerId& worker);
   // The idle and starting workers of a job that is over. Those that work end with whoever they
   // work for.
   void EndIdleOf(const JobId& job);
@@ -96,6 +101,7 @@ class WorkerHost {
     bool declared = false;
     bool intended = false;
     bool kill_wanted = false;
+    bool may_stay = false;    // asked to leave if unused, and has not answered
     bool blameless = false;   // when it does not come up, that is no failure to start
     std::string told_reason;  // said before the death; comes before the exit status
     std::string exit_text;
@@ -122,6 +128,8 @@ class WorkerHost {
   bool SendKill(Process& process);
   void SendAssignJob(const WorkerId& worker, const JobId& job);
   void ArmExpiry();
+  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
+                 bool if_unused);
 
   const Parts parts_;
   const Callbacks callbacks_;
@@ -137,6 +145,7 @@ class WorkerHost {
   std::map<JobId, int> own_failures_;  // in a row, of jobs with a Python of their own
   bool expiry_armed_ = false;
   bool ending_ = false;
+  Timers<WorkerId> leaving_;  // asked to, and killed when it did not
 };
 
 }  // namespace cyray::raylet

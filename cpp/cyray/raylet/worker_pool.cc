@@ -8,6 +8,7 @@ namespace cyray::raylet {
 namespace {
 
 constexpr int64_t kIdleLimitMs = 1000;
+constexpr int64_t kStayMs = 10'000;     // before one that could not leave is asked again
 constexpr int64_t kActorHintMs = 1000;  // an actor so recently asked for makes another one likely
 constexpr int kSpares = 2;
 constexpr int kMinStartingLimit = 4;
@@ -87,9 +88,7 @@ void WorkerPool::Registered(const WorkerId& worker, int64_t now_ms) {
   const auto it = workers_.find(worker);
   if (it == workers_.end() || it->second.state != WorkerState::kStarting) return;
   EndStarting(it->second);
-  it->second.state = WorkerState::kIdle;
-  it->second.idle_since_ms = now_ms;
-  idle_.push_back(worker);
+  BecomeIdle(worker, it->second, now_ms);
 }
 
 std::optional<WorkerPool::Taken> WorkerPool::Take(const WorkerUse& use, bool for_actor,
@@ -119,10 +118,20 @@ std::optional<WorkerPool::Taken> WorkerPool::Take(const WorkerUse& use, bool for
 bool WorkerPool::PutBack(const WorkerId& worker, int64_t now_ms) {
   const auto it = workers_.find(worker);
   if (it == workers_.end() || it->second.state != WorkerState::kLeased) return false;
-  it->second.state = WorkerState::kIdle;
-  it->second.idle_since_ms = now_ms;
-  idle_.push_back(worker);
+  BecomeIdle(worker, it->second, now_ms);
   return true;
+}
+
+void WorkerPool::Stay(const WorkerId& worker, int64_t now_ms) {
+  const auto it = workers_.find(worker);
+  if (it == workers_.end() || it->second.state != WorkerState::kExiting) return;
+  BecomeIdle(worker, it->second, now_ms + kStayMs - kIdleLimitMs);
+}
+
+void WorkerPool::BecomeIdle(const WorkerId& id, Worker& worker, int64_t now_ms) {
+  worker.state = WorkerState::kIdle;
+  worker.idle_since_ms = now_ms;
+  idle_.push_back(id);
 }
 
 void WorkerPool::EraseIdle(const WorkerId& worker) {

@@ -33,7 +33,7 @@ class WorkerPool {
     JobId job;  // nil until bound
     bool used = false;
     std::vector<int32_t> gpus;  // since it was used
-    int64_t idle_since_ms = 0;
+    int64_t idle_since_ms = 0;  // in the future, when it could not leave
   };
   struct Taken {
     WorkerId worker;
@@ -58,6 +58,9 @@ class WorkerPool {
   // Its lease was returned. False when the worker cannot be used again (it leaves, or is unknown).
   bool PutBack(const WorkerId& worker, int64_t now_ms);
   void MarkExiting(const WorkerId& worker);
+  // One that was marked by TakeExpired() cannot leave: it is idle again, and not asked anew for ten
+  // seconds.
+  void Stay(const WorkerId& worker, int64_t now_ms);
   void Remove(const WorkerId& worker);
 
   std::vector<WorkerId> WorkersOfJob(const JobId& job, bool actors_too) const;
@@ -77,13 +80,14 @@ class WorkerPool {
   int StartingFor(const JobId& job) const;
   // How many idle workers that have a job would do.
   int IdleFor(const WorkerUse& use) const;
+  void BecomeIdle(const WorkerId& id, Worker& worker, int64_t now_ms);
   void EraseIdle(const WorkerId& worker);
   void EndStarting(const Worker& worker);
 
   const int prestart_;
   const int keep_idle_;
   std::unordered_map<WorkerId, Worker> workers_;
-  std::deque<WorkerId> idle_;          // the longest idle first
+  std::deque<WorkerId> idle_;          // in the order of becoming idle
   int starting_ = 0;                   // those without a job
   std::map<JobId, int> starting_for_;  // the others
   int64_t last_actor_ms_ = -1'000'000;

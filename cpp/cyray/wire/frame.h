@@ -57,6 +57,7 @@ enum class FrameType : uint16_t {
   kAssignActor,
   kActorReady,
   kExitWorker,
+  kWorkerStays,
   kWorkerExiting,
   kProcessDied,
   kLogLines,
