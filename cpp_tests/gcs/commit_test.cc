@@ -74,6 +74,21 @@ TEST_F(CommitTest, WhileTheDiskRefusesEffectsWaitAndReadsAreAnswered) {
   EXPECT_EQ(commit_.held(), 0u);
 }
 
+TEST_F(CommitTest, WhatIsQueuedWhileTheDiskRefusesLeavesWhenItWorksAgain) {
+  Change();
+  Say("a");
+  commit_.End();
+  storage_.Refuse();
+  Change();
+  Say("b");
+  commit_.End();
+  storage_.Refuse();
+  EXPECT_EQ(said_, Texts{});
+  storage_.Sync();
+  EXPECT_EQ(said_, (Texts{"a", "b"}));
+  EXPECT_EQ(commit_.held(), 0u);
+}
+
 TEST_F(CommitTest, AnEventThatAnEffectEndsComesAfterIt) {
   Change();
   commit_.Leave([this] {

@@ -151,6 +151,28 @@ TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
   EXPECT_EQ(StateOf(actor), wire::ActorState::Dead);
 }
 
+// Its answer was lost, so its raylet asks again, while another change meets a full disk.
+TEST_F(FullDiskTest, ARepeatedRegistrationIsNotUndone) {
+  const ActorId actor = NewActorId();
+  const wire::Bytes payload =
+      RegisterActorPayload(actor, {.owner = {NodeId::Random(), WorkerId::Random()}});
+  ASSERT_TRUE(Call(GcsMethod::RegisterActor, payload));
+  {
+    FullDisk full;
+    int refused = 0;
+    const auto call = [&](GcsMethod method, wire::Bytes bytes) {
+      gcs_.service().OnCall(
+          static_cast<uint16_t>(method), CallId::Random(), std::move(bytes),
+          [&](const Result<wire::Bytes>& result) { refused += result.has_value() ? 0 : 1; });
+    };
+    call(GcsMethod::KvPut, KvPutPayload("key", "1"));
+    call(GcsMethod::RegisterActor, payload);
+    ASSERT_TRUE(gcs_.RunUntil([&] { return refused == 2; }));
+  }
+  AwaitWorkingDisk();
+  EXPECT_EQ(StateOf(actor), wire::ActorState::PendingCreation);
+}
+
 TEST_F(FullDiskTest, DeathsAndEndsStayAndAreWrittenLater) {
   const Address driver{NodeId::Random(), WorkerId::Random()};
   const Result<wire::Bytes> job = Call(GcsMethod::RegisterJob, RegisterJobPayload(driver));

@@ -58,11 +58,12 @@ void Commit::OnOutcome(uint64_t change, const Status& status) {
     group.answers.clear();
   }
   for (const Effect& answer : answers) answer();
-  // The storage tries again by itself; one callback is enough to learn of its success.
-  if (change != queued_ || std::exchange(trying_again_, true)) return;
-  storage_->OnDurable([this, change](const Status& again) {
+  // The storage tries again by itself; one callback for all that is queued by now is enough to
+  // learn of its success.
+  if (std::exchange(trying_again_, true)) return;
+  storage_->OnDurable([this, all = queued_](const Status& again) {
     trying_again_ = false;
-    OnOutcome(change, again);
+    OnOutcome(all, again);
   });
 }
 

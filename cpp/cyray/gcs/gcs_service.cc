@@ -157,11 +157,12 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
     });
     return;
   }
+  // What was done before, by a call whose answer was lost, is neither refused nor undone.
+  const bool repeated = IsRepeated(method, payload);
   const Status failing = storage_->Failure();
-  if (!failing.ok() && IsRequest(method) && !IsRepeated(method, payload)) {
-    return reply(NotDurable(method, failing));
-  }
+  if (!failing.ok() && IsRequest(method) && !repeated) return reply(NotDurable(method, failing));
   Outcome outcome = Apply(method, payload);
+  if (repeated) outcome.undo = nullptr;
   if (once) RememberCall(id, outcome.reply);
   commit_.End([this, method, once, id, reply = std::move(reply),
                outcome = std::move(outcome)](const Status& status) {
