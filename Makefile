@@ -14,7 +14,6 @@ PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 SEEDS ?= 1000
-SIM_FAULTS ?= kill-worker,kill-gcs,kill-zygote,pause-worker,pause-gcs,slow-disk,full-disk
 
 # `make -j2 test` must not build twice at once in one folder; ninja uses all cores by itself.
 .NOTPARALLEL:
@@ -68,7 +67,7 @@ bench-cpp: $(VENV)/.stamp-build
 sim: $(VENV)/.stamp-build
 	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh configure
 	ninja -C "$(BUILD)" -j "$(JOBS)" cluster_simulator
-	$(BUILD)/cpp_tests/cluster_simulator --seeds $(SEEDS) --faults $(SIM_FAULTS)
+	$(BUILD)/cpp_tests/cluster_simulator --seeds $(SEEDS)
 
 asan tsan: $(VENV)/.stamp-build
 	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))"

@@ -2,8 +2,7 @@
 //   cluster_simulator --from 0 --seeds 200        a range; failures with how to see them again
 //   cluster_simulator --seed 17 --echo            one, with its log as it happens
 //   --twice     runs each seed twice and compares the digests of all draws
-//   --faults    names, separated by commas, of the faults that may strike
-//   --given-refs  tasks may return refs to objects that their workers own
+//   --faults    names, separated by commas, of the faults that may strike; else all of them
 #include <fcntl.h>
 #include <sys/personality.h>
 #include <sys/wait.h>
@@ -25,6 +24,7 @@ using cyray::sim::Verdict;
 using cyray::sim::World;
 
 constexpr size_t kLinesShown = 60;
+constexpr unsigned kLimitS = 300;  // of one seed; a fraction of a second is usual
 
 struct Options {
   uint64_t from = 0;
@@ -36,9 +36,9 @@ struct Options {
 };
 
 // In the child: what became of it, by one line to `out`.
-[[noreturn]] void RunSeed(uint64_t seed, const Options& options, int out) {
-  std::string folder = "/tmp/cyray-sim-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) ::_exit(2);
+[[noreturn]] void RunSeed(uint64_t seed, const Options& options, const std::string& folder,
+                          int out) {
+  ::alarm(kLimitS);
   int code;
   {
     World world(seed, options.allowed, folder, options.echo);
@@ -53,7 +53,6 @@ struct Options {
     }
     [[maybe_unused]] const ssize_t n = ::write(out, line.data(), line.size());
     code = verdict.ok ? 0 : 1;
-    std::filesystem::remove_all(folder);
     std::fflush(stdout);
     ::_exit(code);  // what killed processes held is not given back
   }
@@ -67,11 +66,14 @@ struct Outcome {
 
 Outcome Run(uint64_t seed, const Options& options) {
   int ends[2];
-  if (::pipe(ends) != 0) return {};
+  std::string folder = "/tmp/cyray-sim-XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr || ::pipe(ends) != 0) {
+    return {false, " no folder or pipe: errno " + std::to_string(errno)};
+  }
   const pid_t pid = ::fork();
   if (pid == 0) {
     ::close(ends[0]);
-    RunSeed(seed, options, ends[1]);
+    RunSeed(seed, options, folder, ends[1]);
   }
   ::close(ends[1]);
   Outcome outcome;
@@ -82,6 +84,7 @@ Outcome Run(uint64_t seed, const Options& options) {
   ::close(ends[0]);
   int status = 0;
   ::waitpid(pid, &status, 0);
+  std::filesystem::remove_all(folder);
   outcome.ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (WIFSIGNALED(status)) {
     outcome.text += " ended by signal " + std::to_string(WTERMSIG(status));
@@ -102,24 +105,26 @@ void FixAddresses(char** argv) {
 int main(int argc, char** argv) {
   FixAddresses(argv);
   Options options;
+  const std::vector<std::string> all(std::begin(kFaultNames), std::end(kFaultNames));
   uint64_t seed = 0;
   CLI::App app("A cluster in one thread under virtual time");
   CLI::Option* const one = app.add_option("--seed", seed, "this one");
   app.add_option("--from", options.from, "the first of several");
   app.add_option("--seeds", options.seeds, "how many");
-  app.add_option("--faults", options.faults, "what may strike")->delimiter(',');
-  app.add_flag("--given-refs", options.allowed.given_refs, "tasks may return refs");
+  app.add_option("--faults", options.faults, "what may strike; else all of them")
+      ->delimiter(',')
+      ->check(CLI::IsMember(all));
   app.add_flag("--echo", options.echo, "print the log as it happens");
   app.add_flag("--twice", options.twice, "compare the digests of two runs");
   CLI11_PARSE(app, argc, argv);
   if (one->count() > 0) options.from = seed, options.seeds = 1;
-  for (size_t i = 0; i < std::size(kFaultNames); ++i) {
-    const bool named = std::find(options.faults.begin(), options.faults.end(), kFaultNames[i]) !=
-                       options.faults.end();
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool named =
+        options.faults.empty() || std::ranges::find(options.faults, all[i]) != options.faults.end();
     if (named) options.allowed.faults.push_back(static_cast<FaultKind>(i));
   }
   ::setenv("CYRAY_SPIN_US", "0", 1);
-  std::string names = options.allowed.given_refs ? " --given-refs" : "";
+  std::string names;
   for (const std::string& name : options.faults) names += " --faults " + name;
   uint64_t failures = 0;
   for (uint64_t s = options.from; s < options.from + options.seeds; ++s) {

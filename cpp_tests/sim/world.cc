@@ -34,20 +34,6 @@ void World::Plan(uint64_t seed, const Allowed& allowed) {
   for (int node = 0; node < nodes; ++node) {
     nodes_.push_back({.node = node, .folder = folder_, .cpus = 1 + static_cast<int>(below(3))});
   }
-  drivers_.resize(1 + below(2));
-  for (Driver& driver : drivers_) {
-    driver.node = static_cast<int>(below(static_cast<uint64_t>(nodes)));
-    for (uint64_t i = 5 + below(25); i > 0; --i) {
-      TaskKind kind = static_cast<TaskKind>(below(kTaskKinds));
-      if (kind == TaskKind::kRead) kind = TaskKind::kFan;
-      // What a fan's children are is in its salt.
-      const uint64_t salt = random() & (kGivenRefs - 1);
-      if (kind == TaskKind::kGive && !allowed.given_refs) kind = TaskKind::kSlow;
-      driver.tasks.push_back(
-          {kind, static_cast<uint8_t>(below(3)), salt | (allowed.given_refs ? kGivenRefs : 0)});
-      driver.pauses_ns.push_back(static_cast<int64_t>(below(400)) * kMs);
-    }
-  }
   for (uint64_t i = allowed.faults.empty() ? 0 : below(6); i > 0; --i) {
     Fault fault;
     fault.kind = allowed.faults[below(allowed.faults.size())];
@@ -58,6 +44,41 @@ void World::Plan(uint64_t seed, const Allowed& allowed) {
     fault.lasts_ns = static_cast<int64_t>(below(4000)) * kMs;
     faults_.push_back(fault);
   }
+  KeepSilencesApart();
+  // What a killed worker owned is lost, as it should be: then no task returns a ref of its own.
+  const bool gives = std::ranges::none_of(
+      faults_, [](const Fault& fault) { return fault.kind == FaultKind::kKillWorker; });
+  drivers_.resize(1 + below(2));
+  for (Driver& driver : drivers_) {
+    driver.node = static_cast<int>(below(static_cast<uint64_t>(nodes)));
+    for (uint64_t i = 5 + below(25); i > 0; --i) {
+      TaskKind kind = static_cast<TaskKind>(below(kTaskKinds));
+      if (kind == TaskKind::kRead) kind = TaskKind::kFan;
+      // What a fan's children are is in its salt.
+      const uint64_t salt = random() & (kGivenRefs - 1);
+      if (kind == TaskKind::kGive && !gives) kind = TaskKind::kSlow;
+      driver.tasks.push_back(
+          {kind, static_cast<uint8_t>(below(3)), salt | (gives ? kGivenRefs : 0)});
+      driver.pauses_ns.push_back(static_cast<int64_t>(below(400)) * kMs);
+    }
+  }
+}
+
+// A node that nobody hears of for five seconds lives; each of these lasts less than four, but two
+// that touch may keep it from the GCS for longer, and then it ends, as it should.
+void World::KeepSilencesApart() {
+  const auto is_silence = [](const Fault& fault) {
+    return fault.kind == FaultKind::kBlock || fault.kind == FaultKind::kPauseGcs ||
+           fault.kind == FaultKind::kPauseRaylet;
+  };
+  std::ranges::sort(faults_, {}, &Fault::at_ns);
+  int64_t over_ns = 0;
+  std::erase_if(faults_, [&](const Fault& fault) {
+    if (!is_silence(fault)) return false;
+    if (fault.at_ns < over_ns) return true;
+    over_ns = fault.at_ns + fault.lasts_ns + 2000 * kMs;
+    return false;
+  });
 }
 
 std::string World::Describe() const {

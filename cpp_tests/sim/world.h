@@ -48,7 +48,6 @@ struct Fault {
 // What may happen in a world; the seed draws what does.
 struct Allowed {
   std::vector<FaultKind> faults;
-  bool given_refs = false;  // tasks that return refs to objects of their worker's own
 };
 
 struct Verdict {
@@ -77,6 +76,7 @@ class World {
   };
 
   void Plan(uint64_t seed, const Allowed& allowed);
+  void KeepSilencesApart();
   void StartDriver(Driver* driver);
   int RunDriver(Driver* driver);
   void Strike(const Fault& fault);
