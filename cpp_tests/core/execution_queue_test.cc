@@ -240,6 +240,16 @@ TEST_F(ExecutionQueueTest, HandingBackLetsGoOfArgumentsThatAreStillOnTheirWay) {
   EXPECT_FALSE(queue_.HasReady());
 }
 
+TEST_F(ExecutionQueueTest, ATaskThatIsHandedBackWaitsForNothingAnyMore) {
+  const ObjectId large = LargeId(50);
+  ObjectEntry* held = objects_.Borrow(large, WorkerAddress(10), /*deferred=*/true);
+  for (uint64_t tag = 1; tag <= 3; ++tag) Push(10, tag, &large);
+  EXPECT_EQ(held->extra->callbacks.size(), 3u);
+  Steal(10, 0);
+  EXPECT_THAT(held->extra->callbacks, IsEmpty());
+  objects_.Release(held);
+}
+
 TEST_F(ExecutionQueueTest, AWorkerThatLeavesHandsBackAllItHasAndGets) {
   Push(10, 1);
   Push(10, 2);

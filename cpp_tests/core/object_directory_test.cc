@@ -64,9 +64,11 @@ class WordsOutbox : public DirectoryOutbox {
     return entry == reader || (!to_read && entry == watcher);
   }
   void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) override {
+    ++looks_at_waits;
     for (ObjectEntry* entry : {reader, watcher}) {
       if (entry != nullptr) visit(entry);
     }
+    for (ObjectEntry* entry : readers) visit(entry);
   }
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
   void FreeStray(const ObjectId& id, const NodeId&) override { Note("stray", 0, id); }
@@ -91,6 +93,8 @@ class WordsOutbox : public DirectoryOutbox {
   uint64_t last_registration = 0;
   ObjectEntry* reader = nullptr;  // what threads wait for
   ObjectEntry* watcher = nullptr;
+  std::vector<ObjectEntry*> readers;
+  int looks_at_waits = 0;
   std::function<void()> on_state;
   std::function<void(const Address&)> on_add;
   std::function<void(ObjectEntry*)> on_ready;
@@ -167,6 +171,20 @@ TEST_F(ObjectDirectoryTest, AChainOfObjectsThatHoldOneAnotherIsFreedAtOnce) {
 
 TEST_F(ObjectDirectoryTest, ABorrowedObjectIsRegisteredOnceAndGivenUpOnce) {
   ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
+  EXPECT_EQ(objects_.Borrow(MakeId(5), owner_, false), entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("add 5 of 2"));
+  objects_.OnRegistered(outbox_.last_registration);
+  objects_.Release(entry);
+  objects_.Release(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("remove 5 of 2"));
+}
+
+TEST_F(ObjectDirectoryTest, ARefThatComesAfterTheLinkToItsOwnerBrokeIsRegisteredAgain) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .value = ValuePtr(Value::Copy("v", 1))});
+  ASSERT_TRUE(entry->local());
+  objects_.OnProcessDied(owner_.worker, "its link broke");
+  (void)outbox_.Take();
   EXPECT_EQ(objects_.Borrow(MakeId(5), owner_, false), entry);
   EXPECT_THAT(outbox_.Take(), ElementsAre("add 5 of 2"));
   objects_.OnRegistered(outbox_.last_registration);
@@ -496,6 +514,21 @@ TEST_F(ObjectDirectoryTest, WarmPinsAreBoundedAndTheLongestUnusedGoFirst) {
   for (const ObjectEntry* entry : entries) local += entry->local() ? 1 : 0;
   EXPECT_GE(local, PinTable::kMaxWarm);
   EXPECT_LE(local, PinTable::kMaxWarm + PinTable::kMaxWarm / 8);
+  objects_.CheckInvariants();
+  for (ObjectEntry* entry : entries) objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, PinsThatHaveToStayAreNotLookedAtForEachThatComes) {
+  const size_t many = PinTable::kMaxWarm + PinTable::kMaxWarm / 8;
+  std::vector<ObjectEntry*>& entries = outbox_.readers;
+  for (size_t i = 0; i < 2 * many; ++i) {
+    TaskId task;
+    std::memcpy(task.bytes.data(), &i, sizeof i);
+    entries.push_back(objects_.NewOwned(ObjectId(task, 0)));
+    objects_.AdoptPin(entries[i], 64 * i, 10);
+    ASSERT_TRUE(entries[i]->local());
+  }
+  EXPECT_LE(outbox_.looks_at_waits, 32) << "each walks all that is waited for";
   objects_.CheckInvariants();
   for (ObjectEntry* entry : entries) objects_.Release(entry);
 }

@@ -272,7 +272,7 @@ TEST_F(PollerTest, ATimerThatAnotherThreadArmsWakesADriverThatBlocks) {
   {
     std::lock_guard lock(mutex_);
     timer_ns_ = MonotonicNs();
-    poller_.NoteTimers();
+    poller_.NoteTimer(timer_ns_);
   }
   waiting.join();
   EXPECT_TRUE(done);

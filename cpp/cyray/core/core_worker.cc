@@ -11,6 +11,18 @@
 #include "cyray/util/log.h"
 
 namespace cyray::core {
+namespace {
+
+// `counted`: a reference that passes to the view.
+inline void ViewValue(Value* counted, bool is_error, ReadView& view) {
+  view.is_error = is_error;
+  view.value = counted;
+  view.pin = nullptr;
+  view.data = counted->data();
+  view.size = counted->size();
+}
+
+}  // namespace
 
 using wire::FrameType;
 
@@ -122,13 +134,11 @@ void CoreWorker::AddRef(ObjectEntry* entry) {
 void CoreWorker::Release(ObjectEntry* entry) {
   std::lock_guard lock(mutex_);
   objects_.Release(entry);
-  poller_.NoteTimers();  // of a block that became a spare
 }
 
 void CoreWorker::ReleaseMany(ObjectEntry* const* entries, size_t count) {
   std::lock_guard lock(mutex_);
   for (size_t i = 0; i < count; ++i) objects_.Release(entries[i]);
-  poller_.NoteTimers();
 }
 
 ObjectEntry* CoreWorker::Borrow(const ObjectId& id, const Address& owner, bool deferred) {
@@ -188,6 +198,9 @@ bool CoreWorker::Wait(ObjectEntry* const* entries, size_t size, size_t count, bo
   const auto failed = [&] {
     if (errors_seen == objects_.errors()) return false;  // no new one: nothing to look for
     errors_seen = objects_.errors();
+    // A pull that another thread waited for too may have failed, and that thread took the error:
+    // what is not here is wanted anew.
+    wanted = 0;
     return std::any_of(entries, entries + size, [](const ObjectEntry* entry) {
       return entry->pull_failed || (entry->is_error && entry->local());
     });
@@ -269,21 +282,14 @@ void CoreWorker::ReadyFlags(ObjectEntry* const* entries, size_t size, bool here,
 
 bool CoreWorker::Read(ObjectEntry* entry, ReadView* view) { return ReadMany(&entry, 1, view) == 1; }
 
-void CoreWorker::ViewValue(ValuePtr value, bool is_error, ReadView& view) {
-  view.is_error = is_error;
-  view.pin = nullptr;
-  view.data = value->data();
-  view.size = value->size();
-  view.value = value.release();
-}
-
 size_t CoreWorker::ReadMany(ObjectEntry* const* entries, size_t size, ReadView* views) {
   std::lock_guard lock(mutex_);
   for (size_t i = 0; i < size; ++i) {
     ObjectEntry* entry = entries[i];
     ReadView& view = views[i];
     if (entry->state == ObjectState::kInline) {
-      ViewValue(entry->value, entry->is_error, view);
+      entry->value->Ref();
+      ViewValue(entry->value.get(), entry->is_error, view);
     } else if (entry->pin != nullptr) {
       objects_.AddView(entry->pin);
       view.is_error = entry->is_error;
@@ -292,7 +298,7 @@ size_t CoreWorker::ReadMany(ObjectEntry* const* entries, size_t size, ReadView* 
       view.data = arena_->read(entry->pin->offset);
       view.size = entry->pin->bytes;
     } else if (entry->pull_failed) {
-      ViewValue(objects_.TakePullError(entry), true, view);
+      ViewValue(objects_.TakePullError(entry).release(), true, view);
     } else {
       return i;
     }
@@ -366,7 +372,7 @@ bool CoreWorker::Submit(Submission submission, ActorClient* actor, ObjectEntry**
     return ActorSubmitter::Crowded(*actor);
   } else {
     tasks_.Submit(task);
-    poller_.NoteTimers();
+    poller_.NoteTimer(tasks_.NextTickNs());
   }
   return false;
 }
@@ -457,7 +463,8 @@ bool CoreWorker::ReadArgument(ExecTask* task, size_t index, ReadView* view) {
   if (index >= task->arguments.size()) return false;
   const Argument& argument = task->arguments[index];
   if (argument.entry != nullptr) return Read(argument.entry, view);
-  ViewValue(argument.value, argument.is_error, *view);
+  argument.value->Ref();
+  ViewValue(argument.value.get(), argument.is_error, *view);
   return true;
 }
 

@@ -274,7 +274,6 @@ class CoreWorker : private PollerHandler, private DirectoryOutbox {
                    int64_t deadline_ns, const std::function<bool()>& over);
   // Somebody has to make the object first, or it comes from another node.
   bool IsFar(const ObjectEntry& entry) const;
-  static void ViewValue(ValuePtr value, bool is_error, ReadView& view);
   // Requests that are waited for (core_worker_requests.cc).
   // True when `over` holds. False: the time is over, or a signal handler raised.
   bool WaitAttentively(std::unique_lock<std::mutex>& lock, int64_t deadline_ns,

@@ -106,7 +106,7 @@ ObjectEntry* CoreWorker::SealOwned(const StoreBlock& block, std::vector<ObjectEn
   }
   AskForSpares(block.bytes);
   raylet_.Flush();
-  poller_.NoteTimers();
+  poller_.NoteTimer(spares_.NextIdleNs());
   return entry;
 }
 
@@ -203,7 +203,7 @@ void CoreWorker::RecycleIfDone(const ObjectId& id) {
   if (!it->second.freed || !it->second.unpinned) return;
   const SpareBlocks::Block block = it->second.block;
   unpublished_.erase(it);
-  if (spares_.PutBack(block, MonotonicNs())) return;
+  if (spares_.PutBack(block, MonotonicNs())) return poller_.NoteTimer(spares_.NextIdleNs());
   SendAbort(block.id);
   poller_.NoteGathered();
 }

@@ -194,7 +194,12 @@ void ExecutionQueue::SendProgress(Link& link, const ExecTask& task, bool begun) 
 
 void ExecutionQueue::Release(ExecTask& task) {
   if (task.missing > 0) {
-    std::erase_if(awaited_, [&](const auto& item) { return item.second.task == &task; });
+    std::erase_if(awaited_, [&](const auto& item) {
+      const auto& [key, awaited] = item;
+      if (awaited.task != &task) return false;
+      objects_.RemoveCallback(task.arguments[awaited.index].entry, kExecToken | key);
+      return true;
+    });
   }
   for (Argument& argument : task.arguments) {
     if (argument.pin != nullptr) objects_.DropHold(argument.pin);

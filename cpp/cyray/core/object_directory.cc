@@ -170,7 +170,8 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
 ObjectEntry* ObjectDirectory::Borrow(const ObjectId& id, const Address& owner, bool deferred) {
   if (ObjectEntry* known = Find(id); known != nullptr) {
     ++known->refs;
-    if (!deferred && known->deferred) {
+    // Not registered: borrowed for a task's arguments so far, or the link to its owner broke since.
+    if (!deferred && !known->owned && !known->registered) {
       known->deferred = false;
       Register(known);
     }
@@ -520,10 +521,6 @@ void ObjectDirectory::OnRayletLost(const ValuePtr& error) {
   }
   registering_.clear();
   RunDeferredReleases();
-}
-
-void ObjectDirectory::ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const {
-  for (const auto& [id, entry] : by_id_) visit(*entry);
 }
 
 void ObjectDirectory::CheckInvariants() const {

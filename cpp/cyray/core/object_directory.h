@@ -183,7 +183,6 @@ class ObjectDirectory {
   size_t borrowed_count() const { return borrowed_.size(); }
   // Whether somebody, here or elsewhere, holds a ref of which this process is the owner.
   bool OwnsAny() const { return live_ > borrowed_.size(); }
-  void ForEachIndexed(const std::function<void(const ObjectEntry&)>& visit) const;
   void CheckInvariants() const;
 
  private:

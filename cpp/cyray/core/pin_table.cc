@@ -1,5 +1,7 @@
 #include "cyray/core/pin_table.h"
 
+#include <algorithm>
+
 namespace cyray::core {
 
 LocalPin* PinTable::Add(ObjectEntry* entry, uint64_t offset, uint64_t bytes, bool* added) {
@@ -36,6 +38,8 @@ std::vector<ObjectId> PinTable::TakeWarm(size_t keep) {
     }
     pin = next;
   }
+  const size_t stay = std::max(kMaxWarm, warm_);
+  trim_above_ = stay + stay / 8;
   return taken;
 }
 

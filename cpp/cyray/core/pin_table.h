@@ -49,9 +49,10 @@ class PinTable {
   // The entry goes. True when the pin went, too.
   bool DropEntry(LocalPin* pin);
 
-  bool TooManyWarm() const { return warm_ > kMaxWarm + kMaxWarm / 8; }
+  bool TooManyWarm() const { return warm_ > trim_above_; }
   // Gives up warm pins but for `keep` of them, the longest unused first, and those that are awaited
-  // or only copies. Their entries have none then.
+  // or only copies. Their entries have none then. Those that had to stay are not looked at again
+  // before an eighth more has come.
   std::vector<ObjectId> TakeWarm(size_t keep);
 
   void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const;
@@ -89,6 +90,7 @@ class PinTable {
   LocalPin* oldest_ = nullptr;  // of the warm ones
   LocalPin* newest_ = nullptr;
   size_t warm_ = 0;
+  size_t trim_above_ = kMaxWarm + kMaxWarm / 8;
 };
 
 }  // namespace cyray::core

@@ -79,10 +79,9 @@ class Poller : public SocketWatcher {
     NoteActivity();
     if (DriverBlocked()) WakeDriver();
   }
-  // A timer may have been armed outside of a handler: nobody blocks beyond it.
-  void NoteTimers() {
-    if (seat_ == 0 || !seat_blocked_) return;
-    if (handler_.NextTimerNs() >= blocked_until_ns_) return;
+  // A timer was armed outside of a handler: nobody blocks beyond `due_ns`.
+  void NoteTimer(int64_t due_ns) {
+    if (seat_ == 0 || !seat_blocked_ || due_ns >= blocked_until_ns_) return;
     steward_seated_ ? WakeSteward() : WakeDriver();
   }
   // A thread other than the steward blocks in the seat: what was just gathered must be written now,
