@@ -51,6 +51,28 @@ TEST(GcsLease, AWitnessThatHearsNothingEitherKeepsItGoing) {
   EXPECT_TRUE(lease.Tick(60'250).fence);
 }
 
+TEST(GcsLease, KnowsForHowLongTheGcsWasHeardOfWithoutAGap) {
+  GcsLease lease(/*head=*/false);
+  EXPECT_EQ(lease.HeardForMs(5000), 0);
+  lease.Start(10'000);
+  const auto run = [&](int64_t from, int64_t to, bool answered) {
+    for (int64_t now = from; now <= to; now += 250) {
+      (void)lease.Tick(now);
+      if (answered) lease.OnAck(now);
+    }
+  };
+  run(10'250, 20'000, true);
+  EXPECT_EQ(lease.HeardForMs(20'000), 10'000);
+  run(20'250, 23'000, false);
+  EXPECT_EQ(lease.HeardForMs(23'000), 0);
+  run(23'250, 25'250, true);
+  EXPECT_EQ(lease.HeardForMs(25'250), 2000);
+  (void)lease.Tick(40'000);  // this process stood still
+  EXPECT_EQ(lease.HeardForMs(40'000), 0);
+  lease.OnAck(40'000);
+  EXPECT_EQ(lease.HeardForMs(40'100), 100);
+}
+
 TEST(GcsLease, AnOldTestimonyIsNone) {
   GcsLease lease(/*head=*/false);
   lease.Start(0);
@@ -66,23 +88,30 @@ TEST(GcsLease, AfterAPauseOfItsOwnItWaitsToBeTold) {
   lease.Start(0);
   (void)lease.Tick(250);
   EXPECT_FALSE(lease.Tick(60'000).fence);
-  EXPECT_FALSE(lease.Testify(60'000)) << "the silence was its own";
+  EXPECT_FALSE(lease.IsQuiet(60'000)) << "the silence was its own";
   for (int64_t now = 60'250; now < 63'000; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
   EXPECT_TRUE(lease.Tick(63'000).fence);
 }
 
-TEST(GcsLease, TheHeadBeatsEachSecondAndAtEachTickWhileItIsAsked) {
+TEST(GcsLease, TheHeadTestifiesOfASilenceThatAHeartbeatOfItsOwnHasMet) {
   GcsLease lease(/*head=*/true);
   lease.Start(0);
-  const auto beats = [&](int64_t from, int64_t to) {
-    int count = 0;
-    for (int64_t now = from; now < to; now += 250) count += lease.Tick(now).beat;
-    return count;
+  int beats = 0;
+  const auto run = [&](int64_t from, int64_t to, bool answered) {
+    for (int64_t now = from; now <= to; now += 250) {
+      const bool beat = lease.Tick(now).beat;
+      beats += beat;
+      if (beat && answered) lease.OnAck(now);
+    }
   };
-  EXPECT_EQ(beats(250, 4250), 4);
-  (void)lease.Testify(4250);
-  EXPECT_EQ(beats(4250, 6250), 8);
-  EXPECT_EQ(beats(7000, 11'000), 4);
+  run(250, 4000, true);
+  EXPECT_EQ(beats, 4);
+  EXPECT_FALSE(lease.IsQuiet(4250)) << "the last beat was answered";
+  run(4250, 5750, false);  // the beat at 4250 is not
+  EXPECT_FALSE(lease.IsQuiet(5999));
+  EXPECT_TRUE(lease.IsQuiet(6000));
+  lease.OnAck(4250);  // the one at 5250 is on its way
+  EXPECT_FALSE(lease.IsQuiet(6000));
 }
 
 TEST(GcsLease, TheHeadIsNeverFencedAndAsksNobody) {
@@ -92,7 +121,7 @@ TEST(GcsLease, TheHeadIsNeverFencedAndAsksNobody) {
     const GcsLease::Turn turn = lease.Tick(now);
     ASSERT_FALSE(turn.fence || turn.ask) << now;
   }
-  EXPECT_TRUE(lease.Testify(20'000));
+  EXPECT_TRUE(lease.IsQuiet(20'000));
 }
 
 // A head's raylet, a GCS that stands still, dies and starts again, and a node that may be cut off
@@ -160,7 +189,7 @@ class Timeline {
     if (turn.ask && !cut_) {
       Send(false, [this, asked = now_] {
         if (cut_) return;
-        Send(false, [this, asked, quiet = head_.Testify(now_)] {
+        Send(false, [this, asked, quiet = head_.IsQuiet(now_)] {
           if (!cut_) node_.OnTestimony(asked, quiet);
         });
       });

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "cpp_tests/raylet/peer_nodes_fake.h"
+#include "cyray/sim/virtual_runtime.h"
 
 namespace cyray::raylet {
 namespace {
@@ -79,6 +80,43 @@ TEST_F(PeerTableTest, FramesToANodeThatIsNotKnownYetWaitForIt) {
   a.Know(b);
   ASSERT_TRUE(RunUntil(loop_, [&] { return b.received.size() == 1; }));
   EXPECT_TRUE(a.lost.empty());
+}
+
+// Reaches nobody.
+class NoTransport : public net::Transport {
+ public:
+  Result<std::unique_ptr<net::Stream>> Dial(const std::string&, uint16_t) override {
+    return Fail(StatusCode::kUnavailable, "there is no network");
+  }
+  Status Listen(const std::string&, uint16_t, AcceptCallback) override { return Status::Ok(); }
+  uint16_t port() const override { return 0; }
+  void SetAccepting(bool) override {}
+};
+
+TEST(PeerTable, ANodeIsUnknownOnlyToAGcsThatWasThereAllTheTime) {
+  sim::VirtualTime time(1);
+  sim::VirtualRuntime runtime(&time);
+  NoTransport transport;
+  NodeId self, other;
+  self.bytes[0] = 1;
+  other.bytes[0] = 2;
+  PeerTable peers(&runtime, &transport, self, 1, std::string(32, 't'));
+  int lost = 0;
+  peers.AddLostCallback([&](const NodeId&, const std::string&) { ++lost; });
+  int64_t informed_ms = 0;  // the GCS is away
+  peers.set_informed_for_ms([&] { return informed_ms; });
+  flatbuffers::FlatBufferBuilder builder;
+  builder.Finish(wire::CreateForwardCancel(builder, 1));
+  ASSERT_TRUE(peers.Send(other, wire::FrameType::kForwardCancel, builder));
+  time.RunFor(int64_t{3600} * 1'000'000'000);
+  EXPECT_EQ(lost, 0);
+  informed_ms = 10'000;  // it has just come back
+  time.RunFor(int64_t{31} * 1'000'000'000);
+  EXPECT_EQ(lost, 0);
+  informed_ms = 40'000;
+  time.RunFor(int64_t{31} * 1'000'000'000);
+  EXPECT_EQ(lost, 1);
+  EXPECT_FALSE(peers.Send(other, wire::FrameType::kForwardCancel, builder));
 }
 
 TEST_F(PeerTableTest, ANodeThatIsNotReachedIsDialedUntilTheGcsSaysThatItIsDead) {

@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace cyray::raylet {
+namespace {
+
+constexpr size_t kMaxUnanswered = 64;  // the oldest alone count
+
+}  // namespace
 
 void GcsLease::Start(int64_t now_ms) {
   if (!started_) {
@@ -14,8 +19,10 @@ void GcsLease::Start(int64_t now_ms) {
 }
 
 void GcsLease::OnAck(int64_t sent_ms) {
+  if (sent_ms - heard_ms_ >= timing_.quiet_ms) heard_since_ms_ = sent_ms;
   safe_from_ms_ = std::max(safe_from_ms_, sent_ms);
   heard_ms_ = std::max(heard_ms_, sent_ms);
+  std::erase_if(unanswered_, [&](const Beat& beat) { return beat.sent_ms <= sent_ms; });
 }
 
 void GcsLease::OnTestimony(int64_t asked_ms, bool quiet) {
@@ -28,13 +35,15 @@ GcsLease::Turn GcsLease::Tick(int64_t now_ms) {
   next_tick_ms_ = now_ms + timing_.tick_ms;
   if (late > timing_.late_ms) {
     heard_ms_ = std::min(heard_ms_ + late, now_ms);
+    heard_since_ms_ = now_ms;
+    for (Beat& beat : unanswered_) beat.since_ms = std::min(beat.since_ms + late, now_ms);
     safe_from_ms_ = std::max(safe_from_ms_, now_ms - timing_.fence_ms + timing_.grace_ms);
   }
   Turn turn;
-  const bool is_asked = now_ms - asked_ms_ <= timing_.quiet_ms;
-  if (now_ms >= next_beat_ms_ || (head_ && is_asked)) {
+  if (now_ms >= next_beat_ms_) {
     turn.beat = true;
     next_beat_ms_ = now_ms + (head_ ? timing_.head_beat_ms : timing_.beat_ms);
+    if (head_ && unanswered_.size() < kMaxUnanswered) unanswered_.push_back({now_ms, now_ms});
   }
   if (head_) return turn;
   turn.ask = now_ms - heard_ms_ >= timing_.quiet_ms;

@@ -7,7 +7,7 @@
 // from here it looks like one that cannot be reached. So a node that hears nothing asks a witness,
 // the head's raylet, which stands beside the GCS: while that one hears nothing of the GCS as well,
 // the node goes on, however long. Without such a testimony it ends in time.
-// The head's raylet is judged by nobody and beats seldom, but at each tick while it is asked.
+// The head's raylet is judged by nobody and beats seldom.
 // The machine knows its own pauses: after one it waits a moment for the GCS to say what it is, and
 // testifies of no silence that was its own.
 // Times, and why the two never disagree: docs/decisions/0014.
@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 
 namespace cyray::raylet {
@@ -24,8 +25,9 @@ class GcsLease {
  public:
   struct Timing {
     int64_t beat_ms = 250;        // between two heartbeats
-    int64_t head_beat_ms = 1000;  // the same at the head, unless it was asked within quiet_ms
-    int64_t quiet_ms = 2000;      // without an answer: the witness is asked, a witness testifies
+    int64_t head_beat_ms = 1000;  // the same at the head
+    int64_t quiet_ms = 2000;      // since the last answered one was sent: the witness is asked
+    int64_t silence_ms = 1750;    // that a heartbeat of its own is unanswered: a witness testifies
     int64_t fence_ms = 5500;      // since the last answered heartbeat was sent
     int64_t testimony_ms = 1500;  // a testimony holds so long from its asking
     int64_t grace_ms = 3000;      // after a pause of this process, at least
@@ -51,10 +53,13 @@ class GcsLease {
   };
   Turn Tick(int64_t now_ms);
   int64_t tick_ms() const { return timing_.tick_ms; }
-  // Another node asks this one as a witness: whether it hears nothing of the GCS either.
-  bool Testify(int64_t now_ms) {
-    asked_ms_ = now_ms;
-    return started_ && now_ms - heard_ms_ >= timing_.quiet_ms;
+  // For how long it has been heard of without a gap of quiet_ms; 0: it is not now.
+  int64_t HeardForMs(int64_t now_ms) const {
+    return started_ && now_ms - heard_ms_ < timing_.quiet_ms ? now_ms - heard_since_ms_ : 0;
+  }
+  // What this one testifies as a witness: whether it hears nothing of the GCS either.
+  bool IsQuiet(int64_t now_ms) const {
+    return !unanswered_.empty() && now_ms - unanswered_.front().since_ms >= timing_.silence_ms;
   }
 
  private:
@@ -65,10 +70,15 @@ class GcsLease {
   int64_t next_beat_ms_ = 0;
   // The last answered heartbeat was sent then, or later by a pause's grace.
   int64_t safe_from_ms_ = 0;
-  int64_t heard_ms_ = 0;              // the same, later by all pauses
-  int64_t asked_ms_ = INT64_MIN / 2;  // as a witness, the last time
-  int64_t testified_ms_ = 0;          // the latest testimony of silence was asked for then
+  int64_t heard_since_ms_ = 0;
+  int64_t heard_ms_ = 0;      // the same, later by all pauses
+  int64_t testified_ms_ = 0;  // the latest testimony of silence was asked for then
   bool testified_ = false;
+  struct Beat {
+    int64_t sent_ms;
+    int64_t since_ms;  // the same, later by all pauses
+  };
+  std::deque<Beat> unanswered_;  // of a witness, the oldest first
 };
 
 }  // namespace cyray::raylet

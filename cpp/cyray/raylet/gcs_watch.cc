@@ -20,7 +20,7 @@ GcsWatch::GcsWatch(Runtime* runtime, bool head, GcsBridge* gcs, PeerTable* peers
       FrameType::kAskWitness, [this](const NodeId& from, const wire::AskWitness& ask) {
         FlatBufferBuilder builder;
         builder.Finish(
-            wire::CreateTestimony(builder, ask.asked_ms(), lease_.Testify(runtime_->NowMs())));
+            wire::CreateTestimony(builder, ask.asked_ms(), lease_.IsQuiet(runtime_->NowMs())));
         (void)peers_->Send(from, FrameType::kTestimony, builder);
       });
   peers_->On<wire::Testimony>(FrameType::kTestimony,

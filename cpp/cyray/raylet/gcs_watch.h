@@ -23,6 +23,7 @@ class GcsWatch {
   // The GCS accepted this node's hello.
   void OnUp();
   void OnAck(const wire::HeartbeatAck& ack) { lease_.OnAck(ack.sent_ms()); }
+  int64_t HeardForMs() const { return lease_.HeardForMs(runtime_->NowMs()); }
   // Who stands beside the GCS: the head's raylet.
   void set_witness(const NodeId& head) { witness_ = head; }
 

@@ -75,7 +75,7 @@ void PeerTable::SetNode(const NodeId& node, PeerAddress address) {
 
 void PeerTable::RemoveNode(const NodeId& node, const std::string& reason) {
   if (node == identity_.node) return;
-  RememberDead(node);
+  dead_.Add(node, {}, 0);
   dials_.Stop(node);
   unknown_.Stop(node);
   auto it = peers_.find(node);
@@ -95,18 +95,10 @@ bool PeerTable::Knows(const NodeId& node) const {
   return peer != nullptr && peer->address.has_value();
 }
 
-void PeerTable::RememberDead(const NodeId& node) {
-  if (!dead_.insert(node).second) return;
-  dead_order_.push_back(node);
-  if (dead_order_.size() <= kMaxDead) return;
-  dead_.erase(dead_order_.front());
-  dead_order_.pop_front();
-}
-
 PeerTable::Peer* PeerTable::Find(const NodeId& node) {
   auto it = peers_.find(node);
   if (it != peers_.end()) return &it->second;
-  if (node.is_nil() || node == identity_.node || dead_.contains(node)) return nullptr;
+  if (node.is_nil() || node == identity_.node || dead_.Find(node) != nullptr) return nullptr;
   return &peers_[node];
 }
 
@@ -242,13 +234,18 @@ void PeerTable::ConnectIfNeeded(const NodeId& node, Peer& peer) {
   if (peer.open != nullptr || peer.dialing != nullptr) return;
   if (!peer.session->has_unacked() && peer.opened == 0) return;
   if (!peer.address) {
-    if (unknown_.running(node)) return;
-    unknown_.Start(node, kUnknownMs, [this, node] {
-      RemoveNode(node, "the cluster does not know node " + node.Hex());
-    });
+    if (!unknown_.running(node)) AwaitNews(node);
     return;
   }
   if (!dials_.running(node)) Dial(node);
+}
+
+// A GCS that is down tells of nobody: only one that was there all the time does not know the node.
+void PeerTable::AwaitNews(const NodeId& node) {
+  unknown_.Start(node, kUnknownMs, [this, node] {
+    if (informed_for_ms_() < kUnknownMs) return AwaitNews(node);
+    RemoveNode(node, "the cluster does not know node " + node.Hex());
+  });
 }
 
 void PeerTable::Dial(const NodeId& node) {
@@ -331,14 +328,16 @@ void PeerTable::Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
   Discard(peer.open);
   const Status status = connection->Open(peer.session, {peer.opened, peer.session->received()});
   if (!status.ok()) {
+    // What one of the two has lost does not come back: waiting for it would have no end.
     CYRAY_LOG(kError) << "the session with node " << Short(node) << ": " << status.message();
     connection->Close();
-    return DialLater(node, peer, status.message());
+    return RemoveNode(node, "its session cannot go on: " + status.message());
   }
   dials_.Stop(node);
   peer.backoff.Reset();
   peer.opened = std::max(peer.opened, greeting.opened) + 1;
   peer.open = std::move(connection);
+  PumpRelays(node);  // what had arrived before is acknowledged by the hello, and makes room
   for (const NodeCallback& callback : reconnected_callbacks_) callback(node);
 }
 

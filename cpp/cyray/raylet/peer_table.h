@@ -16,7 +16,6 @@
 #include <flatbuffers/flatbuffers.h>
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -32,6 +31,7 @@
 #include "cyray/net/relay_queues.h"
 #include "cyray/net/transport.h"
 #include "cyray/util/backoff.h"
+#include "cyray/util/recent.h"
 #include "cyray/util/runtime.h"
 #include "cyray/util/status.h"
 #include "cyray/util/timer.h"
@@ -93,6 +93,11 @@ class PeerTable : private net::PeerConnection::Delegate {
   void AddRoomCallback(NodeCallback callback) { room_callbacks_.push_back(std::move(callback)); }
   void set_bulk_receiver(net::BulkReceiver* receiver) { bulk_ = receiver; }
   void set_pause_callback(PauseCallback callback) { on_pause_ = std::move(callback); }
+  // For how long the GCS has been heard of without a gap. A node that it has not told of in that
+  // time is not known to it either.
+  void set_informed_for_ms(std::function<int64_t()> informed) {
+    informed_for_ms_ = std::move(informed);
+  }
 
   // What the GCS says. A node that was removed is dead for ever: its session ends, with a call of
   // the lost callbacks.
@@ -157,11 +162,11 @@ class PeerTable : private net::PeerConnection::Delegate {
   void Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
             const net::PeerConnection::Greeting& greeting);
   void SendTo(const NodeId& node, Peer& peer, wire::FrameType type, std::span<const uint8_t> body);
+  void AwaitNews(const NodeId& node);
   void ConnectIfNeeded(const NodeId& node, Peer& peer);
   void Dial(const NodeId& node);
   void DialLater(const NodeId& node, Peer& peer, const std::string& why);
   void StrangerWent(const ConnectionPtr& stranger);
-  void RememberDead(const NodeId& node);
   // Gives up a connection without a word to anybody.
   static void Discard(ConnectionPtr& connection);
 
@@ -172,13 +177,14 @@ class PeerTable : private net::PeerConnection::Delegate {
   std::vector<LostCallback> lost_callbacks_;
   std::vector<NodeCallback> reconnected_callbacks_;
   std::vector<NodeCallback> room_callbacks_;
+  std::function<int64_t()> informed_for_ms_ = [] { return INT64_MAX; };
   PauseCallback on_pause_;
   net::BulkReceiver* bulk_ = nullptr;
   net::RelayQueues relays_;
   std::unordered_map<NodeId, Peer> peers_;
   std::unordered_set<ConnectionPtr> strangers_;  // accepted, no hello yet
-  std::unordered_set<NodeId> dead_;
-  std::deque<NodeId> dead_order_;  // the same, the oldest first
+  struct Nothing {};
+  Recent<NodeId, Nothing> dead_{kMaxDead};
 
   Timers<NodeId> dials_;
   Timers<NodeId> unknown_;  // nodes that frames wait for

@@ -108,7 +108,9 @@ Raylet::Raylet(NodeOptions options)
       gcs_watch_(&loop_, options_.head, &gcs_, &peers_, [this](const std::string& why) {
         member_ = false;
         BeginEnd(1, why);
-      }) {}
+      }) {
+  peers_.set_informed_for_ms([this] { return gcs_watch_.HeardForMs(); });
+}
 
 // --- Start and end ----------------------------------------------------------------------------
 
