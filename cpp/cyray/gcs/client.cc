@@ -14,6 +14,7 @@
 #include "cyray/crypto/auth.h"
 #include "cyray/gcs/client_stream.h"
 #include "cyray/gcs/rpc.h"
+#include "cyray/util/backoff.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
@@ -56,20 +57,6 @@ Status FromGrpc(const grpc::Status& status) {
   }
 }
 
-// Waits that grow while something fails.
-class Backoff {
- public:
-  int64_t Next() {
-    const int64_t wait = wait_ms_;
-    wait_ms_ = std::min(wait_ms_ * 2, kLastBackoffMs);
-    return wait;
-  }
-  void Reset() { wait_ms_ = kFirstBackoffMs; }
-
- private:
-  int64_t wait_ms_ = kFirstBackoffMs;
-};
-
 }  // namespace
 
 class GcsClient::Core : public std::enable_shared_from_this<Core> {
@@ -95,7 +82,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
     // Of the running attempt: its session and its number there.
     std::shared_ptr<const RpcSession> session;
     uint64_t call = 0;
-    Backoff backoff;
+    Backoff backoff{kFirstBackoffMs, kLastBackoffMs};
     std::unique_ptr<grpc::ClientContext> context;  // of the running attempt
   };
   using PendingPtr = std::shared_ptr<Pending>;
@@ -164,7 +151,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   enum class SessionState { kNone, kChallenging, kReady } session_state_ = SessionState::kNone;
   std::shared_ptr<const RpcSession> session_;  // the latest; shared with its calls and stream
   uint64_t last_call_ = 0;                     // its number in the session
-  Backoff challenge_backoff_;
+  Backoff challenge_backoff_{kFirstBackoffMs, kLastBackoffMs};
   std::deque<PendingPtr> waiting_;  // for a session, and the stream if there is to be one
   std::set<PendingPtr> attempts_;   // running, challenges too
   StreamCallbacks callbacks_;
@@ -173,7 +160,7 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   std::shared_ptr<ClientStream> stream_;  // also kept by itself
   uint64_t stream_number_ = 0;
   bool stream_up_ = false;
-  Backoff stream_backoff_;
+  Backoff stream_backoff_{kFirstBackoffMs, kLastBackoffMs};
   std::shared_ptr<const RpcSession> stream_session_;
 };
 
@@ -279,7 +266,7 @@ void GcsClient::Core::Retry(const PendingPtr& pending, const Status& why) {
   if (MonotonicMs() >= pending->give_up_ms) {
     Finish(pending, Fail(why));
   } else {
-    After(pending->backoff.Next(), [this, pending] { Submit(pending); });
+    After(pending->backoff.NextMs(loop_->Random()), [this, pending] { Submit(pending); });
   }
 }
 
@@ -331,7 +318,7 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
     if (waiting_.empty() && !wants_stream_) {
       session_state_ = SessionState::kNone;
     } else {
-      After(challenge_backoff_.Next(), [this] { Challenge(); });
+      After(challenge_backoff_.NextMs(loop_->Random()), [this] { Challenge(); });
     }
     return;
   }
@@ -380,7 +367,7 @@ void GcsClient::Core::SessionFailed(const Status& status) {
   if (wants_stream_ && stream_ == nullptr && !stream_retry_due_) {
     stream_retry_due_ = true;
     callbacks_.on_down(status);
-    After(stream_backoff_.Next(), [this] { StartStream(); });
+    After(stream_backoff_.NextMs(loop_->Random()), [this] { StartStream(); });
   }
 }
 
@@ -447,7 +434,7 @@ void GcsClient::Core::StreamDone(uint64_t number, const grpc::Status& status) {
   if (down.code() == StatusCode::kUnauthenticated) Drop(stream_session_);
   ExpireWaiting(status);
   stream_retry_due_ = true;
-  After(stream_backoff_.Next(), [this] { StartStream(); });
+  After(stream_backoff_.NextMs(loop_->Random()), [this] { StartStream(); });
   if (was_up || down.code() == StatusCode::kNotFound) callbacks_.on_down(down);
 }
 

@@ -1,4 +1,4 @@
-// ChooseNode: on which of several nodes something is to run. What raylets and GCS decide alike.
+// ChooseNode: on which of several nodes something is to run. The GCS asks it for actors.
 //
 // kPack: on the preferred node, then on nodes under half use, beyond that on the least used.
 // kSpread: on the least used. Nodes that are equally good are drawn among, so that askers who see

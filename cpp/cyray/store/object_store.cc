@@ -166,9 +166,6 @@ void ObjectStore::NodeDied(const NodeId& node) {
 
 void ObjectStore::Apply(ObjectTable::Actions actions) {
   for (const uint64_t offset : actions.freed_offsets) allocator_.Free(offset);
-  if (on_deleted_) {
-    for (const ObjectId& id : actions.deleted) on_deleted_(id);
-  }
   for (const uint64_t ticket : actions.dropped_tickets) callbacks_.erase(ticket);
   for (ObjectTable::Answer& answer : actions.answers) {
     auto node = callbacks_.extract(answer.ticket);

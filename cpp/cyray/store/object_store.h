@@ -72,11 +72,6 @@ class ObjectStore {
   // To be called in idle time until it returns false: takes memory from the machine ahead of use.
   bool WarmSome() { return arena_.WarmSome(allocator_.high_water()); }
 
-  // Told of every object that left the store (freed, evicted, aborted).
-  void set_on_deleted(std::function<void(const ObjectId&)> callback) {
-    on_deleted_ = std::move(callback);
-  }
-
   StoreStats stats() const;
   std::vector<ObjectInfo> Largest(size_t count) const { return table_.Largest(count); }
   std::string CheckInvariants() const;
@@ -94,7 +89,6 @@ class ObjectStore {
   ObjectTable table_;
   std::unordered_map<uint64_t, GetCallback> callbacks_;  // by ticket
   uint64_t next_ticket_ = 1;
-  std::function<void(const ObjectId&)> on_deleted_;
 };
 
 }  // namespace cyray::store
