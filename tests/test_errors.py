@@ -666,6 +666,19 @@ def test_a_call_is_answered_when_even_its_error_fails(several):
                 cyray.get(ref, timeout=30)
 
 
+def test_an_exit_whose_code_cannot_be_shown_is_an_exit():
+    class Odd:
+        def __repr__(self):
+            raise ValueError("cannot be shown")
+
+    @cyray.remote(max_retries=0)
+    def leave():
+        raise SystemExit(Odd())
+
+    with pytest.raises(cyray.exceptions.WorkerCrashedError, match=r"sys\.exit\(\) is called"):
+        cyray.get(leave.remote(), timeout=30)
+
+
 def test_a_call_of_an_async_actor_is_answered_when_even_its_error_fails():
     @cyray.remote
     class Failing:

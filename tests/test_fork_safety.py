@@ -198,6 +198,21 @@ def test_a_fork_of_the_driver_leaves_the_drivers_session_alone():
     assert cyray.get(f.remote()) == 1
 
 
+def test_a_child_prints_what_its_own_workers_say_though_the_parent_forked_while_it_printed():
+    from cyray._driver import logs
+
+    logs.print_lines(1, "127.0.0.1", "f", False, [])
+    assert logs._output is not None
+    logs._output._lock.acquire()  # as the event thread does, in the midst of a line
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if logs._output is None else 1)
+    finally:
+        logs._output._lock.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_the_workers_of_a_dead_zygote_go_on():
     def pid(self):
         return os.getpid()

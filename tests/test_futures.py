@@ -46,6 +46,13 @@ def test_refs_are_awaited_in_every_way():
     assert asyncio.run(await_several()) == [2, 4, 6, 8, 10]
 
 
+def test_a_callback_that_exits_costs_nobody_else_an_event(capfd):
+    done = fail.remote().future()
+    done.add_done_callback(lambda _: sys.exit(1))
+    assert double.remote(3).future().result(timeout=20) == 6
+    assert double.remote(4).future().result(timeout=20) == 8
+
+
 def test_a_failed_task_raises_where_it_is_awaited():
     async def main():
         with pytest.raises(KeyError, match="the task's"):

@@ -151,6 +151,40 @@ def test_an_interrupted_shutdown_is_finished_by_the_next_one_or_by_init(monkeypa
     assert not is_running(pid)
 
 
+def test_futures_learn_of_an_interrupted_shutdown_though_the_next_init_fails(monkeypatch):
+    def interrupt(node):
+        raise KeyboardInterrupt
+
+    cyray.init(num_cpus=1)
+    future = SignalActor.remote().wait.remote().future()
+    with monkeypatch.context() as patch:
+        patch.setattr("cyray._node.local.LocalNode.stop", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cyray.shutdown()
+    with pytest.raises(ConnectionError):
+        cyray.init(address="127.0.0.1:9")
+    with pytest.raises(RuntimeError):
+        future.result(timeout=10)
+    cyray.shutdown()
+
+
+def test_all_callbacks_are_called_at_shutdown_whatever_one_of_them_raises():
+    cyray.init(num_cpus=1)
+    called = []
+
+    def fail(error):
+        called.append(error)
+        raise error
+
+    for error in (SystemExit(1), KeyboardInterrupt(), ValueError("mine")):
+        future = SignalActor.remote().wait.remote().future()
+        future.add_done_callback(lambda _, error=error: fail(error))
+    with pytest.raises(KeyboardInterrupt):
+        cyray.shutdown()
+    assert len(called) == 3
+    assert not cyray.is_initialized()
+
+
 def test_a_callback_at_shutdown_may_wait_for_a_thread_that_uses_cyray():
     cyray.init(num_cpus=1)
     never = SignalActor.remote().wait.remote()

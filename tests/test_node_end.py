@@ -7,9 +7,11 @@ children fork on. A short form here; 500 ends beside busy loops in the soak run.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from support import eventually, is_running, session_processes
@@ -56,8 +58,8 @@ DRIVER = """
     if way == "kill the driver":
         os.kill(os.getpid(), signal.SIGKILL)
     if way == "kill the raylet":
-        from cyray import _worker
-        os.kill(_worker._session.node.pid, signal.SIGKILL)
+        from cyray._driver import session
+        os.kill(session.current.node.pid, signal.SIGKILL)
         os._exit(0)
     if way == "drop the actor":
         del actor
@@ -79,9 +81,11 @@ def end_nodes(count):
             )
             for way, name in zip(ways, names, strict=True)
         ]
-        for driver in drivers:
+        for way, driver in zip(ways, drivers, strict=True):
             out, err = driver.communicate(timeout=90)
             assert out == "ready\n", err
+            code = {"raise": 1, "kill the driver": -signal.SIGKILL}.get(way, 0)
+            assert driver.returncode == code, (way, err)
         eventually(lambda: not session_processes(), LEFT_S, f"nobody is left after {ways}")
         eventually(lambda names=names: not segments(names), LEFT_S, f"no segment after {ways}")
 
@@ -152,8 +156,22 @@ def test_sigint_reaches_what_a_task_starts_and_interrupts_a_task_alone():
         except KeyboardInterrupt:
             return os.getpid()
 
+    @cyray.remote(max_retries=0)
+    def pid():
+        return os.getpid()
+
     cyray.init(num_cpus=1)
     assert cyray.get(start.remote(), timeout=40) == -2
+    worker = cyray.get(pid.remote(), timeout=40)
+    asleep = cyray.remote(time.sleep).options(max_retries=0).remote(1000)  # no frame of Python's
+
+    def interrupt():
+        os.kill(worker, signal.SIGINT)  # it means nothing until the task has begun
+        return cyray.wait([asleep], timeout=0.1)[0]
+
+    eventually(interrupt, 40)
+    with pytest.raises(KeyboardInterrupt):
+        cyray.get(asleep, timeout=40)
     worker = cyray.get(interrupted.remote(), timeout=40)
     os.kill(worker, 2)  # between tasks
     assert cyray.get(interrupted.remote(), timeout=40) == worker

@@ -1,7 +1,8 @@
 """Commit messages: a subject of at most 72 characters, an empty line, a body that says why.
 
 Usage: `python tools/check_commits.py [FILE]`. With a file (git's commit-msg hook) its message is checked;
-without one, those since the last tag or, on a branch, since it left main. Merges are let through.
+without one, those since the last tag, since the rule came or, on a branch, since it left main, whichever
+is nearest. Merges are let through.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ MAX_SUBJECT = 72
 
 def faults(message: str) -> list[str]:
     """What is wrong with a message; git's own comments do not count."""
+    message = message.partition("# ------------------------ >8 ------------------------")[0]
     lines = [line for line in message.splitlines() if not line.startswith("#")]
     while lines and not lines[-1].strip():
         lines.pop()
@@ -33,17 +35,22 @@ def faults(message: str) -> list[str]:
     return found
 
 
-def git(*command: str) -> str:
-    done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False)
+def git(*command: str, root: Path = ROOT) -> str:
+    done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def first_unchecked() -> str:
-    """Where the commits to check begin: the nearer of the last tag and the point where main was left."""
-    tag = git("describe", "--tags", "--abbrev=0")
-    left = git("merge-base", "HEAD", "main") or git("merge-base", "HEAD", "origin/main")
-    starts = [start for start in (tag, left) if start]
-    counted = [(int(git("rev-list", "--count", f"{start}..HEAD") or 0), start) for start in starts]
+def first_unchecked(root: Path = ROOT) -> str:
+    """The commit behind which those to check begin; "" when the clone is too shallow to tell."""
+    head = git("rev-parse", "HEAD", root=root)
+    came = git("log", "--diff-filter=A", "--format=%H", "--", "tools/check_commits.py", root=root)
+    starts = [git("describe", "--tags", "--abbrev=0", root=root), *came.splitlines()[-1:]]
+    starts += [git("merge-base", "HEAD", name, root=root) for name in ("main", "origin/main")]
+    counted = [
+        (int(git("rev-list", "--count", f"{start}..HEAD", root=root)), start)
+        for start in starts
+        if start and start != head
+    ]
     return min(counted)[1] if counted else ""
 
 
@@ -52,7 +59,10 @@ def main() -> int:
         messages = {"the message": Path(sys.argv[1]).read_text()}
     else:
         start = first_unchecked()
-        hashes = git("rev-list", f"{start}..HEAD").split() if start else []
+        if not start:
+            print("no tag, branch point or first commit of this rule to check from")
+            return 1
+        hashes = git("rev-list", f"{start}..HEAD").split()
         messages = {name[:9]: git("log", "-1", "--format=%B", name) for name in hashes}
     failed = 0
     for name, message in messages.items():

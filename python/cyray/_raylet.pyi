@@ -1,7 +1,7 @@
 # For type checkers: every public name of the extension (tests/test_stub.py compares them). Everything is
 # documented where it is written, in _raylet.pyx and includes/.
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, MutableSequence
 from concurrent.futures import Future
 from typing import Any, overload
 
@@ -98,7 +98,7 @@ def connect(
     job_config: bytes = b"",
     log_to_driver: bool = True,
 ) -> None: ...
-def disconnect(exiting: bool = False) -> list[Callable[[], None]]: ...
+def disconnect(exiting: bool, waiting: MutableSequence[Callable[[], Any]]) -> None: ...
 def is_connected() -> bool: ...
 def abandon_after_fork() -> None: ...
 def session_number() -> int: ...
@@ -117,7 +117,6 @@ EVENT_WARNING: int
 EVENT_ASSIGN_JOB: int
 EVENT_BECOME_ACTOR: int
 EVENT_EXIT: int
-EVENT_RAYLET_LOST: int
 EVENT_CREATE_ACTOR: int
 
 def on_ready(ref: ObjectRef, callback: Callable[[], None], on_main: bool = False) -> int: ...

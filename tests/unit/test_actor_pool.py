@@ -86,14 +86,11 @@ def test_work_without_an_actor_left_is_an_error_for_each_piece(fake: FakeCyray) 
     pool = ActorPool(["a"])
     for _ in range(3):
         pool.submit(lambda actor, value: Ref(ActorDiedError()), 0)
-    for _ in range(2):
-        with pytest.raises(ActorDiedError):
-            pool.get_next()
-        assert pool.has_next()
-        if pool._waiting:
-            with pytest.raises(actor_pool.RayActorError, match="no actor left"):
-                pool.get_next_unordered()
-        break
+    with pytest.raises(ActorDiedError):
+        pool.get_next()
+    assert pool.has_next()
+    with pytest.raises(actor_pool.RayActorError, match="no actor left"):
+        pool.get_next_unordered()
     pool.push("b")  # takes what waits still
     pool.submit(double, 4)
     with pytest.raises(ActorDiedError):

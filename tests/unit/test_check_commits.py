@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,3 +37,32 @@ def test_a_subject_and_a_reason_are_enough(message: str) -> None:
 def test_what_is_wrong_is_told(message: str, fault: str) -> None:
     (found,) = check_commits.faults(message)
     assert fault in found
+
+
+def test_the_nearest_start_that_is_not_the_head_counts(tmp_path: Path) -> None:
+    def git(*command: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+        done = subprocess.run(
+            ["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def commit(name: str) -> str:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        git("add", name)
+        git("commit", "-m", name)
+        return git("rev-parse", "HEAD")
+
+    git("init")
+    commit("first")
+    assert check_commits.first_unchecked(tmp_path) == ""
+    rule = commit("tools/check_commits.py")
+    commit("second")
+    assert check_commits.first_unchecked(tmp_path) == rule, "on main itself"
+    git("tag", "v1")
+    third = commit("third")
+    assert check_commits.first_unchecked(tmp_path) == "v1"
+    git("checkout", "-b", "branch")
+    commit("fourth")
+    assert check_commits.first_unchecked(tmp_path) == third

@@ -32,7 +32,7 @@ def _take_events() -> None:
             return
         try:
             handle_event(event)
-        except Exception:  # a broken stdout must not end the thread
+        except BaseException:  # a broken stdout, or a callback that exits: the thread goes on
             report("an event was lost")
 
 

@@ -14,7 +14,7 @@ from cyray import _raylet
 from cyray._driver import session as sessions
 from cyray._driver.events import ensure_event_thread
 from cyray._driver.job import job_config
-from cyray._driver.session import Session, call_all, shutdown
+from cyray._driver.session import Session, call_waiting, shutdown
 from cyray._node import addresses
 from cyray._node.sessions import package_version
 from cyray._os import machine
@@ -90,7 +90,7 @@ def init(
                     "call cyray.shutdown() first, or cyray.init(ignore_reinit_error=True) to go on "
                     "with the session that there is."
                 )
-            interrupted = sessions.end_session()  # a shutdown that did not come to its end
+            sessions.end_session()  # a shutdown that did not come to its end
             _raylet.connect(
                 _find_or_start(session, address, own, preload),
                 namespace=session.namespace,
@@ -100,12 +100,14 @@ def init(
             )
             ensure_event_thread()
             context = RayContext()
-        call_all(interrupted)
+        call_waiting()
         if preload:  # not under the lock: it takes as long as the imports do
             session.node.tell_of_failed_imports()
     except BaseException:
         if sessions.current is session:
             shutdown()
+        else:
+            call_waiting()
         raise
     return context
 
@@ -183,6 +185,4 @@ def auto_init() -> None:
         return
     if os.environ.get("CYRAY_ENABLE_AUTO_CONNECT") == "0":
         raise RuntimeError("cyray is not initialized: call cyray.init() first.")
-    with sessions.lock:  # another thread may do the same
-        if not _raylet.is_connected():
-            init()
+    init(ignore_reinit_error=True)  # another thread may do the same

@@ -206,6 +206,12 @@ def print_lines(pid: int, ip: str, label: str, is_stderr: bool, lines: Iterable[
     _output.print_lines(pid, ip, label, is_stderr, lines)
 
 
+def forget() -> None:
+    """In the child of a fork: what the parent prints, and a lock that one of its threads may hold."""
+    global _output
+    _output = None
+
+
 def flush() -> None:
     """Prints all counts of collapsed lines, and forgets the cluster; at shutdown."""
     global _output

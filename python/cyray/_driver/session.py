@@ -7,6 +7,7 @@ guards `current`; nothing of a user's runs under it.
 from __future__ import annotations
 
 import atexit
+import collections
 import os
 import sys
 import threading
@@ -29,6 +30,9 @@ def _anonymous_namespace() -> str:
 
 lock = threading.RLock()
 current: Session | None = None  # guarded by lock
+# What users wait with for sessions that have ended: callables, to be called under no lock. They stand here
+# before anybody may be interrupted, and until they are called.
+_waiting: collections.deque[Callable[[], Any]] = collections.deque()
 
 
 class Session:
@@ -40,7 +44,6 @@ class Session:
 
     def __init__(self, namespace: str | None) -> None:
         self.node: Any = None
-        self._waiting: list[Callable[[], Any]] = []
         self.namespace = namespace or _anonymous_namespace()
 
     def register(self) -> None:
@@ -65,16 +68,12 @@ class Session:
         self.node.start()
         return str(self.node.socket)
 
-    def end(self, exiting_interpreter: bool) -> list[Callable[[], Any]]:
-        """Leaves the node and ends it. Can be called again when it was interrupted.
-
-        Returns what users wait with: callables, to be called outside of all locks.
-        """
+    def end(self, exiting_interpreter: bool) -> None:
+        """Leaves the node and ends it. Can be called again when it was interrupted."""
         events.end_event_thread()
-        self._waiting += _raylet.disconnect(exiting_interpreter)
+        _raylet.disconnect(exiting_interpreter, _waiting)
         if self.node is not None:
             self.node.stop()
-        return self._waiting
 
 
 def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = False) -> None:
@@ -83,31 +82,42 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
     What was got stays valid: arrays that lie in shared memory become private copies. Threads and
     futures that wait get a RuntimeError.
     """
-    with lock:
-        waiting = end_session(_exiting_interpreter)
-    call_all(waiting)
+    try:
+        with lock:
+            end_session(_exiting_interpreter)
+    finally:
+        call_waiting()
 
 
-def end_session(exiting_interpreter: bool = False) -> list[Callable[[], Any]]:
-    """With the lock held; what it returns is for `call_all`, without the lock."""
+def end_session(exiting_interpreter: bool = False) -> None:
+    """With the lock held; `call_waiting`, without it, is to follow."""
     global current
     if current is None:
-        return []
-    waiting = current.end(exiting_interpreter)
+        return
+    current.end(exiting_interpreter)
     current, me.namespace = None, ""
     if "cyray._driver.logs" in sys.modules:
-        waiting.append(sys.modules["cyray._driver.logs"].flush)
-    return waiting
+        _waiting.append(sys.modules["cyray._driver.logs"].flush)
 
 
-def call_all(waiting: list[Callable[[], Any]]) -> None:
+def call_waiting() -> None:
     """Calls what is the user's own code (callbacks of futures, streams). It may wait for a thread that
-    calls init or shutdown, so no lock is held."""
-    for callback in waiting:
+    calls init or shutdown, so no lock is held. All are called, whatever one of them raises; Ctrl-C goes
+    on at the end."""
+    interrupt: BaseException | None = None
+    while True:
+        try:
+            callback = _waiting.popleft()
+        except IndexError:
+            break
         try:
             callback()
-        except Exception:  # the others count too
+        except KeyboardInterrupt as error:
+            interrupt = error
+        except BaseException:  # the others count too
             events.report("a callback failed at shutdown")
+    if interrupt is not None:
+        raise interrupt
 
 
 def is_initialized() -> bool:
@@ -119,7 +129,10 @@ def _after_fork_in_child() -> None:
     global current, lock
     current, me.namespace = None, ""
     lock = threading.RLock()  # a thread that the child does not have may have held it
+    _waiting.clear()  # the parent's
     events.forget_event_thread()
+    if "cyray._driver.logs" in sys.modules:
+        sys.modules["cyray._driver.logs"].forget()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

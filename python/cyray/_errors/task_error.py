@@ -292,7 +292,7 @@ def _is_engine_frame(filename: str) -> bool:
     folder, base = os.path.split(filename)
     if base.endswith((".pyx", ".pxi")):  # Cython names its files relative to the build.
         return filename.endswith("cyray/_raylet.pyx") or folder.endswith("cyray/includes")
-    if not folder.startswith(PACKAGE_DIR):
+    if folder != PACKAGE_DIR and not folder.startswith(PACKAGE_DIR + os.sep):
         return False
     inside = filename[len(PACKAGE_DIR) + 1 :].split(os.sep)
     return any(part.startswith("_") for part in inside)

@@ -18,7 +18,10 @@ def leaves(error: BaseException) -> str | None:
     if isinstance(error, ActorExit):
         return "exit_actor() is called."
     if isinstance(error, SystemExit):
-        return f"sys.exit({error.code!r}) is called."
+        try:
+            return f"sys.exit({error.code!r}) is called."
+        except Exception:  # a repr may do anything
+            return "sys.exit() is called."
     return None
 
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from cyray import _compat, _raylet
+from cyray._os import machine
 from cyray._process import me
 from cyray._worker import actor, label
 
@@ -25,8 +26,7 @@ def main(fd: int, worker_id: str) -> None:
     """Serve as a worker on the connected socket `fd` until told to leave. Does not return."""
     code = 0
     try:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        me.visible_gpus = visible.split(",") if visible else None
+        me.visible_gpus = machine.visible_gpus() or None
         # A handler, not SIG_IGN: what a task starts would inherit that.
         signal.signal(signal.SIGINT, _on_interrupt)
         _raylet.connect(fd, bytes.fromhex(worker_id))
@@ -46,6 +46,8 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
     """SIGINT interrupts the user's code on the main thread; between tasks it means nothing."""
     if me.loop is not None:  # the loop of an async actor runs many calls at once
         return
+    if frame is not None and frame.f_code is main.__code__ and _raylet.current_task() is not None:
+        raise KeyboardInterrupt  # compiled code of the user's, which has no frame
     while frame is not None and frame.f_code is not main.__code__:
         if not frame.f_globals.get("__name__", "").startswith("cyray."):
             raise KeyboardInterrupt

@@ -18,7 +18,6 @@ cdef class CallableEntry:
     # What a template means here; resolved at its first task.
     cdef object function        # None for actor methods until the instance is known
     cdef str name
-    cdef str label
     cdef int num_returns
     cdef object inout           # tuple of positions and names, or None
     cdef object retry           # False, True or a tuple of exception types

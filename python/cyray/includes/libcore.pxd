@@ -92,8 +92,6 @@ cdef extern from "cyray/common/ids.h" namespace "cyray" nogil:
         WorkerId worker
         cbool is_nil()
 
-    void FillRandom(void*, size_t)
-
 
 cdef extern from "cyray/common/encoding.h" namespace "cyray" nogil:
     const uint8_t TAG_NONE "uint8_t(cyray::ValueTag::kNone)"
@@ -227,7 +225,6 @@ cdef extern from "cyray/core/raylet_client.h" namespace "cyray::core" nogil:
 
     cdef cppclass Registration:
         NodeId node_id
-        uint64_t arena_bytes
         string session_dir
         string node_ip
         string gcs_address

@@ -52,7 +52,7 @@ def put(value, *, _owner=None):
         TypeError: `value` is an ObjectRef already, or cannot be pickled.
         ObjectStoreFullError: there is no room for it.
     """
-    cdef Session s = session()
+    cdef Session s
     cdef vector[ObjectEntry*] none
     if type(value) is ObjectRef:
         raise TypeError(
@@ -60,9 +60,12 @@ def put(value, *, _owner=None):
             "the ref itself, wrap it in a list and put that.")
     if _owner is not None:
         raise ValueError("put() has no _owner: the process that calls put owns the object.")
+    if now.core == NULL:
+        session()
     cdef Value* simple = encode_simple(value)
-    if simple != NULL:
-        return make_ref(s.core.Put(ValuePtr(simple), False, none), s.epoch)
+    if simple != NULL:  # none of the user's code ran, so the session is still the same
+        return make_ref(now.core.Put(ValuePtr(simple), False, none), now.epoch)
+    s = now
     return put_serialized(s, serialize(value))
 
 
@@ -103,6 +106,9 @@ cdef inline object plain_value(const ReadView& view):
         memcpy(&number, view.data + 1, 8)
         view.value.Unref()
         return PyLong_FromLongLong(number)
+    if view.data[0] == TAG_NONE:
+        view.value.Unref()
+        return None
     try:
         return decode(view.data, view.size, None, False)
     finally:
@@ -461,7 +467,6 @@ EVENT_WARNING = <int>EventKind.kWarning
 EVENT_ASSIGN_JOB = <int>EventKind.kAssignJob
 EVENT_BECOME_ACTOR = <int>EventKind.kBecomeActor
 EVENT_EXIT = <int>EventKind.kExit
-EVENT_RAYLET_LOST = <int>EventKind.kRayletLost
 
 
 def next_event(timeout=None):

@@ -158,10 +158,7 @@ cdef list borrow_refs(const uint8_t* table, uint32_t count, uint32_t epoch):
     cdef PyObject* call = this_thread().call
     cdef vector[ObjectEntry*] entries
     cdef uint32_t i
-    refs = PyList_New(count)
-    for i in range(count):
-        Py_INCREF(None)
-        PyList_SET_ITEM(refs, i, None)
+    refs = PyList_New(count)  # what may fail comes before they are borrowed
     if epoch != now.epoch:   # that of the session the value was read in
         raise_shut_down()
     entries.resize(count)
@@ -171,7 +168,9 @@ cdef list borrow_refs(const uint8_t* table, uint32_t count, uint32_t epoch):
             (<ExecContext>call).task.get().borrowed.push_back(
                 ObjectId.FromBytes(table + REF_BYTES * i))
     for i in range(count):
-        refs[i] = make_ref(entries[i], epoch)
+        ref = make_ref(entries[i], epoch)
+        Py_INCREF(ref)
+        PyList_SET_ITEM(refs, i, ref)
     return refs
 
 

@@ -182,23 +182,23 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     now = new_session(made, is_driver, now.epoch + 1)
 
 
-def disconnect(bint exiting=False):
+def disconnect(bint exiting, waiting):
     """Leave the raylet. Refs that still exist become unusable; a later connect starts afresh.
 
     Buffers that were read stay as they are. ``exiting``: nobody will read them any more, this process
-    ends; they are not copied then. Threads that wait get a RuntimeError. Returns the callbacks that still
-    wait, to be called under no lock.
+    ends; they are not copied then. Threads that wait get a RuntimeError. The callbacks that still wait are
+    appended to ``waiting``, to be called under no lock: no interrupt comes between.
     """
     global now
     cdef Session ended = now
     if ended.core == NULL:
-        return []
+        return
     now = new_session(NULL, True, ended.epoch + 1)
     if not exiting:
         detach_private_mappings()
     with nogil:
         ended.core.Disconnect(not exiting)
-    return take_callbacks(ended)
+    waiting.extend(take_callbacks(ended))
 
 
 def is_connected():
