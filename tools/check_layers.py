@@ -1,8 +1,9 @@
 """Who may import whom in python/cyray: rooms in an order, no circles, one door upwards out of the core.
 
 Usage: `python tools/check_layers.py`. Prints one line a breach and exits with 1 when there is any. Reads
-the `.py` files (every import counts, also one inside a function; those for type checkers do not), the text
-of `_raylet.pyx` and its parts, and the table of `_hooks.py`. docs/python.md says what each room is.
+the `.py` files (every import counts, also one inside a function and one by name, out of a module's `_LAZY`
+or with `import_module`; those for type checkers do not), the text of `_raylet.pyx` and its parts, and the
+table of `_hooks.py`. docs/python.md says what each room is.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ def imports_of_python(source: str, known: set[str], package: str) -> dict[str, i
                 base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [base])])
             full = [f"{base}.{alias.name}" for alias in node.names]
             names = [name if name in known else base for name in full]
+        elif isinstance(node, ast.Call):
+            names = names_imported_by_call(node)
+        elif isinstance(node, ast.Assign):
+            names = list(read_lazy(node).values())
         else:
             continue
         for name in names:
@@ -78,31 +83,68 @@ def imports_of_python(source: str, known: set[str], package: str) -> dict[str, i
     return found
 
 
+def names_imported_by_call(node: ast.Call) -> list[str]:
+    """The argument of `import_module("...")` or `__import__("...")`."""
+    called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    called = node.func.id if isinstance(node.func, ast.Name) else called
+    if called not in ("import_module", "__import__"):
+        return []
+    return [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+
+
+def read_lazy(node: ast.AST) -> dict[str, str]:
+    """The table of an assignment to `_LAZY`: name -> module; empty for what is none."""
+    if not isinstance(node, ast.Assign) or getattr(node.targets[0], "id", "") != "_LAZY":
+        return {}
+    table: dict[str, str] = ast.literal_eval(node.value)
+    return table
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    """Whether it is `if TYPE_CHECKING:`."""
+    if not isinstance(node, ast.If):
+        return False
+    test = node.test
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", "")
+    return name == "TYPE_CHECKING"
+
+
 def reachable(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under `if TYPE_CHECKING:`."""
     yield tree
     for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+        if is_for_type_checkers(child):
+            assert isinstance(child, ast.If)
             for other in child.orelse:
                 yield from reachable(other)
         else:
             yield from reachable(child)
 
 
+# A statement begins its line, or follows another one or a colon; names may stand in parentheses, on
+# several lines, with comments between them.
+_FROM = re.compile(
+    rf"(?:^|[;:])[ \t]*from\s+({PACKAGE}[\w.]*)\s+import\s*(\([^)]*\)|[^\n;]*)", re.M
+)
+_IMPORT = re.compile(r"(?:^|[;:])[ \t]*import\s+([^\n;(]*)", re.M)
+
+
 def imports_of_cython(source: str, known: set[str]) -> dict[str, int]:
     """What Cython text imports of the package at run time; `cimport` is the compiler's."""
+    # Without comments, and with continued lines as one; the numbers of lines stay.
+    source = re.sub(r"#[^\n]*", "", source).replace("\\\n", " \n")
     found: dict[str, int] = {}
-    for number, line in enumerate(source.splitlines(), 1):
-        match = re.match(rf"\s*from ({PACKAGE}[\w.]*) import ([\w, ]+)", line)
-        if match:
-            names = [f"{match[1]}.{name.split()[0]}" for name in match[2].split(",")]
-            names = [name if name in known else match[1] for name in names]
+    for match in [*_FROM.finditer(source), *_IMPORT.finditer(source)]:
+        if match.re is _FROM:
+            parts = [part.split() for part in match[2].strip("() \n").split(",")]
+            full = [f"{match[1]}.{part[0]}" for part in parts if part]
+            names = [name if name in known else match[1] for name in full]
         else:
-            match = re.match(rf"\s*import ({PACKAGE}[\w.]*)", line)
-            names = [match[1]] if match else []
+            names = [part.split()[0] for part in match[1].split(",") if part.strip()]
+        line = source.count("\n", 0, match.start(1)) + 1
         for name in names:
             if name in known:
-                found.setdefault(name, number)
+                found.setdefault(name, line)
     return found
 
 
@@ -213,11 +255,33 @@ def breaches_of_hooks(root: Path) -> Iterator[str]:
         yield f"{DOOR}: nothing asks for {name!r}"
 
 
+def breaches_of_lazy_names(root: Path) -> Iterator[str]:
+    """Names in a `_LAZY` that lead nowhere, or elsewhere than type checkers are told."""
+    modules = modules_in(root)
+    for module, path in modules.items():
+        if module == CORE:
+            continue
+        lazy: dict[str, str] = {}
+        told: dict[str, str] = {}
+        for node in ast.parse(path.read_text()).body:
+            lazy.update(read_lazy(node))
+            if is_for_type_checkers(node):
+                for part in ast.walk(node):
+                    if isinstance(part, ast.ImportFrom):
+                        told.update({alias.name: part.module or "" for alias in part.names})
+        for name, target in lazy.items():
+            if target not in modules or name not in names_defined(modules[target].read_text()):
+                yield f"{module}: {name!r} leads to {target}, which has none"
+            elif told.get(name) != target:
+                yield f"{module}: type checkers are not told that {name!r} is of {target}"
+
+
 def breaches(root: Path) -> list[str]:
     graph = read_imports(root)
     found = list(breaches_of_order(graph))
     found += [f"a circle: {', '.join(group)}" for group in circles(graph)]
     found += breaches_of_hooks(root)
+    found += breaches_of_lazy_names(root)
     return found
 
 

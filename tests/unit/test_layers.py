@@ -59,7 +59,24 @@ def package(tmp_path: Path) -> Path:
         ("includes/core.pxi", 'hook("describe")\nfrom cyray import _api\n', "its only door is"),
         ("includes/core.pxi", 'hook("describe")\n    import cyray._node\n', "its only door"),
         ("includes/core.pxi", 'hook("describe"); hook("other")\n', "hook('other') is not in"),
+        (
+            "includes/core.pxi",
+            'hook("describe")\nfrom cyray import (  # several\n    _hooks,\n    _api,\n)\n',
+            "cyray._raylet:2: the core imports cyray._api",
+        ),
+        (
+            "includes/core.pxi",
+            'hook("describe")\nfrom cyray._node import \\\n    end\n',
+            "cyray._raylet:2: the core imports cyray._node.end",
+        ),
+        (
+            "includes/core.pxi",
+            'hook("describe"); import os, cyray._node.end\n',
+            "imports cyray._node",
+        ),
         ("includes/core.pxi", "", "nothing asks for 'describe'"),
+        ("_node/end.py", 'import_module("cyray._api.task")\n', "'_node' may not import cyray._api"),
+        ("_node/end.py", "if not TYPE_CHECKING:\n    import cyray._api\n", "'_node' may not"),
         ("_api/task.py", "", "which is not there"),
         ("_new/__init__.py", "", "the room '_new' is not in the list"),
     ],
@@ -70,6 +87,36 @@ def test_what_breaks_the_order_is_told(package: Path, name: str, text: str, told
     found = check_layers.breaches(package)
     assert len(found) == 1
     assert told in found[0]
+
+
+LAZY = """
+if TYPE_CHECKING:
+    from cyray.{typed} import describe
+_LAZY = {{"describe": "cyray.{lazy}"}}
+"""
+
+
+@pytest.mark.parametrize(
+    "name, typed, lazy, told",
+    [
+        ("__init__.py", "_api.task", "_api.task", None),
+        ("_node/end.py", "_api.task", "_api.task", "'_node' may not import cyray._api.task"),
+        (
+            "__init__.py",
+            "_api.task",
+            "_driver.session",
+            "leads to cyray._driver.session, which has",
+        ),
+        ("__init__.py", "_driver.session", "_api.task", "not told that 'describe' is of"),
+    ],
+)
+def test_names_that_are_imported_late_count(
+    package: Path, name: str, typed: str, lazy: str, told: str | None
+) -> None:
+    (package / name).write_text(LAZY.format(typed=typed, lazy=lazy))
+    found = check_layers.breaches(package)
+    assert len(found) == (told is not None)
+    assert told is None or told in found[0]
 
 
 def test_a_circle_inside_a_room_is_told(package: Path) -> None:
