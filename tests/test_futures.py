@@ -14,6 +14,7 @@ import pytest
 from support import eventually
 
 import cyray
+from cyray import _raylet
 from cyray.test_utils import SignalActor
 
 pytestmark = pytest.mark.usefixtures("shared_session")
@@ -142,6 +143,26 @@ def test_a_future_that_was_cancelled_is_left_alone(capsys):
     assert double.remote(1).future().result(timeout=20) == 2  # the same thread completes both
     assert future.cancelled()
     assert "lost" not in capsys.readouterr().err
+
+
+def test_a_future_that_is_done_keeps_the_value_and_not_the_object():
+    @cyray.remote
+    def fails():
+        raise ValueError("on purpose")
+
+    gc.collect()
+    before = _raylet.live_objects()
+    done, failed = double.remote(3).future(), fails.remote().future()
+    cancelled = cyray.put(b"x").future()
+    assert done.result(timeout=20) == 6
+    assert isinstance(failed.exception(timeout=20), ValueError)
+    if not cancelled.cancel():
+        cancelled.result(timeout=20)
+    # What the thread of events has in its hands goes a moment later.
+    eventually(lambda: _raylet.live_objects() <= before, 20, "the objects have gone")
+    assert done.result() == 6
+    with pytest.raises(ValueError, match="on purpose"):
+        failed.result()
 
 
 def test_a_task_waits_for_a_future():

@@ -17,24 +17,30 @@ class RefFuture(Future[Any]):
 
     def __init__(self, ref: Any) -> None:
         super().__init__()
-        self._ref = ref
+        self._ref = (
+            ref  # until it is done: whoever keeps the future keeps the value, not the object
+        )
         self.token: int | None = None  # of the callback that completes this
 
     def cancel(self) -> bool:
         """Cancels it; the task goes on. Nothing waits for the object any more."""
         if not super().cancel():
             return False
-        if self.token is not None:
-            _raylet.forget_callback(self._ref, self.token)
+        ref, self._ref = self._ref, None
+        if ref is not None and self.token is not None:
+            _raylet.forget_callback(ref, self.token)
         return True
 
     def complete(self) -> None:
         """The object is here, or its session over."""
+        ref = self._ref
         if not self.set_running_or_notify_cancel():
             return
+        self._ref = None
         try:
-            value = _raylet.get(self._ref)
+            value = _raylet.get(ref)
         except BaseException as error:  # everything goes to whoever asks
+            ref = None  # the error keeps this frame
             self.set_exception(error)
         else:
             self.set_result(value)
@@ -49,7 +55,8 @@ class RefFuture(Future[Any]):
 
     def _wait(self, timeout: float | None) -> float | None:
         # How long is left to wait for whoever completes this.
-        if self.done() or _raylet.current_task() is None:
+        ref = self._ref
+        if ref is None or _raylet.current_task() is None:
             return timeout
-        ready, _ = _raylet.wait([self._ref], timeout=timeout)
+        ready, _ = _raylet.wait([ref], timeout=timeout)
         return None if ready else 0
