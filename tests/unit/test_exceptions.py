@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from cyray import exceptions
+from cyray._errors import classes
 from cyray._errors.from_core import of_status, system_error
 from cyray.exceptions import RayActorError, RayError, RayTaskError
 
@@ -255,6 +256,14 @@ def test_a_dual_error_pickles_to_the_same_class():
 
 def test_an_endless_text_is_bounded():
     assert len(str(failed(ValueError("x" * 10_000_000)))) < 100_000
+
+
+def test_every_class_is_in_the_public_module_by_its_name():
+    defined = {
+        name for name, value in vars(classes).items() if isinstance(value, type) and name[0] != "_"
+    }
+    assert {*defined, "RayTaskError", "UnserializableException"} == set(exceptions.__all__)
+    assert all(hasattr(exceptions, name) for name in exceptions.__all__)
 
 
 def test_every_exception_pickles_and_is_a_cyray_error():
