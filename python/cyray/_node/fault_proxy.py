@@ -1,11 +1,13 @@
 """A proxy that stands before a raylet's port and does to connections what networks do.
 
 Place: in `_node`, for `cluster_utils`. Threading: one thread moves the bytes; the methods are thread-safe.
+Invariant: nothing blocks while the lock is held, whatever the two ends of a connection do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import selectors
@@ -34,17 +36,32 @@ class _Direction:
 
 class _Connection:
     def __init__(self, near: socket.socket, far: socket.socket, budget: int | None) -> None:
+        self.far = far
         self.directions = (_Direction(near, far), _Direction(far, near))
         self.left = budget  # bytes until it is cut; None: never
+        self.established = False
+
+    def establish(self) -> bool:
+        """Whether the far end has answered, or still may."""
+        try:
+            self.far.getpeername()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                return False
+            return self.far.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        self.established = True
+        return True
 
     def close(self) -> None:
         for direction in self.directions:
-            with contextlib.suppress(OSError):
-                # A reset, as a firewall or a dying machine sends one.
-                direction.source.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
-                )
-            direction.source.close()
+            _reset(direction.source)
+
+
+def _reset(end: socket.socket) -> None:
+    """Ends a connection as a firewall or a dying machine does."""
+    with contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    end.close()
 
 
 class FaultProxy:
@@ -71,6 +88,12 @@ class FaultProxy:
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="cyray-fault-proxy", daemon=True)
         self._thread.start()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that were read from one end and not yet sent to the other."""
+        with self._lock:
+            return sum(way.bytes for connection in self._open for way in connection.directions)
 
     def forward_to(self, target_port: int) -> None:
         """From now on connections are forwarded, also those that wait."""
@@ -107,13 +130,15 @@ class FaultProxy:
             self._delay_s = seconds
 
     def heal(self) -> None:
-        """Forwards as before all faults."""
+        """Forwards as before all faults, and at once what was delayed."""
         with self._lock:
             self._budget = lambda: None
             self._delay_s = 0.0
             self._refusing = False
             for connection in self._open:
                 connection.left = None
+                for way in connection.directions:
+                    way.waiting = deque((0.0, data) for _, data in way.waiting)
         self._set(stalled=False)
 
     def close(self) -> None:
@@ -172,6 +197,9 @@ class FaultProxy:
         due: list[float] = []
         wanted: dict[socket.socket, int] = {}
         for connection in self._open:
+            if not connection.established:
+                wanted[connection.far] = selectors.EVENT_WRITE
+                continue
             for way in connection.directions:
                 if way.bytes < _BUFFER_BYTES:
                     wanted[way.source] = wanted.get(way.source, 0) | selectors.EVENT_READ
@@ -188,26 +216,27 @@ class FaultProxy:
             near, _ = self._listener.accept()
         except OSError:
             return
-        try:
-            far = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
-        except OSError:
-            near.close()
+        self.connections += 1
+        if self._refusing:
+            _reset(near)
+            self.cuts += 1
             return
+        far = socket.socket()
         for end in (near, far):
             end.setblocking(False)
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(near, far, self._budget())
-        self.connections += 1
-        if self._refusing:
-            connection.close()
-            self.cuts += 1
-        else:
-            self._open.append(connection)
+        if far.connect_ex(("127.0.0.1", self.target_port)) not in (0, errno.EINPROGRESS):
+            _reset(near)
+            far.close()
+            return
+        self._open.append(_Connection(near, far, self._budget()))
 
     def _move_all(self) -> None:
         now = time.monotonic()
         for connection in list(self._open):
-            if not all(self._move(connection, way, now) for way in connection.directions):
+            going = connection.established or connection.establish()
+            ways = connection.directions if connection.established else ()
+            if not (going and all(self._move(connection, way, now) for way in ways)):
                 connection.close()
                 self._open.remove(connection)
 
