@@ -126,9 +126,8 @@ class Cluster:
         if not self._proxied:
             return LocalNode(options)
         proxy = FaultProxy()
-        options.advertise_port = proxy.port
         try:
-            node = LocalNode(options)
+            node = LocalNode(options._replace(advertise_port=proxy.port))
         except BaseException:
             proxy.close()
             raise

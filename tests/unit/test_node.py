@@ -118,6 +118,23 @@ def test_a_raylet_that_ignores_the_end_is_killed(monkeypatch):
     assert not os.path.exists(f"/proc/{node.pid}")
 
 
+def test_a_node_that_is_killed_does_not_begin_to_end_in_order(monkeypatch):
+    node = LocalNode()
+    lifeline = f"/proc/self/fd/{node._lifeline}"
+    pipe = os.readlink(lifeline)
+    seen = []
+
+    def kill(pid, number, real=os.kill):
+        seen.append((number, os.path.lexists(lifeline) and os.readlink(lifeline) == pipe))
+        real(pid, number)
+
+    monkeypatch.setattr(os, "kill", kill)
+    node.kill()
+    assert seen == [(signal.SIGKILL, True)]
+    assert node._lifeline == -1
+    assert not os.path.exists(f"/proc/{node.pid}")
+
+
 def test_a_raylet_that_reports_an_error_is_quoted(monkeypatch):
     monkeypatch.setenv("FAKE_RAYLET", "error")
     with pytest.raises(RuntimeError, match="the port is taken") as caught:
@@ -139,11 +156,13 @@ def test_a_raylet_that_died_is_reaped(node):
     assert not os.path.exists(f"/proc/{node.pid}")
 
 
-def test_starting_brings_none_of_the_modules_that_take_long():
-    program = (
-        "import sys; from cyray._node.local import LocalNode; LocalNode().stop(); "
-        "print({'subprocess', 'shutil', 'multiprocessing', 'asyncio', 'numpy'} & set(sys.modules))"
-    )
+@pytest.mark.parametrize(
+    "start",
+    ["from cyray._node.local import LocalNode; LocalNode().stop()", "import cyray; cyray.init"],
+)
+def test_starting_brings_none_of_the_modules_that_take_long(start):
+    slow = ["subprocess", "shutil", "multiprocessing", "asyncio", "numpy", "dataclasses", "inspect"]
+    program = f"import sys; {start}; print(set({slow}) & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
@@ -259,14 +278,65 @@ def test_what_somebody_else_put_there_is_no_session(node, monkeypatch):
 
 def test_a_named_folder_of_another_user_is_refused(monkeypatch):
     base = sessions.base_dir()
-    monkeypatch.setattr(os, "stat", owned_by(os.stat, base, 65534))
+    monkeypatch.setattr(os, "lstat", owned_by(os.lstat, base, 65534))
     with pytest.raises(RuntimeError, match=f"{base}.*belongs to user 65534.*a folder of your own"):
         LocalNode()
     assert os.listdir(base) == []
 
 
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_another_user_has_on_the_way_to_a_named_folder_is_refused(kind, monkeypatch):
+    base = sessions.base_dir()
+    os.makedirs(os.path.join(base, "own", "inner"), mode=0o700)
+    between = os.path.join(base, "own" if kind == "folder" else "link")
+    if kind == "link":
+        os.symlink("own", between)
+    monkeypatch.setenv("CYRAY_TMPDIR", f"{between}/inner")
+    assert sessions.base_dir() == f"{between}/inner"
+    monkeypatch.setattr(os, "lstat", owned_by(os.lstat, between, 65534))
+    with pytest.raises(RuntimeError, match=f"{between}/inner.*'{between}' is on the way.*65534"):
+        LocalNode()
+    assert os.listdir(f"{base}/own/inner") == []
+
+
+def test_a_folder_on_the_way_where_others_may_exchange_names_is_refused(monkeypatch):
+    base = sessions.base_dir()
+    os.makedirs(os.path.join(base, "shared", "inner"))
+    os.chmod(os.path.join(base, "shared"), 0o777)
+    # What the link leads to counts, not the folders that its own name has.
+    os.symlink("shared/inner", os.path.join(base, "link"))
+    for named in ("shared/inner", "link", "shared/new"):
+        monkeypatch.setenv("CYRAY_TMPDIR", os.path.join(base, named))
+        with pytest.raises(RuntimeError, match=f"{base}/{named}.*chmod go-w {base}/shared`"):
+            LocalNode()
+    assert os.listdir(os.path.join(base, "shared")) == ["inner"]
+    assert os.listdir(os.path.join(base, "shared/inner")) == []
+
+
+def test_folders_on_the_way_that_are_missing_are_made_for_their_owner_alone(monkeypatch):
+    base = sessions.base_dir()
+    os.symlink("a/../a/b", os.path.join(base, "link"))
+    monkeypatch.setenv("CYRAY_TMPDIR", os.path.join(base, "link", "c"))
+    mask = os.umask(0)
+    try:
+        LocalNode().stop()
+    finally:
+        os.umask(mask)
+    for name in ("a", "a/b", "a/b/c"):
+        assert stat.S_IMODE(os.stat(os.path.join(base, name)).st_mode) == 0o700
+
+
+def test_links_that_lead_in_a_circle_are_told(monkeypatch):
+    base = sessions.base_dir()
+    for one, other in ("ab", "ba"):
+        os.symlink(other, os.path.join(base, one))
+    monkeypatch.setenv("CYRAY_TMPDIR", os.path.join(base, "a"))
+    with pytest.raises(RuntimeError, match="symbolic links"):
+        sessions.base_dir()
+
+
 def owned_by(real, where, uid):
-    """`os.stat` or `os.lstat` that says that `where` belongs to `uid`."""
+    """`os.lstat` that says that `where` belongs to `uid`."""
 
     def told(path, **options):
         found = real(path, **options)

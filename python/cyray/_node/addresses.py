@@ -1,23 +1,21 @@
 """Which cluster `init(address=...)` and the command line mean.
 
-Place: above `sessions`; asked by `_worker.init` and `cli`. Pure rules over environment, session
+Place: above `sessions`; asked by `_driver.init` and `cli`. Pure rules over environment, session
 folders and arguments; starts nothing. An address is resolved to a raylet of this machine, because a
 process talks to the cluster through its own node's raylet alone.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each as a string, which takes a millisecond.
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cyray._node import sessions
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
-@dataclass(frozen=True)
-class AttachTarget:
+class AttachTarget(NamedTuple):
     """A running node of this machine to attach to."""
 
     session_dir: str

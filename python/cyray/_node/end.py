@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cyray._node import sessions
-from cyray._os import proc, process_tree
+from cyray._os import proc
 from cyray._os.files import unlink
 
 _AFTER_RAYLET_S = 2.0  # how long a dead raylet's processes may take to end by themselves
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How many processes there were, and how many are still there."""
 
     found: int
@@ -31,19 +30,19 @@ def end_all(grace_s: float) -> Outcome:
     """Ends every node of this user: SIGTERM, after `grace_s` seconds SIGKILL."""
     records = [record for path in sessions.sessions() for record in sessions.node_records(path)]
     raylets = [record["pid"] for record in records]
-    everyone = [p for p in process_tree.descendants(raylets) if not p.zombie]
+    everyone = [p for p in proc.descendants(raylets) if not p.zombie]
     nodes = [process for process in everyone if process.pid in raylets]
     # Workers first would look like crashes to a raylet; it ends its own.
     for process in reversed(nodes):
-        process_tree.kill(process, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
+        proc.kill(process, signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
     deadline = time.monotonic() + grace_s
     for process in nodes:
         if not _wait_gone(process, deadline - time.monotonic()):
-            process_tree.kill(process)
+            proc.kill(process)
     deadline = time.monotonic() + _AFTER_RAYLET_S
     # Resource trackers last: they clean up after the others.
-    for process in sorted(everyone, key=lambda p: process_tree.may_be_resource_tracker(p.pid)):
-        if not _wait_gone(process, deadline - time.monotonic()) and process_tree.kill(process):
+    for process in sorted(everyone, key=lambda p: proc.may_be_resource_tracker(p.pid)):
+        if not _wait_gone(process, deadline - time.monotonic()) and proc.kill(process):
             _wait_gone(process, 1.0)
     left = sum(_is_there(process) for process in everyone)
     if not left:
@@ -55,9 +54,9 @@ def end_all(grace_s: float) -> Outcome:
     return Outcome(found=len(everyone), left=left)
 
 
-def _is_there(process: process_tree.Process) -> bool:
+def _is_there(process: proc.Process) -> bool:
     return proc.start_ticks(process.pid) == process.start_ticks
 
 
-def _wait_gone(process: process_tree.Process, seconds: float) -> bool:
+def _wait_gone(process: proc.Process, seconds: float) -> bool:
     return proc.wait_gone(process.pid, seconds, process.start_ticks)

@@ -85,12 +85,14 @@ class LocalNode:
 
     def stop(self, graceful: bool = True) -> None:
         """Ends the node and everything it started. Idempotent."""
-        self._close_lifeline()
+        if graceful:
+            self._close_lifeline()
         if self.alive():
             self._signal(signal.SIGTERM if graceful else signal.SIGKILL)
             if not self.wait(STOP_GRACE_S):
                 self._signal(signal.SIGKILL)
                 self.wait(5.0)
+        self._close_lifeline()  # of one that is killed not before: it would begin to end in order
         self.forget()
 
     def kill(self) -> None:
@@ -244,7 +246,11 @@ class LocalNode:
     # --- Ending ---
 
     def _signal(self, number: int) -> None:
-        proc.kill(self.pid, number)
+        # A child that was not reaped: the number is no other process's.
+        try:
+            os.kill(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
 
     def wait(self, seconds: float) -> bool:
         """Whether the raylet ended within so many seconds."""

@@ -3,9 +3,10 @@
 Place: data and pure rules; `local` starts what is described here.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each as a string, which takes a millisecond.
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from cyray._os import machine
 from cyray._spec import options as spec
@@ -15,15 +16,14 @@ MAX_OBJECT_STORE_BYTES = 200 * 1000**3
 OBJECT_STORE_SHARE = 0.3
 
 
-@dataclass
-class NodeOptions:
+class NodeOptions(NamedTuple):
     """What a node is to be. None stands for "as detected"."""
 
     num_cpus: float | None = None
     num_gpus: float | None = None
     memory: int | None = None
     object_store_memory: int | None = None
-    resources: dict[str, float] = field(default_factory=dict)
+    resources: Mapping[str, float] = {}
     head: bool = True
     gcs_address: str | None = None  # of the head, for further nodes
     session_dir: str | None = None  # of the head, for further nodes on its machine
@@ -34,7 +34,7 @@ class NodeOptions:
     preload: tuple[str, ...] = ()
     prestart: int | None = None
     lifeline: bool = True  # the node ends with this process
-    env: dict[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
 
 
 def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:

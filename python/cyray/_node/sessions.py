@@ -21,7 +21,14 @@ import time
 from typing import Any
 
 from cyray._os import proc
-from cyray._os.files import PACKAGE_DIR, link_atomically, read_text, unlink, write_atomically
+from cyray._os.files import (
+    PACKAGE_DIR,
+    link_atomically,
+    read_text,
+    unlink,
+    way_to,
+    write_atomically,
+)
 
 KEPT_SESSIONS = 20
 _PREFIX = "session_"
@@ -34,17 +41,10 @@ def base_dir() -> str:
     """The folder of all sessions of this user, made when it is not there.
 
     `/tmp/cyray`, or `/tmp/cyray-<uid>` where that one is somebody else's; `CYRAY_TMPDIR` moves it.
-    RuntimeError when others could exchange what is in the folder that `CYRAY_TMPDIR` names.
+    RuntimeError when others could exchange the folder that `CYRAY_TMPDIR` names, or what is in it.
     """
     path = os.environ.get("CYRAY_TMPDIR")
     if path:
-        try:
-            os.makedirs(path, mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise RuntimeError(
-                f"CYRAY_TMPDIR names {path!r}, which cannot be made ({error.strerror}); set it to "
-                "a folder that you may write to."
-            ) from None
         path = os.path.abspath(path)
         _check_named(path)
         return path
@@ -66,23 +66,23 @@ def base_dir() -> str:
 
 
 def _check_named(path: str) -> None:
-    """That nobody else can exchange what this user makes in the folder that CYRAY_TMPDIR names: it is
-    ours, or root's and sticky as /tmp is, and so are the names that all sessions share there.
+    """That nobody else can exchange the folder that CYRAY_TMPDIR names, nor what this user makes in it.
+
+    It and all folders and links on the way to it are ours, or root's; where others may write, it is
+    sticky as /tmp is, and the names that all sessions share there are ours. It is made when it is not
+    there, in folders that were checked.
     """
-    found = os.stat(path)
-    mode = stat.S_IMODE(found.st_mode)
-    shared = bool(mode & 0o022)
-    who = f"CYRAY_TMPDIR names {path!r}, which belongs to user {found.st_uid} (mode {mode:04o})"
-    if found.st_uid not in (os.getuid(), 0):
+    shared = False
+    try:
+        for place, found in way_to(path):
+            if not stat.S_ISLNK(found.st_mode):
+                shared = bool(found.st_mode & 0o022)
+            _check_on_the_way(path, place, found)
+    except OSError as error:
         raise RuntimeError(
-            f"{who} and not to you, user {os.getuid()}: its owner could exchange what you put there. "
-            "Set it to a folder of your own."
-        )
-    if shared and not mode & stat.S_ISVTX:
-        raise RuntimeError(
-            f"{who}: others may exchange what you put there. `chmod go-w {path}`, or set it to a folder "
-            "that only you may write to."
-        )
+            f"CYRAY_TMPDIR names {path!r}, which cannot be made ({error.strerror}); set it to a folder "
+            "that you may write to."
+        ) from None
     if not shared:
         return
     for name in (_LATEST, _CURRENT_CLUSTER):
@@ -96,6 +96,24 @@ def _check_named(path: str) -> None:
                 "alone, and you would be led where that user wants. Set CYRAY_TMPDIR to a folder of "
                 "your own."
             )
+
+
+def _check_on_the_way(path: str, place: str, found: os.stat_result) -> None:
+    mode = stat.S_IMODE(found.st_mode)
+    what = f"CYRAY_TMPDIR names {path!r}"
+    if place != path:
+        what += f", and {place!r} is on the way to it"
+    who = f"{what}, which belongs to user {found.st_uid} (mode {mode:04o})"
+    if found.st_uid not in (os.getuid(), 0):
+        raise RuntimeError(
+            f"{who} and not to you, user {os.getuid()}: its owner could exchange what you put there. "
+            "Set it to a folder of your own."
+        )
+    if stat.S_ISDIR(found.st_mode) and mode & 0o022 and not mode & stat.S_ISVTX:
+        raise RuntimeError(
+            f"{who}: others may exchange what you put there. `chmod go-w {place}`, or set it to a folder "
+            "that only you may write to."
+        )
 
 
 def _is_ours(path: str) -> bool:

@@ -5,8 +5,12 @@ Place: the ground; imports nothing of cyray. Threading: none.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from collections.abc import Iterator
 
+_MOST_LINKS = 40  # on one way, as the kernel has it
 PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -27,6 +31,50 @@ def write_atomically(path: str, text: str) -> None:
     with open(os.open(temporary, flags, 0o600), "w") as file:
         file.write(text)
     os.replace(temporary, path)
+
+
+def way_to(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Each folder and link on the way from / to a folder, itself the last, before anything below it is
+    looked at. Links are followed; what is not there is made (0700).
+
+    Raises OSError where something can be neither entered nor made.
+    """
+    here, links = "/", 0
+    ahead = path.split("/")[::-1]
+    yield here, os.lstat(here)
+    while ahead:
+        name = ahead.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            here = os.path.dirname(here)
+            continue
+        place = os.path.join(here, name)
+        found = _lstat_or_make(place)
+        yield place, found
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink(place)
+            here = "/" if target.startswith("/") else here
+            ahead += target.split("/")[::-1]
+        elif stat.S_ISDIR(found.st_mode):
+            here = place
+        else:
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def _lstat_or_make(place: str) -> os.stat_result:
+    try:
+        return os.lstat(place)
+    except FileNotFoundError:
+        pass
+    try:
+        os.mkdir(place, 0o700)
+    except FileExistsError:
+        pass  # somebody was quicker
+    return os.lstat(place)
 
 
 def link_atomically(target: str, path: str) -> None:

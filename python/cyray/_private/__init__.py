@@ -14,7 +14,7 @@ def dump() -> str:
     process is connected and its raylet answers within two seconds, who waits for what.
     """
     from cyray._node import sessions
-    from cyray._os import process_tree
+    from cyray._os import proc
     from cyray._os.files import read_text
 
     parts = []
@@ -23,7 +23,7 @@ def dump() -> str:
         if not records:
             continue
         parts.append(f"session {session_dir}")
-        for process in process_tree.descendants(record["pid"] for record in records):
+        for process in proc.descendants(record["pid"] for record in records):
             parts.append(f"  {_describe_process(process.pid)}")
         logs = os.path.join(session_dir, "logs")
         for name in sorted(os.listdir(logs)):

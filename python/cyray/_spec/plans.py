@@ -4,7 +4,7 @@ Place: the ground. `_api` makes them, `submit.pxi` reads them, and equal plans s
 frozen, hashable (but for `ActorPlan`, which is used once); the defaults of options stand here alone.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here: NamedTuple would compile each as a string, which takes a millisecond.
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

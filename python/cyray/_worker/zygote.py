@@ -24,7 +24,7 @@ import time
 from typing import Any
 
 from cyray import _hooks
-from cyray._os import process_tree
+from cyray._os import proc
 from cyray._worker.process import become_worker, import_all, import_preload, log
 
 _MAX_MESSAGE_BYTES = 64 << 10
@@ -167,15 +167,15 @@ class Zygote:
         if not _has_children_beside(self._children):
             self._dead_sessions.clear()
             return
-        for process in process_tree.processes():
+        for process in proc.processes():
             if process.parent != me or process.pid in self._children or process.zombie:
                 continue
             if process.session not in self._dead_sessions:
                 continue
-            tracker = process_tree.may_be_resource_tracker(process.pid)
+            tracker = proc.may_be_resource_tracker(process.pid)
             if not tracker:
-                process_tree.kill(process)
-            if not tracker or not process_tree.command_line(process.pid):
+                proc.kill(process)
+            if not tracker or not proc.command_line(process.pid):
                 found.add(process.session)
         # What the killed have started comes here next.
         left = {session: n - 1 for session, n in self._dead_sessions.items() if session in found}
@@ -210,9 +210,9 @@ class Zygote:
         while now < deadline:
             alone = self._reap()
             left = [process for process in self._below() if not process.zombie]
-            others = [p for p in left if not process_tree.may_be_resource_tracker(p.pid)]
+            others = [p for p in left if not proc.may_be_resource_tracker(p.pid)]
             for process in others:
-                process_tree.kill(process)
+                proc.kill(process)
             # The list may miss one whose parent ended while it was read: then it is a child now.
             raylet_gone = now >= raylet_until or os.getppid() != self._raylet
             if alone and raylet_gone and not left:
@@ -221,7 +221,7 @@ class Zygote:
                 trackers_until = trackers_until or now + _TRACKER_LIMIT_S
                 if now >= trackers_until:
                     for process in left:
-                        process_tree.kill(process)
+                        proc.kill(process)
             poll.poll(_LOOK_MS)
             now = time.monotonic()
 
@@ -232,9 +232,9 @@ class Zygote:
             argv = json.loads(command)
             os.execv(argv[0], argv)
 
-    def _below(self) -> list[process_tree.Process]:
-        everyone, me = process_tree.processes(), os.getpid()
-        below = process_tree.descendants([me], everyone)[1:]
+    def _below(self) -> list[proc.Process]:
+        everyone, me = proc.processes(), os.getpid()
+        below = proc.descendants([me], everyone)[1:]
         node = os.environ.get("CYRAY_NODE_ID")
         if not node or os.getppid() == self._raylet:
             return below
@@ -245,9 +245,9 @@ class Zygote:
             process.pid
             for process in everyone
             if process.pid not in known
-            and process_tree.has_in_environment(process.pid, f"CYRAY_NODE_ID={node}")
+            and proc.has_in_environment(process.pid, f"CYRAY_NODE_ID={node}")
         ]
-        return below + process_tree.descendants(marked, everyone)
+        return below + proc.descendants(marked, everyone)
 
 
 def _check_request(message: dict[str, Any], fds: list[int]) -> None:

@@ -73,7 +73,7 @@ def start(**given: Any) -> None:
         if given["head"]:
             _check_port(options)
         else:
-            _join(options, given)
+            options = _join(options, given)
         node = LocalNode(options)
         if options.preload:
             node.tell_of_failed_imports()
@@ -134,9 +134,9 @@ def _check_port(options: NodeOptions) -> None:
             ) from None
 
 
-def _join(options: NodeOptions, given: dict[str, Any]) -> None:
-    """Fills in where the cluster is: a session of this machine, or a new one with its token."""
-    address = options.gcs_address = given["address"]
+def _join(options: NodeOptions, given: dict[str, Any]) -> NodeOptions:
+    """With where the cluster is filled in: a session of this machine, or a new one with its token."""
+    address = given["address"]
     try:
         target = addresses.resolve(address)
     except ConnectionError:
@@ -148,13 +148,14 @@ def _join(options: NodeOptions, given: dict[str, Any]) -> None:
             ) from None
         token = _read_token(token_file)
         own_address = _own_address(address)
-        options.node_ip = given["node_ip_address"] or own_address
-        options.session_dir = sessions.make_session(token=token)
-        return
+        return options._replace(
+            gcs_address=address,
+            node_ip=given["node_ip_address"] or own_address,
+            session_dir=sessions.make_session(token=token),
+        )
     if target is None:
         raise ValueError("--address must be host:port.")
-    options.session_dir = target.session_dir
-    options.gcs_address = target.gcs_address
+    return options._replace(session_dir=target.session_dir, gcs_address=target.gcs_address)
 
 
 def _read_token(path: str) -> str:
