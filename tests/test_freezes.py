@@ -14,7 +14,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
+import numpy as np
 import pytest
 from support import (
     Driver,
@@ -31,7 +33,9 @@ from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
 
 PAST_EVERY_LIMIT_S = 8
-LONGER = [pytest.param(s, marks=pytest.mark.slow) for s in (4, 10, 30)]
+BELOW_EVERY_LIMIT_S = 4
+LONGER = [pytest.param(s, marks=pytest.mark.slow) for s in (4, 10, 60)]
+ALARM_MINUTES = float(os.environ.get("ALARM_MINUTES", "2"))
 
 
 def tree(pid):
@@ -127,6 +131,7 @@ def session(tmp_path):
 
 @pytest.mark.parametrize("seconds", [PAST_EVERY_LIMIT_S, *LONGER])
 @pytest.mark.parametrize("who", ["everybody", "the GCS", "the raylet"])
+@pytest.mark.timeout(180)
 def test_a_session_on_one_node_outlives_every_pause(session, beside, who, seconds):
     pids = {
         "everybody": tree(session.driver.pid),
@@ -157,28 +162,94 @@ def alive_nodes():
     return {node["NodeID"] for node in cyray.nodes() if node["Alive"]}
 
 
-def test_a_frozen_node_is_dead_and_ends_when_it_wakes_and_the_others_go_on(three, beside):
+def test_a_node_that_stands_still_for_a_moment_goes_on(three, beside):
+    everybody = alive_nodes()
+    frozen, _ = three.nodes
+    where = node_of.options(resources={"a": 1})
+    with stopped([frozen.pid]):
+        asked = where.remote()
+        pass_time(BELOW_EVERY_LIMIT_S)
+    assert cyray.get([asked, where.remote()], timeout=20) == [frozen.node_id] * 2
+    assert alive_nodes() == everybody
+    pass_time(BELOW_EVERY_LIMIT_S)  # whoever counted the pause would have come to a verdict
+    assert alive_nodes() == everybody
+    assert cyray.get(where.remote(), timeout=20) == frozen.node_id
+
+
+@pytest.mark.parametrize("seconds", [0, *LONGER[1:]])
+@pytest.mark.timeout(180)
+def test_a_frozen_node_is_dead_and_ends_when_it_wakes_and_the_others_go_on(three, beside, seconds):
     frozen, other = three.nodes
     with stopped([frozen.pid]):
         eventually(lambda: frozen.node_id not in alive_nodes(), 15, "the frozen node is dead")
         assert is_running(frozen.pid)
         where = node_of.options(resources={"b": 1})
         assert cyray.get(where.remote(), timeout=20) == other.node_id
+        pass_time(seconds)
     eventually(lambda: not frozen.alive(), 10, "it has ended")
     assert cyray.get(where.remote(), timeout=20) == other.node_id
     assert alive_nodes() == {three.head_node.node_id, other.node_id}
 
 
-def test_a_frozen_gcs_kills_nobody(three, beside):
+@pytest.mark.parametrize("seconds", [PAST_EVERY_LIMIT_S, *LONGER])
+@pytest.mark.timeout(180)
+def test_a_frozen_gcs_kills_nobody(three, beside, seconds):
     everybody = alive_nodes()
     gcs = find_process(three.head_node.pid, "gcs_server")
     with stopped([gcs]):
-        pass_time(PAST_EVERY_LIMIT_S)
+        pass_time(seconds)
     assert alive_nodes() == everybody
     pass_time(1)  # deadlines that were counted on would have come by now
     assert alive_nodes() == everybody
     for name, node in zip("ab", three.nodes, strict=True):
         assert cyray.get(node_of.options(resources={name: 1}).remote(), timeout=20) == node.node_id
+
+
+@pytest.mark.parametrize("seconds", [PAST_EVERY_LIMIT_S, *LONGER])
+@pytest.mark.timeout(180)
+def test_a_cluster_that_stands_still_as_a_whole_goes_on(three, beside, seconds):
+    everybody = alive_nodes()
+    with stopped([pid for node in (three.head_node, *three.nodes) for pid in tree(node.pid)]):
+        pass_time(seconds)
+    for _ in range(2):
+        for name, node in zip("ab", three.nodes, strict=True):
+            where = node_of.options(resources={name: 1})
+            assert cyray.get(where.remote(), timeout=20) == node.node_id
+        assert alive_nodes() == everybody
+        pass_time(1)
+
+
+class Summing:
+    def __init__(self):
+        self.calls = 0
+
+    def who(self):
+        return os.getpid()
+
+    def add(self, array):
+        self.calls += 1
+        return self.calls, int(array.sum())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 * ALARM_MINUTES + 180)
+def test_nobody_is_taken_for_dead_while_all_cores_are_busy(three, beside):
+    """For ALARM_MINUTES (`make soak ALARM_MINUTES=60`): calls, tasks and large objects between nodes."""
+    everybody = alive_nodes()
+    actors = [cyray.remote(Summing).options(num_cpus=0, resources={n: 0.1}).remote() for n in "ab"]
+    pids = cyray.get([actor.who.remote() for actor in actors], timeout=40)
+    end = time.monotonic() + 60 * ALARM_MINUTES
+    calls = 0
+    while time.monotonic() < end:
+        calls += 1
+        ones = cyray.put(np.ones(200_000))
+        answers = cyray.get([actor.add.remote(ones) for actor in actors], timeout=60)
+        assert answers == [(calls, 200_000)] * len(actors)
+        for name, node in zip("ab", three.nodes, strict=True):
+            where = node_of.options(resources={name: 0.1}, max_retries=0)
+            assert cyray.get(where.remote(), timeout=60) == node.node_id
+        assert alive_nodes() == everybody
+    assert cyray.get([actor.who.remote() for actor in actors], timeout=40) == pids
 
 
 def test_a_removed_node_is_dead_at_once(three):
@@ -226,6 +297,9 @@ class Host:
     def pull_the_cable(self):
         self._ip("-n", self.name, "link", "set", f"{self.name}b", "down")
 
+    def plug_it_in(self):
+        self._ip("-n", self.name, "link", "set", f"{self.name}b", "up")
+
     def close(self):
         self._ip("netns", "delete", self.name)  # the cable goes with it
 
@@ -245,10 +319,11 @@ def host():
     made.close()
 
 
-def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(cluster, host):
-    cluster.add_node(num_cpus=0, node_ip=host.gateway)
+@pytest.fixture
+def two_hosts(cluster, host):
+    """A head here, that this process is connected to, and a node with the resource "there" on that host."""
+    head = cluster.add_node(num_cpus=0, node_ip=host.gateway)
     cluster.connect()
-    head = cluster.head_node
     with host.inside():
         node = LocalNode(
             NodeOptions(
@@ -261,28 +336,66 @@ def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(clus
                 session_dir=head.session_dir,
             )
         )
+    cluster.there = node
+    yield cluster
+    cyray.shutdown()
+    node.stop()
+
+
+CUT_S, WHOLE_S = 5, 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_cable_that_is_out_five_seconds_of_fifteen_costs_nothing_but_time(two_hosts, host):
+    everybody = alive_nodes()
+    actor = cyray.remote(Summing).options(num_cpus=0, resources={"there": 0.1}).remote()
+    pid = cyray.get(actor.who.remote(), timeout=20)
+    ended = threading.Event()
+
+    def pull():
+        while not ended.wait(WHOLE_S):
+            host.pull_the_cable()
+            ended.wait(CUT_S)
+            host.plug_it_in()
+
+    pulling = threading.Thread(target=pull)
+    pulling.start()
     try:
-
-        @cyray.remote(num_cpus=0, resources={"there": 1}, max_restarts=-1, max_task_retries=-1)
-        class Pid:
-            def get(self):
-                return os.getpid()
-
-        actor = Pid.options(name="only one").remote()
-        first = cyray.get(actor.get.remote(), timeout=20)
-        another = cluster.add_node(
-            num_cpus=1, resources={"there": 1}, node_ip=host.gateway, wait=False
-        )
-        eventually(lambda: another.node_id in alive_nodes())
-        host.pull_the_cable()
-        second = cyray.get(actor.get.remote(), timeout=30)
-        while second == first:
-            second = cyray.get(actor.get.remote(), timeout=30)
-        assert not is_running(first)
-        eventually(lambda: not node.alive(), 5)
-        eventually(lambda: node.node_id not in alive_nodes(), 5)
+        end, calls = time.monotonic() + 8 * (CUT_S + WHOLE_S), 0
+        while time.monotonic() < end:
+            refs = [actor.add.remote(np.ones(n)) for n in (1, 100, 100_000)]
+            there = node_of.options(resources={"there": 0.1}, max_retries=0).remote()
+            expected = [(calls + n, size) for n, size in ((1, 1), (2, 100), (3, 100_000))]
+            assert cyray.get(refs, timeout=60) == expected
+            assert cyray.get(there, timeout=60) == two_hosts.there.node_id
+            calls += 3
     finally:
-        node.stop()
+        ended.set()
+        pulling.join()
+    assert cyray.get(actor.who.remote(), timeout=30) == pid
+    assert alive_nodes() == everybody
+
+
+def test_a_node_that_is_cut_off_has_ended_before_its_actor_starts_elsewhere(two_hosts, host):
+    cluster, node = two_hosts, two_hosts.there
+
+    @cyray.remote(num_cpus=0, resources={"there": 1}, max_restarts=-1, max_task_retries=-1)
+    class Pid:
+        def get(self):
+            return os.getpid()
+
+    actor = Pid.options(name="only one").remote()
+    first = cyray.get(actor.get.remote(), timeout=20)
+    another = cluster.add_node(num_cpus=1, resources={"there": 1}, node_ip=host.gateway, wait=False)
+    eventually(lambda: another.node_id in alive_nodes())
+    host.pull_the_cable()
+    second = cyray.get(actor.get.remote(), timeout=30)
+    while second == first:
+        second = cyray.get(actor.get.remote(), timeout=30)
+    assert not is_running(first)
+    eventually(lambda: not node.alive(), 5)
+    eventually(lambda: node.node_id not in alive_nodes(), 5)
 
 
 MAKING = """
