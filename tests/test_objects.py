@@ -127,9 +127,15 @@ def test_get_times_out():
     with pytest.raises(TimeoutError):
         cyray.get(ref, 0.01)
     assert cyray.get(cyray.put(1), timeout=0) == 1
-    for nonsense in (-1, float("nan")):
-        with pytest.raises(ValueError):
-            cyray.get(ref, timeout=nonsense)
+    there = cyray.put(1)
+    for nonsense in (-1, float("nan"), "1"):
+        for waiting in (ref, there):  # it is wrong although nobody has to wait
+            with pytest.raises((ValueError, TypeError)):
+                cyray.get(waiting, timeout=nonsense)
+            with pytest.raises((ValueError, TypeError)):
+                cyray.get([waiting], timeout=nonsense)
+            with pytest.raises((ValueError, TypeError)):
+                cyray.wait([waiting], timeout=nonsense)
     ready, rest = cyray.wait([ref], timeout=0.05)
     assert (ready, rest) == ([], [ref])
     cyray.kill(never)

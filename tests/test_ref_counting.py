@@ -185,6 +185,34 @@ def test_a_third_process_passes_a_ref_on(settled):
     assert cyray.get(keeper.read.remote()) == 5.0
 
 
+class Maker:
+    def make(self):
+        return [cyray.put(np.ones(BIG))]
+
+    def pass_by(self):
+        return None
+
+
+class FetchesWhileUnpickled:
+    def __init__(self, maker):
+        self.maker = maker
+
+    def __setstate__(self, state):
+        self.maker = state["maker"]
+        (self.ref,) = cyray.get(self.maker.make.remote(), timeout=20)
+
+
+def test_a_ref_that_an_argument_fetches_while_it_is_unpickled_is_no_argument(settled):
+    @cyray.remote
+    def use(fetched):
+        for _ in range(20):  # what the maker is told of its list comes before these
+            cyray.get(fetched.maker.pass_by.remote(), timeout=20)
+        return cyray.get(fetched.ref, timeout=20).sum()
+
+    maker = cyray.remote(Maker).remote()
+    assert cyray.get(use.remote(FetchesWhileUnpickled(maker)), timeout=40) == BIG
+
+
 def test_refs_go_around_between_actors(settled):
     actors = [Keeper.remote() for _ in range(3)]
     cyray.get(actors[0].keep.remote([cyray.put(np.full(BIG, 2.0))]))
