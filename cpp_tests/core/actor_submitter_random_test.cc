@@ -75,7 +75,7 @@ class ActorRun : public RandomRun {
     }
     if (pending.empty()) return;
     const bool error = Chance(10);
-    objects_.Resolve(pending[Below(pending.size())], MakeError(1, ""), error);
+    objects_.Resolve(pending[Below(pending.size())], SystemError(ErrorKind::kInternal, ""), error);
   }
 
   void Answer(uint64_t tag, TaskStatus status, bool retry = false) {
@@ -207,7 +207,7 @@ class ActorRun : public RandomRun {
 
   void Settle() override {
     for (ObjectEntry* arg : args_) {
-      if (!arg->ready()) objects_.Resolve(arg, MakeError(1, ""), false);
+      if (!arg->ready()) objects_.Resolve(arg, SystemError(ErrorKind::kInternal, ""), false);
     }
     Observe();
     for (int round = 0; round < 10'000 && slab_.live() > 0 && !HasFailure(); ++round) {

@@ -159,7 +159,7 @@ TEST_F(ActorSubmitterTest, ADeadActorAnswersEveryCallNowAndLater) {
   ObjectEntry* waits = Submit(tmpl, {other});
   objects_.Resolve(argument, ValuePtr(Value::Copy("v", 1)), false);
   EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty()) << "it is pushed too early";
-  objects_.Resolve(other, MakeError(1, ""), true);
+  objects_.Resolve(other, SystemError(ErrorKind::kInternal, ""), true);
   for (ObjectEntry* entry : {argument, other, waits}) objects_.Release(entry);
 }
 

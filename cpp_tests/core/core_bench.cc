@@ -30,7 +30,7 @@ struct Submitting {
   std::mutex mutex;
   Poller poller{mutex, handler};
   RayletClient raylet;
-  ObjectDirectory objects{outbox};
+  ObjectDirectory objects{outbox, outbox};
   TaskSlab slab;
   TaskIds ids;
   LinkTable links{
@@ -52,7 +52,7 @@ struct Submitting {
 
 void BM_PutAndRelease(benchmark::State& state) {
   SilentOutbox outbox;
-  ObjectDirectory objects(outbox);
+  ObjectDirectory objects(outbox, outbox);
   TaskIds ids;
   for (auto _ : state) {
     ObjectEntry* entry = objects.NewOwned(ObjectId(ids.Next(), 0));
@@ -64,7 +64,7 @@ BENCHMARK(BM_PutAndRelease);
 
 void BM_BorrowAndRelease(benchmark::State& state) {
   SilentOutbox outbox;
-  ObjectDirectory objects(outbox);
+  ObjectDirectory objects(outbox, outbox);
   TaskIds ids;
   Address owner;
   owner.worker.bytes[0] = 9;

@@ -4,12 +4,17 @@
 #include "cyray/core/core_worker.h"
 
 #include <gmock/gmock.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include "cpp_tests/core/submitter_fake.h"
+#include "cyray/core/gcs_requests.h"
 #include "cyray/util/clock.h"
 #include "gcs_generated.h"
 
@@ -31,7 +36,10 @@ class CoreWorkerTest : public testing::Test {
     raylet_->SendRegistration(kArenaBytes);
     interrupt = false;
     RegisterOptions options;
-    options.interrupted = [] { return interrupt.load(); };
+    options.interrupted = [] {
+      if (const auto* action = between_slices.exchange(nullptr)) (*action)();
+      return interrupt.load();
+    };
     const Status connected = core_.Connect(UniqueFd(ends[0]), options);
     EXPECT_TRUE(connected.ok()) << connected.message();
   }
@@ -48,6 +56,11 @@ class CoreWorkerTest : public testing::Test {
     ADD_FAILURE() << "no frame of type " << static_cast<int>(type);
     return {};
   }
+  Result<std::string> Ask(wire::GcsMethod method) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateEmpty(b));
+    return core_.control().Ask(method, b);
+  }
   std::string DescribeUntil(const std::string& text) {
     const int64_t deadline = MonotonicNs() + kLimitNs;
     std::string found;
@@ -58,14 +71,34 @@ class CoreWorkerTest : public testing::Test {
   }
 
   static std::atomic<bool> interrupt;
+  // Runs once, between two slices of a wait.
+  static std::atomic<const std::function<void()>*> between_slices;
   std::unique_ptr<FarEnd> raylet_;
   CoreWorker core_;
 };
 std::atomic<bool> CoreWorkerTest::interrupt = false;
+std::atomic<const std::function<void()>*> CoreWorkerTest::between_slices = nullptr;
+
+// Memory that is named and never touched.
+class Untouched {
+ public:
+  explicit Untouched(size_t bytes) : bytes_(bytes) {
+    memory_ = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    EXPECT_NE(memory_, MAP_FAILED);
+  }
+  ~Untouched() { ::munmap(memory_, bytes_); }
+  Untouched(const Untouched&) = delete;
+  Untouched& operator=(const Untouched&) = delete;
+  std::string_view view() const { return {static_cast<const char*>(memory_), bytes_}; }
+
+ private:
+  const size_t bytes_;
+  void* memory_;
+};
 
 TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
   interrupt = true;
-  const auto answer = core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListNodes), "");
+  const auto answer = Ask(wire::GcsMethod::ListNodes);
   ASSERT_FALSE(answer.has_value());
   EXPECT_EQ(answer.error().code(), StatusCode::kCancelled);
   const uint64_t id = Next(FrameType::kGcsCall).As<wire::GcsCall>()->request_id();
@@ -76,7 +109,7 @@ TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
     raylet_->Send(FrameType::kGcsReply,
                   [&](auto& b) { return wire::CreateGcsReply(b, next, true); });
   });
-  EXPECT_TRUE(core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListNodes), "").has_value());
+  EXPECT_TRUE(Ask(wire::GcsMethod::ListNodes).has_value());
   answers.join();
 }
 
@@ -86,15 +119,16 @@ TEST_F(CoreWorkerTest, AWorkerLeavesWhenItIsAskedToIfUnusedOnlyWhenItOwnsNothing
       return wire::CreateExitWorker(b, true, b.CreateString("it was idle"), if_unused);
     });
   };
-  ObjectEntry* mine = core_.Put(ValuePtr(Value::New(4)), false, {});
+  ObjectEntry* mine = core_.objects().Put(ValuePtr(Value::New(4)), false, {});
   ask(true);
   (void)Next(FrameType::kWorkerStays);
-  core_.Release(mine);
+  core_.objects().Release(mine);
   ask(true);
   Event event;
   const int64_t deadline = MonotonicNs() + kLimitNs;
   while (event.kind != Event::Kind::kExit && MonotonicNs() < deadline) {
-    EXPECT_EQ(core_.NextTask(MonotonicNs() + 50'000'000, /*main_thread=*/true, &event), nullptr);
+    EXPECT_EQ(core_.executor().NextTask(MonotonicNs() + 50'000'000, /*main_thread=*/true, &event),
+              nullptr);
   }
   EXPECT_EQ(event.kind, Event::Kind::kExit);
   EXPECT_TRUE(raylet_->Take(FrameType::kWorkerStays).empty());
@@ -102,10 +136,10 @@ TEST_F(CoreWorkerTest, AWorkerLeavesWhenItIsAskedToIfUnusedOnlyWhenItOwnsNothing
 
 TEST_F(CoreWorkerTest, ABlockThatComesAfterItsWaitWasInterruptedIsGivenBack) {
   interrupt = true;
-  const ObjectId id = core_.NextPutId();
-  const auto block = core_.CreateInStore(id, core_.address(), 200 << 10);
-  ASSERT_FALSE(block.has_value());
-  EXPECT_EQ(block.error().code(), StatusCode::kCancelled);
+  const ObjectId id = core_.store().NextPutId();
+  StoreBlock block;
+  EXPECT_EQ(core_.store().Create(id, core_.address(), 200 << 10, &block).code(),
+            StatusCode::kCancelled);
   const uint64_t request = Next(FrameType::kCreateObject).As<wire::CreateObject>()->request_id();
   raylet_->Send(FrameType::kCreateObjectReply,
                 [&](auto& b) { return wire::CreateCreateObjectReply(b, request, true); });
@@ -113,10 +147,66 @@ TEST_F(CoreWorkerTest, ABlockThatComesAfterItsWaitWasInterruptedIsGivenBack) {
   EXPECT_EQ(wire::FromWire(*abort.As<wire::AbortObject>()->object_id()), id);
 }
 
+TEST_F(CoreWorkerTest, ABlockThatComesWhileItsWaitIsInterruptedIsGivenBack) {
+  const ObjectId id = core_.store().NextPutId();
+  const std::function<void()> answer = [&] {
+    const uint64_t request = Next(FrameType::kCreateObject).As<wire::CreateObject>()->request_id();
+    raylet_->Send(FrameType::kCreateObjectReply,
+                  [&](auto& b) { return wire::CreateCreateObjectReply(b, request, true); });
+    core_.loop().PollNow();
+    interrupt = true;
+  };
+  between_slices = &answer;
+  StoreBlock block;
+  EXPECT_EQ(core_.store().Create(id, core_.address(), 200 << 10, &block).code(),
+            StatusCode::kCancelled);
+  const GotFrame abort = Next(FrameType::kAbortObject);
+  EXPECT_EQ(wire::FromWire(*abort.As<wire::AbortObject>()->object_id()), id);
+}
+
+TEST_F(CoreWorkerTest, ARequestThatNoFrameCanCarryIsRefusedByNameAndTheSessionGoesOn) {
+  const Untouched large(kMaxGcsRequestBytes + 1);
+  const auto refused = [](const Status& status, const std::string& name) {
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(status.message(), HasSubstr(name));
+    EXPECT_THAT(status.message(), HasSubstr(std::to_string(kMaxGcsRequestBytes)));
+  };
+  Control& control = core_.control();
+  bool flag = false;
+  std::string value;
+  uint32_t count = 0;
+  std::vector<std::string> keys;
+  NamedActor actor;
+  refused(KvPut(control, "", "k", large.view(), true, &flag), "KvPut");
+  refused(KvGet(control, "", large.view(), &flag, &value), "KvGet");
+  refused(KvDelete(control, "", large.view(), true, &count), "KvDelete");
+  refused(KvKeys(control, "", large.view(), &keys), "KvKeys");
+  refused(GetActorByName(control, large.view(), "", &actor), "GetActorByName");
+  refused(KillActor(control, {}, true, large.view()), "KillActor");
+  refused(PutFunction(control, {}, {}, large.view()), "PutFunction");
+  ActorCreation creation;
+  creation.class_name = "Greedy";
+  creation.args = ValuePtr(Value::New(kMaxGcsRequestBytes + 1));
+  for (const bool wait : {false, true}) {
+    refused(core_.submitter().CreateActor(creation, wait), "the creation of the actor Greedy");
+  }
+  EXPECT_TRUE(raylet_->Take(FrameType::kGcsCall).empty());
+  // A small one still goes.
+  EXPECT_TRUE(PutFunction(control, {}, {}, "small").ok());
+  (void)Next(FrameType::kGcsCall);
+}
+
+TEST_F(CoreWorkerTest, AQuestionWithADeadlineEndsThereAndItsLateAnswerIsNoBodys) {
+  EXPECT_EQ(core_.control().FlushOutput().code(), StatusCode::kTimedOut);
+  const uint64_t id = Next(FrameType::kFlushOutput).As<wire::FlushOutput>()->request_id();
+  raylet_->Send(FrameType::kFlushOutputReply,
+                [&](auto& b) { return wire::CreateFlushOutputReply(b, id); });
+  core_.loop().PollNow();
+  EXPECT_THAT(core_.Describe(), HasSubstr("0 requests at the raylet"));
+}
+
 TEST_F(CoreWorkerTest, WhatAThreadWaitsForIsDescribed) {
-  std::thread waits([&] {
-    EXPECT_FALSE(core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListJobs), "").has_value());
-  });
+  std::thread waits([&] { EXPECT_FALSE(Ask(wire::GcsMethod::ListJobs).has_value()); });
   EXPECT_THAT(DescribeUntil("a thread waits"), HasSubstr("the GCS's answer to ListJobs, for "));
   interrupt = true;
   waits.join();
@@ -126,27 +216,27 @@ TEST_F(CoreWorkerTest, WhatAThreadWaitsForIsDescribed) {
 TEST_F(CoreWorkerTest, AMissingObjectIsDescribedByWhoOwnsIt) {
   Address owner = core_.address();
   owner.worker.bytes[0] ^= 1;
-  ObjectEntry* entry = core_.Borrow(core_.NextPutId(), owner, /*deferred=*/false);
-  std::thread waits([&] { EXPECT_FALSE(core_.Wait(&entry, 1, 1, true, kForever)); });
+  ObjectEntry* entry = core_.objects().Borrow(core_.store().NextPutId(), owner, /*deferred=*/false);
+  std::thread waits([&] { EXPECT_FALSE(core_.reader().Wait(&entry, 1, 1, true, kForever)); });
   EXPECT_THAT(DescribeUntil("a thread waits"),
               HasSubstr(entry->id.Hex() + ": its owner " + owner.ToString() + " was asked"));
   interrupt = true;
   waits.join();
-  core_.Release(entry);
+  core_.objects().Release(entry);
 }
 
 TEST_F(CoreWorkerTest, LeavingTurnsAwayWhoeverWaits) {
   Address owner = core_.address();
   owner.worker.bytes[0] ^= 1;
-  ObjectEntry* entry = core_.Borrow(core_.NextPutId(), owner, /*deferred=*/false);
+  ObjectEntry* entry = core_.objects().Borrow(core_.store().NextPutId(), owner, /*deferred=*/false);
   std::atomic<int> ended = 0;
   std::vector<std::thread> threads;
   threads.emplace_back([&] {
-    EXPECT_FALSE(core_.Wait(&entry, 1, 1, true, kForever));
+    EXPECT_FALSE(core_.reader().Wait(&entry, 1, 1, true, kForever));
     ++ended;
   });
   threads.emplace_back([&] {
-    EXPECT_FALSE(core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListJobs), "").has_value());
+    EXPECT_FALSE(Ask(wire::GcsMethod::ListJobs).has_value());
     ++ended;
   });
   DescribeUntil("a thread waits for 1 of 1 objects");
@@ -158,42 +248,42 @@ TEST_F(CoreWorkerTest, LeavingTurnsAwayWhoeverWaits) {
 
 TEST_F(CoreWorkerTest, CallsAfterLeavingAreAnswered) {
   core_.Disconnect();
-  EXPECT_EQ(core_.CallGcs(static_cast<uint16_t>(wire::GcsMethod::ListJobs), "").error().code(),
+  EXPECT_EQ(Ask(wire::GcsMethod::ListJobs).error().code(), StatusCode::kDisconnected);
+  StoreBlock block;
+  EXPECT_EQ(core_.store().Create(core_.store().NextPutId(), core_.address(), 64, &block).code(),
             StatusCode::kDisconnected);
-  EXPECT_EQ(core_.CreateInStore(core_.NextPutId(), core_.address(), 64).error().code(),
-            StatusCode::kDisconnected);
-  EXPECT_EQ(core_.CreateActor({}, /*wait=*/false).code(), StatusCode::kDisconnected);
-  CoreWorker::TemplateSpec spec;
+  EXPECT_EQ(core_.submitter().CreateActor({}, /*wait=*/false).code(), StatusCode::kDisconnected);
+  TemplateSpec spec;
   Submission submission;
-  submission.tmpl = core_.AddTemplate(spec);
+  submission.tmpl = core_.submitter().AddTemplate(spec);
   ObjectEntry* result = nullptr;
-  EXPECT_FALSE(core_.Submit(std::move(submission), nullptr, &result));
+  EXPECT_FALSE(core_.submitter().Submit(std::move(submission), nullptr, &result));
   ReadView view;
-  ASSERT_TRUE(core_.Read(result, &view));
+  ASSERT_TRUE(core_.reader().Read(result, &view));
   EXPECT_TRUE(view.is_error);
   view.value->Unref();
-  core_.Release(result);
+  core_.objects().Release(result);
   Event event;
-  EXPECT_EQ(core_.NextTask(kForever, /*main_thread=*/true, &event), nullptr);
+  EXPECT_EQ(core_.executor().NextTask(kForever, /*main_thread=*/true, &event), nullptr);
 }
 
 TEST_F(CoreWorkerTest, AnOwnerWhoseConnectionIsRefusedIsDeadAndItsObjectAnError) {
   Address owner = core_.address();
   owner.worker.bytes[0] ^= 1;
-  ObjectEntry* entry = core_.Borrow(core_.NextPutId(), owner, /*deferred=*/false);
+  ObjectEntry* entry = core_.objects().Borrow(core_.store().NextPutId(), owner, /*deferred=*/false);
   const uint64_t request = Next(FrameType::kConnectPeer).As<wire::ConnectPeer>()->request_id();
   raylet_->Send(FrameType::kConnectPeerReply, [&](auto& b) {
     return wire::CreateConnectPeerReply(b, request, false, b.CreateString("it is gone"));
   });
-  ASSERT_TRUE(core_.Wait(&entry, 1, 1, true, MonotonicNs() + kLimitNs));
+  ASSERT_TRUE(core_.reader().Wait(&entry, 1, 1, true, MonotonicNs() + kLimitNs));
   ReadView view;
-  ASSERT_TRUE(core_.Read(entry, &view));
+  ASSERT_TRUE(core_.reader().Read(entry, &view));
   const std::string text(reinterpret_cast<const char*>(view.data), view.size);
   EXPECT_TRUE(view.is_error);
   EXPECT_THAT(text, HasSubstr("the owner of the object " + entry->id.Hex() + " is gone"));
   EXPECT_THAT(text, HasSubstr("it is gone"));
   view.value->Unref();
-  core_.Release(entry);
+  core_.objects().Release(entry);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cyray/core/object_directory.h"
+#include "cyray/core/system_error.h"
 
 namespace cyray::core {
 namespace {
@@ -38,7 +39,7 @@ struct SimFrame {
 class Simulator;
 
 // One process: a directory, refs that its user holds, tasks it submitted and tasks it runs.
-class Process : public DirectoryOutbox {
+class Process : public DirectoryOutbox, public StoreOutbox {
  public:
   Process(Simulator& simulator, int number) : sim(simulator) {
     address.worker.bytes[0] = static_cast<uint8_t>(number + 1);
@@ -60,9 +61,7 @@ class Process : public DirectoryOutbox {
   void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
-  ValuePtr MakeError(uint8_t kind, const std::string&) override {
-    return ValuePtr(Value::Copy(&kind, 1));
-  }
+  void Publish(const ObjectId&) override {}
 
   struct Submitted {
     WorkerId worker;
@@ -79,7 +78,7 @@ class Process : public DirectoryOutbox {
 
   Simulator& sim;
   Address address;
-  ObjectDirectory objects{*this};
+  ObjectDirectory objects{*this, *this};
   bool dead = false;
   std::vector<ObjectEntry*> user;
   std::map<uint64_t, Submitted> submitted;
@@ -368,7 +367,7 @@ class Simulator {
       }
     }
     for (Process::Submitted& task : lost) {
-      p.objects.Resolve(task.result, p.MakeError(1, ""), true);
+      p.objects.Resolve(task.result, SystemError(ErrorKind::kInternal, ""), true);
       p.objects.Release(task.result);
       for (ObjectEntry* entry : task.args) p.objects.Release(entry);
     }

@@ -55,6 +55,12 @@ class LinkTest : public SubmitterFake {
     }
     return types;
   }
+  void AskGcs(const std::vector<uint8_t>& payload, RayletOutbox::ReplyHandler on_reply) {
+    const uint64_t id = raylet_.NextRequestId();
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateGcsCall(b, id, 1, b.CreateVector(payload)));
+    raylet_.Request(id, FrameType::kGcsCall, b, std::move(on_reply));
+  }
   void SendSteal(Link& link) {
     flatbuffers::FlatBufferBuilder b;
     b.Finish(wire::CreateStealTasks(b, 1));
@@ -67,7 +73,7 @@ TEST_F(LinkTest, ARequestLargerThanTheRayletsSocketAsksForRoomAndArrivesWhole) {
   raylet_.SetWriteHandler([&](bool wants_write) { wants.push_back(wants_write); });
   const std::vector<uint8_t> payload(4 << 20, 7);
   bool answered = false;
-  raylet_.CallGcs(1, payload.data(), payload.size(), [&](wire::Frame*) { answered = true; });
+  AskGcs(payload, [&](wire::Frame*) { answered = true; });
   raylet_.Flush();
   EXPECT_THAT(wants, ElementsAre(true));
   Drain(*raylet_end_, FrameType::kGcsCall);
@@ -78,14 +84,14 @@ TEST_F(LinkTest, ARequestLargerThanTheRayletsSocketAsksForRoomAndArrivesWhole) {
 
 TEST_F(LinkTest, ALostRayletAnswersEveryRequestAndLaterOnes) {
   int answers = 0;
-  raylet_.CallGcs(1, nullptr, 0, [&](wire::Frame* frame) { answers += frame == nullptr; });
+  AskGcs({}, [&](wire::Frame* frame) { answers += frame == nullptr; });
   raylet_end_.reset();
   raylet_.Flush();
   EXPECT_EQ(answers, 0) << "a frame may be in use where this is called";
   raylet_.OnReady();
   EXPECT_EQ(answers, 1);
   EXPECT_TRUE(raylet_lost_);
-  raylet_.CallGcs(1, nullptr, 0, [&](wire::Frame* frame) { answers += frame == nullptr; });
+  AskGcs({}, [&](wire::Frame* frame) { answers += frame == nullptr; });
   EXPECT_EQ(answers, 2);
 }
 

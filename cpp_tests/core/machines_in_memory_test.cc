@@ -152,15 +152,11 @@ class Process : public SilentOutbox {
 
   MemoryLinks links;
   OneWorkerRaylet raylet;
-  ObjectDirectory objects{*this};
+  ObjectDirectory objects{*this, *this};
   TaskSlab slab;
   TaskIds ids;
   TaskCompletion completion{objects, links, slab};
-  TaskSubmitter tasks{
-      objects, links,
-      raylet,  completion,
-      slab,    [this](uint8_t kind, const std::string& text) {
-        return MakeError(kind, text); }};
+  TaskSubmitter tasks{objects, links, raylet, completion, slab};
   DependentTasks dependents{slab, [this](PendingTask* task) { tasks.OnArgumentReady(task); }};
   ExecutionQueue execution{links, objects};
 

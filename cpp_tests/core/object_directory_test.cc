@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cyray/common/encoding.h"
+#include "cyray/core/system_error.h"
 
 namespace cyray::core {
 namespace {
@@ -37,7 +38,7 @@ NodeId MakeNode(uint8_t number) {
 }
 
 // Notes in words what the directory asks for; ids and addresses by their first byte.
-class WordsOutbox : public DirectoryOutbox {
+class WordsOutbox : public DirectoryOutbox, public StoreOutbox {
  public:
   void SendFetch(const Address& owner, uint64_t, const ObjectId& id) override {
     Note("fetch", owner.worker.bytes[0], id);
@@ -79,9 +80,7 @@ class WordsOutbox : public DirectoryOutbox {
     for (uint64_t token : callbacks) notes.push_back("callback " + std::to_string(token));
     if (on_ready) on_ready(entry);
   }
-  ValuePtr MakeError(uint8_t kind, const std::string&) override {
-    return ValuePtr(Value::Copy(&kind, 1));
-  }
+  void Publish(const ObjectId&) override {}
 
   void Note(const char* word, uint8_t whom, const ObjectId& id) {
     notes.push_back(std::string(word) + " " + std::to_string(id.bytes[0]) +
@@ -120,7 +119,7 @@ class ObjectDirectoryTest : public testing::Test {
 
   const Address self_ = MakeAddress(1), owner_ = MakeAddress(2), third_ = MakeAddress(3);
   WordsOutbox outbox_;
-  ObjectDirectory objects_{outbox_};
+  ObjectDirectory objects_{outbox_, outbox_};
 };
 
 TEST_F(ObjectDirectoryTest, AnOwnedObjectGoesWithItsLastRef) {
@@ -331,7 +330,7 @@ TEST_F(ObjectDirectoryTest, BorrowingFromADeadOwnerGivesAnErrorAtOnce) {
   outbox_.on_add = [&](const Address& owner) { objects_.OnProcessDied(owner.worker, "killed"); };
   ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
   EXPECT_TRUE(entry->local() && entry->is_error);
-  EXPECT_EQ(entry->value->data()[0], static_cast<uint8_t>(ErrorKind::kOwnerDied));
+  EXPECT_EQ(entry->value->data()[1], static_cast<uint8_t>(ErrorKind::kOwnerDied));
   objects_.Release(entry);
 }
 
@@ -424,7 +423,7 @@ TEST_F(ObjectDirectoryTest, WhoeverWaitsLongEnoughIsToldWhyAndTheNextOneHasItTri
   EXPECT_GT(objects_.errors(), errors) << "who waits looks again";
   EXPECT_EQ(entry->state, ObjectState::kStored);
   const ValuePtr error = objects_.TakePullError(entry);
-  EXPECT_EQ(error->data()[0], static_cast<uint8_t>(ErrorKind::kObjectStoreFull));
+  EXPECT_EQ(error->data()[1], static_cast<uint8_t>(ErrorKind::kObjectStoreFull));
   EXPECT_FALSE(entry->answered());
   outbox_.Take();
   objects_.Want(entry);
@@ -637,7 +636,7 @@ TEST_F(ObjectDirectoryTest, WithoutARayletEverythingThatIsNotHereFails) {
   ObjectEntry* borrowed = BorrowRegistered(5);
   ObjectEntry* here = MakeOwned(2);
   objects_.Resolve(here, Bytes(), false);
-  objects_.OnRayletLost(outbox_.MakeError(0, ""));
+  objects_.OnRayletLost(SystemError(ErrorKind::kRayletDied, ""));
   EXPECT_TRUE(pending->is_error && borrowed->is_error);
   EXPECT_FALSE(here->is_error);
   for (ObjectEntry* entry : {pending, borrowed, here}) objects_.Release(entry);

@@ -37,7 +37,7 @@ class PublishTest : public testing::Test {
     return entry;
   }
   NotingOutbox outbox_;
-  ObjectDirectory objects_{outbox_};
+  ObjectDirectory objects_{outbox_, outbox_};
 };
 
 TEST_F(PublishTest, AnUnpublishedObjectIsReadableHereAndPublishedOnceWhenItIsIndexed) {

@@ -1,5 +1,5 @@
-// An outbox of the object directory that sends nothing: for tests and benchmarks which override
-// what they look at. An error's value is its kind alone.
+// Both outboxes of the object directory, sending nothing: for tests and benchmarks which override
+// what they look at.
 
 #pragma once
 
@@ -9,24 +9,22 @@
 
 namespace cyray::core {
 
-class SilentOutbox : public DirectoryOutbox {
+class SilentOutbox : public DirectoryOutbox, public StoreOutbox {
  public:
   void SendFetch(const Address&, uint64_t, const ObjectId&) override {}
   void SendState(const WorkerId&, uint64_t, const ObjectId&, const ObjectEntry*) override {}
   void SendAddBorrower(const Address&, uint64_t, const ObjectId&) override {}
   void SendRemoveBorrower(const Address&, const ObjectId&) override {}
   void SendContainedTaken(const Address&, const ObjectId&) override {}
-  void PullToStore(ObjectEntry*) override {}
-  void ReleasePin(const ObjectId&) override {}
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void ForEachWaitedFor(const std::function<void(ObjectEntry*)>&) override {}
-  void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
-  void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
-  ValuePtr MakeError(uint8_t kind, const std::string&) override {
-    return ValuePtr(Value::Copy(&kind, 1));
-  }
+  void PullToStore(ObjectEntry*) override {}
+  void ReleasePin(const ObjectId&) override {}
+  void Publish(const ObjectId&) override {}
+  void FreeStored(const ObjectId&, const std::vector<NodeId>&) override {}
+  void FreeStray(const ObjectId&, const NodeId&) override {}
 };
 
 }  // namespace cyray::core

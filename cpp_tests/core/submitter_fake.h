@@ -25,6 +25,7 @@
 #include "cyray/core/link.h"
 #include "cyray/core/poller.h"
 #include "cyray/core/raylet_client.h"
+#include "cyray/core/system_error.h"
 #include "cyray/core/task_ids.h"
 #include "cyray/core/task_submitter.h"
 #include "cyray/wire/convert.h"
@@ -265,7 +266,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   }
   static ErrorKind KindOf(const ObjectEntry* entry) {
     EXPECT_TRUE(entry->is_error);
-    return static_cast<ErrorKind>(entry->value->data()[0]);
+    return static_cast<ErrorKind>(entry->value->data()[1]);
   }
 
   Address self_;
@@ -278,7 +279,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   std::vector<std::pair<ObjectId, NodeId>> strays_;  // that were to be freed
   Poller poller_{mutex_, *this};
   RayletClient raylet_;
-  ObjectDirectory objects_{*this};
+  ObjectDirectory objects_{*this, *this};
   TaskSlab slab_;
   TaskIds ids_;
   std::deque<std::unique_ptr<TaskTemplate>> templates_;
@@ -304,15 +305,8 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
                       actors_.OnLinkBroken(link, reason);
                     }}};
   TaskCompletion completion_{objects_, links_, slab_};
-  TaskSubmitter tasks_{
-      objects_, links_,
-      raylet_,  completion_,
-      slab_,    [this](uint8_t kind, const std::string& text) {
-                         return MakeError(kind, text); }};
-  ActorSubmitter actors_{links_, raylet_, completion_,
-                         [this](uint8_t kind, const std::string& text, const ActorId&) {
-                           return MakeError(kind, text);
-                         }};
+  TaskSubmitter tasks_{objects_, links_, raylet_, completion_, slab_};
+  ActorSubmitter actors_{links_, raylet_, completion_};
   DependentTasks dependents_{slab_, [this](PendingTask* task) {
                                if (task->actor != nullptr) return actors_.OnArgumentReady(task);
                                tasks_.OnArgumentReady(task);

@@ -117,7 +117,7 @@ TEST_F(TaskSubmitterTest, ATaskWaitsForItsArguments) {
 TEST_F(TaskSubmitterTest, AFailedArgumentIsTheTasksError) {
   ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
   ObjectEntry* result = Submit(MakeTemplate(), {argument});
-  objects_.Resolve(argument, MakeError(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), ""), true);
+  objects_.Resolve(argument, SystemError(ErrorKind::kWorkerCrashed, ""), true);
   EXPECT_TRUE(result->is_error);
   Release({argument, result});
   ExpectAllAnswered();
@@ -133,7 +133,7 @@ TEST_F(TaskSubmitterTest, AFailureGoesThroughAChainOfAnyLength) {
     if (last != first) objects_.Release(last);
     last = next;
   }
-  objects_.Resolve(first, MakeError(static_cast<uint8_t>(ErrorKind::kWorkerCrashed), ""), true);
+  objects_.Resolve(first, SystemError(ErrorKind::kWorkerCrashed, ""), true);
   EXPECT_TRUE(last->is_error);
   Release({first, last});
   ExpectAllAnswered();
@@ -488,7 +488,7 @@ TEST_F(TaskSubmitterTest, WithoutARayletEveryTaskFailsAndNothingIsAskedFor) {
   raylet_end_.reset();
   raylet_.OnReady();
   EXPECT_TRUE(raylet_lost_);
-  tasks_.FailAll(MakeError(static_cast<uint8_t>(ErrorKind::kRayletDied), ""));
+  tasks_.FailAll(SystemError(ErrorKind::kRayletDied, ""));
   EXPECT_EQ(KindOf(running), ErrorKind::kRayletDied);
   EXPECT_EQ(KindOf(waiting), ErrorKind::kRayletDied);
   Release({running, waiting});

@@ -104,7 +104,7 @@ class World {
     Settle();
   }
   ~World() {
-    for (core::ObjectEntry* entry : returns_) core_.Release(entry);
+    for (core::ObjectEntry* entry : returns_) core_.objects().Release(entry);
     core_.Disconnect();
   }
 
@@ -137,14 +137,14 @@ class World {
     if (!raylet_->Flush().ok()) std::abort();
   }
   void SubmitSome() {
-    core::TaskTemplate* tmpl =
-        core_.AddTemplate({.function_id = IdOf<FunctionId>(1), .name = "f", .max_retries = 1});
+    core::TaskTemplate* tmpl = core_.submitter().AddTemplate(
+        {.function_id = IdOf<FunctionId>(1), .name = "f", .max_retries = 1});
     for (int i = 0; i < 4; ++i) {
       core::ObjectEntry* entry = nullptr;
       core::Submission submission;
       submission.tmpl = tmpl;
       submission.args = core::ValuePtr(core::Value::Copy("args", 4));
-      core_.Submit(std::move(submission), nullptr, &entry);
+      core_.submitter().Submit(std::move(submission), nullptr, &entry);
       returns_.push_back(entry);
     }
   }
@@ -153,7 +153,7 @@ class World {
     for (int i = 0; i < 3; ++i) {
       Flush(*raylet_);
       for (auto& peer : peers_) Flush(*peer);
-      core_.PollNow();
+      core_.loop().PollNow();
       if (!driver_) RunTasks();
       Drain(*raylet_, [this](const Frame& frame) { Serve(frame); });
       for (auto& peer : peers_) {
@@ -200,15 +200,15 @@ class World {
   // As Python does, with results of a byte.
   void RunTasks() {
     core::Event event;
-    while (auto task = core_.TryNextTask(&event)) {
+    while (auto task = core_.executor().TryNextTask(&event)) {
       std::vector<core::Outcome> outcomes(
           static_cast<size_t>(std::clamp(task->tmpl->num_returns, 0, 3)));
       for (core::Outcome& outcome : outcomes) {
         outcome.value = core::ValuePtr(core::Value::Copy("r", 1));
       }
-      core_.Reply(std::move(task), true, std::move(outcomes), false);
+      core_.executor().Reply(std::move(task), true, std::move(outcomes), false);
     }
-    core_.FlushReplies();
+    core_.loop().EndTurn();
   }
   // A reply names one of the tasks that were pushed.
   void NameATask(std::span<uint8_t> body) {

@@ -81,7 +81,7 @@ core::ValuePtr Player::Encode(uint64_t number, const std::vector<ObjectEntry*>& 
   const auto count = static_cast<uint32_t>(refs.size());
   std::memcpy(value->data(), &number, sizeof number);
   std::memcpy(value->data() + sizeof number, &count, sizeof count);
-  core_.ExportMany(refs.data(), refs.size(), value->data() + kHeadBytes);
+  core_.objects().ExportMany(refs.data(), refs.size(), value->data() + kHeadBytes);
   return value;
 }
 
@@ -98,22 +98,25 @@ Decoded Player::Decode(const core::ReadView& view, core::ExecTask* call) {
   std::memcpy(&count, view.data + sizeof out.number, sizeof count);
   CYRAY_CHECK(view.size >= kHeadBytes + count * kRefBytes);
   out.refs.resize(count);
-  core_.BorrowMany(view.data + kHeadBytes, count, call != nullptr, out.refs.data());
+  core_.objects().BorrowMany(view.data + kHeadBytes, count, call != nullptr, out.refs.data());
   for (uint32_t i = 0; call != nullptr && i < count; ++i) {
     call->borrowed.push_back(ObjectId::FromBytes(view.data + kHeadBytes + i * kRefBytes));
   }
   return out;
 }
 
-ObjectEntry* Player::Put(uint64_t number) { return core_.Put(Encode(number, {}), false, {}); }
+ObjectEntry* Player::Put(uint64_t number) {
+  return core_.objects().Put(Encode(number, {}), false, {});
+}
 
 Decoded Player::Get(ObjectEntry* entry) {
-  CYRAY_CHECK(core_.Wait(&entry, 1, 1, /*here=*/true, kForever)) << "a wait without an end ended";
+  CYRAY_CHECK(core_.reader().Wait(&entry, 1, 1, /*here=*/true, kForever))
+      << "a wait without an end ended";
   core::ReadView view;
-  CYRAY_CHECK(core_.Read(entry, &view));
+  CYRAY_CHECK(core_.reader().Read(entry, &view));
   Decoded out = Decode(view, nullptr);
   if (view.value != nullptr) view.value->Unref();
-  if (view.pin != nullptr) core_.UnrefPin(view.pin);
+  if (view.pin != nullptr) core_.reader().UnrefPin(view.pin);
   for (ObjectEntry* inner : std::exchange(out.refs, {})) {
     if (!out.is_error) Add(inner, &out);
     Release(inner);
@@ -126,22 +129,22 @@ Decoded Player::Get(ObjectEntry* entry) {
 ObjectEntry* Player::Submit(const TaskKey& key, const std::vector<ObjectEntry*>& refs) {
   core::TaskTemplate*& tmpl = templates_[static_cast<size_t>(key.kind)];
   if (tmpl == nullptr) {
-    core::CoreWorker::TemplateSpec spec;
+    core::TemplateSpec spec;
     spec.function_id.bytes.fill(static_cast<uint8_t>(1 + static_cast<int>(key.kind)));
     spec.name = "task" + std::to_string(static_cast<int>(key.kind));
     spec.max_retries = -1;
     spec.demand.Set("CPU", kResourceUnit);
-    tmpl = core_.AddTemplate(spec);
+    tmpl = core_.submitter().AddTemplate(spec);
   }
   core::Submission submission;
   submission.tmpl = tmpl;
   submission.args = Encode(key.Pack(), refs);
   for (ObjectEntry* ref : refs) {
-    core_.AddRef(ref);
+    core_.objects().AddRef(ref);
     submission.contained.push_back(ref);
   }
   ObjectEntry* result = nullptr;
-  core_.Submit(std::move(submission), nullptr, &result);
+  core_.submitter().Submit(std::move(submission), nullptr, &result);
   return result;
 }
 
@@ -209,16 +212,17 @@ core::Outcome Player::MakeOutcome(const core::ExecTask& task, const TaskKey& key
   }
   outcome.value = Encode(result.number, result.refs);
   if (key.kind != TaskKind::kLarge) return outcome;
-  const auto block =
-      core_.CreateInStore(ObjectId(task.id, 1), core_.PeerAddress(task.submitter), kLargeBytes);
-  if (!block) {
+  core::StoreBlock block;
+  const Status created = core_.store().Create(
+      ObjectId(task.id, 1), core_.executor().PeerAddress(task.submitter), kLargeBytes, &block);
+  if (!created.ok()) {
     // An attempt of before has stored it, and says the same.
-    if (block.error().code() == StatusCode::kAlreadyExists) outcome.stored_bytes = kLargeBytes;
+    if (created.code() == StatusCode::kAlreadyExists) outcome.stored_bytes = kLargeBytes;
     if (outcome.stored_bytes > 0) outcome.value = {};
     return outcome;
   }
-  std::memcpy(block->data, outcome.value->data(), outcome.value->size());
-  core_.SealReturn(*block);
+  std::memcpy(block.data, outcome.value->data(), outcome.value->size());
+  core_.store().SealReturn(block);
   outcome.value = {};
   outcome.stored_bytes = kLargeBytes;
   return outcome;
@@ -234,13 +238,13 @@ void Player::Execute(std::unique_ptr<core::ExecTask> task) {
   for (ObjectEntry* ref : given.refs) Release(ref);
   std::vector<core::Outcome> outcomes;
   outcomes.push_back(MakeOutcome(*task, key, result));
-  core_.Reply(std::move(task), !result.is_error, std::move(outcomes), /*retry=*/false);
+  core_.executor().Reply(std::move(task), !result.is_error, std::move(outcomes), /*retry=*/false);
 }
 
 int Player::RunTasks() {
   while (true) {
     core::Event event;
-    auto task = core_.NextTask(kForever, /*main_thread=*/true, &event);
+    auto task = core_.executor().NextTask(kForever, /*main_thread=*/true, &event);
     if (task) {
       Execute(std::move(task));
       continue;

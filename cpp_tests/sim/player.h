@@ -65,7 +65,7 @@ class Player {
   core::ObjectEntry* Put(uint64_t number);
   // Waits; also for what refs inside the value name, whose numbers are added.
   Decoded Get(core::ObjectEntry* entry);
-  void Release(core::ObjectEntry* entry) { core_.Release(entry); }
+  void Release(core::ObjectEntry* entry) { core_.objects().Release(entry); }
 
   // A worker's life.
   int RunTasks();

@@ -129,7 +129,7 @@ int World::RunDriver(Driver* driver) {
       driver->wrong = task + " returned another number";
     }
   }
-  player.core().ReleaseMany(results.data(), results.size());
+  player.core().objects().ReleaseMany(results.data(), results.size());
   driver->done = true;
   return 0;
 }
@@ -226,7 +226,9 @@ void World::FindLeaks(std::string* why) {
         *why = "node " + std::to_string(node.node) + " is gone";
         return 1;
       }
-      const auto dump = nlohmann::json::parse(player.core().NodeDump());
+      std::string text;
+      CYRAY_CHECK(player.core().control().NodeDump(&text).ok()) << "the raylet did not answer";
+      const auto dump = nlohmann::json::parse(text);
       const auto& leases = dump["leases"];
       if (dump["resources"]["available"] != dump["resources"]["total"]) {
         *why = "resources are still held: " + dump.dump();

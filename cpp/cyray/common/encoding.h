@@ -1,6 +1,6 @@
 // What the encodings of values, errors and events agree on: tags, kinds and limits, for C++ and,
-// through libcore.pxd, for Python. Numbers are part of the wire format: none is ever used again for
-// another thing.
+// through libground.pxd, for Python. Numbers are part of the wire format: none is ever used again
+// for another thing.
 //
 // An encoded value is a tag byte and its content; wire/encoded.h reads the parts of those that have
 // some. Threading: constants.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "cyray/common/encoding.h"
+#include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -22,9 +22,8 @@ uint64_t Sequence(const TaskId& id) {
 
 }  // namespace
 
-ActorSubmitter::ActorSubmitter(LinkOutbox& links, RayletOutbox& raylet, TaskCompletion& completion,
-                               MakeActorError make_error)
-    : links_(links), raylet_(raylet), completion_(completion), make_error_(std::move(make_error)) {}
+ActorSubmitter::ActorSubmitter(LinkOutbox& links, RayletOutbox& raylet, TaskCompletion& completion)
+    : links_(links), raylet_(raylet), completion_(completion) {}
 
 // --- Clients and their handles ---
 
@@ -256,8 +255,8 @@ void ActorSubmitter::Tick(int64_t now_ns) {
 
 void ActorSubmitter::GiveUp(ActorClient& client) {
   HasNews(client);
-  client.unreachable = make_error_(
-      static_cast<uint8_t>(ErrorKind::kActorUnavailable),
+  client.unreachable = SystemError(
+      ErrorKind::kActorUnavailable,
       "The connection to the actor's process " + client.address.ToString() + " broke (" +
           client.lost_reason + "), and nothing was heard of its end since. Calls that were in " +
           "flight may or may not have run.",
@@ -282,8 +281,7 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
         return Die(client,
                    ValuePtr(Value::Copy(update.init_error()->data(), update.init_error()->size())));
       }
-      return Die(client, make_error_(static_cast<uint8_t>(ErrorKind::kActorDied),
-                                     client.death_cause, client.id));
+      return Die(client, SystemError(ErrorKind::kActorDied, client.death_cause, client.id));
     }
     case wire::ActorState::Restarting:
       LoseLink(client);
@@ -332,8 +330,8 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   for (PendingTask* task : again) task->place = Place::kQueue;
   client.queue.insert(client.queue.begin(), again.begin(), again.end());
   if (failed.empty()) return;
-  const ValuePtr error = make_error_(
-      static_cast<uint8_t>(ErrorKind::kActorUnavailable),
+  const ValuePtr error = SystemError(
+      ErrorKind::kActorUnavailable,
       "The actor was restarted while this call was in flight: it may or may not have run.",
       client.id);
   for (PendingTask* task : failed) completion_.Fail(task, error);
@@ -364,7 +362,7 @@ void ActorSubmitter::FailPending(ActorClient& client, const ValuePtr& error) {
 void ActorSubmitter::OnRegistrationFailed(const ActorId& id, const std::string& reason) {
   ActorClient& client = Client(id);
   if (client.death_error) return;
-  Die(client, make_error_(static_cast<uint8_t>(ErrorKind::kActorDied), reason, id));
+  Die(client, SystemError(ErrorKind::kActorDied, reason, id));
 }
 
 void ActorSubmitter::FailAll(const ValuePtr& error) {

@@ -67,10 +67,7 @@ struct ActorClient {
 
 class ActorSubmitter {
  public:
-  using MakeActorError =
-      std::function<ValuePtr(uint8_t kind, const std::string& message, const ActorId& actor)>;
-  ActorSubmitter(LinkOutbox& links, RayletOutbox& raylet, TaskCompletion& completion,
-                 MakeActorError make_error);
+  ActorSubmitter(LinkOutbox& links, RayletOutbox& raylet, TaskCompletion& completion);
 
   // What keeps an actor busy while answers travel; the queue of other callers behind it is short.
   static constexpr size_t kMaxInFlight = 4'096;
@@ -133,7 +130,6 @@ class ActorSubmitter {
   LinkOutbox& links_;
   RayletOutbox& raylet_;
   TaskCompletion& completion_;
-  const MakeActorError make_error_;
   std::unordered_map<ActorId, std::unique_ptr<ActorClient>> clients_;
   std::unordered_map<WorkerId, std::vector<ActorClient*>> by_worker_;
   std::vector<ActorClient*> lost_;  // whose worker is lost, without news

@@ -8,19 +8,25 @@ namespace {
 using flatbuffers::FlatBufferBuilder;
 using wire::GcsMethod;
 
-std::string Payload(const FlatBufferBuilder& b) {
-  return {reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize()};
-}
-
 std::string Bytes(const flatbuffers::Vector<uint8_t>* bytes) {
   return bytes != nullptr ? std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size())
                           : "";
 }
 
-// Calls and hands the verified reply table to `read`.
+auto CreateBytes(FlatBufferBuilder& b, std::string_view bytes) {
+  return b.CreateVector(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+}
+
+Status Fits(GcsMethod method, std::initializer_list<std::string_view> parts) {
+  size_t bytes = 0;
+  for (const std::string_view part : parts) bytes += part.size();
+  return CheckGcsRequestSize(wire::EnumNameGcsMethod(method), bytes);
+}
+
+// Asks and hands the verified reply table to `read`.
 template <class Reply, class Read>
-Status Call(CoreWorker& core, GcsMethod method, const FlatBufferBuilder& request, Read read) {
-  auto answer = core.CallGcs(static_cast<uint16_t>(method), Payload(request));
+Status Call(Control& control, GcsMethod method, const FlatBufferBuilder& request, Read read) {
+  auto answer = control.Ask(method, request);
   if (!answer) return answer.error();
   flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(answer->data()), answer->size(),
                                  64, 4'000'000);
@@ -38,75 +44,82 @@ std::map<std::string, int64_t> ToMap(const Amounts* amounts) {
 
 }  // namespace
 
-Status GetFunction(CoreWorker& core, const JobId& job, const FunctionId& id, uint32_t wait_ms,
+Status GetFunction(Control& control, const JobId& job, const FunctionId& id, uint32_t wait_ms,
                    std::string* pickled) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateGetFunctionRequest(b, wire::ToWire(job), wire::ToWire(id), wait_ms));
-  return Call<wire::GetFunctionReply>(core, GcsMethod::GetFunction, b, [&](const auto& reply) {
+  return Call<wire::GetFunctionReply>(control, GcsMethod::GetFunction, b, [&](const auto& reply) {
     if (reply.found()) *pickled = Bytes(reply.pickled());
   });
 }
 
-void PutFunction(CoreWorker& core, const JobId& job, const FunctionId& id,
-                 const std::string& pickled) {
+Status PutFunction(Control& control, const JobId& job, const FunctionId& id,
+                   std::string_view pickled) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::PutFunction, {pickled}));
   FlatBufferBuilder b;
-  auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(pickled.data()), pickled.size());
+  auto bytes = CreateBytes(b, pickled);
   b.Finish(wire::CreatePutFunctionRequest(b, wire::ToWire(job), wire::ToWire(id), bytes));
-  core.CallGcsNoReply(static_cast<uint16_t>(GcsMethod::PutFunction), Payload(b));
+  control.Tell(GcsMethod::PutFunction, b);
+  return Status::Ok();
 }
 
-Status KvPut(CoreWorker& core, const std::string& space, const std::string& key,
-             const std::string& value, bool overwrite, bool* added) {
+Status KvPut(Control& control, std::string_view space, std::string_view key, std::string_view value,
+             bool overwrite, bool* added) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvPut, {space, key, value}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto k = b.CreateString(key);
-  auto v = b.CreateVector(reinterpret_cast<const uint8_t*>(value.data()), value.size());
+  auto v = CreateBytes(b, value);
   b.Finish(wire::CreateKvPutRequest(b, s, k, v, overwrite));
-  return Call<wire::KvPutReply>(core, GcsMethod::KvPut, b,
+  return Call<wire::KvPutReply>(control, GcsMethod::KvPut, b,
                                 [&](const auto& reply) { *added = reply.added(); });
 }
 
-Status KvGet(CoreWorker& core, const std::string& space, const std::string& key, bool* found,
+Status KvGet(Control& control, std::string_view space, std::string_view key, bool* found,
              std::string* value) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvGet, {space, key}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto k = b.CreateString(key);
   b.Finish(wire::CreateKvGetRequest(b, s, k));
-  return Call<wire::KvGetReply>(core, GcsMethod::KvGet, b, [&](const auto& reply) {
+  return Call<wire::KvGetReply>(control, GcsMethod::KvGet, b, [&](const auto& reply) {
     *found = reply.found();
     *value = Bytes(reply.value());
   });
 }
 
-Status KvDelete(CoreWorker& core, const std::string& space, const std::string& key, bool prefix,
+Status KvDelete(Control& control, std::string_view space, std::string_view key, bool prefix,
                 uint32_t* deleted) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvDelete, {space, key}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto k = b.CreateString(key);
   b.Finish(wire::CreateKvDeleteRequest(b, s, k, prefix));
-  return Call<wire::KvDeleteReply>(core, GcsMethod::KvDelete, b,
+  return Call<wire::KvDeleteReply>(control, GcsMethod::KvDelete, b,
                                    [&](const auto& reply) { *deleted = reply.deleted(); });
 }
 
-Status KvKeys(CoreWorker& core, const std::string& space, const std::string& prefix,
+Status KvKeys(Control& control, std::string_view space, std::string_view prefix,
               std::vector<std::string>* keys) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvKeys, {space, prefix}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto p = b.CreateString(prefix);
   b.Finish(wire::CreateKvKeysRequest(b, s, p));
-  return Call<wire::KvKeysReply>(core, GcsMethod::KvKeys, b, [&](const auto& reply) {
+  return Call<wire::KvKeysReply>(control, GcsMethod::KvKeys, b, [&](const auto& reply) {
     if (reply.keys() == nullptr) return;
     for (const auto* key : *reply.keys()) keys->push_back(key->str());
   });
 }
 
-Status GetActorByName(CoreWorker& core, const std::string& name, const std::string& name_space,
+Status GetActorByName(Control& control, std::string_view name, std::string_view name_space,
                       NamedActor* actor) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::GetActorByName, {name, name_space}));
   FlatBufferBuilder b;
   auto n = b.CreateString(name);
   auto s = b.CreateString(name_space);
   b.Finish(wire::CreateGetActorByNameRequest(b, n, s));
-  return Call<wire::GetActorByNameReply>(core, GcsMethod::GetActorByName, b,
+  return Call<wire::GetActorByNameReply>(control, GcsMethod::GetActorByName, b,
                                          [&](const auto& reply) {
                                            actor->found = reply.found();
                                            actor->id = wire::FromWireOrNil(reply.actor_id());
@@ -114,18 +127,19 @@ Status GetActorByName(CoreWorker& core, const std::string& name, const std::stri
                                          });
 }
 
-Status KillActor(CoreWorker& core, const ActorId& id, bool no_restart, const std::string& reason) {
+Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason) {
+  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KillActor, {reason}));
   FlatBufferBuilder b;
   auto text = b.CreateString(reason);
   b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), no_restart, false, text));
-  auto answer = core.CallGcs(static_cast<uint16_t>(GcsMethod::KillActor), Payload(b));
+  auto answer = control.Ask(GcsMethod::KillActor, b);
   return answer ? Status::Ok() : answer.error();
 }
 
-Status ListNodes(CoreWorker& core, std::vector<NodeRow>* rows) {
+Status ListNodes(Control& control, std::vector<NodeRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListNodesReply>(core, GcsMethod::ListNodes, b, [&](const auto& reply) {
+  return Call<wire::ListNodesReply>(control, GcsMethod::ListNodes, b, [&](const auto& reply) {
     if (reply.nodes() == nullptr) return;
     for (const auto* node : *reply.nodes()) {
       NodeRow row;
@@ -144,10 +158,10 @@ Status ListNodes(CoreWorker& core, std::vector<NodeRow>* rows) {
   });
 }
 
-Status PendingDemands(CoreWorker& core, std::vector<DemandRow>* rows) {
+Status PendingDemands(Control& control, std::vector<DemandRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListNodesReply>(core, GcsMethod::ListNodes, b, [&](const auto& reply) {
+  return Call<wire::ListNodesReply>(control, GcsMethod::ListNodes, b, [&](const auto& reply) {
     std::map<std::map<std::string, int64_t>, uint32_t> sums;
     const auto add = [&](const auto* demands) {
       if (demands == nullptr) return;
@@ -163,10 +177,10 @@ Status PendingDemands(CoreWorker& core, std::vector<DemandRow>* rows) {
   });
 }
 
-Status ListActors(CoreWorker& core, std::vector<ActorRow>* rows) {
+Status ListActors(Control& control, std::vector<ActorRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListActorsReply>(core, GcsMethod::ListActors, b, [&](const auto& reply) {
+  return Call<wire::ListActorsReply>(control, GcsMethod::ListActors, b, [&](const auto& reply) {
     if (reply.actors() == nullptr) return;
     for (const auto* actor : *reply.actors()) {
       ActorRow row;
@@ -188,10 +202,10 @@ Status ListActors(CoreWorker& core, std::vector<ActorRow>* rows) {
   });
 }
 
-Status ListJobs(CoreWorker& core, std::vector<JobRow>* rows) {
+Status ListJobs(Control& control, std::vector<JobRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListJobsReply>(core, GcsMethod::ListJobs, b, [&](const auto& reply) {
+  return Call<wire::ListJobsReply>(control, GcsMethod::ListJobs, b, [&](const auto& reply) {
     if (reply.jobs() == nullptr) return;
     for (const auto* job : *reply.jobs()) {
       rows->push_back({wire::FromWireOrNil(job->job_id()).Hex(),
@@ -200,14 +214,6 @@ Status ListJobs(CoreWorker& core, std::vector<JobRow>* rows) {
                        job->start_ms(), job->end_ms()});
     }
   });
-}
-
-Status CreateBlock(CoreWorker& core, const ObjectId& id, const Address& owner, uint64_t bytes,
-                   StoreBlock* block) {
-  auto created = core.CreateInStore(id, owner, bytes);
-  if (!created) return created.error();
-  *block = *created;
-  return Status::Ok();
 }
 
 }  // namespace cyray::core

@@ -1,32 +1,35 @@
 // Builders and readers of the GCS requests that Python makes, in terms that Cython can say.
-// The tables are in wire/gcs.fbs. Free functions, thread-safe.
+// The tables are in wire/gcs.fbs. A request that is larger than a frame is refused: its name, its
+// size and the limit are in the message. Free functions, thread-safe.
 
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
-#include "cyray/core/core_worker.h"
+#include "cyray/core/control.h"
 
 namespace cyray::core {
 
 // Blocks until the function is there (at most `wait_ms`); empty when it is not known.
-Status GetFunction(CoreWorker& core, const JobId& job, const FunctionId& id, uint32_t wait_ms,
+Status GetFunction(Control& control, const JobId& job, const FunctionId& id, uint32_t wait_ms,
                    std::string* pickled);
-void PutFunction(CoreWorker& core, const JobId& job, const FunctionId& id,
-                 const std::string& pickled);
+// Ok when it is on its way.
+Status PutFunction(Control& control, const JobId& job, const FunctionId& id,
+                   std::string_view pickled);
 
-Status KvPut(CoreWorker& core, const std::string& space, const std::string& key,
-             const std::string& value, bool overwrite, bool* added);
-Status KvGet(CoreWorker& core, const std::string& space, const std::string& key, bool* found,
+Status KvPut(Control& control, std::string_view space, std::string_view key, std::string_view value,
+             bool overwrite, bool* added);
+Status KvGet(Control& control, std::string_view space, std::string_view key, bool* found,
              std::string* value);
-Status KvDelete(CoreWorker& core, const std::string& space, const std::string& key, bool prefix,
+Status KvDelete(Control& control, std::string_view space, std::string_view key, bool prefix,
                 uint32_t* deleted);
-Status KvKeys(CoreWorker& core, const std::string& space, const std::string& prefix,
+Status KvKeys(Control& control, std::string_view space, std::string_view prefix,
               std::vector<std::string>* keys);
 
 struct NamedActor {
@@ -34,9 +37,9 @@ struct NamedActor {
   ActorId id;
   std::string handle_meta;
 };
-Status GetActorByName(CoreWorker& core, const std::string& name, const std::string& name_space,
+Status GetActorByName(Control& control, std::string_view name, std::string_view name_space,
                       NamedActor* actor);
-Status KillActor(CoreWorker& core, const ActorId& id, bool no_restart, const std::string& reason);
+Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason);
 
 struct NodeRow {
   std::string node_id, ip, hostname, raylet_socket, death_reason;
@@ -44,14 +47,14 @@ struct NodeRow {
   int port = 0;
   std::map<std::string, int64_t> total, available;  // 1/10000 units
 };
-Status ListNodes(CoreWorker& core, std::vector<NodeRow>* rows);
+Status ListNodes(Control& control, std::vector<NodeRow>* rows);
 
 // Tasks and actors that have waited for so much for a second or longer, on all nodes.
 struct DemandRow {
   std::map<std::string, int64_t> demand;  // 1/10000 units
   uint32_t count = 0;
 };
-Status PendingDemands(CoreWorker& core, std::vector<DemandRow>* rows);
+Status PendingDemands(Control& control, std::vector<DemandRow>* rows);
 
 struct ActorRow {
   std::string actor_id, class_name, name, name_space, state, job_id, node_id, death_cause;
@@ -59,7 +62,7 @@ struct ActorRow {
   bool detached = false;
   uint32_t restarts = 0;
 };
-Status ListActors(CoreWorker& core, std::vector<ActorRow>* rows);
+Status ListActors(Control& control, std::vector<ActorRow>* rows);
 
 struct JobRow {
   std::string job_id, name_space, entrypoint;
@@ -67,10 +70,6 @@ struct JobRow {
   bool running = false;
   int64_t start_ms = 0, end_ms = 0;
 };
-Status ListJobs(CoreWorker& core, std::vector<JobRow>* rows);
-
-// Status-returning form of CoreWorker::CreateInStore.
-Status CreateBlock(CoreWorker& core, const ObjectId& id, const Address& owner, uint64_t bytes,
-                   StoreBlock* block);
+Status ListJobs(Control& control, std::vector<JobRow>* rows);
 
 }  // namespace cyray::core

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cyray/common/encoding.h"
+#include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
 
 namespace cyray::core {
@@ -49,7 +49,7 @@ void ObjectDirectory::Index(ObjectEntry* entry) {
   if (entry->indexed) return;
   entry->indexed = true;
   by_id_[entry->id] = entry;
-  if (entry->owned && entry->state == ObjectState::kStored) outbox_.Publish(entry->id);
+  if (entry->owned && entry->state == ObjectState::kStored) store_.Publish(entry->id);
 }
 
 ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
@@ -110,8 +110,8 @@ void ObjectDirectory::SetContained(ObjectEntry* entry, std::vector<ObjectEntry*>
   mine.insert(mine.end(), contained.begin(), contained.end());
 }
 
-void ObjectDirectory::Fail(ObjectEntry* entry, uint8_t kind, const std::string& message) {
-  Resolve(entry, outbox_.MakeError(kind, message), true);
+void ObjectDirectory::Fail(ObjectEntry* entry, ErrorKind kind, const std::string& message) {
+  Resolve(entry, SystemError(kind, message), true);
 }
 
 // --- References ---
@@ -135,7 +135,7 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
     std::unique_ptr<ObjectExtra> extra = std::move(dead->extra);
     if (!dead->owned) UnlistBorrowed(*extra);
     const ObjectId id = dead->id;
-    if (dead->pin != nullptr && pins_.DropEntry(dead->pin)) outbox_.ReleasePin(id);
+    if (dead->pin != nullptr && pins_.DropEntry(dead->pin)) store_.ReleasePin(id);
     const bool owned = dead->owned, registered = dead->registered;
     const bool stored = dead->state == ObjectState::kStored;
     const bool handle = dead->actor_handle;
@@ -152,7 +152,7 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
     } else if (handle) {
       outbox_.ActorOutOfScope(ActorId::FromBytes(id.data()));
     } else if (stored) {
-      outbox_.FreeStored(id, extra->locations);
+      store_.FreeStored(id, extra->locations);
     }
     if (!extra) continue;
     for (const RemoteFetch& fetch : extra->fetches) {
@@ -182,7 +182,7 @@ ObjectEntry* ObjectDirectory::Borrow(const ObjectId& id, const Address& owner, b
   entry->owned = owner.worker == self_.worker;
   if (entry->owned) {
     // Ours, but gone: somebody kept a ref past what the counts knew (pickled by hand).
-    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+    Fail(entry, ErrorKind::kObjectLost,
          "the object " + id.Hex() + " was freed: its owner saw no reference to it any more");
     return entry;
   }
@@ -258,7 +258,7 @@ void ObjectDirectory::Want(ObjectEntry* entry) {
   if (entry->state == ObjectState::kStored) {
     if (entry->pulling || entry->pull_failed) return;
     entry->pulling = true;
-    outbox_.PullToStore(entry);
+    store_.PullToStore(entry);
   } else if (!entry->owned && !entry->fetching) {
     entry->fetching = true;
     outbox_.SendFetch(entry->extra->owner, next_fetch_++, entry->id);
@@ -285,7 +285,7 @@ LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_
   bool added = false;
   LocalPin* pin = pins_.Add(entry, offset, bytes, &added);
   // A reader that outlived an earlier ref holds the pin that the raylet counts already.
-  if (!added) outbox_.ReleasePin(entry->id);
+  if (!added) store_.ReleasePin(entry->id);
   if (pins_.TooManyWarm()) TrimWarmPins(PinTable::kMaxWarm);
   return pin;
 }
@@ -297,7 +297,7 @@ LocalPin* ObjectDirectory::Hold(ObjectEntry* entry) {
 
 void ObjectDirectory::DropHold(LocalPin* pin) {
   const ObjectId id = pin->id;
-  if (pins_.DropHold(pin)) outbox_.ReleasePin(id);
+  if (pins_.DropHold(pin)) store_.ReleasePin(id);
 }
 
 void ObjectDirectory::TrimWarmPins(size_t keep) {
@@ -309,13 +309,13 @@ void ObjectDirectory::TrimWarmPins(size_t keep) {
   mark(true);
   const std::vector<ObjectId> taken = pins_.TakeWarm(keep);
   mark(false);
-  for (const ObjectId& id : taken) outbox_.ReleasePin(id);
+  for (const ObjectId& id : taken) store_.ReleasePin(id);
 }
 
 void ObjectDirectory::OnPinned(const ObjectId& id, uint64_t offset, uint64_t bytes) {
   ObjectEntry* entry = Find(id);
   if (entry == nullptr || entry->pin != nullptr || entry->state != ObjectState::kStored) {
-    outbox_.ReleasePin(id);  // nobody wants it any more
+    store_.ReleasePin(id);  // nobody wants it any more
     return;
   }
   EndPull(entry);
@@ -364,7 +364,7 @@ void ObjectDirectory::GiveUpPull(ObjectEntry* entry, PullFailure failure,
   entry->pull_failed = true;
   const ErrorKind kind =
       failure == PullFailure::kNoRoom ? ErrorKind::kObjectStoreFull : ErrorKind::kObjectLost;
-  entry->extra->pull_error = outbox_.MakeError(static_cast<uint8_t>(kind), reason);
+  entry->extra->pull_error = SystemError(kind, reason);
   ++errors_;
   if (callbacks.empty()) return;
   AddRef(entry);
@@ -391,7 +391,7 @@ void ObjectDirectory::Tick(int64_t now_ns) {
       if (entry == nullptr || !entry->pulling || entry->local()) continue;
       if (!entry->extra->retry || entry->extra->retry->due_ns != due_ns) continue;
       entry->extra->retry->due_ns = 0;
-      outbox_.PullToStore(entry);
+      store_.PullToStore(entry);
     }
   }
 }
@@ -414,12 +414,12 @@ void ObjectDirectory::OnState(const ObjectId& id, StateUpdate update) {
   if (entry->told_pending) return;
   entry->fetching = false;
   if (!update.known) {
-    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+    Fail(entry, ErrorKind::kObjectLost,
          "its owner does not have the object " + id.Hex() + " any more");
   } else if (update.value) {
     Resolve(entry, std::move(update.value), update.is_error);
   } else if (update.locations.empty()) {
-    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+    Fail(entry, ErrorKind::kObjectLost,
          "its owner knows no place where the object " + id.Hex() + " is");
   } else {
     ObjectExtra& extra = entry->Extra();
@@ -481,7 +481,7 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
     if (entry->pin != nullptr) entry->pin->only_copy = true;  // the raylet frees it without the pin
     if (!entry->local()) {
       entry->fetching = false;
-      Fail(entry, static_cast<uint8_t>(ErrorKind::kOwnerDied),
+      Fail(entry, ErrorKind::kOwnerDied,
            "the owner of the object " + entry->id.Hex() + " is gone: " + reason);
     }
     Release(entry);
@@ -503,7 +503,7 @@ void ObjectDirectory::OnNodeDied(const NodeId& node, const std::string& reason) 
   }
   for (ObjectEntry* entry : lost) AddRef(entry);
   for (ObjectEntry* entry : lost) {
-    Fail(entry, static_cast<uint8_t>(ErrorKind::kObjectLost),
+    Fail(entry, ErrorKind::kObjectLost,
          "the only copy of the object " + entry->id.Hex() + " was on a node that died: " + reason);
     Release(entry);
   }

@@ -6,10 +6,10 @@
 // sends no release (RemoveBorrowers, ContainedTaken, or a task's reply) while an AddBorrowers it
 // sent before is unacknowledged (AfterRegistrations).
 //
-// The directory speaks to peers and the raylet only through its Outbox, so it is tested without
-// any. Guarded by the core mutex. Invariants (CheckInvariants): an entry is indexed when anybody
-// else may name it; `refs` is never 0 for a live borrowed entry, which is listed; an owned entry
-// with `refs` 0 has borrowers.
+// The directory speaks to peers and to the store only through its two outboxes, so it is tested
+// without any. Guarded by the core mutex. Invariants (CheckInvariants): an entry is indexed when
+// anybody else may name it; `refs` is never 0 for a live borrowed entry, which is listed; an owned
+// entry with `refs` 0 has borrowers.
 
 #pragma once
 
@@ -21,6 +21,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cyray/common/encoding.h"
 #include "cyray/common/ids.h"
 #include "cyray/core/object_entry.h"
 #include "cyray/core/pin_table.h"
@@ -32,7 +33,7 @@ struct RefWithOwner {
   Address owner;
 };
 
-// What the directory asks the rest of the process to do.
+// What the directory says to other processes, and to those who wait in this one.
 class DirectoryOutbox {
  public:
   virtual ~DirectoryOutbox() = default;
@@ -42,52 +43,59 @@ class DirectoryOutbox {
   virtual void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
   virtual void SendRemoveBorrower(const Address& owner, const ObjectId& id) = 0;
   virtual void SendContainedTaken(const Address& giver, const ObjectId& outer) = 0;
-  // Stored objects: get a pin (OnPinned answers), give it up, delete everywhere.
-  virtual void PullToStore(ObjectEntry* entry) = 0;
-  virtual void ReleasePin(const ObjectId& id) = 0;
   // A thread waits for the object to be here; with `to_read`, one that takes an error instead.
   virtual bool IsWaitedFor(const ObjectEntry* entry, bool to_read) = 0;
   // All objects that threads wait for.
   virtual void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) = 0;
-  // Others may name this object of ours from now on: seal it if that was put off.
-  virtual void Publish(const ObjectId& /*id*/) {}
-  virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
-  // Delete what an attempt of a task that does not count left on that node, and nowhere else.
-  virtual void FreeStray(const ObjectId& id, const NodeId& node) = 0;
   // The last handle of an actor that this process created is gone.
   virtual void ActorOutOfScope(const ActorId& id) = 0;
   // The value of `entry` arrived: its dependents (tags of tasks, maybe gone) and callbacks can go
   // on.
   virtual void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                              std::vector<uint64_t> callbacks) = 0;
-  // An encoded error of cyray's own, as the value of an object.
-  virtual ValuePtr MakeError(uint8_t kind, const std::string& message) = 0;
+};
+
+// What the directory wants of this node's store.
+class StoreOutbox {
+ public:
+  virtual ~StoreOutbox() = default;
+  // Get a pin on a stored object (OnPinned or OnPullFailed answers); give it up.
+  virtual void PullToStore(ObjectEntry* entry) = 0;
+  virtual void ReleasePin(const ObjectId& id) = 0;
+  // Others may name this object of ours from now on: seal it if that was put off.
+  virtual void Publish(const ObjectId& id) = 0;
+  // Delete it everywhere.
+  virtual void FreeStored(const ObjectId& id, const std::vector<NodeId>& locations) = 0;
+  // Delete what an attempt of a task that does not count left on that node, and nowhere else.
+  virtual void FreeStray(const ObjectId& id, const NodeId& node) = 0;
 };
 
 class ObjectDirectory {
  public:
-  explicit ObjectDirectory(DirectoryOutbox& outbox) : outbox_(outbox) {}
+  ObjectDirectory(DirectoryOutbox& outbox, StoreOutbox& store) : outbox_(outbox), store_(store) {}
   ~ObjectDirectory();
 
   void SetIdentity(const Address& self) { self_ = self; }
 
-  // --- Owned objects
-  // ------------------------------------------------------------------------------- The new entry
-  // counts one ref, the caller's.
+  // --- Owned objects ---
+
+  // The new entry counts one ref, the caller's.
   ObjectEntry* NewOwned(const ObjectId& id);
   // Gives a pending entry its value; `value` becomes the entry's.
   void Resolve(ObjectEntry* entry, ValuePtr value, bool is_error);
   void ResolveStored(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
-  // The same for an object that only this process knows; Outbox::Publish comes before others do.
+  // The same for an object that only this process knows; StoreOutbox::Publish comes before others
+  // do.
   void ResolveUnpublished(ObjectEntry* entry, const NodeId& node, uint64_t bytes);
   // A copy that is none of the object's.
-  void FreeCopy(const ObjectId& id, const NodeId& node) { outbox_.FreeStray(id, node); }
+  void FreeCopy(const ObjectId& id, const NodeId& node) { store_.FreeStray(id, node); }
   // An error of cyray's own becomes its value.
-  void Fail(ObjectEntry* entry, uint8_t kind, const std::string& message);
+  void Fail(ObjectEntry* entry, ErrorKind kind, const std::string& message);
   // The refs inside the value of `entry`: each already counted once for it.
   void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
 
   // --- References of this process ---
+
   void AddRef(ObjectEntry* entry) { ++entry->refs; }
   void Release(ObjectEntry* entry);
   // A ref that came from another process; counts one ref for the caller. While a task's arguments
@@ -104,9 +112,9 @@ class ObjectDirectory {
   void Index(ObjectEntry* entry);
   ObjectEntry* Find(const ObjectId& id);
 
-  // --- Values
-  // -------------------------------------------------------------------------------------- Makes
-  // the value come here: asks the owner, pulls from a store. Idempotent.
+  // --- Values ---
+
+  // Makes the value come here: asks the owner, pulls from a store. Idempotent.
   void Want(ObjectEntry* entry);
   // `tag` comes back through OnObjectReady when it is known what or where the value is.
   void AddDependent(ObjectEntry* entry, uint64_t tag);
@@ -138,7 +146,7 @@ class ObjectDirectory {
   void AddView(LocalPin* pin) { pins_.AddView(pin); }
   void DropView(LocalPin* pin) {
     const ObjectId id = pin->id;
-    if (pins_.DropView(pin)) return outbox_.ReleasePin(id);
+    if (pins_.DropView(pin)) return store_.ReleasePin(id);
     if (pins_.TooManyWarm()) TrimWarmPins(PinTable::kMaxWarm);
   }
   // A task that waits to run reads the entry, which is here, later: it stays here until then. Null
@@ -152,6 +160,7 @@ class ObjectDirectory {
   }
 
   // --- From peers ---
+
   void OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id);
   struct StateUpdate {
     bool known = false;
@@ -197,6 +206,7 @@ class ObjectDirectory {
   void RunDeferredReleases();
 
   DirectoryOutbox& outbox_;
+  StoreOutbox& store_;
   Address self_;
   std::unordered_map<ObjectId, ObjectEntry*> by_id_;
   std::vector<ObjectEntry*> borrowed_;  // entries that others own; see ObjectExtra::borrowed_at

@@ -57,7 +57,6 @@ class PinTable {
 
   void ForEachViewed(const std::function<void(const LocalPin&)>& visit) const;
   size_t size() const { return pins_.size(); }
-  size_t warm() const { return warm_; }
   // Empty when all invariants hold, otherwise what is wrong.
   std::string CheckInvariants() const;
 

@@ -113,17 +113,6 @@ void RayletClient::Relay(const Address& from, const Address& to, const uint8_t* 
   Send(FrameType::kRelay, builder_);
 }
 
-uint64_t RayletClient::CallGcs(uint16_t method, const uint8_t* payload, size_t size,
-                               ReplyHandler on_reply) {
-  const uint64_t id = NextRequestId();
-  builder_.Clear();
-  builder_.ForceVectorAlignment(size, 1, 8);
-  auto bytes = builder_.CreateVector(payload, size);
-  builder_.Finish(wire::CreateGcsCall(builder_, id, method, bytes));
-  Request(id, FrameType::kGcsCall, builder_, std::move(on_reply));
-  return id;
-}
-
 void RayletClient::Flush() {
   if (!channel_ || !channel_->HasUnsent()) return;
   // A broken socket is readable: OnReady finds the end, after what the raylet still sent. Not here,

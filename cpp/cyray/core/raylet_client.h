@@ -67,8 +67,6 @@ class RayletClient : public RayletOutbox {
                const flatbuffers::FlatBufferBuilder& builder, ReplyHandler on_reply) override;
   void Forget(uint64_t request_id) { replies_.erase(request_id); }
   void Relay(const Address& from, const Address& to, const uint8_t* frame, size_t size) override;
-  // Returns the id under which the reply can be forgotten.
-  uint64_t CallGcs(uint16_t method, const uint8_t* payload, size_t size, ReplyHandler on_reply);
 
   void Flush() override;
   void OnReady();

@@ -1,8 +1,10 @@
 // Submission: everything one f.remote() carries into the core. Counts of entries pass to the task.
-// A plain struct; whoever fills it owns it until Submit.
+// TemplateSpec: what a function and its options, or an actor's method, have in common over all
+// calls. Plain structs; whoever fills one owns it until it is handed over.
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +20,19 @@ struct Submission {
   std::vector<ObjectEntry*> contained;
   ObjectEntry* hold = nullptr;  // kept until the reply: the handle that an actor call went through
   std::unique_ptr<std::string> name;
+};
+
+struct TemplateSpec {
+  FunctionId function_id;
+  std::string name, method, extra;
+  int num_returns = 1;
+  int max_retries = 0;
+  uint32_t max_concurrency = 1;
+  ResourceSet demand;
+  uint8_t strategy = 0;
+  NodeId affinity_node;
+  bool affinity_soft = false;
+  bool is_actor_method = false;
 };
 
 }  // namespace cyray::core

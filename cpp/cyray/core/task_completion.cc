@@ -102,7 +102,7 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
     const wire::ReturnValue* value =
         i < sent ? reply.returns()->Get(i) : (for_all ? reply.returns()->Get(sent - 1) : nullptr);
     if (value == nullptr) {
-      objects_.Fail(entry, static_cast<uint8_t>(ErrorKind::kInternal),
+      objects_.Fail(entry, ErrorKind::kInternal,
                     "the worker " + link.peer.ToString() + " answered without a value");
       continue;
     }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "cyray/common/encoding.h"
+#include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -46,13 +46,8 @@ size_t CountStuck(const Shape& shape, int64_t now_ns) {
 }  // namespace
 
 TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
-                             TaskCompletion& completion, TaskSlab& slab, MakeError make_error)
-    : objects_(objects),
-      links_(links),
-      raylet_(raylet),
-      completion_(completion),
-      slab_(slab),
-      make_error_(std::move(make_error)) {}
+                             TaskCompletion& completion, TaskSlab& slab)
+    : objects_(objects), links_(links), raylet_(raylet), completion_(completion), slab_(slab) {}
 
 Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity,
                                 bool soft) {
@@ -210,7 +205,7 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
     if (!asked || shape.ready.empty()) return;
     // Unschedulable for good: every task of this shape gets to know.
     const std::string why = reply->error() != nullptr ? reply->error()->str() : "";
-    const ValuePtr error = make_error_(static_cast<uint8_t>(ErrorKind::kUnschedulable), why);
+    const ValuePtr error = SystemError(ErrorKind::kUnschedulable, why);
     auto failed = std::move(shape.ready);
     shape.ready.clear();
     for (PendingTask* task : failed) completion_.Fail(task, error);
@@ -434,8 +429,8 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
   }
   lease.queued_us = 0;
   for (PendingTask* task : failed) {
-    completion_.Fail(task, make_error_(static_cast<uint8_t>(ErrorKind::kWorkerCrashed),
-                                       CrashText(*task, lease.worker_pid, reason)));
+    completion_.Fail(
+        task, SystemError(ErrorKind::kWorkerCrashed, CrashText(*task, lease.worker_pid, reason)));
   }
 }
 

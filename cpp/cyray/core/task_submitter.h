@@ -35,9 +35,8 @@ namespace cyray::core {
 
 class TaskSubmitter {
  public:
-  using MakeError = std::function<ValuePtr(uint8_t kind, const std::string& message)>;
   TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
-                TaskCompletion& completion, TaskSlab& slab, MakeError make_error);
+                TaskCompletion& completion, TaskSlab& slab);
 
   Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft);
   // Queues a task whose return entries are made; `task` is live and belongs to the submitter now.
@@ -91,7 +90,6 @@ class TaskSubmitter {
   RayletOutbox& raylet_;
   TaskCompletion& completion_;
   TaskSlab& slab_;
-  const MakeError make_error_;
   // Shapes stay: functions name theirs for good. One without work costs its memory alone.
   std::vector<std::unique_ptr<Shape>> shapes_;
   std::map<std::tuple<ResourceSet, uint8_t, NodeId, bool>, Shape*> shapes_by_key_;

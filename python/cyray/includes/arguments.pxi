@@ -134,7 +134,7 @@ cdef uint64_t write_item(object item, uint64_t size, uint8_t* base, uint64_t at,
         memcpy(to + 1, PyBytes_AS_STRING(item), size - 1)
     elif kind is ObjectRef:
         word = <uint32_t>refs.size()
-        now.core.AddRef((<ObjectRef>item).live())
+        now.core.objects().AddRef((<ObjectRef>item).live())
         refs.push_back((<ObjectRef>item).entry)
         to[0] = TAG_REF
         memcpy(to + 1, &word, 4)
@@ -200,7 +200,7 @@ cdef object decode_ref_argument(ExecTask* task, const uint8_t* data, bint writab
     cdef uint32_t index
     cdef ReadView view
     memcpy(&index, data + 1, 4)
-    if not now.core.ReadArgument(task, index, &view):
+    if not now.core.reader().ReadArgument(task, index, &view):
         raise ValueError("the encoded arguments name a reference that did not come with them")
     cdef Pinned owner = pinned_from(view)
     value = decode(view.data, view.size, owner, writable)

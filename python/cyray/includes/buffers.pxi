@@ -21,7 +21,7 @@ cdef class Pinned:
         if self.value != NULL:
             self.value.Unref()
         if self.pin != NULL and self.epoch == now.epoch:
-            now.core.UnrefPin(self.pin)
+            now.core.reader().UnrefPin(self.pin)
 
 
 cdef Pinned pinned_from(const ReadView& view):
@@ -30,7 +30,7 @@ cdef Pinned pinned_from(const ReadView& view):
     pinned.value = view.value
     pinned.pin = view.pin
     if view.pin != NULL:
-        pinned.arena = now.core.shared_arena()
+        pinned.arena = now.core.store().shared_arena()
     pinned.epoch = now.epoch
     return pinned
 

@@ -74,7 +74,7 @@ cdef class Serialized:
         self.table.resize(REF_BYTES * n)
         for ref in self.contained:
             entries.push_back(ref.live())
-        now.core.ExportMany(entries.data(), n, self.table.data())
+        now.core.objects().ExportMany(entries.data(), n, self.table.data())
         self.prefix = align64(8 + REF_BYTES * n)
         return 0
 
@@ -283,7 +283,7 @@ cdef int take_contained(Serialized serialized, vector[ObjectEntry*]* out) except
     # Passes one count of each ref inside the value on to the core.
     cdef ObjectRef ref
     for ref in serialized.contained:
-        now.core.AddRef(ref.live())
+        now.core.objects().AddRef(ref.live())
         out.push_back(ref.entry)
     return 0
 

@@ -103,7 +103,7 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
         entry.function = _functions.get(function_id)
         if entry.function is None:
             with nogil:
-                status = GetFunction(deref(s.core), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
+                status = GetFunction(s.core.control(), tmpl.job_id, tmpl.function_id, 30_000, &pickled)
             if not status.ok():
                 raise_status(status)
             if pickled.empty():
@@ -168,7 +168,7 @@ cdef object call_function(ExecContext context, CallableEntry entry):
 
 
 cdef int finish(ExecContext context, bint ok, _Results results, bint retry) except -1:
-    now.core.Reply(move_task(context.task), ok, results.outcomes, retry)
+    now.core.executor().Reply(move_task(context.task), ok, results.outcomes, retry)
     return 0
 
 
@@ -207,7 +207,7 @@ cdef object answer_error(ExecContext context, CallableEntry entry, object error)
 cdef int leave_with(str reason) except -1:
     # exit_actor() and sys.exit(): what is queued does not run here any more. The call itself fails
     # with the actor's death when the process has gone.
-    now.core.WorkerExiting(True, reason.encode())
+    now.core.executor().WorkerExiting(True, reason.encode())
     if PyThread_get_thread_ident() != _main_thread:
         hook("leave_from_thread")()
     raise SystemExit(0)
@@ -243,7 +243,7 @@ cdef run_tasks(on_event):
         _thread_contexts[PyThread_get_thread_ident()] = context
     while True:
         with nogil:
-            context.task = s.core.NextTask(FOREVER, is_main, &event)
+            context.task = s.core.executor().NextTask(FOREVER, is_main, &event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))
@@ -277,7 +277,7 @@ def become_actor(bytes actor_id, str label, bint in_order):
     _actor_id = actor_id
     _actor_mode = True
     _actor_label = label
-    session().core.BecomeActor(in_order)
+    session().core.executor().BecomeActor(in_order)
 
 
 def set_actor_label(str label):
@@ -298,18 +298,19 @@ def construct_actor(ExecContext context):
 
 
 def actor_ready(bytes actor_id, uint32_t incarnation, bint ok, bytes error=b""):
-    session().core.ActorReady(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, ok, error)
+    cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
+    session().core.executor().ActorReady(id, incarnation, ok, error)
 
 
 def worker_exiting(bint intended, str reason):
-    session().core.WorkerExiting(intended, reason.encode())
+    session().core.executor().WorkerExiting(intended, reason.encode())
 
 
 # --- Async actors ----------------------------------------------------------------------------------
 
 def poll_fd():
     """A descriptor that is readable when frames wait; for an event loop that polls itself."""
-    return session().core.poll_fd()
+    return session().core.loop().poll_fd()
 
 
 def use_external_loop(int wake_fd):
@@ -318,7 +319,7 @@ def use_external_loop(int wake_fd):
     import contextvars
     _main_context = None
     _coroutine_context = contextvars.ContextVar("cyray_call", default=None)
-    session().core.UseExternalLoop(wake_fd)
+    session().core.loop().Use(wake_fd)
 
 
 def poll_async(on_event, loop, int limit):
@@ -330,10 +331,10 @@ def poll_async(on_event, loop, int limit):
     cdef Session s = session()
     cdef ExecContext context
     cdef CallableEntry entry
-    s.core.PollNow()
+    s.core.loop().PollNow()
     while len(_calls) < limit:
         context = ExecContext.__new__(ExecContext)
-        context.task = s.core.TryNextTask(&event)
+        context.task = s.core.executor().TryNextTask(&event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))
@@ -350,7 +351,7 @@ def poll_async(on_event, loop, int limit):
             run_sync_in_loop(context)
             continue
         start_call(context, entry, loop)
-    s.core.FlushReplies()
+    s.core.loop().EndTurn()
 
 
 cdef run_sync_in_loop(ExecContext context):
@@ -460,7 +461,7 @@ cdef class Call:
         reason = answer_error(self.context, self.context.callable_entry, error)
         if reason is None:
             return self.ended()
-        now.core.WorkerExiting(True, reason.encode())
+        now.core.executor().WorkerExiting(True, reason.encode())
         hook("stop_loop")()
         return 0
 

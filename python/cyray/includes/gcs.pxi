@@ -17,7 +17,7 @@ def list_nodes():
     cdef Status status
     cdef Session s = session()
     with nogil:
-        status = ListNodes(deref(s.core), &rows)
+        status = ListNodes(s.core.control(), &rows)
     check(s, status)
     return [{"node_id": row.node_id.decode(), "ip": row.ip.decode(),
              "hostname": row.hostname.decode(), "socket": row.raylet_socket.decode(),
@@ -32,7 +32,7 @@ def pending_demands():
     cdef Status status
     cdef Session s = session()
     with nogil:
-        status = PendingDemands(deref(s.core), &rows)
+        status = PendingDemands(s.core.control(), &rows)
     check(s, status)
     return [(amounts(row.demand), row.count) for row in rows]
 
@@ -42,7 +42,7 @@ def list_actors():
     cdef Status status
     cdef Session s = session()
     with nogil:
-        status = ListActors(deref(s.core), &rows)
+        status = ListActors(s.core.control(), &rows)
     check(s, status)
     return [{"actor_id": row.actor_id.decode(), "class_name": row.class_name.decode(),
              "name": row.name.decode(), "namespace": row.name_space.decode(),
@@ -57,7 +57,7 @@ def list_jobs():
     cdef Status status
     cdef Session s = session()
     with nogil:
-        status = ListJobs(deref(s.core), &rows)
+        status = ListJobs(s.core.control(), &rows)
     check(s, status)
     return [{"job_id": row.job_id.decode(), "namespace": row.name_space.decode(),
              "entrypoint": row.entrypoint.decode(), "driver_pid": row.driver_pid,
@@ -72,7 +72,7 @@ def get_actor_by_name(str name, str namespace):
     cdef Session s = session()
     cdef string n = name.encode(), space = namespace.encode()
     with nogil:
-        status = GetActorByName(deref(s.core), n, space, &actor)
+        status = GetActorByName(s.core.control(), n, space, &actor)
     check(s, status)
     if not actor.found:
         return None
@@ -85,7 +85,7 @@ def kill_actor(bytes actor_id, bint no_restart, str reason):
     cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
     cdef string why = reason.encode()
     with nogil:
-        status = KillActor(deref(s.core), id, no_restart, why)
+        status = KillActor(s.core.control(), id, no_restart, why)
     check(s, status)
     if no_restart:
         s.creation_refs.pop(actor_id, None)  # a detached one's: it does not start again
@@ -98,7 +98,7 @@ def kv_put(str space, str key, bytes value, bint overwrite=True):
     cdef Session s = session()
     cdef string in_space = space.encode(), k = key.encode(), v = value
     with nogil:
-        status = KvPut(deref(s.core), in_space, k, v, overwrite, &added)
+        status = KvPut(s.core.control(), in_space, k, v, overwrite, &added)
     check(s, status)
     return bool(added)
 
@@ -111,7 +111,7 @@ def kv_get(str space, str key):
     cdef Session s = session()
     cdef string in_space = space.encode(), k = key.encode()
     with nogil:
-        status = KvGet(deref(s.core), in_space, k, &found, &value)
+        status = KvGet(s.core.control(), in_space, k, &found, &value)
     check(s, status)
     return <bytes>value if found else None
 
@@ -123,7 +123,7 @@ def kv_delete(str space, str key, bint prefix=False):
     cdef Session s = session()
     cdef string in_space = space.encode(), k = key.encode()
     with nogil:
-        status = KvDelete(deref(s.core), in_space, k, prefix, &deleted)
+        status = KvDelete(s.core.control(), in_space, k, prefix, &deleted)
     check(s, status)
     return deleted
 
@@ -134,6 +134,6 @@ def kv_keys(str space, str prefix=""):
     cdef Session s = session()
     cdef string in_space = space.encode(), p = prefix.encode()
     with nogil:
-        status = KvKeys(deref(s.core), in_space, p, &keys)
+        status = KvKeys(s.core.control(), in_space, p, &keys)
     check(s, status)
     return [key.decode() for key in keys]

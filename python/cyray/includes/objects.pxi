@@ -8,24 +8,24 @@ cdef ObjectRef put_serialized(Session s, Serialized serialized):
     still(s)   # pickling may have taken long
     if serialized.size <= INLINE_LIMIT:
         take_contained(serialized, &contained)
-        return make_ref(s.core.Put(ValuePtr(encode_inline(serialized)), False, contained), s.epoch)
+        return make_ref(s.core.objects().Put(ValuePtr(encode_inline(serialized)), False, contained), s.epoch)
     with nogil:
-        status = write_block(s.core, serialized, s.core.NextPutId(), s.core.address(), &block)
+        status = write_block(s.core, serialized, s.core.store().NextPutId(), s.core.address(), &block)
     still(s)
     if not status.ok():
         raise_status(status)
     take_contained(serialized, &contained)
-    return make_ref(s.core.SealOwned(block, contained), s.epoch)
+    return make_ref(s.core.store().SealOwned(block, contained), s.epoch)
 
 
 cdef Status write_block(CoreWorker* c, Serialized serialized, const ObjectId& id,
                         const Address& owner, StoreBlock* block) noexcept nogil:
-    cdef Status status = CreateBlock(deref(c), id, owner, serialized.size, block)
+    cdef Status status = c.store().Create(id, owner, serialized.size, block)
     if not status.ok():
         return status
-    status = prepare_write(c.arena(), block.offset, block.bytes)
+    status = prepare_write(c.store().arena(), block.offset, block.bytes)
     if not status.ok():
-        c.AbortBlock(deref(block))
+        c.store().Abort(deref(block))
         return status
     serialized.write(block.data)
     return status
@@ -64,7 +64,7 @@ def put(value, *, _owner=None):
         session()
     cdef Value* simple = encode_simple(value)
     if simple != NULL:  # none of the user's code ran, so the session is still the same
-        return make_ref(now.core.Put(ValuePtr(simple), False, none), now.epoch)
+        return make_ref(now.core.objects().Put(ValuePtr(simple), False, none), now.epoch)
     s = now
     return put_serialized(s, serialize(value))
 
@@ -87,7 +87,7 @@ cdef bint wait_entries(ObjectEntry** entries, size_t size, size_t count, bint he
     cdef Session s = now
     cdef bint done
     with nogil:
-        done = s.core.Wait(entries, size, count, here, deadline, or_error)
+        done = s.core.reader().Wait(entries, size, count, here, deadline, or_error)
     still(s)
     if not done:
         reraise()
@@ -154,7 +154,7 @@ cdef object get_one(ObjectRef ref, timeout, bint writable):
     cdef int64_t deadline = FOREVER if timeout is None else deadline_from(timeout)
     cdef ObjectEntry* entry = ref.live()
     # What came may have made room for something else before it is read: it is fetched once more then.
-    while not now.core.Read(entry, &view):
+    while not now.core.reader().Read(entry, &view):
         if not wait_entries(&entry, 1, 1, True, deadline, or_error=True):
             raise_get_timeout(1, 1, timeout)
     return value_of(view, writable)
@@ -205,7 +205,7 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     cdef size_t got
     while True:   # as in get_one
         out = PyList_New(n)   # before anything is read: it may set off a collection
-        got = now.core.ReadMany(entries.data(), n, views.data())
+        got = now.core.reader().ReadMany(entries.data(), n, views.data())
         if got == <size_t>n:
             break
         drop_views(views, 0, got)
@@ -244,7 +244,7 @@ cdef void drop_view(const ReadView& view) noexcept:
     if view.value != NULL:
         view.value.Unref()
     elif view.pin != NULL:
-        now.core.UnrefPin(view.pin)
+        now.core.reader().UnrefPin(view.pin)
 
 
 cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline) except -1:
@@ -254,13 +254,13 @@ cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline)
     cdef ReadView view
     cdef bint done = wait_entries(entries.data(), n, n, True, deadline, or_error=True)
     flags.resize(n)
-    now.core.ReadyFlags(entries.data(), n, True, flags.data())
+    now.core.reader().ReadyFlags(entries.data(), n, True, flags.data())
     for i in range(n):
         there += flags[i]
     if there == n:
         return 0
     for i in range(n):
-        if now.core.Read(entries[i], &view):
+        if now.core.reader().Read(entries[i], &view):
             if view.is_error:
                 value_of(view, False)
             drop_view(view)
@@ -310,7 +310,7 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
         entries.push_back((<ObjectRef>ref).live())
     wait_entries(entries.data(), entries.size(), num_returns, here, deadline)
     flags.resize(entries.size())
-    now.core.ReadyFlags(entries.data(), entries.size(), here, flags.data())
+    now.core.reader().ReadyFlags(entries.data(), entries.size(), here, flags.data())
     ready, rest = [], []
     for i, ref in enumerate(object_refs):
         (ready if flags[i] and len(ready) < num_returns else rest).append(ref)
@@ -340,14 +340,14 @@ def on_ready(ObjectRef ref, callback, bint on_main=False):
         if s.callbacks.pop(token, None) is not None:
             ref.live()
     else:
-        s.core.AddCallback(ref.entry, token)
+        s.core.reader().AddCallback(ref.entry, token)
     return token
 
 
 def forget_callback(ObjectRef ref, uint64_t token):
     """Nobody waits any more for what ``on_ready`` was told to call."""
     if ref.epoch == now.epoch and now.callbacks.pop(token, None) is not None:
-        now.core.RemoveCallback(ref.entry, token)
+        now.core.reader().RemoveCallback(ref.entry, token)
 
 
 def run_callback(token):
@@ -478,11 +478,11 @@ def next_event(timeout=None):
     if s.core == NULL:
         return None
     with nogil:
-        got = s.core.NextEvent(deadline, &event)
+        got = s.core.events().Next(deadline, &event)
     return event_tuple(event) if got and s is now else None
 
 
 def stop_events():
     """Wake whoever waits in ``next_event`` for the last time."""
     if now.core != NULL:
-        now.core.StopEvents()
+        now.core.events().Stop()

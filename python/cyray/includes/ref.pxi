@@ -38,7 +38,7 @@ cdef class ObjectRef:
 
     def __dealloc__(self):
         if self.entry != NULL and self.epoch == now.epoch:
-            now.core.Release(self.entry)
+            now.core.objects().Release(self.entry)
 
     cdef ObjectEntry* live(self) except NULL:
         if self.epoch != now.epoch:
@@ -71,7 +71,7 @@ cdef class ObjectRef:
 
     def owner_address(self):
         cdef ObjectEntry* entry = self.live()
-        cdef Address address = now.core.Export(entry)
+        cdef Address address = now.core.objects().Export(entry)
         return address.node.Hex().decode() + ":" + address.worker.Hex().decode()
 
     # A process has one entry for an id as long as a ref to it lives, and neither of these looks into
@@ -107,9 +107,9 @@ cdef class ObjectRef:
             (<list>captured).append(self)
             return _nth_ref, (len(<list>captured) - 1,)
         entry = self.live()
-        owner = now.core.Export(entry)
+        owner = now.core.objects().Export(entry)
         # Pickled by hand, out of cyray's sight: it stays alive as long as this process.
-        now.core.AddRef(entry)
+        now.core.objects().AddRef(entry)
         return _rebuild_ref, (self.binary(),
                               PyBytes_FromStringAndSize(<const char*>owner.node.data(), 20)
                               + PyBytes_FromStringAndSize(<const char*>owner.worker.data(), 16))
@@ -162,7 +162,7 @@ cdef list borrow_refs(const uint8_t* table, uint32_t count, uint32_t epoch):
     if epoch != now.epoch:   # that of the session the value was read in
         raise_shut_down()
     entries.resize(count)
-    now.core.BorrowMany(table, count, call != NULL, entries.data())
+    now.core.objects().BorrowMany(table, count, call != NULL, entries.data())
     if call != NULL:
         for i in range(count):
             (<ExecContext>call).task.get().borrowed.push_back(
@@ -195,7 +195,7 @@ def _rebuild_ref(bytes object_id, bytes owner):
     address.worker = WorkerId.FromBytes(o + 20)
     cdef ObjectId id = ObjectId.FromBytes(PyBytes_AS_STRING(object_id))
     cdef PyObject* call = this_thread().call
-    cdef ObjectEntry* entry = now.core.Borrow(id, address, call != NULL)
+    cdef ObjectEntry* entry = now.core.objects().Borrow(id, address, call != NULL)
     if call != NULL:
         (<ExecContext>call).task.get().borrowed.push_back(id)
     return make_ref(entry, now.epoch)

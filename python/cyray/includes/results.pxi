@@ -54,7 +54,7 @@ cdef class _Results:
         # Everything is there: from now on it is the submitter's.
         cdef size_t i
         for i in range(self.blocks.size()):
-            now.core.SealReturn(self.blocks[i])
+            now.core.store().SealReturn(self.blocks[i])
         if self.serialized is not None:
             for number, serialized in self.serialized:
                 i = number
@@ -64,7 +64,7 @@ cdef class _Results:
     cdef int abort(self) except -1:
         cdef size_t i
         for i in range(self.blocks.size()):
-            now.core.AbortBlock(self.blocks[i])
+            now.core.store().Abort(self.blocks[i])
         return 0
 
 
@@ -108,7 +108,7 @@ cdef values_of(object value, Py_ssize_t n):
 
 
 cdef Address submitter_address(ExecTask* task):
-    return now.core.PeerAddress(task.submitter)
+    return now.core.executor().PeerAddress(task.submitter)
 
 
 cdef _Results encode_failure(ExecContext context, str name, object error):

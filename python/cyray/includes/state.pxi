@@ -247,21 +247,29 @@ def describe():
 def node_dump():
     """JSON of what everybody on this node waits for."""
     cdef string text
+    cdef Status status
     cdef Session s = connected()
     with nogil:
-        text = s.core.NodeDump()
+        status = s.core.control().NodeDump(&text)
     still(s)
+    if status.code() == StatusCode.kCancelled:
+        reraise()
+    if not status.ok():   # who asks wants to know why nothing happens, and that may be why
+        return f"the raylet did not answer: {status.message().decode('utf-8', 'replace')}\n"
     return text.decode("utf-8", "replace")
 
 
 def flush_output():
     """Waits, for a moment, until all that this driver's workers have printed was sent here."""
+    cdef Status status
     cdef Session s = connected()
     with nogil:
-        s.core.FlushOutput()
+        status = s.core.control().FlushOutput()
     still(s)
+    if status.code() == StatusCode.kCancelled:
+        reraise()
 
 
 def live_objects():
     """How many objects this process owns or borrows."""
-    return connected().core.live_objects()
+    return connected().core.objects().live()

@@ -18,11 +18,11 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
         submission.args = ValuePtr(encode_args(s, args, kwargs, &submission.refs,
                                                &submission.contained))
     if n == 1:
-        if s.core.Submit(move_submission(submission), actor, &one):
+        if s.core.submitter().Submit(move_submission(submission), actor, &one):
             throttle(s, actor)
         return make_ref(one, s.epoch)
     many.resize(n)
-    if s.core.Submit(move_submission(submission), actor, many.data()):
+    if s.core.submitter().Submit(move_submission(submission), actor, many.data()):
         throttle(s, actor)
     if n == 0:
         return None
@@ -31,7 +31,7 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
 
 cdef int throttle(Session s, ActorClient* actor) except -1:
     with nogil:
-        s.core.Throttle(actor)
+        s.core.submitter().Throttle(actor)
     return still(s)
 
 
@@ -76,7 +76,7 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
         fill_placement(plan.placement, &spec.demand, &spec.strategy, &spec.affinity_node,
                        &spec.affinity_soft)
     still(s)
-    return s.core.AddTemplate(spec)
+    return s.core.submitter().AddTemplate(spec)
 
 
 cdef int fill_placement(object placement, ResourceSet* demand, uint8_t* strategy, NodeId* node,
@@ -100,10 +100,13 @@ cdef int fill_demand(ResourceSet* demand, tuple amounts) except -1:
 
 cdef int give_function(Session s, bytes function_id, bytes pickled) except -1:
     """Gives a pickled function or class to the GCS, once per session."""
+    cdef Status status
     still(s)
     if function_id not in s.exported:
-        PutFunction(deref(s.core), s.core.job_id(),
-                    FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
+        status = PutFunction(s.core.control(), s.core.job_id(),
+                             FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
+        if not status.ok():
+            raise_status(status)
         s.exported.add(function_id)
     return 0
 
@@ -307,7 +310,7 @@ cdef class ActorHandle:
 
     def __dealloc__(self):
         if self.client != NULL and self.epoch == now.epoch:
-            now.core.ReleaseActorClient(self.client)
+            now.core.submitter().ReleaseActorClient(self.client)
 
     cdef int attach(self) except -1:
         if self.epoch != 0:
@@ -321,8 +324,8 @@ cdef class ActorHandle:
                                "connected to its cluster: call cyray.init(address=...) first")
         if self._ref is not None:
             self._ref.live()
-        self.client = now.core.GetActorClient(ActorId.FromBytes(PyBytes_AS_STRING(self._id)), in_order,
-                                              max_concurrency)
+        self.client = now.core.submitter().GetActorClient(
+            ActorId.FromBytes(PyBytes_AS_STRING(self._id)), in_order, max_concurrency)
         self.epoch = now.epoch
         return 0
 
@@ -411,16 +414,16 @@ def create_actor(plan, tuple args, dict kwargs, bint wait):
     cdef list held = []
     if args or kwargs:
         creation.args = ValuePtr(encode_args(s, args, kwargs, &creation.refs, &contained))
-    cdef ObjectRef ref = make_ref(s.core.NewActorHandle(creation.actor_id), s.epoch)
+    cdef ObjectRef ref = make_ref(s.core.objects().NewActorHandle(creation.actor_id), s.epoch)
     # Restarts run the constructor again with the same arguments.
     contained.insert(contained.end(), creation.refs.begin(), creation.refs.end())
     if not creation.detached:
-        s.core.HoldWith(ref.entry, contained)
+        s.core.objects().HoldWith(ref.entry, contained)
     else:
         for i in range(contained.size()):
             held.append(make_ref(contained[i], s.epoch))
     with nogil:
-        status = s.core.CreateActor(creation, wait)
+        status = s.core.submitter().CreateActor(creation, wait)
     still(s)
     if not status.ok():
         raise_status(status)

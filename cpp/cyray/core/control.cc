@@ -1,0 +1,54 @@
+#include "cyray/core/control.h"
+
+#include <variant>
+
+#include "cyray/util/clock.h"
+#include "local_generated.h"
+
+namespace cyray::core {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FrameType;
+
+Result<std::string> Control::Ask(wire::GcsMethod method, const FlatBufferBuilder& payload) {
+  ThisProcess::Lock lock(process_.mutex());
+  Waits::Scope scope(process_.waits(), "the GCS's answer to ", wire::EnumNameGcsMethod(method));
+  return requests_.AskGcs(lock, method, {payload.GetBufferPointer(), payload.GetSize()});
+}
+
+void Control::Tell(wire::GcsMethod method, const FlatBufferBuilder& payload) {
+  std::lock_guard lock(process_.mutex());
+  if (process_.leaving()) return;
+  requests_.TellGcs(method, {payload.GetBufferPointer(), payload.GetSize()});
+  process_.raylet().Flush();
+}
+
+Status Control::NodeDump(std::string* json) {
+  constexpr int64_t kPatienceNs = 2'000'000'000;
+  ThisProcess::Lock lock(process_.mutex());
+  auto dump = requests_.Ask<std::string>(
+      lock,
+      {.type = FrameType::kNodeInfo,
+       .build = [](FlatBufferBuilder& b, uint64_t id) { b.Finish(wire::CreateNodeInfo(b, id)); },
+       .read = [](wire::Frame& frame) -> Result<std::string> {
+         return flatbuffers::GetString(frame.As<wire::NodeInfoReply>()->json());
+       },
+       .deadline_ns = MonotonicNs() + kPatienceNs});
+  if (!dump) return dump.error();
+  *json = std::move(*dump);
+  return Status::Ok();
+}
+
+Status Control::FlushOutput() {
+  constexpr int64_t kPatienceNs = 200'000'000;
+  ThisProcess::Lock lock(process_.mutex());
+  const auto done = requests_.Ask<std::monostate>(
+      lock,
+      {.type = FrameType::kFlushOutput,
+       .build = [](FlatBufferBuilder& b, uint64_t id) { b.Finish(wire::CreateFlushOutput(b, id)); },
+       .read = [](wire::Frame&) -> Result<std::monostate> { return {}; },
+       .deadline_ns = MonotonicNs() + kPatienceNs});
+  return done ? Status::Ok() : done.error();
+}
+
+}  // namespace cyray::core

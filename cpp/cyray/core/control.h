@@ -1,0 +1,32 @@
+// Control: what Python asks of the rest of the cluster besides its work: requests of gcs.fbs
+// (gcs_requests.h builds and reads them) and questions to this node's raylet.
+// Threading: as this_process.h says. All of it blocks but Tell.
+
+#pragma once
+
+#include <string>
+
+#include "cyray/core/requests.h"
+
+namespace cyray::core {
+
+class Control {
+ public:
+  Control(ThisProcess& process, Requests& requests) : process_(process), requests_(requests) {}
+
+  // A request of gcs.fbs; the payload of its reply.
+  Result<std::string> Ask(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& payload);
+  // The same without an answer: nobody hears how it went.
+  void Tell(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& payload);
+
+  // JSON of what everybody on this node waits for; within two seconds.
+  Status NodeDump(std::string* json);
+  // Waits, for a moment, until all that this driver's workers have printed was sent here.
+  Status FlushOutput();
+
+ private:
+  ThisProcess& process_;
+  Requests& requests_;
+};
+
+}  // namespace cyray::core

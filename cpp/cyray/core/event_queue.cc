@@ -1,0 +1,79 @@
+#include "cyray/core/event_queue.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "cyray/common/encoding.h"
+#include "cyray/util/clock.h"
+
+namespace cyray::core {
+
+bool EventQueue::Next(int64_t deadline_ns, Event* event) {
+  ThisProcess::Lock lock(process_.mutex());
+  auto& queue = process_.is_driver() ? events_ : callbacks_;
+  const auto ready = [&] { return stopped_ || !queue.empty(); };
+  if (deadline_ns == kForever) {
+    ready_.wait(lock, ready);
+  } else {
+    ready_.wait_for(
+        lock, std::chrono::nanoseconds(std::max<int64_t>(0, deadline_ns - MonotonicNs())), ready);
+  }
+  if (queue.empty()) return false;
+  *event = std::move(queue.front());
+  queue.pop_front();
+  return true;
+}
+
+void EventQueue::Stop() {
+  std::lock_guard lock(process_.mutex());
+  StopLocked();
+}
+
+void EventQueue::StopLocked() {
+  stopped_ = true;
+  ready_.notify_all();
+}
+
+void EventQueue::Push(Event event) {
+  events_.push_back(std::move(event));
+  ready_.notify_one();
+  process_.poller().WakeWaiters();
+  loop_.Wake();
+}
+
+void EventQueue::PushCallback(uint64_t token) {
+  Event event;
+  event.kind = Event::Kind::kCallback;
+  event.token = token;
+  if (process_.is_driver() || (token & kThreadToken) == 0) return Push(std::move(event));
+  callbacks_.push_back(std::move(event));
+  ready_.notify_one();
+}
+
+void EventQueue::PushLogLines(const wire::LogLines& log) {
+  if (log.lines() == nullptr) return;
+  Event event;
+  event.kind = Event::Kind::kLogLines;
+  event.number = log.pid();
+  event.flag = log.is_stderr();
+  event.label = flatbuffers::GetString(log.label());
+  event.text = flatbuffers::GetString(log.node_ip());
+  for (const auto* line : *log.lines()) event.lines.push_back(line->str());
+  Push(std::move(event));
+}
+
+void EventQueue::PushWarning(const wire::Warning& warning) {
+  if (warning.text() == nullptr) return;
+  Event event;
+  event.kind = Event::Kind::kWarning;
+  event.text = warning.text()->str();
+  Push(std::move(event));
+}
+
+Event EventQueue::Take() {
+  Event event = std::move(events_.front());
+  events_.pop_front();
+  return event;
+}
+
+}  // namespace cyray::core

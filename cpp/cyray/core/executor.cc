@@ -1,0 +1,123 @@
+#include "cyray/core/executor.h"
+
+#include <algorithm>
+
+#include "cyray/util/clock.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::core {
+
+using wire::FrameType;
+
+std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, bool main_thread, Event* event) {
+  ThisProcess::Lock lock(process_.mutex());
+  event->kind = Event::Kind::kNone;
+  if (const ExecTemplate* next = queue_.FrontTemplate(); next != nullptr) {
+    if (next->average_us * 1000 > kReplyGatherNs) process_.FlushAll();
+  }
+  const auto thread = main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
+  process_.poller().WaitUntil(lock, deadline_ns, [&] {
+    return (main_thread && !events_.empty()) || queue_.HasReady(thread) || process_.leaving();
+  });
+  return TakeNext(thread, event);
+}
+
+std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event) {
+  std::lock_guard lock(process_.mutex());
+  event->kind = Event::Kind::kNone;
+  auto task = TakeNext(ExecutionQueue::Thread::kMain, event);
+  if (!task && event->kind == Event::Kind::kNone) loop_.FoundNothing();
+  return task;
+}
+
+std::unique_ptr<ExecTask> Executor::TakeNext(ExecutionQueue::Thread thread, Event* event) {
+  if (thread == ExecutionQueue::Thread::kMain && !events_.empty()) {
+    *event = events_.Take();
+    return nullptr;
+  }
+  auto task = queue_.Next(thread);
+  if (task) task->started_ns = MonotonicNs();
+  return task;
+}
+
+void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes,
+                     bool retry) {
+  std::lock_guard lock(process_.mutex());
+  const WorkerId submitter = task->submitter;
+  queue_.Reply(std::move(task), ok ? wire::TaskStatus::Ok : wire::TaskStatus::Error,
+               std::move(outcomes), retry);
+  LinkTable& links = process_.links();
+  Link* link = links.Find(submitter);
+  if (link == nullptr) return;
+  links.FlushSoon(*link, queue_.queued() > 0 ? kReplyGatherNs : kGatherNs);
+}
+
+Address Executor::PeerAddress(const WorkerId& worker) {
+  std::lock_guard lock(process_.mutex());
+  const Link* link = process_.links().Find(worker);
+  return link != nullptr ? link->peer : process_.address();
+}
+
+void Executor::BecomeActor(bool in_order) {
+  std::lock_guard lock(process_.mutex());
+  queue_.BecomeActor(in_order);
+}
+
+void Executor::ActorReady(const ActorId& id, uint32_t incarnation, bool ok,
+                          const std::string& error) {
+  std::lock_guard lock(process_.mutex());
+  builder_.Clear();
+  auto bytes = builder_.CreateVector(reinterpret_cast<const uint8_t*>(error.data()), error.size());
+  builder_.Finish(wire::CreateActorReady(builder_, wire::ToWire(id), incarnation, ok, bytes));
+  process_.raylet().Send(FrameType::kActorReady, builder_);
+  process_.FlushAll();
+}
+
+void Executor::WorkerExiting(bool intended, const std::string& reason) {
+  std::lock_guard lock(process_.mutex());
+  queue_.Close();
+  builder_.Clear();
+  auto text = builder_.CreateString(reason);
+  builder_.Finish(wire::CreateWorkerExiting(builder_, intended, text));
+  process_.raylet().Send(FrameType::kWorkerExiting, builder_);
+  process_.FlushAll();
+}
+
+void Executor::OnAssignActor(const wire::AssignActor& assign) {
+  if (assign.spec() == nullptr || assign.actor_id() == nullptr) return;
+  flatbuffers::Verifier verifier(assign.spec()->data(), assign.spec()->size());
+  if (!verifier.VerifyBuffer<wire::ActorSpec>(nullptr)) return;
+  const auto* spec = flatbuffers::GetRoot<wire::ActorSpec>(assign.spec()->data());
+  ExecTemplate tmpl;
+  tmpl.function_id = wire::FromWireOrNil(spec->class_id());
+  tmpl.job_id = wire::FromWireOrNil(spec->job_id());
+  tmpl.name = flatbuffers::GetString(spec->class_name());
+  tmpl.max_concurrency = std::max(1u, spec->max_concurrency());
+  Event event;
+  event.kind = Event::Kind::kBecomeActor;
+  event.id = std::string(wire::FromWire(*assign.actor_id()).view());
+  event.number = assign.incarnation();
+  event.label = tmpl.name;
+  event.token = tmpl.max_concurrency;
+  if (spec->extra() != nullptr) {
+    event.text.assign(reinterpret_cast<const char*>(spec->extra()->data()), spec->extra()->size());
+  }
+  if (assign.gpu_ids() != nullptr) {
+    event.gpu_ids.assign(assign.gpu_ids()->begin(), assign.gpu_ids()->end());
+  }
+  queue_.BecomeActor(true);
+  queue_.PushCreation(*spec, queue_.Intern(std::move(tmpl)));
+  events_.Push(std::move(event));
+}
+
+void Executor::SetBlocked(bool blocked) {
+  queue_.SetBlocked(blocked);
+  blocked_threads_ += blocked ? 1 : -1;
+  if (blocked_threads_ != (blocked ? 1 : 0)) return;
+  builder_.Clear();
+  builder_.Finish(wire::CreateBlocked(builder_, blocked));
+  process_.raylet().Send(FrameType::kBlocked, builder_);
+  process_.raylet().Flush();
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,83 @@
+// Executor: runs what other processes push on this worker.
+//
+// Python's threads take tasks from the ExecutionQueue here and answer them. A main thread takes
+// events between tasks (EventQueue); they may end the process. A worker also becomes an actor here,
+// says that it leaves, and lends its CPU to the node while a task waits.
+// Threading: as this_process.h says. NextTask blocks.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cyray/core/event_queue.h"
+#include "cyray/core/execution_queue.h"
+#include "cyray/core/this_process.h"
+#include "local_generated.h"
+
+namespace cyray::core {
+
+class Executor {
+ public:
+  Executor(ThisProcess& process, ObjectDirectory& directory, EventQueue& events, ExternalLoop& loop)
+      : process_(process), events_(events), loop_(loop), queue_(process.links(), directory) {}
+
+  // The next thing to do on this thread: a task, an event, or neither when the time is over. Events
+  // are for the main thread alone.
+  std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, bool main_thread, Event* event);
+  // The same without waiting or polling, for an ExternalLoop.
+  std::unique_ptr<ExecTask> TryNextTask(Event* event);
+  // Ends a task that began; takes its outcomes.
+  void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
+  // Where that process is, if this one has a link to it; else this process's own address.
+  Address PeerAddress(const WorkerId& worker);
+
+  void BecomeActor(bool in_order);
+  void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, const std::string& error);
+  void WorkerExiting(bool intended, const std::string& reason);
+
+  // --- With the core mutex held ---
+
+  void SetIdentity(const Address& self) { queue_.SetIdentity(self); }
+  // From submitters.
+  void OnTemplate(Link& link, const wire::Template& tmpl) { queue_.OnTemplate(link, tmpl); }
+  // False when the frame makes no sense.
+  bool OnPushTask(Link& link, const wire::PushTask& push) {
+    if (!queue_.OnPushTask(link, push)) return false;
+    loop_.Wake();
+    return true;
+  }
+  void OnSteal(Link& link, const wire::StealTasks& steal) { queue_.OnSteal(link, steal); }
+  void OnLinkBroken(Link& link) { queue_.OnLinkBroken(link); }
+  // The argument that `key` names is here, or will not come.
+  void OnArgumentHere(uint64_t key) { queue_.OnArgumentHere(key); }
+  // From the raylet.
+  void OnAssignActor(const wire::AssignActor& assign);
+
+  // While this process waits somebody else may use its CPU.
+  bool LendsCpu() const {
+    // An actor holds its resources for life, as long as a method may go on.
+    return !process_.is_driver() && queue_.running() > 0 && !queue_.is_actor();
+  }
+  // A thread begins, or ends, to wait for so long that the CPU is lent.
+  void SetBlocked(bool blocked);
+  size_t queued() const { return queue_.queued(); }
+  uint32_t running() const { return queue_.running(); }
+
+ private:
+  std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
+
+  ThisProcess& process_;
+  EventQueue& events_;
+  ExternalLoop& loop_;
+  // Guarded by the core mutex.
+  ExecutionQueue queue_;
+  int blocked_threads_ = 0;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core

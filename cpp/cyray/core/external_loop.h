@@ -1,0 +1,61 @@
+// ExternalLoop: an event loop of Python's (an async actor's) that polls instead of threads that
+// wait.
+//
+// It watches poll_fd(), and a descriptor of its own that is written to when there is something to
+// take that came on another way. A turn is PollNow(), everything that is there
+// (Executor::TryNextTask), EndTurn(). Threading: as this_process.h says; the turns are one
+// thread's.
+
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "cyray/core/this_process.h"
+
+namespace cyray::core {
+
+class ExternalLoop {
+ public:
+  explicit ExternalLoop(ThisProcess& process) : process_(process) {}
+
+  // Readable when frames wait.
+  int poll_fd() const { return process_.poller().epoll_fd(); }
+  // From now on a loop polls; `wake_fd` wakes it.
+  void Use(int wake_fd) {
+    std::lock_guard lock(process_.mutex());
+    wake_fd_ = wake_fd;
+    process_.poller().SetExternalLoop(true);
+  }
+  // Handles what is there, without blocking.
+  void PollNow() {
+    ThisProcess::Lock lock(process_.mutex());
+    looks_ = wake_fd_ >= 0;
+    process_.poller().PollNow(lock);
+  }
+  // Writes what the turn has gathered: replies.
+  void EndTurn() {
+    std::lock_guard lock(process_.mutex());
+    looks_ = false;
+    process_.FlushAll();
+  }
+
+  // --- With the core mutex held ---
+
+  // There is something to take.
+  void Wake() {
+    if (wake_fd_ < 0 || looks_) return;
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(wake_fd_, &one, sizeof one);
+  }
+  // It found nothing more to take: what comes from now on has to wake it.
+  void FoundNothing() { looks_ = false; }
+
+ private:
+  ThisProcess& process_;
+  int wake_fd_ = -1;
+  bool looks_ = false;  // from PollNow until it found nothing more to take
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,232 @@
+#include "cyray/core/router.h"
+
+#include <unistd.h>
+
+#include <vector>
+
+#include "core_generated.h"
+#include "cyray/core/system_error.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+#include "local_generated.h"
+
+namespace cyray::core {
+
+using wire::Frame;
+using wire::FrameType;
+
+// --- From other processes ---
+
+void Router::OnLinkFrame(Link& link, const Frame& frame) {
+  if (OnTaskFrame(link, frame)) return;
+  parts_.process.links().GiveUp(link, "it sent a frame of type " +
+                                          std::to_string(static_cast<int>(frame.type)) +
+                                          " that is not valid");
+}
+
+bool Router::OnTaskFrame(Link& link, const Frame& frame) {
+  switch (frame.type) {
+    case FrameType::kTemplate:
+      if (const auto* tmpl = frame.As<wire::Template>()) {
+        parts_.executor.OnTemplate(link, *tmpl);
+        return true;
+      }
+      return false;
+    case FrameType::kPushTask:
+      if (const auto* push = frame.As<wire::PushTask>()) {
+        return parts_.executor.OnPushTask(link, *push);
+      }
+      return false;
+    case FrameType::kTaskReply:
+      if (const auto* reply = frame.As<wire::TaskReply>()) {
+        parts_.submitter.OnTaskReply(link, *reply);
+        return true;
+      }
+      return false;
+    case FrameType::kTaskProgress:
+      if (const auto* progress = frame.As<wire::TaskProgress>()) {
+        parts_.submitter.OnTaskProgress(link, *progress);
+        return true;
+      }
+      return false;
+    case FrameType::kStealTasks:
+      if (const auto* steal = frame.As<wire::StealTasks>()) {
+        parts_.executor.OnSteal(link, *steal);
+        return true;
+      }
+      return false;
+    default:
+      return parts_.objects.OnFrame(link, frame);
+  }
+}
+
+void Router::OnLinkBroken(Link& link, const std::string& reason) {
+  parts_.objects.OnLinkBroken(link);
+  parts_.executor.OnLinkBroken(link);
+  parts_.submitter.OnLinkBroken(link, reason);
+  parts_.directory.OnProcessDied(link.peer.worker,
+                                 "the process " + link.peer.ToString() + " died (" + reason + ")");
+}
+
+// --- From the raylet ---
+
+void Router::OnRayletFrame(Frame& frame) {
+  if (OnPeerNews(frame)) return;
+  switch (frame.type) {
+    case FrameType::kReclaimLease:
+      if (const auto* reclaim = frame.As<wire::ReclaimLease>()) {
+        parts_.submitter.OnReclaim(*reclaim);
+      }
+      return;
+    case FrameType::kActorUpdate:
+      if (const auto* update = frame.As<wire::ActorUpdate>()) {
+        parts_.submitter.OnActorUpdate(*update);
+      }
+      return;
+    case FrameType::kAssignActor:
+      if (const auto* assign = frame.As<wire::AssignActor>()) {
+        parts_.executor.OnAssignActor(*assign);
+      }
+      return;
+    case FrameType::kReturnSpares:
+      if (frame.As<wire::ReturnSpares>() != nullptr) parts_.store.OnReturnSpares();
+      return;
+    case FrameType::kAssignJob:
+      if (const auto* assign = frame.As<wire::AssignJob>()) OnAssignJob(*assign);
+      return;
+    case FrameType::kExitWorker:
+      if (const auto* exit = frame.As<wire::ExitWorker>()) OnExitWorker(*exit);
+      return;
+    case FrameType::kLogLines:
+      if (const auto* log = frame.As<wire::LogLines>()) parts_.events.PushLogLines(*log);
+      return;
+    case FrameType::kWarning:
+      if (const auto* warning = frame.As<wire::Warning>()) parts_.events.PushWarning(*warning);
+      return;
+    default:
+      CYRAY_LOG(kWarning) << "the raylet sent a frame of unknown type "
+                          << static_cast<int>(frame.type);
+  }
+}
+
+bool Router::OnPeerNews(Frame& frame) {
+  LinkTable& links = parts_.process.links();
+  switch (frame.type) {
+    case FrameType::kPeerConnected:
+      if (const auto* peer = frame.As<wire::PeerConnected>(); peer && frame.fds.size() == 1) {
+        links.OnPeerConnected(wire::FromWireOrNil(peer->peer()), std::move(frame.fds[0]));
+      }
+      return true;
+    case FrameType::kRelay:
+      if (const auto* relay = frame.As<wire::Relay>(); relay && relay->frame() && relay->source()) {
+        links.OnRelay(wire::FromWire(*relay->source()), relay->frame()->data(),
+                      relay->frame()->size());
+      }
+      return true;
+    case FrameType::kRelayFailed:
+      if (const auto* failed = frame.As<wire::RelayFailed>(); failed && failed->destination()) {
+        OnRelayFailed(*failed);
+      }
+      return true;
+    case FrameType::kLeaseBroken:
+      if (const auto* broken = frame.As<wire::LeaseBroken>()) OnLeaseBroken(*broken);
+      return true;
+    case FrameType::kProcessDied:
+      if (const auto* died = frame.As<wire::ProcessDied>()) OnProcessDied(*died);
+      return true;
+    default:
+      return false;
+  }
+}
+
+void Router::OnRelayFailed(const wire::RelayFailed& failed) {
+  const std::string why = flatbuffers::GetString(failed.reason());
+  const Address peer = wire::FromWire(*failed.destination());
+  parts_.process.links().OnRelayFailed(peer.worker, why);
+  parts_.submitter.OnLeaseBroken(peer, why);
+}
+
+void Router::OnLeaseBroken(const wire::LeaseBroken& broken) {
+  const Address worker = wire::FromWireOrNil(broken.worker());
+  const std::string why = flatbuffers::GetString(broken.reason());
+  LinkTable& links = parts_.process.links();
+  if (Link* link = links.Find(worker.worker)) {
+    parts_.submitter.StopPushing(*link, why);
+    links.Drain(*link);
+  }
+  parts_.submitter.OnLeaseBroken(worker, why);
+}
+
+void Router::OnProcessDied(const wire::ProcessDied& died) {
+  const Address address = wire::FromWireOrNil(died.address());
+  const std::string reason = flatbuffers::GetString(died.reason());
+  if (!address.worker.is_nil()) return OnPeerGone(address, reason);
+  // A whole node: every process there, and every copy that was only there.
+  std::vector<Address> gone;
+  for (const auto& [worker, link] : parts_.process.links().all()) {
+    if (link->peer.node == address.node) gone.push_back(link->peer);
+  }
+  for (const Address& peer : gone) OnPeerGone(peer, reason);
+  parts_.directory.OnNodeDied(address.node, reason);
+}
+
+void Router::OnPeerGone(const Address& peer, const std::string& reason) {
+  LinkTable& links = parts_.process.links();
+  if (Link* link = links.Find(peer.worker)) {
+    parts_.submitter.StopPushing(*link, reason);
+    links.Drain(*link);
+    links.Break(*link, reason);
+  } else {
+    parts_.directory.OnProcessDied(peer.worker,
+                                   "the process " + peer.ToString() + " died (" + reason + ")");
+  }
+  parts_.submitter.OnProcessDied(peer, reason);
+  links.Forget(peer.worker);
+}
+
+void Router::OnAssignJob(const wire::AssignJob& assign) {
+  const JobId job = wire::FromWireOrNil(assign.job_id());
+  parts_.process.SetJob(job);
+  parts_.submitter.SetIdentity(parts_.process.address(), job);
+  Event event;
+  event.kind = Event::Kind::kAssignJob;
+  event.id = std::string(job.view());
+  event.label = flatbuffers::GetString(assign.namespace_());
+  if (assign.config() != nullptr) {
+    event.text.assign(reinterpret_cast<const char*>(assign.config()->data()),
+                      assign.config()->size());
+  }
+  parts_.events.Push(std::move(event));
+}
+
+void Router::OnExitWorker(const wire::ExitWorker& exit) {
+  if (exit.if_unused() && (parts_.directory.OwnsAny() || parts_.submitter.pending() > 0)) {
+    builder_.Clear();
+    builder_.Finish(wire::CreateWorkerStays(builder_));
+    parts_.process.raylet().Send(FrameType::kWorkerStays, builder_);
+    return;
+  }
+  Event event;
+  event.kind = Event::Kind::kExit;
+  event.flag = exit.graceful();
+  event.text = flatbuffers::GetString(exit.reason());
+  parts_.events.Push(std::move(event));
+}
+
+void Router::OnRayletLost() {
+  if (parts_.process.leaving()) return;
+  if (!parts_.process.is_driver()) {
+    // The node is over. Nothing of this process may outlive it, whatever Python is doing.
+    ::_exit(1);
+  }
+  const ValuePtr error = SystemError(
+      ErrorKind::kRayletDied, "The raylet of this node died: the session is over. Its log is in " +
+                                  parts_.process.registration().session_dir + "/logs/raylet.out.");
+  parts_.submitter.FailAll(error);
+  parts_.directory.OnRayletLost(error);
+  Event event;
+  event.kind = Event::Kind::kRayletLost;
+  parts_.events.Push(std::move(event));
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,59 @@
+// Router: which part a frame concerns, and what concerns several of them: that a process is gone, a
+// job that begins, an exit that is asked for.
+//
+// "A process is gone" is told in one order everywhere: nothing more goes there; what came from it
+// is read (its last replies); its link breaks; then its tasks, actors and objects learn of it.
+// Threading: everything here runs with the core mutex held, as this_process.h says.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <string>
+
+#include "cyray/core/event_queue.h"
+#include "cyray/core/executor.h"
+#include "cyray/core/objects.h"
+#include "cyray/core/store_client.h"
+#include "cyray/core/submitter.h"
+#include "cyray/core/this_process.h"
+
+namespace cyray::core {
+
+class Router {
+ public:
+  struct Parts {
+    ThisProcess& process;
+    ObjectDirectory& directory;
+    Objects& objects;
+    StoreClient& store;
+    Submitter& submitter;
+    Executor& executor;
+    EventQueue& events;
+  };
+  explicit Router(const Parts& parts) : parts_(parts) {}
+
+  // From another process.
+  void OnLinkFrame(Link& link, const wire::Frame& frame);
+  void OnLinkBroken(Link& link, const std::string& reason);
+  // From the raylet.
+  void OnRayletFrame(wire::Frame& frame);
+  void OnRayletLost();
+
+ private:
+  // False when the frame makes no sense.
+  bool OnTaskFrame(Link& link, const wire::Frame& frame);
+  // False: of no type that concerns links to other processes, or connections to them.
+  bool OnPeerNews(wire::Frame& frame);
+  void OnRelayFailed(const wire::RelayFailed& failed);
+  void OnLeaseBroken(const wire::LeaseBroken& broken);
+  void OnAssignJob(const wire::AssignJob& assign);
+  void OnExitWorker(const wire::ExitWorker& exit);
+  void OnProcessDied(const wire::ProcessDied& died);
+  void OnPeerGone(const Address& peer, const std::string& reason);
+
+  const Parts parts_;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,152 @@
+#include "cyray/core/submitter.h"
+
+#include "cyray/core/system_error.h"
+#include "cyray/util/clock.h"
+
+namespace cyray::core {
+
+Submitter::Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& directory)
+    : process_(process),
+      requests_(requests),
+      directory_(directory),
+      completion_(directory, process.links(), slab_),
+      tasks_(directory, process.links(), process.raylet(), completion_, slab_),
+      actors_(process.links(), process.raylet(), completion_),
+      dependents_(slab_, [this](PendingTask* task) {
+        if (task->actor != nullptr) return actors_.OnArgumentReady(task);
+        tasks_.OnArgumentReady(task);
+      }) {}
+
+TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
+  std::lock_guard lock(process_.mutex());
+  auto tmpl = std::make_unique<TaskTemplate>();
+  tmpl->id = static_cast<uint32_t>(templates_.size());
+  tmpl->function_id = spec.function_id;
+  tmpl->name = spec.name;
+  tmpl->method = spec.method;
+  tmpl->extra = spec.extra;
+  tmpl->num_returns = spec.num_returns;
+  tmpl->max_retries = spec.max_retries;
+  tmpl->max_concurrency = spec.max_concurrency;
+  if (!spec.is_actor_method) {
+    tmpl->shape =
+        tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node, spec.affinity_soft);
+  }
+  templates_.push_back(std::move(tmpl));
+  return templates_.back().get();
+}
+
+bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** returns) {
+  std::lock_guard lock(process_.mutex());
+  PendingTask* task = slab_.New();
+  task->id = process_.ids().Next();
+  task->tmpl = submission.tmpl;
+  task->retries_left = submission.tmpl->max_retries;
+  task->args = std::move(submission.args);
+  task->refs.assign(submission.refs.begin(), submission.refs.end());
+  task->contained.assign(submission.contained.begin(), submission.contained.end());
+  if (submission.hold != nullptr) {
+    directory_.AddRef(submission.hold);
+    task->contained.push_back(submission.hold);
+  }
+  task->name = std::move(submission.name);
+  for (int i = 0; i < submission.tmpl->num_returns; ++i) {
+    ObjectEntry* entry = directory_.NewOwned(ObjectId(task->id, static_cast<uint32_t>(i + 1)));
+    entry->refs = 2;  // the caller's and the task's
+    task->returns.push_back(entry);
+    returns[i] = entry;
+  }
+  if (raylet_lost_ || process_.leaving()) {
+    completion_.Fail(task, SystemError(ErrorKind::kRayletDied,
+                                       process_.leaving() ? ThisProcess::ShutDown().message()
+                                                          : "the raylet of this node is gone"));
+  } else if (actor != nullptr) {
+    actors_.Submit(actor, task, directory_);
+    return ActorSubmitter::Crowded(*actor);
+  } else {
+    tasks_.Submit(task);
+    process_.poller().NoteTimer(tasks_.NextTickNs());
+  }
+  return false;
+}
+
+void Submitter::Throttle(ActorClient* actor) {
+  constexpr int64_t kPatienceNs = 1'000'000;
+  ThisProcess::Lock lock(process_.mutex());
+  const uint64_t answered = actor->answered;
+  process_.poller().WaitUntil(lock, MonotonicNs() + kPatienceNs, [&] {
+    return process_.leaving() || !ActorSubmitter::Crowded(*actor);
+  });
+  ActorSubmitter::HasWaited(*actor, answered);
+}
+
+ActorClient* Submitter::GetActorClient(const ActorId& id, bool in_order, uint32_t max_concurrency) {
+  std::lock_guard lock(process_.mutex());
+  ActorClient* client = actors_.Acquire(id);
+  client->in_order = in_order;
+  client->max_concurrency = max_concurrency;
+  return client;
+}
+
+void Submitter::ReleaseActorClient(ActorClient* client) {
+  std::lock_guard lock(process_.mutex());
+  actors_.Release(client);
+}
+
+Status Submitter::CreateActor(const ActorCreation& creation, bool wait) {
+  constexpr auto kMethod = wire::GcsMethod::RegisterActor;
+  CYRAY_RETURN_IF_ERROR(CheckGcsRequestSize("the creation of the actor " + creation.class_name,
+                                            RegistrationBytes(creation)));
+  ThisProcess::Lock lock(process_.mutex());
+  if (process_.leaving()) return ThisProcess::ShutDown();
+  const auto request = RegistrationOf(creation, process_.address(), process_.job_id(), directory_);
+  const Requests::Bytes payload(request.GetBufferPointer(), request.GetSize());
+  if (wait) {
+    Waits::Scope scope(process_.waits(), "the registration of the actor ", creation.class_name);
+    const auto answer = requests_.AskGcs(lock, kMethod, payload);
+    return answer ? Status::Ok() : answer.error();
+  }
+  requests_.TellGcs(kMethod, payload, [this, id = creation.actor_id](const auto& answer) {
+    if (!answer) actors_.OnRegistrationFailed(id, answer.error().message());
+  });
+  process_.raylet().Flush();
+  return Status::Ok();
+}
+
+// --- With the core mutex held ---
+
+void Submitter::OnTaskProgress(Link& link, const wire::TaskProgress& progress) {
+  PendingTask* task = slab_.Find(progress.tag());
+  if (task != nullptr) tasks_.OnTaskProgress(link, task, progress.begun());
+}
+
+void Submitter::OnLinkBroken(Link& link, const std::string& reason) {
+  tasks_.OnLinkBroken(link, reason);
+  actors_.OnLinkBroken(link, reason);
+}
+
+void Submitter::OnReclaim(const wire::ReclaimLease& reclaim) {
+  tasks_.OnReclaim(reclaim.lease_id(), wire::FromWireOrNil(reclaim.worker()));
+}
+
+void Submitter::OnLeaseBroken(const Address& worker, const std::string& reason) {
+  tasks_.OnLeaseBroken(worker, reason);
+}
+
+void Submitter::OnProcessDied(const Address& process, const std::string& reason) {
+  tasks_.OnLeaseBroken(process, reason);
+  actors_.OnProcessDied(process.worker);
+}
+
+void Submitter::FailAll(const ValuePtr& error) {
+  raylet_lost_ = true;
+  tasks_.FailAll(error);
+  actors_.FailAll(error);
+}
+
+void Submitter::Describe(std::string& out) const {
+  tasks_.Describe(out);
+  actors_.Describe(out);
+}
+
+}  // namespace cyray::core

@@ -1,0 +1,99 @@
+// Submitter: from f.remote() and actor.method.remote() to their replies.
+//
+// Makes tasks and their results' entries and hands them to the two machines: TaskSubmitter (leased
+// workers) and ActorSubmitter (actors). What both have in common is here, too: the memory of
+// pending tasks, their completion, and the news of their arguments.
+// Threading: as this_process.h says. Throttle, and CreateActor with `wait`, block.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cyray/core/actor_creation.h"
+#include "cyray/core/actor_submitter.h"
+#include "cyray/core/dependent_tasks.h"
+#include "cyray/core/requests.h"
+#include "cyray/core/submission.h"
+#include "cyray/core/task_completion.h"
+#include "cyray/core/task_slab.h"
+#include "cyray/core/task_submitter.h"
+
+namespace cyray::core {
+
+class Submitter {
+ public:
+  Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& directory);
+
+  // Templates stay as long as the session.
+  TaskTemplate* AddTemplate(const TemplateSpec& spec);
+  // Queues a task or, with `actor`, a call. `returns` gets tmpl->num_returns entries, one ref each.
+  // Counts in `submission` pass to the task.
+  // True when the caller should call Throttle before it submits more.
+  bool Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
+  // Lets a crowded actor catch up, for a millisecond at most, and not again while it does not.
+  void Throttle(ActorClient* actor);
+  // For one handle; ReleaseActorClient gives it back. `in_order`: the actor runs calls one by one.
+  ActorClient* GetActorClient(const ActorId& id, bool in_order, uint32_t max_concurrency = 1);
+  void ReleaseActorClient(ActorClient* client);
+  // Registers an actor; `wait` blocks for the acknowledgement (names may be taken), else a failure
+  // becomes the death of the actor.
+  Status CreateActor(const ActorCreation& creation, bool wait);
+
+  // --- With the core mutex held ---
+
+  void SetIdentity(const Address& self, const JobId& job) { completion_.SetIdentity(self, job); }
+  // Arguments of these tasks (tags) are ready.
+  void OnArgumentsReady(const std::vector<uint64_t>& tags) { dependents_.Tell(tags); }
+  // From workers.
+  void OnTaskReply(Link& link, const wire::TaskReply& reply) {
+    PendingTask* task = slab_.Find(reply.tag());
+    if (task == nullptr) return completion_.Disregard(link, nullptr, reply);
+    if (task->actor != nullptr) return actors_.OnTaskReply(link, task, reply);
+    tasks_.OnTaskReply(link, task, reply);
+  }
+  void OnTaskProgress(Link& link, const wire::TaskProgress& progress);
+  void OnLinkBroken(Link& link, const std::string& reason);
+  // From the raylet.
+  void OnReclaim(const wire::ReclaimLease& reclaim);
+  void OnActorUpdate(const wire::ActorUpdate& update) { actors_.OnActorUpdate(update); }
+  // That worker is lent to this process no more. What it had answered is read first.
+  void OnLeaseBroken(const Address& worker, const std::string& reason);
+  // That process is dead.
+  void OnProcessDied(const Address& process, const std::string& reason);
+  // Nothing is pushed on that link any more, while what came on it is still read.
+  void StopPushing(Link& link, const std::string& reason) { tasks_.OnLinkBroken(link, reason); }
+  // All that is pending fails.
+  void FailAll(const ValuePtr& error);
+
+  int64_t NextTimerNs() const { return std::min(tasks_.NextTickNs(), actors_.NextTickNs()); }
+  void RunTimers(int64_t now_ns) {
+    if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
+    if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
+  }
+  size_t pending() const { return slab_.live(); }
+  size_t actors() const { return actors_.clients(); }
+  const PendingTask* MakerOf(const ObjectEntry& result) const {
+    return slab_.FindByResult(&result);
+  }
+  void Describe(std::string& out) const;
+
+ private:
+  ThisProcess& process_;
+  Requests& requests_;
+  ObjectDirectory& directory_;
+  // Guarded by the core mutex.
+  TaskSlab slab_;
+  TaskCompletion completion_;
+  TaskSubmitter tasks_;
+  ActorSubmitter actors_;
+  DependentTasks dependents_;
+  std::deque<std::unique_ptr<TaskTemplate>> templates_;
+  bool raylet_lost_ = false;
+};
+
+}  // namespace cyray::core

@@ -1,0 +1,58 @@
+# Declarations of the core's part that asks the raylet and the GCS, for Cython. Everything here is nogil; see the
+# headers for contracts.
+from libc.stdint cimport int64_t, uint32_t
+from libcpp cimport bool as cbool
+from libcpp.map cimport map as cmap
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from cyray.includes.libground cimport *
+
+
+cdef extern from "cyray/core/control.h" namespace "cyray::core" nogil:
+    cdef cppclass Control:
+        Status NodeDump(string*)
+        Status FlushOutput()
+
+
+cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
+    Status GetFunction(Control&, const JobId&, const FunctionId&, uint32_t, string*)
+    Status PutFunction(Control&, const JobId&, const FunctionId&, const string&)
+    Status KvPut(Control&, const string&, const string&, const string&, cbool, cbool*)
+    Status KvGet(Control&, const string&, const string&, cbool*, string*)
+    Status KvDelete(Control&, const string&, const string&, cbool, uint32_t*)
+    Status KvKeys(Control&, const string&, const string&, vector[string]*)
+
+    cdef cppclass NamedActor:
+        NamedActor()
+        cbool found
+        ActorId id
+        string handle_meta
+    Status GetActorByName(Control&, const string&, const string&, NamedActor*)
+    Status KillActor(Control&, const ActorId&, cbool, const string&)
+
+    cdef cppclass NodeRow:
+        string node_id, ip, hostname, raylet_socket, death_reason
+        cbool alive, is_head
+        int port
+        cmap[string, int64_t] total, available
+    Status ListNodes(Control&, vector[NodeRow]*)
+
+    cdef cppclass DemandRow:
+        cmap[string, int64_t] demand
+        uint32_t count
+    Status PendingDemands(Control&, vector[DemandRow]*)
+
+    cdef cppclass ActorRow:
+        string actor_id, class_name, name, name_space, state, job_id, node_id, death_cause
+        int pid
+        cbool detached
+        uint32_t restarts
+    Status ListActors(Control&, vector[ActorRow]*)
+
+    cdef cppclass JobRow:
+        string job_id, name_space, entrypoint
+        int driver_pid
+        cbool running
+        int64_t start_ms, end_ms
+    Status ListJobs(Control&, vector[JobRow]*)

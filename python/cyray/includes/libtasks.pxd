@@ -1,0 +1,163 @@
+# Declarations of the core's parts that deal with tasks, for Cython: submitting, executing, events. Everything here
+# is nogil; see the headers for contracts.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libcpp cimport bool as cbool
+from libcpp.memory cimport unique_ptr
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from cyray.includes.libground cimport *
+from cyray.includes.libvalues cimport *
+
+
+cdef extern from "cyray/core/task_types.h" namespace "cyray::core" nogil:
+    cdef cppclass TaskTemplate:
+        uint32_t id
+        int num_returns
+
+
+cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
+    cdef cppclass Submission:
+        Submission()
+        TaskTemplate* tmpl
+        ValuePtr args
+        vector[ObjectEntry*] refs
+        vector[ObjectEntry*] contained
+        ObjectEntry* hold
+        unique_ptr[string] name
+
+    cdef cppclass TemplateSpec:
+        TemplateSpec()
+        FunctionId function_id
+        string name
+        string method
+        string extra
+        int num_returns
+        int max_retries
+        uint32_t max_concurrency
+        ResourceSet demand
+        uint8_t strategy
+        NodeId affinity_node
+        cbool affinity_soft
+        cbool is_actor_method
+
+
+cdef extern from "cyray/core/actor_submitter.h" namespace "cyray::core" nogil:
+    cdef cppclass ActorClient:
+        pass
+
+
+cdef extern from "cyray/core/actor_creation.h" namespace "cyray::core" nogil:
+    cdef cppclass ActorCreation:
+        ActorCreation()
+        ActorId actor_id
+        FunctionId class_id
+        string class_name
+        string name
+        string name_space
+        string extra
+        string handle_meta
+        ResourceSet placement
+        ResourceSet held
+        uint8_t strategy
+        NodeId affinity_node
+        cbool affinity_soft
+        cbool detached
+        int max_restarts
+        uint32_t max_concurrency
+        ValuePtr args
+        vector[ObjectEntry*] refs
+
+
+cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
+    cdef cppclass Submitter:
+        TaskTemplate* AddTemplate(const TemplateSpec&)
+        cbool Submit(Submission, ActorClient*, ObjectEntry**)
+        void Throttle(ActorClient*)
+        ActorClient* GetActorClient(const ActorId&, cbool, uint32_t)
+        void ReleaseActorClient(ActorClient*)
+        Status CreateActor(const ActorCreation&, cbool)
+
+
+cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
+    cdef cppclass ExecTemplate:
+        uint32_t python_id
+        FunctionId function_id
+        JobId job_id
+        string name
+        string method
+        int num_returns
+        uint32_t max_concurrency
+        string extra
+
+    cdef cppclass ExecTask:
+        WorkerId submitter
+        ExecTemplate* tmpl
+        TaskId id
+        uint32_t attempt
+        ValuePtr args
+        string name
+        vector[int] gpu_ids
+        vector[ObjectId] borrowed
+        cbool submitter_is_nil()
+
+    cdef cppclass Outcome:
+        Outcome()
+        ValuePtr value
+        uint64_t stored_bytes
+        cbool is_error
+        vector[ObjectEntry*] contained
+
+
+cdef extern from "cyray/core/event_queue.h" namespace "cyray::core::Event" nogil:
+    cdef enum class EventKind "cyray::core::Event::Kind"(uint8_t):
+        kNone
+        kCallback
+        kLogLines
+        kWarning
+        kAssignJob
+        kBecomeActor
+        kExit
+        kRayletLost
+
+
+cdef extern from "cyray/core/event_queue.h" namespace "cyray::core" nogil:
+    cdef cppclass Event:
+        Event()
+        EventKind kind
+        uint64_t token
+        int64_t number
+        cbool flag
+        string id
+        string label
+        string text
+        vector[string] lines
+        vector[int] gpu_ids
+
+    cdef cppclass EventQueue:
+        cbool Next(int64_t, Event*)
+        void Stop()
+
+
+cdef extern from "cyray/core/external_loop.h" namespace "cyray::core" nogil:
+    cdef cppclass ExternalLoop:
+        int poll_fd()
+        void Use(int)
+        void PollNow()
+        void EndTurn()
+
+
+cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
+    cdef cppclass Executor:
+        unique_ptr[ExecTask] NextTask(int64_t, cbool, Event*)
+        unique_ptr[ExecTask] TryNextTask(Event*)
+        void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
+        Address PeerAddress(const WorkerId&)
+        void BecomeActor(cbool)
+        void ActorReady(const ActorId&, uint32_t, cbool, const string&)
+        void WorkerExiting(cbool, const string&)
+
+
+cdef extern from "<utility>" namespace "std" nogil:
+    unique_ptr[ExecTask] move_task "std::move"(unique_ptr[ExecTask]&)
+    Submission move_submission "std::move"(Submission&)
