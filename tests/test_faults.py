@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -118,6 +120,47 @@ def test_a_link_that_is_down_for_a_while_delays_and_loses_nothing(three):
             proxy.heal()
         assert cyray.get(calls, timeout=20) == list(range(round_ * 20, round_ * 20 + 20))
     assert cyray.get(b.all.remote(), timeout=20) == [-1, *range(60)]
+    assert sum(node["Alive"] for node in cyray.nodes()) == 3
+
+
+CUT_S, WHOLE_S = 5, 10  # the nodes are alive for the GCS all the while
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["reset", "silent"])
+@pytest.mark.timeout(240)
+def test_links_that_are_cut_five_seconds_of_fifteen_give_exact_results(three, how):
+    everybody = b, c, of_b, of_c = [on(name) for name in "bcbc"]
+    pids = cyray.get([actor.pid.remote() for actor in everybody], timeout=20)
+    ended = threading.Event()
+
+    def cut():
+        while not ended.wait(WHOLE_S):
+            for proxy in proxies(three):
+                (proxy.drop if how == "reset" else proxy.stall)()
+            ended.wait(CUT_S)
+            for proxy in proxies(three):
+                proxy.heal()
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    try:
+        end, called = time.monotonic() + 6 * (CUT_S + WHOLE_S), 0
+        while time.monotonic() < end:
+            numbers = range(called, called + 20)
+            asked = [x.ask.remote(y, n) for n in numbers for x, y in ((b, of_c), (c, of_b))]
+            large = b.make.remote(1_000_000 + called)
+            moved = sum_of.remote(large)
+            assert cyray.get(asked, timeout=60) == [n for n in numbers for _ in (b, c)]
+            n = 1_000_000 + called
+            assert cyray.get(moved, timeout=60) == n * (n % 251)
+            called += 20
+    finally:
+        ended.set()
+        cutting.join()
+    for actor in (of_b, of_c):
+        assert cyray.get(actor.all.remote(), timeout=30) == [*range(called)]
+    assert cyray.get([actor.pid.remote() for actor in everybody], timeout=30) == pids
     assert sum(node["Alive"] for node in cyray.nodes()) == 3
 
 
