@@ -223,6 +223,18 @@ def test_a_further_node_shares_the_session(node):
     assert [record["head"] for record in sessions.node_records(node.session_dir)] == [True]
 
 
+def test_two_nodes_that_start_at_the_same_time_have_names_of_their_own(node):
+    options = NodeOptions(
+        head=False, gcs_address=node.gcs_address, session_dir=node.session_dir, lifeline=False
+    )
+    both = [LocalNode(options, start=False) for _ in range(2)]
+    assert [one.name for one in both] == ["raylet.1", "raylet.2"]
+    assert [record["pid"] for record in sessions.node_records(node.session_dir)] == [node.pid]
+    for one in both:
+        one.stop()
+    assert LocalNode(options, start=False).name == "raylet.1"
+
+
 def test_a_cluster_starts_and_removes_nodes():
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     node = cluster.add_node(num_cpus=1, resources={"other": 1})

@@ -1,4 +1,7 @@
-"""What workers of this job need to be like this process: Python, import path, folder."""
+"""What a driver tells of itself to the workers of its job.
+
+Place: read by `init` when it connects, and by `_worker.main` when a worker is given the job.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from cyray._node import sessions
 
 
 def job_config() -> bytes:
-    """What workers of this job need to be like this process: Python, import path, folder."""
+    """JSON of what workers need to be like this process: Python, import path, folder."""
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
     paths = [os.path.abspath(path or os.getcwd()) for path in sys.path]

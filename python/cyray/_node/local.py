@@ -26,10 +26,10 @@ from cyray._node.options import NodeOptions
 from cyray._node.sessions import (
     clean_old_sessions,
     make_session,
-    next_node_name,
     node_record_path,
     package_version,
     python_path,
+    take_node_name,
 )
 from cyray._os import proc
 from cyray._os.files import read_text, unlink, write_atomically
@@ -55,7 +55,7 @@ class LocalNode:
         when it is interrupted. `while_starting` is called while there is nothing to do but wait."""
         self.options = options if options is not None else NodeOptions()
         self.session_dir = self.options.session_dir or make_session()
-        self.name = next_node_name(self.session_dir, self.options.head)
+        self.name = take_node_name(self.session_dir, self.options.head)
         self.socket = os.path.join(self.session_dir, "sockets", self.name)
         self.log_path = os.path.join(self.session_dir, "logs", f"{self.name}.out")
         self.node_ip = self.options.node_ip

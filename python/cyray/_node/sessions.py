@@ -167,14 +167,21 @@ def _make_session_folder(base: str) -> str:
             ) from None
 
 
-def next_node_name(session_dir: str, head: bool) -> str:
-    """`raylet` for the head, else the first `raylet.<n>` that is not taken."""
+def take_node_name(session_dir: str, head: bool) -> str:
+    """`raylet` for the head, else the first `raylet.<n>` that nobody has: its record exists, empty, from
+    now on, for another process may be starting a node here too.
+    """
     if head:
         return "raylet"
     number = 1
-    while os.path.exists(node_record_path(session_dir, f"raylet.{number}")):
-        number += 1
-    return f"raylet.{number}"
+    while True:
+        path = node_record_path(session_dir, f"raylet.{number}")
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            number += 1
+        else:
+            return f"raylet.{number}"
 
 
 def node_record_path(session_dir: str, name: str) -> str:

@@ -45,9 +45,10 @@ def _ask_node() -> str:
 
 
 def _describe_process(pid: int) -> str:
+    from cyray._os import proc
     from cyray._os.files import read_text
 
-    command = read_text(f"/proc/{pid}/cmdline").replace("\0", " ").strip()
+    command = proc.command_line(pid).replace(b"\0", b" ").decode(errors="replace").strip()
     waits = []
     try:
         threads = os.listdir(f"/proc/{pid}/task")
