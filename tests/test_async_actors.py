@@ -103,6 +103,31 @@ def test_as_many_at_once_as_allowed():
     assert max(cyray.get([limited.work.remote() for _ in range(20)], timeout=20)) == 3
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+def test_calls_await_refs_although_no_further_one_may_begin(limit):
+    signal_actor = SignalActor.remote()
+
+    @cyray.remote(num_cpus=0)
+    def waits(x):
+        cyray.get(signal_actor.wait.remote())
+        return x
+
+    @cyray.remote(max_concurrency=limit)
+    class Awaiting:
+        async def arrived(self, refs):
+            return await refs[0]
+
+        async def own(self, x):
+            return await waits.remote(x)
+
+    actor = Awaiting.remote()
+    calls = [actor.arrived.remote([waits.remote(n)]) for n in range(limit)]
+    calls += [actor.own.remote(n) for n in range(limit, 2 * limit)]
+    eventually(lambda: cyray.get(signal_actor.cur_num_waiters.remote()) >= limit, 20)
+    cyray.get(signal_actor.send.remote())
+    assert cyray.get(calls, timeout=20) == list(range(2 * limit))
+
+
 def test_errors_are_the_calls_own():
     @cyray.remote
     class Failing:

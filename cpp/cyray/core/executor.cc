@@ -22,10 +22,11 @@ std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, bool main_thre
   return TakeNext(thread, event);
 }
 
-std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event) {
+std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event, bool may_begin) {
   std::lock_guard lock(process_.mutex());
   event->kind = Event::Kind::kNone;
-  auto task = TakeNext(ExecutionQueue::Thread::kMain, event);
+  std::unique_ptr<ExecTask> task;
+  if (may_begin || !events_.empty()) task = TakeNext(ExecutionQueue::Thread::kMain, event);
   if (!task && event->kind == Event::Kind::kNone) loop_.FoundNothing();
   return task;
 }

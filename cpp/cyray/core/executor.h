@@ -29,8 +29,9 @@ class Executor {
   // The next thing to do on this thread: a task, an event, or neither when the time is over. Events
   // are for the main thread alone.
   std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, bool main_thread, Event* event);
-  // The same without waiting or polling, for an ExternalLoop.
-  std::unique_ptr<ExecTask> TryNextTask(Event* event);
+  // The same without waiting or polling, for an ExternalLoop. Where no further task `may_begin`
+  // there are events all the same: what runs may wait for them.
+  std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
   // Where that process is, if this one has a link to it; else this process's own address.

@@ -325,16 +325,16 @@ def use_external_loop(int wake_fd):
 def poll_async(on_event, loop, int limit):
     """For an async actor's loop: handle what is there; up to ``limit`` calls run at once.
 
-    A coroutine becomes a task of the loop, plain methods run at once.
+    Events are handled at the limit too: what the calls await comes as one. A coroutine becomes a task of the loop, plain methods run at once.
     """
     cdef Event event
     cdef Session s = session()
     cdef ExecContext context
     cdef CallableEntry entry
     s.core.loop().PollNow()
-    while len(_calls) < limit:
+    while True:
         context = ExecContext.__new__(ExecContext)
-        context.task = s.core.executor().TryNextTask(&event)
+        context.task = s.core.executor().TryNextTask(&event, len(_calls) < limit)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))

@@ -150,7 +150,7 @@ cdef extern from "cyray/core/external_loop.h" namespace "cyray::core" nogil:
 cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
     cdef cppclass Executor:
         unique_ptr[ExecTask] NextTask(int64_t, cbool, Event*)
-        unique_ptr[ExecTask] TryNextTask(Event*)
+        unique_ptr[ExecTask] TryNextTask(Event*, cbool)
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
         Address PeerAddress(const WorkerId&)
         void BecomeActor(cbool)
