@@ -29,6 +29,13 @@ def test_keys_and_values_are_of_their_space():
     assert _raylet.kv_get("one", "keys") is None
 
 
+def test_a_value_that_no_message_can_carry_is_refused_and_the_session_goes_on():
+    value = bytes(513 << 20)  # zeros that nobody looks at take no memory
+    with pytest.raises(ValueError, match=rf"KvPut carries {len(value) + 7} bytes.* may carry "):
+        _raylet.kv_put("one", "huge", value)
+    assert _raylet.kv_get("one", "huge") is None
+
+
 def test_what_was_acknowledged_survives_the_gcs():
     for i in range(20):
         _raylet.kv_put("kept", str(i), str(i).encode())

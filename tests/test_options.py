@@ -109,3 +109,16 @@ def test_the_same_options_give_the_same_function_again():
     assert len(set(map(id, made))) == len(made)
     assert f.options(num_cpus=0.5, resources={"a": 1}) is not half
     assert cyray.get(f.options(num_cpus=0.5).remote()) == 1
+
+
+def test_options_that_no_message_can_carry_are_refused():
+    class Large(Exception):
+        payload = bytes(11 << 20)
+
+    @cyray.remote
+    def f():
+        return 1
+
+    with pytest.raises(ValueError, match=r"the options of f take .* bytes; at most 10,485,760"):
+        f.options(retry_exceptions=[Large]).remote()
+    assert cyray.get(f.remote()) == 1

@@ -196,6 +196,20 @@ TEST_F(CoreWorkerTest, ARequestThatNoFrameCanCarryIsRefusedByNameAndTheSessionGo
   (void)Next(FrameType::kGcsCall);
 }
 
+TEST_F(CoreWorkerTest, AnErrorOfAConstructorThatIsTooLargeToTravelIsReplacedByItsSize) {
+  const Untouched error_bytes(kMaxErrorBytes + 1);
+  ActorId actor;
+  actor.bytes[0] = 7;
+  core_.executor().ActorReady(actor, 1, false, error_bytes.view());
+  const auto frame = Next(FrameType::kActorReady);
+  const auto* error = frame.As<wire::ActorReady>()->error();
+  EXPECT_EQ(error->Get(0), static_cast<uint8_t>(ValueTag::kSystemError));
+  EXPECT_EQ(error->Get(1), static_cast<uint8_t>(ErrorKind::kActorDied));
+  EXPECT_EQ(error->Get(2), 7);
+  EXPECT_THAT(std::string(error->begin(), error->end()),
+              HasSubstr(std::to_string(kMaxErrorBytes + 1)));
+}
+
 TEST_F(CoreWorkerTest, AQuestionWithADeadlineEndsThereAndItsLateAnswerIsNoBodys) {
   EXPECT_EQ(core_.control().FlushOutput().code(), StatusCode::kTimedOut);
   const uint64_t id = Next(FrameType::kFlushOutput).As<wire::FlushOutput>()->request_id();

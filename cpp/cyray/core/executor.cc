@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cyray/core/system_error.h"
 #include "cyray/util/clock.h"
 #include "cyray/wire/convert.h"
 
@@ -65,7 +66,16 @@ void Executor::BecomeActor(bool in_order) {
 }
 
 void Executor::ActorReady(const ActorId& id, uint32_t incarnation, bool ok,
-                          const std::string& error) {
+                          std::string_view error) {
+  ValuePtr instead;
+  if (error.size() > kMaxErrorBytes) {
+    instead = SystemError(ErrorKind::kActorDied,
+                          "its constructor raised an error that takes " +
+                              std::to_string(error.size()) + " bytes, more than the " +
+                              std::to_string(kMaxErrorBytes) + " of which callers are told",
+                          id);
+    error = {reinterpret_cast<const char*>(instead->data()), instead->size()};
+  }
   std::lock_guard lock(process_.mutex());
   builder_.Clear();
   auto bytes = builder_.CreateVector(reinterpret_cast<const uint8_t*>(error.data()), error.size());

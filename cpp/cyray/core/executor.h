@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cyray/core/event_queue.h"
@@ -38,7 +39,9 @@ class Executor {
   Address PeerAddress(const WorkerId& worker);
 
   void BecomeActor(bool in_order);
-  void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, const std::string& error);
+  // `error`, when the constructor failed: its encoded value, which whoever calls the actor gets.
+  // One that is too large to travel through the GCS is replaced by one that says so.
+  void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, std::string_view error);
   void WorkerExiting(bool intended, const std::string& reason);
 
   // --- With the core mutex held ---

@@ -18,46 +18,38 @@ using wire::FrameType;
 // --- From other processes ---
 
 void Router::OnLinkFrame(Link& link, const Frame& frame) {
-  if (OnTaskFrame(link, frame)) return;
-  parts_.process.links().GiveUp(link, "it sent a frame of type " +
-                                          std::to_string(static_cast<int>(frame.type)) +
-                                          " that is not valid");
-}
-
-bool Router::OnTaskFrame(Link& link, const Frame& frame) {
   switch (frame.type) {
     case FrameType::kTemplate:
       if (const auto* tmpl = frame.As<wire::Template>()) {
-        parts_.executor.OnTemplate(link, *tmpl);
-        return true;
+        return parts_.executor.OnTemplate(link, *tmpl);
       }
-      return false;
+      break;
     case FrameType::kPushTask:
       if (const auto* push = frame.As<wire::PushTask>()) {
-        return parts_.executor.OnPushTask(link, *push);
+        if (parts_.executor.OnPushTask(link, *push)) return;
       }
-      return false;
+      break;
     case FrameType::kTaskReply:
       if (const auto* reply = frame.As<wire::TaskReply>()) {
-        parts_.submitter.OnTaskReply(link, *reply);
-        return true;
+        return parts_.submitter.OnTaskReply(link, *reply);
       }
-      return false;
+      break;
     case FrameType::kTaskProgress:
       if (const auto* progress = frame.As<wire::TaskProgress>()) {
-        parts_.submitter.OnTaskProgress(link, *progress);
-        return true;
+        return parts_.submitter.OnTaskProgress(link, *progress);
       }
-      return false;
+      break;
     case FrameType::kStealTasks:
       if (const auto* steal = frame.As<wire::StealTasks>()) {
-        parts_.executor.OnSteal(link, *steal);
-        return true;
+        return parts_.executor.OnSteal(link, *steal);
       }
-      return false;
+      break;
     default:
-      return parts_.objects.OnFrame(link, frame);
+      if (parts_.objects.OnFrame(link, frame)) return;
   }
+  parts_.process.links().GiveUp(link, "it sent a frame of type " +
+                                          std::to_string(static_cast<int>(frame.type)) +
+                                          " that is not valid");
 }
 
 void Router::OnLinkBroken(Link& link, const std::string& reason) {

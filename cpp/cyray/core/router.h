@@ -41,8 +41,6 @@ class Router {
   void OnRayletLost();
 
  private:
-  // False when the frame makes no sense.
-  bool OnTaskFrame(Link& link, const wire::Frame& frame);
   // False: of no type that concerns links to other processes, or connections to them.
   bool OnPeerNews(wire::Frame& frame);
   void OnRelayFailed(const wire::RelayFailed& failed);

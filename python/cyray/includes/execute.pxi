@@ -299,7 +299,7 @@ def construct_actor(ExecContext context):
 
 def actor_ready(bytes actor_id, uint32_t incarnation, bint ok, bytes error=b""):
     cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
-    session().core.executor().ActorReady(id, incarnation, ok, error)
+    session().core.executor().ActorReady(id, incarnation, ok, view_of(error))
 
 
 def worker_exiting(bint intended, str reason):

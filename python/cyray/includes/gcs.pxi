@@ -96,7 +96,8 @@ def kv_put(str space, str key, bytes value, bint overwrite=True):
     cdef cbool added = False
     cdef Status status
     cdef Session s = session()
-    cdef string in_space = space.encode(), k = key.encode(), v = value
+    cdef string in_space = space.encode(), k = key.encode()
+    cdef string_view v = view_of(value)
     with nogil:
         status = KvPut(s.core.control(), in_space, k, v, overwrite, &added)
     check(s, status)

@@ -17,8 +17,8 @@ cdef extern from "cyray/core/control.h" namespace "cyray::core" nogil:
 
 cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
     Status GetFunction(Control&, const JobId&, const FunctionId&, uint32_t, string*)
-    Status PutFunction(Control&, const JobId&, const FunctionId&, const string&)
-    Status KvPut(Control&, const string&, const string&, const string&, cbool, cbool*)
+    Status PutFunction(Control&, const JobId&, const FunctionId&, string_view)
+    Status KvPut(Control&, const string&, const string&, string_view, cbool, cbool*)
     Status KvGet(Control&, const string&, const string&, cbool*, string*)
     Status KvDelete(Control&, const string&, const string&, cbool, uint32_t*)
     Status KvKeys(Control&, const string&, const string&, vector[string]*)

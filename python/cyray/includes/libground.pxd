@@ -190,5 +190,11 @@ cdef extern from "cyray/util/clock.h" namespace "cyray" nogil:
     int64_t MonotonicNs()
 
 
+cdef extern from "<string_view>" namespace "std" nogil:
+    cdef cppclass string_view:
+        string_view()
+        string_view(const char*, size_t)
+
+
 cdef extern from "<utility>" namespace "std" nogil:
     UniqueFd move_fd "std::move"(UniqueFd&)

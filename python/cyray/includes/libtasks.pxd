@@ -154,7 +154,7 @@ cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
         Address PeerAddress(const WorkerId&)
         void BecomeActor(cbool)
-        void ActorReady(const ActorId&, uint32_t, cbool, const string&)
+        void ActorReady(const ActorId&, uint32_t, cbool, string_view)
         void WorkerExiting(cbool, const string&)
 
 

@@ -106,6 +106,11 @@ cdef inline int still(Session s) except -1:
     return 0
 
 
+cdef inline string_view view_of(bytes data):
+    # Whoever passes it on holds `data`.
+    return string_view(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
 cdef raise_shut_down():
     raise RuntimeError("cyray was shut down meanwhile")
 

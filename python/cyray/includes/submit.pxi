@@ -64,6 +64,9 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
     cdef TemplateSpec spec
     spec.name = plan.name.encode()
     spec.extra = <bytes>plan.extra
+    if spec.name.size() + spec.extra.size() > MAX_INLINE_BYTES:
+        raise ValueError(f"the options of {plan.name[:200]} take {spec.extra.size():,} bytes; at most "
+                         f"{MAX_INLINE_BYTES:,} go to the workers with a function or method")
     spec.num_returns = plan.num_returns
     spec.max_retries = plan.max_retries
     spec.max_concurrency = 1
@@ -104,7 +107,7 @@ cdef int give_function(Session s, bytes function_id, bytes pickled) except -1:
     still(s)
     if function_id not in s.exported:
         status = PutFunction(s.core.control(), s.core.job_id(),
-                             FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), pickled)
+                             FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), view_of(pickled))
         if not status.ok():
             raise_status(status)
         s.exported.add(function_id)
