@@ -176,6 +176,33 @@ TEST(EventLoop, APostMadeByAPostRunsInTheNextRound) {
   EXPECT_EQ(depth, 2);
 }
 
+TEST(EventLoop, ManyPostsLetDescriptorsHaveTheirTurnAndComeBeforeLaterTimers) {
+  EventLoop loop;
+  auto [reader, writer] = SocketPair();
+  ASSERT_EQ(::write(writer.get(), "x", 1), 1);
+  constexpr int kPosts = 2'000;
+  int ran = 0, calls = 0, rounds = 0;
+  bool in_order = true, timer = false;
+  loop.RunOnce(0);
+  for (int i = 0; i < kPosts; ++i) {
+    loop.Post([&, i] {
+      in_order &= ran++ == i;
+      const int64_t until = MonotonicNs() + 50'000;
+      while (MonotonicNs() < until) {
+      }
+    });
+  }
+  loop.RunAfter(1, [&] {
+    timer = true;
+    EXPECT_EQ(ran, kPosts) << "they were posted before it was due";
+  });
+  loop.Add(reader.get(), EPOLLIN, [&](uint32_t) { ++calls; });
+  for (; !timer; ++rounds) loop.RunOnce(-1);
+  EXPECT_TRUE(in_order);
+  EXPECT_GE(rounds, 4) << "100 ms of posts in rounds of 10";
+  EXPECT_EQ(calls, rounds);
+}
+
 TEST(EventLoop, RunsAgainAfterStop) {
   EventLoop loop;
   for (int i = 0; i < 3; ++i) {

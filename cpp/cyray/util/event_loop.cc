@@ -12,6 +12,13 @@
 #include "cyray/util/log.h"
 
 namespace cyray {
+namespace {
+
+// Of a round, for posted functions; looked at after every so many of them.
+constexpr int64_t kPostedNs = 10'000'000;
+constexpr size_t kPostsAtOnce = 16;
+
+}  // namespace
 
 EventLoop::EventLoop()
     : epoll_(epoll_create1(EPOLL_CLOEXEC)),
@@ -90,6 +97,7 @@ void EventLoop::Run() {
 }
 
 int EventLoop::NextTimeoutMs(int64_t limit_ms) const {
+  if (!backlog_.empty()) return 0;
   if (timers_.empty()) return static_cast<int>(limit_ms);
   const int64_t wait =
       std::clamp<int64_t>(timers_.begin()->first.first - MonotonicMs(), 0, INT_MAX);
@@ -112,8 +120,10 @@ void EventLoop::RunOnce(int64_t timeout_ms) {
   RunTimers();
 }
 
+// What was posted before a timer was due comes before it, also when it has to wait for a round.
 void EventLoop::RunTimers() {
-  const int64_t now = MonotonicMs();
+  int64_t now = MonotonicMs();
+  if (!backlog_.empty()) now = std::min(now, backlog_.front().after_ms);
   while (!timers_.empty() && timers_.begin()->first.first <= now) {
     auto node = timers_.extract(timers_.begin());
     timer_due_.erase(node.key().second);
@@ -122,12 +132,20 @@ void EventLoop::RunTimers() {
 }
 
 void EventLoop::RunPosted() {
-  std::vector<std::function<void()>> batch;
+  const int64_t begin_ns = MonotonicNs();
   {
     std::lock_guard lock(mutex_);
-    batch.swap(posted_);
+    for (auto& callback : posted_) backlog_.push_back({looked_ms_, std::move(callback)});
+    posted_.clear();
   }
-  for (auto& callback : batch) callback();
+  looked_ms_ = begin_ns / 1'000'000;
+  // Those that they post are for the next round, too.
+  for (size_t left = backlog_.size(); left > 0; --left) {
+    const std::function<void()> callback = std::move(backlog_.front().callback);
+    backlog_.pop_front();
+    callback();
+    if (left % kPostsAtOnce == 1 && MonotonicNs() - begin_ns >= kPostedNs) return;
+  }
 }
 
 }  // namespace cyray

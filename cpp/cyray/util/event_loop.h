@@ -1,7 +1,9 @@
 // EventLoop: epoll, timers and posted functions for the daemons: the real Runtime.
 //
 // A round: descriptors that are ready, then posted functions, then timers. What has arrived is so
-// handled before anything is taken for overdue, also after the process stood still.
+// handled before anything is taken for overdue, also after the process stood still. Posted
+// functions have 10 ms of a round: however many there are, descriptors have their turn; timers that
+// may have become due after the first of those that are left was posted wait with it.
 // Confined to the thread that calls Run(), except Post() and Stop(), which are thread-safe.
 // Callbacks may add and remove file descriptors and timers, also their own. A removed descriptor's
 // callback is not called again, even for events already gathered.
@@ -10,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -71,6 +74,12 @@ class EventLoop : public Runtime {
   TimerId next_timer_ = 1;
   uint64_t next_generation_ = 1;
   std::mt19937_64 random_;
+  struct Posted {
+    int64_t after_ms;  // it was not there then
+    std::function<void()> callback;
+  };
+  std::deque<Posted> backlog_;
+  int64_t looked_ms_ = 0;  // for posted functions
   bool stopped_ = false;
   // Guarded by mutex_.
   std::mutex mutex_;
