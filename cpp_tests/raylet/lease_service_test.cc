@@ -62,9 +62,11 @@ class LeaseServiceTest : public ::testing::Test {
     here_.workers.Start();
     here_.zygote.AwaitStart();
   }
-  // A second node that alone has "Far", known to the first.
+  // A second node that alone has "Far", and twice as many CPUs, known to the first.
   void AddFarNode() {
-    there_ = std::make_unique<LeaseNode>(&loop_, &supervisor_, 2, Needs("Far"));
+    ResourceSet more = Needs("Far");
+    more.Add(Needs("CPU", 2));
+    there_ = std::make_unique<LeaseNode>(&loop_, &supervisor_, 2, more);
     there_->workers.Start();
     there_->zygote.AwaitStart();
     here_.Meet(*there_);
@@ -268,7 +270,7 @@ TEST_F(LeaseServiceTest, AnOldReportDoesNotSendTwoWhereOneHasRoom) {
   AddFarNode();
   Ask(*driver_, 1, Needs("CPU", 2));
   ASSERT_TRUE(here_.Until([&] { return there_->leases.scheduler().pending_count() == 1; }));
-  ReportFar(2);  // of before the request came, which waits for a worker
+  ReportFar(4);  // of before the request came, which waits for a worker
   Ask(*driver_, 2, Needs("CPU", 2));
   const auto worker = here_.AwaitWorker();
   const auto reply = Reply(*driver_);
@@ -279,10 +281,10 @@ TEST_F(LeaseServiceTest, AnOldReportDoesNotSendTwoWhereOneHasRoom) {
 
 TEST_F(LeaseServiceTest, WhoWaitsAtAFullNodeComesBackWhenThereIsRoomHere) {
   AddFarNode();
-  Ask(*driver_, 1, Needs("CPU", 2));
+  Ask(*driver_, 1, Needs("CPU", 4));
   const auto busy = there_->AwaitWorker();
   ASSERT_TRUE(Reply(*driver_));
-  ReportFar(2);  // late news
+  ReportFar(4);  // late news
   Ask(*driver_, 2, Needs("CPU", 2));
   ASSERT_TRUE(here_.Until([&] { return there_->leases.scheduler().pending_count() == 1; }));
   ReportFar(0);

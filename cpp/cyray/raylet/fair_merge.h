@@ -1,11 +1,13 @@
-// FairMerge: several stalls of a LeaseQueue read as one, in fair order.
+// FairMerge: several sources of waiting groups read as one, in fair order.
 //
-// Groups may move meanwhile: each is read where it stands when its turn comes. A stall of which
-// nobody goes on after Next is left. Threading: confined to its owner. Pure.
+// A source says which of its groups is the first behind an order. It is asked anew when its turn
+// comes, so groups may move and what a source gives may shrink meanwhile. A source of which nobody
+// goes on after Next is left. Threading: confined to its owner. Pure.
 
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -16,50 +18,50 @@ namespace cyray::raylet {
 
 class FairMerge {
  public:
-  explicit FairMerge(const LeaseQueue* queue) : queue_(queue) {}
-  void Add(StallKey stall) {
-    cursors_.push_back({std::move(stall), LeaseQueue::kFirst});
-    Push(cursors_.size() - 1);
+  using Group = LeaseQueue::Group;
+  using Order = LeaseQueue::Order;
+  using Source = std::function<Group*(const Order& after)>;
+
+  // Returns its number.
+  size_t Add(Source source, const Order& after = LeaseQueue::kFirst) {
+    sources_.push_back({std::move(source), after});
+    Push(sources_.size() - 1);
+    return sources_.size() - 1;
   }
-  // The next group and its stall; false at the end.
-  bool Next(LeaseQueue::Group** group, const StallKey** stall) {
+  // The next group and the number of its source; false at the end.
+  bool Next(Group** group, size_t* source) {
     while (!heads_.empty()) {
       const auto [order, at] = *heads_.begin();
       heads_.erase(heads_.begin());
-      *group = queue_->After(cursors_[at].stall, cursors_[at].after);
+      *group = sources_[at].first(sources_[at].after);
       if (*group == nullptr) continue;
       if ((*group)->order() != order) {
         heads_.emplace((*group)->order(), at);
         continue;
       }
-      current_ = at;
-      *stall = &cursors_[at].stall;
+      *source = current_ = at;
       return true;
     }
     return false;
   }
-  // After Next: go on in that stall behind the group, or with the group again if it is there.
-  void Pass(const LeaseQueue::Order& order) {
-    cursors_[current_].after = order;
+  // After Next: go on in that source behind the group, or with the group again if it is there.
+  void Pass(const Order& order) {
+    sources_[current_].after = order;
     Push(current_);
   }
   void Stay() { Push(current_); }
-  // How many groups of the current stall got nothing.
-  int& vain() { return cursors_[current_].vain; }
 
  private:
-  struct Cursor {
-    StallKey stall;
-    LeaseQueue::Order after;
-    int vain = 0;
+  struct Reading {
+    Source first;
+    Order after;
   };
   void Push(size_t at) {
-    const auto* group = queue_->After(cursors_[at].stall, cursors_[at].after);
+    const Group* group = sources_[at].first(sources_[at].after);
     if (group != nullptr) heads_.emplace(group->order(), at);
   }
-  const LeaseQueue* const queue_;
-  std::vector<Cursor> cursors_;
-  std::set<std::pair<LeaseQueue::Order, size_t>> heads_;
+  std::vector<Reading> sources_;
+  std::set<std::pair<Order, size_t>> heads_;
   size_t current_ = 0;
 };
 

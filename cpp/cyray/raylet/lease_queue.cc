@@ -46,20 +46,20 @@ void LeaseQueue::Place(Group* group) {
     case StallKey::kUnsorted:
       unsorted_.insert(group);
       return;
+    case StallKey::kMixed:
+      mixed_.insert(group);
+      return;
     case StallKey::kWorker:
       without_worker_[key.use].insert(group);
       return;
-    case StallKey::kResource: {
-      Family& family = families_[{key.here_only, key.resource}];
-      family.by_amount[key.amount].insert(group);
-      family.all.insert(group);
+    case StallKey::kResource:
+      families_[{key.here_only, key.resource}].Add(group->order_, key.amount, group);
       return;
-    }
     case StallKey::kNode:
       without_node_.insert(group);
       return;
-    case StallKey::kWarned:
-      warned_.insert(group);
+    case StallKey::kNews:
+      without_news_.insert(group);
       return;
   }
 }
@@ -71,6 +71,9 @@ void LeaseQueue::Unplace(Group* group) {
     case StallKey::kUnsorted:
       unsorted_.erase(group);
       return;
+    case StallKey::kMixed:
+      mixed_.erase(group);
+      return;
     case StallKey::kWorker: {
       const auto it = without_worker_.find(key.use);
       it->second.erase(group);
@@ -79,18 +82,15 @@ void LeaseQueue::Unplace(Group* group) {
     }
     case StallKey::kResource: {
       const auto family = families_.find({key.here_only, key.resource});
-      const auto stall = family->second.by_amount.find(key.amount);
-      stall->second.erase(group);
-      family->second.all.erase(group);
-      if (stall->second.empty()) family->second.by_amount.erase(stall);
-      if (family->second.all.empty()) families_.erase(family);
+      family->second.Remove(group->order_);
+      if (family->second.empty()) families_.erase(family);
       return;
     }
     case StallKey::kNode:
       without_node_.erase(group);
       return;
-    case StallKey::kWarned:
-      warned_.erase(group);
+    case StallKey::kNews:
+      without_news_.erase(group);
       return;
   }
 }
@@ -162,7 +162,7 @@ void LeaseQueue::Move(Group* group, StallKey to) {
 }
 
 void LeaseQueue::SortAnew() {
-  for (Stall* stall : {&without_node_, &warned_}) {
+  for (Stall* stall : {&without_node_, &without_news_}) {
     const Stall groups = *stall;
     for (Group* group : groups) Move(group, {});
   }
@@ -172,20 +172,18 @@ const LeaseQueue::Stall* LeaseQueue::Find(const StallKey& key) const {
   switch (key.kind) {
     case StallKey::kUnsorted:
       return &unsorted_;
+    case StallKey::kMixed:
+      return &mixed_;
     case StallKey::kNode:
       return &without_node_;
-    case StallKey::kWarned:
-      return &warned_;
+    case StallKey::kNews:
+      return &without_news_;
     case StallKey::kWorker: {
       const auto it = without_worker_.find(key.use);
       return it == without_worker_.end() ? nullptr : &it->second;
     }
-    case StallKey::kResource: {
-      const auto family = families_.find({key.here_only, key.resource});
-      if (family == families_.end()) return nullptr;
-      const auto it = family->second.by_amount.find(key.amount);
-      return it == family->second.by_amount.end() ? nullptr : &it->second;
-    }
+    case StallKey::kResource:
+      break;
   }
   return nullptr;
 }
@@ -195,6 +193,18 @@ LeaseQueue::Group* LeaseQueue::After(const StallKey& key, const Order& after) co
   if (stall == nullptr) return nullptr;
   const auto it = stall->upper_bound(after);
   return it == stall->end() ? nullptr : *it;
+}
+
+LeaseQueue::Group* LeaseQueue::FirstWithin(const FamilyKey& family, const Order& after,
+                                           int64_t limit) const {
+  const auto it = families_.find(family);
+  return it == families_.end() ? nullptr : it->second.FirstWithin(after, limit, &searched_);
+}
+
+LeaseQueue::Group* LeaseQueue::FirstBeyond(const FamilyKey& family, const Order& after,
+                                           int64_t limit) const {
+  const auto it = families_.find(family);
+  return it == families_.end() ? nullptr : it->second.FirstBeyond(after, limit, &searched_);
 }
 
 void LeaseQueue::CheckInvariants() const {
@@ -209,13 +219,11 @@ void LeaseQueue::CheckInvariants() const {
     CYRAY_CHECK(group.order_ == std::pair(group.held(), group.waiting_.begin()->first));
   }
   CYRAY_CHECK(waiting == index_.size()) << waiting << " of " << index_.size();
-  size_t found = unsorted_.size() + without_node_.size() + warned_.size();
+  size_t found = unsorted_.size() + mixed_.size() + without_node_.size() + without_news_.size();
   for (const auto& [use, stall] : without_worker_) found += stall.size();
   for (const auto& [key, family] : families_) {
-    size_t sum = 0;
-    for (const auto& [amount, stall] : family.by_amount) sum += stall.size();
-    CYRAY_CHECK(sum == family.all.size()) << key.second;
-    found += sum;
+    family.CheckInvariants();
+    found += family.size();
   }
   CYRAY_CHECK(found == standing) << found << " of " << standing;
 }

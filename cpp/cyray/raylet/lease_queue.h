@@ -4,8 +4,10 @@
 // Requests of one client and shape form a group, which is FIFO; actors of one job and shape form
 // one, too. Groups are served in order of the leases they already hold (an actor's group counts
 // none), then of age. A group stands in one stall, which says what was missing when it was last
-// looked at: an amount of one resource, a worker for one use, a node that could ever have it. When
-// a CPU is returned and 8,000 groups wait for one, only the first is looked at.
+// looked at: an amount of one resource, a worker for one use, a node that could ever have it. The
+// stalls of one resource are a family, whose groups are found by order and amount (FairIndex): when
+// a CPU is returned and 8,000 groups wait for one, each for another share of it, only the first
+// that can be served is looked at.
 // Threading: confined to its owner. Pure. Invariants: a group is here while it has requests or
 // leases; it stands in exactly one stall while it has requests; each stall is in fair order.
 
@@ -20,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "cyray/raylet/fair_index.h"
 #include "cyray/raylet/lease_request.h"
 #include "cyray/raylet/worker_use.h"
 
@@ -28,11 +31,12 @@ namespace cyray::raylet {
 // What a group waits for.
 struct StallKey {
   enum Kind : uint8_t {
-    kUnsorted,  // not looked at yet, or nothing single is missing
+    kUnsorted,  // not looked at yet
+    kMixed,     // nothing single is missing: one node has the CPUs, another one the GPUs
     kWorker,    // for `use`; its resources were free
     kResource,  // `amount` of `resource`
     kNode,      // no node can ever have it
-    kWarned,    // the same, and its driver was told
+    kNews,      // other news of nodes; its driver knows why, or need not
   };
   Kind kind = kUnsorted;
   bool here_only = false;  // not to be passed on to another node
@@ -90,11 +94,7 @@ class LeaseQueue {
     bool operator()(const Order& a, const Group* b) const { return a < b->order_; }
   };
   using Stall = std::set<Group*, FairLess>;
-  // The stalls of one resource, by amount; and all their groups.
-  struct Family {
-    std::map<int64_t, Stall> by_amount;
-    Stall all;
-  };
+  using Family = FairIndex<Order, Group>;          // the stalls of one resource
   using FamilyKey = std::pair<bool, std::string>;  // here_only, resource
 
   void Add(LeaseRequest request, int64_t now_ms);
@@ -113,8 +113,14 @@ class LeaseQueue {
   // What no node could have may be possible now.
   void SortAnew();
 
-  // The first group of a stall behind `after`, in fair order; nullptr: there is none.
+  // The first group of a stall behind `after`, in fair order; nullptr: there is none. Not for
+  // stalls of resources.
   Group* After(const StallKey& stall, const Order& after) const;
+  // The same in the stalls of a resource, of those that wait for at most so much, or for more.
+  Group* FirstWithin(const FamilyKey& family, const Order& after, int64_t limit) const;
+  Group* FirstBeyond(const FamilyKey& family, const Order& after, int64_t limit) const;
+  // How much of the families' indexes was looked at for that, ever.
+  uint64_t searched() const { return searched_; }
   static constexpr Order kFirst{-1, 0};
   const std::map<FamilyKey, Family>& families() const { return families_; }
   const std::map<WorkerUse, Stall>& without_worker() const { return without_worker_; }
@@ -132,10 +138,11 @@ class LeaseQueue {
 
   std::map<GroupKey, Group> groups_;
   std::map<RequestKey, std::pair<Group*, uint64_t>> index_;
-  Stall unsorted_, without_node_, warned_;
+  Stall unsorted_, mixed_, without_node_, without_news_;
   std::map<WorkerUse, Stall> without_worker_;
   std::map<FamilyKey, Family> families_;
   uint64_t next_ = 1;
+  mutable uint64_t searched_ = 0;
 };
 
 }  // namespace cyray::raylet

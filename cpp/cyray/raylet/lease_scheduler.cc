@@ -1,8 +1,8 @@
 #include "cyray/raylet/lease_scheduler.h"
 
 #include <algorithm>
+#include <cstdint>
 
-#include "cyray/raylet/fair_merge.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -18,8 +18,9 @@ constexpr int64_t kReserveEndMs = 2000;
 constexpr int64_t kReclaimPatienceMs = 100;
 constexpr int64_t kWarnAfterMs = 1000;
 // What is looked at in one Schedule beyond what it can grant.
-constexpr size_t kMaxAmounts = 64;    // stalls of one resource
-constexpr int kMaxVainReclaims = 16;  // groups of one stall that get nothing back
+constexpr int kMaxMixed = 64;         // groups that lack nothing single; others come next time
+constexpr int64_t kMixedAgainMs = 5;  // which is so soon
+constexpr int kMaxVainReclaims = 16;  // groups of one resource that get nothing back
 constexpr int kMaxReclaimLooks = 256;
 constexpr int kMaxWorkersWanted = 1024;
 
@@ -51,14 +52,22 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
 
 // Whoever holds the least is next each time, so that groups take turns.
 void LeaseScheduler::Serve(Scan& scan) {
-  FairMerge merge(&queue_);
-  for (StallKey& stall : OpenStalls(scan)) merge.Add(std::move(stall));
+  FairMerge merge;
+  AddSources(scan, merge);
   Group* group = nullptr;
-  const StallKey* stall = nullptr;
-  while (merge.Next(&group, &stall)) {
+  size_t source = 0;
+  int mixed = 0;
+  while (merge.Next(&group, &source)) {
     ++looked_at_;
     const LeaseQueue::Order order = group->order();
-    if (!IsOpen(*stall, scan)) {  // nobody of that stall can be served, but the first may reserve
+    if (group->stall().kind == StallKey::kMixed) {
+      if (++mixed > kMaxMixed) {
+        scan.actions->call_again_ms = kMixedAgainMs;
+        continue;
+      }
+      mixed_at_ = order;
+    }
+    if (!IsOpen(group->stall(), scan)) {  // nobody there can be served, but the first may reserve
       Reserve(*group, scan);
     } else if (ServeFront(group, scan) == Step::kMoved) {
       merge.Stay();
@@ -66,29 +75,31 @@ void LeaseScheduler::Serve(Scan& scan) {
       merge.Pass(order);
     }
   }
+  if (mixed <= kMaxMixed) mixed_at_ = LeaseQueue::kFirst;
 }
 
-std::vector<StallKey> LeaseScheduler::OpenStalls(Scan& scan) {
-  std::vector<StallKey> stalls{StallKey{}};
-  for (const auto& [use, stall] : queue_.without_worker()) {
-    stalls.push_back({.kind = StallKey::kWorker, .use = use});
-  }
+// Where somebody may be served, and who reserves first of those that may not.
+void LeaseScheduler::AddSources(Scan& scan, FairMerge& merge) {
+  merge.Add([this](const Order& after) { return queue_.After({}, after); });
+  merge.Add([this](const Order& after) { return queue_.After({StallKey::kMixed}, after); },
+            mixed_at_);
+  AddWorkerSources(merge);
   for (const auto& [key, family] : queue_.families()) {
-    const auto& [here_only, resource] = key;
-    const int64_t limit = Limit(here_only, resource, scan);
-    for (const auto& [amount, stall] : family.by_amount) {
-      if (amount > limit) break;
-      stalls.push_back({StallKey::kResource, here_only, resource, amount, {}});
-    }
-    size_t looked = 0;
-    for (const Group* group : family.all) {
-      if (++looked > kMaxAmounts) break;
-      if (group->stall().amount <= limit) continue;
-      stalls.push_back(group->stall());
-      break;
-    }
+    merge.Add([this, &scan, key](const Order& after) {
+      return queue_.FirstWithin(key, after, Limit(key.first, key.second, scan));
+    });
+    merge.Add([this, &scan, key](const Order& after) {
+      return queue_.FirstBeyond(key, after, Limit(key.first, key.second, scan));
+    });
   }
-  return stalls;
+}
+
+void LeaseScheduler::AddWorkerSources(FairMerge& merge) const {
+  for (const auto& [use, stall] : queue_.without_worker()) {
+    merge.Add([this, key = StallKey{.kind = StallKey::kWorker, .use = use}](const Order& after) {
+      return queue_.After(key, after);
+    });
+  }
 }
 
 bool LeaseScheduler::IsOpen(const StallKey& stall, Scan& scan) {
@@ -104,8 +115,7 @@ int64_t LeaseScheduler::Limit(bool here_only, const std::string& resource, Scan&
   if (added) {
     for (const auto& [node, view] : views_) {
       if (view.avoided) continue;
-      const int64_t left = view.available.Get(resource) - view.promised.Get(resource);
-      it->second = std::max(it->second, left);
+      it->second = std::max(it->second, view.left.Get(resource));
     }
   }
   return std::max(here, it->second);
@@ -120,11 +130,11 @@ void LeaseScheduler::Reserve(const Group& group, Scan& scan) {
       if (!lease.for_actor) scan.reachable->Add(lease.allocation.resources);
     }
   }
-  if (scan.reachable->Covers(group.demand())) scan.reserved.Add(group.demand());
+  if (!scan.reachable->Covers(group.demand())) return;
+  if (scan.reserved_for.insert(group.front().key).second) scan.reserved.Add(group.demand());
 }
 
-// What it lacks wherever it may run. Nothing single may be missing: one node has the CPUs, another
-// one the GPUs.
+// What it lacks wherever it may run.
 StallKey LeaseScheduler::Lacking(const LeaseRequest& request, Scan& scan) {
   const bool bound = request.strategy == Strategy::kNodeAffinity && request.affinity_node == self_;
   const bool here_only = request.for_actor || request.forwarded || bound;
@@ -132,7 +142,7 @@ StallKey LeaseScheduler::Lacking(const LeaseRequest& request, Scan& scan) {
     if (amount <= 0 || amount <= Limit(here_only, resource, scan)) continue;
     return {StallKey::kResource, here_only, resource, amount, {}};
   }
-  return {};
+  return {StallKey::kMixed};
 }
 
 bool LeaseScheduler::HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const {
@@ -149,11 +159,11 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(Group* group, Scan& scan) {
   Choice choice = Choose(request, here_now);
   switch (choice.kind) {
     case Choice::kLater:
-      queue_.Move(group, {});
+      queue_.Move(group, {.kind = StallKey::kNews});
       return Step::kWaits;
     case Choice::kNever: {
       const bool feasible = IsFeasible(request.demand);  // where it may not go, or not now
-      queue_.Move(group, {.kind = feasible ? StallKey::kWarned : StallKey::kNode});
+      queue_.Move(group, {.kind = feasible ? StallKey::kNews : StallKey::kNode});
       return Step::kWaits;
     }
     case Choice::kHere:
@@ -163,7 +173,7 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(Group* group, Scan& scan) {
       return Step::kMoved;
     case Choice::kThere:
       if (auto view = views_.find(choice.node); view != views_.end()) {
-        view->second.promised.Add(request.demand);
+        view->second.Promise(request.demand);
         scan.most.clear();
       }
       scan.actions->forwards.push_back({queue_.TakeFront(group), choice.node});
@@ -209,19 +219,18 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
                       .granted_ms = scan.now_ms,
                       .for_actor = request.for_actor};
   lease_of_worker_[worker] = id;
+  if (!request.for_actor) leases_of_.emplace(request.key.client, id);
 }
 
 // --- Workers and leases that waiting requests call for ----------------------------------------
 
 void LeaseScheduler::CountWantedWorkers(ScheduleActions* actions) {
-  FairMerge merge(&queue_);
-  for (const auto& [use, stall] : queue_.without_worker()) {
-    merge.Add({.kind = StallKey::kWorker, .use = use});
-  }
+  FairMerge merge;
+  AddWorkerSources(merge);
   NodeResources scratch = resources_;
   Group* group = nullptr;
-  const StallKey* stall = nullptr;
-  for (int left = kMaxWorkersWanted; left > 0 && merge.Next(&group, &stall); --left) {
+  size_t source = 0;
+  for (int left = kMaxWorkersWanted; left > 0 && merge.Next(&group, &source); --left) {
     ++looked_at_;
     for (const auto& [age, waiting] : group->waiting()) {
       // Also what an actor checks but does not keep counts, or its twins would start at once.
@@ -272,28 +281,47 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
     if (soon && !lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
   }
   std::vector<Victim> victims = Victims(now_ms, actions);
-  FairMerge merge(&queue_);
-  merge.Add({});
-  for (const auto& [use, stall] : queue_.without_worker()) {
-    merge.Add({.kind = StallKey::kWorker, .use = use});
-  }
-  for (const auto& [key, family] : queue_.families()) {
-    size_t amounts = 0;
-    for (const auto& [amount, stall] : family.by_amount) {
-      if (++amounts > kMaxAmounts) break;
-      merge.Add({StallKey::kResource, key.first, key.second, amount, {}});
-    }
-  }
+  if (victims.empty() && actions->call_again_ms >= 0) return;
+  FairMerge merge;
+  std::deque<Vain> vain;  // by source
+  AddReclaimSources(merge, vain);
   Group* group = nullptr;
-  const StallKey* stall = nullptr;
-  for (int left = kMaxReclaimLooks; left > 0 && merge.Next(&group, &stall); --left) {
+  size_t source = 0;
+  for (int left = kMaxReclaimLooks; left > 0 && merge.Next(&group, &source); --left) {
     ++looked_at_;
     const bool able = resources_.HasEver(group->demand());
     if (able && now_ms - group->front_since_ms() < kReserveCycleMs && actions->call_again_ms < 0) {
       actions->call_again_ms = std::min(kReserveAfterMs, kReclaimPatienceMs);
     }
-    if (!able || !ReclaimFor(*group, now_ms, victims, &expected, actions)) ++merge.vain();
-    if (merge.vain() < kMaxVainReclaims) merge.Pass(group->order());
+    if (able && ReclaimFor(*group, now_ms, victims, &expected, actions)) {
+      merge.Pass(group->order());
+    } else if (vain[source].Add(group->stall().amount)) {
+      merge.Pass(group->order());
+    }
+  }
+}
+
+// After some who get nothing back only those of a family that need less are looked at.
+bool LeaseScheduler::Vain::Add(int64_t amount) {
+  least = std::min(least, amount);
+  if (++count < kMaxVainReclaims) return true;
+  count = 0;
+  limit = std::exchange(least, INT64_MAX) - 1;
+  return family;
+}
+
+void LeaseScheduler::AddReclaimSources(FairMerge& merge, std::deque<Vain>& vain) const {
+  for (const auto kind : {StallKey::kUnsorted, StallKey::kMixed}) {
+    merge.Add([this, kind](const Order& after) { return queue_.After({kind}, after); });
+    vain.emplace_back();
+  }
+  AddWorkerSources(merge);
+  vain.resize(vain.size() + queue_.without_worker().size());
+  for (const auto& [key, family] : queue_.families()) {
+    const Vain* const of_family = &vain.emplace_back(Vain{.family = true});
+    merge.Add([this, key, of_family](const Order& after) {
+      return queue_.FirstWithin(key, after, of_family->limit);
+    });
   }
 }
 
@@ -354,7 +382,7 @@ void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
     if (warned_.emplace(request.job, request.demand).second) {
       actions->warnings.push_back({request.job, InfeasibleText(request)});
     }
-    queue_.Move(group, {.kind = StallKey::kWarned});
+    queue_.Move(group, {.kind = StallKey::kNews});
   }
 }
 
@@ -365,6 +393,7 @@ void LeaseScheduler::EndLease(std::unordered_map<uint64_t, Lease>::iterator leas
   lease_of_worker_.erase(lease->second.worker);
   Group* const group = lease->second.group;
   if (lease->second.reclaimed()) --group->given_up;
+  leases_of_.erase({lease->second.key.client, lease->first});
   leases_.erase(lease);
   queue_.Returned(group);
 }
@@ -403,18 +432,22 @@ void LeaseScheduler::SetBlocked(const WorkerId& worker, bool blocked) {
 
 std::vector<WorkerId> LeaseScheduler::ClientDied(const Address& client) {
   queue_.CancelOf(client);
-  std::vector<WorkerId> workers;
-  for (const auto& [id, lease] : leases_) {
-    if (!lease.for_actor && lease.key.client == client) workers.push_back(lease.worker);
-  }
-  return workers;
+  return HeldBy(client);
 }
 
 std::vector<WorkerId> LeaseScheduler::ClientsOfNodeDied(const NodeId& node) {
-  queue_.CancelOf({node, WorkerId::Nil()});
+  const Address all{node, WorkerId::Nil()};
+  queue_.CancelOf(all);
+  return HeldBy(all);
+}
+
+std::vector<WorkerId> LeaseScheduler::HeldBy(const Address& client) const {
   std::vector<WorkerId> workers;
-  for (const auto& [id, lease] : leases_) {
-    if (!lease.for_actor && lease.key.client.node == node) workers.push_back(lease.worker);
+  const bool whole_node = client.worker.is_nil();
+  for (auto it = leases_of_.lower_bound({client, 0}); it != leases_of_.end(); ++it) {
+    const Address& holder = it->first;
+    if (whole_node ? holder.node != client.node : holder != client) break;
+    workers.push_back(leases_.at(it->second).worker);
   }
   return workers;
 }
@@ -476,6 +509,7 @@ void LeaseScheduler::CheckInvariants() const {
       sum.Subtract(cpu);
     }
     CYRAY_CHECK(lease_of_worker_.at(lease.worker) == id) << id;
+    CYRAY_CHECK(leases_of_.contains({lease.key.client, id}) != lease.for_actor) << id;
     if (lease.for_actor) continue;
     ++held[lease.group].first;
     held[lease.group].second += lease.reclaimed() ? 1 : 0;

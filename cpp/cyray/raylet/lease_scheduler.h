@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -24,6 +25,7 @@
 
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
+#include "cyray/raylet/fair_merge.h"
 #include "cyray/raylet/lease_queue.h"
 #include "cyray/raylet/lease_request.h"
 #include "cyray/raylet/node_resources.h"
@@ -114,8 +116,8 @@ class LeaseScheduler {
   ResourceSet ClusterTotal() const;
   ResourceSet ClusterAvailable() const;
   size_t pending_count() const { return queue_.size(); }
-  // How many groups Schedule has looked at, ever.
-  uint64_t looked_at() const { return looked_at_; }
+  // How many groups, and places in their indexes, Schedule has looked at, ever.
+  uint64_t looked_at() const { return looked_at_ + queue_.searched(); }
   size_t lease_count() const { return leases_.size(); }
   struct PendingInfo {
     RequestKey key;
@@ -145,21 +147,27 @@ class LeaseScheduler {
     ResourceSet total;
     ResourceSet available;  // as it said last
     ResourceSet promised;   // of that, for forwards that it has not answered
+    ResourceSet left;       // what is not promised
     bool avoided = false;
-    bool HasNow(const ResourceSet& demand) const;
-    double UseWith(const ResourceSet& demand) const;
+    void Promise(const ResourceSet& demand);
+    // It is answered: the node gave it, or did not.
+    void Settle(const ResourceSet& demand, bool given);
+    bool HasNow(const ResourceSet& demand) const { return !avoided && left.Covers(demand); }
+    bool HasEver(const ResourceSet& demand) const { return !avoided && total.Covers(demand); }
   };
   struct Victim {
     Lease* lease;
     Group* group;
   };
+  using Views = std::map<NodeId, NodeView>;
   enum class Step { kMoved, kWaits };
   // What a single Schedule knows.
   struct Scan {
     int64_t now_ms;
     const TakeWorker& take;
     ScheduleActions* actions;
-    ResourceSet reserved;                  // by those who waited long
+    ResourceSet reserved;  // by those who waited long
+    std::set<RequestKey> reserved_for;
     std::set<WorkerUse> no_worker;         // none was left for these
     std::map<std::string, int64_t> most;   // at one other node
     std::optional<ResourceSet> reachable;  // what leases alone keep from being free
@@ -170,9 +178,21 @@ class LeaseScheduler {
     std::string error;
   };
 
+  // Of one source of waiting groups: those that got no lease back.
+  struct Vain {
+    bool family = false;
+    int64_t limit = INT64_MAX;  // who needs more is not looked at any more
+    int64_t least = INT64_MAX;  // that was needed, of the latest
+    int count = 0;
+    // Whether to go on in that source.
+    bool Add(int64_t amount);
+  };
+  using Order = LeaseQueue::Order;
+
   void Serve(Scan& scan);
-  // The stalls in which somebody may be served, and who reserves first of those that may not.
-  std::vector<StallKey> OpenStalls(Scan& scan);
+  void AddSources(Scan& scan, FairMerge& merge);
+  void AddWorkerSources(FairMerge& merge) const;
+  void AddReclaimSources(FairMerge& merge, std::deque<Vain>& vain) const;
   bool IsOpen(const StallKey& stall, Scan& scan);
   // The most of a resource that one request may get now.
   int64_t Limit(bool here_only, const std::string& resource, Scan& scan);
@@ -182,11 +202,13 @@ class LeaseScheduler {
   StallKey Lacking(const LeaseRequest& request, Scan& scan);
   bool HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const;
   Choice Choose(const LeaseRequest& request, bool here_now);
+  Choice At(const NodeId& node) const;
   Choice ChooseAffinity(const LeaseRequest& request) const;
   std::optional<NodeId> BestLocality(const LeaseRequest& request) const;
-  // One of the nodes that have it now, or could ever: the less used of two that chance picks, so
-  // that raylets that decide at the same time do not all choose the same.
-  std::optional<NodeId> NodeWith(const ResourceSet& demand, bool now);
+  // Of this node, if it has room, and two that chance picks of those that have it now (or could
+  // ever), so that raylets that decide at the same time do not all choose the same.
+  std::optional<NodeId> ChoosePacked(const ResourceSet& demand, bool here, bool now);
+  std::vector<Views::const_iterator> TwoOf(const ResourceSet& demand, bool now);
   bool AnyHasNow(const ResourceSet& demand) const;
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
@@ -205,6 +227,9 @@ class LeaseScheduler {
   // Whether some node, this one or another, could ever have it.
   bool IsFeasible(const ResourceSet& demand) const;
   std::string InfeasibleText(const LeaseRequest& request) const;
+  // The workers that a client has leased; its worker id nil: all clients of that node.
+  std::vector<WorkerId> HeldBy(const Address& client) const;
+  uint64_t Random();
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
 
   NodeId self_;  // constant after construction
@@ -212,13 +237,14 @@ class LeaseScheduler {
   LeaseQueue queue_;
   std::unordered_map<uint64_t, Lease> leases_;
   std::unordered_map<WorkerId, uint64_t> lease_of_worker_;
-  std::map<NodeId, NodeView> views_;
+  std::set<std::pair<Address, uint64_t>> leases_of_;  // by client; without actors'
+  Order mixed_at_ = LeaseQueue::kFirst;               // where the last Schedule left kMixed
+  Views views_;
   std::set<std::pair<JobId, ResourceSet>> warned_;
   bool views_changed_ = false;  // who no node could have may have one now
   uint64_t next_lease_ = 1;
   uint64_t random_;
   uint64_t looked_at_ = 0;
-  size_t spread_turn_ = 0;
 };
 
 }  // namespace cyray::raylet

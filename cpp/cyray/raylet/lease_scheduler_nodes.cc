@@ -5,15 +5,9 @@
 
 #include "cyray/common/infeasible.h"
 #include "cyray/raylet/lease_scheduler.h"
+#include "cyray/sched/choose_node.h"
 
 namespace cyray::raylet {
-namespace {
-
-// Up to this share of use, a node keeps its own tasks.
-constexpr double kSpreadThreshold = 0.5;
-
-}  // namespace
-
 // --- Where a request should run ---------------------------------------------------------------
 
 LeaseScheduler::Choice LeaseScheduler::Choose(const LeaseRequest& request, bool here_now) {
@@ -25,14 +19,15 @@ LeaseScheduler::Choice LeaseScheduler::Choose(const LeaseRequest& request, bool 
   }
   if (views_.empty()) return {here_ever ? Choice::kHere : Choice::kNever};
   if (request.strategy == Strategy::kSpread) return ChooseSpread(request, here_now);
-  if (const auto near = BestLocality(request)) {
-    return *near == self_ ? Choice{Choice::kHere} : Choice{Choice::kThere, *near};
-  }
-  if (here_now && resources_.UseWith(request.demand) <= kSpreadThreshold) return {Choice::kHere};
-  if (const auto free = NodeWith(request.demand, /*now=*/true)) return {Choice::kThere, *free};
-  if (here_ever) return {Choice::kHere};
-  if (const auto able = NodeWith(request.demand, /*now=*/false)) return {Choice::kThere, *able};
-  return {Choice::kNever};
+  if (const auto near = BestLocality(request)) return At(*near);
+  auto node = ChoosePacked(request.demand, here_now, /*now=*/true);
+  if (!node && here_ever) return {Choice::kHere};
+  if (!node) node = ChoosePacked(request.demand, /*here=*/false, /*now=*/false);
+  return node ? At(*node) : Choice{Choice::kNever};
+}
+
+LeaseScheduler::Choice LeaseScheduler::At(const NodeId& node) const {
+  return node == self_ ? Choice{Choice::kHere} : Choice{Choice::kThere, node};
 }
 
 LeaseScheduler::Choice LeaseScheduler::ChooseAffinity(const LeaseRequest& request) const {
@@ -68,16 +63,34 @@ std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) 
   return best;
 }
 
-std::optional<NodeId> LeaseScheduler::NodeWith(const ResourceSet& demand, bool now) {
-  if (views_.empty()) return std::nullopt;
-  const auto fits = [&](const NodeView& view) {
-    return now ? view.HasNow(demand) : !view.avoided && view.total.Covers(demand);
+std::optional<NodeId> LeaseScheduler::ChoosePacked(const ResourceSet& demand, bool here, bool now) {
+  std::vector<sched::Place> places;
+  std::vector<NodeId> ids;
+  if (here) {
+    places.push_back({&resources_.total(), &resources_.available(), /*preferred=*/true});
+    ids.push_back(self_);
+    const double use = sched::UseAfter(resources_.total(), resources_.available(), demand);
+    if (use <= sched::kPackBelow) return self_;  // no other node is asked for
+  }
+  for (const auto& it : TwoOf(demand, now)) {
+    places.push_back({&it->second.total, &it->second.left});
+    ids.push_back(it->first);
+  }
+  const auto chosen = sched::ChooseNode(places, demand, sched::Policy::kPack, Random());
+  return chosen ? std::optional(ids[*chosen]) : std::nullopt;
+}
+
+std::vector<LeaseScheduler::Views::const_iterator> LeaseScheduler::TwoOf(const ResourceSet& demand,
+                                                                         bool now) {
+  std::vector<Views::const_iterator> found;
+  if (views_.empty()) return found;
+  const auto fits = [&](const auto& it) {
+    return now ? it->second.HasNow(demand) : it->second.HasEver(demand);
   };
-  const auto pick = [&] {  // ids are random, so whoever follows a random one is, too
-    NodeId id;
+  const auto pick = [&]() -> Views::const_iterator {
+    NodeId id;  // ids are random, so whoever follows a random one is, too
     for (size_t at = 0; at < NodeId::kSize; at += sizeof random_) {
-      random_ = random_ * 6364136223846793005u + 1442695040888963407u;
-      const uint64_t bits = random_ ^ (random_ >> 29);
+      const uint64_t bits = Random();
       std::memcpy(id.bytes.data() + at, &bits, std::min(sizeof bits, NodeId::kSize - at));
     }
     const auto it = views_.lower_bound(id);
@@ -85,18 +98,20 @@ std::optional<NodeId> LeaseScheduler::NodeWith(const ResourceSet& demand, bool n
   };
   const auto first = pick();
   const auto second = pick();
-  if (fits(first->second) && fits(second->second)) {
-    const bool less = second->second.UseWith(demand) < first->second.UseWith(demand);
-    return (less ? second : first)->first;
+  if (fits(first)) found.push_back(first);
+  if (second != first && fits(second)) found.push_back(second);
+  for (auto it = first; found.empty() && it != views_.end(); ++it) {
+    if (fits(it)) found.push_back(it);
   }
-  if (fits(second->second)) return second->first;
-  for (auto it = first; it != views_.end(); ++it) {
-    if (fits(it->second)) return it->first;
+  for (auto it = views_.cbegin(); found.empty() && it != first; ++it) {
+    if (fits(it)) found.push_back(it);
   }
-  for (auto it = views_.begin(); it != first; ++it) {
-    if (fits(it->second)) return it->first;
-  }
-  return std::nullopt;
+  return found;
+}
+
+uint64_t LeaseScheduler::Random() {
+  random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+  return random_ ^ (random_ >> 29);
 }
 
 bool LeaseScheduler::AnyHasNow(const ResourceSet& demand) const {
@@ -105,19 +120,22 @@ bool LeaseScheduler::AnyHasNow(const ResourceSet& demand) const {
 }
 
 LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request, bool here_now) {
-  std::vector<NodeId> able;
-  if (here_now) able.push_back(self_);
+  std::vector<sched::Place> places;
+  std::vector<NodeId> ids;
+  if (here_now) {
+    places.push_back({&resources_.total(), &resources_.available()});
+    ids.push_back(self_);
+  }
   for (const auto& [node, view] : views_) {
-    if (view.HasNow(request.demand)) able.push_back(node);
+    if (!view.HasNow(request.demand)) continue;
+    places.push_back({&view.total, &view.left});
+    ids.push_back(node);
   }
-  if (able.empty()) {
-    if (resources_.HasEver(request.demand)) return {Choice::kHere};
-    if (const auto node = NodeWith(request.demand, false)) return {Choice::kThere, *node};
-    return {Choice::kNever};
-  }
-  std::sort(able.begin(), able.end());
-  const NodeId node = able[spread_turn_++ % able.size()];
-  return node == self_ ? Choice{Choice::kHere} : Choice{Choice::kThere, node};
+  const auto chosen = sched::ChooseNode(places, request.demand, sched::Policy::kSpread, Random());
+  if (chosen) return At(ids[*chosen]);
+  if (resources_.HasEver(request.demand)) return {Choice::kHere};
+  const auto able = ChoosePacked(request.demand, /*here=*/false, /*now=*/false);
+  return able ? At(*able) : Choice{Choice::kNever};
 }
 
 bool LeaseScheduler::IsFeasible(const ResourceSet& demand) const {
@@ -139,7 +157,8 @@ void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, Resource
   NodeView& view = views_[node];
   if (view.total != total) views_changed_ = true;
   view.total = std::move(total);
-  view.available = std::move(available);
+  view.left = view.available = std::move(available);
+  view.left.Subtract(view.promised);
 }
 
 void LeaseScheduler::RemoveNodeView(const NodeId& node) {
@@ -153,38 +172,35 @@ void LeaseScheduler::SetAvoided(const NodeId& node, bool avoided) {
   views_changed_ = true;
 }
 
-bool LeaseScheduler::NodeView::HasNow(const ResourceSet& demand) const {
-  if (avoided || !available.Covers(demand)) return false;
-  if (promised.empty()) return true;
-  ResourceSet left = available;
-  left.Subtract(promised);
-  return left.Covers(demand);
+void LeaseScheduler::NodeView::Promise(const ResourceSet& demand) {
+  promised.Add(demand);
+  left.Subtract(demand);
 }
 
-double LeaseScheduler::NodeView::UseWith(const ResourceSet& demand) const {
-  double use = 0;
-  for (const auto& [name, amount] : demand.amounts()) {
-    const auto whole = static_cast<double>(total.Get(name));
-    if (amount <= 0 || whole <= 0) continue;
-    const int64_t left = available.Get(name) - promised.Get(name) - amount;
-    use = std::max(use, 1 - static_cast<double>(left) / whole);
+void LeaseScheduler::NodeView::Settle(const ResourceSet& demand, bool given) {
+  promised.Subtract(demand);
+  if (given) {
+    available.Subtract(demand);  // until its next report
+  } else {
+    left.Add(demand);
   }
-  return use;
 }
 
 void LeaseScheduler::ForwardAnswered(const NodeId& node, const ResourceSet& demand, bool granted) {
   const auto it = views_.find(node);
-  if (it == views_.end()) return;
-  it->second.promised.Subtract(demand);
-  if (granted) it->second.available.Subtract(demand);  // until its next report
+  if (it != views_.end()) it->second.Settle(demand, granted);
 }
 
 bool LeaseScheduler::IsMisplaced(const LeaseRequest& request, const NodeId& node) const {
   if (request.strategy == Strategy::kNodeAffinity) return false;
-  if (const auto it = views_.find(node); it != views_.end()) {
-    NodeView view = it->second;
-    view.promised.Subtract(request.demand);  // its own
-    if (view.HasNow(request.demand)) return false;
+  const auto it = views_.find(node);
+  if (it != views_.end() && !it->second.avoided) {
+    const NodeView& view = it->second;
+    const auto& amounts = request.demand.amounts();  // which are its own among what is promised
+    const bool has_room = std::all_of(amounts.begin(), amounts.end(), [&](const auto& amount) {
+      return amount.second <= 0 || view.left.Get(amount.first) >= 0;
+    });
+    if (has_room) return false;
   }
   return resources_.HasNow(request.demand) || AnyHasNow(request.demand);
 }

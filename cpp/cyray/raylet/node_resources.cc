@@ -61,17 +61,6 @@ bool NodeResources::HasNow(const ResourceSet& demand) const {
 
 bool NodeResources::HasEver(const ResourceSet& demand) const { return total_.Covers(demand); }
 
-double NodeResources::UseWith(const ResourceSet& demand) const {
-  double use = 0;
-  for (const auto& [name, amount] : demand.amounts()) {
-    const int64_t total = total_.Get(name);
-    if (amount <= 0 || total <= 0) continue;
-    const int64_t used = total - available_.Get(name) + amount;
-    use = std::max(use, static_cast<double>(used) / static_cast<double>(total));
-  }
-  return use;
-}
-
 std::optional<Allocation> NodeResources::Allocate(const ResourceSet& demand) {
   if (!available_.Covers(demand)) return std::nullopt;
   Allocation allocation{demand, {}, false};

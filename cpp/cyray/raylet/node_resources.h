@@ -40,8 +40,6 @@ class NodeResources {
   // Whether `demand` could be allocated now, or ever.
   bool HasNow(const ResourceSet& demand) const;
   bool HasEver(const ResourceSet& demand) const;
-  // The largest used share of any resource that `demand` names, were it allocated: 0 to 1 and over.
-  double UseWith(const ResourceSet& demand) const;
 
   std::optional<Allocation> Allocate(const ResourceSet& demand);
   void Release(const Allocation& allocation);

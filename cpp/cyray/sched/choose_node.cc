@@ -5,11 +5,6 @@
 #include <tuple>
 
 namespace cyray::sched {
-namespace {
-
-constexpr double kPackBelow = 0.5;
-
-}  // namespace
 
 double UseAfter(const ResourceSet& total, const ResourceSet& available, const ResourceSet& demand) {
   double use = 0;

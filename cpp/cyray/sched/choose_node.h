@@ -1,4 +1,5 @@
-// ChooseNode: on which of several nodes something is to run. The GCS asks it for actors.
+// ChooseNode: on which of several nodes something is to run. The GCS asks it for actors, a raylet
+// for tasks.
 //
 // kPack: on the preferred node, then on nodes under half use, beyond that on the least used.
 // kSpread: on the least used. Nodes that are equally good are drawn among, so that askers who see
@@ -21,6 +22,7 @@ struct Place {
 };
 
 enum class Policy : uint8_t { kPack, kSpread };
+inline constexpr double kPackBelow = 0.5;  // of a node's use
 
 // The share in use of the scarcest resource, were `demand` taken from `available`.
 double UseAfter(const ResourceSet& total, const ResourceSet& available, const ResourceSet& demand);
