@@ -14,6 +14,7 @@
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/raylet/peer_broker.h"
+#include "cyray/raylet/raylet_outbox.h"
 #include "cyray/raylet/registrar.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -80,7 +81,8 @@ class World {
     } else {
       flatbuffers::FlatBufferBuilder builder;
       builder.Finish(wire::CreateBlocked(builder, what % 4 == 2));
-      leases_.OnBlocked(*worker, flatbuffers::GetRoot<wire::Blocked>(builder.GetBufferPointer()));
+      leases_.OnBlocked(worker->worker(),
+                        flatbuffers::GetRoot<wire::Blocked>(builder.GetBufferPointer()));
     }
     Round();
   }
@@ -107,11 +109,11 @@ class World {
     if (!client.registered) return false;
     switch (frame.type) {
       case FrameType::kRequestLease:
-        return leases_.OnRequestLease(client, frame.As<wire::RequestLease>());
+        return leases_.OnRequestLease(client.worker(), client.job, frame.As<wire::RequestLease>());
       case FrameType::kCancelLease:
-        return leases_.OnCancelLease(client, frame.As<wire::CancelLease>());
+        return leases_.OnCancelLease(client.worker(), frame.As<wire::CancelLease>());
       case FrameType::kReturnLease:
-        return leases_.OnReturnLease(client, frame.As<wire::ReturnLease>());
+        return leases_.OnReturnLease(client.worker(), frame.As<wire::ReturnLease>());
       case FrameType::kConnectPeer:
         return broker_.OnConnectPeer(client, frame.As<wire::ConnectPeer>());
       case FrameType::kRelay:
@@ -182,7 +184,8 @@ class World {
                          &clients_,
                          {[](const wire::NodeCommand&) {}, [] { return wire::Bytes{}; },
                           [](const Status&) {}, [] {}, [] { return wire::Bytes{}; }}};
-  raylet::LeaseService leases_{{&loop_, &options_, &clients_, &workers_, &peers_, &feed_},
+  raylet::RayletLeaseOutbox outbox_{&clients_, &peers_, &feed_};
+  raylet::LeaseService leases_{{&loop_, &options_, &outbox_, &workers_},
                                {[](const raylet::LeaseGrant&) {},
                                 [](const raylet::RequestKey&, const std::string&) {}, [] {}}};
   raylet::PeerBroker broker_{&options_, &clients_, &peers_};

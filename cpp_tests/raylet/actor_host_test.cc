@@ -28,7 +28,7 @@ struct ActorNode : WorkerNode {
                   up = true;
                 },
                 [] { return wire::Bytes{}; }}),
-        leases({loop, &options, &clients, &workers, &peers, &feed},
+        leases({loop, &options, &lease_outbox, &workers},
                {[this](const LeaseGrant& grant) { actors.OnGrant(grant); },
                 [this](const RequestKey& key, const std::string& error) {
                   actors.OnRefused(key, error);

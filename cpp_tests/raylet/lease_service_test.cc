@@ -21,22 +21,23 @@ struct LeaseNode : WorkerNode {
   LeaseNode(EventLoop* loop, ProcessSupervisor* supervisor, uint8_t number,
             const ResourceSet& resources = {})
       : WorkerNode(loop, supervisor, number, resources),
-        leases({loop, &options, &clients, &workers, &peers, &feed},
+        leases({loop, &options, &lease_outbox, &workers},
                {[](const LeaseGrant&) {}, [](const RequestKey&, const std::string&) {},
                 [this] { ++resource_changes; }}) {
+    RouteLeaseFrames(peers, leases);
     on_idle = [this] { leases.Touch(); };
     on_died = [this](const DeadWorker& dead) { leases.OnProcessDied(dead.id, dead.reason); };
     at_round_end = [this] { leases.ScheduleIfTouched(); };
     on_frame = [this](ClientConnection& client, wire::Frame& frame) {
       switch (frame.type) {
         case FrameType::kRequestLease:
-          return leases.OnRequestLease(client, frame.As<wire::RequestLease>());
+          return leases.OnRequestLease(client.worker(), client.job, frame.As<wire::RequestLease>());
         case FrameType::kCancelLease:
-          return leases.OnCancelLease(client, frame.As<wire::CancelLease>());
+          return leases.OnCancelLease(client.worker(), frame.As<wire::CancelLease>());
         case FrameType::kReturnLease:
-          return leases.OnReturnLease(client, frame.As<wire::ReturnLease>());
+          return leases.OnReturnLease(client.worker(), frame.As<wire::ReturnLease>());
         default:
-          return leases.OnBlocked(client, frame.As<wire::Blocked>());
+          return leases.OnBlocked(client.worker(), frame.As<wire::Blocked>());
       }
     };
     on_closed = [this](ClientConnection& client, const std::string&) {

@@ -300,6 +300,7 @@ WorkerNode::WorkerNode(EventLoop* event_loop, ProcessSupervisor* supervisor, uin
       zygote(this),
       feed({loop, &options, &clients, &peers, &jobs},
            [this](const JobId& job) { workers.DrainOutput(job); }),
+      lease_outbox(&clients, &peers, &feed),
       workers({loop, &options, supervisor, &clients, &jobs},
               {[this] {
                  if (on_idle) on_idle();

@@ -23,6 +23,7 @@
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/raylet/process_supervisor.h"
+#include "cyray/raylet/raylet_outbox.h"
 #include "cyray/raylet/worker_host.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/wire/channel.h"
@@ -179,6 +180,7 @@ class WorkerNode : public NodeFake {
   std::vector<std::pair<JobId, std::string>> jobs_cannot_start;
   FakeZygote zygote;
   DriverFeed feed;
+  RayletLeaseOutbox lease_outbox;
   WorkerHost workers;
 };
 

@@ -369,7 +369,7 @@ void Cluster::TellEverything(const NodeId& id) {
 
 void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
   const bool grew = nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
-  nodes_.SetPending(id, ReadPending(report.pending()));
+  if (!report.same_pending()) nodes_.SetPending(id, ReadPending(report.pending()));
   if (grew) {
     actors_.PlaceWaiting();
     actors_.OnRoom(id);

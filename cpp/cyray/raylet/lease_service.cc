@@ -1,8 +1,9 @@
 #include "cyray/raylet/lease_service.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -66,90 +67,46 @@ LeaseService::LeaseService(Parts parts, Callbacks callbacks)
     : parts_(parts),
       callbacks_(std::move(callbacks)),
       scheduler_(parts.options->node_id, parts.options->resources),
-      last_available_(parts.options->resources) {
-  RegisterPeerHandlers();
-}
-
-void LeaseService::RegisterPeerHandlers() {
-  PeerTable& peers = *parts_.peers;
-  peers.On<wire::ForwardLease>(FrameType::kForwardLease,
-                               [this](const NodeId& from, const wire::ForwardLease& forward) {
-                                 OnForwardLease(from, forward);
-                               });
-  peers.On<wire::ForwardLeaseReply>(
-      FrameType::kForwardLeaseReply,
-      [this](const NodeId& from, const wire::ForwardLeaseReply& forward) {
-        OnForwardLeaseReply(from, forward);
-      });
-  peers.On<wire::ForwardReturnLease>(
-      FrameType::kForwardReturnLease,
-      [this](const NodeId& from, const wire::ForwardReturnLease& forward) {
-        const Address client = FromWireOrNil(forward.client());
-        if (forward.lease() == nullptr || client.node != from) return;
-        EndLease(forward.lease()->lease_id(), client, forward.lease()->worker_exiting());
-      });
-  peers.On<wire::ForwardCancel>(
-      FrameType::kForwardCancel, [this](const NodeId& from, const wire::ForwardCancel& cancel) {
-        const RequestKey key{FromWireOrNil(cancel.client()), cancel.request_id()};
-        if (key.client.node != from || !scheduler_.CancelRequest(key)) return;
-        SendRefusal(key, "cancelled");
-      });
-  peers.On<wire::ForwardReclaim>(
-      FrameType::kForwardReclaim, [this](const NodeId& from, const wire::ForwardReclaim& forward) {
-        if (forward.reclaim() == nullptr) return;
-        const Address worker = FromWireOrNil(forward.reclaim()->worker());
-        const Address client = FromWireOrNil(forward.client());
-        if (worker.node == from) {
-          SendReclaim(forward.reclaim()->lease_id(), client, worker);
-        }
-      });
-  peers.On<wire::ForwardBroken>(
-      FrameType::kForwardBroken, [this](const NodeId& from, const wire::ForwardBroken& forward) {
-        ClientConnection* client = parts_.clients->Find(FromWireOrNil(forward.client()).worker);
-        if (forward.broken() == nullptr || client == nullptr) return;
-        const Address worker = FromWireOrNil(forward.broken()->worker());
-        if (worker.node != from) return;
-        FlatBufferBuilder builder;
-        const auto text = builder.CreateString(flatbuffers::GetString(forward.broken()->reason()));
-        builder.Finish(
-            wire::CreateLeaseBroken(builder, forward.broken()->lease_id(), ToWire(worker), text));
-        parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
-      });
-  peers.AddLostCallback([this](const NodeId& node, const std::string&) { OnPeerLost(node); });
-}
+      last_available_(parts.options->resources),
+      again_(parts.runtime),
+      pending_watch_(parts.runtime),
+      forwards_watch_(parts.runtime),
+      avoided_(parts.runtime) {}
 
 // --- Frames of clients ------------------------------------------------------------------------
 
-bool LeaseService::OnRequestLease(ClientConnection& client, const wire::RequestLease* wire) {
+bool LeaseService::OnRequestLease(const WorkerId& client, const JobId& job,
+                                  const wire::RequestLease* wire) {
   if (wire == nullptr) return false;
-  LeaseRequest request = ReadRequest(
-      *wire, {parts_.options->AddressOf(client.worker()), wire->request_id()}, client.job);
+  LeaseRequest request =
+      ReadRequest(*wire, {parts_.options->AddressOf(client), wire->request_id()}, job);
   if (!IsValid(request)) return false;
-  scheduler_.AddRequest(std::move(request), MonotonicMs());
+  scheduler_.AddRequest(std::move(request), parts_.runtime->NowMs());
   Touch();
   return true;
 }
 
-bool LeaseService::OnCancelLease(ClientConnection& client, const wire::CancelLease* cancel) {
+bool LeaseService::OnCancelLease(const WorkerId& client, const wire::CancelLease* cancel) {
   if (cancel == nullptr) return false;
-  const RequestKey key{parts_.options->AddressOf(client.worker()), cancel->request_id()};
+  const RequestKey key{parts_.options->AddressOf(client), cancel->request_id()};
   if (scheduler_.CancelRequest(key)) {
     SendRefusal(key, "cancelled");
     Touch();
     return true;
   }
-  for (auto& [id, forward] : forwards_) {
-    if (forward.request.key != key || forward.state == Forwarded::State::kCancelled) continue;
-    TakeBack(id, forward, Forwarded::State::kCancelled);
+  for (const uint64_t id : forwards_.OfRequest(key)) {
+    ForwardedLease& forward = *forwards_.Find(id);
+    if (forward.state == ForwardedLease::State::kCancelled) continue;
+    TakeBack(id, forward, ForwardedLease::State::kCancelled);
     SendRefusal(key, "cancelled");
     break;
   }
   return true;
 }
 
-bool LeaseService::OnReturnLease(ClientConnection& client, const wire::ReturnLease* lease) {
+bool LeaseService::OnReturnLease(const WorkerId& client, const wire::ReturnLease* lease) {
   if (lease == nullptr) return false;
-  const Address holder = parts_.options->AddressOf(client.worker());
+  const Address holder = parts_.options->AddressOf(client);
   const Address worker = FromWireOrNil(lease->worker());
   if (IsHere(worker)) {
     EndLease(lease->lease_id(), holder, lease->worker_exiting());
@@ -159,10 +116,9 @@ bool LeaseService::OnReturnLease(ClientConnection& client, const wire::ReturnLea
   return true;
 }
 
-bool LeaseService::OnBlocked(ClientConnection& client, const wire::Blocked* blocked) {
+bool LeaseService::OnBlocked(const WorkerId& client, const wire::Blocked* blocked) {
   if (blocked == nullptr) return false;
-  client.blocked = blocked->blocked();
-  scheduler_.SetBlocked(client.worker(), blocked->blocked());
+  scheduler_.SetBlocked(client, blocked->blocked());
   Touch();
   return true;
 }
@@ -183,7 +139,7 @@ void LeaseService::ReturnElsewhere(const Address& client, uint64_t lease_id, con
   FlatBufferBuilder builder;
   const auto lease = wire::CreateReturnLease(builder, lease_id, ToWire(worker), exiting);
   builder.Finish(wire::CreateForwardReturnLease(builder, lease, ToWire(client)));
-  (void)parts_.peers->Send(worker.node, FrameType::kForwardReturnLease, builder);  // or it is dead
+  (void)parts_.outbox->ToNode(worker.node, FrameType::kForwardReturnLease, builder);  // or dead
 }
 
 // --- Other raylets ----------------------------------------------------------------------------
@@ -195,29 +151,27 @@ void LeaseService::OnForwardLease(const NodeId& from, const wire::ForwardLease& 
                                      FromWireOrNil(forward.job_id()));
   request.forwarded = true;
   if (!IsValid(request)) return SendRefusal(request.key, "the request is not valid");
-  scheduler_.AddRequest(std::move(request), MonotonicMs());
+  scheduler_.AddRequest(std::move(request), parts_.runtime->NowMs());
   Touch();
 }
 
 void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLeaseReply& answer) {
-  const auto it = forwards_.find(answer.request_id());
-  if (it == forwards_.end() || it->second.node != from || answer.reply() == nullptr) return;
-  Forwarded forward = std::move(it->second);
-  forwards_.erase(it);
+  const ForwardedLease* const asked = forwards_.Find(answer.request_id());
+  if (asked == nullptr || asked->node != from || answer.reply() == nullptr) return;
+  ForwardedLease forward = *forwards_.Take(answer.request_id());
   const wire::LeaseReply& reply = *answer.reply();
-  if (forward.state == Forwarded::State::kWaits) {
+  if (forward.state == ForwardedLease::State::kWaits) {
     scheduler_.ForwardAnswered(forward.node, forward.request.demand, reply.ok());
-  } else if (forward.state == Forwarded::State::kRecalled && !reply.ok()) {
-    scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
+  } else if (forward.state == ForwardedLease::State::kRecalled && !reply.ok()) {
+    scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
     return Touch();
   }
   const Address holder = forward.request.key.client;
   const Address worker = FromWireOrNil(reply.worker());
-  ClientConnection* client = parts_.clients->Find(holder.worker);
-  if (forward.state == Forwarded::State::kCancelled || client == nullptr) {
+  const auto give_back = [&] {
     if (reply.ok()) ReturnElsewhere(holder, reply.lease_id(), worker, false);
-    return;
-  }
+  };
+  if (forward.state == ForwardedLease::State::kCancelled) return give_back();
   FlatBufferBuilder builder;
   const auto error = builder.CreateString(flatbuffers::GetString(reply.error()));
   std::vector<int32_t> gpus;
@@ -226,24 +180,53 @@ void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLe
   builder.Finish(wire::CreateLeaseReply(builder, forward.request.key.id, reply.ok(), error,
                                         reply.lease_id(), ToWire(worker), reply.worker_pid(),
                                         gpu_ids));
-  parts_.clients->Send(*client, FrameType::kLeaseReply, builder);
+  if (!parts_.outbox->ToClient(holder.worker, FrameType::kLeaseReply, builder)) give_back();
+}
+
+void LeaseService::OnForwardReturnLease(const NodeId& from,
+                                        const wire::ForwardReturnLease& forward) {
+  const Address client = FromWireOrNil(forward.client());
+  if (forward.lease() == nullptr || client.node != from) return;
+  EndLease(forward.lease()->lease_id(), client, forward.lease()->worker_exiting());
+}
+
+void LeaseService::OnForwardCancel(const NodeId& from, const wire::ForwardCancel& cancel) {
+  const RequestKey key{FromWireOrNil(cancel.client()), cancel.request_id()};
+  if (key.client.node != from || !scheduler_.CancelRequest(key)) return;
+  SendRefusal(key, "cancelled");
+}
+
+void LeaseService::OnForwardReclaim(const NodeId& from, const wire::ForwardReclaim& forward) {
+  if (forward.reclaim() == nullptr) return;
+  const Address worker = FromWireOrNil(forward.reclaim()->worker());
+  const Address client = FromWireOrNil(forward.client());
+  if (worker.node == from && IsHere(client)) {
+    SendReclaim(forward.reclaim()->lease_id(), client, worker);
+  }
+}
+
+void LeaseService::OnForwardBroken(const NodeId& from, const wire::ForwardBroken& forward) {
+  if (forward.broken() == nullptr) return;
+  const Address worker = FromWireOrNil(forward.broken()->worker());
+  if (worker.node != from) return;
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(flatbuffers::GetString(forward.broken()->reason()));
+  builder.Finish(
+      wire::CreateLeaseBroken(builder, forward.broken()->lease_id(), ToWire(worker), text));
+  const Address client = FromWireOrNil(forward.client());
+  (void)parts_.outbox->ToClient(client.worker, FrameType::kLeaseBroken, builder);
 }
 
 void LeaseService::OnPeerLost(const NodeId& node) {
   // It is dead: ask anew, and let go of what its processes held here.
-  for (auto it = forwards_.begin(); it != forwards_.end();) {
-    if (it->second.node != node) {
-      ++it;
-      continue;
-    }
-    Forwarded& forward = it->second;
-    if (forward.state == Forwarded::State::kWaits) {
+  for (const uint64_t id : forwards_.OfNode(node)) {
+    ForwardedLease forward = *forwards_.Take(id);
+    if (forward.state == ForwardedLease::State::kWaits) {
       scheduler_.ForwardAnswered(node, forward.request.demand, /*granted=*/false);
     }
-    if (forward.state != Forwarded::State::kCancelled) {
-      scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
+    if (forward.state != ForwardedLease::State::kCancelled) {
+      scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
     }
-    it = forwards_.erase(it);
   }
   for (const WorkerId& worker : scheduler_.ClientsOfNodeDied(node)) {
     parts_.workers->Kill(worker, "the node of its submitter died", true);
@@ -254,7 +237,7 @@ void LeaseService::OnPeerLost(const NodeId& node) {
 // The GCS has said that it is dead, and that is on its way to the scheduler.
 void LeaseService::AvoidForAWhile(const NodeId& node) {
   scheduler_.SetAvoided(node, true);
-  parts_.loop->RunAfter(kAvoidMs, [this, node] {
+  avoided_.Start(node, kAvoidMs, [this, node] {
     scheduler_.SetAvoided(node, false);
     Touch();
   });
@@ -274,7 +257,7 @@ void LeaseService::RequestForActor(const RequestKey& key, const JobId& job, Reso
   request.demand = held;
   request.held = std::move(held);
   request.for_actor = true;
-  scheduler_.AddRequest(std::move(request), MonotonicMs());
+  scheduler_.AddRequest(std::move(request), parts_.runtime->NowMs());
   Touch();
 }
 
@@ -282,46 +265,53 @@ void LeaseService::CancelActor(const RequestKey& key) {
   if (scheduler_.CancelRequest(key)) Touch();
 }
 
-void LeaseService::TakeBack(uint64_t id, Forwarded& forward, Forwarded::State state) {
-  if (std::exchange(forward.state, state) != Forwarded::State::kWaits) return;
+void LeaseService::TakeBack(uint64_t id, ForwardedLease& forward, ForwardedLease::State state) {
+  if (std::exchange(forward.state, state) != ForwardedLease::State::kWaits) return;
   scheduler_.ForwardAnswered(forward.node, forward.request.demand, /*granted=*/false);
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(forward.request.key.client)));
-  (void)parts_.peers->Send(forward.node, FrameType::kForwardCancel, builder);  // or it is dead
+  (void)parts_.outbox->ToNode(forward.node, FrameType::kForwardCancel, builder);  // or it is dead
 }
 
-void LeaseService::CancelForwardsOf(const WorkerId& client) {
-  for (auto& [id, forward] : forwards_) {
-    if (forward.request.key.client.worker == client) {
-      TakeBack(id, forward, Forwarded::State::kCancelled);
-    }
+void LeaseService::CancelForwardsOf(const Address& client) {
+  for (const uint64_t id : forwards_.OfClient(client)) {
+    TakeBack(id, *forwards_.Find(id), ForwardedLease::State::kCancelled);
   }
 }
 
 // While something is forwarded: several raylets may have sent to the one node that had room, or on
 // old news; who waits there would not see that another node has room by now.
 void LeaseService::WatchForwards() {
-  forwards_watched_ = true;
-  parts_.loop->RunAfter(kRecallAfterMs, [this] {
-    const int64_t now = MonotonicMs();
-    for (auto& [id, forward] : forwards_) {
-      if (forward.state == Forwarded::State::kWaits && now - forward.sent_ms >= kRecallAfterMs &&
-          scheduler_.IsMisplaced(forward.request, forward.node)) {
-        TakeBack(id, forward, Forwarded::State::kRecalled);
-      }
-    }
-    forwards_watched_ = false;
+  forwards_watch_.StartOnce(kRecallAfterMs, [this] {
+    RecallMisplaced();
     if (!forwards_.empty()) WatchForwards();
   });
+}
+
+void LeaseService::RecallMisplaced() {
+  const int64_t sent_before = parts_.runtime->NowMs() - kRecallAfterMs;
+  std::set<std::pair<NodeId, ResourceSet>> well_placed;  // looked at once for all that are alike
+  for (const auto& [id, forward] : forwards_.all()) {
+    if (forward.sent_ms > sent_before) break;  // as are those behind it
+    const bool bound = forward.request.strategy == Strategy::kNodeAffinity;
+    if (forward.state != ForwardedLease::State::kWaits || bound) continue;
+    if (well_placed.contains({forward.node, forward.request.demand})) continue;
+    if (scheduler_.IsMisplaced(forward.request, forward.node)) {
+      TakeBack(id, *forwards_.Find(id), ForwardedLease::State::kRecalled);
+    } else {
+      well_placed.emplace(forward.node, forward.request.demand);
+    }
+  }
 }
 
 void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason) {
   const auto end = scheduler_.WorkerDied(worker);
   if (end && !end->for_actor) SendBroken(*end, reason);
-  for (const WorkerId& held : scheduler_.ClientDied(parts_.options->AddressOf(worker))) {
+  const Address client = parts_.options->AddressOf(worker);
+  for (const WorkerId& held : scheduler_.ClientDied(client)) {
     parts_.workers->Kill(held, "the process that it worked for died", true);
   }
-  CancelForwardsOf(worker);
+  CancelForwardsOf(client);
   Touch();
 }
 
@@ -356,7 +346,7 @@ void LeaseService::ScheduleIfTouched() {
   if (!dirty_) return;                                 // most rounds
   for (int round = 0; dirty_ && round < 4; ++round) {  // granting may touch again
     dirty_ = false;
-    Apply(scheduler_.Schedule(MonotonicMs(),
+    Apply(scheduler_.Schedule(parts_.runtime->NowMs(),
                               [this](const LeaseRequest& request, const WorkerUse& use) {
                                 return parts_.workers->Take(use, request.for_actor);
                               }));
@@ -376,27 +366,22 @@ void LeaseService::Apply(ScheduleActions actions) {
   for (const LeaseReclaim& reclaim : actions.reclaims) {
     SendReclaim(reclaim.lease_id, reclaim.holder, parts_.options->AddressOf(reclaim.worker));
   }
-  for (const JobWarning& warning : actions.warnings) parts_.feed->Warn(warning.job, warning.text);
+  for (const JobWarning& warning : actions.warnings) parts_.outbox->Warn(warning.job, warning.text);
   parts_.workers->Ensure(actions.workers_wanted);
-  if (again_timer_ != 0) parts_.loop->Cancel(std::exchange(again_timer_, 0));
-  if (actions.call_again_ms >= 0) {
-    again_timer_ = parts_.loop->RunAfter(actions.call_again_ms, [this] {
-      again_timer_ = 0;
-      Touch();
-    });
-  }
-  if (!pending_watched_ && scheduler_.pending_count() > 0) WatchPending();
+  again_.Stop();
+  if (actions.call_again_ms >= 0) again_.Start(actions.call_again_ms, [this] { Touch(); });
+  if (scheduler_.pending_count() > 0) WatchPending();
 }
 
 // Once a second while something waits, and once more when nothing does any longer.
 void LeaseService::WatchPending() {
-  pending_watched_ = true;
-  parts_.loop->RunAfter(kPendingMs, [this] {
-    pending_watched_ = false;
-    auto demands = scheduler_.PendingDemands(MonotonicMs(), kPendingMs);
-    const bool changed = demands != pending_demands_;
-    pending_demands_ = std::move(demands);
-    if (changed) callbacks_.on_resources_changed();
+  pending_watch_.StartOnce(kPendingMs, [this] {
+    auto demands = scheduler_.PendingDemands(parts_.runtime->NowMs(), kPendingMs);
+    if (demands != pending_demands_) {
+      pending_demands_ = std::move(demands);
+      ++pending_version_;
+      callbacks_.on_resources_changed();
+    }
     if (scheduler_.pending_count() > 0 || !pending_demands_.empty()) WatchPending();
   });
 }
@@ -415,13 +400,10 @@ void LeaseService::SendGrant(const LeaseGrant& grant) {
   bool sent = false;
   if (IsHere(grant.key.client)) {
     builder.Finish(reply);
-    if (ClientConnection* client = parts_.clients->Find(grant.key.client.worker)) {
-      parts_.clients->Send(*client, FrameType::kLeaseReply, builder);
-      sent = true;
-    }
+    sent = parts_.outbox->ToClient(grant.key.client.worker, FrameType::kLeaseReply, builder);
   } else {
     builder.Finish(wire::CreateForwardLeaseReply(builder, grant.key.id, reply));
-    sent = parts_.peers->Send(grant.key.client.node, FrameType::kForwardLeaseReply, builder);
+    sent = parts_.outbox->ToNode(grant.key.client.node, FrameType::kForwardLeaseReply, builder);
   }
   if (!sent) EndLease(grant.lease_id, grant.key.client, false);
 }
@@ -433,15 +415,15 @@ void LeaseService::SendForward(LeaseForward forward) {
   builder.Finish(wire::CreateForwardLease(builder, id, ToWire(forward.request.key.client), request,
                                           ToWire(forward.request.job)));
   const NodeId node = forward.node;
-  if (!parts_.peers->Send(node, FrameType::kForwardLease, builder)) {
+  if (!parts_.outbox->ToNode(node, FrameType::kForwardLease, builder)) {
     AvoidForAWhile(node);
     scheduler_.ForwardAnswered(node, forward.request.demand, /*granted=*/false);
-    scheduler_.AddRequest(std::move(forward.request), MonotonicMs());
+    scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
     Touch();
     return;
   }
-  forwards_[id] = {.request = std::move(forward.request), .node = node, .sent_ms = MonotonicMs()};
-  if (!forwards_watched_) WatchForwards();
+  forwards_.Add(id, {std::move(forward.request), node, parts_.runtime->NowMs()});
+  WatchForwards();
 }
 
 void LeaseService::SendRefusal(const RequestKey& key, const std::string& error) {
@@ -449,12 +431,10 @@ void LeaseService::SendRefusal(const RequestKey& key, const std::string& error) 
   const auto reply = WriteRefusal(builder, key.id, error);
   if (IsHere(key.client)) {
     builder.Finish(reply);
-    if (ClientConnection* client = parts_.clients->Find(key.client.worker)) {
-      parts_.clients->Send(*client, FrameType::kLeaseReply, builder);
-    }
+    (void)parts_.outbox->ToClient(key.client.worker, FrameType::kLeaseReply, builder);
   } else {
     builder.Finish(wire::CreateForwardLeaseReply(builder, key.id, reply));
-    (void)parts_.peers->Send(key.client.node, FrameType::kForwardLeaseReply, builder);
+    (void)parts_.outbox->ToNode(key.client.node, FrameType::kForwardLeaseReply, builder);
   }
 }
 
@@ -463,12 +443,10 @@ void LeaseService::SendReclaim(uint64_t lease_id, const Address& holder, const A
   const auto table = wire::CreateReclaimLease(builder, lease_id, ToWire(worker));
   if (IsHere(holder)) {
     builder.Finish(table);
-    if (ClientConnection* client = parts_.clients->Find(holder.worker)) {
-      parts_.clients->Send(*client, FrameType::kReclaimLease, builder);
-    }
+    (void)parts_.outbox->ToClient(holder.worker, FrameType::kReclaimLease, builder);
   } else {
     builder.Finish(wire::CreateForwardReclaim(builder, table, ToWire(holder)));
-    (void)parts_.peers->Send(holder.node, FrameType::kForwardReclaim, builder);
+    (void)parts_.outbox->ToNode(holder.node, FrameType::kForwardReclaim, builder);
   }
 }
 
@@ -480,14 +458,11 @@ void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason) {
   const Address& holder = end.key.client;
   if (IsHere(holder)) {
     builder.Finish(table);
-    if (ClientConnection* client = parts_.clients->Find(holder.worker)) {
-      parts_.clients->Send(*client, FrameType::kLeaseBroken, builder);
-    }
+    (void)parts_.outbox->ToClient(holder.worker, FrameType::kLeaseBroken, builder);
   } else {
     builder.Finish(wire::CreateForwardBroken(builder, table, ToWire(holder)));
     // Behind the last frames of the worker to its holder.
-    (void)parts_.peers->Relay(holder, 0, FrameType::kForwardBroken,
-                              {builder.GetBufferPointer(), builder.GetSize()});
+    (void)parts_.outbox->ToNodeBehindRelays(holder, FrameType::kForwardBroken, builder);
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // Lease frames of clients and forwarded ones of other raylets become events of the scheduler; its
 // actions become frames. The scheduler runs once at the end of a round in which something changed.
-// Threading: confined to the raylet's loop.
+// It knows neither sockets nor processes: it speaks through lease_outbox.h. Threading: confined to
+// its runtime's loop.
 // Invariant: every request of a client is answered by exactly one LeaseReply, unless the client
 // goes.
 
@@ -13,12 +14,11 @@
 #include <string>
 #include <vector>
 
-#include "cyray/raylet/client_registry.h"
-#include "cyray/raylet/driver_feed.h"
+#include "cyray/raylet/forward_table.h"
+#include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
-#include "cyray/raylet/peer_table.h"
-#include "cyray/raylet/worker_host.h"
+#include "cyray/util/timer.h"
 #include "local_generated.h"
 #include "peer_generated.h"
 
@@ -27,12 +27,10 @@ namespace cyray::raylet {
 class LeaseService {
  public:
   struct Parts {
-    EventLoop* loop;
+    Runtime* runtime;
     const NodeOptions* options;
-    ClientRegistry* clients;
-    WorkerHost* workers;
-    PeerTable* peers;
-    DriverFeed* feed;
+    LeaseOutbox* outbox;
+    LeaseWorkers* workers;
   };
   struct Callbacks {
     std::function<void(const LeaseGrant&)> on_actor_grant;
@@ -43,10 +41,20 @@ class LeaseService {
   LeaseService(Parts parts, Callbacks callbacks);
 
   // Frames of a client. False: the frame is bad.
-  bool OnRequestLease(ClientConnection& client, const wire::RequestLease* request);
-  bool OnCancelLease(ClientConnection& client, const wire::CancelLease* cancel);
-  bool OnReturnLease(ClientConnection& client, const wire::ReturnLease* lease);
-  bool OnBlocked(ClientConnection& client, const wire::Blocked* blocked);
+  bool OnRequestLease(const WorkerId& client, const JobId& job, const wire::RequestLease* request);
+  bool OnCancelLease(const WorkerId& client, const wire::CancelLease* cancel);
+  bool OnReturnLease(const WorkerId& client, const wire::ReturnLease* lease);
+  bool OnBlocked(const WorkerId& client, const wire::Blocked* blocked);
+
+  // Frames of other raylets.
+  void OnForwardLease(const NodeId& from, const wire::ForwardLease& forward);
+  void OnForwardLeaseReply(const NodeId& from, const wire::ForwardLeaseReply& answer);
+  void OnForwardReturnLease(const NodeId& from, const wire::ForwardReturnLease& forward);
+  void OnForwardCancel(const NodeId& from, const wire::ForwardCancel& cancel);
+  void OnForwardReclaim(const NodeId& from, const wire::ForwardReclaim& forward);
+  void OnForwardBroken(const NodeId& from, const wire::ForwardBroken& forward);
+  // What was sent to it and is unanswered stays so.
+  void OnPeerLost(const NodeId& node);
 
   // Resources and a worker for an actor of this node; answered by on_actor_grant.
   // Its placement demand chose this node and is not waited for: an actor that holds no CPU starts
@@ -66,6 +74,7 @@ class LeaseService {
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
   // What has waited here for a second or longer; kept up to date to a second.
   const std::map<ResourceSet, uint32_t>& pending_demands() const { return pending_demands_; }
+  uint64_t pending_version() const { return pending_version_; }  // grows with each change
   void Touch() { dirty_ = true; }
   bool touched() const { return dirty_; }
   // At the end of each round.
@@ -73,20 +82,9 @@ class LeaseService {
 
   const LeaseScheduler& scheduler() const { return scheduler_; }
   // What other nodes were asked for and have not answered.
-  struct Forwarded {
-    LeaseRequest request;
-    NodeId node;
-    int64_t sent_ms = 0;
-    // The client does not want it any more, or it is to be placed anew when it comes back.
-    enum class State : uint8_t { kWaits, kCancelled, kRecalled } state = State::kWaits;
-  };
-  const std::map<uint64_t, Forwarded>& forwards() const { return forwards_; }
+  const ForwardTable& forwards() const { return forwards_; }
 
  private:
-  void RegisterPeerHandlers();
-  void OnForwardLease(const NodeId& from, const wire::ForwardLease& forward);
-  void OnForwardLeaseReply(const NodeId& from, const wire::ForwardLeaseReply& forward);
-  void OnPeerLost(const NodeId& node);
   void Apply(ScheduleActions actions);
   void SendGrant(const LeaseGrant& grant);
   void SendForward(LeaseForward forward);
@@ -97,9 +95,10 @@ class LeaseService {
   void ReturnElsewhere(const Address& client, uint64_t lease_id, const Address& worker,
                        bool exiting);
   // Asks for it back, unless that was done. The other node's answer ends it.
-  void TakeBack(uint64_t id, Forwarded& forward, Forwarded::State state);
-  void CancelForwardsOf(const WorkerId& client);
+  void TakeBack(uint64_t id, ForwardedLease& forward, ForwardedLease::State state);
+  void CancelForwardsOf(const Address& client);
   void WatchForwards();
+  void RecallMisplaced();
   void AvoidForAWhile(const NodeId& node);
   void WatchPending();
   bool IsHere(const Address& address) const { return address.node == parts_.options->node_id; }
@@ -107,14 +106,17 @@ class LeaseService {
   const Parts parts_;
   const Callbacks callbacks_;
   LeaseScheduler scheduler_;
-  std::map<uint64_t, Forwarded> forwards_;
+  ForwardTable forwards_;
   uint64_t next_forward_ = 1;
   std::map<ResourceSet, uint32_t> pending_demands_;
-  bool pending_watched_ = false;
-  bool forwards_watched_ = false;
+  uint64_t pending_version_ = 1;
   ResourceSet last_available_;
-  EventLoop::TimerId again_timer_ = 0;
   bool dirty_ = false;
+
+  Timer again_;           // time itself changes what the scheduler does
+  Timer pending_watch_;   // runs while something waits here
+  Timer forwards_watch_;  // and while something waits elsewhere
+  Timers<NodeId> avoided_;
 };
 
 }  // namespace cyray::raylet

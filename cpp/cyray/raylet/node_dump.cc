@@ -76,7 +76,7 @@ json Objects(const store::ObjectStore& store) {
 
 json Forwarded(const LeaseService& leases) {
   json out = json::array();
-  for (const auto& [id, forward] : leases.forwards()) {
+  for (const auto& [id, forward] : leases.forwards().all()) {
     if (out.size() >= kMaxListed) break;
     out.push_back({{"demand", Amounts(forward.request.demand)},
                    {"client", forward.request.key.client.worker.Hex()},

@@ -25,7 +25,6 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kSpinNs = 30'000;
-constexpr int64_t kReportIntervalMs = 10;
 constexpr int64_t kEndWaitMs = 400;
 constexpr int64_t kTrackersWaitMs = 3'000;
 constexpr int64_t kEndLimitMs = 30'000;  // a busy kernel takes its time to end a large process
@@ -88,15 +87,17 @@ Raylet::Raylet(NodeOptions options)
             [this] {
               gcs_watch_.OnUp();
               actors_.TellEndsAgain();
-              SendResources();
+              reporter_.OnUp();
             },
             [this] { return ClusterResources(); }}),
-      leases_({&loop_, &options_, &clients_, &workers_, &peers_, &feed_},
+      lease_outbox_(&clients_, &peers_, &feed_),
+      leases_({&loop_, &options_, &lease_outbox_, &workers_},
               {[this](const LeaseGrant& grant) { actors_.OnGrant(grant); },
                [this](const RequestKey& key, const std::string& error) {
                  actors_.OnRefused(key, error);
                },
-               [this] { ReportResources(); }}),
+               [this] { reporter_.OnChanged(); }}),
+      reporter_(&loop_, &leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
       actors_({&options_, &clients_, &workers_, &leases_, &gcs_}),
       broker_(&options_, &clients_, &peers_),
       gcs_process_(&loop_, &options_, &supervisor_,
@@ -109,6 +110,7 @@ Raylet::Raylet(NodeOptions options)
         member_ = false;
         BeginEnd(1, why);
       }) {
+  RouteLeaseFrames(peers_, leases_);
   peers_.set_informed_for_ms([this] { return gcs_watch_.HeardForMs(); });
 }
 
@@ -260,11 +262,11 @@ bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
   if (ObjectService::Handles(frame.type)) return objects_->OnFrame(client, frame);
   switch (frame.type) {
     case FrameType::kRequestLease:
-      return leases_.OnRequestLease(client, frame.As<wire::RequestLease>());
+      return leases_.OnRequestLease(client.worker(), client.job, frame.As<wire::RequestLease>());
     case FrameType::kCancelLease:
-      return leases_.OnCancelLease(client, frame.As<wire::CancelLease>());
+      return leases_.OnCancelLease(client.worker(), frame.As<wire::CancelLease>());
     case FrameType::kReturnLease:
-      return leases_.OnReturnLease(client, frame.As<wire::ReturnLease>());
+      return leases_.OnReturnLease(client.worker(), frame.As<wire::ReturnLease>());
     case FrameType::kConnectPeer:
       return broker_.OnConnectPeer(client, frame.As<wire::ConnectPeer>());
     case FrameType::kRelay:
@@ -288,8 +290,11 @@ bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
 
 bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
   switch (frame.type) {
-    case FrameType::kBlocked:
-      return leases_.OnBlocked(client, frame.As<wire::Blocked>());
+    case FrameType::kBlocked: {
+      const auto* blocked = frame.As<wire::Blocked>();
+      client.blocked = blocked != nullptr && blocked->blocked();
+      return leases_.OnBlocked(client.worker(), blocked);
+    }
     case FrameType::kActorReady:
       return actors_.OnActorReady(client, frame.As<wire::ActorReady>());
     case FrameType::kWorkerStays:
@@ -497,31 +502,6 @@ wire::Bytes Raylet::ClusterResources() const {
   const auto available = ToWire(builder, leases_.scheduler().ClusterAvailable());
   builder.Finish(wire::CreateClusterResourcesReply(builder, total, available));
   return wire::FinishedBytes(builder);
-}
-
-void Raylet::ReportResources() {
-  if (report_armed_) return;
-  const int64_t wait = last_report_ms_ + kReportIntervalMs - MonotonicMs();
-  if (wait <= 0) {
-    SendResources();
-    return;
-  }
-  report_armed_ = true;
-  loop_.RunAfter(wait, [this] {
-    report_armed_ = false;
-    SendResources();
-  });
-}
-
-void Raylet::SendResources() {
-  last_report_ms_ = MonotonicMs();
-  FlatBufferBuilder builder;
-  const NodeResources& resources = leases_.scheduler().resources();
-  const auto available = ToWire(builder, resources.available());
-  const auto total = ToWire(builder, resources.total());
-  const auto pending = gcs::WritePending(builder, leases_.pending_demands());
-  gcs_.Report(
-      gcs::FinishReport(builder, wire::CreateResourceReport(builder, available, total, pending)));
 }
 
 }  // namespace cyray::raylet

@@ -24,7 +24,9 @@
 #include "cyray/raylet/peer_broker.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/raylet/process_supervisor.h"
+#include "cyray/raylet/raylet_outbox.h"
 #include "cyray/raylet/registrar.h"
+#include "cyray/raylet/resource_reporter.h"
 #include "cyray/raylet/worker_host.h"
 #include "cyray/store/object_store.h"
 #include "cyray/util/event_loop.h"
@@ -76,8 +78,6 @@ class Raylet {
   void OnProcessDied(const wire::ProcessDied& died);
   wire::Bytes MakeHello();
   wire::Bytes ClusterResources() const;
-  void ReportResources();
-  void SendResources();
   void WriteReady();
 
   NodeOptions options_;
@@ -92,7 +92,9 @@ class Raylet {
   std::unique_ptr<ObjectTransfer> transfer_;
   WorkerHost workers_;
   GcsBridge gcs_;
+  RayletLeaseOutbox lease_outbox_;
   LeaseService leases_;
+  ResourceReporter reporter_;
   ActorHost actors_;
   PeerBroker broker_;
   GcsProcess gcs_process_;
@@ -105,8 +107,6 @@ class Raylet {
   bool member_ = false;  // the GCS takes this node for alive, as far as is known
   std::string end_reason_;
   int exit_code_ = 0;
-  int64_t last_report_ms_ = 0;
-  bool report_armed_ = false;
   SpinPayoff spin_payoff_;
   int64_t spin_until_ns_ = 0;  // 0: not spinning
 };

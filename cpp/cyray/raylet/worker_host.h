@@ -17,6 +17,7 @@
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/job_book.h"
+#include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/process_supervisor.h"
 #include "cyray/raylet/worker_logs.h"
@@ -34,7 +35,7 @@ struct DeadWorker {
   bool intended;       // it left by its own will or by ours
 };
 
-class WorkerHost {
+class WorkerHost : public LeaseWorkers {
  public:
   struct Callbacks {
     std::function<void()> on_idle;  // a worker became available
@@ -53,21 +54,21 @@ class WorkerHost {
   };
 
   WorkerHost(Parts parts, Callbacks callbacks);
-  ~WorkerHost();
+  ~WorkerHost() override;
 
   // Starts the zygote and the workers wanted from the beginning.
   void Start();
-  void Ensure(const std::map<WorkerUse, int>& wanted);
+  void Ensure(const std::map<WorkerUse, int>& wanted) override;
   void EnsurePrestarted();
   // Takes an idle worker and tells it its job.
-  std::optional<WorkerId> Take(const WorkerUse& use, bool for_actor);
-  void PutBack(const WorkerId& worker);
+  std::optional<WorkerId> Take(const WorkerUse& use, bool for_actor) override;
+  void PutBack(const WorkerId& worker) override;
 
   void OnRegistered(ClientConnection& client);
   void OnConnectionClosed(const WorkerId& worker);
   // The worker said that it leaves.
-  void OnExiting(const WorkerId& worker, bool intended, const std::string& reason);
-  void Kill(const WorkerId& worker, const std::string& reason, bool intended);
+  void OnExiting(const WorkerId& worker, bool intended, const std::string& reason) override;
+  void Kill(const WorkerId& worker, const std::string& reason, bool intended) override;
   // ExitWorker{graceful}, and SIGKILL when that was not enough.
   void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms) {
     AskToExit(worker, reason, kill_after_ms, /*if_unused=*/false);
@@ -88,7 +89,7 @@ class WorkerHost {
   int zygote_pid() const { return zygote_.pid(); }
 
   const WorkerPool& pool() const { return pool_; }
-  int PidOf(const WorkerId& worker) const;
+  int PidOf(const WorkerId& worker) const override;
   bool HasIdleUnbound() const { return pool_.HasIdleUnbound(); }
 
  private:

@@ -1,0 +1,39 @@
+#include "cyray/raylet/resource_reporter.h"
+
+#include <utility>
+
+#include "cyray/gcs/codec.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::raylet {
+
+void ResourceReporter::OnChanged() {
+  const int64_t wait = sent_ms_ + kIntervalMs - runtime_->NowMs();
+  if (wait <= 0) {
+    Send();
+  } else {
+    timer_.StartOnce(wait, [this] { Send(); });
+  }
+}
+
+void ResourceReporter::OnUp() {
+  told_pending_ = 0;
+  Send();
+}
+
+void ResourceReporter::Send() {
+  timer_.Stop();
+  sent_ms_ = runtime_->NowMs();
+  flatbuffers::FlatBufferBuilder builder;
+  const NodeResources& resources = leases_->scheduler().resources();
+  const auto available = wire::ToWire(builder, resources.available());
+  const auto total = wire::ToWire(builder, resources.total());
+  const bool as_before = told_pending_ == leases_->pending_version();
+  told_pending_ = leases_->pending_version();
+  flatbuffers::Offset<gcs::WirePending> pending;
+  if (!as_before) pending = gcs::WritePending(builder, leases_->pending_demands());
+  report_(gcs::FinishReport(
+      builder, wire::CreateResourceReport(builder, available, total, pending, as_before)));
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,41 @@
+// ResourceReporter: tells the GCS what is free on this node and what waits here.
+//
+// At most once in 10 ms. What waits may be thousands of demands: it goes along only when it changed
+// since the last report of this stream. Threading: confined to its runtime's loop. Pure.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "cyray/raylet/lease_service.h"
+#include "cyray/util/timer.h"
+#include "cyray/wire/bytes.h"
+
+namespace cyray::raylet {
+
+class ResourceReporter {
+ public:
+  // `report` takes a finished NodeReport.
+  ResourceReporter(Runtime* runtime, const LeaseService* leases,
+                   std::function<void(wire::Bytes)> report)
+      : runtime_(runtime), leases_(leases), report_(std::move(report)), timer_(runtime) {}
+
+  // Something of it changed.
+  void OnChanged();
+  // A stream begins: the GCS has had no report on it.
+  void OnUp();
+
+ private:
+  static constexpr int64_t kIntervalMs = 10;
+  void Send();
+
+  Runtime* const runtime_;
+  const LeaseService* const leases_;
+  const std::function<void(wire::Bytes)> report_;
+  int64_t sent_ms_ = -kIntervalMs;
+  uint64_t told_pending_ = 0;  // its version; 0: none on this stream
+  Timer timer_;
+};
+
+}  // namespace cyray::raylet
