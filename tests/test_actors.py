@@ -741,6 +741,57 @@ def test_an_actor_that_holds_no_cpu_starts_though_all_are_taken(gate):
     cyray.get(refs)
 
 
+def test_an_actor_takes_no_room_before_its_arguments_exist(gate):
+    from cyray import _raylet
+
+    path = gate.path
+
+    @cyray.remote
+    def wait_for_gate():
+        open(path).close()
+
+    @cyray.remote(num_cpus=2)
+    def make(_):
+        return 7
+
+    value = make.remote(wait_for_gate.remote())
+    counter = Counter.options(num_cpus=1, name="early").remote(value)
+    assert cyray.get_actor("early") == counter
+    read = counter.read.remote()
+    eventually(lambda: "DependenciesUnready: 1 queued" in _raylet.describe())
+    gate.open()
+    assert cyray.get(read, timeout=20) == 7
+    cyray.kill(counter)
+
+
+def test_a_detached_actor_dies_when_its_arguments_will_never_be(gate, tmp_path):
+    run = """
+        import sys
+        import cyray
+
+        cyray.init(address=sys.argv[1], namespace="shared")
+
+        @cyray.remote
+        def wait_for_gate():
+            open(sys.argv[2]).close()
+
+        @cyray.remote
+        class Actor:
+            def __init__(self, value):
+                pass
+
+            def f(self):
+                return 1
+
+        Actor.options(name="orphan", lifetime="detached").remote(wait_for_gate.remote())
+        print(cyray.util.list_named_actors())
+    """
+    address = cyray.get_runtime_context().gcs_address
+    assert run_driver(tmp_path, run, address, gate.path)[0] == "['orphan']\n"
+    named = {"name": "orphan", "namespace": "shared"}
+    eventually(lambda: named not in cyray.util.list_named_actors(all_namespaces=True))
+
+
 def test_a_low_limit_of_descriptors_is_raised_as_far_as_allowed(tmp_path):
     out, _ = run_driver(
         tmp_path,

@@ -157,7 +157,9 @@ class Process : public SilentOutbox {
   TaskIds ids;
   TaskCompletion completion{objects, links, slab};
   TaskSubmitter tasks{objects, links, raylet, completion, slab};
-  DependentTasks dependents{slab, [this](PendingTask* task) { tasks.OnArgumentReady(task); }};
+  UnreadyActors unready{[](const ActorId&) {}};
+  DependentTasks dependents{slab, unready,
+                            [this](PendingTask* task) { tasks.OnArgumentReady(task); }};
   ExecutionQueue execution{links, objects};
 
  private:

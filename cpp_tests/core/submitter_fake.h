@@ -307,7 +307,8 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   TaskCompletion completion_{objects_, links_, slab_};
   TaskSubmitter tasks_{objects_, links_, raylet_, completion_, slab_};
   ActorSubmitter actors_{links_, raylet_, completion_};
-  DependentTasks dependents_{slab_, [this](PendingTask* task) {
+  UnreadyActors unready_{[](const ActorId&) {}};
+  DependentTasks dependents_{slab_, unready_, [this](PendingTask* task) {
                                if (task->actor != nullptr) return actors_.OnArgumentReady(task);
                                tasks_.OnArgumentReady(task);
                              }};

@@ -52,6 +52,7 @@ constexpr std::array kRequests{
     Named{GcsMethod::GetFunction, "GetFunctionRequest"},
     Named{GcsMethod::RegisterActor, "RegisterActorRequest"},
     Named{GcsMethod::GetActorByName, "GetActorByNameRequest"},
+    Named{GcsMethod::ActorArgumentsReady, "ActorArgumentsReadyRequest"},
     Named{GcsMethod::KillActor, "KillActorRequest"},
     Named{GcsMethod::ListActors, "Empty"},
     Named{GcsMethod::ListNodes, "Empty"},

@@ -138,6 +138,55 @@ TEST_F(ActorTableTest, AnOwnersDeathEndsItsActorsButTheDetachedOnes) {
   EXPECT_EQ(StateOf(detached.id), State::Alive);
 }
 
+TEST_F(ActorTableTest, ItIsPlacedOnceItsArgumentsExist) {
+  ActorSpec spec = Spec("a");
+  spec.arguments_pending = true;
+  EXPECT_EQ(Count(*table_.Register(spec), Kind::kPlace), 0u);
+  EXPECT_EQ(StateOf(spec.id), State::DependenciesUnready);
+  EXPECT_FALSE(table_.Register(Spec("a")).has_value());
+  EXPECT_TRUE(table_.Placed(spec.id, node_).empty());
+  table_.CheckInvariants();
+  EXPECT_EQ(Count(table_.ArgumentsReady(spec.id), Kind::kPlace), 1u);
+  EXPECT_TRUE(table_.ArgumentsReady(spec.id).empty());
+  EXPECT_EQ(Count(table_.Placed(spec.id, node_), Kind::kStart), 1u);
+  StartedNow(spec.id);
+  EXPECT_EQ(StateOf(spec.id), State::Alive);
+}
+
+TEST_F(ActorTableTest, WhoWaitsForArgumentsIsKilledLikeOthers) {
+  ActorSpec spec = Spec("", -1), named = Spec("a");
+  spec.arguments_pending = named.arguments_pending = true;
+  Registered(spec);
+  Registered(named);
+  (void)table_.Kill(spec.id, {.out_of_scope = true});
+  EXPECT_EQ(StateOf(spec.id), State::Dead);
+  EXPECT_TRUE(table_.ArgumentsReady(spec.id).empty());
+  (void)table_.WorkerDied(owner_, "", false);
+  EXPECT_EQ(StateOf(named.id), State::Dead);
+}
+
+// Its constructor finds out what is left of its arguments.
+TEST_F(ActorTableTest, ADetachedActorDoesNotWaitForArgumentsOfADeadOwner) {
+  const auto registered = [&] {
+    ActorSpec spec = Spec();
+    spec.detached = spec.arguments_pending = true;
+    return Registered(spec);
+  };
+  const auto expect_placed = [&](const ActorActions& actions, const ActorId& id) {
+    EXPECT_EQ(Count(actions, Kind::kPlace), 1u);
+    EXPECT_EQ(StateOf(id), State::PendingCreation);
+    EXPECT_TRUE(table_.OwnersOn(owner_.node).empty());
+    table_.CheckInvariants();
+  };
+  ActorId id = registered();
+  EXPECT_EQ(table_.OwnersOn(owner_.node), std::vector{owner_});
+  expect_placed(table_.WorkerDied(owner_, "", false), id);
+  id = registered();
+  expect_placed(table_.NodeDied(owner_.node, ""), id);
+  id = registered();
+  expect_placed(table_.JobFinished(JobOf(id), owner_), id);
+}
+
 TEST_F(ActorTableTest, AJobsEndEndsItsActorsButTheDetachedOnes) {
   ActorSpec detached = Spec();
   detached.detached = true;
@@ -260,7 +309,7 @@ class RandomWorld {
   }
 
   void Step() {
-    const size_t event = Pick(12);
+    const size_t event = Pick(13);
     if (event == 0) Register();
     if (event >= 1 && event <= 3) PlaceAll();
     if (event >= 4 && event <= 6) StartOne();
@@ -272,6 +321,7 @@ class RandomWorld {
       Take(table_.WorkerDied(owners_[Pick(owners_.size())], "", false));
     }
     if (event == 11 && Pick(10) == 0) EndNode();
+    if (event == 12 && !ids_.empty()) Take(table_.ArgumentsReady(ids_[Pick(ids_.size())]));
   }
 
   // Every process belongs to an actor of that incarnation there, and every placed actor has one.
@@ -314,6 +364,7 @@ class RandomWorld {
     if (Pick(2) == 0) spec.name = std::string(1, static_cast<char>('a' + Pick(8)));
     spec.max_restarts = static_cast<int>(Pick(4)) - 1;
     spec.detached = Pick(3) == 0;
+    spec.arguments_pending = Pick(3) == 0;
     const ActorId id = spec.id;
     Result<ActorActions> actions = table_.Register(std::move(spec));
     if (!actions.has_value()) return;  // the name is taken

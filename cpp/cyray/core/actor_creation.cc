@@ -44,7 +44,7 @@ size_t RegistrationBytes(const ActorCreation& c) {
 }
 
 FlatBufferBuilder RegistrationOf(const ActorCreation& c, const Address& owner, const JobId& job,
-                                 ObjectDirectory& directory) {
+                                 ObjectDirectory& directory, bool arguments_pending) {
   const FlatBufferBuilder spec = SpecOf(c, job, directory);
   FlatBufferBuilder b;
   b.ForceVectorAlignment(spec.GetSize(), 1, 8);
@@ -58,7 +58,7 @@ FlatBufferBuilder RegistrationOf(const ActorCreation& c, const Address& owner, c
   b.Finish(wire::CreateRegisterActorRequest(
       b, wire::ToWire(c.actor_id), wire::ToWire(owner), name, actor_name, name_space, c.detached,
       c.max_restarts, placement, held, static_cast<wire::SchedulingStrategy>(c.strategy),
-      wire::ToWire(c.affinity_node), c.affinity_soft, spec_bytes, meta));
+      wire::ToWire(c.affinity_node), c.affinity_soft, spec_bytes, meta, arguments_pending));
   return b;
 }
 

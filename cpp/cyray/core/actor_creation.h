@@ -32,9 +32,10 @@ struct ActorCreation {
 };
 
 // A RegisterActorRequest of `owner`. The refs may be named by others from now on: the core mutex is
-// held.
+// held. `arguments_pending`: ActorArgumentsReady follows (unready_actors.h).
 flatbuffers::FlatBufferBuilder RegistrationOf(const ActorCreation& creation, const Address& owner,
-                                              const JobId& job, ObjectDirectory& directory);
+                                              const JobId& job, ObjectDirectory& directory,
+                                              bool arguments_pending);
 
 // Roughly what it will take: its parts without bounds.
 size_t RegistrationBytes(const ActorCreation& creation);

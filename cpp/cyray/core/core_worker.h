@@ -4,11 +4,16 @@
 // class with a file of its own. Below them are the machines (submitters, directory, execution
 // queue), which know no socket and no clock; the parts are what Python and the wires see of them.
 //
-//   objects()    the refs that this process holds        submitter()  tasks and actor calls from
-//   here reader()     waits for objects, reads them           executor()   tasks and actor calls to
-//   here store()      blocks of the node's store              events()     what Python has to do
-//   besides control()    questions to the GCS and the raylet     loop()       a loop of Python's
-//   that polls
+// clang-format off
+//   objects()    the refs that this process holds
+//   reader()     waits for objects, reads them
+//   store()      blocks of the node's store
+//   submitter()  tasks and actor calls from here
+//   executor()   tasks and actor calls to here
+//   events()     what Python has to do besides
+//   control()    questions to the GCS and the raylet
+//   loop()       a loop of Python's that polls
+// clang-format on
 //
 // Threading: one mutex guards all of it (this_process.h). Nothing calls Python but InterruptCheck,
 // between the slices of a long wait and without the mutex. Threads: Python's own, and the poller's

@@ -1,4 +1,5 @@
-// DependentTasks: tells pending tasks that one of their arguments is ready, one after another.
+// DependentTasks: tells pending tasks, and actors to be made, that one of their arguments is ready,
+// one after another.
 //
 // A task that fails for its argument makes its own results ready, for which further tasks wait, and
 // so on through a chain of any length: what becomes ready meanwhile joins a queue that the
@@ -13,13 +14,15 @@
 #include <vector>
 
 #include "cyray/core/task_slab.h"
+#include "cyray/core/unready_actors.h"
 
 namespace cyray::core {
 
 class DependentTasks {
  public:
-  DependentTasks(TaskSlab& slab, std::function<void(PendingTask*)> on_argument_ready)
-      : slab_(slab), on_argument_ready_(std::move(on_argument_ready)) {}
+  DependentTasks(TaskSlab& slab, UnreadyActors& creations,
+                 std::function<void(PendingTask*)> on_argument_ready)
+      : slab_(slab), unready_(creations), on_argument_ready_(std::move(on_argument_ready)) {}
 
   // One argument of each of the tasks is ready.
   void Tell(const std::vector<uint64_t>& tags) {
@@ -27,8 +30,13 @@ class DependentTasks {
     if (telling_) return;
     telling_ = true;
     while (!tags_.empty()) {
-      PendingTask* task = slab_.Find(tags_.front());
+      const uint64_t tag = tags_.front();
       tags_.pop_front();
+      if ((tag & UnreadyActors::kTag) != 0) {
+        unready_.OnArgumentReady(tag);
+        continue;
+      }
+      PendingTask* task = slab_.Find(tag);
       if (task != nullptr && task->waiting_for_args()) on_argument_ready_(task);
     }
     telling_ = false;
@@ -36,6 +44,7 @@ class DependentTasks {
 
  private:
   TaskSlab& slab_;
+  UnreadyActors& unready_;
   const std::function<void(PendingTask*)> on_argument_ready_;
   std::deque<uint64_t> tags_;
   bool telling_ = false;

@@ -12,7 +12,8 @@ Submitter::Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& 
       completion_(directory, process.links(), slab_),
       tasks_(directory, process.links(), process.raylet(), completion_, slab_),
       actors_(process.links(), process.raylet(), completion_),
-      dependents_(slab_, [this](PendingTask* task) {
+      unready_([this](const ActorId& id) { TellArgumentsReady(id); }),
+      dependents_(slab_, unready_, [this](PendingTask* task) {
         if (task->actor != nullptr) return actors_.OnArgumentReady(task);
         tasks_.OnArgumentReady(task);
       }) {}
@@ -99,14 +100,18 @@ Status Submitter::CreateActor(const ActorCreation& creation, bool wait) {
                                             RegistrationBytes(creation)));
   ThisProcess::Lock lock(process_.mutex());
   if (process_.leaving()) return ThisProcess::ShutDown();
-  const auto request = RegistrationOf(creation, process_.address(), process_.job_id(), directory_);
+  const bool pending = unready_.Await(creation.actor_id, creation.refs, directory_);
+  const auto request =
+      RegistrationOf(creation, process_.address(), process_.job_id(), directory_, pending);
   const Requests::Bytes payload(request.GetBufferPointer(), request.GetSize());
   if (wait) {
     Waits::Scope scope(process_.waits(), "the registration of the actor ", creation.class_name);
     const auto answer = requests_.AskGcs(lock, kMethod, payload);
+    OnRegistered(creation.actor_id, answer);
     return answer ? Status::Ok() : answer.error();
   }
   requests_.TellGcs(kMethod, payload, [this, id = creation.actor_id](const auto& answer) {
+    OnRegistered(id, answer);
     if (!answer) actors_.OnRegistrationFailed(id, answer.error().message());
   });
   process_.raylet().Flush();
@@ -114,6 +119,22 @@ Status Submitter::CreateActor(const ActorCreation& creation, bool wait) {
 }
 
 // --- With the core mutex held ---
+
+void Submitter::OnRegistered(const ActorId& id, const Result<std::string>& answer) {
+  // Whoever waited was interrupted: the request is on its way all the same.
+  const bool ok = answer || answer.error().code() == StatusCode::kCancelled;
+  ok ? unready_.OnRegistered(id) : unready_.Forget(id);
+}
+
+void Submitter::TellArgumentsReady(const ActorId& id) {
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateActorArgumentsReadyRequest(b, wire::ToWire(id)));
+  requests_.TellGcs(wire::GcsMethod::ActorArgumentsReady, {b.GetBufferPointer(), b.GetSize()},
+                    [this, id](const auto& answer) {
+                      if (!answer) actors_.OnRegistrationFailed(id, answer.error().message());
+                    });
+  process_.poller().NoteGathered();
+}
 
 void Submitter::OnTaskProgress(Link& link, const wire::TaskProgress& progress) {
   PendingTask* task = slab_.Find(progress.tag());

@@ -22,6 +22,7 @@
 #include "cyray/core/task_completion.h"
 #include "cyray/core/task_slab.h"
 #include "cyray/core/task_submitter.h"
+#include "cyray/core/unready_actors.h"
 
 namespace cyray::core {
 
@@ -60,6 +61,8 @@ class Submitter {
   void OnLinkBroken(Link& link, const std::string& reason);
   // From the raylet.
   void OnReclaim(const wire::ReclaimLease& reclaim);
+  // The last ref of an actor's handle went.
+  void OnActorOutOfScope(const ActorId& id) { unready_.Forget(id); }
   void OnActorUpdate(const wire::ActorUpdate& update) { actors_.OnActorUpdate(update); }
   // That worker is lent to this process no more. What it had answered is read first.
   void OnLeaseBroken(const Address& worker, const std::string& reason);
@@ -83,6 +86,9 @@ class Submitter {
   void Describe(std::string& out) const;
 
  private:
+  void OnRegistered(const ActorId& id, const Result<std::string>& answer);
+  void TellArgumentsReady(const ActorId& id);
+
   ThisProcess& process_;
   Requests& requests_;
   ObjectDirectory& directory_;
@@ -91,6 +97,7 @@ class Submitter {
   TaskCompletion completion_;
   TaskSubmitter tasks_;
   ActorSubmitter actors_;
+  UnreadyActors unready_;
   DependentTasks dependents_;
   std::deque<std::unique_ptr<TaskTemplate>> templates_;
   bool raylet_lost_ = false;

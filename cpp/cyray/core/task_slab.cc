@@ -82,9 +82,11 @@ std::string DescribeTask(const PendingTask& task) {
   if (task.place == Place::kInFlight) {
     return out + "pushed to " + actor + " at " + task.actor->address.ToString();
   }
-  return out +
-         (task.place == Place::kLimbo ? "in limbo since the worker was lost of " : "queued for ") +
-         actor;
+  if (task.place == Place::kLimbo) return out + "in limbo since the worker was lost of " + actor;
+  if (task.actor->state == wire::ActorState::DependenciesUnready) {
+    return out + "queued for " + actor + ", whose constructor waits for its arguments";
+  }
+  return out + "queued for " + actor;
 }
 
 }  // namespace cyray::core

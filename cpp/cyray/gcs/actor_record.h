@@ -29,7 +29,8 @@ struct ActorSpec {
   wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
   NodeId affinity_node;
   bool affinity_soft = false;
-  wire::Bytes spec;  // empty once it is dead, as handle_meta
+  bool arguments_pending = false;  // when it was registered
+  wire::Bytes spec;                // empty once it is dead, as handle_meta
   wire::Bytes handle_meta;
 
   PlacementKind kind() const { return {placement, strategy, affinity_node, affinity_soft}; }
@@ -49,6 +50,9 @@ struct ActorRecord {
   wire::Bytes init_error;
 
   bool dead() const { return state == wire::ActorState::Dead; }
+  bool arguments_pending() const { return state == wire::ActorState::DependenciesUnready; }
+  // Its end is the end of its owner's: but a detached one needs it for its arguments alone.
+  bool is_owned() const { return !spec.detached || arguments_pending(); }
   int restarts_left() const {
     return spec.max_restarts < 0 ? -1 : spec.max_restarts - static_cast<int>(restarts);
   }

@@ -18,6 +18,10 @@ constexpr char kOutOfScope[] =
 constexpr char kWorkerDied[] = "The actor is dead because its worker process has died. ";
 constexpr char kNodeDied[] = "The actor is dead because its node has died. ";
 
+void AddAll(ActorActions added, ActorActions& actions) {
+  std::ranges::move(added, std::back_inserter(actions));
+}
+
 }  // namespace
 
 ActorTable::ActorTable(size_t dead_kept) : dead_kept_(dead_kept), early_kills_(kEarlyKillsKept) {}
@@ -48,15 +52,25 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   const ActorId id = spec.id;
   ActorRecord& record = actors_[id];
   record.spec = std::move(spec);
+  if (record.spec.arguments_pending) record.state = State::DependenciesUnready;
   AddLiving(record);
-  waiting_.Add(id, record.spec.kind());
+  if (AwaitsPlacement(record)) waiting_.Add(id, record.spec.kind());
   ActorActions actions{{Kind::kStoreState, id}, {Kind::kPublish, id}};
   if (const KillEvent* early = early_kills_.Find(id)) {
     for (ActorAction& action : Kill(id, *early)) actions.push_back(std::move(action));
     early_kills_.Remove(id);
   }
-  if (!record.dead()) actions.push_back({Kind::kPlace, id});
+  if (AwaitsPlacement(record)) actions.push_back({Kind::kPlace, id});
   return actions;
+}
+
+ActorActions ActorTable::ArgumentsReady(const ActorId& id) {
+  ActorRecord* record = FindLiving(id);
+  if (record == nullptr || !record->arguments_pending()) return {};
+  record->state = State::PendingCreation;
+  if (!record->is_owned()) LeaveOwner(*record);
+  waiting_.Add(id, record->spec.kind());
+  return {{Kind::kStoreState, id}, {Kind::kPublish, id}, {Kind::kPlace, id}};
 }
 
 void ActorTable::Restore(ActorRecord record) {
@@ -68,14 +82,14 @@ void ActorTable::Restore(ActorRecord record) {
     if (!record.spec.name.empty() && !record.ending) {
       names_.try_emplace({record.spec.ns, record.spec.name}, id);
     }
-    if (record.node.is_nil()) waiting_.Add(id, record.spec.kind());
+    if (AwaitsPlacement(record)) waiting_.Add(id, record.spec.kind());
   }
   actors_[id] = std::move(record);
 }
 
 ActorActions ActorTable::Placed(const ActorId& id, const NodeId& node) {
   ActorRecord* record = FindLiving(id);
-  if (record == nullptr || !record->node.is_nil()) return {};
+  if (record == nullptr || !AwaitsPlacement(*record)) return {};
   SetNode(*record, node);
   waiting_.Remove(id);
   return {{Kind::kStoreState, id}, {Kind::kStart, id, node, record->incarnation}};
@@ -83,7 +97,7 @@ ActorActions ActorTable::Placed(const ActorId& id, const NodeId& node) {
 
 ActorActions ActorTable::Unschedulable(const ActorId& id, const std::string& reason) {
   ActorRecord* record = FindLiving(id);
-  if (record == nullptr || !record->node.is_nil()) return {};
+  if (record == nullptr || !AwaitsPlacement(*record)) return {};
   ActorActions actions;
   Die(*record, "The actor is not schedulable: " + reason, actions);
   return actions;
@@ -176,6 +190,8 @@ ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& re
           kOwnerDied + ("Owner: " + record.spec.owner.ToString() + ". ") + reason;
       if (record.address.worker != worker.worker) StopProcess(record, false, cause, actions);
       Die(record, cause, actions);
+    } else if (record.arguments_pending()) {
+      AddAll(ArgumentsReady(id), actions);
     } else {
       ProcessLeft(record, reason, intended, actions);
     }
@@ -195,6 +211,8 @@ ActorActions ActorTable::NodeDied(const NodeId& node, const std::string& reason)
         StopProcess(record, false, std::string(kOwnerDied) + reason, actions);
       }
       Die(record, std::string(kOwnerDied) + "Its node died: " + reason, actions);
+    } else if (record.arguments_pending()) {
+      AddAll(ArgumentsReady(id), actions);
     } else if (record.node == node) {
       const std::string cause = kNodeDied + ("Node " + node.Hex() + ": ") + reason;
       if (record.state != State::Alive && !record.ending) {
@@ -216,7 +234,10 @@ ActorActions ActorTable::JobFinished(const JobId& job, const Address& driver) {
     ending.pop_back();
     for (const ActorId& id : Of(owned_, owner)) {
       ActorRecord& record = actors_[id];
-      if (record.spec.detached) continue;
+      if (record.spec.detached) {
+        AddAll(ArgumentsReady(id), actions);
+        continue;
+      }
       if (!record.address.worker.is_nil()) ending.push_back(record.address.worker);
       StopProcess(record, false, cause, actions);
       Die(record, cause, actions);
@@ -293,8 +314,7 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
   wire::Bytes().swap(record.spec.spec);
   wire::Bytes().swap(record.spec.handle_meta);
   waiting_.Remove(id);
-  owned_.erase({record.spec.owner.worker, id});
-  owned_on_.erase({record.spec.owner.node, id});
+  LeaveOwner(record);
   placed_on_.erase({record.node, id});
   of_job_.erase({JobOf(id), id});
   dead_.push_back(id);
@@ -306,12 +326,17 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
 void ActorTable::AddLiving(const ActorRecord& record) {
   const ActorId id = record.spec.id;
   of_job_.emplace(JobOf(id), id);
-  if (!record.spec.detached) {
+  if (record.is_owned()) {
     owned_.emplace(record.spec.owner.worker, id);
     owned_on_.emplace(record.spec.owner.node, id);
   }
   if (!record.node.is_nil()) placed_on_.emplace(record.node, id);
   if (!record.address.is_nil()) hosted_.emplace(record.address.worker, id);
+}
+
+void ActorTable::LeaveOwner(const ActorRecord& record) {
+  owned_.erase({record.spec.owner.worker, record.spec.id});
+  owned_on_.erase({record.spec.owner.node, record.spec.id});
 }
 
 void ActorTable::SetNode(ActorRecord& record, const NodeId& node) {
@@ -386,7 +411,7 @@ void ActorTable::CheckInvariants() const {
     CYRAY_CHECK(record.spec.id == id) << id.Hex();
     CYRAY_CHECK(record.dead() != of_job_.contains({JobOf(id), id})) << id.Hex();
     CYRAY_CHECK((record.state == State::Alive) == !record.address.is_nil()) << id.Hex();
-    CYRAY_CHECK(waiting_.Contains(id) == (!record.dead() && record.node.is_nil())) << id.Hex();
+    CYRAY_CHECK(waiting_.Contains(id) == AwaitsPlacement(record)) << id.Hex();
     if (record.dead()) continue;
     ++living;
     const bool is_owned = owned_.contains({record.spec.owner.worker, id});
@@ -394,7 +419,8 @@ void ActorTable::CheckInvariants() const {
     owned += is_owned;
     hosted += is_hosted;
     placed += placed_on_.contains({record.node, id});
-    CYRAY_CHECK(is_owned == !record.spec.detached) << id.Hex();
+    CYRAY_CHECK(is_owned == record.is_owned()) << id.Hex();
+    CYRAY_CHECK(!record.arguments_pending() || record.node.is_nil()) << id.Hex();
     CYRAY_CHECK(is_hosted == !record.address.is_nil()) << id.Hex();
     CYRAY_CHECK(owned_on_.contains({record.spec.owner.node, id}) == is_owned) << id.Hex();
     CYRAY_CHECK(placed_on_.contains({record.node, id}) == !record.node.is_nil()) << id.Hex();

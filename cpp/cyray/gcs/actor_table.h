@@ -1,14 +1,15 @@
 // ActorTable: the life of every actor of the cluster.
 //
-//   Register -> PendingCreation -> (Placed, Started) -> Alive -> (Ended) -> Restarting -> Alive ...
-//   and from each of them -> Dead, for good.
+//   Register -> (DependenciesUnready ->) PendingCreation -> (Placed, Started) -> Alive
+//   -> (Ended) -> Restarting -> Alive ... and from each of them -> Dead, for good.
 // Events come in as calls and give back what is to be done, in that order. An event that speaks of
 // an earlier incarnation, or of a node that the actor is not on, changes nothing; when it says
 // that a process runs that should not, it is answered by a kStop for that process.
 // Threading: confined to the GCS's state loop. Pure: no socket, clock or file.
 // Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an
-// actor without a node waits for placement; only Alive actors have an address. A process's death
-// or node's death costs what it owned or ran, not what the cluster has.
+// actor without a node waits for placement or for its constructor's arguments; only Alive actors
+// have an address. A process's death or node's death costs what it owned or ran, not what the
+// cluster has.
 
 #pragma once
 
@@ -36,6 +37,8 @@ class ActorTable {
   // Puts back what was stored, in any order.
   void Restore(ActorRecord record);
 
+  // The arguments of its constructor exist, or never will: its owner says so, or died.
+  ActorActions ArgumentsReady(const ActorId& id);
   ActorActions Placed(const ActorId& id, const NodeId& node);
   ActorActions Unschedulable(const ActorId& id, const std::string& reason);
 
@@ -80,7 +83,7 @@ class ActorTable {
   PlacementLine& waiting() { return waiting_; }
   const PlacementLine& waiting() const { return waiting_; }
   bool HasLivingActor(const JobId& job) const;
-  // Processes of the node that own living actors, but of detached ones.
+  // Processes of the node that own living actors, but of detached ones that need them no more.
   std::vector<Address> OwnersOn(const NodeId& node) const;
   void CheckInvariants() const;
 
@@ -91,6 +94,10 @@ class ActorTable {
   // The record when `incarnation` is its present one and `node` its node.
   ActorRecord* FindCurrent(const ActorId& id, uint32_t incarnation, const NodeId& node);
   void AddLiving(const ActorRecord& record);
+  void LeaveOwner(const ActorRecord& record);
+  bool AwaitsPlacement(const ActorRecord& record) const {
+    return !record.dead() && record.node.is_nil() && !record.arguments_pending();
+  }
   void SetNode(ActorRecord& record, const NodeId& node);
   void SetAddress(ActorRecord& record, const Address& address);
   void ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
@@ -107,7 +114,7 @@ class ActorTable {
   const size_t dead_kept_;
   std::map<ActorId, ActorRecord> actors_;
   std::map<Name, ActorId> names_;
-  // Living ones by the process that owns them and by its node, but the detached ones; by the
+  // Living ones by the process that owns them and by its node (is_owned() alone); by the
   // process that they run in; by the node where they run or are to start; by job.
   template <class Key>
   using Index = std::set<std::pair<Key, ActorId>>;

@@ -40,6 +40,7 @@ Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
   spec.strategy = request.strategy();
   spec.affinity_node = FromWireOrNil(request.affinity_node());
   spec.affinity_soft = request.affinity_soft();
+  spec.arguments_pending = request.arguments_pending();
   spec.spec = wire::BytesOrEmpty(request.spec());
   spec.handle_meta = wire::BytesOrEmpty(request.handle_meta());
   return spec;

@@ -231,6 +231,8 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& paylo
       return PutFunction(payload);
     case GcsMethod::RegisterActor:
       return RegisterActor(payload);
+    case GcsMethod::ActorArgumentsReady:
+      return ActorArgumentsReady(payload);
     case GcsMethod::KillActor:
       return KillActor(payload);
     case GcsMethod::RegisterNode:
@@ -411,6 +413,14 @@ Result<wire::Bytes> GcsService::GetActorByName(const wire::Bytes& payload) {
   auto meta = builder.CreateVector(record->spec.handle_meta);
   return Finished(builder, wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id),
                                                            meta, ToWire(record->spec.owner)));
+}
+
+Result<wire::Bytes> GcsService::ActorArgumentsReady(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::ActorArgumentsReadyRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  ActorDirector& actors = cluster_.actors();
+  actors.Apply(actors.table().ArgumentsReady(FromWireOrNil(request->actor_id())));
+  return EmptyReply();
 }
 
 Result<wire::Bytes> GcsService::KillActor(const wire::Bytes& payload) {

@@ -78,6 +78,7 @@ class GcsService : public RpcHandler {
   void DropFunctions(const JobId& job);
   Outcome RegisterActor(const wire::Bytes& payload);
   Result<wire::Bytes> GetActorByName(const wire::Bytes& payload);
+  Result<wire::Bytes> ActorArgumentsReady(const wire::Bytes& payload);
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);
   Result<wire::Bytes> ListActors();
   Result<wire::Bytes> ListNodes();
