@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import remote_code
 
 import cyray
+from cyray import _raylet
 
 pytestmark = pytest.mark.usefixtures("shared_session")
 
@@ -36,6 +39,23 @@ def test_options_in_a_loop_send_the_function_once():
     assert cyray.get(second) == 1
     assert len(first) == 2
     assert counted.pickled == pickled
+
+
+def test_demands_that_are_given_once_leave_little_behind():
+    @cyray.remote
+    def double(n):
+        return 2 * n
+
+    def templates_in_use():
+        return int(re.search(r"(\d+) templates in use", _raylet.describe())[1])
+
+    for first in range(0, 1000, 100):
+        numbers = range(first, first + 100)
+        refs = [double.options(memory=n + 1, num_cpus=0.01).remote(n) for n in numbers]
+        assert cyray.get(refs, timeout=50) == [2 * n for n in numbers]
+    # The last 512 plans can be found again, the last 64 options are remembered.
+    assert templates_in_use() < 700
+    assert cyray.get(double.options(memory=1).remote(3), timeout=20) == 6
 
 
 def test_names_go_with_the_task():

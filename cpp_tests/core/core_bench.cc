@@ -36,13 +36,14 @@ struct Submitting {
   LinkTable links{
       poller, raylet, {[](Link&, const wire::Frame&) {}, [](Link&, const std::string&) {}}};
   TaskCompletion completion{objects, links, slab};
-  TaskTemplate tmpl;
+  TaskTemplate& tmpl = *slab.templates().Take();
   Link link;
 
   PendingTask* NewTask() {
     PendingTask* task = slab.New();
     task->id = ids.Next();
     task->tmpl = &tmpl;
+    TemplateTable::Use(&tmpl);
     task->args = ValuePtr(Value::Copy("0123456789", 10));
     ObjectEntry* entry = objects.NewOwned(ObjectId(task->id, 1));
     task->returns.push_back(entry);

@@ -5,6 +5,9 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+#include <string>
+
 #include "cpp_tests/core/submitter_fake.h"
 
 namespace cyray::core {
@@ -21,12 +24,13 @@ class ExecutionQueueTest : public SubmitterFake {
     queue_.SetIdentity(self_);
     AddWorker(10);
     AddWorker(11);
-    for (uint8_t submitter : {10, 11}) {
-      flatbuffers::FlatBufferBuilder b;
-      b.Finish(wire::CreateTemplate(b, 3, nullptr, nullptr, b.CreateString("f"), 0, 1, 1));
-      queue_.OnTemplate(LinkTo(submitter),
-                        *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
-    }
+    for (uint8_t submitter : {10, 11}) Define(submitter, 3, "f");
+  }
+  void Define(uint8_t submitter, uint32_t template_id, const std::string& name) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateTemplate(b, template_id, nullptr, nullptr, b.CreateString(name), 0, 1, 1));
+    queue_.OnTemplate(LinkTo(submitter),
+                      *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
   }
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>,
                      std::vector<uint64_t> callbacks) override {
@@ -103,6 +107,38 @@ class ExecutionQueueTest : public SubmitterFake {
   std::vector<ObjectId> registered_;
   ExecutionQueue queue_{links_, objects_};
 };
+
+TEST_F(ExecutionQueueTest, TemplatesThatNobodyNamesAnyMoreGoAndThoseOfTasksStay) {
+  Define(10, 4, "queued");
+  ASSERT_TRUE(Push(10, 1, nullptr, 4));
+  Define(10, 4, "running");
+  ASSERT_TRUE(Push(10, 2, nullptr, 4));
+  auto queued = queue_.Next();
+  EXPECT_EQ(queued->tmpl->name, "queued");
+  std::set<uint32_t> numbers;
+  std::set<uint64_t> serials;
+  for (int i = 0; i < 1000; ++i) {
+    Define(10, 4, "g" + std::to_string(i));
+    ASSERT_TRUE(Push(11, 3));
+    Finish(queue_.Next());
+    if (i == 0) continue;  // what was running has been answered, now the other one runs
+    auto again = queue_.queued() > 0 ? queue_.Next() : nullptr;
+    if (again) Finish(std::move(again));
+    ASSERT_TRUE(Push(10, 4, nullptr, 4));
+    auto task = queue_.Next();
+    EXPECT_EQ(task->tmpl->name, "g" + std::to_string(i));
+    numbers.insert(task->tmpl->python_id);
+    serials.insert(task->tmpl->serial);
+    Finish(std::move(task));
+  }
+  EXPECT_EQ(queued->tmpl->name, "queued") << "it runs";
+  EXPECT_LE(queue_.templates(), 100u);
+  EXPECT_LE(numbers.size(), 100u);
+  EXPECT_EQ(serials.size(), 999u) << "whoever keeps one by its number sees that it is another";
+  Finish(std::move(queued));
+  queue_.OnLinkBroken(LinkTo(10));
+  EXPECT_FALSE(Push(10, 5, nullptr, 4)) << "nothing is named on that link any more";
+}
 
 TEST_F(ExecutionQueueTest, TasksRunInOrderOfArrivalAndAreAnswered) {
   Push(10, 1);

@@ -141,6 +141,7 @@ class Process : public SilentOutbox {
     PendingTask* task = slab.New();
     task->id = ids.Next();
     task->tmpl = tmpl;
+    TemplateTable::Use(tmpl);
     for (ObjectEntry* entry : refs) objects.AddRef(entry);
     task->refs = std::move(refs);
     ObjectEntry* entry = objects.NewOwned(ObjectId(task->id, 1));
@@ -176,7 +177,7 @@ TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
   World world;
   Process driver(world, AddressOf(1), AddressOf(2));
   Process worker(world, AddressOf(2), {});
-  TaskTemplate tmpl;
+  TaskTemplate& tmpl = *driver.slab.templates().Take();
   tmpl.shape = driver.tasks.FindShape({}, 0, {}, false);
   ObjectEntry* first = driver.Submit(&tmpl, {});
   ObjectEntry* second = driver.Submit(&tmpl, {first});

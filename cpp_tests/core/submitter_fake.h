@@ -128,12 +128,10 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   }
   Link& LinkTo(uint8_t number) { return links_.To(WorkerAddress(number)); }
   TaskTemplate* MakeTemplate(int max_retries = 0) {
-    auto tmpl = std::make_unique<TaskTemplate>();
-    tmpl->id = static_cast<uint32_t>(templates_.size());
+    TaskTemplate* tmpl = slab_.templates().Take();
     tmpl->max_retries = max_retries;
     tmpl->shape = tasks_.FindShape({}, 0, {}, false);
-    templates_.push_back(std::move(tmpl));
-    return templates_.back().get();
+    return tmpl;
   }
   // The task's one result, with the test's count.
   ObjectEntry* Submit(TaskTemplate* tmpl, std::vector<ObjectEntry*> refs = {},
@@ -141,6 +139,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     PendingTask* task = slab_.New();
     task->id = ids_.Next();
     task->tmpl = tmpl;
+    TemplateTable::Use(tmpl);
     task->retries_left = tmpl->max_retries;
     for (ObjectEntry* entry : refs) objects_.AddRef(entry);
     task->refs = std::move(refs);
@@ -282,7 +281,6 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   ObjectDirectory objects_{*this, *this};
   TaskSlab slab_;
   TaskIds ids_;
-  std::deque<std::unique_ptr<TaskTemplate>> templates_;
   LinkTable links_{poller_,
                    raylet_,
                    {[this](Link& link, const wire::Frame& frame) {

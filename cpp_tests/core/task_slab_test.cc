@@ -1,4 +1,5 @@
-// TaskSlab and TaskIds: tags name one task for ever, slots are used again.
+// TaskSlab, TemplateTable and TaskIds: tags name one task for ever; slots, and ids of templates,
+// are used again.
 
 #include "cyray/core/task_slab.h"
 
@@ -41,6 +42,36 @@ TEST(TaskSlab, ASlotUsedAgainHasAnotherTagAndNothingOfTheOldTask) {
   EXPECT_FALSE(next->args || next->name);
   EXPECT_TRUE(next->refs.empty());
   EXPECT_LE(next->refs.capacity(), 8u);
+}
+
+TEST(TemplateTable, AnIdIsUsedAgainWhenNobodyUsesItsTemplate) {
+  TaskSlab slab;
+  TemplateTable& templates = slab.templates();
+  Shape shape;
+  TaskTemplate* one = templates.Take();
+  TaskTemplate* other = templates.Take();
+  EXPECT_EQ(one->id, 0u);
+  EXPECT_EQ(other->id, 1u);
+  one->shape = &shape;
+  one->average_us = 7;
+  shape.templates = 1;
+  PendingTask* task = slab.New();
+  task->tmpl = one;
+  TemplateTable::Use(one);
+  templates.Drop(one);
+  EXPECT_EQ(templates.in_use(), 2u) << "the task uses it";
+  EXPECT_EQ(shape.templates, 1u);
+  const uint32_t id = one->id, version = one->version;
+  slab.Free(task);
+  EXPECT_EQ(templates.in_use(), 1u);
+  EXPECT_EQ(shape.templates, 0u);
+  TaskTemplate* next = templates.Take();
+  EXPECT_EQ(next->id, id);
+  EXPECT_NE(next->version, version);
+  EXPECT_LT(next->average_us, 0);
+  EXPECT_EQ(next->shape, nullptr);
+  for (int i = 0; i < 1000; ++i) templates.Drop(templates.Take());
+  EXPECT_EQ(templates.most_in_use(), 3u);
 }
 
 TEST(TaskSlab, TagsThatWereNeverGivenFindNothing) {

@@ -5,6 +5,8 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "cpp_tests/core/submitter_fake.h"
 #include "cyray/util/clock.h"
 
@@ -45,6 +47,31 @@ TEST_F(TaskSubmitterTest, ATaskWaitsForALeaseRunsAndIsAnswered) {
   ASSERT_THAT(tags, SizeIs(1));
   Reply(10, tags[0]);
   EXPECT_TRUE(result->ready() && !result->is_error);
+  objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ShapesWithoutTemplatesAndWorkServeAsOthers) {
+  AddWorker(10);
+  std::set<Shape*> seen;
+  TaskTemplate* busy = MakeTemplate();
+  ObjectEntry* result = Submit(busy);
+  Shape* shape = busy->shape;
+  slab_.templates().Drop(busy);
+  for (int i = 1; i <= 1000; ++i) {
+    ResourceSet demand;
+    demand.Set("memory", i);
+    TaskTemplate* tmpl = slab_.templates().Take();
+    tmpl->shape = tasks_.FindShape(demand, 0, {}, false);
+    EXPECT_EQ(tmpl->shape, tasks_.FindShape(demand, 0, {}, false));
+    --tmpl->shape->templates;
+    seen.insert(tmpl->shape);
+    slab_.templates().Drop(tmpl);
+  }
+  EXPECT_LE(seen.size(), 100u);
+  EXPECT_FALSE(seen.contains(shape)) << "its task waits";
+  GrantFirst(1, 10);
+  Reply(10, Pushed(10)[0]);
   objects_.Release(result);
   ExpectAllAnswered();
 }

@@ -12,18 +12,10 @@ ExecutionQueue::ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects)
     : links_(links), objects_(objects) {}
 
 ExecTemplate* ExecutionQueue::Intern(ExecTemplate tmpl) {
-  std::string key(tmpl.function_id.view());
-  key.append(tmpl.job_id.view());
-  for (const std::string* part : {&tmpl.name, &tmpl.method, &tmpl.extra}) {
-    key += std::to_string(part->size()) + ":" + *part;
-  }
-  key += std::to_string(tmpl.num_returns) + "/" + std::to_string(tmpl.max_concurrency);
-  auto& slot = templates_[key];
-  if (!slot) {
-    tmpl.python_id = next_python_id_++;
-    slot = std::make_unique<ExecTemplate>(std::move(tmpl));
-  }
-  return slot.get();
+  return templates_.Intern(std::move(tmpl), [this](const ExecTemplate& found) {
+    return found.running > 0 || std::any_of(queue_.begin(), queue_.end(),
+                                            [&](const auto& task) { return task->tmpl == &found; });
+  });
 }
 
 void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template) {
@@ -38,7 +30,7 @@ void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template)
     tmpl.extra.assign(reinterpret_cast<const char*>(wire_template.extra()->data()),
                       wire_template.extra()->size());
   }
-  link.exec_templates[wire_template.template_id()] = Intern(std::move(tmpl));
+  ExecTemplates::Name(link, wire_template.template_id(), Intern(std::move(tmpl)));
 }
 
 bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
@@ -347,6 +339,7 @@ void ExecutionQueue::OnLinkBroken(Link& link) {
     }
   }
   for (auto& task : dropped) Release(*task);
+  ExecTemplates::Forget(link);
 }
 
 }  // namespace cyray::core

@@ -19,25 +19,11 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cyray/core/exec_templates.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
 
 namespace cyray::core {
-
-// A template as its sender's connection named it. `python_id` indexes Python's table of resolved
-// callables; templates of equal content share one.
-struct ExecTemplate {
-  uint32_t python_id = 0;
-  FunctionId function_id;
-  JobId job_id;
-  std::string name;
-  std::string method;
-  int num_returns = 1;
-  uint32_t max_concurrency = 1;
-  std::string extra;
-  double average_us = 0;
-  uint32_t running = 0;  // tasks of this template that have begun and not replied
-};
 
 // A by-reference argument of a task that was pushed here.
 struct Argument {
@@ -106,6 +92,7 @@ class ExecutionQueue {
   void OnLinkBroken(Link& link);
 
   size_t queued() const { return queue_.size(); }
+  size_t templates() const { return templates_.size(); }
   uint32_t running() const { return running_; }
   const ExecTemplate* FrontTemplate() const {
     return queue_.empty() ? nullptr : queue_.front()->tmpl;
@@ -127,8 +114,7 @@ class ExecutionQueue {
   ObjectDirectory& objects_;
   Address self_;
   std::deque<std::unique_ptr<ExecTask>> queue_;
-  std::unordered_map<std::string, std::unique_ptr<ExecTemplate>> templates_;  // by content
-  uint32_t next_python_id_ = 0;
+  ExecTemplates templates_;
   // Arguments on their way, by the key that names them in callbacks.
   struct Awaited {
     ExecTask* task;

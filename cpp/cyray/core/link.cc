@@ -275,7 +275,6 @@ void LinkTable::OnReset(Link& link) {
   // All that the other end sent before lies behind, and what it sent on the old link with it.
   link.reset_sent = false;
   link.sent_templates.clear();
-  link.exec_templates.clear();
   link.state = Link::State::kRelay;
 }
 

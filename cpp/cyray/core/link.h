@@ -49,8 +49,9 @@ struct Link {
   std::unique_ptr<wire::Channel> channel;
   wire::ByteBuffer waiting;  // frames while connecting
 
-  // Templates by id: which of ours the peer has, and what the peer's ids mean here.
-  std::vector<bool> sent_templates;
+  // Templates by id: the version of ours that the peer has (0: none), what the peer's ids mean
+  // here.
+  std::vector<uint32_t> sent_templates;
   std::unordered_map<uint32_t, ExecTemplate*> exec_templates;
   // Refs that the peer was given inside a value and has not taken.
   std::unordered_map<ObjectId, std::vector<ObjectEntry*>> given;

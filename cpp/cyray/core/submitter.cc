@@ -20,8 +20,7 @@ Submitter::Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& 
 
 TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   std::lock_guard lock(process_.mutex());
-  auto tmpl = std::make_unique<TaskTemplate>();
-  tmpl->id = static_cast<uint32_t>(templates_.size());
+  TaskTemplate* tmpl = slab_.templates().Take();
   tmpl->function_id = spec.function_id;
   tmpl->name = spec.name;
   tmpl->method = spec.method;
@@ -33,8 +32,12 @@ TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
     tmpl->shape =
         tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node, spec.affinity_soft);
   }
-  templates_.push_back(std::move(tmpl));
-  return templates_.back().get();
+  return tmpl;
+}
+
+void Submitter::ReleaseTemplate(TaskTemplate* tmpl) {
+  std::lock_guard lock(process_.mutex());
+  slab_.templates().Drop(tmpl);
 }
 
 bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** returns) {
@@ -42,6 +45,7 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
   PendingTask* task = slab_.New();
   task->id = process_.ids().Next();
   task->tmpl = submission.tmpl;
+  TemplateTable::Use(task->tmpl);
   task->retries_left = submission.tmpl->max_retries;
   task->args = std::move(submission.args);
   task->refs.assign(submission.refs.begin(), submission.refs.end());
@@ -166,6 +170,8 @@ void Submitter::FailAll(const ValuePtr& error) {
 }
 
 void Submitter::Describe(std::string& out) const {
+  out += std::to_string(slab_.templates().in_use()) + " templates in use, at most " +
+         std::to_string(slab_.templates().most_in_use()) + "\n";
   tasks_.Describe(out);
   actors_.Describe(out);
 }

@@ -9,8 +9,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <deque>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,8 +28,9 @@ class Submitter {
  public:
   Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& directory);
 
-  // Templates stay as long as the session.
+  // One that this caller uses until it is released; tasks use theirs by themselves.
   TaskTemplate* AddTemplate(const TemplateSpec& spec);
+  void ReleaseTemplate(TaskTemplate* tmpl);
   // Queues a task or, with `actor`, a call. `returns` gets tmpl->num_returns entries, one ref each.
   // Counts in `submission` pass to the task.
   // True when the caller should call Throttle before it submits more.
@@ -99,7 +98,6 @@ class Submitter {
   ActorSubmitter actors_;
   UnreadyActors unready_;
   DependentTasks dependents_;
-  std::deque<std::unique_ptr<TaskTemplate>> templates_;
   bool raylet_lost_ = false;
 };
 

@@ -34,7 +34,7 @@ ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
 
 void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
   if (link.sent_templates.size() <= tmpl.id) link.sent_templates.resize(tmpl.id + 64);
-  link.sent_templates[tmpl.id] = true;
+  link.sent_templates[tmpl.id] = tmpl.version;
   flatbuffers::FlatBufferBuilder b;
   auto name = b.CreateString(tmpl.name);
   auto method = b.CreateString(tmpl.method);
@@ -47,7 +47,7 @@ void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
 
 void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids) {
   const TaskTemplate& tmpl = *task->tmpl;
-  if (tmpl.id >= link.sent_templates.size() || !link.sent_templates[tmpl.id]) {
+  if (tmpl.id >= link.sent_templates.size() || link.sent_templates[tmpl.id] != tmpl.version) {
     SendTemplate(link, tmpl);
   }
   auto& b = builder_;

@@ -33,6 +33,7 @@ void TaskSlab::Free(PendingTask* task) {
   if (task->contained.capacity() > 8) task->contained.shrink_to_fit();
   if (task->returns.capacity() > 8) task->returns.shrink_to_fit();
   task->name.reset();
+  if (task->tmpl != nullptr) templates_.Drop(task->tmpl);
   task->tmpl = nullptr;
   task->actor = nullptr;
   task->lease = nullptr;

@@ -1,4 +1,5 @@
-// TaskSlab: the memory of pending tasks, for normal tasks and actor calls alike.
+// TaskSlab: the memory of pending tasks, for normal tasks and actor calls alike, and their
+// templates.
 //
 // A task is named by its tag, slot and generation, so that a late answer finds nothing when its
 // task is gone. Guarded by the core mutex.
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "cyray/core/task_types.h"
+#include "cyray/core/template_table.h"
 
 namespace cyray::core {
 
@@ -24,10 +26,14 @@ class TaskSlab {
   // Looks at every task: for people.
   const PendingTask* FindByResult(const ObjectEntry* result) const;
   size_t live() const { return live_; }
+  // Each is used by its tasks (Use) until they are freed.
+  TemplateTable& templates() { return templates_; }
+  const TemplateTable& templates() const { return templates_; }
 
  private:
   static constexpr size_t kChunk = 512;
   using Chunk = std::array<PendingTask, kChunk>;
+  TemplateTable templates_;
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<uint32_t> free_;
   size_t live_ = 0;

@@ -38,6 +38,7 @@ class TaskSubmitter {
   TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
                 TaskCompletion& completion, TaskSlab& slab);
 
+  // For one more template; whoever drops that one counts it down.
   Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft);
   // Queues a task whose return entries are made; `task` is live and belongs to the submitter now.
   void Submit(PendingTask* task);
@@ -62,6 +63,7 @@ class TaskSubmitter {
   void CheckInvariants() const;
 
  private:
+  void ForgetUnusedShapes();
   void TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>& silent);
   void Enqueue(PendingTask* task, bool front);
   void Pump(Shape& shape);
@@ -90,8 +92,11 @@ class TaskSubmitter {
   RayletOutbox& raylet_;
   TaskCompletion& completion_;
   TaskSlab& slab_;
-  // Shapes stay: functions name theirs for good. One without work costs its memory alone.
+  // The memory of shapes stays, for answers to requests that were given up name theirs. One without
+  // templates and without work serves as another, a while later.
   std::vector<std::unique_ptr<Shape>> shapes_;
+  std::vector<Shape*> free_shapes_;
+  size_t look_at_ = 64;  // how many there may be before it is looked which are used
   std::map<std::tuple<ResourceSet, uint8_t, NodeId, bool>, Shape*> shapes_by_key_;
   std::vector<Shape*> with_leases_;
   std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;

@@ -24,6 +24,8 @@ struct ActorClient;
 // The static part of a task: one per remote function and set of options, or per actor method.
 struct TaskTemplate {
   uint32_t id = 0;
+  uint32_t version = 1;  // of those that had this id
+  uint32_t uses = 0;     // by Python and by live tasks
   FunctionId function_id;
   std::string name;
   std::string method;
@@ -129,6 +131,7 @@ struct Shape {
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight
   bool has_leases = false;         // is in the submitter's list of those that have
+  uint32_t templates = 0;          // whose tasks are of this shape
 };
 
 }  // namespace cyray::core

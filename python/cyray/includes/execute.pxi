@@ -23,6 +23,7 @@ cdef class CallableEntry:
     cdef object retry           # False, True or a tuple of exception types
     cdef dict demand            # resources in units of 1/10000; None for one CPU
     cdef bint is_coroutine
+    cdef uint64_t serial        # of the template; others have had its id before
 
 
 cdef list _callables = []       # by python_id
@@ -94,6 +95,7 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     cdef CallableEntry entry = CallableEntry.__new__(CallableEntry)
     entry.name = tmpl.name.decode("utf-8", "replace")
     entry.num_returns = tmpl.num_returns
+    entry.serial = tmpl.serial
     cdef string pickled
     cdef Status status
     cdef bytes function_id
@@ -121,10 +123,11 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
 
 cdef CallableEntry callable_of(ExecTask* task):
     cdef uint32_t id = task.tmpl.python_id
+    cdef CallableEntry entry
     while <uint32_t>len(_callables) <= id:
         _callables.append(None)
     entry = _callables[id]
-    if entry is None:
+    if entry is None or entry.serial != task.tmpl.serial:
         entry = resolve_callable(task.tmpl)
         _callables[id] = entry
     return entry

@@ -72,6 +72,7 @@ cdef extern from "cyray/core/actor_creation.h" namespace "cyray::core" nogil:
 cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
     cdef cppclass Submitter:
         TaskTemplate* AddTemplate(const TemplateSpec&)
+        void ReleaseTemplate(TaskTemplate*)
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
         void Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, cbool, uint32_t)
@@ -82,6 +83,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
 cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
     cdef cppclass ExecTemplate:
         uint32_t python_id
+        uint64_t serial
         FunctionId function_id
         JobId job_id
         string name

@@ -38,17 +38,30 @@ cdef int throttle(Session s, ActorClient* actor) except -1:
 @cython.final
 @cython.internal
 cdef class Template:
-    # A template of this session: what does not change from call to call.
+    # A template of the session of `epoch`: what does not change from call to call. The core keeps it as
+    # long as this object, and as long as there are tasks of it.
     cdef TaskTemplate* tmpl
+    cdef uint32_t epoch
+
+    def __dealloc__(self):
+        if self.tmpl != NULL and self.epoch == now.epoch:
+            now.core.submitter().ReleaseTemplate(self.tmpl)
+
+
+cdef enum:
+    MOST_TEMPLATES = 512   # that equal plans find; who has one of the others keeps it
 
 
 cdef Template template_of(Session s, bytes function_id, object plan):
-    # One template for equal plans: they last as long as the session, here and in every worker.
+    # One template for equal plans, as long as there are few.
     key = (function_id, plan)
     cdef Template found = s.templates.get(key)
     if found is None:
         found = Template.__new__(Template)
         found.tmpl = add_template(s, function_id, plan)
+        found.epoch = s.epoch
+        if len(s.templates) >= MOST_TEMPLATES:
+            s.templates = {}
         s.templates[key] = found
     return found
 
@@ -143,7 +156,7 @@ cdef class RemoteFunction:
     cdef dict _made         # what .options() made, by memo_key; the last few
     cdef dict _shared       # with all that .options() made of it: epoch and function_id
     cdef bytes _task_name
-    cdef TaskTemplate* tmpl
+    cdef Template _template
     cdef uint32_t epoch
     cdef dict __dict__
     cdef object __weakref__
@@ -183,7 +196,7 @@ cdef class RemoteFunction:
             self._shared.update(epoch=s.epoch, function_id=function_id)
         cdef Template template = template_of(s, self._shared["function_id"], plan)
         still(s)
-        self.tmpl = template.tmpl
+        self._template = template
         self.epoch = s.epoch
         return 0
 
@@ -191,7 +204,8 @@ cdef class RemoteFunction:
         """Submit a task; returns an ``ObjectRef`` at once (a list of them for several returns)."""
         if self.epoch != now.epoch:
             self.prepare()
-        return submit(self.tmpl, NULL, NULL, self._task_name, args, kwargs)
+        cdef Template template = self._template   # another thread may put another one in its place
+        return submit(template.tmpl, NULL, NULL, self._task_name, args, kwargs)
 
     def options(self, **options):
         """The same function with other options for the calls made through the result."""
