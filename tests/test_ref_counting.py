@@ -187,7 +187,7 @@ def test_a_third_process_passes_a_ref_on(settled):
 
 class Maker:
     def make(self):
-        return [cyray.put(np.ones(BIG))]
+        return [cyray.put([cyray.put(np.ones(BIG))])]
 
     def pass_by(self):
         return None
@@ -199,13 +199,14 @@ class FetchesWhileUnpickled:
 
     def __setstate__(self, state):
         self.maker = state["maker"]
-        (self.ref,) = cyray.get(self.maker.make.remote(), timeout=20)
+        (outer,) = cyray.get(self.maker.make.remote(), timeout=20)
+        (self.ref,) = cyray.get(outer, timeout=20)
 
 
 def test_a_ref_that_an_argument_fetches_while_it_is_unpickled_is_no_argument(settled):
     @cyray.remote
     def use(fetched):
-        for _ in range(20):  # what the maker is told of its list comes before these
+        for _ in range(20):  # what the maker is told of its lists comes before these
             cyray.get(fetched.maker.pass_by.remote(), timeout=20)
         return cyray.get(fetched.ref, timeout=20).sum()
 
