@@ -50,7 +50,7 @@ class ForgetfulService : public grpc::CallbackGenericService {
       builder.Finish(
           wire::CreateNodeCommand(builder, wire::NodeCommandBody::StopActor, command.Union()));
       const wire::Bytes bytes = wire::FinishedBytes(builder);
-      message_ = Seal({opened_.session, What::kDown, {opened_.call, own_.message ? 0u : 1u}}, {},
+      message_ = Seal({*opened_.session, What::kDown, {opened_.call, own_.message ? 0u : 1u}}, {},
                       {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
       StartWrite(&message_);
     }
@@ -64,7 +64,7 @@ class ForgetfulService : public grpc::CallbackGenericService {
    private:
     using What = RpcSession::What;
     std::string Tag(What what, const std::string& text) const {
-      return opened_.session.Tag(what, {opened_.call, 0}, text, {});
+      return opened_.session->Tag(what, {opened_.call, 0}, text, {});
     }
     grpc::CallbackServerContext* const context_;
     const RpcGate::Opened opened_;
@@ -90,8 +90,9 @@ class ForgetfulService : public grpc::CallbackGenericService {
     }
     const ReplyHeader header{};
     const bool foreign = foreign_left-- > 0;
-    return new Answer(Seal({opened->session, RpcSession::What::kReply, {opened->call + foreign, 0}},
-                           {reinterpret_cast<const char*>(&header), sizeof header}, "an answer"));
+    return new Answer(
+        Seal({*opened->session, RpcSession::What::kReply, {opened->call + foreign, 0}},
+             {reinterpret_cast<const char*>(&header), sizeof header}, "an answer"));
   }
 
   std::optional<RpcGate> gate;

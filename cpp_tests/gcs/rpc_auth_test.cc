@@ -37,8 +37,8 @@ TEST_F(RpcAuth, BothEndsMakeTheSameTags) {
   ASSERT_TRUE(opened);
   EXPECT_EQ(opened->call, 1u);
   for (const What what : {What::kRequest, What::kReply, What::kUp, What::kDown, What::kEnd}) {
-    EXPECT_TRUE(opened->session.IsTag(client.Tag(what, {1, 2}, "head", "body"), what, {1, 2},
-                                      "head", "body"));
+    EXPECT_TRUE(opened->session->IsTag(client.Tag(what, {1, 2}, "head", "body"), what, {1, 2},
+                                       "head", "body"));
   }
 }
 
@@ -101,6 +101,25 @@ TEST_F(RpcAuth, AnOpeningHoldsForItsConnectionAndMethodAndOnce) {
   EXPECT_FALSE(gate_.Open(later, kMethod, peer_));
   EXPECT_FALSE(gate_.Open("", kMethod, peer_));
   EXPECT_FALSE(gate_.Open(std::string(opening.size(), '\0'), kMethod, peer_));
+}
+
+TEST_F(RpcAuth, ASessionsKeysAreMadeOnceAndHoldForItsConnectionAlone) {
+  const RpcSession client = Begin();
+  const auto first = gate_.Open(client.Opening(1, kMethod), kMethod, peer_);
+  const auto second = gate_.Open(client.Opening(2, kMethod), kMethod, peer_);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->session, second->session);
+  const std::string third = client.Opening(3, kMethod);
+  EXPECT_FALSE(gate_.Open(third, kMethod, "ipv4:127.0.0.1:50001"));
+  std::string forged = third;
+  forged.back() ^= 1;
+  EXPECT_FALSE(gate_.Open(forged, kMethod, peer_));
+  std::string renamed = third;
+  renamed[0] ^= 1;  // another client's nonce
+  EXPECT_FALSE(gate_.Open(renamed, kMethod, peer_));
+  EXPECT_TRUE(gate_.Open(third, kMethod, peer_));
+  const RpcSession other = Begin();
+  EXPECT_NE(gate_.Open(other.Opening(1, kMethod), kMethod, peer_)->session, first->session);
 }
 
 TEST(ReplayGuard, TakesEachCallOnceInWhateverOrder) {
@@ -218,7 +237,7 @@ class Network {
     const std::string& body = random_() % 8 == 0 ? Pick(sent_).body : message.body;
     const auto opened = servers_[server].Open(call.opening, kMethod, peer);
     if (!opened ||
-        !opened->session.IsTag(message.tag, What::kRequest, {opened->call, 0}, {}, body)) {
+        !opened->session->IsTag(message.tag, What::kRequest, {opened->call, 0}, {}, body)) {
       return;
     }
     // Exactly what its client meant, for the server that it dialed, once.

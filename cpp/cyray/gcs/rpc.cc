@@ -12,15 +12,27 @@ grpc::ByteBuffer ToMessage(std::string_view text) {
   return grpc::ByteBuffer(&slice, 1);
 }
 
-wire::Bytes FromMessage(const grpc::ByteBuffer& message) {
-  wire::Bytes bytes;
+namespace {
+
+std::vector<grpc::Slice> SlicesOf(const grpc::ByteBuffer& message) {
   std::vector<grpc::Slice> slices;
   // An empty message has no slices and may be an invalid buffer.
-  if (message.Valid() && !message.Dump(&slices).ok()) return bytes;
-  bytes.reserve(message.Valid() ? message.Length() : 0);
+  if (message.Valid() && !message.Dump(&slices).ok()) slices.clear();
+  return slices;
+}
+
+wire::Bytes Joined(const std::vector<grpc::Slice>& slices) {
+  size_t size = 0;
+  for (const grpc::Slice& slice : slices) size += slice.size();
+  wire::Bytes bytes;
+  bytes.reserve(size);
   for (const grpc::Slice& slice : slices) bytes.insert(bytes.end(), slice.begin(), slice.end());
   return bytes;
 }
+
+}  // namespace
+
+wire::Bytes FromMessage(const grpc::ByteBuffer& message) { return Joined(SlicesOf(message)); }
 
 grpc::ByteBuffer Seal(const Sealing& sealing, std::string_view header, std::string_view body) {
   const std::string tag = sealing.session.Tag(sealing.what, sealing.place, header, body);
@@ -32,16 +44,24 @@ grpc::ByteBuffer Seal(const Sealing& sealing, std::string_view header, std::stri
 
 bool Unseal(const Sealing& sealing, const grpc::ByteBuffer& message, void* header,
             size_t header_bytes, wire::Bytes& body) {
-  body = FromMessage(message);
-  if (body.size() < header_bytes + kTagBytes) return false;
-  const std::string_view all(reinterpret_cast<const char*>(body.data()), body.size());
+  const std::vector<grpc::Slice> slices = SlicesOf(message);
+  const bool whole = slices.size() == 1;  // all but large ones
+  if (!whole) body = Joined(slices);
+  const uint8_t* const bytes = whole ? slices.front().begin() : body.data();
+  const std::string_view all(reinterpret_cast<const char*>(bytes),
+                             whole ? slices.front().size() : body.size());
+  if (all.size() < header_bytes + kTagBytes) return false;
   const size_t tag_at = all.size() - kTagBytes;
   if (!sealing.session.IsTag(all.substr(tag_at), sealing.what, sealing.place,
                              all.substr(0, header_bytes),
                              all.substr(header_bytes, tag_at - header_bytes))) {
     return false;
   }
-  if (header_bytes > 0) std::memcpy(header, body.data(), header_bytes);
+  if (header_bytes > 0) std::memcpy(header, bytes, header_bytes);
+  if (whole) {
+    body.assign(bytes + header_bytes, bytes + tag_at);
+    return true;
+  }
   body.resize(tag_at);
   body.erase(body.begin(), body.begin() + static_cast<ptrdiff_t>(header_bytes));
   return true;

@@ -1,6 +1,7 @@
 #include "cyray/gcs/rpc_auth.h"
 
 #include <algorithm>
+#include <array>
 
 #include "cyray/common/ids.h"
 #include "cyray/crypto/auth.h"
@@ -9,13 +10,17 @@
 namespace cyray::gcs {
 namespace {
 
-constexpr std::string_view kProtocol = "cyray raylet to gcs 2";
+constexpr std::string_view kProtocol = "cyray raylet to gcs 3";
 constexpr size_t kNumberBytes = 8;
 constexpr size_t kHeadBytes = 16;  // of a server's nonce: its number, random bytes
 
+void WriteNumber(uint64_t number, char* bytes) {
+  for (size_t i = 0; i < kNumberBytes; ++i) bytes[i] = static_cast<char>(number >> (8 * i));
+}
+
 std::string NumberBytes(uint64_t number) {
-  std::string bytes;
-  for (size_t i = 0; i < kNumberBytes; ++i) bytes.push_back(static_cast<char>(number >> (8 * i)));
+  std::string bytes(kNumberBytes, '\0');
+  WriteNumber(number, bytes.data());
   return bytes;
 }
 
@@ -43,21 +48,25 @@ bool IsServers(RpcSession::What what) {
 }  // namespace
 
 RpcSession::RpcSession(std::string_view token, std::string_view client_nonce,
-                       std::string_view server_nonce, std::string_view server_address) {
-  nonces_.append(client_nonce).append(server_nonce);
-  const crypto::KeySchedule keys(token, kProtocol);
-  crypto::Transcript said;
-  said.Add(client_nonce).Add(server_nonce).Add(server_address);
-  server_proof_ = keys.Derive("server's proof", said);
-  client_key_ = keys.Derive("client's messages", said);
-  server_key_ = keys.Derive("server's messages", said);
-}
+                       std::string_view server_nonce, std::string_view server_address)
+    : RpcSession(token, std::string(client_nonce).append(server_nonce),
+                 crypto::Transcript().Add(client_nonce).Add(server_nonce).Add(server_address)) {}
+
+RpcSession::RpcSession(std::string_view token, std::string nonces, const crypto::Transcript& said)
+    : nonces_(std::move(nonces)),
+      server_proof_(crypto::KeySchedule(token, kProtocol).Derive("server's proof", said)),
+      client_key_(crypto::KeySchedule(token, kProtocol).Derive("client's messages", said)),
+      server_key_(crypto::KeySchedule(token, kProtocol).Derive("server's messages", said)) {}
 
 std::string RpcSession::Tag(What what, Place place, std::string_view head,
                             std::string_view body) const {
-  std::string said(1, static_cast<char>(what));
-  said += NumberBytes(place.call) + NumberBytes(place.message) + crypto::Sha256({head, body});
-  return crypto::HmacSha256(IsServers(what) ? server_key_ : client_key_, said);
+  // Of a fixed size, so that what follows begins at one place; `what` tells how long `head` is.
+  std::array<char, 1 + 2 * kNumberBytes> where;
+  where[0] = static_cast<char>(what);
+  WriteNumber(place.call, &where[1]);
+  WriteNumber(place.message, &where[1 + kNumberBytes]);
+  return (IsServers(what) ? server_key_ : client_key_)
+      .Tag({{where.data(), where.size()}, head, body});
 }
 
 bool RpcSession::IsTag(std::string_view tag, What what, Place place, std::string_view head,
@@ -145,15 +154,38 @@ std::optional<RpcGate::Opened> RpcGate::Open(std::string_view opening, std::stri
                                              std::string_view peer) {
   const std::optional<OpeningParts> parts = CutOpening(opening);
   if (!parts) return std::nullopt;
-  const uint64_t number = nonces_.NumberOf(parts->server_nonce, parts->client_nonce, peer);
-  if (number == 0) return std::nullopt;
-  RpcSession session(token_, parts->client_nonce, parts->server_nonce, address_);
+  uint64_t number = NumberFrom(parts->server_nonce);
+  std::shared_ptr<const RpcSession> session =
+      FindProved(number, opening.substr(0, 2 * crypto::kNonceBytes), peer);
+  const bool proved = session != nullptr;
+  if (!proved) {
+    number = nonces_.NumberOf(parts->server_nonce, parts->client_nonce, peer);
+    if (number == 0) return std::nullopt;
+    session =
+        std::make_shared<RpcSession>(token_, parts->client_nonce, parts->server_nonce, address_);
+  }
   const RpcSession::Place place{parts->call, 0};
-  if (!session.IsTag(parts->tag, RpcSession::What::kOpening, place, method, {}) ||
+  if (!session->IsTag(parts->tag, RpcSession::What::kOpening, place, method, {}) ||
       !guard_.Accept(number, parts->call)) {
     return std::nullopt;
   }
+  if (!proved) Remember(number, {std::string(peer), session});
   return Opened{std::move(session), parts->call};
+}
+
+std::shared_ptr<const RpcSession> RpcGate::FindProved(uint64_t number, std::string_view nonces,
+                                                      std::string_view peer) {
+  const std::lock_guard lock(mutex_);
+  const auto it = proved_.find(number);
+  const bool is_it =
+      it != proved_.end() && it->second.peer == peer && it->second.session->nonces() == nonces;
+  return is_it ? it->second.session : nullptr;
+}
+
+void RpcGate::Remember(uint64_t number, Proved proved) {
+  const std::lock_guard lock(mutex_);
+  proved_.insert_or_assign(number, std::move(proved));
+  if (proved_.size() > ReplayGuard::kSessions) proved_.erase(proved_.begin());
 }
 
 std::optional<RpcSession> ProvedSession(std::string_view token, std::string_view client_nonce,

@@ -16,11 +16,15 @@
 #include <bitset>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "cyray/crypto/key_schedule.h"
+#include "cyray/crypto/mac_key.h"
 
 namespace cyray::gcs {
 
@@ -41,6 +45,8 @@ class RpcSession {
              std::string_view server_address);
 
   const std::string& server_proof() const { return server_proof_; }
+  // The client's and the server's.
+  const std::string& nonces() const { return nonces_; }
   // Over `head` and `body`, one after the other.
   std::string Tag(What what, Place place, std::string_view head, std::string_view body) const;
   bool IsTag(std::string_view tag, What what, Place place, std::string_view head,
@@ -51,8 +57,11 @@ class RpcSession {
   std::string Opening(uint64_t call, std::string_view method) const;
 
  private:
+  RpcSession(std::string_view token, std::string nonces, const crypto::Transcript& said);
+
   std::string nonces_;
-  std::string server_proof_, client_key_, server_key_;
+  std::string server_proof_;
+  crypto::MacKey client_key_, server_key_;
 };
 
 // An opening, cut; nothing of it is believed yet.
@@ -109,7 +118,7 @@ class RpcGate {
   // To a challenge on the connection from `peer`; nothing when the nonce is none.
   std::optional<std::string> Answer(std::string_view client_nonce, std::string_view peer);
   struct Opened {
-    RpcSession session;
+    std::shared_ptr<const RpcSession> session;  // shared by all its calls
     uint64_t call;
   };
   // Nothing: no proof, one of another connection or method, or a call that came before.
@@ -117,9 +126,20 @@ class RpcGate {
                              std::string_view peer);
 
  private:
+  // A session whose client has proved itself: its keys are made once.
+  struct Proved {
+    std::string peer;
+    std::shared_ptr<const RpcSession> session;
+  };
+  std::shared_ptr<const RpcSession> FindProved(uint64_t number, std::string_view nonces,
+                                               std::string_view peer);
+  void Remember(uint64_t number, Proved proved);
+
   const std::string token_, address_;
   ServerNonces nonces_;
   ReplayGuard guard_;
+  std::mutex mutex_;
+  std::map<uint64_t, Proved> proved_;  // guarded by mutex_, by number
 };
 
 // The client's: what an answer proves to who sent `client_nonce` to the address `dialed`; nothing

@@ -65,7 +65,7 @@ class RpcServer::Call : public ServerGenericBidiReactor {
   void OnReadDone(bool ok) override {
     CallHeader header{};
     wire::Bytes payload;
-    const Sealing sealing{opened_.session, RpcSession::What::kRequest, {opened_.call, 0}};
+    const Sealing sealing{*opened_.session, RpcSession::What::kRequest, {opened_.call, 0}};
     if (!ok || !Unseal(sealing, request_, &header, sizeof header, payload)) {
       Finish({grpc::StatusCode::UNAUTHENTICATED, "not a call of its session"});
       return;
@@ -104,7 +104,7 @@ class RpcServer::Call : public ServerGenericBidiReactor {
       header.code = static_cast<uint8_t>(result.error().code());
       body = result.error().message();
     }
-    reply_ = Seal({opened_.session, RpcSession::What::kReply, {opened_.call, 0}},
+    reply_ = Seal({*opened_.session, RpcSession::What::kReply, {opened_.call, 0}},
                   {reinterpret_cast<const char*>(&header), sizeof header}, body);
     StartWriteAndFinish(&reply_, grpc::WriteOptions(), grpc::Status::OK);
   }
@@ -136,7 +136,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
 
   void OnReadDone(bool ok) override {
     wire::Bytes message;
-    const Sealing sealing{opened_.session, RpcSession::What::kUp, {opened_.call, read_count_++}};
+    const Sealing sealing{*opened_.session, RpcSession::What::kUp, {opened_.call, read_count_++}};
     if (ok) ok = Unseal(sealing, read_, nullptr, 0, message);
     read_.Clear();
     server_->loop_->Post([this, ok, message = std::move(message), self = self_] {
@@ -156,7 +156,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   // On the loop. The client is told that its hello was taken.
   void Accept() {
     context_->AddInitialMetadata(
-        kAcceptedKey, opened_.session.Tag(RpcSession::What::kAccepted, {opened_.call, 0}, {}, {}));
+        kAcceptedKey, opened_.session->Tag(RpcSession::What::kAccepted, {opened_.call, 0}, {}, {}));
     StartSendInitialMetadata();
   }
 
@@ -164,7 +164,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
     std::unique_lock lock(mutex_);
     if (closed_) return;
     unsent_.push_back(
-        Seal({opened_.session, RpcSession::What::kDown, {opened_.call, sent_count_++}}, {},
+        Seal({*opened_.session, RpcSession::What::kDown, {opened_.call, sent_count_++}}, {},
              {reinterpret_cast<const char*>(message.data()), message.size()}));
     if (std::exchange(writing_, true)) return;
     lock.unlock();
@@ -213,7 +213,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   void End(const Status& status) {
     const grpc::Status end = ToGrpc(status);
     context_->AddTrailingMetadata(
-        kEndKey, opened_.session.Tag(RpcSession::What::kEnd, {opened_.call, 0}, EndText(end), {}));
+        kEndKey, opened_.session->Tag(RpcSession::What::kEnd, {opened_.call, 0}, EndText(end), {}));
     Finish(end);
   }
 
