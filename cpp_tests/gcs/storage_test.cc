@@ -82,6 +82,61 @@ TEST_F(StorageTest, CallbacksRunInOrder) {
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
 }
 
+TEST_F(StorageTest, ARoundsSmallChangesAreOneBatchOnTheLoop) {
+  for (int i = 0; i < 4; ++i) {
+    storage_->Put(Storage::Kind::kKv, std::to_string(i), {1});
+    storage_->Flush();
+  }
+  AwaitDurable();
+  EXPECT_EQ(storage_->batches(), 1u);
+  EXPECT_EQ(storage_->batches_on_loop(), 1u);
+}
+
+TEST_F(StorageTest, TheWriterHasWhatIsLargeAndCallbacksKeepTheirOrder) {
+  std::vector<int> order;
+  size_t asked = 0;
+  const auto change = [&](const std::string& key, size_t bytes) {
+    storage_->Put(Storage::Kind::kKv, key, wire::Bytes(bytes, 1));
+    storage_->OnDurable([&order, number = asked++](const Status&) { order.push_back(number); });
+  };
+  for (int i = 0; i < 30; ++i) {
+    change("large" + std::to_string(i), 100'000);
+    loop_.RunOnce(0);
+    for (int n = 0; n < 3; ++n) {
+      change("small" + std::to_string(n), 1);
+      loop_.RunOnce(0);
+    }
+    if (i % 3 == 0) AwaitDurable();
+  }
+  ASSERT_TRUE(RunUntil([&] { return order.size() == asked; }));
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+  EXPECT_GT(storage_->batches(), storage_->batches_on_loop());
+  Open();
+  EXPECT_EQ(Rows(Storage::Kind::kKv).size(), 33u);
+}
+
+TEST_F(StorageTest, RowsComeInTheOrderOfTheirFirstWriting) {
+  const std::vector<std::string> keys = {"c", "a", "d", "b"};
+  const auto loaded = [&] {
+    std::vector<std::string> order;
+    EXPECT_TRUE(storage_
+                    ->Load(Storage::Kind::kJob,
+                           [&](std::string_view key, wire::Bytes) { order.emplace_back(key); })
+                    .ok());
+    return order;
+  };
+  for (const std::string& key : {keys[0], keys[1]}) storage_->Put(Storage::Kind::kJob, key, {1});
+  AwaitDurable();
+  Open();
+  EXPECT_EQ(loaded(), (std::vector{keys[0], keys[1]}));
+  for (const std::string& key : {keys[1], keys[2], keys[0], keys[3]}) {
+    storage_->Put(Storage::Kind::kJob, key, {2});
+  }
+  AwaitDurable();
+  Open();
+  EXPECT_EQ(loaded(), keys);
+}
+
 TEST_F(StorageTest, TheFileIsItsOwnersAlone) {
   struct stat info;
   ASSERT_EQ(::stat((folder_.path() + "/db").c_str(), &info), 0);
