@@ -102,6 +102,23 @@ TEST_F(CommitTest, AnEventThatAnEffectEndsComesAfterIt) {
   EXPECT_EQ(said_, (Texts{"a", "b", "c"}));
 }
 
+TEST_F(CommitTest, AnEventWithAnOutcomeWaitsForTheDiskOnce) {
+  Change();
+  Say("a");
+  commit_.End([this](const Status&) { said_.push_back("outcome"); });
+  EXPECT_EQ(storage_.asked(), 1u);
+  storage_.Sync();
+  EXPECT_EQ(said_, (Texts{"a", "outcome"}));
+}
+
+TEST_F(CommitTest, ARefusedChangeIsUndoneBeforeThoseWhoReadItAreAnswered) {
+  Change();
+  commit_.Answer([this] { said_.push_back("read"); });
+  commit_.End([this](const Status& status) { said_.push_back(status.ok() ? "ok" : "undo"); });
+  storage_.Refuse();
+  EXPECT_EQ(said_, (Texts{"undo", "read"}));
+}
+
 TEST_F(CommitTest, AnOutcomeIsToldAtOnceWhenNothingWaits) {
   int told = 0;
   commit_.End([&](const Status& status) { told += status.ok() ? 1 : 100; });

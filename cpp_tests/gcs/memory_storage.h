@@ -35,7 +35,10 @@ class MemoryStorage : public Storage {
     changes_.push_back({kind, true, std::string(key), {}});
   }
   void Flush() override {}
-  void OnDurable(Callback callback) override { callbacks_.push_back(std::move(callback)); }
+  void OnDurable(Callback callback) override {
+    ++asked_;
+    callbacks_.push_back(std::move(callback));
+  }
   Status Failure() const override { return failure_; }
 
   // All that was queued is written, and those who wait are told.
@@ -52,6 +55,9 @@ class MemoryStorage : public Storage {
     for (const Callback& callback : waiting) callback(failure_);
   }
   bool has_changes() const { return !changes_.empty(); }
+  size_t changes() const { return changes_.size(); }
+  // How often somebody asked to be told.
+  size_t asked() const { return asked_; }
 
  private:
   struct Change {
@@ -80,6 +86,7 @@ class MemoryStorage : public Storage {
   std::vector<Change> changes_;
   std::vector<Callback> callbacks_;
   Status failure_;
+  size_t asked_ = 0;
 };
 
 }  // namespace cyray::gcs

@@ -75,7 +75,7 @@ Cluster::Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, St
       deaths_(kDeathsKept, kDeathKeptMs),
       tick_(runtime),
       relay_(runtime),
-      unknown_(runtime) {}
+      unknown_due_(runtime) {}
 
 Status Cluster::Load(Storage& storage) {
   const int64_t now = runtime_->NowMs();
@@ -427,11 +427,20 @@ void Cluster::OnWatch(uint64_t stream, const wire::WatchActor& watch) {
     return;
   }
   // Its registration comes another way and may be overtaken by the watch; that will publish it.
-  unknown_.Start(next_watch_++, kUnknownActorMs, [this, stream, actor] {
-    if (actors_.table().Find(actor) != nullptr || !streams_.NodeOf(stream)) return;
-    streams_.SendTo(stream, actors_.UpdateCommand(actor));
-    commit_->End();
-  });
+  unknown_.push_back({runtime_->NowMs() + kUnknownActorMs, stream, actor});
+  unknown_due_.StartOnce(kUnknownActorMs, [this] { TellUnknown(); });
+}
+
+void Cluster::TellUnknown() {
+  const int64_t now = runtime_->NowMs();
+  for (; !unknown_.empty() && unknown_.front().due_ms <= now; unknown_.pop_front()) {
+    const UnknownWatch& watch = unknown_.front();
+    if (actors_.table().Find(watch.actor) != nullptr || !streams_.NodeOf(watch.stream)) continue;
+    streams_.SendTo(watch.stream, actors_.UpdateCommand(watch.actor));
+  }
+  commit_->End();
+  if (unknown_.empty()) return;
+  unknown_due_.Start(unknown_.front().due_ms - now, [this] { TellUnknown(); });
 }
 
 }  // namespace cyray::gcs

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <optional>
 #include <set>
@@ -70,6 +71,7 @@ class Cluster {
   void OnActorStarted(const NodeId& node, const wire::ActorStarted& started);
   void OnActorEnded(const NodeId& node, const wire::ActorEnded& ended);
   void OnWatch(uint64_t stream, const wire::WatchActor& watch);
+  void TellUnknown();
   // What the node says of itself holds: who is not there has ended.
   void EndWhoIsGone(const NodeId& node, const wire::NodeHello& hello);
   void TellEverything(const NodeId& node);
@@ -100,10 +102,16 @@ class Cluster {
   std::set<NodeId> changed_;  // whose resources the others have not been told
   int64_t relayed_ms_ = 0;
   Recent<Address, std::string> deaths_;  // with their reasons; told again to raylets that come back
-  uint64_t next_watch_ = 1;
+  // Watches of actors that are not registered yet; the oldest first.
+  struct UnknownWatch {
+    int64_t due_ms;
+    uint64_t stream;
+    ActorId actor;
+  };
+  std::deque<UnknownWatch> unknown_;
   Timer tick_;
   Timer relay_;
-  Timers<uint64_t> unknown_;  // watches of actors that are not registered yet
+  Timer unknown_due_;
 };
 
 }  // namespace cyray::gcs

@@ -24,25 +24,35 @@ void Commit::Answer(Effect effect) {
 }
 
 void Commit::End() {
+  if (std::exchange(changed_, false)) AwaitDisk(nullptr);
+  Close();
+}
+
+void Commit::End(Storage::Callback outcome) {
   if (std::exchange(changed_, false)) {
-    ++queued_;
-    AwaitDisk();
+    AwaitDisk(std::move(outcome));
+    return Close();
   }
+  Close();
+  if (durable_ == queued_) return outcome(Status::Ok());
+  storage_->OnDurable(std::move(outcome));
+}
+
+void Commit::Close() {
   if (open_.effects.empty() && open_.answers.empty()) return;
   open_.after = queued_;
   waiting_.push_back(std::exchange(open_, {}));
   Release();
 }
 
-void Commit::End(Storage::Callback outcome) {
-  End();
-  if (durable_ == queued_) return outcome(Status::Ok());
-  storage_->OnDurable(std::move(outcome));
-}
-
-void Commit::AwaitDisk() {
-  storage_->OnDurable(
-      [this, change = queued_](const Status& status) { OnOutcome(change, status); });
+void Commit::AwaitDisk(Storage::Callback outcome) {
+  ++queued_;
+  storage_->OnDurable([this, change = queued_, outcome = std::move(outcome)](const Status& status) {
+    // Who wants a refused change undone comes before those who read it, as it is the younger.
+    if (outcome != nullptr && !status.ok()) outcome(status);
+    OnOutcome(change, status);
+    if (outcome != nullptr && status.ok()) outcome(status);
+  });
 }
 
 void Commit::OnOutcome(uint64_t change, const Status& status) {

@@ -49,7 +49,9 @@ class Commit {
     std::vector<Effect> effects;
     std::vector<Effect> answers;
   };
-  void AwaitDisk();
+  // `outcome`, which may be null, learns what became of the event that ends.
+  void AwaitDisk(Storage::Callback outcome);
+  void Close();
   void OnOutcome(uint64_t change, const Status& status);
   void Release();
 

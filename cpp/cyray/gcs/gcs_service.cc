@@ -47,13 +47,17 @@ bool IsRead(GcsMethod method) {
 
 // Methods whose repetition would change something again, or be answered otherwise. For the others
 // the ids in the request make a repetition harmless.
-bool IsOnce(GcsMethod method) {
+bool IsOnce(GcsMethod method, const wire::Bytes& payload) {
   switch (method) {
     case GcsMethod::KvPut:
     case GcsMethod::KvDelete:
-    case GcsMethod::KillActor:
     case GcsMethod::RegisterJob:
       return true;
+    case GcsMethod::KillActor: {
+      // Whoever is to stay dead cannot die twice; a restart can be asked for twice.
+      const auto* request = wire::VerifiedRoot<wire::KillActorRequest>(payload);
+      return request != nullptr && !request->no_restart() && !request->out_of_scope();
+    }
     default:
       return false;
   }
@@ -149,7 +153,7 @@ void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, 
 
 void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& payload,
                         Reply reply) {
-  const bool once = IsOnce(method);
+  const bool once = IsOnce(method, payload);
   if (const CallLog::Entry* done = once ? calls_.Find(id) : nullptr) {
     if (done->durable) return reply(done->AsResult());
     commit_.End([method, reply = std::move(reply), entry = *done](const Status& status) {
