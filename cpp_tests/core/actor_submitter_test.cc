@@ -364,6 +364,16 @@ TEST_F(ActorSubmitterTest, ACrowdedActorIsNotWaitedForAtEveryCallWhileItAnswersN
   EXPECT_EQ(client_->crowd, ActorClient::kCrowd);
 }
 
+TEST_F(ActorSubmitterTest, OnlyAnActorThatHasLivedIsKnownToHaveDied) {
+  AddWorker(10);
+  Call(MakeTemplate());
+  EXPECT_FALSE(actors_.HasDied(actor_id_));
+  Update(ActorState::Alive, 0, 10);
+  EXPECT_FALSE(actors_.HasDied(actor_id_));
+  Update(ActorState::Dead, 0, 0);
+  EXPECT_TRUE(actors_.HasDied(actor_id_));
+}
+
 TEST_F(ActorSubmitterTest, ADeadActorIsNotWatchedAnyMore) {
   Call(MakeTemplate());
   EXPECT_THAT(FromProcess(FrameType::kSubscribeActor), SizeIs(1));

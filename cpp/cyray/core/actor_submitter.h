@@ -103,6 +103,13 @@ class ActorSubmitter {
   int64_t NextTickNs() const;
   void Tick(int64_t now_ns);
 
+  // Whether it has lived and is dead for good. (One that the GCS calls dead and that has not lived
+  // may still be on its way there.)
+  bool HasDied(const ActorId& id) const {
+    const auto it = clients_.find(id);
+    return it != clients_.end() && it->second->state == wire::ActorState::Dead &&
+           !it->second->address.is_nil();
+  }
   size_t clients() const { return clients_.size(); }
   void Describe(std::string& out) const;
   void CheckInvariants() const;

@@ -48,6 +48,8 @@ class Submitter {
 
   void SetIdentity(const Address& self, const JobId& job) { completion_.SetIdentity(self, job); }
   // Arguments of these tasks (tags) are ready.
+  // See ActorSubmitter.
+  bool HasDied(const ActorId& actor) const { return actors_.HasDied(actor); }
   void OnArgumentsReady(const std::vector<uint64_t>& tags) { dependents_.Tell(tags); }
   // From workers.
   void OnTaskReply(Link& link, const wire::TaskReply& reply) {
