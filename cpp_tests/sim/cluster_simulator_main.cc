@@ -2,8 +2,10 @@
 //   cluster_simulator --from 0 --seeds 200        a range; failures with how to see them again
 //   cluster_simulator --seed 17 --echo            one, with its log as it happens
 //   --twice     runs each seed twice and compares the digests of all draws
+//   --first     ends at the first seed that fails
 //   --faults    names, separated by commas, of the faults that may strike; else all of them
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/personality.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,8 +33,9 @@ struct Options {
   uint64_t seeds = 1;
   bool echo = false;
   bool twice = false;
+  bool first = false;
   std::vector<std::string> faults;
-  cyray::sim::Allowed allowed;
+  std::vector<FaultKind> allowed;
 };
 
 // In the child: what became of it, by one line to `out`.
@@ -104,6 +107,7 @@ void FixAddresses(char** argv) {
 
 int main(int argc, char** argv) {
   FixAddresses(argv);
+  ::signal(SIGPIPE, SIG_IGN);  // as the product's programs have it
   Options options;
   const std::vector<std::string> all(std::begin(kFaultNames), std::end(kFaultNames));
   uint64_t seed = 0;
@@ -116,12 +120,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember(all));
   app.add_flag("--echo", options.echo, "print the log as it happens");
   app.add_flag("--twice", options.twice, "compare the digests of two runs");
+  app.add_flag("--first", options.first, "end at the first that fails");
   CLI11_PARSE(app, argc, argv);
   if (one->count() > 0) options.from = seed, options.seeds = 1;
   for (size_t i = 0; i < all.size(); ++i) {
     const bool named =
         options.faults.empty() || std::ranges::find(options.faults, all[i]) != options.faults.end();
-    if (named) options.allowed.faults.push_back(static_cast<FaultKind>(i));
+    if (named) options.allowed.push_back(static_cast<FaultKind>(i));
   }
   ::setenv("CYRAY_SPIN_US", "0", 1);
   std::string names;
@@ -139,6 +144,7 @@ int main(int argc, char** argv) {
     std::printf("seed %lu FAILED: %s\n  again: %s --seed %lu%s --echo\n", s, wrong.c_str(), argv[0],
                 s, names.c_str());
     std::fflush(stdout);
+    if (options.first) return 1;
   }
   std::printf("%lu seeds, %lu failed\n", options.seeds, failures);
   return failures == 0 ? 0 : 1;

@@ -98,6 +98,9 @@ class Kernel {
 
   VirtualTime& time() { return time_; }
   int64_t now_ns() const { return time_.now_ns(); }
+  // Somebody sets the clock on the wall, of all nodes.
+  void StepWallClock(int64_t ns) { wall_offset_ns_ += ns; }
+  int64_t wall_offset_ns() const { return wall_offset_ns_; }
 
   // One event of the world, and what became ready by it. False: nothing will ever happen.
   bool Step();
@@ -167,6 +170,7 @@ class Kernel {
   static void Enter(unsigned high, unsigned low);
 
   VirtualTime time_;
+  int64_t wall_offset_ns_ = 0;
   std::map<int, std::unique_ptr<Process>> processes_;
   std::map<std::string, Program> programs_;
   std::map<const void*, std::deque<Fiber*>> conditions_;

@@ -22,6 +22,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,7 +53,8 @@ bool Inside() { return Kernel::Current() != nullptr; }
 Kernel& kernel() { return *Kernel::Get(); }
 
 int64_t ClockNs(clockid_t clock) {
-  return kernel().now_ns() + (clock == CLOCK_REALTIME ? kEpochNs : kBootNs);
+  if (clock != CLOCK_REALTIME) return kernel().now_ns() + kBootNs;
+  return kernel().now_ns() + kEpochNs + kernel().wall_offset_ns();
 }
 
 int64_t ToNs(const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; }
@@ -343,6 +345,17 @@ LIBC(int, kill, pid_t pid, int signal) {
 LIBC(pid_t, waitpid, pid_t pid, int* status, int options) {
   if (Inside()) return kernel().Reap(Kernel::Current(), pid, status);
   return static_cast<pid_t>(RawSyscall(SYS_wait4, pid, reinterpret_cast<long>(status), options, 0));
+}
+
+// Whatever a child asks for between fork and exec is of a process of its own.
+LIBC(sighandler_t, signal, int number, sighandler_t handler) {
+  if (!Inside()) return Real<sighandler_t(int, sighandler_t)>("signal")(number, handler);
+  return SIG_DFL;
+}
+
+LIBC(void, _exit, int code) {
+  if (Inside()) kernel().End(Kernel::Current(), W_EXITCODE(code & 0xff, 0));
+  RawSyscall(SYS_exit_group, code);
 }
 
 LIBC(int, signalfd, int fd, const sigset_t* mask, int flags) {

@@ -1,9 +1,14 @@
 #include "cpp_tests/sim/player.h"
 
+#include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cstring>
 
+#include "cpp_tests/sim/book.h"
+#include "cyray/common/encoding.h"
+#include "cyray/core/gcs_requests.h"
 #include "cyray/util/log.h"
 
 namespace cyray::sim {
@@ -12,69 +17,30 @@ namespace {
 using core::kForever;
 using core::ObjectEntry;
 
-constexpr size_t kRefBytes = ObjectId::kSize + sizeof(Address);
 constexpr size_t kHeadBytes = sizeof(uint64_t) + sizeof(uint32_t);
 constexpr uint64_t kLargeBytes = 300 << 10;
-constexpr uint64_t kSaltMask = (uint64_t{1} << 48) - 1;
 
-uint64_t Mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-  return x ^ (x >> 31);
+void Nap(uint64_t ms) {
+  const timespec wait{0, static_cast<long>(ms) * 1'000'000};
+  ::nanosleep(&wait, nullptr);
+}
+
+FunctionId FunctionOf(int number) {
+  FunctionId id;
+  id.bytes.fill(static_cast<uint8_t>(1 + number));
+  return id;
 }
 
 }  // namespace
-
-// --- What tasks mean --------------------------------------------------------------------------
-
-uint64_t TaskKey::Pack() const {
-  return uint64_t{static_cast<uint8_t>(kind)} << 56 | uint64_t{depth} << 48 | (salt & kSaltMask);
-}
-
-TaskKey TaskKey::Unpack(uint64_t packed) {
-  return {static_cast<TaskKind>(packed >> 56), static_cast<uint8_t>(packed >> 48 & 0xff),
-          packed & kSaltMask};
-}
-
-TaskKey TaskKey::Child(uint64_t number, TaskKind child) const {
-  return {child, static_cast<uint8_t>(depth - 1),
-          (Mix(salt + number + 1) & (kGivenRefs - 1)) | (salt & kGivenRefs)};
-}
-
-uint64_t TaskKey::Own() const { return Mix(Pack()) >> 8; }
-
-namespace {
-
-TaskKind KindOfChild(const TaskKey& key, uint64_t number) {
-  constexpr TaskKind kKinds[] = {TaskKind::kLeaf, TaskKind::kFan,   TaskKind::kPass,
-                                 TaskKind::kGive, TaskKind::kLarge, TaskKind::kSlow};
-  const TaskKind kind = kKinds[Mix(key.salt * 7 + number) % std::size(kKinds)];
-  return kind == TaskKind::kGive && (key.salt & kGivenRefs) == 0 ? TaskKind::kLeaf : kind;
-}
-
-}  // namespace
-
-uint64_t Expected(const TaskKey& key, uint64_t passed) {
-  uint64_t sum = key.Own();
-  switch (key.kind) {
-    case TaskKind::kFan:
-      if (key.depth == 0) return sum;
-      for (uint64_t i = 0; i < 3; ++i) sum += Expected(key.Child(i, KindOfChild(key, i)));
-      return sum;
-    case TaskKind::kPass:
-      if (key.depth == 0) return sum;
-      return sum + Expected(key.Child(0, TaskKind::kRead), key.salt);
-    case TaskKind::kRead:
-      if (key.depth == 0) return sum + passed;
-      return sum + Expected(key.Child(0, TaskKind::kRead), passed);
-    case TaskKind::kGive:
-      return sum + key.salt;
-    default:
-      return sum;
-  }
-}
 
 // --- Values -----------------------------------------------------------------------------------
+
+SystemError SystemError::Of(const Decoded& value) {
+  constexpr size_t kTextAt = 2 + ActorId::kSize;
+  if (!value.is_error || value.error.size() < kTextAt) return {};
+  if (value.error[0] != static_cast<char>(ValueTag::kSystemError)) return {};
+  return {static_cast<uint8_t>(value.error[1]), value.error.substr(kTextAt)};
+}
 
 core::ValuePtr Player::Encode(uint64_t number, const std::vector<ObjectEntry*>& refs) {
   core::ValuePtr value(core::Value::New(kHeadBytes + refs.size() * kRefBytes));
@@ -105,13 +71,10 @@ Decoded Player::Decode(const core::ReadView& view, core::ExecTask* call) {
   return out;
 }
 
-ObjectEntry* Player::Put(uint64_t number) {
-  return core_.objects().Put(Encode(number, {}), false, {});
-}
+ObjectEntry* Player::Put(uint64_t number) { return core_.objects().Put(Encode(number, {}), false, {}); }
 
 Decoded Player::Get(ObjectEntry* entry) {
-  CYRAY_CHECK(core_.reader().Wait(&entry, 1, 1, /*here=*/true, kForever))
-      << "a wait without an end ended";
+  CYRAY_CHECK(core_.reader().Wait(&entry, 1, 1, /*here=*/true, kForever)) << "a wait without an end ended";
   core::ReadView view;
   CYRAY_CHECK(core_.reader().Read(entry, &view));
   Decoded out = Decode(view, nullptr);
@@ -124,29 +87,101 @@ Decoded Player::Get(ObjectEntry* entry) {
   return out;
 }
 
-// --- Tasks ------------------------------------------------------------------------------------
+// --- Submitting -------------------------------------------------------------------------------
 
-ObjectEntry* Player::Submit(const TaskKey& key, const std::vector<ObjectEntry*>& refs) {
-  core::TaskTemplate*& tmpl = templates_[static_cast<size_t>(key.kind)];
-  if (tmpl == nullptr) {
-    core::TemplateSpec spec;
-    spec.function_id.bytes.fill(static_cast<uint8_t>(1 + static_cast<int>(key.kind)));
-    spec.name = "task" + std::to_string(static_cast<int>(key.kind));
-    spec.max_retries = -1;
+core::TaskTemplate* Player::TemplateOf(TaskKind kind, int max_retries, bool is_call) {
+  core::TaskTemplate*& tmpl = templates_[{kind, max_retries, is_call}];
+  if (tmpl != nullptr) return tmpl;
+  core::TemplateSpec spec;
+  spec.function_id = is_call ? FunctionId{} : FunctionOf(static_cast<int>(kind));
+  spec.name = "task" + std::to_string(static_cast<int>(kind));
+  spec.max_retries = max_retries;
+  spec.is_actor_method = is_call;
+  if (is_call) {
+    spec.method = spec.name;
+  } else {
     spec.demand.Set("CPU", kResourceUnit);
-    tmpl = core_.submitter().AddTemplate(spec);
   }
+  if (!is_call && kind == TaskKind::kLarge && rules_.large_node >= 0) {
+    spec.demand.Set("node" + std::to_string(rules_.large_node), kResourceUnit);
+  }
+  return tmpl = core_.submitter().AddTemplate(spec);
+}
+
+core::Submission Player::SubmissionOf(const TaskKey& key, const Given& given, bool is_call) {
   core::Submission submission;
-  submission.tmpl = tmpl;
-  submission.args = Encode(key.Pack(), refs);
-  for (ObjectEntry* ref : refs) {
-    core_.objects().AddRef(ref);
-    submission.contained.push_back(ref);
-  }
+  submission.tmpl = TemplateOf(key.kind, given.max_retries, is_call);
+  submission.args = Encode(key.Pack(), given.refs);
+  for (ObjectEntry* ref : given.refs) core_.objects().AddRef(ref);
+  for (ObjectEntry* ref : given.arguments) core_.objects().AddRef(ref);
+  submission.contained = given.refs;
+  submission.refs = given.arguments;
+  return submission;
+}
+
+ObjectEntry* Player::Submit(const TaskKey& key, const Given& given) {
   ObjectEntry* result = nullptr;
-  core_.submitter().Submit(std::move(submission), nullptr, &result);
+  core_.submitter().Submit(SubmissionOf(key, given, /*is_call=*/false), nullptr, &result);
+  Book::Get().Submitted(result->id.task(), given.max_retries);
   return result;
 }
+
+ObjectEntry* Player::Call(const ActorHandle& actor, const TaskKey& key, const Given& given) {
+  core::Submission submission = SubmissionOf(key, given, /*is_call=*/true);
+  submission.hold = actor.ref;
+  ObjectEntry* result = nullptr;
+  core_.submitter().Submit(std::move(submission), actor.client, &result);
+  Book::Get().Submitted(result->id.task(), given.max_retries);
+  return result;
+}
+
+// --- Actors -----------------------------------------------------------------------------------
+
+ActorHandle Player::MakeActor(const ActorOptions& options, const std::vector<ObjectEntry*>& refs) {
+  core::ActorCreation creation;
+  creation.actor_id = ActorId::Random();
+  const JobId job = core_.job_id();
+  std::memcpy(creation.actor_id.bytes.data() + 12, job.data(), JobId::kSize);
+  creation.class_id = FunctionOf(100);
+  creation.class_name = "Actor";
+  creation.name = options.name;
+  creation.name_space = "sim";
+  creation.detached = !options.name.empty();
+  creation.max_restarts = options.max_restarts;
+  creation.placement.Set("CPU", kResourceUnit);
+  if (options.holds_cpu) creation.held.Set("CPU", kResourceUnit);
+  creation.args = Encode(0, refs);
+  ActorHandle handle{creation.actor_id, core_.submitter().GetActorClient(creation.actor_id, true)};
+  handle.ref = creation.detached ? nullptr : core_.objects().NewActorHandle(creation.actor_id);
+  for (ObjectEntry* ref : refs) core_.objects().AddRef(ref);
+  if (handle.ref != nullptr) core_.objects().HoldWith(handle.ref, refs);
+  Book::Get().ActorMade(creation.actor_id, options.max_restarts);
+  while (core_.submitter().CreateActor(creation, creation.detached).code() == StatusCode::kUnavailable) {
+    Nap(100);
+  }
+  return handle;
+}
+
+ActorHandle Player::FindActor(const std::string& name) {
+  core::NamedActor found;
+  while (!core::GetActorByName(core_.control(), name, "sim", &found).ok()) Nap(100);
+  if (!found.found) return {};
+  return {found.id, core_.submitter().GetActorClient(found.id, true)};
+}
+
+ActorHandle Player::HandleOf(ObjectEntry* ref) {
+  const ActorId id = ActorId::FromBytes(ref->id.data());
+  return {id, core_.submitter().GetActorClient(id, true), ref};
+}
+
+void Player::Drop(ActorHandle* actor) {
+  if (actor->client != nullptr) core_.submitter().ReleaseActorClient(actor->client);
+  if (actor->ref != nullptr) Release(actor->ref);
+  actor->client = nullptr;
+  actor->ref = nullptr;
+}
+
+// --- Tasks ------------------------------------------------------------------------------------
 
 bool Player::Add(ObjectEntry* child, Decoded* sum) {
   const Decoded got = Get(child);
@@ -159,46 +194,111 @@ bool Player::Add(ObjectEntry* child, Decoded* sum) {
   return true;
 }
 
-Decoded Player::Play(const TaskKey& key, const std::vector<ObjectEntry*>& passed) {
-  Decoded result;
-  result.number = key.Own();
+bool Player::AddArguments(core::ExecTask* task, Decoded* sum) {
+  for (size_t i = 0; i < task->arguments.size(); ++i) {
+    core::ReadView view;
+    CYRAY_CHECK(core_.reader().ReadArgument(task, i, &view));
+    const Decoded argument = Decode(view, nullptr);
+    if (view.value != nullptr) view.value->Unref();
+    if (view.pin != nullptr) core_.reader().UnrefPin(view.pin);
+    for (ObjectEntry* inner : argument.refs) Release(inner);
+    if (argument.is_error) {
+      sum->is_error = true;
+      sum->error = argument.error;
+      return false;
+    }
+    sum->number += argument.number;
+  }
+  return true;
+}
+
+std::vector<ObjectEntry*> Player::StartChildren(const TaskKey& key,
+                                                const std::vector<ObjectEntry*>& passed) {
   std::vector<ObjectEntry*> children;
+  if (key.depth == 0) return children;
   switch (key.kind) {
     case TaskKind::kFan:
-      for (uint64_t i = 0; key.depth > 0 && i < 3; ++i) {
-        children.push_back(Submit(key.Child(i, KindOfChild(key, i))));
+      for (uint64_t i = 0; i < 3; ++i) {
+        children.push_back(Submit(key.Child(i, key.KindOfChild(i))));
       }
       break;
-    case TaskKind::kPass:
-      if (key.depth == 0) break;
-      children.push_back(Put(key.salt));
-      children.push_back(Submit(key.Child(0, TaskKind::kRead), {children[0]}));
-      Release(children[0]);
-      children.erase(children.begin());
+    case TaskKind::kPass: {
+      ObjectEntry* const number = Put(key.salt);
+      children.push_back(Submit(key.Child(0, TaskKind::kRead), {.refs = {number}}));
+      Release(number);
       break;
+    }
     case TaskKind::kRead:
-      if (key.depth > 0) {
-        children.push_back(Submit(key.Child(0, TaskKind::kRead), passed));
-        break;
-      }
-      for (ObjectEntry* ref : passed) Add(ref, &result);
+      children.push_back(Submit(key.Child(0, TaskKind::kRead), {.refs = passed}));
       break;
-    case TaskKind::kGive:
-      result.refs.push_back(Put(key.salt));
-      break;
-    case TaskKind::kSlow: {
-      const timespec wait{0, static_cast<long>(1 + key.salt % 50) * 1'000'000};
-      ::nanosleep(&wait, nullptr);
+    case TaskKind::kCall: {
+      ActorHandle actor = HandleOf(passed.at(0));
+      children.push_back(Call(actor, key.Child(0, TaskKind::kLeaf)));
+      core_.submitter().ReleaseActorClient(actor.client);
       break;
     }
     default:
       break;
   }
-  for (ObjectEntry* child : children) {
+  return children;
+}
+
+Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
+                     const std::vector<ObjectEntry*>& passed) {
+  Decoded result;
+  result.number = key.Own();
+  switch (key.kind) {
+    case TaskKind::kRead:
+      for (ObjectEntry* ref : passed) {
+        if (key.depth == 0) Add(ref, &result);
+      }
+      break;
+    case TaskKind::kGive:
+      result.refs.push_back(Put(key.salt));
+      break;
+    case TaskKind::kSlow:
+      Nap(1 + key.salt % 50);
+      break;
+    case TaskKind::kSum:
+      AddArguments(task, &result);
+      break;
+    case TaskKind::kKept:
+      for (ObjectEntry* ref : kept_) Add(ref, &result);
+      break;
+    case TaskKind::kMake: {
+      ActorHandle made = MakeActor({.name = "made " + std::to_string(key.salt)}, passed);
+      core_.submitter().ReleaseActorClient(made.client);
+      break;
+    }
+    default:
+      break;
+  }
+  for (ObjectEntry* child : StartChildren(key, passed)) {
     Add(child, &result);
     Release(child);
   }
   return result;
+}
+
+void Player::Die() {
+  ::kill(::getpid(), SIGKILL);
+  __builtin_unreachable();
+}
+
+void Player::Store(const core::ExecTask& task, core::Outcome* outcome) {
+  core::StoreBlock block;
+  const Status created = core_.store().Create(
+      ObjectId(task.id, 1), core_.executor().PeerAddress(task.submitter), kLargeBytes, &block);
+  if (!created.ok()) {
+    // An attempt of before has stored it, and says the same.
+    if (created.code() == StatusCode::kAlreadyExists) outcome->stored_bytes = kLargeBytes;
+    if (outcome->stored_bytes > 0) outcome->value = {};
+    return;
+  }
+  std::memcpy(block.data, outcome->value->data(), outcome->value->size());
+  core_.store().SealReturn(block);
+  outcome->value = {};
+  outcome->stored_bytes = kLargeBytes;
 }
 
 core::Outcome Player::MakeOutcome(const core::ExecTask& task, const TaskKey& key,
@@ -211,46 +311,64 @@ core::Outcome Player::MakeOutcome(const core::ExecTask& task, const TaskKey& key
     return outcome;
   }
   outcome.value = Encode(result.number, result.refs);
-  if (key.kind != TaskKind::kLarge) return outcome;
-  core::StoreBlock block;
-  const Status created = core_.store().Create(
-      ObjectId(task.id, 1), core_.executor().PeerAddress(task.submitter), kLargeBytes, &block);
-  if (!created.ok()) {
-    // An attempt of before has stored it, and says the same.
-    if (created.code() == StatusCode::kAlreadyExists) outcome.stored_bytes = kLargeBytes;
-    if (outcome.stored_bytes > 0) outcome.value = {};
-    return outcome;
-  }
-  std::memcpy(block.data, outcome.value->data(), outcome.value->size());
-  core_.store().SealReturn(block);
-  outcome.value = {};
-  outcome.stored_bytes = kLargeBytes;
+  if (key.StoresResult()) Store(task, &outcome);
   return outcome;
 }
 
+// --- A worker's life --------------------------------------------------------------------------
+
 void Player::Execute(std::unique_ptr<core::ExecTask> task) {
+  Book::Get().Begins(*task, !actor_.is_nil());
   core::ReadView view;
   view.data = task->args->data();
   view.size = task->args->size();
   const Decoded given = Decode(view, task.get());
   const TaskKey key = TaskKey::Unpack(given.number);
-  const Decoded result = Play(key, given.refs);
+  Kernel::Get()->Log("begins " + task->id.Hex() + " of kind " +
+                     std::to_string(static_cast<int>(key.kind)));
+  const Decoded result = Play(key, task.get(), given.refs);
   for (ObjectEntry* ref : given.refs) Release(ref);
   std::vector<core::Outcome> outcomes;
   outcomes.push_back(MakeOutcome(*task, key, result));
+  if (key.kind == TaskKind::kDie && task->attempt < key.Deaths()) Die();
+  Book::Get().Ends(task->id);
   core_.executor().Reply(std::move(task), !result.is_error, std::move(outcomes), /*retry=*/false);
+}
+
+void Player::Construct(std::unique_ptr<core::ExecTask> task) {
+  Book::Get().InstanceBegins(actor_);
+  core::ReadView view;
+  view.data = task->args->data();
+  view.size = task->args->size();
+  kept_ = Decode(view, task.get()).refs;
+  Nap(1 + actor_.bytes[0] % 30);
+  core_.executor().Reply(std::move(task), true, {}, /*retry=*/false);
+  Book::Get().InstanceReady(actor_);
+  core_.executor().ActorReady(actor_, incarnation_, true, "");
 }
 
 int Player::RunTasks() {
   while (true) {
     core::Event event;
     auto task = core_.executor().NextTask(kForever, /*main_thread=*/true, &event);
+    if (task && task->submitter_is_nil()) {
+      Construct(std::move(task));
+      continue;
+    }
     if (task) {
       Execute(std::move(task));
       continue;
     }
-    if (event.kind == core::Event::Kind::kExit) return 0;
+    if (event.kind == core::Event::Kind::kBecomeActor) {
+      actor_ = ActorId::FromBytes(event.id.data());
+      incarnation_ = static_cast<uint32_t>(event.number);
+      core_.executor().BecomeActor(/*in_order=*/true);
+    }
     if (event.kind == core::Event::Kind::kRayletLost) return 1;
+    if (event.kind == core::Event::Kind::kExit) {
+      core_.executor().WorkerExiting(true, "the worker was asked to leave");
+      return 0;
+    }
   }
 }
 

@@ -1,51 +1,25 @@
 // Player: what Python is in the product, for a simulated worker or driver: encodes values, submits
-// tasks, gets results, and runs tasks, through the product's CoreWorker.
+// tasks and calls, makes actors, gets results, and runs tasks, through the product's CoreWorker.
 //
 // A task is named by a key, which says all that it does and, with what it is given, what it
-// returns: Expected() computes the same without a cluster.
+// returns: Expected() computes the same without a cluster. Calls of actors are tasks, too.
 // Threading: runs as a simulated process (kernel.h).
 
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "cpp_tests/sim/task_key.h"
 #include "cyray/core/core_worker.h"
 
 namespace cyray::sim {
 
-enum class TaskKind : uint8_t {
-  kLeaf,   // a number
-  kFan,    // the sum of three tasks that it submits and waits for
-  kPass,   // puts a number, passes the ref to a kRead
-  kRead,   // the sum of what the refs name that it was passed; may pass them on first
-  kGive,   // a value with a ref inside, to an object of its own
-  kLarge,  // a number in an object that is stored
-  kSlow,   // sleeps first
-};
-inline constexpr uint64_t kTaskKinds = 7;
-// In a salt: kGive may be among what the task starts.
-inline constexpr uint64_t kGivenRefs = uint64_t{1} << 47;
-
-struct TaskKey {
-  TaskKind kind = TaskKind::kLeaf;
-  uint8_t depth = 0;  // how many generations of tasks it may start
-  uint64_t salt = 0;  // 48 bits
-
-  uint64_t Pack() const;
-  static TaskKey Unpack(uint64_t packed);
-  TaskKey Child(uint64_t number, TaskKind kind) const;
-  // The number that is its own.
-  uint64_t Own() const;
-};
-
-// What a task returns that is passed refs to numbers whose sum is `passed`.
-uint64_t Expected(const TaskKey& key, uint64_t passed = 0);
-
-// A value: a number and refs.
+// A value: a number and refs; or an error, as cyray encodes it.
 struct Decoded {
   bool is_error = false;
   std::string error;
@@ -53,19 +27,61 @@ struct Decoded {
   std::vector<core::ObjectEntry*> refs;  // one count each
 };
 
+// What an error of cyray's own says; kind 0: it is none.
+struct SystemError {
+  uint8_t kind = 0;
+  std::string text;
+  static SystemError Of(const Decoded& value);
+};
+
+// What to submit beside the key: one count of each ref stays the caller's.
+struct Given {
+  std::vector<core::ObjectEntry*> refs;       // inside the argument
+  std::vector<core::ObjectEntry*> arguments;  // by reference: their values are passed
+  int max_retries = -1;
+};
+
+struct ActorOptions {
+  int max_restarts = 0;
+  std::string name;  // not empty: detached
+  bool holds_cpu = false;
+};
+
+// An actor as one process knows it.
+struct ActorHandle {
+  ActorId id;
+  core::ActorClient* client = nullptr;
+  core::ObjectEntry* ref = nullptr;  // null: does not count
+};
+
+// How all players of a world behave.
+struct PlayerRules {
+  int large_node = -1;  // where large results are made; -1: anywhere
+};
+
 class Player {
  public:
+  explicit Player(const PlayerRules& rules = {}) : rules_(rules) {}
+
   Status Connect(UniqueFd socket, const core::RegisterOptions& options) {
     return core_.Connect(std::move(socket), options);
   }
   core::CoreWorker& core() { return core_; }
 
-  // A task; one count of the result. The refs stay the caller's.
-  core::ObjectEntry* Submit(const TaskKey& key, const std::vector<core::ObjectEntry*>& refs = {});
+  // A task; one count of the result.
+  core::ObjectEntry* Submit(const TaskKey& key, const Given& given = {});
   core::ObjectEntry* Put(uint64_t number);
   // Waits; also for what refs inside the value name, whose numbers are added.
   Decoded Get(core::ObjectEntry* entry);
   void Release(core::ObjectEntry* entry) { core_.objects().Release(entry); }
+
+  // An actor whose constructor keeps the refs, which stay the caller's.
+  ActorHandle MakeActor(const ActorOptions& options, const std::vector<core::ObjectEntry*>& refs);
+  // The one of that name; id nil: there is none.
+  ActorHandle FindActor(const std::string& name);
+  ActorHandle HandleOf(core::ObjectEntry* ref);
+  core::ObjectEntry* Call(const ActorHandle& actor, const TaskKey& key, const Given& given = {});
+  void Drop(ActorHandle* actor);
 
   // A worker's life.
   int RunTasks();
@@ -73,14 +89,28 @@ class Player {
  private:
   core::ValuePtr Encode(uint64_t number, const std::vector<core::ObjectEntry*>& refs);
   Decoded Decode(const core::ReadView& view, core::ExecTask* call);
+  core::TaskTemplate* TemplateOf(TaskKind kind, int max_retries, bool is_call);
+  core::Submission SubmissionOf(const TaskKey& key, const Given& given, bool is_call);
+  void Construct(std::unique_ptr<core::ExecTask> task);
   void Execute(std::unique_ptr<core::ExecTask> task);
   // Adds what a child returned; false when that is an error.
   bool Add(core::ObjectEntry* child, Decoded* sum);
-  Decoded Play(const TaskKey& key, const std::vector<core::ObjectEntry*>& passed);
+  bool AddArguments(core::ExecTask* task, Decoded* sum);
+  Decoded Play(const TaskKey& key, core::ExecTask* task,
+               const std::vector<core::ObjectEntry*>& passed);
+  std::vector<core::ObjectEntry*> StartChildren(const TaskKey& key,
+                                                const std::vector<core::ObjectEntry*>& passed);
+  [[noreturn]] void Die();
+  void Store(const core::ExecTask& task, core::Outcome* outcome);
   core::Outcome MakeOutcome(const core::ExecTask& task, const TaskKey& key, const Decoded& result);
 
+  const PlayerRules rules_;
   core::CoreWorker core_;
-  std::array<core::TaskTemplate*, kTaskKinds> templates_{};
+  std::map<std::tuple<TaskKind, int, bool>, core::TaskTemplate*> templates_;
+  // Of an actor.
+  ActorId actor_;
+  uint32_t incarnation_ = 0;
+  std::vector<core::ObjectEntry*> kept_;
 };
 
 }  // namespace cyray::sim

@@ -5,133 +5,68 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cyray/core/gcs_requests.h"
 #include "cyray/core/raylet_socket.h"
-#include "cyray/util/log.h"
 
 namespace cyray::sim {
 namespace {
 
-constexpr int64_t kSecond = 1000 * kMs;
-constexpr int64_t kDriversStartNs = 2 * kSecond;
-constexpr int64_t kFaultsEndNs = 12 * kSecond;
 constexpr int64_t kPatienceNs = 120 * kSecond;  // after the last fault
 constexpr int64_t kSettleNs = 20 * kSecond;
 
-const char* NameOf(FaultKind kind) { return kFaultNames[static_cast<size_t>(kind)]; }
+// A look into a node from outside, as a driver that does nothing. False: it cannot be had.
+bool Look(const RayletSpec& node, Player* player) {
+  UniqueFd socket;
+  return core::ConnectToRaylet(SocketOf(node), &socket).ok() &&
+         player->Connect(std::move(socket), {}).ok();
+}
+
+std::string HeldBy(const RayletSpec& node) {
+  Player player;
+  if (!Look(node, &player)) return "node " + std::to_string(node.node) + " is gone";
+  std::string text;
+  if (!player.core().control().NodeDump(&text).ok()) return "the raylet does not answer";
+  const auto dump = nlohmann::json::parse(text);
+  const auto& leases = dump["leases"];
+  if (dump["resources"]["available"] != dump["resources"]["total"]) {
+    return "resources are still held: " + dump.dump();
+  }
+  if (leases["granted"] != 0 || !leases["pending"].empty()) {
+    return "leases are still there: " + dump.dump();
+  }
+  if (dump["store"]["primary_bytes"] != 0) return "objects are still stored: " + dump.dump();
+  std::vector<core::ActorRow> actors;
+  if (!core::ListActors(player.core().control(), &actors).ok()) return "the GCS does not answer";
+  for (const core::ActorRow& actor : actors) {
+    if (actor.state != "Dead") return "the actor " + actor.actor_id + " is " + actor.state;
+  }
+  std::vector<core::JobRow> jobs;
+  if (!core::ListJobs(player.core().control(), &jobs).ok()) return "the GCS does not answer";
+  for (const core::JobRow& job : jobs) {
+    const Process* const driver = Kernel::Get()->Find(job.driver_pid);
+    if (job.running && !driver->alive && driver->name.starts_with("driver.")) {
+      return "the job " + job.job_id + " runs though its driver is gone";
+    }
+  }
+  return "";
+}
 
 }  // namespace
 
-World::World(uint64_t seed, const Allowed& allowed, std::string folder, bool echo)
-    : kernel_(seed), network_(&kernel_), disk_(&kernel_), folder_(std::move(folder)) {
+World::World(uint64_t seed, const std::vector<FaultKind>& allowed, const std::string& folder,
+             bool echo)
+    : plan_(seed, allowed, folder),
+      kernel_(seed),
+      network_(&kernel_),
+      disk_(&kernel_),
+      book_(&kernel_) {
   kernel_.set_echo(echo);
-  Plan(seed, allowed);
-}
-
-void World::Plan(uint64_t seed, const Allowed& allowed) {
-  std::mt19937_64 random(seed ^ 0xC1A57E5);
-  const auto below = [&](uint64_t bound) { return random() % bound; };
-  const int nodes = 1 + static_cast<int>(below(3));
-  for (int node = 0; node < nodes; ++node) {
-    nodes_.push_back({.node = node, .folder = folder_, .cpus = 1 + static_cast<int>(below(3))});
+  for (size_t i = 0; i < plan_.drivers.size(); ++i) {
+    drivers_.push_back(std::make_unique<Driver>(&plan_, i));
+    drivers_.back()->others_called = [this] {
+      return std::ranges::all_of(drivers_, [](const auto& driver) { return driver->called(); });
+    };
   }
-  for (uint64_t i = allowed.faults.empty() ? 0 : below(6); i > 0; --i) {
-    Fault fault;
-    fault.kind = allowed.faults[below(allowed.faults.size())];
-    fault.at_ns =
-        kDriversStartNs +
-        static_cast<int64_t>(below(static_cast<uint64_t>(kFaultsEndNs - kDriversStartNs)));
-    fault.draw = random();
-    fault.lasts_ns = static_cast<int64_t>(below(4000)) * kMs;
-    faults_.push_back(fault);
-  }
-  KeepSilencesApart();
-  // What a killed worker owned is lost, as it should be: then no task returns a ref of its own.
-  const bool gives = std::ranges::none_of(
-      faults_, [](const Fault& fault) { return fault.kind == FaultKind::kKillWorker; });
-  drivers_.resize(1 + below(2));
-  for (Driver& driver : drivers_) {
-    driver.node = static_cast<int>(below(static_cast<uint64_t>(nodes)));
-    for (uint64_t i = 5 + below(25); i > 0; --i) {
-      TaskKind kind = static_cast<TaskKind>(below(kTaskKinds));
-      if (kind == TaskKind::kRead) kind = TaskKind::kFan;
-      // What a fan's children are is in its salt.
-      const uint64_t salt = random() & (kGivenRefs - 1);
-      if (kind == TaskKind::kGive && !gives) kind = TaskKind::kSlow;
-      driver.tasks.push_back(
-          {kind, static_cast<uint8_t>(below(3)), salt | (gives ? kGivenRefs : 0)});
-      driver.pauses_ns.push_back(static_cast<int64_t>(below(400)) * kMs);
-    }
-  }
-}
-
-// A node that nobody hears of for five seconds lives; each of these lasts less than four, but two
-// that touch may keep it from the GCS for longer, and then it ends, as it should.
-void World::KeepSilencesApart() {
-  const auto is_silence = [](const Fault& fault) {
-    return fault.kind == FaultKind::kBlock || fault.kind == FaultKind::kPauseGcs ||
-           fault.kind == FaultKind::kPauseRaylet;
-  };
-  std::ranges::sort(faults_, {}, &Fault::at_ns);
-  int64_t over_ns = 0;
-  std::erase_if(faults_, [&](const Fault& fault) {
-    if (!is_silence(fault)) return false;
-    if (fault.at_ns < over_ns) return true;
-    over_ns = fault.at_ns + fault.lasts_ns + 2000 * kMs;
-    return false;
-  });
-}
-
-std::string World::Describe() const {
-  std::string out = std::to_string(nodes_.size()) + " nodes;";
-  for (const Driver& driver : drivers_) {
-    out += " a driver of " + std::to_string(driver.tasks.size()) + " tasks on node " +
-           std::to_string(driver.node) + ";";
-  }
-  for (const Fault& fault : faults_) {
-    out +=
-        std::string(" ") + NameOf(fault.kind) + " at " + std::to_string(fault.at_ns / kMs) + " ms;";
-  }
-  return out;
-}
-
-// --- Drivers ----------------------------------------------------------------------------------
-
-void World::StartDriver(Driver* driver) {
-  driver->process =
-      kernel_.Start(driver->node, "driver", nullptr, [this, driver] { return RunDriver(driver); });
-}
-
-int World::RunDriver(Driver* driver) {
-  UniqueFd socket;
-  const std::string path = SocketOf(nodes_[static_cast<size_t>(driver->node)]);
-  while (!core::ConnectToRaylet(path, &socket).ok()) kernel_.Sleep(100 * kMs);
-  Player player;
-  core::RegisterOptions options;
-  options.job_config = "{}";
-  const Status connected = player.Connect(std::move(socket), options);
-  if (!connected.ok()) {
-    driver->wrong = "cannot register: " + connected.ToString();
-    return 1;
-  }
-  std::vector<core::ObjectEntry*> results;
-  for (size_t i = 0; i < driver->tasks.size(); ++i) {
-    results.push_back(player.Submit(driver->tasks[i]));
-    kernel_.Sleep(1 + driver->pauses_ns[i]);
-  }
-  for (size_t i = 0; i < results.size() && driver->wrong.empty(); ++i) {
-    const Decoded got = player.Get(results[i]);
-    const uint64_t right = Expected(driver->tasks[i]);
-    const std::string task = "task " + std::to_string(i) + " of kind " +
-                             std::to_string(static_cast<int>(driver->tasks[i].kind));
-    if (got.is_error) {
-      driver->wrong = task + " failed: " + got.error;
-    } else if (got.number != right) {
-      driver->wrong = task + " returned another number";
-    }
-  }
-  player.core().objects().ReleaseMany(results.data(), results.size());
-  driver->done = true;
-  return 0;
 }
 
 // --- Faults -----------------------------------------------------------------------------------
@@ -150,7 +85,7 @@ void World::StrikeProcess(const std::string& name, const Fault& fault) {
   Process* const process = all[fault.draw % all.size()];
   const bool kill = fault.kind == FaultKind::kKillWorker || fault.kind == FaultKind::kKillGcs ||
                     fault.kind == FaultKind::kKillZygote;
-  kernel_.Log(std::string(NameOf(fault.kind)) + " " + process->name);
+  kernel_.Log(std::string(kFaultNames[static_cast<size_t>(fault.kind)]) + " " + process->name);
   if (kill) {
     kernel_.Signal(process->pid, SIGKILL);
     return;
@@ -161,6 +96,30 @@ void World::StrikeProcess(const std::string& name, const Fault& fault) {
     kernel_.Log("continue " + paused->name);
     if (paused->alive) kernel_.Continue(paused);
   });
+}
+
+// The plan says that there is one that may die.
+void World::StrikeNode(const Fault& fault) {
+  const std::vector<int> victims = plan_.Victims();
+  const int node = victims[fault.draw % victims.size()];
+  if (!dead_nodes_.insert(node).second) return;
+  const bool power = fault.kind == FaultKind::kKillNode;
+  kernel_.Log("node " + std::to_string(node) + (power ? " loses power" : ": its raylet is killed"));
+  if (power) network_.BlockAll(node);
+  std::vector<int> ended;
+  for (const auto& [pid, process] : kernel_.processes()) {
+    if (!process->alive || process->node != node) continue;
+    if (power || process->name.starts_with("raylet.")) ended.push_back(pid);
+  }
+  for (const int pid : ended) kernel_.Signal(pid, SIGKILL);
+}
+
+void World::StrikeDriver(const Fault& fault) {
+  Driver& driver = *drivers_[fault.draw % drivers_.size()];
+  if (driver.process == nullptr || driver.over()) return;
+  kernel_.Log("kill-driver " + driver.process->name);
+  driver.Killed();
+  kernel_.Signal(driver.process->pid, SIGKILL);
 }
 
 void World::Strike(const Fault& fault) {
@@ -176,6 +135,11 @@ void World::Strike(const Fault& fault) {
       return StrikeProcess("zygote", fault);
     case FaultKind::kPauseRaylet:
       return StrikeProcess("raylet", fault);
+    case FaultKind::kKillNode:
+    case FaultKind::kKillRaylet:
+      return StrikeNode(fault);
+    case FaultKind::kKillDriver:
+      return StrikeDriver(fault);
     case FaultKind::kSlowDisk:
       kernel_.Log("the disk is slow");
       disk_.SetSlow(0, true);
@@ -186,13 +150,18 @@ void World::Strike(const Fault& fault) {
       disk_.SetFull(0, true);
       kernel_.time().At(over, [this] { disk_.SetFull(0, false); });
       return;
+    case FaultKind::kStepClock:
+      kernel_.Log("the clock on the wall is set");
+      kernel_.StepWallClock((fault.draw % 2 == 0 ? 900 : -900) * fault.lasts_ns);
+      return;
     case FaultKind::kCut:
       network_.CutOne(fault.draw);
       return;
     case FaultKind::kBlock: {
-      if (nodes_.size() < 2) return;
-      const int a = static_cast<int>(fault.draw % nodes_.size());
-      const int b = (a + 1) % static_cast<int>(nodes_.size());
+      const size_t count = plan_.nodes.size();
+      if (count < 2) return;
+      const int a = static_cast<int>(fault.draw % count);
+      const int b = (a + 1) % static_cast<int>(count);
       kernel_.Log("nodes " + std::to_string(a) + " and " + std::to_string(b) + " are cut off");
       network_.Block(a, b);
       kernel_.time().At(over, [this, a, b] { network_.Unblock(a, b); });
@@ -203,81 +172,124 @@ void World::Strike(const Fault& fault) {
 
 // --- A run ------------------------------------------------------------------------------------
 
-bool World::AllDone() const {
-  return std::all_of(drivers_.begin(), drivers_.end(),
-                     [](const Driver& driver) { return driver.done || !driver.wrong.empty(); });
+bool World::AllOver() const {
+  return std::ranges::all_of(drivers_, [](const auto& driver) { return driver->over(); });
+}
+
+std::string World::WhoHangs() {
+  std::string text = "a driver does not get on";
+  for (const auto& driver : drivers_) {
+    if (driver->over() || driver->process == nullptr) continue;
+    kernel_.Start(driver->process->node, "asker", nullptr, [&] {
+      text += "; " + driver->process->name + " " + driver->Describe();
+      return 0;
+    });
+  }
+  const int64_t limit = kernel_.now_ns() + kSecond;
+  while (kernel_.now_ns() < limit && kernel_.Step()) {
+  }
+  return text;
 }
 
 Verdict World::Judge(const std::string& why) {
   return {why.empty(), why, kernel_.time().digest(), kernel_.now_ns()};
 }
 
-// When the last driver is gone, nodes hold nothing for anybody: a look through another one.
-void World::FindLeaks(std::string* why) {
-  bool looked = false;
-  const int64_t limit = kernel_.now_ns() + 2 * kSettleNs;
-  for (const RayletSpec& node : nodes_) {
-    kernel_.Start(node.node, "observer", nullptr, [&, node] {
-      kernel_.Sleep(kSettleNs);
-      UniqueFd socket;
-      Player player;
-      if (!core::ConnectToRaylet(SocketOf(node), &socket).ok() ||
-          !player.Connect(std::move(socket), {}).ok()) {
-        *why = "node " + std::to_string(node.node) + " is gone";
-        return 1;
-      }
-      std::string text;
-      CYRAY_CHECK(player.core().control().NodeDump(&text).ok()) << "the raylet did not answer";
-      const auto dump = nlohmann::json::parse(text);
-      const auto& leases = dump["leases"];
-      if (dump["resources"]["available"] != dump["resources"]["total"]) {
-        *why = "resources are still held: " + dump.dump();
-      } else if (leases["granted"] != 0 || !leases["pending"].empty()) {
-        *why = "leases are still there: " + dump.dump();
-      } else if (dump["store"]["primary_bytes"] != 0) {
-        *why = "objects are still stored: " + dump.dump();
-      }
-      looked = true;
+void World::RunObservers(int64_t within_ns, const std::function<void(const RayletSpec&)>& observe,
+                         std::string* why) {
+  size_t running = 0;
+  for (const NodePlan& node : plan_.nodes) {
+    if (dead_nodes_.contains(node.spec.node)) continue;
+    ++running;
+    kernel_.Start(node.spec.node, "observer", nullptr, [&, spec = node.spec] {
+      observe(spec);
+      --running;
       return 0;
     });
   }
-  while (kernel_.now_ns() < limit && why->empty() && kernel_.Step()) {
+  const int64_t limit = kernel_.now_ns() + within_ns;
+  while (running > 0 && why->empty() && kernel_.now_ns() < limit && kernel_.Step()) {
   }
-  if (!looked && why->empty()) *why = "a node does not answer after all is over";
+  if (running > 0 && why->empty()) *why = "a node does not answer after all is over";
 }
 
-Verdict World::Run() {
-  AddPrograms(&kernel_, [](UniqueFd socket, WorkerId id) {
-    Player player;
+// Those of drivers that were killed.
+void World::EndNamedActors(std::string* why) {
+  bool done = false;
+  RunObservers(
+      kSettleNs,
+      [&](const RayletSpec& node) {
+        Player player;
+        std::vector<core::ActorRow> actors;
+        if (std::exchange(done, true)) return;
+        kernel_.Sleep(2 * kSecond);  // a disk that was full is tried again
+        if (!Look(node, &player) || !core::ListActors(player.core().control(), &actors).ok()) {
+          *why = "node " + std::to_string(node.node) + " is gone";
+        }
+        for (const core::ActorRow& actor : actors) {
+          if (!actor.detached || actor.state == "Dead") continue;
+          ActorId id;
+          HexToBytes(actor.actor_id, id.bytes.data(), ActorId::kSize);
+          (void)core::KillActor(player.core().control(), id, true, "");
+        }
+      },
+      why);
+}
+
+// When the last driver is gone, nodes hold nothing for anybody.
+void World::FindLeaks(std::string* why) {
+  RunObservers(
+      2 * kSettleNs,
+      [&](const RayletSpec& node) {
+        kernel_.Sleep(kSettleNs);
+        const std::string held = HeldBy(node);
+        if (why->empty()) *why = held;
+      },
+      why);
+}
+
+void World::Start() {
+  AddPrograms(&kernel_, [rules = plan_.rules](UniqueFd socket, WorkerId id) {
+    Player player(rules);
     core::RegisterOptions options;
     options.is_driver = false;
     options.worker_id = id;
     if (!player.Connect(std::move(socket), options).ok()) return 1;
     return player.RunTasks();
   });
-  for (const RayletSpec& node : nodes_) {
-    kernel_.time().At(node.node * 200 * kMs, [this, node] { StartRaylet(&kernel_, node); });
+  for (const NodePlan& node : plan_.nodes) {
+    kernel_.time().At(node.starts_ns, [this, &node] {
+      if (!dead_nodes_.contains(node.spec.node)) StartRaylet(&kernel_, node.spec);
+    });
   }
-  for (Driver& driver : drivers_) {
-    kernel_.time().At(kDriversStartNs, [this, &driver] { StartDriver(&driver); });
+  for (size_t i = 0; i < drivers_.size(); ++i) {
+    kernel_.time().At(kDriversStartNs, [this, i] {
+      drivers_[i]->process = kernel_.Start(plan_.drivers[i].node, "driver", nullptr,
+                                           [driver = drivers_[i].get()] { return driver->Run(); });
+    });
   }
+  for (const Fault& fault : plan_.faults) {
+    kernel_.time().At(fault.at_ns, [this, &fault] { Strike(fault); });
+  }
+}
+
+Verdict World::Run() {
+  Start();
   int64_t quiet = kDriversStartNs;
-  for (const Fault& fault : faults_) {
-    kernel_.time().At(fault.at_ns, [this, fault] { Strike(fault); });
-    quiet = std::max(quiet, fault.at_ns + fault.lasts_ns);
-  }
-  while (!AllDone()) {
-    if (kernel_.now_ns() > quiet + kPatienceNs) return Judge("a driver does not get on");
+  for (const NodePlan& node : plan_.nodes) quiet = std::max(quiet, node.starts_ns + kSecond);
+  for (const Fault& fault : plan_.faults) quiet = std::max(quiet, fault.at_ns + fault.lasts_ns);
+  while (!AllOver() || kernel_.now_ns() < quiet) {
+    if (kernel_.now_ns() > quiet + kPatienceNs) return Judge(WhoHangs());
     if (!kernel_.Step()) return Judge("nothing will ever happen again");
-  }
-  for (const Driver& driver : drivers_) {
-    if (!driver.wrong.empty()) return Judge(driver.wrong);
-  }
-  while (kernel_.now_ns() < quiet && kernel_.Step()) {
+    if (!book_.wrong().empty()) return Judge(book_.wrong());
+    for (const auto& driver : drivers_) {
+      if (!driver->wrong().empty()) return Judge(driver->wrong());
+    }
   }
   std::string why;
-  FindLeaks(&why);
-  return Judge(why);
+  EndNamedActors(&why);
+  if (why.empty()) FindLeaks(&why);
+  return Judge(why.empty() ? book_.wrong() : why);
 }
 
 }  // namespace cyray::sim

@@ -1,0 +1,121 @@
+#include "cpp_tests/sim/book.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace cyray::sim {
+namespace {
+
+uint64_t NumberOf(const TaskId& id) {
+  uint64_t number = 0;
+  std::memcpy(&number, id.data() + 6, 6);
+  return number;
+}
+
+}  // namespace
+
+void Book::Never(const std::string& what) {
+  kernel_->Log("NEVER: " + what);
+  if (wrong_.empty()) wrong_ = what;
+}
+
+bool Book::IsAlive(int pid) const {
+  const Process* const process = kernel_->Find(pid);
+  return process != nullptr && process->alive;
+}
+
+void Book::Begins(const core::ExecTask& task, bool is_call) {
+  const int pid = Kernel::Current()->pid;
+  Task& known = tasks_[task.id];
+  for (const Attempt& attempt : known.attempts) {
+    if (attempt.ended || !IsAlive(attempt.pid)) continue;
+    Never("two attempts of the task " + task.id.Hex() + " run, in " + std::to_string(attempt.pid) +
+          " and " + std::to_string(pid));
+  }
+  known.attempts.push_back({pid});
+  if (known.max_retries >= 0 && std::ssize(known.attempts) > known.max_retries + 1) {
+    Never("the task " + task.id.Hex() + " began " + std::to_string(known.attempts.size()) +
+          " times, with max_retries " + std::to_string(known.max_retries));
+  }
+  running_[pid] = task.id;
+  if (!is_call) return;
+  uint64_t& last = last_call_[{pid, task.submitter}];
+  if (NumberOf(task.id) <= last) {
+    Never("the call " + task.id.Hex() + " began after a younger one of its caller");
+  }
+  last = std::max(last, NumberOf(task.id));
+}
+
+void Book::Ends(const TaskId& id) {
+  const int pid = Kernel::Current()->pid;
+  for (Attempt& attempt : tasks_[id].attempts) attempt.ended |= attempt.pid == pid;
+  running_.erase(pid);
+}
+
+int Book::Attempts(const TaskId& id) const {
+  const auto it = tasks_.find(id);
+  return it != tasks_.end() ? static_cast<int>(it->second.attempts.size()) : 0;
+}
+
+std::string Book::WhyNotCrashed(const TaskId& id, int pid, bool only_own) const {
+  const Process* const process = kernel_->Find(pid);
+  if (process == nullptr) return "there was no process " + std::to_string(pid);
+  if (process->alive) return "the process " + std::to_string(pid) + " lives";
+  const auto it = running_.find(pid);
+  if (it != running_.end() && it->second != id) {
+    return "the process " + std::to_string(pid) + " ran another task when it died";
+  }
+  const Task& task = tasks_.at(id);
+  if (task.max_retries < 0) return "it may be tried for ever";
+  if (only_own && std::ssize(task.attempts) != task.max_retries + 1) {
+    return "it began " + std::to_string(task.attempts.size()) + " times, with max_retries " +
+           std::to_string(task.max_retries);
+  }
+  return "";
+}
+
+void Book::ActorMade(const ActorId& id, int max_restarts) {
+  actors_[id].max_restarts = max_restarts;
+  actors_[id].maker = Kernel::Current()->pid;
+}
+
+void Book::InstanceBegins(const ActorId& id) {
+  const int pid = Kernel::Current()->pid;
+  Actor& actor = actors_[id];
+  for (const Instance& other : actor.instances) {
+    if (!IsAlive(other.pid)) continue;
+    Never("the actor " + id.Hex() + " lives twice, in " + std::to_string(other.pid) + " and " +
+          std::to_string(pid));
+  }
+  actor.instances.push_back({pid});
+}
+
+void Book::InstanceReady(const ActorId& id) {
+  Actor& actor = actors_[id];
+  actor.instances.back().ready = true;
+  actor.keeps_refs = IsAlive(actor.maker);
+  const auto ready = std::ranges::count_if(actor.instances, &Instance::ready);
+  if (actor.max_restarts < 0 || ready <= actor.max_restarts + 1) return;
+  Never("the actor " + id.Hex() + " was made " + std::to_string(ready) +
+        " times, with max_restarts " + std::to_string(actor.max_restarts));
+}
+
+int Book::Deaths(const ActorId& id) const {
+  const auto it = actors_.find(id);
+  if (it == actors_.end()) return 0;
+  return static_cast<int>(std::ranges::count_if(
+      it->second.instances, [this](const Instance& one) { return !IsAlive(one.pid); }));
+}
+
+bool Book::MayBeDead(const ActorId& id) const {
+  const auto it = actors_.find(id);
+  return it != actors_.end() && it->second.max_restarts >= 0 &&
+         Deaths(id) > it->second.max_restarts;
+}
+
+bool Book::KeepsRefs(const ActorId& id) const {
+  const auto it = actors_.find(id);
+  return it != actors_.end() && it->second.keeps_refs;
+}
+
+}  // namespace cyray::sim

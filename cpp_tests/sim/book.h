@@ -1,0 +1,87 @@
+// Book: what really happened in a simulated world. The simulated programs write it beside the
+// engine: which process began and ended which task, which process was which actor. From it the
+// world knows after each step whether something happened that must never happen, and a driver
+// whether an error that it got has a cause.
+//
+// Never: two running attempts of a task, or two live instances of an actor; more attempts than
+// max_retries allows; more instances than max_restarts allows; calls of one caller out of order.
+// Threading: confined to the simulation's thread. There is one Book at a time.
+
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cpp_tests/sim/kernel.h"
+#include "cyray/common/ids.h"
+#include "cyray/core/execution_queue.h"
+
+namespace cyray::sim {
+
+class Book {
+ public:
+  explicit Book(Kernel* kernel) : kernel_(kernel) { book_ = this; }
+  Book(const Book&) = delete;
+  Book& operator=(const Book&) = delete;
+  static Book& Get() { return *book_; }
+
+  // What must never happen; empty: it did not.
+  const std::string& wrong() const { return wrong_; }
+
+  // --- Tasks; calls of actors, too ---
+  void Submitted(const TaskId& id, int max_retries) { tasks_[id].max_retries = max_retries; }
+  // By the process whose turn it is.
+  void Begins(const core::ExecTask& task, bool is_call);
+  void Ends(const TaskId& id);
+  int Attempts(const TaskId& id) const;
+  // Why a task cannot have failed with the end of the process `pid`; empty: it can. `only_own`:
+  // nobody kills a process but the task that runs in it.
+  std::string WhyNotCrashed(const TaskId& id, int pid, bool only_own) const;
+
+  // --- Actors ---
+  void ActorMade(const ActorId& id, int max_restarts);
+  // This process is the actor, in its constructor; the constructor is over.
+  void InstanceBegins(const ActorId& id);
+  void InstanceReady(const ActorId& id);
+  // How many processes of it are gone.
+  int Deaths(const ActorId& id) const;
+  // It has no restart left.
+  bool MayBeDead(const ActorId& id) const;
+  // What its constructor keeps was kept by whoever made it until then.
+  bool KeepsRefs(const ActorId& id) const;
+
+ private:
+  struct Attempt {
+    int pid = 0;
+    bool ended = false;
+  };
+  struct Task {
+    int max_retries = -1;
+    std::vector<Attempt> attempts;
+  };
+  struct Instance {
+    int pid = 0;
+    bool ready = false;
+  };
+  struct Actor {
+    int max_restarts = -1;
+    int maker = 0;
+    bool keeps_refs = false;
+    std::vector<Instance> instances;
+  };
+  void Never(const std::string& what);
+  bool IsAlive(int pid) const;
+
+  static inline Book* book_ = nullptr;
+  Kernel* const kernel_;
+  std::string wrong_;
+  std::map<TaskId, Task> tasks_;
+  std::map<ActorId, Actor> actors_;
+  std::map<int, TaskId> running_;  // by process; stays when the process ends in between
+  // The last call of each caller, by process: callers count their tasks in the ids.
+  std::map<std::pair<int, WorkerId>, uint64_t> last_call_;
+};
+
+}  // namespace cyray::sim

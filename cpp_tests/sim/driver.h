@@ -1,0 +1,68 @@
+// Driver: a simulated driver: makes its actors, takes its steps one after the other, reads all
+// results and judges each: a result has to be the one that its task means, an error has to have a
+// cause in the book.
+// Threading: Run() is the main function of a simulated process; the rest is read by the world.
+
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cpp_tests/sim/plan.h"
+
+namespace cyray::sim {
+
+class Driver {
+ public:
+  Driver(const Plan* plan, size_t number) : plan_(plan), mine_(&plan->drivers[number]) {}
+
+  int Run();
+  // The process that runs it; null: not yet.
+  Process* process = nullptr;
+  bool called() const { return called_ || over(); }  // it calls nobody's actors any more
+  bool done() const { return done_; }
+  bool over() const { return done_ || !wrong_.empty() || killed_; }
+  const std::string& wrong() const { return wrong_; }
+  // What it does now; for a simulated process to ask.
+  std::string Describe() const;
+  void Killed() { killed_ = !done_; }
+  bool was_killed() const { return killed_; }
+  // Whether all others have called, so that named actors may end.
+  std::function<bool()> others_called;
+
+ private:
+  struct Result {
+    core::ObjectEntry* entry = nullptr;  // null: there was nobody to ask
+    uint64_t expected = 0;
+    ActorId actor;  // not nil: a call of it
+    bool never_fails = true;
+  };
+
+  bool Connect(Player* player);
+  void MakeActors(Player* player);
+  void TakeStep(Player* player, const Step& step);
+  Result TaskOf(Player* player, const Step& step);
+  Result CallOf(Player* player, const Step& step);
+  Result CallNamed(Player* player, const Step& step, const std::string& name, uint64_t expected);
+  void DropActors(Player* player, size_t step);
+  void EndNamed(Player* player);
+  void AwaitFreed(Player* player);
+  // What is wrong with it; empty: nothing.
+  std::string Judge(const Step& step, const Result& result, const Decoded& got) const;
+  std::string JudgeCall(const Result& result, const SystemError& error) const;
+  std::string JudgeTask(const Step& step, const Result& result, const SystemError& error) const;
+
+  const Plan* const plan_;
+  const DriverPlan* const mine_;
+  Player* player_ = nullptr;  // while it runs
+  std::string stage_ = "connects";
+  std::vector<ActorHandle> actors_;
+  std::vector<Result> results_;
+  bool called_ = false;
+  bool done_ = false;
+  bool killed_ = false;
+  std::string wrong_;
+};
+
+}  // namespace cyray::sim

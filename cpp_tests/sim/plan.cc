@@ -1,0 +1,237 @@
+#include "cpp_tests/sim/plan.h"
+
+#include <algorithm>
+
+namespace cyray::sim {
+namespace {
+
+const char* NameOf(FaultKind kind) { return kFaultNames[static_cast<size_t>(kind)]; }
+
+constexpr uint64_t kStoreBytes = 16 << 20;
+constexpr uint64_t kLargeStoreBytes = 32 << 20;
+constexpr uint64_t kSmallStoreBytes = 4 << 20;
+
+}  // namespace
+
+Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::string& folder)
+    : random_(seed ^ 0xC1A57E5) {
+  DrawNodes(folder);
+  drivers.resize(1 + Below(2));
+  for (DriverPlan& driver : drivers) driver.node = static_cast<int>(Below(nodes.size()));
+  DrawFaults(allowed);
+  KeepJoiningApart();
+  dies_ = OneIn(2);
+  // What a killed worker owned is lost, as it should be: then no task returns a ref of its own. The
+  // same holds for a worker that becomes an actor later, and ends with that.
+  gives_ = !kills_workers() && !dies_ && OneIn(2);
+  stores_ = !kills_nodes();
+  // Stored results come from one node, and others have no room for all of them.
+  if (nodes.size() > 1 && stores_ && OneIn(3)) {
+    rules.large_node = static_cast<int>(Below(nodes.size()));
+    for (NodePlan& node : nodes) {
+      const bool large = node.spec.node == rules.large_node;
+      node.spec.store_bytes = large ? kLargeStoreBytes : kSmallStoreBytes;
+    }
+  }
+  for (const NodePlan& node : nodes) free_cpus_ += node.spec.cpus;
+  // What needs a certain node must find a CPU there.
+  free_cpus_ = kills_nodes() || rules.large_node >= 0 ? 0 : free_cpus_ - 1;
+  for (size_t i = 0; i < drivers.size(); ++i) {
+    DrawActors(&drivers[i], i);
+    DrawSteps(&drivers[i], i);
+  }
+}
+
+bool Plan::Has(FaultKind kind) const {
+  return std::ranges::find(faults, kind, &Fault::kind) != faults.end();
+}
+
+bool Plan::kills_workers() const { return Has(FaultKind::kKillWorker) || kills_nodes(); }
+
+std::vector<int> Plan::Victims() const {
+  std::vector<int> victims;
+  for (const NodePlan& node : nodes) {
+    const bool used =
+        std::ranges::find(drivers, node.spec.node, &DriverPlan::node) != drivers.end();
+    if (node.spec.node > 0 && !used) victims.push_back(node.spec.node);
+  }
+  return victims;
+}
+
+void Plan::DrawNodes(const std::string& folder) {
+  const int count = 1 + static_cast<int>(Below(3));
+  for (int node = 0; node < count; ++node) {
+    NodePlan plan;
+    plan.spec = {.node = node,
+                 .folder = folder,
+                 .cpus = 1 + static_cast<int>(Below(3)),
+                 .store_bytes = kStoreBytes};
+    plan.starts_ns = node * 200 * kMs;
+    if (node > 0 && OneIn(4)) plan.starts_ns += static_cast<int64_t>(Below(8000)) * kMs;
+    nodes.push_back(plan);
+  }
+}
+
+// --- Faults -----------------------------------------------------------------------------------
+
+void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
+  for (uint64_t i = allowed.empty() ? 0 : Below(6); i > 0; --i) {
+    Fault fault;
+    fault.kind = allowed[Below(allowed.size())];
+    const auto span = static_cast<uint64_t>(kFaultsEndNs - kDriversStartNs);
+    fault.at_ns = kDriversStartNs + static_cast<int64_t>(Below(span));
+    fault.draw = random_();
+    fault.lasts_ns = static_cast<int64_t>(Below(4000)) * kMs;
+    if (fault.kind == FaultKind::kPauseGcs && OneIn(3)) {
+      fault.lasts_ns = static_cast<int64_t>(Below(15'000)) * kMs;
+    } else if (fault.kind == FaultKind::kPauseGcs && OneIn(6)) {
+      // When all is registered: for longer than a raylet repeats what it reports.
+      fault.at_ns = kFaultsEndNs + static_cast<int64_t>(Below(2000)) * kMs;
+      fault.lasts_ns = (62 + static_cast<int64_t>(Below(15))) * kSecond;
+    }
+    if ((fault.kind == FaultKind::kKillNode || fault.kind == FaultKind::kKillRaylet) &&
+        (Victims().empty() || kills_nodes())) {
+      continue;
+    }
+    faults.push_back(fault);
+  }
+  KeepSilencesApart();
+  if (!kills_nodes() || !OneIn(2)) return;
+  // Another one comes in its place.
+  NodePlan late = nodes.back();
+  late.spec.node = static_cast<int>(nodes.size());
+  late.starts_ns = kFaultsEndNs / 2 + static_cast<int64_t>(Below(8000)) * kMs;
+  nodes.push_back(late);
+}
+
+// A node that comes while the GCS's disk is full is turned away, as it should be.
+void Plan::KeepJoiningApart() {
+  if (!Has(FaultKind::kFullDisk)) return;
+  std::erase_if(faults, [](const Fault& fault) { return fault.lasts_ns > 60 * kSecond; });
+  for (NodePlan& node : nodes) {
+    if (node.starts_ns > kDriversStartNs - kSecond) node.starts_ns += kFaultsEndNs + 4 * kSecond;
+  }
+}
+
+// A node that nobody hears of for five seconds lives; each of these lasts less than four, but two
+// that touch may keep it from the GCS for longer, and then it ends, as it should.
+void Plan::KeepSilencesApart() {
+  const auto is_silence = [](const Fault& fault) {
+    return fault.kind == FaultKind::kBlock || fault.kind == FaultKind::kPauseGcs ||
+           fault.kind == FaultKind::kPauseRaylet;
+  };
+  std::ranges::sort(faults, {}, &Fault::at_ns);
+  int64_t over_ns = 0;
+  std::erase_if(faults, [&](const Fault& fault) {
+    if (!is_silence(fault)) return false;
+    if (fault.at_ns < over_ns) return true;
+    over_ns = fault.at_ns + fault.lasts_ns + 2000 * kMs;
+    return false;
+  });
+}
+
+// --- Drivers ----------------------------------------------------------------------------------
+
+TaskKey Plan::DrawKey(TaskKind kind) {
+  // What a fan's children are is in its salt.
+  const uint64_t salt = random_() & (kGivenRefs - 1);
+  return {kind, static_cast<uint8_t>(Below(3)), salt | (gives_ ? kGivenRefs : 0)};
+}
+
+void Plan::DrawActors(DriverPlan* driver, size_t number) {
+  for (uint64_t i = gives_ ? 0 : Below(4); i > 0; --i) {
+    constexpr int kRestarts[] = {0, 1, 3, -1};
+    ActorPlan actor;
+    actor.options.max_restarts = kRestarts[Below(std::size(kRestarts))];
+    actor.max_task_retries = kRestarts[Below(std::size(kRestarts))];
+    actor.options.holds_cpu = OneIn(3) && free_cpus_ > 0;
+    if (actor.options.holds_cpu) --free_cpus_;
+    if (driver->actors.empty() && OneIn(2)) {
+      actor.options.name = "of driver " + std::to_string(number);
+    } else {
+      for (uint64_t k = Below(3); k > 0; --k) actor.kept.push_back(Below(1'000'000));
+    }
+    driver->actors.push_back(actor);
+  }
+}
+
+Step Plan::DrawTask(const DriverPlan& driver) {
+  constexpr TaskKind kKinds[] = {TaskKind::kLeaf, TaskKind::kFan,   TaskKind::kPass,
+                                 TaskKind::kGive, TaskKind::kLarge, TaskKind::kSlow,
+                                 TaskKind::kSum,  TaskKind::kDie,   TaskKind::kSum};
+  constexpr int kRetries[] = {0, 1, 2, -1};
+  TaskKind kind = kKinds[Below(std::size(kKinds))];
+  if (kind == TaskKind::kGive && !gives_) kind = TaskKind::kSlow;
+  if (kind == TaskKind::kDie && !dies_) kind = TaskKind::kLarge;
+  if (kind == TaskKind::kLarge && !stores_) kind = TaskKind::kLeaf;
+  if (rules.large_node >= 0 && stores_ && OneIn(3)) kind = TaskKind::kLarge;
+  Step step{.key = DrawKey(kind)};
+  if (!stores_ && (kind == TaskKind::kFan || kind == TaskKind::kDie)) step.key.depth = 0;
+  if (kind == TaskKind::kSum || kind == TaskKind::kDie) step.max_retries = kRetries[Below(4)];
+  if (kind != TaskKind::kSum) return step;
+  for (uint64_t i = Below(4); i > 0 && !driver.steps.empty(); --i) {
+    const size_t from = Below(driver.steps.size());
+    const Step& other = driver.steps[from];
+    if (other.what == Step::What::kTask && other.max_retries < 0) step.arguments.push_back(from);
+  }
+  return step;
+}
+
+Step Plan::DrawCall(const DriverPlan& driver) {
+  constexpr TaskKind kKinds[] = {TaskKind::kLeaf, TaskKind::kLeaf, TaskKind::kSlow,
+                                 TaskKind::kKept, TaskKind::kKept, TaskKind::kDie};
+  TaskKind kind = kKinds[Below(std::size(kKinds))];
+  if (kind == TaskKind::kDie && !(dies_ && OneIn(3))) kind = TaskKind::kLeaf;
+  Step step{.what = Step::What::kCall, .key = DrawKey(kind), .actor = Below(driver.actors.size())};
+  step.key.depth = 0;
+  const ActorPlan& actor = driver.actors[step.actor];
+  step.max_retries = actor.max_task_retries;
+  if (actor.options.name.empty() && OneIn(4)) {
+    step.what = Step::What::kPassHandle;
+    step.key = DrawKey(TaskKind::kCall);
+    step.key.depth = 1;
+    step.max_retries = -1;
+  }
+  return step;
+}
+
+void Plan::DrawSteps(DriverPlan* driver, size_t number) {
+  const auto names_actor = [](const DriverPlan& other) {
+    return std::ranges::any_of(other.actors,
+                               [](const ActorPlan& actor) { return !actor.options.name.empty(); });
+  };
+  size_t made = SIZE_MAX;
+  for (uint64_t i = 5 + Below(25); i > 0; --i) {
+    Step step;
+    if (!driver->actors.empty() && OneIn(2)) {
+      step = DrawCall(*driver);
+    } else if (number > 0 && names_actor(drivers[0]) && OneIn(4)) {
+      step = {.what = Step::What::kCallOther, .key = DrawKey(TaskKind::kLeaf), .actor = 0};
+    } else if (made == SIZE_MAX && !gives_ && OneIn(8)) {
+      made = driver->steps.size();
+      step = {.key = DrawKey(TaskKind::kMake)};
+    } else if (made != SIZE_MAX && OneIn(6)) {
+      step = {.what = Step::What::kCallMade, .key = DrawKey(TaskKind::kKept), .actor = made};
+    } else {
+      step = DrawTask(*driver);
+    }
+    step.pause_ns = static_cast<int64_t>(Below(OneIn(3) ? 2 : 400)) * kMs;
+    driver->steps.push_back(std::move(step));
+  }
+}
+
+std::string Plan::Describe() const {
+  std::string out = std::to_string(nodes.size()) + " nodes;";
+  for (const DriverPlan& driver : drivers) {
+    out += " a driver of " + std::to_string(driver.actors.size()) + " actors and " +
+           std::to_string(driver.steps.size()) + " steps on node " + std::to_string(driver.node) +
+           ";";
+  }
+  for (const Fault& fault : faults) {
+    out += std::string(" ") + NameOf(fault.kind) + " at " + std::to_string(fault.at_ns / kMs) +
+           " ms for " + std::to_string(fault.lasts_ns / kMs) + ";";
+  }
+  return out;
+}
+
+}  // namespace cyray::sim

@@ -1,0 +1,121 @@
+// Plan: what a seed's world is to be: its nodes, what its drivers do, and which faults strike when.
+// Everything is drawn before the first step.
+// Threading: values.
+
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cpp_tests/sim/kernel.h"
+#include "cpp_tests/sim/player.h"
+#include "cpp_tests/sim/programs.h"
+
+namespace cyray::sim {
+
+inline constexpr int64_t kSecond = 1000 * kMs;
+inline constexpr int64_t kDriversStartNs = 2 * kSecond;
+inline constexpr int64_t kFaultsEndNs = 12 * kSecond;
+
+enum class FaultKind : uint8_t {
+  kKillWorker,
+  kKillGcs,
+  kKillZygote,
+  kPauseWorker,
+  kPauseGcs,
+  kSlowDisk,
+  kFullDisk,
+  kCut,
+  kBlock,
+  kPauseRaylet,
+  kKillNode,    // it loses power
+  kKillRaylet,  // and with it its node
+  kKillDriver,
+  kStepClock,  // the one on the wall
+};
+inline constexpr const char* kFaultNames[] = {
+    "kill-worker", "kill-gcs",    "kill-zygote", "pause-worker", "pause-gcs",
+    "slow-disk",   "full-disk",   "cut",         "block",        "pause-raylet",
+    "kill-node",   "kill-raylet", "kill-driver", "step-clock"};
+
+struct Fault {
+  int64_t at_ns = 0;
+  FaultKind kind = FaultKind::kKillWorker;
+  uint64_t draw = 0;  // which one of them
+  int64_t lasts_ns = 0;
+};
+
+struct NodePlan {
+  RayletSpec spec;
+  int64_t starts_ns = 0;
+};
+
+struct ActorPlan {
+  ActorOptions options;
+  int max_task_retries = 0;
+  std::vector<uint64_t> kept;  // what the refs name that its constructor keeps
+};
+
+struct Step {
+  enum class What : uint8_t {
+    kTask,
+    kCall,        // of an actor of this driver
+    kPassHandle,  // to a task, which calls the actor
+    kCallOther,   // of a named actor of another driver
+    kCallMade,    // of the actor that an earlier kMake made
+  };
+  What what = What::kTask;
+  TaskKey key;
+  int max_retries = -1;
+  size_t actor = 0;               // or the driver whose actor it is, or the step that made it
+  std::vector<size_t> arguments;  // steps whose results are passed by reference
+  int64_t pause_ns = 0;           // after it
+};
+
+struct DriverPlan {
+  int node = 0;
+  std::vector<ActorPlan> actors;
+  std::vector<Step> steps;
+};
+
+struct Plan {
+  // `allowed`: which faults may strike.
+  Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::string& folder);
+
+  std::vector<NodePlan> nodes;
+  std::vector<DriverPlan> drivers;
+  std::vector<Fault> faults;
+  PlayerRules rules;
+
+  bool Has(FaultKind kind) const;
+  // Somebody outside ends processes that run tasks.
+  bool kills_workers() const;
+  // A node dies, with what it stores.
+  bool kills_nodes() const { return Has(FaultKind::kKillNode) || Has(FaultKind::kKillRaylet); }
+  // A node that may die: no driver is on it, and it is not the head.
+  std::vector<int> Victims() const;
+  std::string Describe() const;
+
+ private:
+  uint64_t Below(uint64_t bound) { return random_() % bound; }
+  bool OneIn(uint64_t count) { return Below(count) == 0; }
+  void DrawNodes(const std::string& folder);
+  void DrawFaults(const std::vector<FaultKind>& allowed);
+  void KeepSilencesApart();
+  void KeepJoiningApart();
+  void DrawActors(DriverPlan* driver, size_t number);
+  Step DrawTask(const DriverPlan& driver);
+  Step DrawCall(const DriverPlan& driver);
+  void DrawSteps(DriverPlan* driver, size_t number);
+  TaskKey DrawKey(TaskKind kind);
+
+  std::mt19937_64 random_;
+  bool gives_ = false;   // tasks return refs to objects of their own
+  bool stores_ = false;  // results may be stored
+  bool dies_ = false;    // tasks end their processes
+  int free_cpus_ = 0;    // that actors may hold
+};
+
+}  // namespace cyray::sim
