@@ -220,6 +220,25 @@ def test_arguments_of_old_programs_are_taken():
     assert cyray.cluster_resources()["CPU"] == 1
 
 
+def test_an_old_name_of_the_address_counts_when_it_is_given():
+    with pytest.raises(ValueError, match="redis_address is an old name"):
+        cyray.init(address="local", redis_address="auto")
+    with pytest.raises(ConnectionError, match="Could not find any running"):
+        cyray.init(address="auto", redis_address=None)
+
+
+def test_a_program_may_have_arguments_that_are_no_text(tmp_path):
+    source = """
+        import cyray
+        from cyray import _raylet
+
+        cyray.init(num_cpus=1)
+        print(_raylet.list_jobs()[0]["entrypoint"])
+    """
+    out, _ = run_driver(tmp_path, source, os.fsdecode(b"caf\xe9"))
+    assert out.endswith("driver.py caf?\n")
+
+
 def test_init_twice_is_an_error_unless_told_otherwise():
     cyray.init(num_cpus=1)
     with pytest.raises(RuntimeError, match="twice by accident"):

@@ -13,7 +13,7 @@ from typing import Any
 from cyray import _raylet
 from cyray._driver import session as sessions
 from cyray._driver.events import ensure_event_thread
-from cyray._driver.job import job_config
+from cyray._driver.job import entrypoint, job_config
 from cyray._driver.session import Session, call_waiting, shutdown
 from cyray._node import addresses
 from cyray._node.sessions import package_version
@@ -94,7 +94,7 @@ def init(
             _raylet.connect(
                 _find_or_start(session, address, own, preload),
                 namespace=session.namespace,
-                entrypoint=" ".join(sys.argv)[:4096],
+                entrypoint=entrypoint(),
                 job_config=job_config(),
                 log_to_driver=log_to_driver,
             )
@@ -138,7 +138,9 @@ def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
     for name, value in legacy.items():
-        if _LEGACY[name] == "address":
+        if _LEGACY[name] == "address" and value is not None:
+            if address is not None:
+                raise ValueError(f"{name} is an old name of address; give one of them.")
             address = value
     return address
 

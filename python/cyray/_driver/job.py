@@ -12,6 +12,12 @@ import sys
 from cyray._node import sessions
 
 
+def entrypoint() -> str:
+    """The program's command line, for people; an argument may be no text at all."""
+    line = " ".join(getattr(sys, "argv", ()))[:4096]
+    return line.encode("utf-8", "replace").decode()
+
+
 def job_config() -> bytes:
     """JSON of what workers need to be like this process: Python, import path, folder."""
     main = sys.modules.get("__main__")
