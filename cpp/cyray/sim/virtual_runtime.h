@@ -1,8 +1,8 @@
 // VirtualRuntime: the Runtime of one simulated process, over the world's VirtualTime.
 //
-// For unit tests of machines that hold timers (cpp_tests/raylet/peer_table_test.cc). The simulator of
-// whole clusters (cpp_tests/sim) needs only VirtualTime: it runs the product's own EventLoop, below
-// which its kernel answers for libc.
+// For unit tests of machines that hold timers (cpp_tests/raylet/peer_table_test.cc). The simulator
+// of whole clusters (cpp_tests/sim) needs only VirtualTime: it runs the product's own EventLoop,
+// below which its kernel answers for libc.
 //
 // It can be paused, as SIGSTOP does it: its clock goes on, and what became due meanwhile runs when
 // it continues, posted functions before timers, as the real loop has it. Destroying it is the death
