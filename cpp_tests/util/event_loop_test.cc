@@ -203,6 +203,12 @@ TEST(EventLoop, ManyPostsLetDescriptorsHaveTheirTurnAndComeBeforeLaterTimers) {
   EXPECT_EQ(calls, rounds);
 }
 
+TEST(EventLoop, APostMadeByATimerIsNotSleptOver) {
+  EventLoop loop;
+  loop.RunAfter(1, [&] { loop.Post([&] { loop.Stop(); }); });
+  loop.Run();
+}
+
 TEST(EventLoop, RunsAgainAfterStop) {
   EventLoop loop;
   for (int i = 0; i < 3; ++i) {

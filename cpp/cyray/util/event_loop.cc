@@ -81,7 +81,8 @@ void EventLoop::Post(std::function<void()> callback) {
     first = posted_.empty();
     posted_.push_back(std::move(callback));
   }
-  if (first) {
+  // The loop's own thread looks at what was posted before it waits.
+  if (first && thread_.load(std::memory_order_relaxed) != std::this_thread::get_id()) {
     const uint64_t one = 1;
     [[maybe_unused]] ssize_t n = ::write(wake_.get(), &one, sizeof one);
   }
@@ -96,8 +97,12 @@ void EventLoop::Run() {
   while (!stopped_) RunOnce(-1);
 }
 
-int EventLoop::NextTimeoutMs(int64_t limit_ms) const {
+int EventLoop::NextTimeoutMs(int64_t limit_ms) {
   if (!backlog_.empty()) return 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (!posted_.empty()) return 0;
+  }
   if (timers_.empty()) return static_cast<int>(limit_ms);
   const int64_t wait =
       std::clamp<int64_t>(timers_.begin()->first.first - MonotonicMs(), 0, INT_MAX);
@@ -105,6 +110,7 @@ int EventLoop::NextTimeoutMs(int64_t limit_ms) const {
 }
 
 void EventLoop::RunOnce(int64_t timeout_ms) {
+  thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   std::array<epoll_event, 64> events;
   const uint64_t newest = next_generation_;
   const int count =

@@ -11,6 +11,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -18,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -61,7 +63,7 @@ class EventLoop : public Runtime {
     FdCallback callback;
     uint64_t generation;
   };
-  int NextTimeoutMs(int64_t limit_ms) const;
+  int NextTimeoutMs(int64_t limit_ms);
   void RunTimers();
   void RunPosted();
 
@@ -81,6 +83,7 @@ class EventLoop : public Runtime {
   std::deque<Posted> backlog_;
   int64_t looked_ms_ = 0;  // for posted functions
   bool stopped_ = false;
+  std::atomic<std::thread::id> thread_;  // that ran the last round
   // Guarded by mutex_.
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;
