@@ -7,6 +7,7 @@
 
 #include <deque>
 #include <random>
+#include <set>
 #include <vector>
 
 namespace cyray::net {
@@ -262,6 +263,30 @@ TEST(PeerSession, AfterItsEndNothingIsHandled) {
                   return true;
                 }).ok());
   EXPECT_EQ(frames, 1);
+}
+
+TEST(PeerSession, SmallFramesSentOneByOneShareBlocks) {
+  PeerSession session;
+  std::set<std::shared_ptr<const void>> blocks;
+  std::vector<PeerSession::Piece> pieces;
+  for (int i = 0; i < 500; ++i) {
+    Send(session, Lane::kControl, 100);
+    const auto piece = session.Next(Lane::kControl);
+    ASSERT_TRUE(piece);
+    blocks.insert(piece->keep);
+    pieces.push_back(*piece);
+  }
+  EXPECT_LE(blocks.size(), 3u);
+  // What was handed out has stayed where it was.
+  PeerSession other;
+  int frames = 0;
+  for (const PeerSession::Piece& piece : pieces) {
+    ASSERT_TRUE(
+        other.OnBytes(Lane::kControl, piece.bytes, [&](const wire::Frame&) { return ++frames > 0; })
+            .ok());
+  }
+  EXPECT_EQ(frames, 500);
+  EXPECT_EQ(session.CheckInvariants(), "");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 namespace cyray::net {
 namespace {
 
+constexpr size_t kFirstBlockBytes = 4 << 10;  // a lane that says little keeps little
 constexpr size_t kBlockBytes = 64 << 10;
 
 }  // namespace
@@ -18,27 +19,32 @@ constexpr size_t kBlockBytes = 64 << 10;
 void PeerSession::Send(Lane lane, wire::FrameType type, const uint8_t* body, size_t size) {
   CYRAY_CHECK(size <= wire::kMaxFrameBytes) << size;
   Outgoing& out = out_[static_cast<size_t>(lane)];
-  if (out.blocks.empty() || out.blocks.back()->sealed ||
-      out.blocks.back()->bytes.size() >= kBlockBytes) {
-    out.blocks.push_back(std::make_shared<Block>());
+  const size_t bytes = wire::kFrameHeaderBytes + ((size + 7) & ~size_t{7});
+  wire::AppendFrame(RoomFor(out, bytes), type, body, size);
+  out.end += bytes;
+}
+
+PeerSession::Block& PeerSession::RoomFor(Outgoing& out, size_t bytes) {
+  if (!out.blocks.empty()) {
+    Block& last = *out.blocks.back();
+    if (last.capacity() - last.size() >= bytes) return last;
   }
-  wire::ByteBuffer& bytes = out.blocks.back()->bytes;
-  const size_t before = bytes.size();
-  wire::AppendFrame(bytes, type, body, size);
-  out.end += bytes.size() - before;
+  const size_t least = out.blocks.empty() ? kFirstBlockBytes : kBlockBytes;
+  out.blocks.push_back(std::make_shared<Block>());
+  out.blocks.back()->reserve(std::max(least, bytes));
+  return *out.blocks.back();
 }
 
 std::optional<PeerSession::Piece> PeerSession::Next(Lane lane) {
   Outgoing& out = out_[static_cast<size_t>(lane)];
   if (out.sent == out.end) return std::nullopt;
-  if (out.next_at == out.blocks[out.next_block]->bytes.size()) {
+  if (out.next_at == out.blocks[out.next_block]->size()) {
     ++out.next_block;
     out.next_at = 0;
   }
   const std::shared_ptr<Block>& block = out.blocks[out.next_block];
-  block->sealed = true;
-  const size_t size = std::min<size_t>(block->bytes.size() - out.next_at, kMaxPayloadBytes);
-  Piece piece{lane, {block->bytes.data() + out.next_at, size}, block};
+  const size_t size = std::min<size_t>(block->size() - out.next_at, kMaxPayloadBytes);
+  Piece piece{lane, {block->data() + out.next_at, size}, block};
   out.next_at += size;
   out.sent += size;
   return piece;
@@ -68,8 +74,8 @@ void PeerSession::Rewind(Outgoing& out, uint64_t to) {
   out.sent = to;
   uint64_t at = out.begin;
   out.next_block = 0;
-  while (out.next_block < out.blocks.size() && to - at > out.blocks[out.next_block]->bytes.size()) {
-    at += out.blocks[out.next_block++]->bytes.size();
+  while (out.next_block < out.blocks.size() && to - at > out.blocks[out.next_block]->size()) {
+    at += out.blocks[out.next_block++]->size();
   }
   out.next_at = static_cast<size_t>(to - at);
 }
@@ -82,8 +88,8 @@ Status PeerSession::OnAck(const Position& peer_received) {
       return Status(StatusCode::kProtocolError, "the peer acknowledges what was not sent");
     }
     out.acked = acked;
-    while (!out.blocks.empty() && out.begin + out.blocks.front()->bytes.size() <= acked) {
-      out.begin += out.blocks.front()->bytes.size();
+    while (!out.blocks.empty() && out.begin + out.blocks.front()->size() <= acked) {
+      out.begin += out.blocks.front()->size();
       out.blocks.pop_front();
       if (out.next_block > 0) {
         --out.next_block;
@@ -137,10 +143,10 @@ std::string PeerSession::CheckInvariants() const {
   for (const Outgoing& out : out_) {
     if (out.acked > out.sent || out.sent > out.end) return "a lane's counts are out of order";
     uint64_t end = out.begin;
-    for (const auto& block : out.blocks) end += block->bytes.size();
+    for (const auto& block : out.blocks) end += block->size();
     if (end != out.end) return "the blocks of a lane are not what was queued";
     if (out.begin > out.acked) return "a lane has forgotten what is unacknowledged";
-    if (!out.blocks.empty() && out.begin + out.blocks.front()->bytes.size() <= out.acked) {
+    if (!out.blocks.empty() && out.begin + out.blocks.front()->size() <= out.acked) {
       return "a lane keeps a block that is acknowledged";
     }
   }

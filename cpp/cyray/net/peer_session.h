@@ -84,10 +84,9 @@ class PeerSession {
   std::string CheckInvariants() const;
 
  private:
-  struct Block {
-    wire::ByteBuffer bytes;
-    bool sealed = false;  // somebody reads it: it does not grow any more
-  };
+  // Bytes that stay where they are: it is filled up to the capacity that it began with, also while
+  // somebody reads what is in it.
+  using Block = wire::ByteBuffer;
   struct Outgoing {
     std::deque<std::shared_ptr<Block>> blocks;
     uint64_t begin = 0;  // of blocks.front()
@@ -103,6 +102,7 @@ class PeerSession {
   };
   const Outgoing& out(Lane lane) const { return out_[static_cast<size_t>(lane)]; }
   Status HandleFrames(Incoming& in, const FrameHandler& handler);
+  static Block& RoomFor(Outgoing& out, size_t bytes);
   static void Rewind(Outgoing& out, uint64_t to);
 
   std::array<Outgoing, kSessionLanes> out_;
