@@ -48,6 +48,7 @@ class FaultyTransport : public net::Transport {
     Result<size_t> Write(std::span<const iovec> parts) override {
       return Spend(parts, [this](std::span<const iovec> some) { return inner_->Write(some); });
     }
+    void LimitUnsent(size_t bytes) override { inner_->LimitUnsent(bytes); }
 
    private:
     template <class Move>

@@ -13,6 +13,7 @@ namespace cyray::net {
 namespace {
 
 constexpr size_t kMaxReadPerRound = 8 << 20;  // then others get their turn
+constexpr size_t kMaxWrittenPerRound = 8 << 20;
 constexpr size_t kReadBytes = 64 << 10;
 // Read with the end of a chunk: the packet and the frame that begin the next one.
 constexpr size_t kBesideSinkBytes = 512;
@@ -270,7 +271,7 @@ Status PeerConnection::HandleChunk() {
                           {}};
   const auto* chunk = frame.As<wire::ObjectChunk>();
   BulkReceiver* receiver = delegate_->bulk_receiver();
-  if (chunk == nullptr || chunk->object_id() == nullptr || chunk->raw_bytes() > kMaxPayloadBytes ||
+  if (chunk == nullptr || chunk->object_id() == nullptr || chunk->raw_bytes() > kMaxChunkBytes ||
       receiver == nullptr || !receiver->OnChunk(node_, *chunk)) {
     return Invalid("an object chunk");
   }
@@ -358,7 +359,7 @@ bool PeerConnection::CommitPacket() {
 
 void PeerConnection::SendBulk(const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bulk) {
   if (state_ != State::kOpen) return;
-  CYRAY_CHECK(bulk.bytes.size() <= kMaxPayloadBytes) << bulk.bytes.size();
+  CYRAY_CHECK(bulk.bytes.size() <= kMaxChunkBytes) << bulk.bytes.size();
   Chunk queued;
   wire::AppendFrame(queued.frame, wire::FrameType::kObjectChunk, chunk.GetBufferPointer(),
                     chunk.GetSize());
@@ -384,31 +385,53 @@ void PeerConnection::Flush() {
   if (state_ == State::kClosed) return;
   const auto self = shared_from_this();
   flush_scheduled_ = true;  // what is queued below goes with this one
+  size_t written = 0;
   bool full = false;
-  while (!full) {
-    while (committed_ < kCommitBytes && CommitPacket()) {
+  bool drained = false;
+  while (!full && written < kMaxWrittenPerRound) {
+    while (committed_ < pace_.write_bytes() && CommitPacket()) {
     }
-    if (committed_ == 0) break;
-    std::array<iovec, kMaxParts> parts;
-    size_t count = 0;
-    for (auto it = out_.begin(); it != out_.end() && count < kMaxParts; ++it) {
-      const size_t skip = it == out_.begin() ? out_at_ : 0;
-      if (it->size() == skip) continue;
-      parts[count++] = {const_cast<uint8_t*>(it->data()) + skip, it->size() - skip};
-    }
-    const Result<size_t> n = stream_->Write(std::span(parts).first(count));
+    drained = committed_ == 0;
+    if (drained) break;
+    const Result<size_t> n = WriteSome(full);
     if (!n) return Fail(n.error());
-    full = *n == 0;
-    Consume(*n);
+    written += *n;
     if (unsent_bulk_ < kLowWaterBytes && !room_told_) {
       room_told_ = true;
       delegate_->OnRoom(*this);
       if (state_ == State::kClosed) return;
     }
   }
+  if (full) {
+    pace_.OnFull(runtime_->NowNs());
+  } else if (drained) {
+    pace_.OnDrained();
+  }
+  if (std::exchange(unsent_limit_, pace_.unsent_bytes()) != pace_.unsent_bytes()) {
+    stream_->LimitUnsent(unsent_limit_);
+  }
   flush_scheduled_ = false;
   awaits_room_ = full;
   stream_->AwaitWritable(full);
+  if (!full && !drained) ScheduleFlush();  // others get their turn before
+}
+
+Result<size_t> PeerConnection::WriteSome(bool& full) {
+  std::array<iovec, kMaxParts> parts;
+  size_t count = 0;
+  size_t offered = 0;
+  for (auto it = out_.begin(); it != out_.end() && count < kMaxParts; ++it) {
+    const size_t skip = it == out_.begin() ? out_at_ : 0;
+    if (it->size() == skip) continue;
+    parts[count++] = {const_cast<uint8_t*>(it->data()) + skip, it->size() - skip};
+    offered += it->size() - skip;
+  }
+  const Result<size_t> n = stream_->Write(std::span(parts).first(count));
+  if (!n) return n;
+  full = *n < offered;
+  Consume(*n);
+  pace_.OnWritten(*n);
+  return n;
 }
 
 void PeerConnection::Consume(size_t bytes) {

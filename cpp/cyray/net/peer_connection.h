@@ -6,9 +6,9 @@
 // Nothing of the peer is parsed before the handshake is done, and nothing but its hello before it
 // is open. Then it carries a PeerSession, which outlives it, and chunks of objects, which do not:
 // whoever pulls asks again. The session's control lane goes first, then its relay lane and chunks
-// take turns; at most kCommitBytes are on their way into the socket, so that nothing urgent waits
-// behind more. The bytes of an ObjectChunk are written straight from the arena and read straight
-// into it.
+// take turns; no more is on its way into the socket than the wire takes soon (send_pace.h), so that
+// nothing urgent waits long. The bytes of an ObjectChunk are written straight from the arena and
+// read straight into it.
 // Threading: confined to the raylet's loop. Held by shared_ptr: a callback may close the connection
 // that calls it, which then lives until the call returns.
 
@@ -16,6 +16,7 @@
 
 #include <flatbuffers/flatbuffers.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -27,6 +28,7 @@
 #include "cyray/common/ids.h"
 #include "cyray/net/handshake.h"
 #include "cyray/net/peer_session.h"
+#include "cyray/net/send_pace.h"
 #include "cyray/net/transport.h"
 #include "cyray/util/runtime.h"
 #include "cyray/util/status.h"
@@ -83,7 +85,7 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
     virtual BulkReceiver* bulk_receiver() = 0;
   };
   static constexpr size_t kLowWaterBytes = 2 << 20;
-  static constexpr size_t kCommitBytes = 256 << 10;
+  static constexpr uint32_t kMaxChunkBytes = 1 << 20;  // raw bytes of an ObjectChunk
   static constexpr int64_t kOpeningTimeoutMs = 3000;
 
   // Takes a stream that was dialed in order to reach `target`.
@@ -102,13 +104,15 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   // Of a dialed connection: who must answer. Of an accepted one: who is there, once authenticated.
   const NodeId& node() const { return node_; }
   size_t unsent_bulk_bytes() const { return unsent_bulk_; }
+  // How large chunks should be, for what the wire carries.
+  size_t chunk_bytes() const { return std::min<size_t>(pace_.write_bytes(), kMaxChunkBytes); }
 
   // After OnHello: from now on the session's frames flow. `greeting`: what an accepted connection
   // tells its dialer. An error when the peer goes on where it cannot be.
   Status Open(std::shared_ptr<PeerSession> session, const Greeting& greeting);
   // The session has something to send.
   void ScheduleFlush();
-  // A chunk and the bytes that follow it, at most kMaxPayloadBytes.
+  // A chunk and the bytes that follow it, at most kMaxChunkBytes.
   void SendBulk(const flatbuffers::FlatBufferBuilder& chunk, BulkBytes bulk);
   // Silently: the delegate is not told.
   void Close();
@@ -151,6 +155,8 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   void AppendPacket(Lane lane, std::span<const uint8_t> payload, BulkBytes bulk);
   bool CommitPacket();
   void Flush();
+  // Offers the socket what is committed. The bytes that it took; `full`: not all.
+  Result<size_t> WriteSome(bool& full);
   void Consume(size_t bytes);
   void Fail(const Status& why);
 
@@ -167,6 +173,8 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   std::deque<Segment> out_;
   size_t out_at_ = 0;  // sent of out_.front()
   size_t committed_ = 0;
+  SendPace pace_;
+  size_t unsent_limit_ = 0;
   std::deque<Chunk> chunks_;
   size_t unsent_bulk_ = 0;
   bool bulk_turn_ = false;

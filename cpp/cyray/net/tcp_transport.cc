@@ -13,9 +13,6 @@ namespace cyray::net {
 namespace {
 
 constexpr int kSilenceMs = 6000;
-// What waits in the kernel cannot be overtaken: no more than this, so that small urgent frames go
-// soon. Enough to keep a fast wire busy while this process does something else.
-constexpr int kUnsentInKernelBytes = 1 << 20;
 
 void SetOption(int fd, int level, int name, int value) {
   ::setsockopt(fd, level, name, &value, sizeof value);
@@ -29,7 +26,6 @@ void ConfigureSocket(int fd) {
   SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
   SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
   SetOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kSilenceMs);
-  SetOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentInKernelBytes);
 }
 
 bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK; }
@@ -83,6 +79,9 @@ class TcpStream : public Stream {
     if (n >= 0) return static_cast<size_t>(n);
     if (WouldBlock()) return size_t{0};
     return Gone("send");
+  }
+  void LimitUnsent(size_t bytes) override {
+    SetOption(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, static_cast<int>(bytes));
   }
 
  private:

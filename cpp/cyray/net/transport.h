@@ -33,6 +33,8 @@ class Stream {
   virtual Result<size_t> Read(std::span<const iovec> into) = 0;
   // The bytes that were taken; 0 when there is no room.
   virtual Result<size_t> Write(std::span<const iovec> parts) = 0;
+  // How many bytes may wait here for the wire before there is no room.
+  virtual void LimitUnsent(size_t) {}
 };
 
 class Transport {

@@ -90,7 +90,7 @@ void ObjectSender::Pump(const NodeId& node) {
 }
 
 bool ObjectSender::SendChunk(const NodeId& to, Job& job) {
-  const uint64_t bytes = std::min(kChunkBytes, job.view.bytes - job.sent);
+  const uint64_t bytes = std::min(peers_->chunk_bytes(to), job.view.bytes - job.sent);
   flatbuffers::FlatBufferBuilder builder(192);
   wire::ObjectChunkBuilder chunk(builder);
   chunk.add_request_id(job.request_id);

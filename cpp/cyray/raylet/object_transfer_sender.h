@@ -1,9 +1,9 @@
 // ObjectSender: sends objects of this node's store to raylets that pull them.
 //
-// Chunks of 256 KiB, straight from the arena, round robin between the pulls of one node; never more
-// than kMaxQueuedBytes are queued per connection. The object stays pinned until its last byte left.
-// Remembers who got a copy from here: owners know where an object was made, not where it was read.
-// Threading: confined to the raylet's loop.
+// Chunks straight from the arena, of 256 KiB to 1 MiB as the wire is fast, round robin between the
+// pulls of one node; never more than kMaxQueuedBytes are queued per connection. The object stays
+// pinned until its last byte left. Remembers who got a copy from here: owners know where an object
+// was made, not where it was read. Threading: confined to the raylet's loop.
 
 #pragma once
 
@@ -23,7 +23,6 @@ namespace cyray::raylet {
 
 class ObjectSender {
  public:
-  static constexpr uint64_t kChunkBytes = net::kMaxPayloadBytes;
   static constexpr size_t kMaxQueuedBytes = 4 << 20;
 
   ObjectSender(store::ObjectStore* store, PeerTable* peers, const store::ArenaMapping* mapping)

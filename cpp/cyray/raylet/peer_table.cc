@@ -203,6 +203,12 @@ size_t PeerTable::unsent_bulk_bytes(const NodeId& node) const {
   return peer == nullptr || peer->open == nullptr ? 0 : peer->open->unsent_bulk_bytes();
 }
 
+uint64_t PeerTable::chunk_bytes(const NodeId& node) const {
+  const Peer* peer = FindKnown(node);
+  return peer == nullptr || peer->open == nullptr ? net::SendPace::kLeastBytes
+                                                  : peer->open->chunk_bytes();
+}
+
 bool PeerTable::IsConnected(const NodeId& node) const {
   const Peer* peer = FindKnown(node);
   return peer != nullptr && peer->open != nullptr;

@@ -127,6 +127,8 @@ class PeerTable : private net::PeerConnection::Delegate {
   void ForgetSource(uint64_t source) { relays_.ForgetSource(source); }
   size_t unsent_relay_bytes(const NodeId& node) const;
   size_t unsent_bulk_bytes(const NodeId& node) const;
+  // How many bytes a chunk to that node should bring.
+  uint64_t chunk_bytes(const NodeId& node) const;
   bool IsConnected(const NodeId& node) const;
   // The nodes with which there has been a connection.
   std::vector<NodeId> Met() const;
