@@ -92,14 +92,65 @@ TEST(RelayQueues, FramesToAProcessThatIsGoneNeedNoCredit) {
   EXPECT_EQ(queues.destinations(), 0u);
 }
 
-TEST(RelayQueues, MoreCreditThanWasTakenIsNotValid) {
+// It was taken for gone, and is heard of again: credit for frames from before comes.
+TEST(RelayQueues, CreditForFramesFromBeforeIsNoHarm) {
   RelayQueues queues;
   const Address to = Process(1, 1);
+  ASSERT_TRUE(queues.TryPass(to, 7, 1'000));
+  queues.Release(to);
   ASSERT_TRUE(queues.TryPass(to, 7, 100));
-  EXPECT_FALSE(queues.OnCredit(to, 101));
-  EXPECT_FALSE(queues.OnCredit(Process(2, 1), 100));
-  EXPECT_TRUE(queues.OnCredit(to, 100));
+  EXPECT_TRUE(queues.OnCredit(to, 1'000));
   EXPECT_EQ(queues.destinations(), 0u);
+  ASSERT_TRUE(queues.TryPass(to, 7, 100));
+  EXPECT_FALSE(queues.OnCredit(Process(2, 1), 100)) << "a process of another node";
+}
+
+// Sends until it is paused.
+void Flood(RelayQueues& queues, const Address& to, uint64_t source, size_t frame) {
+  for (;;) {
+    queues.Push(Frame(to, source, frame));
+    for (const auto& [client, paused] : queues.TakePauses()) {
+      if (client == source && paused) return;
+    }
+  }
+}
+
+TEST(RelayQueues, ManyThatSendToOneThatDoesNotReadArePausedSoonerEach) {
+  RelayQueues queues;
+  const Address to = Process(1, 1);
+  ASSERT_TRUE(queues.TryPass(to, 1, RelayQueues::kCreditBytes));
+  for (uint64_t source = 1; source <= 64; ++source) Flood(queues, to, source, 256 << 10);
+  EXPECT_LT(queues.waiting_for(to), 4 * RelayQueues::kPauseBytes);
+  queues.Push(Frame(to, 65, 1'000));
+  EXPECT_TRUE(queues.TakePauses().empty()) << "who says little goes on";
+  EXPECT_EQ(queues.CheckInvariants(), "");
+  std::map<uint64_t, bool> read_again;
+  while (queues.waiting_for(to) > 0) {
+    ASSERT_TRUE(queues.OnCredit(to, 1 << 20));
+    while (queues.Next(to.node)) {
+    }
+    for (const auto& [source, paused] : queues.TakePauses()) read_again[source] = !paused;
+  }
+  EXPECT_EQ(read_again.size(), 64u);
+  for (const auto& [source, read] : read_again) EXPECT_TRUE(read) << source;
+  EXPECT_EQ(queues.CheckInvariants(), "");
+}
+
+TEST(RelayQueues, WhatTheDeadHaveSentCounts) {
+  RelayQueues queues;
+  const Address to = Process(1, 1);
+  ASSERT_TRUE(queues.TryPass(to, 1, RelayQueues::kCreditBytes));
+  for (uint64_t source = 1; source <= 64; ++source) {
+    Flood(queues, to, source, 256 << 10);
+    queues.ForgetSource(source);
+  }
+  EXPECT_LT(queues.waiting_for(to), 4 * RelayQueues::kPauseBytes);
+  EXPECT_EQ(queues.CheckInvariants(), "");
+  queues.Release(to);
+  while (queues.Next(to.node)) {
+  }
+  EXPECT_TRUE(queues.TakePauses().empty()) << "nobody is there to be read again";
+  EXPECT_EQ(queues.waiting_bytes(1), 0u);
 }
 
 class RandomRelays : public testing::TestWithParam<uint64_t> {};

@@ -3,14 +3,18 @@
 // Each destination has credit: kCreditBytes may be on the way to it or unread in its raylet, which
 // gives credit back as the process reads. What exceeds that waits here, in order, and holds up
 // nobody but who sends to that destination. A client whose frames wait with more than kPauseBytes
-// is paused: its raylet does not read its socket until less than kResumeBytes wait. So a slow
-// receiver slows its senders, costs bounded memory on the way, and is never taken for dead.
+// is paused: its raylet does not read its socket until less than kResumeBytes wait. So are, while
+// more than kPauseBytes wait for one destination, those to whom more than their share of it belongs
+// (kPauseBytes / 2 by the number of clients whose frames wait there): however many send to one that
+// does not read, little waits for it, and who has said little to it goes on. So a slow receiver
+// slows its senders, costs bounded memory on the way, and is never taken for dead.
 // That cannot deadlock: a client is paused until others read, and whether a process reads does not
 // depend on what it has sent (docs/decisions/0016).
 //
 // A pure state machine. Threading: confined to the raylet's loop.
-// Invariants (CheckInvariants): a source's waiting bytes are those in the queues; nothing waits for
-// a destination that has credit, but for the room of its node's session.
+// Invariants (CheckInvariants): waiting bytes of sources and destinations are those in the queues,
+// also when the source is gone; a source is paused while it has too much, or a destination holds
+// it; nothing waits for a destination that has credit, but for the room of its node's session.
 
 #pragma once
 
@@ -20,6 +24,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -50,16 +55,19 @@ class RelayQueues {
   // The next frame to a process of that node that may go; it counts as sent.
   std::optional<Relay> Next(const NodeId& node);
 
-  // That process has read so much. False: more than was sent.
+  // That process has read so much. It may be more than is known to be under way: of frames from
+  // before the process was taken for gone. False: it is no process of that node.
   bool OnCredit(const Address& destination, uint64_t bytes);
   // That process is gone: what waits for it goes without credit, and is answered by its raylet.
   void Release(const Address& destination);
   // That node is gone, and all that waits for it.
   void ForgetNode(const NodeId& node);
-  void ForgetSource(uint64_t source) { sources_.erase(source); }
+  // That client is gone: it is not paused or read any more. What waits of it still goes.
+  void ForgetSource(uint64_t source);
 
   Pauses TakePauses() { return std::exchange(pauses_, {}); }
   uint64_t waiting_bytes(uint64_t source) const;
+  uint64_t waiting_for(const Address& destination) const;
   size_t destinations() const { return destinations_.size(); }
   std::string CheckInvariants() const;
 
@@ -69,18 +77,29 @@ class RelayQueues {
     uint64_t under_way = 0;
     bool released = false;
     std::deque<Relay> waiting;
-    bool listed = false;  // in ready_
+    uint64_t waiting_bytes = 0;
+    std::unordered_map<uint64_t, uint64_t> by_source;  // of those bytes
+    std::unordered_set<uint64_t> held;  // sources that are paused until less waits here
+    bool listed = false;                // in ready_
     bool may_send() const { return released || under_way < kCreditBytes; }
   };
   struct Source {
     uint64_t waiting_bytes = 0;
-    bool paused = false;
+    bool full = false;   // too much of it waits
+    size_t held_by = 0;  // destinations
+    bool gone = false;
+    bool paused() const { return full || held_by > 0; }
   };
   static uint64_t Charge(uint64_t source, size_t bytes) { return source == 0 ? 0 : bytes; }
   void List(const WorkerId& worker, Destination& destination);
   void EraseIfIdle(const WorkerId& worker);
-  void Waits(uint64_t source, size_t bytes);
-  void WaitsNoMore(uint64_t source, size_t bytes);
+  void Waits(Destination& destination, uint64_t source, size_t bytes);
+  void WaitsNoMore(Destination& destination, uint64_t source, size_t bytes);
+  void HoldIfGreedy(Destination& destination, uint64_t source, Source& known);
+  void LetGo(Destination& destination);
+  // Changes a source, and notes whether it is to be paused or read again.
+  template <class Change>
+  void Update(std::unordered_map<uint64_t, Source>::iterator source, Change change);
 
   std::unordered_map<WorkerId, Destination> destinations_;
   // By node: destinations that have something waiting and credit, each once, in turn.
