@@ -128,6 +128,15 @@ TEST_F(PeerBrokerTest, FramesReachAProcessOfAnotherNodeInOrder) {
   }
 }
 
+TEST_F(PeerBrokerTest, ADeadNodeIsOwedNothing) {
+  Client a = AddClient(here_), b = AddClient(there_);
+  Relay(a, a.address, b.address, 1);
+  ASSERT_TRUE(here_.Await(*b.process, FrameType::kRelay));
+  ASSERT_TRUE(here_.Until([&] { return there_.broker.debts() == 1; }));
+  there_.peers.RemoveNode(here_.options.node_id, "says the GCS");
+  EXPECT_EQ(there_.broker.debts(), 0u);
+}
+
 TEST_F(PeerBrokerTest, AFrameToAProcessThatIsGoneThereIsToldBack) {
   Client a = AddClient(here_);
   const Address gone{there_.options.node_id, WorkerId::Random()};

@@ -136,10 +136,21 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
 }
 
 void PeerBroker::OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes) {
-  uint64_t& owed = owed_[worker][from];
-  owed += bytes;
-  if (owed < net::RelayQueues::kCreditBytes / 4) return;
-  peers_->GiveCredit(from, worker, std::exchange(owed, 0));
+  auto& nodes = owed_[worker];
+  const auto [owed, added] = nodes.try_emplace(from, 0);
+  if (added && !peers_->Knows(from)) {  // it died meanwhile
+    nodes.erase(owed);
+    return;
+  }
+  owed->second += bytes;
+  if (owed->second < net::RelayQueues::kCreditBytes / 4) return;
+  peers_->GiveCredit(from, worker, std::exchange(owed->second, 0));
+}
+
+size_t PeerBroker::debts() const {
+  size_t count = 0;
+  for (const auto& [worker, nodes] : owed_) count += nodes.size();
+  return count;
 }
 
 // --- Ends -------------------------------------------------------------------------------------
@@ -201,6 +212,7 @@ void PeerBroker::OnRemoteDied(const Address& address, const std::string& reason)
 }
 
 void PeerBroker::OnPeerLost(const NodeId& node, const std::string& reason) {
+  for (auto& [worker, nodes] : owed_) nodes.erase(node);
   for (auto& [worker, others] : talks_) {
     ClientConnection* client = clients_->Find(worker);
     for (auto it = others.begin(); it != others.end();) {

@@ -33,6 +33,8 @@ class PeerBroker {
   // The GCS says that a process of another node, or (worker nil) the whole node has ended: tells
   // the clients that will not hear it from its raylet.
   void OnRemoteDied(const Address& address, const std::string& reason);
+  // Pairs of a process of this node and a node to which credit is owed for it.
+  size_t debts() const;
 
  private:
   bool OnPeerRelay(const NodeId& from, const wire::Frame& frame);
