@@ -314,7 +314,7 @@ TEST_F(LeaseServiceTest, LeasesOfADeadNodesClientsAreTakenBack) {
   Ask(*driver_, 3, Needs("Far"));
   const auto worker = there_->AwaitWorker();
   ASSERT_TRUE(Reply(*driver_));
-  there_->leases.OnRemoteDied({here_.options.node_id, WorkerId::Nil()});
+  there_->peers.RemoveNode(here_.options.node_id, "says the GCS");
   ASSERT_TRUE(here_.Until([&] { return !there_->died.empty(); }));
   EXPECT_EQ(there_->died[0].id, worker.id);
 }

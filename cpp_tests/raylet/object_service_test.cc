@@ -3,6 +3,8 @@
 #include "cyray/raylet/object_service.h"
 
 #include "cpp_tests/raylet/node_fake.h"
+#include "cyray/sim/virtual_runtime.h"
+#include "cyray/sim/virtual_time.h"
 
 namespace cyray::raylet {
 namespace {
@@ -104,6 +106,38 @@ TEST_F(ObjectServiceTest, WhatOneProcessSealsAnotherGets) {
   ASSERT_TRUE(reply);
   EXPECT_TRUE(reply->As<wire::GetObjectReply>()->ok());
   EXPECT_EQ(reply->As<wire::GetObjectReply>()->bytes(), 1000u);
+}
+
+TEST_F(ObjectServiceTest, EachGetterOfALateSealHasItsOwnTime) {
+  sim::VirtualTime time{1};
+  sim::VirtualRuntime runtime{&time};
+  ObjectService service{
+      {node_.options.node_id, &runtime, &node_.clients, store_.get(), transfer_.get()}};
+  node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
+    return service.OnFrame(client, frame);
+  };
+  constexpr int64_t kMs = 1'000'000;
+  Client first = AddClient(), second = AddClient();
+  const auto ask = [&](Client& client) {
+    Get(client, 2);
+    for (int i = 0; i < 10; ++i) node_.Round(0);
+  };
+  ask(first);
+  time.RunFor(900 * kMs);
+  ask(second);
+  time.RunFor(200 * kMs);
+  const auto reply = GetReply(first);
+  ASSERT_TRUE(reply);
+  EXPECT_FALSE(reply->As<wire::GetObjectReply>()->ok());
+  EXPECT_EQ(second.process->CountOf(FrameType::kGetObjectReply), 0u);
+  time.RunFor(900 * kMs);
+  const auto late = GetReply(second);
+  ASSERT_TRUE(late);
+  EXPECT_FALSE(late->As<wire::GetObjectReply>()->ok());
+  EXPECT_EQ(store_->CheckInvariants(), "");
+  node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+    return service_.OnFrame(client, frame);
+  };
 }
 
 TEST_F(ObjectServiceTest, AGetThatOvertakesTheSealByFarWaitsForIt) {

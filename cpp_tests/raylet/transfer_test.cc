@@ -189,6 +189,15 @@ TEST_F(TransferTest, AnObjectThatDoesNotFitIsRefusedWithTheReason) {
   EXPECT_EQ(view.error().code(), StatusCode::kObjectStoreFull);
 }
 
+TEST_F(TransferTest, WhatProcessesOfADeadNodeOwnedIsFreed) {
+  const Address owner{b_.id, WorkerId::Random()};
+  Put(a_, MakeId(1), 1000, owner);
+  Put(a_, MakeId(2), 1000, {a_.id, WorkerId::Random()});
+  a_.peers->RemoveNode(b_.id, "says the GCS");
+  EXPECT_FALSE(a_.store->Contains(MakeId(1)));
+  EXPECT_TRUE(a_.store->Contains(MakeId(2)));
+}
+
 TEST_F(TransferTest, FreeReachesTheOtherNodes) {
   Address owner;
   owner.worker.bytes[0] = 1;

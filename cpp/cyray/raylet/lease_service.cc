@@ -231,6 +231,7 @@ void LeaseService::OnPeerLost(const NodeId& node) {
   for (const WorkerId& worker : scheduler_.ClientsOfNodeDied(node)) {
     parts_.workers->Kill(worker, "the node of its submitter died", true);
   }
+  scheduler_.RemoveNodeView(node);
   Touch();
 }
 
@@ -316,15 +317,8 @@ void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reas
 }
 
 void LeaseService::OnRemoteDied(const Address& address) {
-  const bool whole_node = address.worker.is_nil();
-  const auto orphans =
-      whole_node ? scheduler_.ClientsOfNodeDied(address.node) : scheduler_.ClientDied(address);
-  for (const WorkerId& worker : orphans) {
+  for (const WorkerId& worker : scheduler_.ClientDied(address)) {
     parts_.workers->Kill(worker, "the process that it worked for died", true);
-  }
-  if (whole_node) {
-    OnPeerLost(address.node);
-    scheduler_.RemoveNodeView(address.node);
   }
   Touch();
 }

@@ -64,7 +64,7 @@ class LeaseService {
 
   // A process of this node is gone: as a worker and as a client.
   void OnProcessDied(const WorkerId& worker, const std::string& reason);
-  // A process of another node, or (worker nil) all of them.
+  // A process of another node. Of a node's end the table of peers tells.
   void OnRemoteDied(const Address& address);
   void OnJobEnded(const JobId& job) { scheduler_.ForgetJob(job); }
   // No worker can be started: who waits for one and has none is told.

@@ -39,10 +39,13 @@ std::vector<NodeId> Nodes(const flatbuffers::Vector<const wire::WireNodeId*>* wi
 
 ObjectService::ObjectService(Parts parts)
     : self_(parts.self),
-      loop_(parts.loop),
       clients_(parts.clients),
       store_(parts.store),
-      transfer_(parts.transfer) {
+      transfer_(parts.transfer),
+      warming_(parts.runtime),
+      last_try_(parts.runtime),
+      asked_(parts.runtime),
+      late_seals_(parts.runtime) {
   WarmLater(kFirstWarmMs);
   transfer_->set_on_full([this](uint64_t bytes) {
     if (MayGetRoom(bytes)) AskForRoom(bytes);
@@ -50,10 +53,7 @@ ObjectService::ObjectService(Parts parts)
 }
 
 void ObjectService::WarmLater(int64_t delay_ms) {
-  if (warming_) return;
-  warming_ = true;
-  loop_->RunAfter(delay_ms, [this] {
-    warming_ = false;
+  warming_.StartOnce(delay_ms, [this] {
     if (store_->WarmSome()) WarmLater(kWarmStepMs);
   });
 }
@@ -103,7 +103,7 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
       MayGetRoom(create->bytes())) {
     AskForRoom(create->bytes());
     if (waiting_.empty()) {
-      room_timer_ = loop_->RunAfter(kRoomMs, [this] { RetryWaiting(/*last=*/true); });
+      last_try_.Start(kRoomMs, [this] { RetryWaiting(/*last=*/true); });
     }
     waiting_.push_back({client.id(), create->request_id(), id, create->bytes(), owner});
   } else {
@@ -127,9 +127,8 @@ void ObjectService::AnswerCreate(ClientConnection& client, uint64_t request_id,
 }
 
 void ObjectService::AskForRoom(uint64_t bytes) {
-  if (asked_) return;
-  asked_ = true;
-  loop_->RunAfter(kAskAgainMs, [this] { asked_ = false; });
+  if (asked_.running()) return;
+  asked_.Start(kAskAgainMs, [] {});
   std::vector<uint64_t> asked = store_->ClientsWithPins();
   for (const auto& [client_id, ids] : spares_) asked.push_back(client_id);
   std::sort(asked.begin(), asked.end());
@@ -167,7 +166,7 @@ void ObjectService::RetryWaiting(bool last) {
     }
   }
   waiting_ = std::move(still);
-  if (waiting_.empty()) loop_->Cancel(room_timer_);
+  if (waiting_.empty()) last_try_.Stop();
 }
 
 bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* seal) {
@@ -238,15 +237,19 @@ store::ObjectStore::GetCallback ObjectService::ReplyTo(const Getting& getting) {
 }
 
 // Its owner says that it is here and nowhere else: whoever told the getter had sent the SealAs
-// before, but that may still lie behind megabytes which the creator's socket holds back.
+// before, but that may still lie behind megabytes which the creator's socket holds back. Each
+// getter waits for its own time: what the last one was told may be younger than what the first one
+// was.
 void ObjectService::AwaitLateSeal(const Getting& getting) {
   const ObjectId id = getting.id;
-  store_->Get(getting.client_id, id, ReplyTo(getting));
-  loop_->RunAfter(kLateSealMs, [this, id] {
-    if (!store_->HasWaiters(id) || store_->IsBeingWritten(id) || transfer_->IsPulling(id)) return;
-    store_->FailWaiters(id, Status(StatusCode::kNotFound,
-                                   "object " + id.Hex() + " was on this node alone, node " +
-                                       self_.Hex().substr(0, 8) + ", and is not there any more"));
+  const uint64_t ticket = store_->Get(getting.client_id, id, ReplyTo(getting));
+  if (ticket == 0) return;
+  late_seals_.Start(ticket, kLateSealMs, [this, id, ticket] {
+    if (store_->IsBeingWritten(id) || transfer_->IsPulling(id)) return;
+    store_->FailWaiter(id, ticket,
+                       Status(StatusCode::kNotFound,
+                              "object " + id.Hex() + " was on this node alone, node " +
+                                  self_.Hex().substr(0, 8) + ", and is not there any more"));
   });
 }
 
@@ -282,12 +285,6 @@ size_t ObjectService::SparesOf(uint64_t client_id) const {
   return it == spares_.end() ? 0 : it->second.size();
 }
 
-void ObjectService::OnRemoteDied(const Address& address) {
-  if (address.worker.is_nil()) {
-    store_->NodeDied(address.node);
-  } else {
-    store_->OwnerDied(address);
-  }
-}
+void ObjectService::OnRemoteDied(const Address& address) { store_->OwnerDied(address); }
 
 }  // namespace cyray::raylet

@@ -15,6 +15,8 @@
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/store/object_store.h"
+#include "cyray/util/runtime.h"
+#include "cyray/util/timer.h"
 #include "local_generated.h"
 
 namespace cyray::raylet {
@@ -23,7 +25,7 @@ class ObjectService {
  public:
   struct Parts {
     NodeId self;
-    EventLoop* loop;
+    Runtime* runtime;
     ClientRegistry* clients;
     store::ObjectStore* store;
     ObjectTransfer* transfer;
@@ -35,6 +37,7 @@ class ObjectService {
   static bool Handles(wire::FrameType type);
   // `address`: whose objects are to be dropped with it.
   void OnClientGone(uint64_t client_id, const Address& address);
+  // A process of another node. Of a node's end the table of peers tells (object_transfer.h).
   void OnRemoteDied(const Address& address);
   // How many blocks that client holds ahead of objects, for the node's dump.
   size_t SparesOf(uint64_t client_id) const;
@@ -77,15 +80,16 @@ class ObjectService {
   void RetryWaiting(bool last);
 
   const NodeId self_;
-  EventLoop* const loop_;
   ClientRegistry* const clients_;
   store::ObjectStore* const store_;
   ObjectTransfer* const transfer_;
-  bool warming_ = false;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
   std::vector<Waiting> waiting_;
-  EventLoop::TimerId room_timer_ = 0;
-  bool asked_ = false;  // for room, a moment ago
+
+  Timer warming_;
+  Timer last_try_;               // of those that wait for room
+  Timer asked_;                  // for room, a moment ago
+  Timers<uint64_t> late_seals_;  // by the ticket of who waits
 };
 
 }  // namespace cyray::raylet

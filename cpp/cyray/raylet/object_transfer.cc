@@ -45,6 +45,7 @@ ObjectTransfer::ObjectTransfer(const NodeId& self, store::ObjectStore* store, Pe
     PullTable::Actions actions;
     pulls_.OnNodeLost(node, reason, actions);
     Apply(std::move(actions));
+    store_->NodeDied(node);
   });
   peers_->SetHandler(FrameType::kPullObject, [this](const NodeId& from, const wire::Frame& frame) {
     const auto* pull = frame.As<wire::PullObject>();

@@ -462,10 +462,7 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
   }
   std::string reason = flatbuffers::GetString(record.death_reason());
   if (reason.empty()) reason = "node " + node.Hex() + " died";
-  const Address whole{node, WorkerId::Nil()};
-  peers_.RemoveNode(node, reason);
-  leases_.OnRemoteDied(whole);
-  objects_->OnRemoteDied(whole);
+  peers_.RemoveNode(node, reason);  // tells all others, once
 }
 
 void Raylet::OnJobChanged(const wire::JobChanged& change) {
@@ -482,8 +479,10 @@ void Raylet::OnJobChanged(const wire::JobChanged& change) {
 void Raylet::OnProcessDied(const wire::ProcessDied& died) {
   const Address address = FromWireOrNil(died.address());
   if (address.node == options_.node_id) return;  // told here when it happened
-  leases_.OnRemoteDied(address);
-  objects_->OnRemoteDied(address);
+  if (!address.worker.is_nil()) {
+    leases_.OnRemoteDied(address);
+    objects_->OnRemoteDied(address);
+  }
   broker_.OnRemoteDied(address, flatbuffers::GetString(died.reason()));
 }
 

@@ -112,14 +112,15 @@ Status ObjectStore::AbortAndKeepWaiters(ClientId client, const ObjectId& id) {
   return status;
 }
 
-void ObjectStore::Get(ClientId client, const ObjectId& id, GetCallback callback) {
+uint64_t ObjectStore::Get(ClientId client, const ObjectId& id, GetCallback callback) {
   if (const std::optional<ObjectView> view = table_.Pin(id, client)) {
     callback(*view);
-    return;
+    return 0;
   }
   const uint64_t ticket = next_ticket_++;
   callbacks_.emplace(ticket, std::move(callback));
   table_.Wait(id, client, ticket);
+  return ticket;
 }
 
 Result<ObjectView> ObjectStore::TryGet(ClientId client, const ObjectId& id) {
@@ -130,6 +131,12 @@ Result<ObjectView> ObjectStore::TryGet(ClientId client, const ObjectId& id) {
 void ObjectStore::FailWaiters(const ObjectId& id, const Status& status) {
   ObjectTable::Actions actions;
   table_.FailWaiters(id, status, actions);
+  Apply(std::move(actions));
+}
+
+void ObjectStore::FailWaiter(const ObjectId& id, uint64_t ticket, const Status& status) {
+  ObjectTable::Actions actions;
+  table_.FailWaiter(id, ticket, status, actions);
   Apply(std::move(actions));
 }
 

@@ -46,11 +46,14 @@ class ObjectStore {
   Status AbortAndKeepWaiters(ClientId client, const ObjectId& id);
 
   // Runs `callback` at once when the object is sealed, otherwise when it is sealed or will not be.
-  // An absent object is waited for: somebody must pull it, or call FailWaiters.
-  void Get(ClientId client, const ObjectId& id, GetCallback callback);
+  // An absent object is waited for: somebody must pull it, or call FailWaiters. The ticket of who
+  // waits, 0 when it was answered.
+  uint64_t Get(ClientId client, const ObjectId& id, GetCallback callback);
   // A pin without waiting.
   Result<ObjectView> TryGet(ClientId client, const ObjectId& id);
   void FailWaiters(const ObjectId& id, const Status& status);
+  // Only this one, if it waits still.
+  void FailWaiter(const ObjectId& id, uint64_t ticket, const Status& status);
   Status Release(ClientId client, const ObjectId& id);
   void Free(const ObjectId& id);
 

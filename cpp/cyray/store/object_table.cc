@@ -149,6 +149,25 @@ void ObjectTable::FailWaiters(const ObjectId& id, const Status& status, Actions&
   }
 }
 
+void ObjectTable::FailWaiter(const ObjectId& id, uint64_t ticket, const Status& status,
+                             Actions& actions) {
+  const auto known = waiters_.find(id);
+  if (known == waiters_.end()) return;
+  std::vector<Waiter>& waiters = known->second;
+  const auto it = std::find_if(waiters.begin(), waiters.end(),
+                               [&](const Waiter& waiter) { return waiter.ticket == ticket; });
+  if (it == waiters.end()) return;
+  const ClientId client = it->client;
+  actions.answers.push_back({ticket, client, {}, status});
+  waiters.erase(it);
+  if (std::none_of(waiters.begin(), waiters.end(),
+                   [&](const Waiter& waiter) { return waiter.client == client; })) {
+    clients_[client].awaited.erase(id);
+    ForgetClientIfIdle(client);
+  }
+  if (waiters.empty()) waiters_.erase(known);
+}
+
 Status ObjectTable::Release(const ObjectId& id, ClientId client, Actions& actions) {
   auto known = clients_.find(client);
   if (known == clients_.end()) return Status(StatusCode::kNotFound, "no pin on " + id.Hex());

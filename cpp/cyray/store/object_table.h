@@ -97,6 +97,8 @@ class ObjectTable {
   // Answers `ticket` when the object is sealed or will not be.
   void Wait(const ObjectId& id, ClientId client, uint64_t ticket);
   void FailWaiters(const ObjectId& id, const Status& status, Actions& actions);
+  // Only this one, if it waits still.
+  void FailWaiter(const ObjectId& id, uint64_t ticket, const Status& status, Actions& actions);
   // NotFound when the client has no pin on it.
   Status Release(const ObjectId& id, ClientId client, Actions& actions);
   // The owner wants it gone: deleted as soon as nobody pins it. Unknown ids are ignored.
