@@ -40,7 +40,9 @@ PeerConnection::PeerConnection(Runtime* runtime, const Identity& identity, Deleg
       stream_(std::move(stream)),
       node_(target.value_or(NodeId::Nil())),
       handshake_(MakeHandshake(identity, target)),
-      opening_timer_(runtime) {}
+      opening_timer_(runtime),
+      ack_timer_(runtime),
+      silence_timer_(runtime) {}
 
 PeerConnection::~PeerConnection() { Close(); }
 
@@ -80,6 +82,8 @@ void PeerConnection::Close() {
   if (state_ == State::kClosed) return;
   state_ = State::kClosed;
   opening_timer_.Stop();
+  ack_timer_.Stop();
+  silence_timer_.Stop();
   stream_.reset();
   session_.reset();
   out_.clear();
@@ -164,8 +168,20 @@ Status PeerConnection::ReadSome() {
     CYRAY_RETURN_IF_ERROR(Parse());
     if (!*more) break;
   }
-  if (session_ != nullptr && session_->ack_due()) ScheduleFlush();
+  if (session_ == nullptr) return Status::Ok();
+  if (session_->ack_due()) {
+    ScheduleFlush();
+  } else if (session_->owes_ack() && !ack_timer_.running()) {
+    AckLater();
+  }
   return Status::Ok();
+}
+
+void PeerConnection::AckLater() {
+  ack_timer_.Start(kAckMs, [this] {
+    ack_wanted_ = session_->owes_ack();
+    if (ack_wanted_) ScheduleFlush();
+  });
 }
 
 Result<bool> PeerConnection::Receive() {
@@ -193,6 +209,7 @@ Result<bool> PeerConnection::Receive() {
   in_.resize(before + beside);
   if (beside > 0) room[parts++] = {in_.data() + before, beside};
   const Result<size_t> n = stream_->Read(std::span(room).first(parts));
+  heard_ = heard_ || (n && *n > 0);
   const size_t into_sink = n ? std::min(*n, sink_bytes) : 0;
   in_.resize(before + (n ? *n - into_sink : 0));
   if (!n) return cyray::Fail(n.error());
@@ -352,7 +369,9 @@ bool PeerConnection::CommitPacket() {
     AppendPacket(Lane::kBulk, {chunk.frame.data(), chunk.frame.size()}, std::move(chunk.bulk));
     return true;
   }
-  if (!session_->ack_due()) return false;
+  if (!session_->ack_due() && !(std::exchange(ack_wanted_, false) && session_->owes_ack())) {
+    return false;
+  }
   AppendPacket(Lane::kAck, {}, {});
   return true;
 }
@@ -414,6 +433,7 @@ void PeerConnection::Flush() {
   awaits_room_ = full;
   stream_->AwaitWritable(full);
   if (!full && !drained) ScheduleFlush();  // others get their turn before
+  if (session_ != nullptr && !silence_timer_.running() && awaits_peer()) WatchSilence();
 }
 
 Result<size_t> PeerConnection::WriteSome(bool& full) {
@@ -429,9 +449,25 @@ Result<size_t> PeerConnection::WriteSome(bool& full) {
   const Result<size_t> n = stream_->Write(std::span(parts).first(count));
   if (!n) return n;
   full = *n < offered;
+  heard_ = heard_ || (*n > 0 && awaits_room_);
   Consume(*n);
   pace_.OnWritten(*n);
   return n;
+}
+
+void PeerConnection::WatchSilence() {
+  heard_ = false;
+  silence_timer_.Start(kSilentMs, [this] {
+    const auto self = shared_from_this();
+    const bool silent = !heard_ && awaits_peer();
+    if (silent || awaits_peer()) WatchSilence();
+    if (silent) {
+      silent_ = true;
+      delegate_->OnSilent(*this);
+    } else if (std::exchange(silent_, false)) {
+      delegate_->OnHeardAgain(*this);
+    }
+  });
 }
 
 void PeerConnection::Consume(size_t bytes) {

@@ -70,7 +70,8 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   class Delegate {
    public:
     virtual ~Delegate() = default;
-    // What a dialed connection tells the node that has proved to be at its other end.
+    // What a dialed connection tells the node that has proved to be at its other end. After that
+    // no other connection may receive anything for the session.
     virtual Greeting Greet(const NodeId& node) = 0;
     // The peer proved who it is and said how far it is; whether it is a member is the delegate's to
     // know, which calls Open() or Close().
@@ -80,6 +81,12 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
     virtual bool OnFrame(PeerConnection& connection, const wire::Frame& frame) = 0;
     // The unsent chunks fell below kLowWaterBytes, or the peer has acknowledged relays.
     virtual void OnRoom(PeerConnection& connection) = 0;
+    // It is open, and for a second and more nothing of what was sent is acknowledged or taken, and
+    // nothing comes. Called each second until something does. The wire may be cut: a lost packet is
+    // sent again later and later, so a new connection may get through long before this one does.
+    virtual void OnSilent(PeerConnection&) {}
+    // Something came after all.
+    virtual void OnHeardAgain(PeerConnection&) {}
     // Once, not after Close().
     virtual void OnClosed(PeerConnection& connection, const Status& why) = 0;
     virtual BulkReceiver* bulk_receiver() = 0;
@@ -87,6 +94,9 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   static constexpr size_t kLowWaterBytes = 2 << 20;
   static constexpr uint32_t kMaxChunkBytes = 1 << 20;  // raw bytes of an ObjectChunk
   static constexpr int64_t kOpeningTimeoutMs = 3000;
+  // What has been received is acknowledged after this time, when no packet has done so before.
+  static constexpr int64_t kAckMs = 100;
+  static constexpr int64_t kSilentMs = 1000;
 
   // Takes a stream that was dialed in order to reach `target`.
   static std::shared_ptr<PeerConnection> Dialed(Runtime* runtime, const Identity& identity,
@@ -158,6 +168,10 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   // Offers the socket what is committed. The bytes that it took; `full`: not all.
   Result<size_t> WriteSome(bool& full);
   void Consume(size_t bytes);
+  void AckLater();
+  // Looks once in a while whether what was sent gets through.
+  void WatchSilence();
+  bool awaits_peer() const { return awaits_room_ || session_->awaits_ack(); }
   void Fail(const Status& why);
 
   Runtime* const runtime_;
@@ -190,7 +204,13 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
   uint32_t chunk_done_ = 0;
   uint32_t chunk_left_ = 0;
 
+  bool ack_wanted_ = false;
+  bool heard_ = false;   // since the last look: something came, or the socket took something
+  bool silent_ = false;  // as the delegate was told
+
   Timer opening_timer_;
+  Timer ack_timer_;
+  Timer silence_timer_;
 };
 
 }  // namespace cyray::net

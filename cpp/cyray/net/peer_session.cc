@@ -135,6 +135,12 @@ Status PeerSession::HandleFrames(Incoming& in, const FrameHandler& handler) {
   return status;
 }
 
+uint64_t PeerSession::progress() const {
+  uint64_t sum = 0;
+  for (size_t lane = 0; lane < kSessionLanes; ++lane) sum += in_[lane].received + out_[lane].acked;
+  return sum;
+}
+
 bool PeerSession::ack_due() const {
   return in_[0].received - told_[0] + (in_[1].received - told_[1]) >= kAckEveryBytes;
 }

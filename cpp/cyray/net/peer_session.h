@@ -71,10 +71,16 @@ class PeerSession {
 
   // --- Receiving.
   Position received() const { return {in_[0].received, in_[1].received}; }
+  // Bytes of both lanes and directions that have arrived: connections which move it are of use.
+  uint64_t progress() const;
   // The next bytes of a lane came. All whole frames are handled, also when an earlier one was not
   // valid: they count as received. An error closes the connection.
   Status OnBytes(Lane lane, std::span<const uint8_t> bytes, const FrameHandler& handler);
   bool ack_due() const;
+  // Something has been received that the peer has not been told of.
+  bool owes_ack() const { return received() != told_; }
+  // Something is sent and not acknowledged.
+  bool awaits_ack() const { return out_[0].acked < out_[0].sent || out_[1].acked < out_[1].sent; }
   // What has been received is being told to the peer.
   void AckTold() { told_ = received(); }
 

@@ -15,6 +15,7 @@ using wire::FrameType;
 
 // Of two nodes whose connection broke the one with the smaller id dials first.
 constexpr int64_t kPoliteMs = 60;
+constexpr int64_t kLastingMs = 1'000;
 
 // What travels in the relay lane: frames of processes, what must not overtake the last frames of a
 // process, and what a driver reads.
@@ -261,6 +262,19 @@ void PeerTable::Dial(const NodeId& node) {
   peer.dialing = net::PeerConnection::Dialed(runtime_, identity_, this, node, std::move(*stream));
 }
 
+void PeerTable::OnSilent(net::PeerConnection& connection) {
+  const NodeId node = connection.node();
+  auto it = peers_.find(node);
+  if (it == peers_.end() || it->second.open.get() != &connection) return;
+  Discard(it->second.dialing);  // it had a second
+  Dial(node);
+}
+
+void PeerTable::OnHeardAgain(net::PeerConnection& connection) {
+  auto it = peers_.find(connection.node());
+  if (it != peers_.end() && it->second.open.get() == &connection) Discard(it->second.dialing);
+}
+
 // Whatever the reason: only the GCS says that a node is dead.
 void PeerTable::DialLater(const NodeId& node, Peer& peer, const std::string& why) {
   const int64_t polite_ms = identity_.node < node ? 0 : kPoliteMs;
@@ -288,9 +302,12 @@ void PeerTable::StrangerWent(const ConnectionPtr& stranger) {
 }
 
 net::PeerConnection::Greeting PeerTable::Greet(const NodeId& node) {
-  const Peer* peer = FindKnown(node);
-  if (peer == nullptr) return {};
-  return {peer->opened, peer->session->received()};
+  auto it = peers_.find(node);
+  if (it == peers_.end()) return {};
+  // From here on nothing more is received over a silent connection: the peer goes on where the
+  // greeting says.
+  Discard(it->second.open);
+  return {it->second.opened, it->second.session->received()};
 }
 
 // The rules for two connections of one pair. Both sides come to the same end:
@@ -340,7 +357,8 @@ void PeerTable::Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
     return RemoveNode(node, "its session cannot go on: " + status.message());
   }
   dials_.Stop(node);
-  peer.backoff.Reset();
+  peer.opened_ms = runtime_->NowMs();
+  peer.progress = peer.session->progress();
   peer.opened = std::max(peer.opened, greeting.opened) + 1;
   peer.open = std::move(connection);
   PumpRelays(node);  // what had arrived before is acknowledged by the hello, and makes room
@@ -368,6 +386,10 @@ void PeerTable::OnClosed(net::PeerConnection& connection, const Status& why) {
     peer.dialing.reset();
   } else if (peer.open == keep) {
     peer.open.reset();
+    // One that ends at once and has brought nothing, for instance over what the peer says, does not
+    // begin again and again without a pause.
+    const bool lasted = runtime_->NowMs() - peer.opened_ms >= kLastingMs;
+    if (lasted || peer.session->progress() != peer.progress) peer.backoff.Reset();
   } else {
     return;
   }

@@ -3,13 +3,14 @@
 //
 // One session for each node (net/peer_session.h), from the first frame until the GCS says that the
 // node is dead. A connection is made when something is to be sent and made anew whenever it breaks:
-// nobody above notices, and what was sent arrives once and in order. Only RemoveNode() loses
-// frames. Frames to a node that the GCS has not told of yet wait; when it has not after kUnknownMs
-// there is no such node. Only nodes that the GCS told of (SetNode) are dialed or accepted, whatever
-// else they prove. When both sides dial at once the connection dialed by the smaller node id stays
-// (AcceptsHello). Beyond kMaxStrangers connections whose other end is not known yet, those that
-// connect wait in the backlog.
-// Threading: confined to the raylet's loop. Callbacks may call Send(); they run inside it never.
+// nobody above notices, and what was sent arrives once and in order. While an open one is silent
+// another is dialed each second, and takes its place if it gets through first. Only RemoveNode()
+// loses frames. Frames to a node that the GCS has not told of yet wait; when it has not after
+// kUnknownMs there is no such node. Only nodes that the GCS told of (SetNode) are dialed or
+// accepted, whatever else they prove. When both sides dial at once the connection dialed by the
+// smaller node id stays (AcceptsHello). Beyond kMaxStrangers connections whose other end is not
+// known yet, those that connect wait in the backlog. Threading: confined to the raylet's loop.
+// Callbacks may call Send(); they run inside it never.
 
 #pragma once
 
@@ -140,6 +141,8 @@ class PeerTable : private net::PeerConnection::Delegate {
     std::shared_ptr<net::PeerSession> session = std::make_shared<net::PeerSession>();
     uint64_t incarnation = 0;  // of the peer, once met
     uint64_t opened = 0;       // connections
+    int64_t opened_ms = 0;     // when the open one was
+    uint64_t progress = 0;     // of the session, then
     ConnectionPtr open;
     ConnectionPtr dialing;
     Backoff backoff{20, 1'000};
@@ -151,6 +154,8 @@ class PeerTable : private net::PeerConnection::Delegate {
                const net::PeerConnection::Greeting& greeting) override;
   bool OnFrame(net::PeerConnection& connection, const wire::Frame& frame) override;
   void OnRoom(net::PeerConnection& connection) override;
+  void OnSilent(net::PeerConnection& connection) override;
+  void OnHeardAgain(net::PeerConnection& connection) override;
   void OnClosed(net::PeerConnection& connection, const Status& why) override;
   net::BulkReceiver* bulk_receiver() override { return bulk_; }
 
