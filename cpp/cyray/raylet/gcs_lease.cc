@@ -26,8 +26,11 @@ void GcsLease::OnAck(int64_t sent_ms) {
 }
 
 void GcsLease::OnTestimony(int64_t asked_ms, bool quiet) {
-  testified_ = quiet;
-  testified_ms_ = asked_ms;
+  // A witness that hears of the GCS again takes nothing back: the time that the node may still need
+  // to be heard itself is its own.
+  if (!quiet) return;
+  testified_ms_ = testified_ ? std::max(testified_ms_, asked_ms) : asked_ms;
+  testified_ = true;
 }
 
 GcsLease::Turn GcsLease::Tick(int64_t now_ms) {
