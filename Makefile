@@ -2,6 +2,7 @@
 #   make demo    the tour          make test   unit, fuzz and cluster tests
 #   make build   build in the tree  make check  formatters, linters, types, limits
 #   make sim     seeds of a simulated cluster (SEEDS=20000 for a night)
+#   make unmend  takes each mend out again that the simulator should miss
 #   make bench   the table of engines, peers in an environment of their own
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
@@ -14,10 +15,11 @@ PY := $(VENV)/bin/python
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 SEEDS ?= 1000
+NAMES ?=
 
 # `make -j2 test` must not build twice at once in one folder; ninja uses all cores by itself.
 .NOTPARALLEL:
-.PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp sim asan tsan fuzz soak format clean
+.PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp sim unmend asan tsan fuzz soak format clean
 
 # Stamps: the scripts decide what is missing, the stamps make a second call free.
 $(VENV)/.stamp-build: scripts/setup.sh pyproject.toml
@@ -68,6 +70,10 @@ sim: $(VENV)/.stamp-build
 	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh configure
 	ninja -C "$(BUILD)" -j "$(JOBS)" cluster_simulator
 	$(BUILD)/cpp_tests/cluster_simulator --seeds $(SEEDS)
+
+# One mend after the other, in a copy of the tree: minutes each.
+unmend: $(VENV)/.stamp-build
+	$(PY) tools/unmend.py $(NAMES)
 
 asan tsan: $(VENV)/.stamp-build
 	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))"

@@ -175,7 +175,8 @@ void Driver::EndNamed(Player* player) {
   called_ = true;
   while (!others_called()) kernel().Sleep(100 * kMs);
   const auto end = [&](const ActorId& id) {
-    while (core::KillActor(player->core().control(), id, true, "").code() == StatusCode::kUnavailable) {
+    while (core::KillActor(player->core().control(), id, true, "").code() ==
+           StatusCode::kUnavailable) {
       kernel().Sleep(100 * kMs);
     }
   };
@@ -241,6 +242,7 @@ int Driver::Run() {
   AwaitFreed(&player);
   player_ = nullptr;
   done_ = wrong_.empty();
+  while (done_ && !may_leave) kernel().Sleep(100 * kMs);
   return 0;
 }
 

@@ -30,6 +30,8 @@ class Driver {
   bool was_killed() const { return killed_; }
   // Whether all others have called, so that named actors may end.
   std::function<bool()> others_called;
+  // Until then it lives on, though it has nothing left to do.
+  bool may_leave = false;
 
  private:
   struct Result {

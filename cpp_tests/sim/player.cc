@@ -71,10 +71,13 @@ Decoded Player::Decode(const core::ReadView& view, core::ExecTask* call) {
   return out;
 }
 
-ObjectEntry* Player::Put(uint64_t number) { return core_.objects().Put(Encode(number, {}), false, {}); }
+ObjectEntry* Player::Put(uint64_t number) {
+  return core_.objects().Put(Encode(number, {}), false, {});
+}
 
 Decoded Player::Get(ObjectEntry* entry) {
-  CYRAY_CHECK(core_.reader().Wait(&entry, 1, 1, /*here=*/true, kForever)) << "a wait without an end ended";
+  CYRAY_CHECK(core_.reader().Wait(&entry, 1, 1, /*here=*/true, kForever))
+      << "a wait without an end ended";
   core::ReadView view;
   CYRAY_CHECK(core_.reader().Read(entry, &view));
   Decoded out = Decode(view, nullptr);
@@ -156,7 +159,8 @@ ActorHandle Player::MakeActor(const ActorOptions& options, const std::vector<Obj
   for (ObjectEntry* ref : refs) core_.objects().AddRef(ref);
   if (handle.ref != nullptr) core_.objects().HoldWith(handle.ref, refs);
   Book::Get().ActorMade(creation.actor_id, options.max_restarts);
-  while (core_.submitter().CreateActor(creation, creation.detached).code() == StatusCode::kUnavailable) {
+  while (core_.submitter().CreateActor(creation, creation.detached).code() ==
+         StatusCode::kUnavailable) {
     Nap(100);
   }
   return handle;

@@ -236,6 +236,23 @@ void World::EndNamedActors(std::string* why) {
       why);
 }
 
+// Its owner lives, but names nothing any more.
+void World::FindStored(std::string* why) {
+  RunObservers(
+      2 * kSettleNs,
+      [&](const RayletSpec& node) {
+        kernel_.Sleep(kSettleNs / 2);
+        Player player;
+        std::string text;
+        if (!Look(node, &player) || !player.core().control().NodeDump(&text).ok()) {
+          *why = "node " + std::to_string(node.node) + " is gone";
+        } else if (nlohmann::json::parse(text)["store"]["primary_bytes"] != 0) {
+          *why = "objects are stored that nobody names: " + text;
+        }
+      },
+      why);
+}
+
 // When the last driver is gone, nodes hold nothing for anybody.
 void World::FindLeaks(std::string* why) {
   RunObservers(
@@ -288,6 +305,8 @@ Verdict World::Run() {
   }
   std::string why;
   EndNamedActors(&why);
+  if (why.empty()) FindStored(&why);
+  for (const auto& driver : drivers_) driver->may_leave = true;
   if (why.empty()) FindLeaks(&why);
   return Judge(why.empty() ? book_.wrong() : why);
 }

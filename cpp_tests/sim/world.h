@@ -54,6 +54,7 @@ class World {
   void RunObservers(int64_t within_ns, const std::function<void(const RayletSpec&)>& observe,
                     std::string* why);
   void EndNamedActors(std::string* why);
+  void FindStored(std::string* why);
   void FindLeaks(std::string* why);
 
   const Plan plan_;
