@@ -36,11 +36,13 @@ class ForgetfulService : public grpc::CallbackGenericService {
   // these carry the tag of a server that holds the token.
   struct Own {
     bool accepted = false, message = false, end = false;
+    bool silent = false;  // it is open, and nothing comes
   };
   class Stream : public grpc::ServerGenericBidiReactor {
    public:
     Stream(grpc::CallbackServerContext* context, RpcGate::Opened opened, Own own)
         : context_(context), opened_(std::move(opened)), own_(own) {
+      if (own_.silent) return;
       if (own_.accepted) context_->AddInitialMetadata(kAcceptedKey, Tag(What::kAccepted, ""));
       StartSendInitialMetadata();
     }
@@ -58,6 +60,9 @@ class ForgetfulService : public grpc::CallbackGenericService {
       const grpc::Status end(grpc::StatusCode::NOT_FOUND, "dead");
       if (own_.end) context_->AddTrailingMetadata(kEndKey, Tag(What::kEnd, EndText(end)));
       Finish(end);
+    }
+    void OnCancel() override {
+      if (own_.silent) Finish(grpc::Status::CANCELLED);
     }
     void OnDone() override { delete this; }
 
@@ -100,6 +105,25 @@ class ForgetfulService : public grpc::CallbackGenericService {
   std::atomic<int> streams{0};
   std::atomic<int> foreign_left{0};
   std::atomic<int> refusals_left{0};
+};
+
+// A loop whose clock the test moves on.
+class ShiftedRuntime : public Runtime {
+ public:
+  explicit ShiftedRuntime(EventLoop* loop) : loop_(loop) {}
+  void MoveOn(int64_t ms) { shift_ns_ += ms * 1'000'000; }
+  int64_t NowNs() const override { return loop_->NowNs() + shift_ns_; }
+  int64_t WallMs() const override { return loop_->WallMs(); }
+  uint64_t Random() override { return loop_->Random(); }
+  void Post(std::function<void()> callback) override { loop_->Post(std::move(callback)); }
+  TimerId RunAfter(int64_t delay_ms, std::function<void()> callback) override {
+    return loop_->RunAfter(delay_ms, std::move(callback));
+  }
+  void Cancel(TimerId id) override { loop_->Cancel(id); }
+
+ private:
+  EventLoop* const loop_;
+  int64_t shift_ns_ = 0;
 };
 
 class GcsClientTest : public testing::Test {
@@ -152,6 +176,26 @@ TEST_F(GcsClientTest, TheReplyOfAnotherCallIsNotTaken) {
 TEST_F(GcsClientTest, AServerThatListensElsewhereIsNotBelieved) {
   Start("127.0.0.1:1");
   EXPECT_EQ(Call().error().code(), StatusCode::kUnauthenticated);
+}
+
+TEST_F(GcsClientTest, ACallThatWaitsForAStreamThatIsNeverAcceptedFailsInTheEnd) {
+  service_.own = {.silent = true};
+  Start();
+  ShiftedRuntime runtime(&loop_);
+  GcsClient client(&runtime, address_, kTestToken);
+  client.OpenStream({[] { return wire::Bytes(8); }, [](const wire::NodeCommand*) {}, [] {},
+                     [](const Status&) {}});
+  std::optional<Result<wire::Bytes>> result;
+  client.Call(wire::GcsMethod::KvGet, KvGetPayload("a"),
+              [&](Result<wire::Bytes> reply) { result = std::move(reply); });
+  const int64_t end = MonotonicMs() + 30'000;
+  while (service_.streams < 1 && MonotonicMs() < end) loop_.RunOnce(10);
+  EXPECT_FALSE(result.has_value());
+  runtime.MoveOn(61'000);
+  while (!result && MonotonicMs() < end) loop_.RunOnce(10);
+  ASSERT_TRUE(result.has_value());
+  ASSERT_FALSE(result->has_value());
+  EXPECT_EQ(result->error().code(), StatusCode::kUnavailable);
 }
 
 TEST_F(GcsClientTest, AStreamBelievesNobodyButTheServer) {

@@ -15,14 +15,15 @@
 #include "cyray/gcs/client_stream.h"
 #include "cyray/gcs/rpc.h"
 #include "cyray/util/backoff.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::gcs {
 namespace {
 
 constexpr std::string_view kIpv4Scheme = "ipv4:";  // as gRPC writes a peer's address
 constexpr int64_t kGiveUpMs = 60'000;
+constexpr int64_t kLookForExpiredMs = 1000;
 constexpr int64_t kAttemptMs = 60'000;  // longer than the server holds any call
 constexpr int64_t kFirstBackoffMs = 50;
 constexpr int64_t kLastBackoffMs = 500;
@@ -63,8 +64,11 @@ Status FromGrpc(const grpc::Status& status) {
 
 class GcsClient::Core : public std::enable_shared_from_this<Core> {
  public:
-  Core(EventLoop* loop, const std::string& address, std::string token)
-      : loop_(loop), token_(std::move(token)), stub_(MakeChannel(address)) {}
+  Core(Runtime* runtime, const std::string& address, std::string token)
+      : runtime_(runtime),
+        token_(std::move(token)),
+        stub_(MakeChannel(address)),
+        expiry_(runtime) {}
 
   void Call(wire::GcsMethod method, wire::Bytes payload, ReplyCallback callback);
   void OpenStream(StreamCallbacks callbacks);
@@ -137,13 +141,14 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   void StreamMessage(uint64_t number, const wire::Bytes& message);
   void StreamDone(uint64_t number, const grpc::Status& status);
   // Those that have waited for too long fail.
-  void ExpireWaiting(const grpc::Status& why);
+  void ExpireWaiting(const Status& why);
+  void ArmExpiry();
   bool ready() const {
     return session_state_ == SessionState::kReady && (!wants_stream_ || stream_up_);
   }
 
   // Constant after construction.
-  EventLoop* const loop_;
+  Runtime* const runtime_;
   const std::string token_;
   const std::shared_ptr<Running> running_ = std::make_shared<Running>();
 
@@ -164,16 +169,17 @@ class GcsClient::Core : public std::enable_shared_from_this<Core> {
   bool stream_up_ = false;
   Backoff stream_backoff_{kFirstBackoffMs, kLastBackoffMs};
   std::shared_ptr<const RpcSession> stream_session_;
+  Timer expiry_;  // runs while some wait; stopped by Close()
 };
 
 void GcsClient::Core::PostToLoop(std::function<void()> function) {
-  loop_->Post([self = shared_from_this(), function = std::move(function)] {
+  runtime_->Post([self = shared_from_this(), function = std::move(function)] {
     if (!self->closed_) function();
   });
 }
 
 void GcsClient::Core::After(int64_t ms, std::function<void()> function) {
-  loop_->RunAfter(ms, [weak = weak_from_this(), function = std::move(function)] {
+  runtime_->RunAfter(ms, [weak = weak_from_this(), function = std::move(function)] {
     std::shared_ptr<Core> self = weak.lock();
     if (self != nullptr && !self->closed_) function();
   });
@@ -181,6 +187,7 @@ void GcsClient::Core::After(int64_t ms, std::function<void()> function) {
 
 void GcsClient::Core::Close() {
   closed_ = true;
+  expiry_.Stop();
   for (const PendingPtr& pending : attempts_) pending->context->TryCancel();
   if (stream_ != nullptr) stream_->context()->TryCancel();
   running_->AwaitNone();
@@ -197,7 +204,7 @@ void GcsClient::Core::Call(wire::GcsMethod method, wire::Bytes payload, ReplyCal
   FillRandom(pending->header.call_id, sizeof pending->header.call_id);
   pending->payload = std::move(payload);
   pending->callback = std::move(callback);
-  pending->give_up_ms = MonotonicMs() + kGiveUpMs;
+  pending->give_up_ms = runtime_->NowMs() + kGiveUpMs;
   Submit(pending);
 }
 
@@ -206,8 +213,17 @@ void GcsClient::Core::Submit(const PendingPtr& pending) {
     Attempt(pending);
   } else {
     waiting_.push_back(pending);
+    ArmExpiry();
     EnsureSession();
   }
+}
+
+// Whatever keeps them waiting: a stream that is open and not accepted tells of nothing.
+void GcsClient::Core::ArmExpiry() {
+  if (waiting_.empty()) return;
+  expiry_.StartOnce(kLookForExpiredMs, [this] {
+    ExpireWaiting(Status(StatusCode::kUnavailable, "the GCS does not answer"));
+  });
 }
 
 void GcsClient::Core::Attempt(const PendingPtr& pending) {
@@ -265,10 +281,10 @@ void GcsClient::Core::AttemptDone(const PendingPtr& pending, const grpc::Status&
 }
 
 void GcsClient::Core::Retry(const PendingPtr& pending, const Status& why) {
-  if (MonotonicMs() >= pending->give_up_ms) {
+  if (runtime_->NowMs() >= pending->give_up_ms) {
     Finish(pending, Fail(why));
   } else {
-    After(pending->backoff.NextMs(loop_->Random()), [this, pending] { Submit(pending); });
+    After(pending->backoff.NextMs(runtime_->Random()), [this, pending] { Submit(pending); });
   }
 }
 
@@ -316,11 +332,11 @@ void GcsClient::Core::ChallengeDone(const PendingPtr& challenge, const std::stri
                                     const grpc::Status& status) {
   attempts_.erase(challenge);
   if (!status.ok()) {
-    ExpireWaiting(status);
+    ExpireWaiting(FromGrpc(status));
     if (waiting_.empty() && !wants_stream_) {
       session_state_ = SessionState::kNone;
     } else {
-      After(challenge_backoff_.NextMs(loop_->Random()), [this] { Challenge(); });
+      After(challenge_backoff_.NextMs(runtime_->Random()), [this] { Challenge(); });
     }
     return;
   }
@@ -352,15 +368,16 @@ void GcsClient::Core::SubmitWaiting() {
   for (const PendingPtr& pending : std::exchange(waiting_, {})) Submit(pending);
 }
 
-void GcsClient::Core::ExpireWaiting(const grpc::Status& why) {
-  const int64_t now = MonotonicMs();
+void GcsClient::Core::ExpireWaiting(const Status& why) {
+  const int64_t now = runtime_->NowMs();
   for (const PendingPtr& pending : std::exchange(waiting_, {})) {
     if (now >= pending->give_up_ms) {
-      Finish(pending, Fail(FromGrpc(why)));
+      Finish(pending, Fail(why));
     } else {
       waiting_.push_back(pending);
     }
   }
+  ArmExpiry();
 }
 
 void GcsClient::Core::SessionFailed(const Status& status) {
@@ -369,7 +386,7 @@ void GcsClient::Core::SessionFailed(const Status& status) {
   if (wants_stream_ && stream_ == nullptr && !stream_retry_due_) {
     stream_retry_due_ = true;
     callbacks_.on_down(status);
-    After(stream_backoff_.NextMs(loop_->Random()), [this] { StartStream(); });
+    After(stream_backoff_.NextMs(runtime_->Random()), [this] { StartStream(); });
   }
 }
 
@@ -434,16 +451,16 @@ void GcsClient::Core::StreamDone(uint64_t number, const grpc::Status& status) {
   const bool was_up = std::exchange(stream_up_, false);
   const Status down = FromGrpc(status);
   if (down.code() == StatusCode::kUnauthenticated) Drop(stream_session_);
-  ExpireWaiting(status);
+  ExpireWaiting(down);
   stream_retry_due_ = true;
-  After(stream_backoff_.NextMs(loop_->Random()), [this] { StartStream(); });
+  After(stream_backoff_.NextMs(runtime_->Random()), [this] { StartStream(); });
   if (was_up || down.code() == StatusCode::kNotFound) callbacks_.on_down(down);
 }
 
 // ------------------------------------------------------------------------------------------------
 
-GcsClient::GcsClient(EventLoop* loop, const std::string& address, const std::string& token)
-    : core_(std::make_shared<Core>(loop, address, token)) {}
+GcsClient::GcsClient(Runtime* runtime, const std::string& address, const std::string& token)
+    : core_(std::make_shared<Core>(runtime, address, token)) {}
 
 GcsClient::~GcsClient() { core_->Close(); }
 

@@ -1,6 +1,6 @@
 // GcsClient: a raylet's way to the GCS: calls that survive a restart of it, and the node stream.
 //
-// Threading: confined to the EventLoop given at construction; every callback runs on that loop.
+// Threading: confined to the Runtime given at construction; every callback runs on its loop.
 // gRPC's threads only post to it. The loop must outlive the client.
 // A call keeps its id over retries, so that the GCS does what changes something once. Before
 // the first call of a connection both sides prove the cluster token and the server where it
@@ -14,7 +14,7 @@
 #include <memory>
 #include <string>
 
-#include "cyray/util/event_loop.h"
+#include "cyray/util/runtime.h"
 #include "cyray/util/status.h"
 #include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
@@ -56,7 +56,7 @@ class GcsConnection {
 class GcsClient final : public GcsConnection {
  public:
   // `address` is "ip:port", `token` what LoadToken() read.
-  GcsClient(EventLoop* loop, const std::string& address, const std::string& token);
+  GcsClient(Runtime* runtime, const std::string& address, const std::string& token);
   ~GcsClient() override;
   GcsClient(const GcsClient&) = delete;
   GcsClient& operator=(const GcsClient&) = delete;
