@@ -73,7 +73,6 @@ class LinkTable : public LinkOutbox {
   static constexpr int64_t kNewsElsewhereNs = 15'000'000'000;
 
   void SetIdentity(const Address& self) { self_ = self; }
-  const Address& self() const { return self_; }
   int64_t NowNs() const override;
   Link& To(const Address& peer) override;
   Link* Find(const WorkerId& worker) override;

@@ -153,8 +153,6 @@ NodeEntry ReadNode(const wire::NodeRecord& record) {
   node.total = FromWire(record.total());
   node.available = FromWire(record.available());
   node.death_reason = flatbuffers::GetString(record.death_reason());
-  node.session_dir = flatbuffers::GetString(record.session_dir());
-  node.pid = record.pid();
   return node;
 }
 
@@ -165,7 +163,6 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   auto total = ToWire(builder, node.total);
   auto available = ToWire(builder, node.available);
   auto reason = Text(builder, node.death_reason);
-  auto session = Text(builder, node.session_dir);
   auto pending = WritePending(builder, node.pending);
   wire::NodeRecordBuilder record(builder);
   record.add_node_id(ToWire(node.id));
@@ -178,8 +175,6 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   record.add_total(total);
   record.add_available(available);
   record.add_death_reason(reason);
-  record.add_session_dir(session);
-  record.add_pid(node.pid);
   record.add_pending(pending);
   return record.Finish();
 }

@@ -415,8 +415,8 @@ Result<wire::Bytes> GcsService::GetActorByName(const wire::Bytes& payload) {
       flatbuffers::GetString(request->namespace_()), flatbuffers::GetString(request->name()));
   if (record == nullptr) return Finished(builder, wire::CreateGetActorByNameReply(builder, false));
   auto meta = builder.CreateVector(record->spec.handle_meta);
-  return Finished(builder, wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id),
-                                                           meta, ToWire(record->spec.owner)));
+  return Finished(builder,
+                  wire::CreateGetActorByNameReply(builder, true, ToWire(record->spec.id), meta));
 }
 
 Result<wire::Bytes> GcsService::ActorArgumentsReady(const wire::Bytes& payload) {

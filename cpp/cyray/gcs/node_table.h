@@ -27,8 +27,6 @@ struct NodeEntry {
   ResourceSet total;
   ResourceSet available;
   std::string death_reason;
-  std::string session_dir;
-  int pid = 0;
   std::map<ResourceSet, uint32_t> pending;  // demands that wait at its raylet, and how many
 };
 

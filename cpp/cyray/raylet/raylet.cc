@@ -386,11 +386,9 @@ void Raylet::OnGcsReady(const std::string& address) {
   const auto socket = builder.CreateString(options_.socket_path);
   const auto total = ToWire(builder, options_.resources);
   const auto available = ToWire(builder, options_.resources);
-  const auto session = builder.CreateString(options_.session_dir);
   const uint16_t port = options_.advertise_port != 0 ? options_.advertise_port : peers_.port();
-  const auto node =
-      wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, port, socket,
-                             options_.head, total, available, 0, session, ::getpid());
+  const auto node = wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, port,
+                                           socket, options_.head, total, available);
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Call(wire::GcsMethod::RegisterNode, builder,
             [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
