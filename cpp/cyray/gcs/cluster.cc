@@ -15,8 +15,11 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kRelayEveryMs = 50;
-constexpr int64_t kDeathKeptMs = 60'000;
-constexpr size_t kDeathsKept = 1000;
+// Who comes back is told of those that ended so lately: after less it comes back, or is dead.
+constexpr int64_t kDeathToldMs = 60'000;
+// For longer than raylets repeat them in their hellos: they are news once.
+constexpr int64_t kDeathKeptMs = 660'000;
+constexpr size_t kDeathsKept = 20'000;
 constexpr size_t kDeadNodesKept = 100;
 constexpr int64_t kUnknownActorMs = 5000;
 
@@ -166,7 +169,7 @@ void Cluster::ArmTick() {
 }
 
 void Cluster::AnnounceDeath(const Address& address, const std::string& reason) {
-  deaths_.Add(address, reason, runtime_->NowMs());
+  deaths_.Add(address, {reason, runtime_->NowMs()}, runtime_->NowMs());
   // The node of a dead worker knows already.
   streams_.Broadcast(DeathCommand(address, reason), address.node);
 }
@@ -244,8 +247,8 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
 std::optional<std::string> Cluster::DeathOf(const Address& worker) const {
   const NodeEntry* node = nodes_.Find(worker.node);
   if (node != nullptr && !node->alive) return "Its node died: " + node->death_reason;
-  const std::string* reason = deaths_.Find(worker);
-  return reason == nullptr ? std::nullopt : std::optional(*reason);
+  const Death* death = deaths_.Find(worker);
+  return death == nullptr ? std::nullopt : std::optional(death->reason);
 }
 
 // --- Streams ---
@@ -358,12 +361,14 @@ void Cluster::TellEverything(const NodeId& id) {
   for (const auto& [other, node] : nodes_.nodes()) {
     if (other != id) streams_.Send(id, NodeCommandOf(node));
   }
-  const int64_t finished_after = runtime_->WallMs() - kDeathKeptMs;
+  const int64_t finished_after = runtime_->WallMs() - kDeathToldMs;
   for (const JobEntry* job : jobs_.All()) {
     if (job->running || job->end_ms >= finished_after) streams_.Send(id, JobCommand(*job));
   }
-  deaths_.ForEach([&](const Address& address, const std::string& reason) {
-    if (address.node != id) streams_.Send(id, DeathCommand(address, reason));
+  const int64_t died_after = runtime_->NowMs() - kDeathToldMs;
+  deaths_.ForEach([&](const Address& address, const Death& death) {
+    if (address.node == id || death.at_ms < died_after) return;
+    streams_.Send(id, DeathCommand(address, death.reason));
   });
 }
 

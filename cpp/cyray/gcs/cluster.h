@@ -101,7 +101,11 @@ class Cluster {
   PlacementWatch waiting_;
   std::set<NodeId> changed_;  // whose resources the others have not been told
   int64_t relayed_ms_ = 0;
-  Recent<Address, std::string> deaths_;  // with their reasons; told again to raylets that come back
+  struct Death {
+    std::string reason;
+    int64_t at_ms;
+  };
+  Recent<Address, Death> deaths_;  // the latest are told again to raylets that come back
   // Watches of actors that are not registered yet; the oldest first.
   struct UnknownWatch {
     int64_t due_ms;
