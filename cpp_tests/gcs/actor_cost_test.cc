@@ -92,6 +92,45 @@ TEST_F(ActorCost, ALifeIsThreeCommits) {
   EXPECT_TRUE(disk_.rows[static_cast<size_t>(Storage::Kind::kCall)].empty());
 }
 
+TEST_F(ActorCost, ManyThatAreDroppedTogetherAreOneCommitAndOneOrderEach) {
+  constexpr size_t kActors = 1000;
+  std::vector<ActorId> actors;
+  for (size_t i = 0; i < kActors; ++i) {
+    actors.push_back(NewActorId());
+    Call(GcsMethod::RegisterActor, RegisterActorPayload(actors.back(), {.owner = driver_}));
+  }
+  storage_.Sync();
+  sent_.clear();
+  const size_t asked = storage_.asked();
+  Call(GcsMethod::DropActors, DropPayload(actors));
+  EXPECT_EQ(storage_.asked(), asked + 1);
+  EXPECT_EQ(storage_.changes(), kActors);
+  EXPECT_TRUE(sent_.empty());
+  EXPECT_TRUE(Commits());
+  EXPECT_EQ(sent_.size(), kActors);
+  for (const wire::Bytes& command : sent_) {
+    const auto* stop = wire::VerifiedRoot<wire::NodeCommand>(command)->body_as<wire::StopActor>();
+    ASSERT_NE(stop, nullptr);
+    EXPECT_TRUE(stop->graceful());
+  }
+  for (const ActorId& actor : actors) End(actor);
+  storage_.Sync();
+  service_.CheckInvariants();
+  Call(GcsMethod::DropActors, DropPayload(actors));
+  EXPECT_FALSE(storage_.has_changes());
+}
+
+TEST_F(ActorCost, DropsThatOvertakeTheirRegistrationsHoldWhenThoseCome) {
+  std::vector<ActorId> actors;
+  for (size_t i = 0; i < 5000; ++i) actors.push_back(NewActorId());
+  Call(GcsMethod::DropActors, DropPayload(actors));
+  for (const ActorId& actor : actors) {
+    Call(GcsMethod::RegisterActor, RegisterActorPayload(actor, {.owner = driver_}));
+  }
+  storage_.Sync();
+  EXPECT_TRUE(sent_.empty()) << "none is started";
+}
+
 TEST_F(ActorCost, ARestartThatIsAskedForIsRememberedSoThatItHappensOnce) {
   const ActorId actor = NewActorId();
   Call(GcsMethod::RegisterActor,

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "cpp_tests/gcs/cluster_fixture.h"
+#include "cyray/gcs/message_pack.h"
 #include "cyray/gcs/rpc.h"
 
 namespace cyray::gcs {
@@ -51,9 +52,10 @@ class ForgetfulService : public grpc::CallbackGenericService {
       const auto command = wire::CreateStopActor(builder);
       builder.Finish(
           wire::CreateNodeCommand(builder, wire::NodeCommandBody::StopActor, command.Union()));
-      const wire::Bytes bytes = wire::FinishedBytes(builder);
+      MessagePacks packs;
+      packs.Add(wire::FinishedBytes(builder));
       message_ = Seal({*opened_.session, What::kDown, {opened_.call, own_.message ? 0u : 1u}}, {},
-                      {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+                      packs.Take());
       StartWrite(&message_);
     }
     void OnWriteDone(bool) override {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cyray/gcs/codec.h"
 #include "cyray/wire/bytes.h"
@@ -97,6 +98,15 @@ inline wire::Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& o
 inline wire::Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_scope) {
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateKillActorRequest(builder, wire::ToWire(id), no_restart, out_of_scope));
+  return wire::FinishedBytes(builder);
+}
+
+inline wire::Bytes DropPayload(const std::vector<ActorId>& actors) {
+  flatbuffers::FlatBufferBuilder builder;
+  std::vector<wire::WireActorId> ids;
+  for (const ActorId& id : actors) ids.push_back(*wire::ToWire(id));
+  const auto list = builder.CreateVectorOfStructs(ids);
+  builder.Finish(wire::CreateDropActorsRequest(builder, list));
   return wire::FinishedBytes(builder);
 }
 

@@ -133,6 +133,63 @@ TEST_F(GcsBridgeTest, CallsMadeBeforeTheGcsIsKnownAreAnsweredOnceItIs) {
   EXPECT_EQ(reply->As<wire::GcsReply>()->request_id(), 9u);
 }
 
+// Keeps what it is asked.
+class AskedGcs : public gcs::GcsConnection {
+ public:
+  struct Asked {
+    GcsMethod method;
+    Bytes payload;
+    ReplyCallback callback;
+  };
+  explicit AskedGcs(std::vector<Asked>* asked) : asked_(asked) {}
+  void Call(GcsMethod method, Bytes payload, ReplyCallback callback) override {
+    asked_->push_back({method, std::move(payload), std::move(callback)});
+  }
+  void OpenStream(StreamCallbacks) override {}
+  void Report(Bytes) override {}
+
+ private:
+  std::vector<Asked>* const asked_;
+};
+
+TEST_F(GcsBridgeTest, ActorsDroppedTogetherGoInOneCallAndBeforeWhatIsAskedAfterThem) {
+  std::vector<AskedGcs::Asked> asked;
+  bridge_.Connect("nowhere", std::make_unique<AskedGcs>(&asked));
+  Client client = AddClient();
+  std::vector<ActorId> actors;
+  const auto drop = [&] {
+    actors.push_back(ActorId::Random());
+    Ask(client, GcsMethod::KillActor, [&](auto& builder) {
+      return wire::CreateKillActorRequest(builder, ToWire(actors.back()), true, true);
+    });
+  };
+  for (int i = 0; i < 3; ++i) drop();
+  Ask(client, GcsMethod::ListNodes, [](auto& builder) { return wire::CreateEmpty(builder); });
+  drop();
+  ASSERT_TRUE(node_.Until([&] { return asked.size() >= 3; }));
+  ASSERT_EQ(asked.size(), 3u);
+  EXPECT_EQ(asked[0].method, GcsMethod::DropActors);
+  EXPECT_EQ(asked[1].method, GcsMethod::ListNodes);
+  EXPECT_EQ(asked[2].method, GcsMethod::DropActors);
+  std::vector<ActorId> told;
+  for (const size_t call : {0, 2}) {
+    const auto* request = wire::VerifiedRoot<wire::DropActorsRequest>(asked[call].payload);
+    ASSERT_NE(request, nullptr);
+    for (const wire::WireActorId* id : *request->actors()) told.push_back(wire::FromWire(*id));
+  }
+  EXPECT_EQ(told, actors);
+  asked[0].callback(Text(""));
+  for (int i = 0; i < 3; ++i) {
+    const auto reply = Reply(client);
+    ASSERT_TRUE(reply);
+    EXPECT_TRUE(reply->As<wire::GcsReply>()->ok());
+  }
+  asked[2].callback(Fail(StatusCode::kIoError, "the disk is full"));
+  const auto reply = Reply(client);
+  ASSERT_TRUE(reply);
+  EXPECT_FALSE(reply->As<wire::GcsReply>()->ok());
+}
+
 TEST_F(GcsBridgeTest, AProcessMayNotCallWhatIsTheRaylets) {
   Join();
   Client client = AddClient();

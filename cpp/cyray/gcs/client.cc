@@ -409,8 +409,10 @@ void GcsClient::Core::StartStream() {
   const uint64_t number = ++stream_number_;
   ClientStream::Listener listener;
   listener.on_accepted = [this, number] { PostToLoop([this, number] { StreamAccepted(number); }); };
-  listener.on_message = [this, number](wire::Bytes message) {
-    PostToLoop([this, number, message = std::move(message)] { StreamMessage(number, message); });
+  listener.on_messages = [this, number](std::vector<wire::Bytes> messages) {
+    PostToLoop([this, number, messages = std::move(messages)] {
+      for (const wire::Bytes& message : messages) StreamMessage(number, message);
+    });
   };
   listener.on_done = [this, running = running_, number](std::shared_ptr<ClientStream> stream,
                                                         const grpc::Status& status) {
@@ -435,7 +437,7 @@ void GcsClient::Core::StreamAccepted(uint64_t number) {
 }
 
 void GcsClient::Core::StreamMessage(uint64_t number, const wire::Bytes& message) {
-  if (number != stream_number_) return;
+  if (closed_ || number != stream_number_) return;
   const auto* command = wire::VerifiedRoot<wire::NodeCommand>(message);
   // A union may verify with a type and without its table.
   if (command == nullptr || command->body() == nullptr) {

@@ -10,13 +10,14 @@
 
 #include <grpcpp/generic/generic_stub.h>
 
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
+#include <vector>
 
+#include "cyray/gcs/message_pack.h"
 #include "cyray/gcs/rpc.h"
 
 namespace cyray::gcs {
@@ -25,7 +26,7 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
  public:
   struct Listener {  // called on gRPC's threads
     std::function<void()> on_accepted;
-    std::function<void(wire::Bytes)> on_message;
+    std::function<void(std::vector<wire::Bytes>)> on_messages;  // that came together
     // The last; with the stream itself, whose context must not end on a gRPC thread. A status
     // that ends a node and is not the server's own word is UNAVAILABLE.
     std::function<void(std::shared_ptr<ClientStream>, const grpc::Status&)> on_done;
@@ -49,9 +50,8 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   void Send(const wire::Bytes& message) {
     std::lock_guard lock(mutex_);
     if (reading_ended_) return;
-    unsent_.push_back(Seal({*session_, RpcSession::What::kUp, {call_, sent_count_++}}, {},
-                           {reinterpret_cast<const char*>(message.data()), message.size()}));
-    if (!std::exchange(writing_, true)) StartWrite(&unsent_.front());
+    unsent_.Add(message);
+    if (!std::exchange(writing_, true)) WriteNext();
   }
 
   void OnReadInitialMetadataDone(bool ok) override {
@@ -61,15 +61,16 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
     }
   }
   void OnReadDone(bool ok) override {
-    wire::Bytes message;
+    wire::Bytes pack;
+    std::vector<wire::Bytes> messages;
     const Sealing sealing{*session_, RpcSession::What::kDown, {call_, read_count_++}};
-    if (ok && !Unseal(sealing, read_, nullptr, 0, message)) {
+    if (ok && !(Unseal(sealing, read_, nullptr, 0, pack) && Unpack(pack, messages))) {
       ok = false;
       context_.TryCancel();
     }
     if (ok) {
       read_.Clear();
-      listener_.on_message(std::move(message));
+      listener_.on_messages(std::move(messages));
       StartRead(&read_);
       return;
     }
@@ -81,10 +82,9 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   }
   void OnWriteDone(bool ok) override {
     std::lock_guard lock(mutex_);
-    unsent_.pop_front();
-    if (!ok || reading_ended_) unsent_.clear();
+    if (!ok || reading_ended_) unsent_.Clear();
     writing_ = !unsent_.empty();
-    if (writing_) StartWrite(&unsent_.front());
+    if (writing_) WriteNext();
   }
   void OnDone(const grpc::Status& status) override {
     // A copy: the listener is a member of what may end as soon as it was posted.
@@ -98,6 +98,11 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   }
 
  private:
+  // With the mutex held: what has gathered, as one.
+  void WriteNext() {
+    write_ = Seal({*session_, RpcSession::What::kUp, {call_, sent_count_++}}, {}, unsent_.Take());
+    StartWrite(&write_);
+  }
   bool HasTag(const std::multimap<grpc::string_ref, grpc::string_ref>& metadata, const char* key,
               RpcSession::What what, std::string_view text) const {
     const auto it = metadata.find(key);
@@ -112,9 +117,10 @@ class ClientStream : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byte
   grpc::ClientContext context_;
   grpc::ByteBuffer read_;
   uint64_t read_count_ = 0;
-  // Guarded by mutex_ (the front element: gRPC's while writing_).
+  // Guarded by mutex_ (write_: gRPC's while writing_).
   std::mutex mutex_;
-  std::deque<grpc::ByteBuffer> unsent_;
+  MessagePacks unsent_;
+  grpc::ByteBuffer write_;
   uint64_t sent_count_ = 0;
   bool writing_ = false;
   bool reading_ended_ = false;

@@ -239,6 +239,8 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& paylo
       return ActorArgumentsReady(payload);
     case GcsMethod::KillActor:
       return KillActor(payload);
+    case GcsMethod::DropActors:
+      return DropActors(payload);
     case GcsMethod::RegisterNode:
       return RegisterNode(payload);
     case GcsMethod::RegisterJob:
@@ -434,6 +436,16 @@ Result<wire::Bytes> GcsService::KillActor(const wire::Bytes& payload) {
   actors.Apply(actors.table().Kill(
       FromWireOrNil(request->actor_id()),
       {request->no_restart(), request->out_of_scope(), flatbuffers::GetString(request->reason())}));
+  return EmptyReply();
+}
+
+Result<wire::Bytes> GcsService::DropActors(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::DropActorsRequest>(payload);
+  if (request == nullptr || request->actors() == nullptr) return BadRequest();
+  ActorDirector& actors = cluster_.actors();
+  for (const wire::WireActorId* id : *request->actors()) {
+    actors.Apply(actors.table().Kill(FromWire(*id), {.out_of_scope = true}));
+  }
   return EmptyReply();
 }
 

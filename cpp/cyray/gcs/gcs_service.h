@@ -80,6 +80,7 @@ class GcsService : public RpcHandler {
   Result<wire::Bytes> GetActorByName(const wire::Bytes& payload);
   Result<wire::Bytes> ActorArgumentsReady(const wire::Bytes& payload);
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);
+  Result<wire::Bytes> DropActors(const wire::Bytes& payload);
   Result<wire::Bytes> ListActors();
   Result<wire::Bytes> ListNodes();
   Result<wire::Bytes> ListJobs();

@@ -7,10 +7,12 @@
 #include <sys/socket.h>
 
 #include <atomic>
-#include <deque>
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
+
+#include "cyray/gcs/message_pack.h"
 
 namespace cyray::gcs {
 namespace {
@@ -135,16 +137,20 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   }
 
   void OnReadDone(bool ok) override {
-    wire::Bytes message;
+    wire::Bytes pack;
+    std::vector<wire::Bytes> messages;
     const Sealing sealing{*opened_.session, RpcSession::What::kUp, {opened_.call, read_count_++}};
-    if (ok) ok = Unseal(sealing, read_, nullptr, 0, message);
+    if (ok) ok = Unseal(sealing, read_, nullptr, 0, pack) && Unpack(pack, messages);
     read_.Clear();
-    server_->loop_->Post([this, ok, message = std::move(message), self = self_] {
+    server_->loop_->Post([this, ok, messages = std::move(messages), self = self_] {
       auto it = server_->streams_.find(id_);
       if (it == server_->streams_.end()) return;
       if (ok) {
-        server_->handler_->OnStreamMessage(id_, message);
-        if (server_->streams_.contains(id_)) StartRead(&read_);
+        for (const wire::Bytes& message : messages) {
+          server_->handler_->OnStreamMessage(id_, message);
+          if (!server_->streams_.contains(id_)) return;
+        }
+        StartRead(&read_);
         return;
       }
       server_->streams_.erase(it);
@@ -163,18 +169,14 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   void Send(const wire::Bytes& message) {
     std::unique_lock lock(mutex_);
     if (closed_) return;
-    unsent_.push_back(
-        Seal({*opened_.session, RpcSession::What::kDown, {opened_.call, sent_count_++}}, {},
-             {reinterpret_cast<const char*>(message.data()), message.size()}));
+    unsent_.Add(message);
     if (std::exchange(writing_, true)) return;
-    lock.unlock();
-    StartWrite(&unsent_.front());
+    WriteNext(lock);
   }
 
   void OnWriteDone(bool ok) override {
     std::unique_lock lock(mutex_);
-    unsent_.pop_front();
-    if (!ok) unsent_.clear();
+    if (!ok) unsent_.Clear();
     if (closed_) {
       writing_ = false;
       const Status status = close_status_;
@@ -184,10 +186,7 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
     }
     // A broken stream is closed by its read, which fails too.
     writing_ = !unsent_.empty();
-    if (!writing_) return;
-    grpc::ByteBuffer* next = &unsent_.front();
-    lock.unlock();
-    StartWrite(next);
+    if (writing_) WriteNext(lock);
   }
 
   void CloseWith(const Status& status) {
@@ -209,6 +208,13 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   }
 
  private:
+  // What has gathered meanwhile, as one.
+  void WriteNext(std::unique_lock<std::mutex>& lock) {
+    write_ = Seal({*opened_.session, RpcSession::What::kDown, {opened_.call, sent_count_++}}, {},
+                  unsent_.Take());
+    lock.unlock();
+    StartWrite(&write_);
+  }
   // A node ends by what some ends say: they carry a tag.
   void End(const Status& status) {
     const grpc::Status end = ToGrpc(status);
@@ -224,9 +230,10 @@ class RpcServer::Stream : public ServerGenericBidiReactor {
   grpc::ByteBuffer read_;
   uint64_t read_count_ = 0;
   std::shared_ptr<Stream> self_;
-  // Guarded by mutex_ (the front element: gRPC's while writing_).
+  // Guarded by mutex_ (write_: gRPC's while writing_).
   std::mutex mutex_;
-  std::deque<grpc::ByteBuffer> unsent_;
+  MessagePacks unsent_;
+  grpc::ByteBuffer write_;
   uint64_t sent_count_ = 0;
   bool writing_ = false;
   bool closed_ = false;

@@ -18,6 +18,7 @@ using wire::VerifiedRoot;
 constexpr size_t kFunctionCacheBytes = 64u << 20;
 constexpr size_t kDeathsKept = 10'000;
 constexpr int64_t kDeathKeptMs = 600'000;
+constexpr size_t kDropsAtOnce = 1000;  // so that the GCS is not busy with them for long
 
 Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
   FlatBufferBuilder builder;
@@ -58,21 +59,22 @@ const Bytes* FunctionCache::Find(const Key& key) {
   return &it->second->second;
 }
 
-GcsBridge::GcsBridge(EventLoop* loop, const NodeOptions* options, ClientRegistry* clients,
+GcsBridge::GcsBridge(Runtime* runtime, const NodeOptions* options, ClientRegistry* clients,
                      Callbacks callbacks)
-    : loop_(loop),
+    : runtime_(runtime),
       options_(options),
       clients_(clients),
       callbacks_(std::move(callbacks)),
       functions_(kFunctionCacheBytes),
-      deaths_(kDeathsKept, kDeathKeptMs) {}
+      deaths_(kDeathsKept, kDeathKeptMs),
+      posts_(runtime) {}
 
 void GcsBridge::Connect(const std::string& address,
                         std::unique_ptr<gcs::GcsConnection> connection) {
   address_ = address;
   client_ = connection != nullptr
                 ? std::move(connection)
-                : std::make_unique<gcs::GcsClient>(loop_, address, options_->token);
+                : std::make_unique<gcs::GcsClient>(runtime_, address, options_->token);
   for (QueuedCall& call : std::exchange(queued_, {})) {
     client_->Call(call.method, std::move(call.payload), std::move(call.callback));
   }
@@ -112,7 +114,7 @@ void GcsBridge::Report(Bytes report) {
 }
 
 void GcsBridge::ReportDeath(const Address& process, const std::string& reason, bool intended) {
-  deaths_.Add(process, {reason, intended}, loop_->NowMs());
+  deaths_.Add(process, {reason, intended}, runtime_->NowMs());
   FlatBufferBuilder builder;
   const auto text = builder.CreateString(reason);
   builder.Finish(wire::CreateReportWorkerDeathRequest(builder, ToWire(process), text, intended));
@@ -182,8 +184,36 @@ void GcsBridge::RememberFunction(const uint8_t* payload, size_t size) {
                  wire::BytesOrEmpty(request->pickled()));
 }
 
+bool GcsBridge::Drop(const ClientConnection& client, const wire::GcsCall& call) {
+  const auto* request =
+      VerifiedRoot<wire::KillActorRequest>(call.payload()->data(), call.payload()->size());
+  if (request == nullptr || !request->out_of_scope() || request->actor_id() == nullptr) {
+    return false;
+  }
+  if (drops_.empty()) posts_.Post([this] { SendDrops(); });
+  drops_.push_back({wire::FromWire(*request->actor_id()), client.id(), call.request_id()});
+  if (drops_.size() >= kDropsAtOnce) SendDrops();
+  return true;
+}
+
+void GcsBridge::SendDrops() {
+  if (drops_.empty()) return;
+  std::vector<wire::WireActorId> actors;
+  actors.reserve(drops_.size());
+  for (const Dropped& dropped : drops_) actors.push_back(*ToWire(dropped.actor));
+  FlatBufferBuilder builder(actors.size() * sizeof(wire::WireActorId) + 64);
+  const auto list = builder.CreateVectorOfStructs(actors);
+  builder.Finish(wire::CreateDropActorsRequest(builder, list));
+  Call(GcsMethod::DropActors, builder,
+       [this, drops = std::exchange(drops_, {})](const Result<Bytes>& result) {
+         for (const Dropped& dropped : drops) Reply(dropped.client, dropped.request, result);
+       });
+}
+
+// True when there is nothing left to do: it was answered, or will be.
 bool GcsBridge::AnswerHere(ClientConnection& client, const wire::GcsCall& call, GcsMethod method) {
   if (method == GcsMethod::GetFunction) return AnswerFunction(client, call);
+  if (method == GcsMethod::KillActor) return Drop(client, call);
   if (method == GcsMethod::PutFunction) {
     RememberFunction(call.payload()->data(), call.payload()->size());
   }
@@ -204,6 +234,7 @@ bool GcsBridge::OnGcsCall(ClientConnection& client, const wire::GcsCall* call) {
     return true;
   }
   if (AnswerHere(client, *call, method)) return true;
+  SendDrops();  // they came first: one may free the name that this call asks for
   const uint64_t client_id = client.id();
   const uint64_t request_id = call->request_id();
   FunctionCache::Key function;

@@ -2,8 +2,9 @@
 //
 // Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once
 // for all clients that watch them, and carries the node stream. Calls made before the GCS is known
-// wait. Deaths of processes are reported as they happen and repeated in each hello, for the GCS may
-// have been away, or have died before it told everybody.
+// wait. Actors whose last handles went in one round of the loop are told of in one call. Deaths of
+// processes are reported as they happen and repeated in each hello, for the GCS may have been away,
+// or have died before it told everybody.
 // Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly while
 // some client here is subscribed to it.
 
@@ -22,6 +23,7 @@
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/util/recent.h"
+#include "cyray/util/timer.h"
 #include "gcs_generated.h"
 #include "local_generated.h"
 
@@ -53,7 +55,7 @@ class GcsBridge {
     std::function<wire::Bytes()> cluster_resources;
   };
 
-  GcsBridge(EventLoop* loop, const NodeOptions* options, ClientRegistry* clients,
+  GcsBridge(Runtime* runtime, const NodeOptions* options, ClientRegistry* clients,
             Callbacks callbacks);
 
   // Once the GCS's address is known; `connection`: another way there than gRPC.
@@ -97,12 +99,15 @@ class GcsBridge {
   bool AnswerHere(ClientConnection& client, const wire::GcsCall& call, wire::GcsMethod method);
   bool AnswerFunction(ClientConnection& client, const wire::GcsCall& call);
   void RememberFunction(const uint8_t* payload, size_t size);
+  // False: it does not tell of an actor whose last handle went.
+  bool Drop(const ClientConnection& client, const wire::GcsCall& call);
+  void SendDrops();
   void OnCommand(const wire::NodeCommand* command);
   void OnActorUpdate(const wire::ActorUpdate& update);
   void SendWatch(const ActorId& actor, bool watch);
   void OnUp();
 
-  EventLoop* const loop_;
+  Runtime* const runtime_;
   const NodeOptions* const options_;
   ClientRegistry* const clients_;
   const Callbacks callbacks_;
@@ -116,6 +121,13 @@ class GcsBridge {
     bool intended;
   };
   Recent<Address, Death> deaths_;
+  struct Dropped {
+    ActorId actor;
+    uint64_t client = 0;
+    uint64_t request = 0;
+  };
+  std::vector<Dropped> drops_;  // in this round
+  Posts posts_;
 };
 
 }  // namespace cyray::raylet
