@@ -13,6 +13,7 @@
 #include "cpp_tests/sim/messages.h"
 #include "cyray/common/ids.h"
 #include "cyray/gcs/client.h"
+#include "cyray/util/event_loop.h"
 #include "cyray/util/log.h"
 #include "cyray/util/timer.h"
 
@@ -207,8 +208,10 @@ class GcsClient::Core {
   Timer redial_, heartbeat_;
 };
 
-GcsClient::GcsClient(EventLoop* loop, const std::string& address, const std::string&)
-    : core_(std::make_shared<Core>(loop, address)) {}
+// Of simulated processes all run the real loop, which watches the descriptor of the connection,
+// too.
+GcsClient::GcsClient(Runtime* runtime, const std::string& address, const std::string&)
+    : core_(std::make_shared<Core>(static_cast<EventLoop*>(runtime), address)) {}
 
 GcsClient::~GcsClient() = default;
 
