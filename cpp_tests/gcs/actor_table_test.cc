@@ -254,6 +254,17 @@ TEST_F(ActorTableTest, AKillThatOvertakesItsRegistrationStillKills) {
   EXPECT_EQ(Count(*actions, Kind::kPlace), 0u);
 }
 
+// Registrations that are sent again may come after drops that were not.
+TEST_F(ActorTableTest, SoDoVeryMany) {
+  std::vector<ActorSpec> specs(20'000, Spec());
+  for (ActorSpec& spec : specs) {
+    spec.id = ActorId::Random();
+    EXPECT_TRUE(table_.Kill(spec.id, {.out_of_scope = true}).empty());
+  }
+  for (const ActorSpec& spec : specs) (void)table_.Register(spec);
+  EXPECT_EQ(table_.waiting().size(), 0u);
+}
+
 TEST_F(ActorTableTest, ANodesDeathRestartsItsActorsElsewhere) {
   const ActorId living = Alive(Spec("", 1));
   const ActorId mortal = Alive(Spec("", 0));

@@ -54,18 +54,5 @@ TEST(Recent, WhatWasRemovedTakesNoPlace) {
   EXPECT_EQ(KeysOf(words), (std::vector{2, 3}));
 }
 
-TEST(Recent, WhatWeighsTooMuchTogetherGoesButTheLatestStays) {
-  Words words(100, Words::kForEver, [](const std::string& word) { return word.size(); }, 10);
-  words.Add(1, "aaaa", 0);
-  words.Add(2, "bbbb", 0);
-  words.Add(3, "cccc", 0);
-  EXPECT_EQ(KeysOf(words), (std::vector{2, 3}));
-  words.Remove(2);
-  words.Add(4, "dddddd", 0);
-  EXPECT_EQ(KeysOf(words), (std::vector{3, 4}));
-  words.Add(5, std::string(100, 'e'), 0);
-  EXPECT_EQ(KeysOf(words), std::vector{5});
-}
-
 }  // namespace
 }  // namespace cyray

@@ -10,7 +10,7 @@ namespace {
 using Kind = ActorAction::Kind;
 using State = wire::ActorState;
 
-constexpr size_t kEarlyKillsKept = 10'000;
+constexpr size_t kEarlyKillsKept = 100'000;
 constexpr char kKilled[] = "The actor is dead because it was killed by `cyray.kill`.";
 constexpr char kOwnerDied[] = "The actor is dead because its owner has died. ";
 constexpr char kOutOfScope[] =
