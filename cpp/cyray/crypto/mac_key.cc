@@ -1,6 +1,8 @@
 #include "cyray/crypto/mac_key.h"
 
+#include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 
 #include "cyray/crypto/key_schedule.h"
 #include "cyray/util/log.h"
@@ -8,55 +10,43 @@
 namespace cyray::crypto {
 namespace {
 
-constexpr size_t kBlockBytes = 64;
-constexpr char kInnerPad = 0x36, kOuterPad = 0x5c;
-
-void Update(EVP_MD_CTX* context, std::string_view bytes) {
-  CYRAY_CHECK(EVP_DigestUpdate(context, bytes.data(), bytes.size()) == 1) << "SHA-256 failed";
-}
-
-std::string Final(EVP_MD_CTX* context) {
-  std::string out(kKeyBytes, '\0');
-  CYRAY_CHECK(EVP_DigestFinal_ex(context, reinterpret_cast<unsigned char*>(out.data()), nullptr) ==
-              1)
-      << "SHA-256 failed";
-  return out;
+// Looked up once: it costs more than a tag.
+EVP_MAC* Hmac() {
+  static EVP_MAC* const hmac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
+  return hmac;
 }
 
 }  // namespace
 
-void MacKey::Free::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
+void MacKey::Free::operator()(evp_mac_ctx_st* context) const { EVP_MAC_CTX_free(context); }
 
-MacKey::Context MacKey::Begin(std::string_view padded_key, char pad) {
-  std::string block(padded_key);
-  for (char& byte : block) byte = static_cast<char>(byte ^ pad);
-  Context context(EVP_MD_CTX_new());
-  CYRAY_CHECK(context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1)
-      << "SHA-256 failed";
-  Update(context.get(), block);
-  return context;
-}
-
-MacKey::Context MacKey::CopyOf(const Context& from) {
-  Context context(EVP_MD_CTX_new());
-  CYRAY_CHECK(context != nullptr && EVP_MD_CTX_copy_ex(context.get(), from.get()) == 1)
-      << "SHA-256 failed";
-  return context;
-}
-
-MacKey::MacKey(std::string_view key) {
-  std::string padded = key.size() > kBlockBytes ? Sha256({key}) : std::string(key);
-  padded.resize(kBlockBytes);
-  inner_ = Begin(padded, kInnerPad);
-  outer_ = Begin(padded, kOuterPad);
+MacKey::MacKey(std::string_view key) : keyed_(EVP_MAC_CTX_new(Hmac())) {
+  char digest[] = "SHA256";
+  const OSSL_PARAM params[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, sizeof digest - 1),
+      OSSL_PARAM_construct_end()};
+  // No pointer would mean no key.
+  const char* const bytes = key.empty() ? "" : key.data();
+  CYRAY_CHECK(keyed_ != nullptr &&
+              EVP_MAC_init(keyed_.get(), reinterpret_cast<const unsigned char*>(bytes), key.size(),
+                           params) == 1)
+      << "HMAC failed";
 }
 
 std::string MacKey::Tag(std::initializer_list<std::string_view> parts) const {
-  const Context inner = CopyOf(inner_);
-  for (const std::string_view part : parts) Update(inner.get(), part);
-  const Context outer = CopyOf(outer_);
-  Update(outer.get(), Final(inner.get()));
-  return Final(outer.get());
+  const std::unique_ptr<evp_mac_ctx_st, Free> context(EVP_MAC_CTX_dup(keyed_.get()));
+  bool made = context != nullptr;
+  for (const std::string_view part : parts) {
+    made =
+        made && EVP_MAC_update(context.get(), reinterpret_cast<const unsigned char*>(part.data()),
+                               part.size()) == 1;
+  }
+  std::string tag(kKeyBytes, '\0');
+  size_t size = 0;
+  made = made && EVP_MAC_final(context.get(), reinterpret_cast<unsigned char*>(tag.data()), &size,
+                               tag.size()) == 1;
+  CYRAY_CHECK(made && size == tag.size()) << "HMAC failed";
+  return tag;
 }
 
 }  // namespace cyray::crypto

@@ -1,6 +1,6 @@
 // MacKey: a key for HMAC-SHA256 (RFC 2104) under which many tags are made.
 //
-// What only the key decides is done once, so a tag over a few bytes costs two blocks of SHA-256.
+// The key is taken in once, and each tag begins with a copy of that.
 // Threading: immutable; any number of threads may use it at once.
 
 #pragma once
@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-struct evp_md_ctx_st;
+struct evp_mac_ctx_st;
 
 namespace cyray::crypto {
 
@@ -23,13 +23,9 @@ class MacKey {
 
  private:
   struct Free {
-    void operator()(evp_md_ctx_st* context) const;
+    void operator()(evp_mac_ctx_st* context) const;
   };
-  using Context = std::unique_ptr<evp_md_ctx_st, Free>;
-  static Context Begin(std::string_view padded_key, char pad);
-  static Context CopyOf(const Context& from);
-
-  Context inner_, outer_;  // each has taken in the padded key
+  std::unique_ptr<evp_mac_ctx_st, Free> keyed_;
 };
 
 }  // namespace cyray::crypto

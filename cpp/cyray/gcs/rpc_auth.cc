@@ -49,14 +49,16 @@ bool IsServers(RpcSession::What what) {
 
 RpcSession::RpcSession(std::string_view token, std::string_view client_nonce,
                        std::string_view server_nonce, std::string_view server_address)
-    : RpcSession(token, std::string(client_nonce).append(server_nonce),
+    : RpcSession(crypto::KeySchedule(token, kProtocol),
+                 std::string(client_nonce).append(server_nonce),
                  crypto::Transcript().Add(client_nonce).Add(server_nonce).Add(server_address)) {}
 
-RpcSession::RpcSession(std::string_view token, std::string nonces, const crypto::Transcript& said)
+RpcSession::RpcSession(const crypto::KeySchedule& keys, std::string nonces,
+                       const crypto::Transcript& said)
     : nonces_(std::move(nonces)),
-      server_proof_(crypto::KeySchedule(token, kProtocol).Derive("server's proof", said)),
-      client_key_(crypto::KeySchedule(token, kProtocol).Derive("client's messages", said)),
-      server_key_(crypto::KeySchedule(token, kProtocol).Derive("server's messages", said)) {}
+      server_proof_(keys.Derive("server's proof", said)),
+      client_key_(keys.Derive("client's messages", said)),
+      server_key_(keys.Derive("server's messages", said)) {}
 
 std::string RpcSession::Tag(What what, Place place, std::string_view head,
                             std::string_view body) const {

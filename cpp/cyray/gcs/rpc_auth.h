@@ -57,7 +57,7 @@ class RpcSession {
   std::string Opening(uint64_t call, std::string_view method) const;
 
  private:
-  RpcSession(std::string_view token, std::string nonces, const crypto::Transcript& said);
+  RpcSession(const crypto::KeySchedule& keys, std::string nonces, const crypto::Transcript& said);
 
   std::string nonces_;
   std::string server_proof_;
