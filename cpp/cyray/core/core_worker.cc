@@ -15,7 +15,7 @@ CoreWorker::CoreWorker()
       loop_(process_),
       events_(process_, loop_),
       store_(process_, requests_, directory_),
-      objects_(process_, requests_, directory_, {submitter_, executor_, events_}),
+      objects_(process_, directory_, {submitter_, executor_, events_}),
       directory_(objects_, store_),
       executor_(process_, directory_, events_, loop_),
       reader_(process_, directory_, store_, executor_),

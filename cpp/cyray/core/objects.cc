@@ -254,13 +254,6 @@ void Objects::OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
   }
 }
 
-void Objects::ActorOutOfScope(const ActorId& id) {
-  dependents_.submitter.OnActorOutOfScope(id);
-  if (dependents_.submitter.HasDied(id)) return;  // the GCS has nothing left to do
-  flatbuffers::FlatBufferBuilder b;
-  b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), true, /*out_of_scope=*/true));
-  requests_.TellGcs(wire::GcsMethod::KillActor, {b.GetBufferPointer(), b.GetSize()});
-  process_.poller().NoteGathered();
-}
+void Objects::ActorOutOfScope(const ActorId& id) { dependents_.submitter.OnActorOutOfScope(id); }
 
 }  // namespace cyray::core

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "cyray/core/object_directory.h"
-#include "cyray/core/requests.h"
+#include "cyray/core/this_process.h"
 
 namespace cyray::core {
 
@@ -29,9 +29,8 @@ class Objects : public DirectoryOutbox {
     Executor& executor;
     EventQueue& events;
   };
-  Objects(ThisProcess& process, Requests& requests, ObjectDirectory& directory,
-          const Dependents& dependents)
-      : process_(process), requests_(requests), directory_(directory), dependents_(dependents) {}
+  Objects(ThisProcess& process, ObjectDirectory& directory, const Dependents& dependents)
+      : process_(process), directory_(directory), dependents_(dependents) {}
 
   // A new object of this process; the entry counts one ref, the caller's. Takes over one count of
   // each of `contained`.
@@ -83,7 +82,6 @@ class Objects : public DirectoryOutbox {
   void SendIfThere(const Address& peer, wire::FrameType type);
 
   ThisProcess& process_;
-  Requests& requests_;
   ObjectDirectory& directory_;
   const Dependents dependents_;
   flatbuffers::FlatBufferBuilder builder_;  // guarded by the core mutex

@@ -130,6 +130,15 @@ void Submitter::OnRegistered(const ActorId& id, const Result<std::string>& answe
   ok ? unready_.OnRegistered(id) : unready_.Forget(id);
 }
 
+void Submitter::OnActorOutOfScope(const ActorId& id) {
+  unready_.Forget(id);
+  if (actors_.HasDied(id)) return;  // the GCS has nothing left to do
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), true, /*out_of_scope=*/true));
+  requests_.TellGcs(wire::GcsMethod::KillActor, {b.GetBufferPointer(), b.GetSize()});
+  process_.poller().NoteGathered();
+}
+
 void Submitter::TellArgumentsReady(const ActorId& id) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateActorArgumentsReadyRequest(b, wire::ToWire(id)));

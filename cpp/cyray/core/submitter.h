@@ -47,9 +47,7 @@ class Submitter {
   // --- With the core mutex held ---
 
   void SetIdentity(const Address& self, const JobId& job) { completion_.SetIdentity(self, job); }
-  // Arguments of these tasks (tags) are ready.
-  // See ActorSubmitter.
-  bool HasDied(const ActorId& actor) const { return actors_.HasDied(actor); }
+  // Arguments of these tasks and actors (tags) are ready.
   void OnArgumentsReady(const std::vector<uint64_t>& tags) { dependents_.Tell(tags); }
   // From workers.
   void OnTaskReply(Link& link, const wire::TaskReply& reply) {
@@ -62,8 +60,8 @@ class Submitter {
   void OnLinkBroken(Link& link, const std::string& reason);
   // From the raylet.
   void OnReclaim(const wire::ReclaimLease& reclaim);
-  // The last ref of an actor's handle went.
-  void OnActorOutOfScope(const ActorId& id) { unready_.Forget(id); }
+  // The last ref of an actor's handle went: the GCS is to end it.
+  void OnActorOutOfScope(const ActorId& id);
   void OnActorUpdate(const wire::ActorUpdate& update) { actors_.OnActorUpdate(update); }
   // That worker is lent to this process no more. What it had answered is read first.
   void OnLeaseBroken(const Address& worker, const std::string& reason);
