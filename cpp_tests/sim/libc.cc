@@ -233,6 +233,12 @@ LIBC(int, pthread_join, pthread_t thread, void** result) {
   return 0;
 }
 
+// Threads are fibers of one real thread, and must not take each other for themselves.
+LIBC(pthread_t, pthread_self, ) {
+  if (!Inside()) return Real<pthread_t()>("pthread_self")();
+  return reinterpret_cast<pthread_t>(Kernel::CurrentFiber());
+}
+
 LIBC(int, pthread_setname_np, pthread_t thread, const char* name) {
   if (!Inside()) return Real<int(pthread_t, const char*)>("pthread_setname_np")(thread, name);
   return 0;
