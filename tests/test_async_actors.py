@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import os
 import signal
+import threading
 
 import pytest
 from support import eventually, is_running
@@ -24,6 +25,30 @@ def test_calls_wait_beside_each_other():
     assert cyray.wait(refs, num_returns=1, timeout=0)[0] == []
     cyray.get(signal_actor.send.remote())
     assert cyray.get(refs) == [None] * 50
+
+
+def test_threads_that_are_left_from_tasks_run_no_calls():
+    @cyray.remote(max_concurrency=3)
+    def task():
+        return os.getpid()
+
+    @cyray.remote(num_cpus=1)
+    class Actor:
+        async def where(self):
+            return os.getpid(), threading.current_thread() is threading.main_thread()
+
+    had_threads: set[int] = set()
+    met = False
+    for _ in range(20):
+        had_threads.update(cyray.get([task.remote() for _ in range(6)]))
+        actor = Actor.remote()
+        for pid, on_main_thread in cyray.get([actor.where.remote() for _ in range(10)], timeout=20):
+            assert on_main_thread
+            met = met or pid in had_threads
+        cyray.kill(actor)
+        if met:
+            break
+    assert met, "an actor came into a worker that had served tasks"
 
 
 def test_tasks_wait_for_a_signal_though_there_are_fewer_cpus():

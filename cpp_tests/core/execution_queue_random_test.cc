@@ -23,7 +23,7 @@ class QueueRun : public RandomRun {
  public:
   QueueRun(uint64_t seed, bool actor) : RandomRun(seed), actor_(actor) {
     queue_.SetIdentity(self_);
-    if (actor) queue_.BecomeActor(/*in_order=*/true);
+    if (actor) queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
     for (uint8_t submitter : {10, 11}) {
       AddWorker(submitter);
       flatbuffers::FlatBufferBuilder b;

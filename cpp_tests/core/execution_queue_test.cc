@@ -175,7 +175,7 @@ TEST_F(ExecutionQueueTest, ATaskWaitsForItsLargeArgumentAndOthersPassIt) {
 }
 
 TEST_F(ExecutionQueueTest, CallsOfAnActorDoNotPassOneThatWaits) {
-  queue_.BecomeActor(/*in_order=*/true);
+  queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
   const ObjectId large = LargeId(50);
   Push(10, 1, &large);
   Push(10, 2);
@@ -215,7 +215,7 @@ TEST_F(ExecutionQueueTest, AnArgumentStaysHereUntilItsTaskHasRun) {
 TEST_F(ExecutionQueueTest, RefsThatAConstructorKeepsAreRegisteredWithTheirOwner) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateActorSpec(b));
-  queue_.BecomeActor(true);
+  queue_.BecomeActor(true, 1);
   queue_.PushCreation(*flatbuffers::GetRoot<wire::ActorSpec>(b.GetBufferPointer()),
                       queue_.Intern({}));
   auto creation = queue_.Next();
@@ -246,8 +246,25 @@ TEST_F(ExecutionQueueTest, AWorkerThatBlocksHandsBackWhatHasNotBegunAndWhatArriv
   Finish(std::move(running));
 }
 
+TEST_F(ExecutionQueueTest, ThreadsThatAreLeftFromTasksRunNoCallsOfAnActorThatIsNotThreaded) {
+  using Thread = ExecutionQueue::Thread;
+  queue_.BecomeActor(/*in_order=*/false, /*threads=*/1);
+  Push(10, 1);
+  EXPECT_FALSE(queue_.HasReady(Thread::kExtra));
+  EXPECT_EQ(queue_.Next(Thread::kExtra), nullptr);
+  Finish(queue_.Next(Thread::kMain));
+  queue_.BecomeActor(/*in_order=*/false, /*threads=*/2);
+  for (uint64_t tag = 2; tag <= 4; ++tag) Push(10, tag);
+  auto main = queue_.Next(Thread::kMain), extra = queue_.Next(Thread::kExtra);
+  ASSERT_NE(extra, nullptr);
+  EXPECT_FALSE(queue_.HasReady(Thread::kExtra)) << "two run";
+  Finish(std::move(main));
+  Finish(std::move(extra));
+  Finish(queue_.Next(Thread::kExtra));
+}
+
 TEST_F(ExecutionQueueTest, AnActorThatBlocksKeepsItsCalls) {
-  queue_.BecomeActor(true);
+  queue_.BecomeActor(true, 1);
   Push(10, 1);
   Push(10, 2);
   auto running = queue_.Next();

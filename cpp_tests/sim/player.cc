@@ -366,7 +366,7 @@ int Player::RunTasks() {
     if (event.kind == core::Event::Kind::kBecomeActor) {
       actor_ = ActorId::FromBytes(event.id.data());
       incarnation_ = static_cast<uint32_t>(event.number);
-      core_.executor().BecomeActor(/*in_order=*/true);
+      core_.executor().BecomeActor(/*in_order=*/true, /*threads=*/1);
     }
     if (event.kind == core::Event::Kind::kRayletLost) return 1;
     if (event.kind == core::Event::Kind::kExit) {

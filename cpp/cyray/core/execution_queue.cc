@@ -68,7 +68,6 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
 void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl) {
   auto task = std::make_unique<ExecTask>();
   task->tmpl = tmpl;
-  actor_concurrency_ = tmpl->max_concurrency;
   if (spec.args() != nullptr && spec.args()->size() > 0) {
     task->args = ValuePtr(Value::Copy(spec.args()->data(), spec.args()->size()));
   }
@@ -135,11 +134,10 @@ void ExecutionQueue::OnArgumentHere(uint64_t key) {
 
 bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
   if (task.missing > 0) return false;
-  // Threads that are left from tasks must not make a sequential actor a threaded one, nor create
-  // it.
+  // Threads that are left from tasks must not make an actor a threaded one, nor create it.
   if (task.submitter_is_nil()) return thread == Thread::kMain;
   if (is_actor_) {
-    return thread == Thread::kMain || (actor_concurrency_ > 1 && running_ < actor_concurrency_);
+    return thread == Thread::kMain || (actor_threads_ > 1 && running_ < actor_threads_);
   }
   const uint32_t limit = task.tmpl->max_concurrency;
   return limit > 1 ? task.tmpl->running < limit : thread == Thread::kMain;

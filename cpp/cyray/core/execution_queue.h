@@ -63,8 +63,11 @@ class ExecutionQueue {
   ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects);
 
   void SetIdentity(const Address& self) { self_ = self; }
-  // The queue keeps order and is never handed back: this worker is an actor.
-  void BecomeActor(bool in_order) { is_actor_ = true, in_order_ = in_order; }
+  // The queue is never handed back: this worker is an actor, and so many threads run its calls; one
+  // is the main one, or an ExternalLoop there.
+  void BecomeActor(bool in_order, uint32_t threads) {
+    is_actor_ = true, in_order_ = in_order, actor_threads_ = threads;
+  }
   bool is_actor() const { return is_actor_; }
 
   void OnTemplate(Link& link, const wire::Template& tmpl);
@@ -125,7 +128,7 @@ class ExecutionQueue {
   uint32_t running_ = 0;
   bool is_actor_ = false;
   bool in_order_ = true;
-  uint32_t actor_concurrency_ = 1;  // calls that may run at once, on threads
+  uint32_t actor_threads_ = 1;
   int blocked_ = 0;
   bool closed_ = false;
   flatbuffers::FlatBufferBuilder builder_;

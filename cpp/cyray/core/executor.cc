@@ -60,9 +60,9 @@ Address Executor::PeerAddress(const WorkerId& worker) {
   return link != nullptr ? link->peer : process_.address();
 }
 
-void Executor::BecomeActor(bool in_order) {
+void Executor::BecomeActor(bool in_order, uint32_t threads) {
   std::lock_guard lock(process_.mutex());
-  queue_.BecomeActor(in_order);
+  queue_.BecomeActor(in_order, threads);
 }
 
 void Executor::ActorReady(const ActorId& id, uint32_t incarnation, bool ok,
@@ -116,7 +116,7 @@ void Executor::OnAssignActor(const wire::AssignActor& assign) {
   if (assign.gpu_ids() != nullptr) {
     event.gpu_ids.assign(assign.gpu_ids()->begin(), assign.gpu_ids()->end());
   }
-  queue_.BecomeActor(true);
+  queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
   queue_.PushCreation(*spec, queue_.Intern(std::move(tmpl)));
   events_.Push(std::move(event));
 }

@@ -38,7 +38,7 @@ class Executor {
   // Where that process is, if this one has a link to it; else this process's own address.
   Address PeerAddress(const WorkerId& worker);
 
-  void BecomeActor(bool in_order);
+  void BecomeActor(bool in_order, uint32_t threads);
   // `error`, when the constructor failed: its encoded value, which whoever calls the actor gets.
   // One that is too large to travel through the GCS is replaced by one that says so.
   void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, std::string_view error);

@@ -54,8 +54,10 @@ def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None
     me.gpu_ids = gpu_ids
     if gpu_ids:
         gpus.show_gpus(gpu_ids)
-    _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)))
-    if meta.get("is_async"):
+    is_async = meta.get("is_async", False)
+    threads = 1 if is_async else concurrency  # a loop is one of them, whatever runs on it
+    _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)), threads)
+    if is_async:
         loop = AsyncLoop(concurrency)
         me.loop = loop.loop
         return loop

@@ -274,13 +274,13 @@ cdef forget_interrupt():
 EVENT_CREATE_ACTOR = 100
 
 
-def become_actor(bytes actor_id, str label, bint in_order):
-    """From now on this process is an actor."""
+def become_actor(bytes actor_id, str label, bint in_order, uint32_t threads):
+    """From now on this process is an actor, and so many threads run its calls."""
     global _actor_id, _actor_mode, _actor_label
     _actor_id = actor_id
     _actor_mode = True
     _actor_label = label
-    session().core.executor().BecomeActor(in_order)
+    session().core.executor().BecomeActor(in_order, threads)
 
 
 def set_actor_label(str label):
