@@ -16,6 +16,7 @@
 #include "cyray/raylet/peer_broker.h"
 #include "cyray/raylet/raylet_outbox.h"
 #include "cyray/raylet/registrar.h"
+#include "cyray/raylet/worker_shell.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -75,7 +76,7 @@ class World {
     if (worker == nullptr) return;
     if (registers) {
       worker->registered = true;
-      workers_.OnRegistered(*worker);
+      workers_.OnRegistered(worker->worker(), worker->pid);
     } else if (what % 4 == 1) {
       clients_.Close(*worker, "it is gone");
     } else {
@@ -171,7 +172,8 @@ class World {
   raylet::PeerTable peers_{&loop_, &transport_, options_.node_id, 1, options_.token};
   raylet::DriverFeed feed_{{&loop_, &options_, &clients_, &peers_, &jobs_},
                            [this](const JobId& job) { workers_.DrainOutput(job); }};
-  raylet::WorkerHost workers_{{&loop_, &options_, &supervisor_, &clients_, &jobs_},
+  raylet::WorkerShell shell_{{&loop_, &options_, &supervisor_, &clients_}};
+  raylet::WorkerHost workers_{{&loop_, &options_, &shell_, &jobs_},
                               {[this] {
                                  registrar_.OnWorkerIdle();
                                  leases_.Touch();

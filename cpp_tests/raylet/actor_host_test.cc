@@ -63,7 +63,7 @@ class ActorHostTest : public ::testing::Test {
   static void SetUpTestSuite() { ProcessSupervisor::BlockSignals(); }
   ActorHostTest() {
     supervisor_.set_on_orphan_exit(
-        [this](pid_t pid, int status) { node_.workers.OnOrphanExited(pid, status); });
+        [this](pid_t pid, int status) { node_.shell.OnOrphanExited(pid, status); });
     driver_ = node_.AddDriver(job_);
     node_.workers.Start();
     node_.zygote.AwaitStart();

@@ -57,8 +57,8 @@ class LeaseServiceTest : public ::testing::Test {
   static void SetUpTestSuite() { ProcessSupervisor::BlockSignals(); }
   LeaseServiceTest() {
     supervisor_.set_on_orphan_exit([this](pid_t pid, int status) {
-      here_.workers.OnOrphanExited(pid, status);
-      if (there_) there_->workers.OnOrphanExited(pid, status);
+      here_.shell.OnOrphanExited(pid, status);
+      if (there_) there_->shell.OnOrphanExited(pid, status);
     });
     here_.workers.Start();
     here_.zygote.AwaitStart();

@@ -301,7 +301,8 @@ WorkerNode::WorkerNode(EventLoop* event_loop, ProcessSupervisor* supervisor, uin
       feed({loop, &options, &clients, &peers, &jobs},
            [this](const JobId& job) { workers.DrainOutput(job); }),
       lease_outbox(&clients, &peers, &feed),
-      workers({loop, &options, supervisor, &clients, &jobs},
+      shell({loop, &options, supervisor, &clients}),
+      workers({loop, &options, &shell, &jobs},
               {[this] {
                  if (on_idle) on_idle();
                },
@@ -338,7 +339,7 @@ WorkerNode::Worker WorkerNode::AwaitWorker() {
   worker.err = std::move(request->err);
   worker.connection->pid = worker.life->pid();
   worker.connection->registered = true;
-  workers.OnRegistered(*worker.connection);
+  workers.OnRegistered(worker.id, worker.life->pid());
   return worker;
 }
 

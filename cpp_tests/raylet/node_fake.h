@@ -25,6 +25,7 @@
 #include "cyray/raylet/process_supervisor.h"
 #include "cyray/raylet/raylet_outbox.h"
 #include "cyray/raylet/worker_host.h"
+#include "cyray/raylet/worker_shell.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/wire/channel.h"
 #include "cyray/wire/convert.h"
@@ -181,6 +182,7 @@ class WorkerNode : public NodeFake {
   FakeZygote zygote;
   DriverFeed feed;
   RayletLeaseOutbox lease_outbox;
+  WorkerShell shell;
   WorkerHost workers;
 };
 

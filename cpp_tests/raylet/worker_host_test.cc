@@ -24,7 +24,7 @@ class WorkerHostTest : public ::testing::Test {
   static void SetUpTestSuite() { ProcessSupervisor::BlockSignals(); }
   WorkerHostTest() {
     supervisor_.set_on_orphan_exit(
-        [this](pid_t pid, int status) { node_.workers.OnOrphanExited(pid, status); });
+        [this](pid_t pid, int status) { node_.shell.OnOrphanExited(pid, status); });
     node_.options.preload = "numpy,scipy";
     driver_ = node_.AddDriver(kJob);
     // What the lease service does: workers are wanted as long as somebody waits.
@@ -263,7 +263,7 @@ TEST_F(WorkerHostTest, AWorkerOfAnotherPythonIsToldItsJobWhenItComesUpAndNobodyE
   ASSERT_NE(connection, nullptr);
   connection->kind = wire::ClientKind::Worker;
   connection->registered = true;
-  node_.workers.OnRegistered(*connection);
+  node_.workers.OnRegistered(connection->worker(), connection->pid);
   EXPECT_EQ(connection->job, kOther);
   EXPECT_FALSE(node_.workers.Take({kJob, {}}, false));
   EXPECT_EQ(node_.workers.Take({kOther, {}}, false), id);
@@ -418,7 +418,7 @@ TEST_F(WorkerHostTest, WhatIsPrintedAtTheEndOfTheNodeIsInTheFile) {
   const auto worker = node_.AwaitWorker();
   Print(worker.err, "the last words");
   node_.workers.KillAll();
-  node_.workers.AwaitGone(1000);
+  node_.shell.AwaitGone(1000);
   std::ifstream file(node_.options.session_dir + "/logs/worker-" + worker.id.Hex() + "-" +
                      std::to_string(worker.life->pid()) + ".err");
   const std::string text{std::istreambuf_iterator<char>(file), {}};

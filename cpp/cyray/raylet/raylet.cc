@@ -63,7 +63,8 @@ Raylet::Raylet(NodeOptions options)
       peers_(&loop_, &transport_, options_.node_id, options_.incarnation, options_.token),
       feed_({&loop_, &options_, &clients_, &peers_, &jobs_},
             [this](const JobId& job) { workers_.DrainOutput(job); }),
-      workers_({&loop_, &options_, &supervisor_, &clients_, &jobs_},
+      shell_({&loop_, &options_, &supervisor_, &clients_}),
+      workers_({&loop_, &options_, &shell_, &jobs_},
                {[this] {
                   registrar_->OnWorkerIdle();
                   leases_.Touch();
@@ -119,7 +120,7 @@ Raylet::Raylet(NodeOptions options)
 Status Raylet::Start() {
   supervisor_.set_on_terminate([this] { BeginEnd(0, "SIGTERM"); });
   supervisor_.set_on_orphan_exit(
-      [this](pid_t pid, int status) { workers_.OnOrphanExited(pid, status); });
+      [this](pid_t pid, int status) { shell_.OnOrphanExited(pid, status); });
   WatchLifeline();
   BoundOwnLog();
   CYRAY_RETURN_IF_ERROR(OpenStore());
@@ -176,9 +177,9 @@ void Raylet::EndEverything() {
   UnlinkSocket(options_.socket_path);
   workers_.KillAll();
   gcs_process_.Stop();
-  workers_.AwaitGone(kEndWaitMs);
+  shell_.AwaitGone(kEndWaitMs);
   // What tasks started goes too, the zygote last: it goes on with this when the raylet is killed.
-  supervisor_.EndDescendants({.last = workers_.zygote_pid(),
+  supervisor_.EndDescendants({.last = shell_.zygote_pid(),
                               .gentle = gcs_process_.pid(),
                               // Without the driver nobody is left who would want its data.
                               .gentle_ms = lifeline_cut_ ? 0 : kEndWaitMs,

@@ -28,6 +28,7 @@
 #include "cyray/raylet/registrar.h"
 #include "cyray/raylet/resource_reporter.h"
 #include "cyray/raylet/worker_host.h"
+#include "cyray/raylet/worker_shell.h"
 #include "cyray/store/object_store.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/spin_payoff.h"
@@ -90,6 +91,7 @@ class Raylet {
   DriverFeed feed_;
   std::unique_ptr<store::ObjectStore> store_;
   std::unique_ptr<ObjectTransfer> transfer_;
+  WorkerShell shell_;
   WorkerHost workers_;
   GcsBridge gcs_;
   RayletLeaseOutbox lease_outbox_;

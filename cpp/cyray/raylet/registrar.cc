@@ -28,7 +28,7 @@ bool Registrar::OnRegister(ClientConnection& client, const wire::Register* reque
   if (is_worker) {
     client.registered = true;
     Answer(client);
-    parts_.workers->OnRegistered(client);
+    parts_.workers->OnRegistered(client.worker(), client.pid);
   } else {
     RegisterDriver(client, *request);
   }

@@ -1,28 +1,20 @@
 #include "cyray/raylet/worker_host.h"
 
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <utility>
 
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
-#include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
 namespace {
 
-constexpr uint64_t kTotalLogBytes = 512u << 20;
 constexpr int64_t kReasonWaitMs = 25;        // for the other half of a death
 constexpr int64_t kStartReasonWaitMs = 500;  // of one that nobody has used yet
 constexpr int64_t kRegisterLimitMs = 30'000;
 constexpr int64_t kIdleExitLimitMs = 5'000;
 constexpr int64_t kLeaveLimitMs = 5'000;     // for the last steps of one that means to leave
 constexpr int64_t kExitingLimitMs = 30'000;  // after it said that it leaves
+constexpr int64_t kKillAgainMs = 5'000;      // whoever was to tell of its exit may have died
 // After so many failures in a row whoever waits is told; between them the pause doubles.
 constexpr int kMaxStartFailures = 5;
 constexpr int kMaxOwnFailures = 2;  // of a job's own Python: it fails each time, or never
@@ -33,43 +25,26 @@ int PrestartOf(const NodeOptions& options) {
   return options.prestart >= 0 ? options.prestart : options.cpus();
 }
 
-bool MakePipe(UniqueFd* read_end, UniqueFd* write_end) {
-  int fds[2];
-  if (::pipe2(fds, O_CLOEXEC) != 0) return false;
-  *read_end = UniqueFd(fds[0]);
-  *write_end = UniqueFd(fds[1]);
-  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);
-  return true;
-}
-
 }  // namespace
 
 WorkerHost::WorkerHost(Parts parts, Callbacks callbacks)
     : parts_(parts),
       callbacks_(std::move(callbacks)),
       pool_(PrestartOf(*parts.options), std::max(parts.options->cpus(), 1)),
-      logs_(parts.loop, parts.options->session_dir + "/logs", kTotalLogBytes,
-            [this](const WorkerLogs::Lines& lines) {
-              const WorkerPool::Worker* worker = pool_.Find(lines.worker);
-              if (worker != nullptr && !worker->job.is_nil())
-                callbacks_.on_lines(worker->job, lines);
-            }),
-      zygote_(parts.loop, parts.options, parts.supervisor,
-              {[this](const WorkerId& worker, int pid, UniqueFd pidfd) {
-                 OnForked(worker, pid, std::move(pidfd));
-               },
-               [this](ZygoteLink::ForkRequest request, const std::string& error) {
-                 OnForkFailed(std::move(request), error);
-               },
-               [this](const WorkerId& worker, bool again) { OnForkLost(worker, again); },
-               [this](int pid, int status) { OnExited(pid, status); },
-               [this](const std::string& why) { callbacks_.on_cannot_start(why); }}),
-      leaving_(parts.loop) {}
+      start_again_(parts.runtime),
+      expiry_(parts.runtime),
+      registers_(parts.runtime),
+      leaving_(parts.runtime),
+      exits_(parts.runtime),
+      rest_(parts.runtime),
+      last_(parts.runtime) {
+  parts_.processes->set_events(this);
+}
 
 WorkerHost::~WorkerHost() = default;
 
 void WorkerHost::Start() {
-  zygote_.Start();
+  parts_.processes->Open();
   EnsurePrestarted();
 }
 
@@ -96,7 +71,7 @@ void WorkerHost::Ensure(const std::map<WorkerUse, int>& wanted) {
 }
 
 void WorkerHost::EnsureForked(const std::map<WorkerUse, int>& wanted) {
-  const int64_t now = MonotonicMs();
+  const int64_t now = parts_.runtime->NowMs();
   if (now >= start_again_ms_) {
     for (int i = pool_.WorkersToStart(wanted, now); i > 0 && StartWorker(); --i) {
     }
@@ -106,102 +81,62 @@ void WorkerHost::EnsureForked(const std::map<WorkerUse, int>& wanted) {
 
 void WorkerHost::StartAgainLater(const std::map<WorkerUse, int>& wanted) {
   wanted_ = wanted;
-  if (std::exchange(start_again_armed_, true)) return;
-  parts_.loop->RunAfter(start_again_ms_ - MonotonicMs(), [this] {
-    start_again_armed_ = false;
-    Ensure(std::exchange(wanted_, {}));
-  });
+  start_again_.StartOnce(start_again_ms_ - parts_.runtime->NowMs(),
+                         [this] { Ensure(std::exchange(wanted_, {})); });
 }
 
 bool WorkerHost::StartWorker(const JobId& job) {
   if (ending_) return false;
-  int sockets[2];
-  ZygoteLink::ForkRequest request;
-  UniqueFd out, err;
-  if (!MakePipe(&out, &request.out) || !MakePipe(&err, &request.err) ||
-      ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sockets) != 0) {
-    NoteStartFailure(Status::FromErrno("its pipes and socket").message(), "");
-    return false;
-  }
-  request.worker = WorkerId::Random();
-  request.socket = UniqueFd(sockets[1]);
-  const WorkerId worker = request.worker;
+  const WorkerId worker = WorkerId::Random();
   processes_[worker];
   pool_.Started(worker, job);
-  logs_.Open(worker, std::move(out), std::move(err));
-  parts_.clients->Add(UniqueFd(sockets[0]), worker);
-  if (job.is_nil()) {
-    zygote_.Fork(std::move(request));
-  } else {
-    StartFresh(request, OwnPython(job));
-  }
-  parts_.loop->RunAfter(kRegisterLimitMs, [this, worker] {
-    const auto it = processes_.find(worker);
-    if (it == processes_.end() || it->second.registered) return;
-    Kill(worker, "it did not register in time", false);
-  });
-  return true;
+  registers_.Start(worker, kRegisterLimitMs,
+                   [this, worker] { Kill(worker, "it did not register in time", false); });
+  const Status status = parts_.processes->Start(worker, job.is_nil() ? nullptr : OwnPython(job));
+  if (status.ok()) return true;
+  registers_.Stop(worker);
+  pool_.Remove(worker);
+  processes_.erase(worker);
+  NoteStartFailure(status.message(), worker);
+  return false;
 }
 
-void WorkerHost::OnForked(const WorkerId& worker, int pid, UniqueFd pidfd) {
+void WorkerHost::OnForked(const WorkerId& worker, int pid) {
+  if (const auto it = processes_.find(worker); it != processes_.end()) it->second.pid = pid;
+}
+
+void WorkerHost::OnNeverStarted(const WorkerId& worker, const std::string& reason, bool blameless,
+                                bool again) {
   const auto it = processes_.find(worker);
-  if (it == processes_.end()) return;
-  it->second.pid = pid;
-  it->second.pidfd = std::move(pidfd);
-  by_pid_[pid] = worker;
-  logs_.SetPid(worker, pid);
-  if (it->second.kill_wanted) SendKill(it->second);
-}
-
-void WorkerHost::OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error) {
-  CYRAY_LOG(kWarning) << "the zygote cannot fork a worker, starting it afresh: " << error;
-  StartFresh(request, nullptr);
-}
-
-void WorkerHost::StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own) {
-  const WorkerId worker = request.worker;
-  SpawnRequest spawn;
-  spawn.argv = {own != nullptr ? own->executable : parts_.options->python, "-m", "cyray._worker",
-                std::to_string(request.socket.get()), worker.Hex()};
-  spawn.env = {{"CYRAY_RAYLET_SOCKET", parts_.options->socket_path},
-               {"CYRAY_SESSION_DIR", parts_.options->session_dir},
-               {"CYRAY_NODE_ID", parts_.options->node_id.Hex()},
-               {"CYRAY_PRELOAD", own != nullptr ? "" : parts_.options->preload},
-               {"PYTHONUNBUFFERED", "1"}};
-  if (own != nullptr) spawn.env.emplace_back("PYTHONPATH", own->path);
-  spawn.directory = parts_.options->session_dir;
-  spawn.stdout_fd = request.out.get();
-  spawn.stderr_fd = request.err.get();
-  spawn.inherited = {request.socket.get()};
-  spawn.own_session = true;
-  const auto known = std::make_shared<int>(0);  // the pid, for its own exit callback
-  Result<pid_t> pid =
-      parts_.supervisor->Spawn(spawn, [this, known](int status) { OnExited(*known, status); });
-  if (!pid) {
-    NeverStarted(worker, pid.error().message(), /*blameless=*/false);
-    return;
+  if (it != processes_.end()) {
+    it->second.exited = true;
+    if (it->second.declared) {  // it came up and ended while it was not known to be forked
+      Forget(worker);
+    } else {
+      it->second.blameless = blameless;
+      it->second.told_reason = reason;
+      Declare(worker);
+    }
   }
-  *known = *pid;
-  // Nobody reaps this process's children before the loop goes on: that number is the worker's.
-  OnForked(worker, *pid, UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0))));
-}
-
-// That is the zygote's failure, which counts its own: the worker did nothing wrong.
-void WorkerHost::OnForkLost(const WorkerId& worker, bool again) {
-  NeverStarted(worker, "the zygote died while it was being started", /*blameless=*/true);
   if (again) StartWorker();
 }
 
-void WorkerHost::OnRegistered(ClientConnection& client) {
-  const auto it = processes_.find(client.worker());
+void WorkerHost::OnLines(const WorkerLines& lines) {
+  const WorkerPool::Worker* worker = pool_.Find(lines.worker);
+  if (worker != nullptr && !worker->job.is_nil()) callbacks_.on_lines(worker->job, lines);
+}
+
+void WorkerHost::OnRegistered(const WorkerId& worker, int pid) {
+  const auto it = processes_.find(worker);
   if (it == processes_.end()) return;
   it->second.registered = true;
-  if (it->second.pid == 0 && client.pid > 0) logs_.SetPid(client.worker(), client.pid);
-  pool_.Registered(client.worker(), MonotonicMs());
-  const WorkerPool::Worker* pooled = pool_.Find(client.worker());
+  if (it->second.pid == 0 && pid > 0) parts_.processes->NamePid(worker, pid);
+  registers_.Stop(worker);
+  pool_.Registered(worker, parts_.runtime->NowMs());
+  const WorkerPool::Worker* pooled = pool_.Find(worker);
   if (pooled != nullptr && !pooled->job.is_nil()) {
     own_failures_.erase(pooled->job);
-    SendAssignJob(client.worker(), pooled->job);
+    TellJob(worker, pooled->job);
   } else {
     start_failures_ = 0;
     start_again_ms_ = 0;
@@ -212,39 +147,29 @@ void WorkerHost::OnRegistered(ClientConnection& client) {
 
 std::optional<WorkerId> WorkerHost::Take(const WorkerUse& use, bool for_actor) {
   if (parts_.jobs->Find(use.job) == nullptr) return std::nullopt;  // its JobChanged is yet to come
-  const auto taken = pool_.Take(use, for_actor, MonotonicMs(), OwnPython(use.job) != nullptr);
+  const auto taken =
+      pool_.Take(use, for_actor, parts_.runtime->NowMs(), OwnPython(use.job) != nullptr);
   if (!taken) return std::nullopt;
-  if (taken->newly_bound) SendAssignJob(taken->worker, use.job);
+  if (taken->newly_bound) TellJob(taken->worker, use.job);
   return taken->worker;
 }
 
-void WorkerHost::SendAssignJob(const WorkerId& worker, const JobId& job) {
-  ClientConnection* client = parts_.clients->Find(worker);
-  const Job* known = parts_.jobs->Find(job);
-  if (client == nullptr || known == nullptr) return;
-  client->job = job;
-  client->name_space = known->name_space;
-  flatbuffers::FlatBufferBuilder builder;
-  const auto name_space = builder.CreateString(known->name_space);
-  const auto config = builder.CreateVector(known->config);
-  builder.Finish(wire::CreateAssignJob(builder, wire::ToWire(job), name_space, config));
-  parts_.clients->Send(*client, wire::FrameType::kAssignJob, builder);
+void WorkerHost::TellJob(const WorkerId& worker, const JobId& job) {
+  if (const Job* known = parts_.jobs->Find(job)) parts_.processes->TellJob(worker, *known);
 }
 
 void WorkerHost::PutBack(const WorkerId& worker) {
-  if (!pool_.PutBack(worker, MonotonicMs())) return;
+  if (!pool_.PutBack(worker, parts_.runtime->NowMs())) return;
   ArmExpiry();
   callbacks_.on_idle();
 }
 
 void WorkerHost::ArmExpiry() {
-  if (expiry_armed_ || ending_) return;
-  const int64_t wait = pool_.NextExpiryMs(MonotonicMs());
+  if (expiry_.running() || ending_) return;
+  const int64_t wait = pool_.NextExpiryMs(parts_.runtime->NowMs());
   if (wait < 0) return;
-  expiry_armed_ = true;
-  parts_.loop->RunAfter(wait, [this] {
-    expiry_armed_ = false;
-    for (const WorkerId& worker : pool_.TakeExpired(MonotonicMs())) {
+  expiry_.Start(wait, [this] {
+    for (const WorkerId& worker : pool_.TakeExpired(parts_.runtime->NowMs())) {
       AskToExit(worker, "it was idle", kIdleExitLimitMs, /*if_unused=*/true);
     }
     ArmExpiry();
@@ -255,13 +180,12 @@ void WorkerHost::ArmExpiry() {
 
 void WorkerHost::OnExiting(const WorkerId& worker, bool intended, const std::string& reason) {
   const auto it = processes_.find(worker);
-  if (it == processes_.end()) return;
+  if (it == processes_.end() || it->second.declared) return;
   pool_.MarkExiting(worker);
   it->second.intended = intended;
   it->second.told_reason = reason;
-  parts_.loop->RunAfter(kExitingLimitMs, [this, worker] {
-    if (processes_.contains(worker)) Kill(worker, "it did not leave as it said", true);
-  });
+  exits_.Start(worker, kExitingLimitMs,
+               [this, worker] { Kill(worker, "it did not leave as it said", true); });
 }
 
 void WorkerHost::Kill(const WorkerId& worker, const std::string& reason, bool intended) {
@@ -272,15 +196,13 @@ void WorkerHost::Kill(const WorkerId& worker, const std::string& reason, bool in
     it->second.told_reason = reason;
     it->second.intended = intended;
   }
-  SendKill(it->second);
+  // Gone, and nobody has told of it yet.
+  if (!SendKill(worker, it->second) && !it->second.declared) AwaitRest(worker);
 }
 
-bool WorkerHost::SendKill(Process& process) {
+bool WorkerHost::SendKill(const WorkerId& worker, Process& process) {
   process.kill_wanted = true;
-  if (process.pid == 0) return true;  // not forked yet: OnForked does it
-  if (process.exited) return false;
-  const long sent = ::syscall(SYS_pidfd_send_signal, process.pidfd.get(), SIGKILL, nullptr, 0);
-  return sent == 0 || errno != ESRCH;
+  return !process.exited && parts_.processes->Kill(worker);
 }
 
 void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
@@ -293,11 +215,7 @@ void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason, in
     it->second.told_reason = reason;
     it->second.intended = true;
   }
-  if (ClientConnection* client = parts_.clients->Find(worker)) {
-    flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(wire::CreateExitWorker(builder, true, builder.CreateString(reason), if_unused));
-    parts_.clients->Send(*client, wire::FrameType::kExitWorker, builder);
-  }
+  parts_.processes->AskToExit(worker, reason, if_unused);
   leaving_.Start(worker, kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
 }
 
@@ -308,7 +226,7 @@ void WorkerHost::OnStays(const WorkerId& worker) {
   it->second.may_stay = false;
   it->second.told_reason.clear();
   it->second.intended = false;
-  pool_.Stay(worker, MonotonicMs());
+  pool_.Stay(worker, parts_.runtime->NowMs());
   ArmExpiry();
   callbacks_.on_idle();
 }
@@ -324,24 +242,15 @@ void WorkerHost::EndIdleOf(const JobId& job) {
 }
 
 void WorkerHost::DrainOutput(const JobId& job) {
-  for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/true)) logs_.Drain(worker);
+  for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/true)) {
+    parts_.processes->Drain(worker);
+  }
 }
 
 void WorkerHost::KillAll() {
   ending_ = true;
-  zygote_.Stop();
-  for (auto& [worker, process] : processes_) SendKill(process);
-}
-
-void WorkerHost::AwaitGone(int64_t limit_ms) {
-  const int64_t deadline = MonotonicMs() + limit_ms;
-  for (const auto& [worker, process] : processes_) {
-    if (!process.pidfd.valid() || process.exited) continue;
-    pollfd wait{process.pidfd.get(), POLLIN, 0};
-    const int64_t left = std::max<int64_t>(deadline - MonotonicMs(), 0);
-    ::poll(&wait, 1, static_cast<int>(left));
-  }
-  logs_.CloseAll();
+  parts_.processes->Close();
+  for (auto& [worker, process] : processes_) SendKill(worker, process);
 }
 
 int WorkerHost::PidOf(const WorkerId& worker) const {
@@ -357,21 +266,23 @@ void WorkerHost::OnConnectionClosed(const WorkerId& worker) {
   AwaitRest(worker);
 }
 
-void WorkerHost::OnExited(int pid, int wait_status) {
-  const auto it = by_pid_.find(pid);
-  if (it == by_pid_.end()) return;
-  const WorkerId worker = it->second;
-  by_pid_.erase(it);
+void WorkerHost::OnExited(const WorkerId& worker, const std::string& how) {
   const auto process = processes_.find(worker);
   if (process == processes_.end()) return;
   process->second.exited = true;
-  process->second.exit_text = DescribeExit(wait_status);
+  process->second.exit_text = how;
   pool_.MarkExiting(worker);  // nobody gets it while the rest is awaited
   if (process->second.declared) {
-    processes_.erase(process);
+    Forget(worker);
   } else {
     AwaitRest(worker);
   }
+}
+
+void WorkerHost::Forget(const WorkerId& worker) {
+  last_.Stop(worker);
+  processes_.erase(worker);
+  parts_.processes->Forget(worker);
 }
 
 void WorkerHost::AwaitRest(const WorkerId& worker) {
@@ -381,16 +292,13 @@ void WorkerHost::AwaitRest(const WorkerId& worker) {
     return;
   }
   const int64_t wait = process.registered ? kReasonWaitMs : kStartReasonWaitMs;
-  parts_.loop->RunAfter(wait, [this, worker] {
-    const auto it = processes_.find(worker);
-    if (it != processes_.end() && !it->second.declared) Declare(worker);
-  });
+  if (!rest_.running(worker)) rest_.Start(worker, wait, [this, worker] { Declare(worker); });
 }
 
 void WorkerHost::Declare(const WorkerId& worker) {
   Process& process = processes_.at(worker);
   process.declared = true;
-  leaving_.Stop(worker);
+  for (Timers<WorkerId>* timers : {&leaving_, &exits_, &rest_, &registers_}) timers->Stop(worker);
   const WorkerPool::Worker* pooled = pool_.Find(worker);
   std::string reason = process.told_reason;
   if (reason.empty()) {
@@ -398,63 +306,53 @@ void WorkerHost::Declare(const WorkerId& worker) {
   }
   const DeadWorker dead{worker, pooled != nullptr ? pooled->job : JobId::Nil(), process.pid, reason,
                         process.intended};
-  logs_.Drain(worker);  // what it said last is the reason that helps
+  parts_.processes->Drain(worker);  // what it said last is the reason that helps
   if (!process.registered && !process.blameless && !ending_) {
     if (dead.job.is_nil()) {
-      NoteStartFailure(reason, logs_.ErrPath(worker));
+      NoteStartFailure(reason, worker);
     } else if (!process.intended) {
-      NoteOwnFailure(dead.job, reason, logs_.ErrPath(worker));
+      NoteOwnFailure(dead.job, reason, worker);
     }
   }
-  if (!process.exited) {  // it may be in its last steps, when it means to leave
-    const int64_t grace = process.intended ? kLeaveLimitMs : 0;
-    parts_.loop->RunAfter(grace, [this, worker] {
-      const auto it = processes_.find(worker);
-      if (it == processes_.end() || SendKill(it->second)) return;
-      by_pid_.erase(it->second.pid);  // who was to tell of its exit died before
-      processes_.erase(it);
-    });
-  }
-  if (ClientConnection* client = parts_.clients->Find(worker)) {
-    parts_.clients->Close(*client, reason);
-  }
-  logs_.Close(worker);
+  parts_.processes->Part(worker, reason);
   pool_.Remove(worker);
-  if (process.exited) processes_.erase(worker);
+  if (process.exited) {
+    Forget(worker);
+  } else {  // it may be in its last steps, when it means to leave
+    EndLater(worker, process.intended ? kLeaveLimitMs : 0);
+  }
   callbacks_.on_died(dead);
 }
 
-void WorkerHost::NeverStarted(const WorkerId& worker, const std::string& reason, bool blameless) {
-  const auto it = processes_.find(worker);
-  if (it == processes_.end()) return;
-  it->second.blameless = blameless;
-  it->second.told_reason = reason;
-  it->second.exited = true;
-  Declare(worker);
+void WorkerHost::EndLater(const WorkerId& worker, int64_t delay_ms) {
+  last_.Start(worker, delay_ms, [this, worker] {
+    if (SendKill(worker, processes_.at(worker))) {
+      EndLater(worker, kKillAgainMs);
+    } else {
+      Forget(worker);
+    }
+  });
 }
 
 void WorkerHost::NoteOwnFailure(const JobId& job, const std::string& reason,
-                                const std::string& log_path) {
+                                const WorkerId& worker) {
   const JobPython* own = OwnPython(job);
   if (own == nullptr || ++own_failures_[job] % kMaxOwnFailures != 0) return;
-  callbacks_.on_job_cannot_start(
-      job, "Workers cannot be started with the driver's Python, " + own->executable + ": " +
-               std::to_string(kMaxOwnFailures) + " in a row died before they registered, the " +
-               "last one: " + reason + ". The end of the log:\n" + TailOf(log_path, 4000));
+  callbacks_.on_job_cannot_start(job, "Workers cannot be started with the driver's Python, " +
+                                          own->executable + ": " + std::to_string(kMaxOwnFailures) +
+                                          " in a row died before they registered, the " +
+                                          "last one: " + reason + ". " +
+                                          parts_.processes->LastWords(worker, /*or_zygote=*/false));
 }
 
-void WorkerHost::NoteStartFailure(const std::string& reason, const std::string& log_path) {
+void WorkerHost::NoteStartFailure(const std::string& reason, const WorkerId& worker) {
   CYRAY_LOG(kWarning) << "a worker could not be started: " << reason;
   const int64_t pause = kFirstPauseMs << std::min(start_failures_, 10);
-  start_again_ms_ = MonotonicMs() + std::min(pause, kMaxPauseMs);
+  start_again_ms_ = parts_.runtime->NowMs() + std::min(pause, kMaxPauseMs);
   if (++start_failures_ % kMaxStartFailures != 0) return;
-  const std::string zygote_log = parts_.options->session_dir + "/logs/zygote.out";
-  std::string tail = log_path.empty() ? "" : TailOf(log_path, 4000);
-  if (tail.empty()) tail = TailOf(zygote_log, 4000);
   callbacks_.on_cannot_start("Workers cannot be started: " + std::to_string(kMaxStartFailures) +
                              " in a row died before they registered, the last one: " + reason +
-                             (tail.empty() ? ". The end of " + zygote_log + " is empty."
-                                           : ". The end of the log:\n" + tail));
+                             ". " + parts_.processes->LastWords(worker, /*or_zygote=*/true));
 }
 
 }  // namespace cyray::raylet

@@ -1,10 +1,12 @@
-// WorkerHost: the worker processes of a node: starts them through the zygote, binds them to jobs,
-// ends them, and notices their deaths.
+// WorkerHost: the worker processes of a node: when they are started, whom they work for, how they
+// end.
 //
-// A worker is dead when its connection closed and its exit is known, or a moment after the first of
-// the two, so that the reason can be told. Whatever it held is settled by the owner's on_died.
-// Threading: confined to the raylet's loop.
-// Invariant: each process here has its entry in the pool until it is declared dead.
+// It binds workers to jobs, ends them, and notices their deaths. A worker is dead when its
+// connection closed and its exit is known, or a moment after the first of the two, so that the
+// reason can be told. Whatever it held is settled by the owner's on_died. The processes themselves
+// are behind worker_processes.h. Threading: confined to its runtime's loop.
+// Invariants: each process here has its entry in the pool until it is declared dead; its own entry
+// goes when the process is gone, whether anybody tells of its exit or not.
 
 #pragma once
 
@@ -15,14 +17,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/node_options.h"
-#include "cyray/raylet/process_supervisor.h"
-#include "cyray/raylet/worker_logs.h"
 #include "cyray/raylet/worker_pool.h"
-#include "cyray/raylet/zygote_link.h"
+#include "cyray/raylet/worker_processes.h"
 #include "cyray/util/timer.h"
 
 namespace cyray::raylet {
@@ -35,7 +34,7 @@ struct DeadWorker {
   bool intended;       // it left by its own will or by ours
 };
 
-class WorkerHost : public LeaseWorkers {
+class WorkerHost : public LeaseWorkers, private WorkerEvents {
  public:
   struct Callbacks {
     std::function<void()> on_idle;  // a worker became available
@@ -43,13 +42,12 @@ class WorkerHost : public LeaseWorkers {
     std::function<void(const std::string& why)> on_cannot_start;
     // Its own Python does not come up; the others' does.
     std::function<void(const JobId&, const std::string& why)> on_job_cannot_start;
-    std::function<void(const JobId&, const WorkerLogs::Lines&)> on_lines;
+    std::function<void(const JobId&, const WorkerLines&)> on_lines;
   };
   struct Parts {
-    EventLoop* loop;
+    Runtime* runtime;
     const NodeOptions* options;
-    ProcessSupervisor* supervisor;
-    ClientRegistry* clients;
+    WorkerProcesses* processes;
     const JobBook* jobs;
   };
 
@@ -64,7 +62,8 @@ class WorkerHost : public LeaseWorkers {
   std::optional<WorkerId> Take(const WorkerUse& use, bool for_actor) override;
   void PutBack(const WorkerId& worker) override;
 
-  void OnRegistered(ClientConnection& client);
+  // `pid`: what it says itself.
+  void OnRegistered(const WorkerId& worker, int pid);
   void OnConnectionClosed(const WorkerId& worker);
   // The worker said that it leaves.
   void OnExiting(const WorkerId& worker, bool intended, const std::string& reason) override;
@@ -80,13 +79,8 @@ class WorkerHost : public LeaseWorkers {
   void EndIdleOf(const JobId& job);
   // Ends everything at once; for the end of the node.
   void KillAll();
-  // Waits, without the loop, until the killed are gone, and keeps what they printed last.
-  void AwaitGone(int64_t limit_ms);
   // Sends what workers of that job have printed until now, lines without an end too.
   void DrainOutput(const JobId& job);
-  // The wait status of a worker whose zygote is gone.
-  void OnOrphanExited(int pid, int wait_status) { OnExited(pid, wait_status); }
-  int zygote_pid() const { return zygote_.pid(); }
 
   const WorkerPool& pool() const { return pool_; }
   int PidOf(const WorkerId& worker) const override;
@@ -95,7 +89,6 @@ class WorkerHost : public LeaseWorkers {
  private:
   struct Process {
     int pid = 0;
-    UniqueFd pidfd;
     bool registered = false;
     bool connection_closed = false;
     bool exited = false;
@@ -113,21 +106,25 @@ class WorkerHost : public LeaseWorkers {
   void EnsureForked(const std::map<WorkerUse, int>& wanted);
   // False when it cannot even be asked for. `job`: the one with a Python of its own it is for.
   bool StartWorker(const JobId& job = JobId::Nil());
-  void StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own);
-  void OnForked(const WorkerId& worker, int pid, UniqueFd pidfd);
-  void OnForkFailed(ZygoteLink::ForkRequest request, const std::string& error);
-  void OnForkLost(const WorkerId& worker, bool again);
-  // A worker that never ran: gone, for that reason.
-  void NeverStarted(const WorkerId& worker, const std::string& reason, bool blameless);
+  // WorkerEvents
+  void OnForked(const WorkerId& worker, int pid) override;
+  void OnNeverStarted(const WorkerId& worker, const std::string& reason, bool blameless,
+                      bool again) override;
+  void OnExited(const WorkerId& worker, const std::string& how) override;
+  void OnLines(const WorkerLines& lines) override;
+  void OnHopeless(const std::string& why) override { callbacks_.on_cannot_start(why); }
+
   void StartAgainLater(const std::map<WorkerUse, int>& wanted);
-  void OnExited(int pid, int wait_status);
   void AwaitRest(const WorkerId& worker);
   void Declare(const WorkerId& worker);
-  void NoteStartFailure(const std::string& reason, const std::string& log_path);
-  void NoteOwnFailure(const JobId& job, const std::string& reason, const std::string& log_path);
+  // Of one that is declared dead: kills it then, and again until it is gone.
+  void EndLater(const WorkerId& worker, int64_t delay_ms);
+  void Forget(const WorkerId& worker);
+  void NoteStartFailure(const std::string& reason, const WorkerId& worker);
+  void NoteOwnFailure(const JobId& job, const std::string& reason, const WorkerId& worker);
   // False: the process is gone.
-  bool SendKill(Process& process);
-  void SendAssignJob(const WorkerId& worker, const JobId& job);
+  bool SendKill(const WorkerId& worker, Process& process);
+  void TellJob(const WorkerId& worker, const JobId& job);
   void ArmExpiry();
   void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
                  bool if_unused);
@@ -135,18 +132,20 @@ class WorkerHost : public LeaseWorkers {
   const Parts parts_;
   const Callbacks callbacks_;
   WorkerPool pool_;
-  WorkerLogs logs_;
-  ZygoteLink zygote_;
   std::unordered_map<WorkerId, Process> processes_;
-  std::unordered_map<int, WorkerId> by_pid_;
-  int start_failures_ = 0;      // since a worker last came up
-  int64_t start_again_ms_ = 0;  // not before, after a failure
-  bool start_again_armed_ = false;
+  int start_failures_ = 0;             // since a worker last came up
+  int64_t start_again_ms_ = 0;         // not before, after a failure
   std::map<WorkerUse, int> wanted_;    // by then
   std::map<JobId, int> own_failures_;  // in a row, of jobs with a Python of their own
-  bool expiry_armed_ = false;
   bool ending_ = false;
-  Timers<WorkerId> leaving_;  // asked to, and killed when it did not
+
+  Timer start_again_;
+  Timer expiry_;                // of idle workers
+  Timers<WorkerId> registers_;  // which must come
+  Timers<WorkerId> leaving_;    // asked to, and killed when it did not
+  Timers<WorkerId> exits_;      // said that it leaves, and is killed when it did not
+  Timers<WorkerId> rest_;       // half of a death is known
+  Timers<WorkerId> last_;       // declared dead, and its process may still run
 };
 
 }  // namespace cyray::raylet

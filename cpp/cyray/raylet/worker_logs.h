@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/raylet/worker_lines.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/unique_fd.h"
 
@@ -40,13 +41,7 @@ class LineCutter {
 
 class WorkerLogs {
  public:
-  struct Lines {
-    WorkerId worker;
-    int pid;
-    std::string label;
-    bool is_stderr;
-    std::vector<std::string> lines;
-  };
+  using Lines = WorkerLines;
 
   WorkerLogs(EventLoop* loop, std::string directory, uint64_t total_limit_bytes,
              std::function<void(const Lines&)> on_lines);

@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -53,7 +52,9 @@ ZygoteLink::ZygoteLink(EventLoop* loop, const NodeOptions* options, ProcessSuper
       options_(options),
       supervisor_(supervisor),
       callbacks_(std::move(callbacks)),
-      log_path_(options->session_dir + "/logs/zygote.out") {}
+      log_path_(options->session_dir + "/logs/zygote.out"),
+      start_(loop),
+      again_(loop) {}
 
 ZygoteLink::~ZygoteLink() { Disconnect(); }
 
@@ -62,7 +63,7 @@ void ZygoteLink::Start() {
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
     CYRAY_LOG(kError) << Status::FromErrno("socketpair").message();
-    loop_->RunAfter(kHopelessDelayMs, [this] { Start(); });
+    StartLater(kHopelessDelayMs);
     return;
   }
   socket_ = UniqueFd(pair[0]);
@@ -92,15 +93,20 @@ void ZygoteLink::Start() {
   if (!pid) {
     CYRAY_LOG(kError) << "cannot start the zygote: " << pid.error().message();
     socket_.reset();
-    loop_->RunAfter(kHopelessDelayMs, [this] { Start(); });
+    StartLater(kHopelessDelayMs);
     return;
   }
   pid_ = *pid;
   loop_->Add(socket_.get(), EPOLLIN, [this](uint32_t) { OnReadable(); });
 }
 
+void ZygoteLink::StartLater(int64_t delay_ms) {
+  start_.Start(delay_ms, [this] { Start(); });
+}
+
 void ZygoteLink::Stop() {
   stopped_ = true;
+  start_.Stop();
   in_flight_.clear();
   Disconnect();
 }
@@ -121,13 +127,13 @@ void ZygoteLink::OnExit(int wait_status) {
   // A request may have been forked without a word: its child sees its socket close and leaves.
   std::vector<WorkerId> lost;
   for (const auto& [token, request] : in_flight_) lost.push_back(request.worker);
-  const int64_t now = MonotonicMs();
+  const int64_t now = loop_->NowMs();
   failures_ms_.push_back(now);
   while (failures_ms_.front() < now - kFailureWindowMs) failures_ms_.pop_front();
   in_flight_.clear();
   if (failures_ms_.size() < kMaxFailures) {
     for (const WorkerId& worker : lost) callbacks_.on_lost(worker, /*again=*/true);
-    loop_->RunAfter(kRestartDelayMs, [this] { Start(); });
+    StartLater(kRestartDelayMs);
     return;
   }
   const std::string why = "Workers cannot be started: the zygote failed " +
@@ -137,7 +143,7 @@ void ZygoteLink::OnExit(int wait_status) {
   failures_ms_.clear();
   for (const WorkerId& worker : lost) callbacks_.on_lost(worker, /*again=*/false);
   callbacks_.on_hopeless(why);
-  loop_->RunAfter(kHopelessDelayMs, [this] { Start(); });
+  StartLater(kHopelessDelayMs);
 }
 
 void ZygoteLink::Fork(ForkRequest request) {
@@ -168,7 +174,7 @@ void ZygoteLink::SendRequest(uint64_t token, const ForkRequest& request) {
   std::memcpy(CMSG_DATA(header), fds, sizeof fds);
   if (::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return;
   if (errno == EAGAIN || errno == ENOBUFS) {  // its queue is full: in a moment
-    loop_->RunAfter(1, [this, token] {
+    again_.Start(token, 1, [this, token] {
       const auto it = in_flight_.find(token);
       if (ready_ && it != in_flight_.end()) SendRequest(token, it->second);
     });

@@ -2,8 +2,9 @@
 //
 // The zygote is started again when it dies; requests it had not answered are given
 // back, to be made again. When it fails over and over, the owner is told with the end of its log.
-// Threading: confined to the raylet's loop. Messages: docs/architecture.md, "zygote".
-// Invariant: the child's descriptors stay open here until the fork was answered.
+// It is the wire itself (a socket, a process), behind WorkerShell: machines do not know it.
+// Threading: confined to the raylet's loop. Messages: docs/architecture.md, "zygote". Invariant:
+// the child's descriptors stay open here until the fork was answered.
 
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "cyray/common/ids.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/process_supervisor.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::raylet {
 
@@ -47,6 +49,7 @@ class ZygoteLink {
   int pid() const { return pid_; }
 
  private:
+  void StartLater(int64_t delay_ms);
   void SendRequest(uint64_t token, const ForkRequest& request);
   void OnReadable();
   void OnMessage(const std::string& text, UniqueFd fd);
@@ -65,6 +68,9 @@ class ZygoteLink {
   std::map<uint64_t, ForkRequest> in_flight_;
   uint64_t next_token_ = 1;
   std::deque<int64_t> failures_ms_;
+
+  Timer start_;
+  Timers<uint64_t> again_;  // requests, by token, that did not fit into the socket
 };
 
 }  // namespace cyray::raylet
