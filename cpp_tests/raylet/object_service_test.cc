@@ -239,6 +239,36 @@ TEST_F(ObjectServiceTest, ASecondWaitHasItsFullTimeWhenTheFirstEndedEarly) {
   EXPECT_TRUE(Created(writer));
 }
 
+TEST_F(ObjectServiceTest, EachThatWaitsForRoomHasItsOwnTime) {
+  sim::VirtualTime time{1};
+  sim::VirtualRuntime runtime{&time};
+  ObjectService service{
+      {node_.options.node_id, &runtime, &node_.clients, store_.get(), transfer_.get()}};
+  node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
+    return service.OnFrame(client, frame);
+  };
+  constexpr int64_t kMs = 1'000'000;
+  Client holder = AddClient(), first = AddClient(), second = AddClient();
+  Create(holder, 1, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  const auto ask = [&](Client& client, uint32_t number) {
+    Create(client, number, 50 * kMiB);
+    for (int i = 0; i < 10; ++i) node_.Round(0);
+  };
+  ask(first, 10);
+  time.RunFor(190 * kMs);
+  ask(second, 11);
+  time.RunFor(20 * kMs);
+  EXPECT_FALSE(Created(first));
+  EXPECT_EQ(second.process->CountOf(FrameType::kCreateObjectReply), 0u);
+  Abort(holder, 1);
+  EXPECT_TRUE(Created(second));
+  EXPECT_EQ(store_->CheckInvariants(), "");
+  node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+    return service_.OnFrame(client, frame);
+  };
+}
+
 TEST_F(ObjectServiceTest, SparesAreRefusedWhileOthersWaitForRoom) {
   Client holder = AddClient(), writer = AddClient();
   Create(holder, 1, 30 * kMiB, /*spare=*/true);

@@ -39,11 +39,12 @@ std::vector<NodeId> Nodes(const flatbuffers::Vector<const wire::WireNodeId*>* wi
 
 ObjectService::ObjectService(Parts parts)
     : self_(parts.self),
+      runtime_(parts.runtime),
       clients_(parts.clients),
       store_(parts.store),
       transfer_(parts.transfer),
       warming_(parts.runtime),
-      last_try_(parts.runtime),
+      retry_(parts.runtime),
       asked_(parts.runtime),
       late_seals_(parts.runtime) {
   WarmLater(kFirstWarmMs);
@@ -102,10 +103,9 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
   if (!offset && offset.error().code() == StatusCode::kObjectStoreFull &&
       MayGetRoom(create->bytes())) {
     AskForRoom(create->bytes());
-    if (waiting_.empty()) {
-      last_try_.Start(kRoomMs, [this] { RetryWaiting(/*last=*/true); });
-    }
-    waiting_.push_back({client.id(), create->request_id(), id, create->bytes(), owner});
+    waiting_.push_back({client.id(), create->request_id(), id, create->bytes(), owner,
+                        runtime_->NowMs() + kRoomMs});
+    if (waiting_.size() == 1) ArmRetry();
   } else {
     AnswerCreate(client, create->request_id(), offset);
   }
@@ -147,26 +147,32 @@ void ObjectService::SpareWent(uint64_t client_id, const ObjectId& id) {
   if (held == spares_.end()) return;
   held->second.erase(id);
   if (held->second.empty()) spares_.erase(held);
-  RetryWaiting(/*last=*/false);
+  RetryWaiting();
 }
 
-void ObjectService::RetryWaiting(bool last) {
+void ObjectService::RetryWaiting() {
   if (waiting_.empty()) return;
+  const int64_t now = runtime_->NowMs();
   std::vector<Waiting> still;
   for (Waiting& waiting : std::exchange(waiting_, {})) {
     ClientConnection* client = clients_->FindById(waiting.client_id);
     if (client == nullptr) continue;
     const Result<uint64_t> offset =
         store_->Create(waiting.client_id, waiting.id, waiting.bytes, waiting.owner);
-    if (!last && !offset && offset.error().code() == StatusCode::kObjectStoreFull &&
-        MayGetRoom(waiting.bytes)) {
+    if (!offset && offset.error().code() == StatusCode::kObjectStoreFull &&
+        now < waiting.until_ms && MayGetRoom(waiting.bytes)) {
       still.push_back(std::move(waiting));
     } else {
       AnswerCreate(*client, waiting.request_id, offset);
     }
   }
   waiting_ = std::move(still);
-  if (waiting_.empty()) last_try_.Stop();
+  ArmRetry();
+}
+
+void ObjectService::ArmRetry() {
+  if (waiting_.empty()) return retry_.Stop();
+  retry_.Start(waiting_.front().until_ms - runtime_->NowMs(), [this] { RetryWaiting(); });
 }
 
 bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* seal) {
@@ -261,21 +267,21 @@ bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjec
       CYRAY_LOG(kWarning) << "release: " << status.message();
     }
   }
-  RetryWaiting(/*last=*/false);
+  RetryWaiting();
   return true;
 }
 
 bool ObjectService::OnFree(const wire::FreeObjects* free) {
   if (free == nullptr) return false;
   transfer_->Free(Ids(free->object_ids()), Nodes(free->locations()), free->there_alone());
-  RetryWaiting(/*last=*/false);
+  RetryWaiting();
   return true;
 }
 
 void ObjectService::OnClientGone(uint64_t client_id, const Address& address) {
   store_->ClientDied(client_id);
   spares_.erase(client_id);
-  RetryWaiting(/*last=*/false);
+  RetryWaiting();
   if (!address.worker.is_nil()) store_->OwnerDied(address);
   transfer_->OnClientDied();
 }

@@ -59,6 +59,7 @@ class ObjectService {
     ObjectId id;
     uint64_t bytes;
     Address owner;
+    int64_t until_ms;
   };
   struct Getting {
     uint64_t client_id;
@@ -75,19 +76,21 @@ class ObjectService {
     return !spares_.empty() || store_->FitsWithoutCopies(bytes);
   }
   void SpareWent(uint64_t client_id, const ObjectId& id);
-  // Those that there is room for now are answered; the others wait on, unless it is the last try or
+  // Those that there is room for now are answered; the others wait on, unless their time is up or
   // nothing that could still come back would be enough.
-  void RetryWaiting(bool last);
+  void RetryWaiting();
+  void ArmRetry();
 
   const NodeId self_;
+  Runtime* const runtime_;
   ClientRegistry* const clients_;
   store::ObjectStore* const store_;
   ObjectTransfer* const transfer_;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
-  std::vector<Waiting> waiting_;
+  std::vector<Waiting> waiting_;                                       // the oldest first
 
   Timer warming_;
-  Timer last_try_;               // of those that wait for room
+  Timer retry_;                  // when the time of the first that waits for room is up
   Timer asked_;                  // for room, a moment ago
   Timers<uint64_t> late_seals_;  // by the ticket of who waits
 };
