@@ -18,31 +18,31 @@ namespace {
 
 TEST(GcsLease, BeatsAtEachTickAndEndsWhenNothingComesBack) {
   GcsLease lease(/*head=*/false);
-  lease.Start(0);
+  lease.Start(0, 0);
   int beats = 0, asks = 0;
-  for (int64_t now = 250; now < 5500; now += 250) {
+  for (int64_t now = 250; now < 6000; now += 250) {
     const GcsLease::Turn turn = lease.Tick(now);
     beats += turn.beat;
     asks += turn.ask;
     ASSERT_FALSE(turn.fence) << now;
   }
-  EXPECT_EQ(beats, 21);
-  EXPECT_EQ(asks, 14);
-  EXPECT_TRUE(lease.Tick(5500).fence);
+  EXPECT_EQ(beats, 23);
+  EXPECT_EQ(asks, 16);
+  EXPECT_TRUE(lease.Tick(6000).fence);
 }
 
 TEST(GcsLease, AnAnswerCountsFromWhenItsHeartbeatWasSent) {
   GcsLease lease(/*head=*/false);
-  lease.Start(0);
+  lease.Start(0, 0);
   for (int64_t now = 250; now <= 5000; now += 250) (void)lease.Tick(now);
   lease.OnAck(1000);  // it took four seconds
-  for (int64_t now = 5250; now < 6500; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
-  EXPECT_TRUE(lease.Tick(6500).fence);
+  for (int64_t now = 5250; now < 7000; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
+  EXPECT_TRUE(lease.Tick(7000).fence);
 }
 
 TEST(GcsLease, AWitnessThatHearsNothingEitherKeepsItGoing) {
   GcsLease lease(/*head=*/false);
-  lease.Start(0);
+  lease.Start(0, 0);
   for (int64_t now = 250; now <= 60'000; now += 250) {
     ASSERT_FALSE(lease.Tick(now).fence) << now;
     if (now >= 2000) lease.OnTestimony(now, /*quiet=*/true);
@@ -58,7 +58,7 @@ TEST(GcsLease, AWitnessThatHearsNothingEitherKeepsItGoing) {
 TEST(GcsLease, KnowsForHowLongTheGcsWasHeardOfWithoutAGap) {
   GcsLease lease(/*head=*/false);
   EXPECT_EQ(lease.HeardForMs(5000), 0);
-  lease.Start(10'000);
+  lease.Start(10'000, 10'000);
   const auto run = [&](int64_t from, int64_t to, bool answered) {
     for (int64_t now = from; now <= to; now += 250) {
       (void)lease.Tick(now);
@@ -79,17 +79,17 @@ TEST(GcsLease, KnowsForHowLongTheGcsWasHeardOfWithoutAGap) {
 
 TEST(GcsLease, AnOldTestimonyIsNone) {
   GcsLease lease(/*head=*/false);
-  lease.Start(0);
-  for (int64_t now = 250; now <= 5250; now += 250) (void)lease.Tick(now);
-  lease.OnTestimony(4250, /*quiet=*/true);
-  EXPECT_FALSE(lease.Tick(5500).fence);
-  EXPECT_FALSE(lease.Tick(5750).fence);
-  EXPECT_TRUE(lease.Tick(6000).fence);
+  lease.Start(0, 0);
+  for (int64_t now = 250; now <= 5750; now += 250) (void)lease.Tick(now);
+  lease.OnTestimony(4750, /*quiet=*/true);
+  EXPECT_FALSE(lease.Tick(6000).fence);
+  EXPECT_FALSE(lease.Tick(6250).fence);
+  EXPECT_TRUE(lease.Tick(6500).fence);
 }
 
 TEST(GcsLease, AfterAPauseOfItsOwnItWaitsToBeTold) {
   GcsLease lease(/*head=*/false);
-  lease.Start(0);
+  lease.Start(0, 0);
   (void)lease.Tick(250);
   EXPECT_FALSE(lease.Tick(60'000).fence);
   EXPECT_FALSE(lease.IsQuiet(60'000)) << "the silence was its own";
@@ -97,9 +97,66 @@ TEST(GcsLease, AfterAPauseOfItsOwnItWaitsToBeTold) {
   EXPECT_TRUE(lease.Tick(63'000).fence);
 }
 
+TEST(GcsLease, ItTicksWhenItMustEndAndNotOnlyNowAndThen) {
+  GcsLease lease(/*head=*/false);
+  lease.Start(0, 0);
+  int64_t now = 250;
+  while (true) {
+    const GcsLease::Turn turn = lease.Tick(now);
+    if (now == 1000) lease.OnAck(330);
+    if (turn.fence) break;
+    ASSERT_LT(now, 6330);
+    now += turn.next_ms;
+  }
+  EXPECT_EQ(now, 6330);
+}
+
+TEST(GcsLease, AHelloCountsFromWhenItWasSent) {
+  GcsLease lease(/*head=*/false);
+  lease.Start(/*hello_ms=*/0, /*now_ms=*/4000);  // the answer was long on its way
+  for (int64_t now = 4250; now < 6000; now += 250) ASSERT_FALSE(lease.Tick(now).fence) << now;
+  EXPECT_TRUE(lease.Tick(6000).fence);
+}
+
+TEST(GcsLease, PausesGiveANodeThatWasSilentBeforeNoMoreThanItHadLeft) {
+  GcsLease lease(/*head=*/false);
+  lease.Start(0, 0);
+  for (int64_t now = 250; now <= 5250; now += 250) (void)lease.Tick(now);
+  EXPECT_FALSE(lease.Tick(6100).fence) << "due at 5500, when 500 were left";
+  EXPECT_FALSE(lease.Tick(6350).fence);
+  EXPECT_TRUE(lease.Tick(6600).fence);
+}
+
+TEST(GcsLease, NotEvenPausesAgainAndAgainKeepASilentNodeGoing) {
+  GcsLease lease(/*head=*/false);
+  lease.Start(0, 0);
+  int64_t now = 250;
+  for (int tick = 0; tick < 100; ++tick) {
+    const GcsLease::Turn turn = lease.Tick(now);
+    if (turn.fence) break;
+    now += turn.next_ms + 600;  // each tick is late
+  }
+  EXPECT_LT(now, 15'000);
+}
+
+TEST(GcsLease, APauseDuringASilenceOfTheGcsEndsNobody) {
+  GcsLease lease(/*head=*/false);
+  lease.Start(0, 0);
+  int64_t now = 250;
+  for (; now <= 20'000; now += 250) {
+    ASSERT_FALSE(lease.Tick(now).fence) << now;
+    if (now >= 2000) lease.OnTestimony(now, /*quiet=*/true);
+  }
+  now += 5000;  // longer than a testimony holds
+  for (const int64_t end = now + 3000; now < end; now += 250) {
+    ASSERT_FALSE(lease.Tick(now).fence) << now;
+  }
+  EXPECT_TRUE(lease.Tick(now).fence);
+}
+
 TEST(GcsLease, TheHeadTestifiesOfASilenceThatAHeartbeatOfItsOwnHasMet) {
   GcsLease lease(/*head=*/true);
-  lease.Start(0);
+  lease.Start(0, 0);
   int beats = 0;
   const auto run = [&](int64_t from, int64_t to, bool answered) {
     for (int64_t now = from; now <= to; now += 250) {
@@ -120,7 +177,7 @@ TEST(GcsLease, TheHeadTestifiesOfASilenceThatAHeartbeatOfItsOwnHasMet) {
 
 TEST(GcsLease, TheHeadIsNeverFencedAndAsksNobody) {
   GcsLease lease(/*head=*/true);
-  lease.Start(0);
+  lease.Start(0, 0);
   for (int64_t now = 250; now <= 20'000; now += 250) {
     const GcsLease::Turn turn = lease.Tick(now);
     ASSERT_FALSE(turn.fence || turn.ask) << now;
@@ -135,8 +192,8 @@ class Timeline {
   static constexpr int64_t kStepMs = 10;
   explicit Timeline(unsigned seed) : random_(seed) {
     StartGcs();
-    head_.Start(0);
-    node_.Start(0);
+    head_.Start(0, 0);
+    node_.Start(0, 0);
   }
 
   void Step() {
@@ -187,8 +244,9 @@ class Timeline {
   }
   void Turn(GcsLease& lease, int64_t& tick_ms, bool is_node) {
     if (now_ < tick_ms) return;
-    tick_ms = now_ + lease.tick_ms();
     const GcsLease::Turn turn = lease.Tick(now_);
+    tick_ms = now_ + turn.next_ms;
+    if (random_() % 8 == 0) tick_ms += static_cast<int64_t>(random_() % 500);  // a busy machine
     if (turn.fence) fenced_ms_ = now_;
     if (turn.ask && !cut_) {
       Send(false, [this, asked = now_] {

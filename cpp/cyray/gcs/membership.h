@@ -28,11 +28,11 @@ namespace cyray::gcs {
 class Membership {
  public:
   struct Timing {
-    int64_t silence_ms = 6000;         // of an open stream
-    int64_t reconnect_ms = 6000;       // after a stream broke
+    int64_t silence_ms = 6500;         // of an open stream
+    int64_t reconnect_ms = 6500;       // after a stream broke
     int64_t first_stream_ms = 15'000;  // after Join
     int64_t restored_ms = 10'000;      // after the GCS itself was started again
-    int64_t tick_ms = 500;
+    int64_t tick_ms = 250;
     int64_t late_ms = 500;  // a tick so much later than it was due tells of a pause
   };
   enum class State : uint8_t { kUnknown, kSuspect, kAlive };

@@ -8,8 +8,9 @@
 // the head's raylet, which stands beside the GCS: while that one hears nothing of the GCS as well,
 // the node goes on, however long. Without such a testimony it ends in time.
 // The head's raylet is judged by nobody and beats seldom.
-// The machine knows its own pauses: after one it waits a moment for the GCS to say what it is, and
-// testifies of no silence that was its own.
+// The machine knows its own pauses: after one it has the time that was left when the pause began,
+// a moment at most, to be told by the GCS what it is; and it testifies of no silence that was its
+// own.
 // Times, and why the two never disagree: docs/decisions/0014.
 // Threading: confined to the raylet's loop. Pure: time is given to it (monotonic milliseconds).
 
@@ -28,9 +29,9 @@ class GcsLease {
     int64_t head_beat_ms = 1000;  // the same at the head
     int64_t quiet_ms = 2000;      // since the last answered one was sent: the witness is asked
     int64_t silence_ms = 1750;    // that a heartbeat of its own is unanswered: a witness testifies
-    int64_t fence_ms = 5500;      // since the last answered heartbeat was sent
+    int64_t fence_ms = 6000;      // since the last answered heartbeat was sent
     int64_t testimony_ms = 1500;  // a testimony holds so long from its asking
-    int64_t grace_ms = 3000;      // after a pause of this process, at least
+    int64_t grace_ms = 3000;      // after a pause of this process, at most
     int64_t tick_ms = 250;
     int64_t late_ms = 500;  // a tick so much later than it was due tells of a pause
   };
@@ -38,8 +39,9 @@ class GcsLease {
   explicit GcsLease(bool head) : head_(head) {}
   GcsLease(bool head, Timing timing) : head_(head), timing_(timing) {}
 
-  // The GCS accepted this node's hello; from then on Tick() is due each tick_ms.
-  void Start(int64_t now_ms);
+  // The GCS accepted a hello that this node sent at `hello_ms`. From the first on Tick() is due,
+  // and then when it says.
+  void Start(int64_t hello_ms, int64_t now_ms);
   bool started() const { return started_; }
   // A heartbeat that was sent then came back.
   void OnAck(int64_t sent_ms);
@@ -47,12 +49,12 @@ class GcsLease {
   void OnTestimony(int64_t asked_ms, bool quiet);
 
   struct Turn {
-    bool beat = false;   // send a heartbeat
-    bool ask = false;    // ask the witness
-    bool fence = false;  // end this node
+    bool beat = false;    // send a heartbeat
+    bool ask = false;     // ask the witness
+    bool fence = false;   // end this node
+    int64_t next_ms = 0;  // until the next one: it is not later than the node must end
   };
   Turn Tick(int64_t now_ms);
-  int64_t tick_ms() const { return timing_.tick_ms; }
   // For how long it has been heard of without a gap of quiet_ms; 0: it is not now.
   int64_t HeardForMs(int64_t now_ms) const {
     return started_ && now_ms - heard_ms_ < timing_.quiet_ms ? now_ms - heard_since_ms_ : 0;
@@ -63,6 +65,11 @@ class GcsLease {
   }
 
  private:
+  bool ExcusedAt(int64_t ms) const {
+    return testified_ && ms - testified_ms_ <= timing_.testimony_ms;
+  }
+  void AfterPause(int64_t begin_ms, int64_t now_ms);
+
   const bool head_;
   const Timing timing_;
   bool started_ = false;

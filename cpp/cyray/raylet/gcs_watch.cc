@@ -32,7 +32,7 @@ GcsWatch::GcsWatch(Runtime* runtime, bool head, GcsBridge* gcs, PeerTable* peers
 
 void GcsWatch::OnUp() {
   const bool first = !lease_.started();
-  lease_.Start(runtime_->NowMs());
+  lease_.Start(hello_ms_, runtime_->NowMs());
   if (first) Tick();
 }
 
@@ -47,7 +47,7 @@ void GcsWatch::Tick() {
     gcs_->Report(gcs::FinishReport(builder, wire::CreateHeartbeat(builder, now)));
   }
   if (turn.ask) Ask();
-  tick_.Start(lease_.tick_ms(), [this] { Tick(); });
+  tick_.Start(turn.next_ms, [this] { Tick(); });
 }
 
 void GcsWatch::Ask() {

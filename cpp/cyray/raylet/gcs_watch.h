@@ -20,7 +20,8 @@ class GcsWatch {
   GcsWatch(Runtime* runtime, bool head, GcsBridge* gcs, PeerTable* peers,
            std::function<void(const std::string& why)> fence);
 
-  // The GCS accepted this node's hello.
+  // A hello is sent; the GCS accepted the latest.
+  void OnHello() { hello_ms_ = runtime_->NowMs(); }
   void OnUp();
   void OnAck(const wire::HeartbeatAck& ack) { lease_.OnAck(ack.sent_ms()); }
   int64_t HeardForMs() const { return lease_.HeardForMs(runtime_->NowMs()); }
@@ -36,6 +37,7 @@ class GcsWatch {
   PeerTable* const peers_;
   const std::function<void(const std::string&)> fence_;
   GcsLease lease_;
+  int64_t hello_ms_ = 0;
   NodeId witness_;
   Timer tick_;
 };

@@ -80,7 +80,10 @@ Raylet::Raylet(NodeOptions options)
                 }}),
       gcs_(&loop_, &options_, &clients_,
            {[this](const wire::NodeCommand& command) { OnCommand(command); },
-            [this] { return MakeHello(); },
+            [this] {
+              gcs_watch_.OnHello();
+              return MakeHello();
+            },
             [this](const Status& status) {
               member_ = false;
               BeginEnd(1, status.message());
