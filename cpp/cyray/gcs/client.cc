@@ -34,11 +34,13 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
-  // A cable that was out for four seconds costs no node: TCP sends again after 3 s and then after 6
-  // s of silence, when a raylet has fenced itself, so a new connection is dialed before that.
+  // A cable that was out for five seconds costs no node: TCP sends again after 3 s and then after 6
+  // s of silence, when a raylet has fenced itself, so new connections are dialed before that. Each
+  // attempt may take so long, a multiple of what a busy GCS needs; there is time for more than one
+  // between the cable's return and the fence (docs/decisions/0014).
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 1500);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 700);  // how long one attempt may take
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 400);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // Connections are not shared between clients: a proof belongs to one connection.
@@ -313,6 +315,9 @@ void GcsClient::Core::Challenge() {
   auto challenge = std::make_shared<Pending>();
   challenge->context = std::make_unique<grpc::ClientContext>();
   challenge->context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+  // It leaves as soon as there is a connection: of the time that a node has to be heard of, none is
+  // spent on a pause between two tries.
+  challenge->context->set_wait_for_ready(true);
   challenge->context->AddMetadata(kClientNonceKey, client_nonce);
   challenge->request = ToMessage("");
   attempts_.insert(challenge);
@@ -452,7 +457,8 @@ void GcsClient::Core::StreamDone(uint64_t number, const grpc::Status& status) {
   stream_ = nullptr;
   const bool was_up = std::exchange(stream_up_, false);
   const Status down = FromGrpc(status);
-  if (down.code() == StatusCode::kUnauthenticated) Drop(stream_session_);
+  // Of a connection that broke the session is worth nothing on the next one.
+  if (down.code() != StatusCode::kNotFound) Drop(stream_session_);
   ExpireWaiting(down);
   stream_retry_due_ = true;
   After(stream_backoff_.NextMs(runtime_->Random()), [this] { StartStream(); });
