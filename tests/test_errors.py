@@ -675,7 +675,9 @@ def test_an_exit_whose_code_cannot_be_shown_is_an_exit():
     def leave():
         raise SystemExit(Odd())
 
-    with pytest.raises(cyray.exceptions.WorkerCrashedError, match=r"sys\.exit\(\) is called"):
+    with pytest.raises(
+        cyray.exceptions.WorkerCrashedError, match=r"sys\.exit\(\) is called\. Its last"
+    ):
         cyray.get(leave.remote(), timeout=30)
 
 

@@ -416,6 +416,25 @@ def test_workers_run_in_the_drivers_folder_and_import_its_modules(tmp_path):
     assert out.splitlines() == [str(tmp_path), "from a neighbour"]
 
 
+def test_a_driver_whose_folder_was_removed_works(tmp_path):
+    (tmp_path / "gone").mkdir()
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import os
+        os.chdir("gone")
+        os.rmdir("../gone")
+        import sys
+        sys.path.insert(0, "")
+        import cyray
+
+        cyray.init(num_cpus=1, worker_preload=["json"])
+        print(cyray.get(cyray.remote(abs).remote(-3)))
+        """,
+    )
+    assert out == "3\n"
+
+
 def test_the_environment_of_the_driver_reaches_its_workers(tmp_path):
     out, _ = run_driver(
         tmp_path,
@@ -464,6 +483,37 @@ def test_preloaded_modules_are_there_before_the_first_task():
 def test_what_are_no_module_names_is_refused(given):
     with pytest.raises((TypeError, ValueError), match="worker_preload"):
         cyray.init(worker_preload=given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("namespace", 5),
+        ("namespace", "\udc80"),
+        ("log_to_driver", "no"),
+        ("ignore_reinit_error", "yes"),
+        ("num_cpus", "2"),
+        ("memory", "1G"),
+        ("object_store_memory", float("nan")),
+    ],
+)
+def test_arguments_that_are_nothing_are_named(name, value):
+    with pytest.raises((TypeError, ValueError), match=name):
+        cyray.init(**{name: value})
+    assert not cyray.is_initialized()
+
+
+def test_the_environment_is_named_when_it_is_wrong(monkeypatch):
+    monkeypatch.setenv("CYRAY_ADDRESS", "nowhere")
+    with pytest.raises(ValueError, match="CYRAY_ADDRESS is 'nowhere'"):
+        cyray.init()
+    monkeypatch.setenv("CYRAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(ConnectionError, match=r"CYRAY_ADDRESS is '127.0.0.1:1'\. No node"):
+        cyray.init()
+    monkeypatch.delenv("CYRAY_ADDRESS")
+    monkeypatch.setenv("CYRAY_SPIN_US", "many")
+    with pytest.raises(ValueError, match="CYRAY_SPIN_US must be a number"):
+        cyray.init()
 
 
 def test_a_module_that_cannot_be_preloaded_is_reported_and_stops_nothing(capfd):

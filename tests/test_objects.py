@@ -141,6 +141,19 @@ def test_get_times_out():
     cyray.kill(never)
 
 
+@pytest.mark.parametrize("timeout", ["1", [1], {}])
+def test_a_timeout_that_is_no_number_is_named(timeout):
+    ref = cyray.put(1)
+    for use in (cyray.get, lambda ref, timeout: cyray.wait([ref], timeout=timeout)):
+        with pytest.raises(TypeError, match="a timeout is None or a number"):
+            use(ref, timeout=timeout)
+
+
+def test_several_refs_are_one_list():
+    with pytest.raises(TypeError, match="given as one list"):
+        cyray.get(cyray.put(1), cyray.put(2))
+
+
 def test_wait_returns_ready_refs_in_the_order_given():
     refs = [cyray.put(i) for i in range(5)]
     ready, rest = cyray.wait(refs, num_returns=3)

@@ -44,6 +44,20 @@ def test_a_full_queue_refuses_and_an_empty_one_has_nothing(queue):
     assert queue.get_nowait_batch(3) == [1, 2, 3]
     with pytest.raises(ValueError):
         queue.get(timeout=-1)
+    with pytest.raises(ValueError):
+        queue.get(timeout=float("nan"))
+    with pytest.raises(TypeError, match="timeout"):
+        queue.get(timeout="1")
+    with pytest.raises(TypeError, match="maxsize"):
+        type(queue)(maxsize="3")
+
+
+def test_a_queue_that_was_shut_down_says_so(queue):
+    queue.shutdown()
+    queue.shutdown()
+    for use in (queue.get, queue.qsize, queue.full, lambda: queue.put(1)):
+        with pytest.raises(RuntimeError, match="was shut down"):
+            use()
 
 
 def test_a_queue_can_be_passed_to_tasks(cyray_start, queue):

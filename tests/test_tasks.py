@@ -38,6 +38,19 @@ def test_the_three_forms_of_remote():
     assert function() == 3
 
 
+def test_what_is_remote_already_is_refused():
+    @cyray.remote
+    class Actor:
+        def method(self):
+            return 1
+
+    actor = Actor.remote()
+    remote = cyray.remote(abs)
+    for target in (Actor, Actor.options(num_cpus=0), actor, actor.method, remote, remote.remote(1)):
+        with pytest.raises(TypeError, match="either a function or a class"):
+            cyray.remote(target)
+
+
 def test_a_remote_function_keeps_its_names():
     @cyray.remote
     def documented(x):

@@ -71,6 +71,42 @@ def test_resources_are_json():
     assert run("start", "--head", "--port=0", "--resources", '{"CPU": 1}').exit_code == 1
 
 
+@pytest.mark.parametrize("option", ["--num-cpus", "--num-gpus"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "two"])
+def test_amounts_are_finite_numbers(option, value):
+    result = run("start", "--head", "--port=0", f"{option}={value}")
+    assert (result.exit_code, option in result.output) == (2, True), result.output
+    assert run("stop", "--grace-period=nan").exit_code == 2
+    assert sessions.sessions() == []
+
+
+def test_names_of_modules_are_checked_and_may_have_blanks_between():
+    result = run("start", "--head", "--port=0", "--preload=a-b")
+    assert (result.exit_code, "--preload: 'a-b' is not" in result.output) == (1, True)
+    assert "not the name" not in run("start", "--head", "--port=-1", "--preload=os, re,").output
+
+
+def test_a_head_takes_no_token(token):
+    result = run("start", "--head", "--port=0", f"--token-file={token}")
+    assert (result.exit_code, "--token-file goes with --address" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("ip", ["localhost", "::1", "nowhere"])
+def test_the_address_of_a_node_is_one(ip):
+    result = run("start", "--head", f"--node-ip-address={ip}")
+    assert (result.exit_code, "must be an IPv4 address" in result.output) == (1, True)
+
+
+def test_a_node_that_cannot_be_noted_is_not_left(monkeypatch):
+    def fail(address):
+        raise OSError(28, "No space left on device", "cyray_current_cluster")
+
+    monkeypatch.setattr(sessions, "write_current_cluster", fail)
+    result = run("start", "--head", "--port=0")
+    assert (result.exit_code, "No space left on device" in result.output) == (1, True)
+    assert records() == []
+
+
 def test_a_second_head_on_the_port_is_refused():
     run("start", "--head", "--port=7001")
     result = run("start", "--head", "--port=7001")
@@ -214,6 +250,7 @@ def test_block_ends_with_the_node():
 
 
 def test_status_without_a_cluster_fails_in_words():
+    assert f"looked in {sessions.base_dir()}" in run("status").output
     result = run("status", "--address=127.0.0.1:9")
     assert result.exit_code == 1
     assert "No node of a cluster at 127.0.0.1:9" in result.output

@@ -14,7 +14,7 @@ import tempfile
 import pytest
 from support import eventually
 
-from cyray._node import addresses, end, local, sessions
+from cyray._node import addresses, end, environment, local, sessions
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
 from cyray._os import machine as _machine
@@ -425,21 +425,67 @@ def test_a_long_folder_name_is_refused_in_words(tmp_path, monkeypatch):
         NodeOptions(resources={"a": -1}),
         NodeOptions(num_cpus=-1),
         NodeOptions(memory=-1),
+        NodeOptions(num_gpus=1.5),
+        NodeOptions(resources={"object_store_memory": 1}),
+        NodeOptions(resources={"node:127.0.0.1": 1}),
+        NodeOptions(node_ip="localhost"),
+        NodeOptions(node_ip="1.2.3.256"),
+        NodeOptions(node_ip="::1"),
+        NodeOptions(preload=("a-b",)),
+        NodeOptions(env={"CYRAY_BACKEND_LOG_LEVEL": "loud"}),
         NodeOptions(head=False),
     ],
 )
-def test_what_no_node_can_be_is_refused(options):
+def test_what_no_node_can_be_is_refused_and_makes_no_folder(options):
     with pytest.raises(ValueError):
         LocalNode(options)
+    assert sessions.sessions() == []
+
+
+def test_programs_that_are_not_there_make_no_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("CYRAY_BIN_DIR", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"CYRAY_BIN_DIR names .* no program 'raylet'"):
+        LocalNode()
+    assert sessions.sessions() == []
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("num_cpus", "2"), ("num_cpus", True), ("memory", "1G"), ("object_store_memory", "1G")],
+    [
+        ("num_cpus", "2"),
+        ("num_cpus", True),
+        ("memory", "1G"),
+        ("object_store_memory", "1G"),
+        ("object_store_memory", float("nan")),
+        ("object_store_memory", float("inf")),
+    ],
 )
 def test_amounts_that_are_no_numbers_are_named(name, value):
     with pytest.raises(TypeError, match=name):
         LocalNode(NodeOptions(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CYRAY_BACKEND_LOG_LEVEL", "loud"),
+        ("CYRAY_DEDUP_LOGS", "false"),
+        ("CYRAY_ENABLE_AUTO_CONNECT", "no"),
+        ("CYRAY_SPIN_US", "51"),
+        ("CYRAY_SPIN_US", "-1"),
+        ("CYRAY_SPIN_US", "1e1"),
+        ("CYRAY_SPIN_US", "\u00b2"),
+    ],
+)
+def test_values_of_the_environment_that_mean_nothing_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be .*, not {value!r}"):
+        environment.check({name: value})
+
+
+def test_values_of_the_environment_that_mean_something_are_taken():
+    environment.check({"CYRAY_SPIN_US": "0", "CYRAY_BACKEND_LOG_LEVEL": "debug", "HOME": "x"})
+    environment.check({"CYRAY_SPIN_US": "50", "CYRAY_DEDUP_LOGS": "1"})
+    environment.check({"CYRAY_SPIN_US": "", "CYRAY_DEDUP_LOGS": ""})
 
 
 # --- Addresses --------------------------------------------------------------------------------

@@ -31,6 +31,10 @@ def test_an_unknown_option_lists_the_valid_ones():
         task_options({"nmu_cpus": 1})
     with pytest.raises(ValueError, match="for actors"):
         actor_options({"max_retries": 1})
+    with pytest.raises(ValueError, match="It is one of remote functions and of methods"):
+        actor_options({"num_returns": 1})
+    with pytest.raises(ValueError, match=r"for remote functions\. It is one of actors"):
+        task_options({"lifetime": "detached"})
     with pytest.raises(ValueError, match="for actor methods"):
         method_options({"num_cpus": 1})
 
@@ -70,9 +74,14 @@ def test_a_wrong_type_is_a_type_error(options):
         ({"resources": {"GPU": 1}}, "num_gpus"),
         ({"resources": {"a": -1}}, "negative"),
         ({"resources": {"a,b": 1}}, "not a resource name"),
+        ({"resources": {"": 1}}, "not a resource name"),
+        ({"resources": {"\udc80": 1}}, "lone surrogate"),
+        ({"name": "a\udc80"}, "'name' must be text that UTF-8 can hold"),
+        ({"accelerator_type": "\udc80"}, "accelerator_type"),
         ({"num_returns": -1}, "num_returns"),
         ({"num_returns": "streaming"}, "not supported yet"),
         ({"num_returns": "three"}, "integers"),
+        ({"num_returns": 10**9}, "from 0 to 1000000"),
         ({"max_retries": -2}, "max_retries"),
         ({"max_concurrency": 0}, "max_concurrency"),
         ({"scheduling_strategy": "RANDOM"}, "SPREAD"),
@@ -114,6 +123,8 @@ def test_actor_names():
         actor_options({"name": ""})
     with pytest.raises(ValueError, match="empty string"):
         actor_options({"namespace": ""})
+    with pytest.raises(ValueError, match=r"namespace.* lone surrogate"):
+        actor_options({"namespace": "\udc80"})
     with pytest.raises(ValueError, match="lifetime"):
         actor_options({"lifetime": "forever"})
 
@@ -149,8 +160,9 @@ def test_an_accelerator_type_is_a_thousandth_of_a_resource():
 
 def test_more_than_one_gpu_is_whole():
     assert resource_demand({"num_gpus": 2.0}, "task")["GPU"] == 20_000
-    with pytest.raises(ValueError, match="whole number"):
-        resource_demand({"num_gpus": 1.5}, "task")
+    for check in (task_options, actor_options):
+        with pytest.raises(ValueError, match="whole number"):
+            check({"num_gpus": 1.5})
 
 
 def test_every_fraction_of_a_ten_thousandth_is_exact():

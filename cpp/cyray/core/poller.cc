@@ -38,7 +38,7 @@ constexpr auto kLongNap = std::chrono::milliseconds(4);
 // machine.
 int64_t MaxSpinNs() {
   const char* text = std::getenv("CYRAY_SPIN_US");
-  if (text == nullptr) return kMaxSpinNs;
+  if (text == nullptr || *text == '\0') return kMaxSpinNs;
   return std::clamp<int64_t>(std::atoll(text), 0, kMaxSpinNs / 1000) * 1000;
 }
 

@@ -47,7 +47,7 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         from cyray._api.actor_class import ActorClass
 
         return ActorClass(target, _options.actor_options(options))
-    if isinstance(target, _raylet.RemoteFunction) or not is_function(target):
+    if _is_of_cyray(target) or not is_function(target):
         raise TypeError(
             "The @cyray.remote decorator must be applied to either a function or a class, not to "
             f"{type(target).__name__}."
@@ -58,6 +58,11 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
             "asyncio.run(f()), or use an async actor."
         )
     return _raylet.RemoteFunction(target, _options.task_options(options))
+
+
+def _is_of_cyray(value: Any) -> bool:
+    # What `remote` made, and methods of handles: they have a __call__, which only says that there is none.
+    return isinstance(value, _raylet.ActorMethod) or hasattr(type(value), "__cyray_wraps__")
 
 
 def is_function(value: Any) -> bool:

@@ -15,9 +15,11 @@ from cyray._driver import session as sessions
 from cyray._driver.events import ensure_event_thread
 from cyray._driver.job import entrypoint, job_config
 from cyray._driver.session import Session, call_waiting, shutdown
-from cyray._node import addresses
+from cyray._node import addresses, environment
+from cyray._node.options import module_names
 from cyray._node.sessions import package_version
 from cyray._os import machine
+from cyray._spec import options as _options
 
 # What old programs say, and what it means now; None: accepted and without effect here.
 _LEGACY = {
@@ -69,7 +71,7 @@ def init(
         ValueError: what a node is to be, together with the address of a cluster.
     """
     address = _with_legacy(address, legacy)
-    preload = _module_names(worker_preload)
+    preload = module_names(worker_preload)
     own = {
         "num_cpus": num_cpus,
         "num_gpus": num_gpus,
@@ -77,8 +79,10 @@ def init(
         "resources": resources,
         "object_store_memory": object_store_memory,
     }
-    if namespace is not None and not namespace:
+    if _options.text("namespace", namespace) == "":
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
+    _options.flag("log_to_driver", log_to_driver)
+    _options.flag("ignore_reinit_error", ignore_reinit_error)
     session = Session(namespace)
     try:
         with sessions.lock:
@@ -116,6 +120,7 @@ def _find_or_start(
     session: Session, address: str | None, own: dict[str, Any], preload: tuple[str, ...]
 ) -> str:
     """The path of a raylet's socket: of the cluster that is meant, or of a node started for `session`."""
+    environment.check(os.environ)
     machine.raise_descriptor_limit()
     target = addresses.resolve(address)
     if target is not None:
@@ -143,15 +148,6 @@ def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
                 raise ValueError(f"{name} is an old name of address; give one of them.")
             address = value
     return address
-
-
-def _module_names(given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not isinstance(given, (list, tuple)):
-        raise TypeError(f"worker_preload must be a list of module names, not {given!r}.")
-    for name in given:
-        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(f"worker_preload: {name!r} is not the name of a module.")
-    return tuple(given)
 
 
 class RayContext(dict[str, Any]):

@@ -10,6 +10,7 @@ import os
 import sys
 
 from cyray._node import sessions
+from cyray._os import files
 
 
 def entrypoint() -> str:
@@ -22,13 +23,13 @@ def job_config() -> bytes:
     """JSON of what workers need to be like this process: Python, import path, folder."""
     main = sys.modules.get("__main__")
     script = getattr(main, "__file__", None)
-    paths = [os.path.abspath(path or os.getcwd()) for path in sys.path]
-    if script:
+    paths = files.import_path()
+    if script and (os.path.isabs(script) or files.working_folder()):
         paths.insert(0, os.path.dirname(os.path.abspath(script)))
     config = {
         "python": os.path.abspath(sys.executable) if sys.executable else "",
         "python_path": sessions.python_path(),
         "sys_path": paths,
-        "cwd": os.getcwd(),
+        "cwd": files.working_folder(),
     }
     return json.dumps(config).encode()

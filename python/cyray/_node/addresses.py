@@ -40,6 +40,8 @@ def resolve(address: str | None) -> AttachTarget | None:
         address = os.environ.get("CYRAY_ADDRESS") or None
         if address == "auto":
             given, address = "auto", None
+        elif address is not None:
+            return _named_by_environment(address)
     if address == "local":
         return None
     if address is not None:
@@ -53,18 +55,31 @@ def resolve(address: str | None) -> AttachTarget | None:
         target = _any_daemon()
         if target is None:
             raise ConnectionError(
-                "Could not find any running cyray cluster on this machine. Start one with "
-                "`cyray start --head`, or give its address."
+                "Could not find any running cyray cluster on this machine (looked in "
+                f"{sessions.base_dir()}). Start one with `cyray start --head`, or give its address; "
+                "CYRAY_TMPDIR names another folder."
             )
         return target
     return None
 
 
+def _named_by_environment(address: str) -> AttachTarget | None:
+    if address == "local":
+        return None
+    try:
+        return _find(_checked(address))
+    except (ValueError, ConnectionError) as error:
+        raise type(error)(f"CYRAY_ADDRESS is {address!r}. {error}") from None
+
+
 def _checked(address: str) -> str:
     if "://" in address:
-        raise ValueError(f"{address!r}: addresses with a scheme are not supported yet.")
+        raise ValueError(
+            f"{address!r}: there is no client protocol; a program talks to a cluster through a node of "
+            "its own machine, by 'host:port'."
+        )
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"{address!r} is no address: it must be 'auto', 'local' or 'host:port'.")
     return address
 
@@ -73,8 +88,9 @@ def _find(address: str) -> AttachTarget:
     target = _find_or_none(address)
     if target is None:
         raise ConnectionError(
-            f"No node of a cluster at {address} runs on this machine. Start one with "
-            f"`cyray start --head` or `cyray start --address={address}`."
+            f"No node of a cluster at {address} runs on this machine (looked in "
+            f"{sessions.base_dir()}). Start one with `cyray start --head` or `cyray start "
+            f"--address={address}`."
         )
     return target
 

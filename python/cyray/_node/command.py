@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
-from cyray._node.options import NodeOptions, node_resources
+from cyray._node.options import NodeOptions, module_names, node_resources
 from cyray._os.files import PACKAGE_DIR
 
 
-def raylet_command(
-    options: NodeOptions, session_dir: str, socket: str, ready_fd: int, lifeline_fd: int
-) -> list[str]:
-    """Program and arguments; `lifeline_fd` is -1 for a node that outlives its starter.
+def raylet_command(options: NodeOptions) -> list[str]:
+    """Program and arguments, but for those that say where its session is (`in_session`).
 
     Raises:
         RuntimeError: the programs are not there.
@@ -24,15 +22,11 @@ def raylet_command(
     store_bytes, resources = node_resources(options)
     command = [
         find_binary("raylet"),
-        "--session-dir", session_dir,
-        "--socket", socket,
         "--node-ip", options.node_ip,
         "--port", str(options.port),
-        "--token-file", os.path.join(session_dir, "token"),
         "--python", sys.executable,
         "--resources", ",".join(f"{_quoted(k)}={_decimal(v)}" for k, v in resources.items()),
         "--object-store-memory", str(store_bytes),
-        "--ready-fd", str(ready_fd),
     ]  # fmt: skip
     if options.head:
         command += ["--head", "--gcs-port", str(options.gcs_port)]
@@ -41,22 +35,37 @@ def raylet_command(
         if not options.gcs_address:
             raise ValueError("A node that is not the head needs the head's gcs_address.")
         command += ["--gcs-address", options.gcs_address]
-    if lifeline_fd >= 0:
-        command += ["--lifeline-fd", str(lifeline_fd)]
     if options.advertise_port:
         command += ["--advertise-port", str(options.advertise_port)]
     if options.preload:
-        command += ["--preload", ",".join(options.preload)]
+        command += ["--preload", ",".join(module_names(options.preload))]
     if options.prestart is not None:
         command += ["--prestart", str(options.prestart)]
     return command
 
 
+def in_session(session_dir: str, socket: str, ready_fd: int, lifeline_fd: int) -> list[str]:
+    """The other arguments; `lifeline_fd` is -1 for a node that outlives its starter."""
+    command = [
+        "--session-dir", session_dir,
+        "--socket", socket,
+        "--token-file", os.path.join(session_dir, "token"),
+        "--ready-fd", str(ready_fd),
+    ]  # fmt: skip
+    if lifeline_fd >= 0:
+        command += ["--lifeline-fd", str(lifeline_fd)]
+    return command
+
+
 def find_binary(name: str) -> str:
-    """The path of a daemon: `$CYRAY_BIN_DIR` first, then the package's own folder."""
+    """The path of a daemon: in `$CYRAY_BIN_DIR` where that is set, else in the package's own folder."""
+    given = os.environ.get("CYRAY_BIN_DIR")
+    if given:
+        path = os.path.join(given, name)
+        if not os.access(path, os.X_OK):
+            raise RuntimeError(f"CYRAY_BIN_DIR names {given!r}, which has no program {name!r}.")
+        return path
     folders = [os.path.join(PACKAGE_DIR, "_bin")]
-    if os.environ.get("CYRAY_BIN_DIR"):
-        folders.insert(0, os.environ["CYRAY_BIN_DIR"])
     # An editable install has its binaries beside the extension, not beside the sources.
     extension = sys.modules.get("cyray._raylet")
     if extension is not None and getattr(extension, "__file__", None):

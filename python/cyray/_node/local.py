@@ -21,7 +21,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from cyray._node.command import raylet_command
+from cyray._node import environment
+from cyray._node.command import in_session, raylet_command
 from cyray._node.options import NodeOptions
 from cyray._node.sessions import (
     clean_old_sessions,
@@ -32,7 +33,7 @@ from cyray._node.sessions import (
     take_node_name,
 )
 from cyray._os import proc
-from cyray._os.files import read_text, unlink, write_atomically
+from cyray._os.files import import_path, read_text, unlink, write_atomically
 
 READY_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0  # usually some 20 ms; a busy machine takes its time
@@ -54,7 +55,10 @@ class LocalNode:
         """`start`: as `start()` would; without it whoever made this can end what a start leaves behind
         when it is interrupted. `while_starting` is called while there is nothing to do but wait."""
         self.options = options if options is not None else NodeOptions()
-        self.session_dir = self.options.session_dir or make_session()
+        # What no node can be makes no folder.
+        environment.check({**os.environ, **self.options.env})
+        self._command = raylet_command(self.options)
+        self.session_dir = self.options.session_dir or make_session(self.options.token)
         self.name = take_node_name(self.session_dir, self.options.head)
         self.socket = os.path.join(self.session_dir, "sockets", self.name)
         self.log_path = os.path.join(self.session_dir, "logs", f"{self.name}.out")
@@ -138,10 +142,8 @@ class LocalNode:
                 lifeline_read, self._lifeline = os.pipe()
                 passed.append(lifeline_read)
                 _live_nodes.add(self)
-            command = raylet_command(
-                self.options, self.session_dir, self.socket, ready_write, lifeline_read
-            )
-            self._spawn(command, passed)
+            where = in_session(self.session_dir, self.socket, ready_write, lifeline_read)
+            self._spawn([*self._command, *where], passed)
         except BaseException:
             os.close(ready_read)
             self.stop()
@@ -185,7 +187,7 @@ class LocalNode:
         path = python_path()
         env = {**os.environ, **({"PYTHONPATH": path} if path else {}), **self.options.env}
         if self.options.preload:
-            env["CYRAY_PRELOAD_PATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+            env["CYRAY_PRELOAD_PATH"] = os.pathsep.join(import_path())
         self.pid = os.posix_spawn(
             command[0],
             command,

@@ -5,8 +5,9 @@ Place: data and pure rules; `local` starts what is described here.
 
 # Annotations are evaluated here: NamedTuple would compile each as a string, which takes a millisecond.
 
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cyray._os import machine
 from cyray._spec import options as spec
@@ -14,6 +15,8 @@ from cyray._spec import options as spec
 MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024
 MAX_OBJECT_STORE_BYTES = 200 * 1000**3
 OBJECT_STORE_SHARE = 0.3
+# What every node offers by itself: how large its store is, and which node it is.
+_OWN_RESOURCES = ("object_store_memory", "node:")
 
 
 class NodeOptions(NamedTuple):
@@ -27,6 +30,7 @@ class NodeOptions(NamedTuple):
     head: bool = True
     gcs_address: str | None = None  # of the head, for further nodes
     session_dir: str | None = None  # of the head, for further nodes on its machine
+    token: str | None = None  # of the cluster, where a new session folder is made for it
     node_ip: str = "127.0.0.1"
     port: int = 0
     advertise_port: int = 0  # where other nodes reach it, through a proxy; 0: at `port`
@@ -37,9 +41,29 @@ class NodeOptions(NamedTuple):
     env: Mapping[str, str] = {}
 
 
+def module_names(given: Any, what: str = "worker_preload") -> tuple[str, ...]:
+    """The modules that workers are to have imported; `what` is where they were given.
+
+    Raises:
+        TypeError, ValueError: they are no list, or one of them is no name of a module.
+    """
+    if isinstance(given, str) or not isinstance(given, (list, tuple)):
+        raise TypeError(f"{what} must be a list of module names, not {given!r}.")
+    for name in given:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"{what}: {name!r} is not the name of a module.")
+        spec.text(what, name)
+    return tuple(given)
+
+
 def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
-    """The bytes of the object store, and the node's resources by name."""
+    """The bytes of the object store, and the node's resources by name.
+
+    Raises:
+        TypeError, ValueError: an amount, a name or the address is none.
+    """
     _check_amounts(options)
+    check_ip(options.node_ip)
     available = machine.available_memory_bytes()
     store = _store_bytes(options.object_store_memory, available)
     memory = options.memory
@@ -67,13 +91,26 @@ def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
 def _check_amounts(options: NodeOptions) -> None:
     names = ("num_cpus", "num_gpus", "memory", "resources")
     spec.task_options({name: getattr(options, name) for name in names})
+    for name in options.resources or ():
+        if name.startswith(_OWN_RESOURCES):
+            raise ValueError(
+                f"{name!r} cannot be in 'resources': each node has it of its own. The size of the "
+                "store is object_store_memory."
+            )
+
+
+def check_ip(ip: Any) -> None:
+    """Raises ValueError unless it is a node's address."""
+    parts = ip.split(".") if isinstance(ip, str) else ()
+    if len(parts) != 4 or not all(re.fullmatch("[0-9]{1,3}", p) and int(p) < 256 for p in parts):
+        raise ValueError(f"A node's address must be an IPv4 address such as 10.0.0.1, not {ip!r}.")
 
 
 def _store_bytes(wanted: int | None, available: int) -> int:
     if wanted is None:
         share = int(min(available * OBJECT_STORE_SHARE, MAX_OBJECT_STORE_BYTES))
         return max(share, MIN_OBJECT_STORE_BYTES)
-    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted != int(wanted):
+    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or wanted % 1:
         raise TypeError(f"object_store_memory must be a whole number of bytes, not {wanted!r}.")
     if wanted < MIN_OBJECT_STORE_BYTES:
         raise ValueError(

@@ -28,6 +28,7 @@ from cyray._os.files import (
     unlink,
     way_to,
     write_atomically,
+    write_new,
 )
 
 KEPT_SESSIONS = 20
@@ -45,7 +46,7 @@ def base_dir() -> str:
     """
     path = os.environ.get("CYRAY_TMPDIR")
     if path:
-        path = os.path.abspath(path)
+        path = _absolute(path)
         _check_named(path)
         return path
     for path in ("/tmp/cyray", f"/tmp/cyray-{os.getuid()}"):
@@ -63,6 +64,23 @@ def base_dir() -> str:
                 os.chmod(path, 0o700)
             return path
     raise RuntimeError("/tmp/cyray and its replacement belong to other users; set CYRAY_TMPDIR.")
+
+
+def _absolute(path: str) -> str:
+    try:
+        path = os.path.abspath(path)
+        path.encode()
+    except FileNotFoundError:
+        raise RuntimeError(
+            f"CYRAY_TMPDIR names {path!r}, and the folder that this is relative to was removed; set it "
+            "to an absolute path."
+        ) from None
+    except UnicodeEncodeError:
+        raise RuntimeError(
+            f"CYRAY_TMPDIR names {os.fsencode(path)!r}, which is not UTF-8; set it to a folder whose "
+            "name is."
+        ) from None
+    return path
 
 
 def _check_named(path: str) -> None:
@@ -129,14 +147,16 @@ def make_session(token: str | None = None) -> str:
     """A new session folder with a token (a new one unless given); `session_latest` leads to it."""
     base = base_dir()
     path = _make_session_folder(base)
-    for name in ("sockets", "logs"):
-        os.mkdir(os.path.join(path, name), 0o700)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(os.path.join(path, "token"), flags, 0o600)
     try:
-        os.write(fd, (token or os.urandom(32).hex()).encode())
-    finally:
-        os.close(fd)
+        for name in ("sockets", "logs"):
+            os.mkdir(os.path.join(path, name), 0o700)
+        write_new(os.path.join(path, "token"), token or os.urandom(32).hex())
+    except OSError as error:
+        _remove_tree(path)
+        raise RuntimeError(
+            f"A session folder in {base} cannot be written ({error.strerror}); set CYRAY_TMPDIR to a "
+            "folder with room."
+        ) from None
     latest = os.path.join(base, _LATEST)
     try:
         link_atomically(os.path.basename(path), latest)

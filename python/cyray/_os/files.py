@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 
 _MOST_LINKS = 40  # on one way, as the kernel has it
@@ -23,14 +24,45 @@ def read_text(path: str) -> str:
         return ""
 
 
+def write_new(path: str, text: str) -> None:
+    """Writes a file that was not there, of this user's alone (0600).
+
+    Raises OSError, which names the file; it is not there then.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with open(os.open(path, flags, 0o600), "wb") as file:
+            file.write(text.encode())
+    except OSError as error:
+        if not isinstance(error, FileExistsError):
+            unlink(path)
+        raise OSError(error.errno, error.strerror, path) from None
+
+
 def write_atomically(path: str, text: str) -> None:
     """Writes a file of this user's alone (0600). Whoever reads it sees all of the text or what was there."""
     # A new file whatever is there: in a shared folder the name may be somebody's file, or a link.
     temporary = f"{path}.{os.urandom(8).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with open(os.open(temporary, flags, 0o600), "w") as file:
-        file.write(text)
+    try:
+        write_new(temporary, text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
     os.replace(temporary, path)
+
+
+def working_folder() -> str:
+    """Where this process is; an empty string when that folder was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def import_path() -> list[str]:
+    """`sys.path` with absolute folders, for another process; what is relative to a folder that was
+    removed leads nowhere, and is left out."""
+    here = working_folder()
+    return [os.path.abspath(path or here) for path in sys.path if here or os.path.isabs(path)]
 
 
 def way_to(path: str) -> Iterator[tuple[str, os.stat_result]]:

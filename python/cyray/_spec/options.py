@@ -21,6 +21,7 @@ ASYNC_CONCURRENCY = 1000
 MOST_THREADS = 1000
 _MOST_UNITS = 2**63 - 1
 _MOST_INT = 2**31 - 1
+_MOST_RETURNS = 1_000_000  # what the reply to one task is sure to hold
 _STREAMING = ("streaming", "dynamic")
 
 
@@ -49,6 +50,12 @@ def _number(name: str, value: Any) -> Any:
     return value
 
 
+def _gpus(name: str, value: Any) -> Any:
+    if _number(name, value) is not None and value > 1 and _units(name, value) % RESOURCE_UNIT:
+        raise ValueError(f"num_gpus above 1 must be a whole number, not {value}.")
+    return value
+
+
 def _resources(name: str, value: Any) -> Any:
     if value is None:
         return None
@@ -64,7 +71,11 @@ def _resources(name: str, value: Any) -> Any:
         if key == "memory":
             raise ValueError("Use the 'memory' keyword instead of 'memory' in 'resources' keyword")
         if not key or any(c in key for c in ",=\n"):
-            raise ValueError(f"{key!r} is not a resource name: no comma, '=' or newline in it.")
+            raise ValueError(
+                f"{key!r} is not a resource name: it has a character at least, and no comma, '=' or "
+                "newline."
+            )
+        text("resources", key)
         if amount is None:
             raise TypeError(f"The amount of resource {key} is None.")
         _number(key, amount)
@@ -99,12 +110,26 @@ def _of_type(kind: type, words: str) -> Callable[[str, Any], Any]:
     return check
 
 
-_text = _of_type(str, "a string")
-_flag = _of_type(bool, "a bool")
+flag = _of_type(bool, "a bool")
+
+
+def text(name: str, value: Any) -> Any:
+    """Text that can leave this process: a lone surrogate (a byte of a file's name, say) cannot."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(_wrong_type(name, value, "a string"))
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"'{name}' must be text that UTF-8 can hold; {value!r} has a lone surrogate."
+        ) from None
+    return value
 
 
 def _non_empty_text(name: str, value: Any) -> Any:
-    if _text(name, value) == "":
+    if text(name, value) == "":
         raise ValueError(f"'{name}' cannot be an empty string. Pass None, or leave it out.")
     return value
 
@@ -114,7 +139,7 @@ def _num_returns(name: str, value: Any) -> Any:
         raise ValueError(f"num_returns='{value}' (generators) is not supported yet.")
     if isinstance(value, str):
         raise ValueError(f"The keyword 'num_returns' only accepts integers, not {value!r}.")
-    return _int_at_least(0)(name, value)
+    return _int_at_least(0, _MOST_RETURNS)(name, value)
 
 
 def _retry_exceptions(name: str, value: Any) -> Any:
@@ -175,11 +200,11 @@ _Check = Callable[[str, Any], Any]
 
 _COMMON: dict[str, _Check] = {
     "num_cpus": _number,
-    "num_gpus": _number,
+    "num_gpus": _gpus,
     "memory": _number,
     "resources": _resources,
     "accelerator_type": _non_empty_text,
-    "name": _text,
+    "name": text,
     "scheduling_strategy": _strategy,
 }
 _TASK: dict[str, _Check] = {
@@ -195,13 +220,13 @@ _ACTOR: dict[str, _Check] = {
     "name": _non_empty_text,
     "namespace": _non_empty_text,
     "lifetime": _lifetime,
-    "get_if_exists": _flag,
+    "get_if_exists": flag,
     "max_restarts": _int_at_least(-1),
     "max_task_retries": _int_at_least(-1),
     "max_concurrency": _int_at_least(1),
 }
 _METHOD: dict[str, _Check] = {
-    "name": _text,
+    "name": text,
     "num_returns": _num_returns,
     "max_task_retries": _int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
@@ -301,9 +326,19 @@ def _checked(
         else:
             valid = ", ".join(sorted(set(table) | harmless))
             raise ValueError(
-                f"Invalid option keyword {given} for {what}. Valid ones are [{valid}]."
+                f"Invalid option keyword {given} for {what}. {_where(name)}Valid ones are [{valid}]."
             )
     return checked
+
+
+def _where(name: str) -> str:
+    """A sentence that says whose option it is, when it is somebody's."""
+    whose = [
+        what
+        for what, table in (("remote functions", _TASK), ("actors", _ACTOR), ("methods", _METHOD))
+        if name in table
+    ]
+    return f"It is one of {' and of '.join(whose)}. " if whose else ""
 
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:
@@ -367,8 +402,6 @@ def resource_demand(options: Mapping[str, Any], kind: str) -> dict[str, int]:
         *(options.get("resources") or {}).items(),
     ):
         units = _units(name, value) if value else 0
-        if name == "GPU" and units > RESOURCE_UNIT and units % RESOURCE_UNIT:
-            raise ValueError(f"num_gpus above 1 must be a whole number, not {value}.")
         if units:
             demand[name] = units
     if options.get("accelerator_type"):

@@ -16,12 +16,12 @@ from cyray._process import ActorExit
 def leaves(error: BaseException) -> str | None:
     """Why this process has to end after `error`; None when only the task failed."""
     if isinstance(error, ActorExit):
-        return "exit_actor() is called."
+        return "exit_actor() is called"
     if isinstance(error, SystemExit):
         try:
-            return f"sys.exit({error.code!r}) is called."
+            return f"sys.exit({error.code!r}) is called"
         except Exception:  # a repr may do anything
-            return "sys.exit() is called."
+            return "sys.exit() is called"
     return None
 
 

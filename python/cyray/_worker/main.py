@@ -95,6 +95,8 @@ def _adopt_job(config: bytes) -> None:
     wanted = json.loads(config)
     known = set(sys.path)
     sys.path.extend(path for path in wanted["sys_path"] if path not in known)
+    if not wanted["cwd"]:
+        return  # the driver's was removed
     try:
         os.chdir(wanted["cwd"])
     except OSError as error:

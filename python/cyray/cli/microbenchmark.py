@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from cyray.cli.types import Amount
+
 
 @click.command()
 @click.option("--filter", "pattern", default="", help="Only cases whose name contains this.")
-@click.option("--seconds", type=click.FloatRange(0.01), default=1.0, help="Per measurement.")
+@click.option("--seconds", type=Amount(0.01), default=1.0, help="Per measurement.")
 @click.option("--repeat", type=click.IntRange(1), default=4, help="Measurements per case.")
 @click.option("--num-cpus", type=click.IntRange(1), help="CPUs of the node that is started.")
 def microbenchmark(pattern: str, seconds: float, repeat: int, num_cpus: int | None) -> None:

@@ -18,7 +18,8 @@ import click
 
 from cyray._node import addresses, sessions
 from cyray._node.local import LocalNode
-from cyray._node.options import NodeOptions
+from cyray._node.options import NodeOptions, check_ip, module_names
+from cyray.cli.types import Amount
 
 DEFAULT_PORT = 6379
 
@@ -49,8 +50,8 @@ class _Json(click.ParamType):
     help="Address of this node for the others (127.0.0.1; when it joins a cluster of another "
     "machine: the one from which this machine reaches it).",
 )
-@click.option("--num-cpus", type=click.FloatRange(0), help="CPUs to offer.")
-@click.option("--num-gpus", type=click.FloatRange(0), help="GPUs to offer.")
+@click.option("--num-cpus", type=Amount(), help="CPUs to offer.")
+@click.option("--num-gpus", type=Amount(), help="GPUs to offer.")
 @click.option("--memory", type=click.IntRange(0), help="Bytes that tasks may ask for.")
 @click.option("--resources", type=_Json(), default="{}", help="Others, as '{\"Custom\": 1}'.")
 @click.option("--object-store-memory", type=click.IntRange(1), help="Bytes of the object store.")
@@ -66,20 +67,16 @@ def start(**given: Any) -> None:
         raise click.UsageError("Give either --head or --address=host:port.")
     if given["address"] and given["port"] is not None:
         raise click.UsageError("--port is of the head: it goes with --head.")
+    if given["head"] and given["token_file"]:
+        raise click.UsageError(
+            "--token-file goes with --address: the head of a new cluster makes a token of its own."
+        )
     if given["temp_dir"]:
         os.environ["CYRAY_TMPDIR"] = given["temp_dir"]
-    options = _node_options(given)
     try:
-        if given["head"]:
-            _check_port(options)
-        else:
-            options = _join(options, given)
-        node = LocalNode(options)
-        if options.preload:
-            node.tell_of_failed_imports()
-    except (RuntimeError, ValueError, TypeError, ConnectionError, OSError) as error:
+        node = _started(given)
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    sessions.write_current_cluster(node.gcs_address)
     click.echo(f"Local node IP: {node.node_ip}\nSession folder: {node.session_dir}")
     if given["head"]:
         _print_next_steps(node)
@@ -95,10 +92,29 @@ def start(**given: Any) -> None:
         _block(node)
 
 
+def _started(given: dict[str, Any]) -> LocalNode:
+    """A node that runs, and that other programs find; or none."""
+    options = _node_options(given)
+    if given["head"]:
+        _check_port(options)
+    else:
+        options = _join(options, given)
+    node = LocalNode(options)
+    try:
+        if options.preload:
+            node.tell_of_failed_imports()
+        sessions.write_current_cluster(node.gcs_address)
+    except BaseException:
+        node.stop()
+        raise
+    return node
+
+
 def _node_options(given: dict[str, Any]) -> NodeOptions:
     def whole(value: float | None) -> float | None:
         return int(value) if value is not None and value == int(value) else value
 
+    preload = [name.strip() for name in (given["preload"] or "").split(",") if name.strip()]
     return NodeOptions(
         num_cpus=whole(given["num_cpus"]),
         num_gpus=whole(given["num_gpus"]),
@@ -108,13 +124,14 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
         head=given["head"],
         node_ip=given["node_ip_address"] or "127.0.0.1",
         gcs_port=DEFAULT_PORT if given["port"] is None else given["port"],
-        preload=tuple(name for name in (given["preload"] or "").split(",") if name),
+        preload=module_names(preload, "--preload"),
         lifeline=given["block"],
     )
 
 
 def _check_port(options: NodeOptions) -> None:
     """Tells who has the head's port, before a node tries in vain to listen on it."""
+    check_ip(options.node_ip)
     for session_dir in sessions.sessions():
         for record in sessions.node_records(session_dir):
             port = str(record.get("gcs_address") or "").rpartition(":")[2]
@@ -151,7 +168,7 @@ def _join(options: NodeOptions, given: dict[str, Any]) -> NodeOptions:
         return options._replace(
             gcs_address=address,
             node_ip=given["node_ip_address"] or own_address,
-            session_dir=sessions.make_session(token=token),
+            token=token,
         )
     if target is None:
         raise ValueError("--address must be host:port.")
@@ -159,7 +176,7 @@ def _join(options: NodeOptions, given: dict[str, Any]) -> NodeOptions:
 
 
 def _read_token(path: str) -> str:
-    with open(path) as file:
+    with open(path, errors="replace") as file:
         token = file.read(1000).strip()
     if not re.fullmatch("[0-9a-f]{64}", token):
         raise ValueError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 
 from cyray._node import end
+from cyray.cli.types import Amount
 
 
 @click.command()
 @click.option("-f", "--force", is_flag=True, help="Kill at once.")
-@click.option(
-    "-g", "--grace-period", type=click.FloatRange(0), default=16, help="Seconds before killing."
-)
+@click.option("-g", "--grace-period", type=Amount(), default=16, help="Seconds before killing.")
 def stop(force: bool, grace_period: float) -> None:
     """End all nodes of this user on this machine."""
     try:

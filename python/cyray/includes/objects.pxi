@@ -69,10 +69,22 @@ def put(value, *, _owner=None):
     return put_serialized(s, serialize(value))
 
 
+cdef raise_no_timeout(timeout):
+    if isinstance(timeout, ObjectRef):
+        raise TypeError("a timeout is None or a number of seconds, not an ObjectRef: several refs are "
+                        "given as one list")
+    raise TypeError(
+        f"a timeout is None or a number of seconds, not {type(timeout).__name__}")
+
+
 cdef int64_t deadline_from(timeout) except? -1:
     if timeout is None:
         return FOREVER
-    cdef double seconds = timeout
+    cdef double seconds
+    try:
+        seconds = timeout
+    except TypeError:
+        raise_no_timeout(timeout)
     if not seconds >= 0:
         raise ValueError(f"a timeout is None or at least 0 seconds, not {timeout}")
     if seconds > 1e9:

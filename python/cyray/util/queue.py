@@ -36,6 +36,8 @@ class Queue:
     """
 
     def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
+        if isinstance(maxsize, bool) or not isinstance(maxsize, int):
+            raise TypeError(f"maxsize must be an int, not {type(maxsize).__name__}.")
         self.maxsize = maxsize
         options = {"num_cpus": 0, "max_concurrency": 10_000, **(actor_options or {})}
         self.actor = cyray.remote(_QueueActor).options(**options).remote(maxsize)
@@ -45,7 +47,7 @@ class Queue:
 
     def size(self) -> int:
         """How many items it holds."""
-        return cyray.get(self.actor.qsize.remote())
+        return cyray.get(self._live().qsize.remote())
 
     def qsize(self) -> int:
         """How many items it holds."""
@@ -53,31 +55,31 @@ class Queue:
 
     def empty(self) -> bool:
         """Whether it holds none."""
-        return cyray.get(self.actor.empty.remote())
+        return cyray.get(self._live().empty.remote())
 
     def full(self) -> bool:
         """Whether it holds `maxsize` items."""
-        return cyray.get(self.actor.full.remote())
+        return cyray.get(self._live().full.remote())
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Adds an item. Waits for room, `timeout` seconds at most, then raises Full."""
         _check_timeout(timeout)
-        self._check_put(cyray.get(self.actor.put.remote(item, timeout if block else 0)))
+        self._check_put(cyray.get(self._live().put.remote(item, timeout if block else 0)))
 
     async def put_async(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """`put` for coroutines."""
         _check_timeout(timeout)
-        self._check_put(await self.actor.put.remote(item, timeout if block else 0))
+        self._check_put(await self._live().put.remote(item, timeout if block else 0))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Takes the oldest item. Waits for one, `timeout` seconds at most, then raises Empty."""
         _check_timeout(timeout)
-        return self._check_got(cyray.get(self.actor.get.remote(timeout if block else 0)))
+        return self._check_got(cyray.get(self._live().get.remote(timeout if block else 0)))
 
     async def get_async(self, block: bool = True, timeout: float | None = None) -> Any:
         """`get` for coroutines."""
         _check_timeout(timeout)
-        return self._check_got(await self.actor.get.remote(timeout if block else 0))
+        return self._check_got(await self._live().get.remote(timeout if block else 0))
 
     def put_nowait(self, item: Any) -> None:
         """`put(item, block=False)`."""
@@ -92,7 +94,7 @@ class Queue:
         if not isinstance(items, Iterable):
             raise TypeError("Argument 'items' must be an Iterable")
         items = list(items)
-        if not cyray.get(self.actor.put_batch.remote(items)):
+        if not cyray.get(self._live().put_batch.remote(items)):
             raise Full(f"Cannot add {len(items)} items to a queue of maxsize {self.maxsize}.")
 
     def get_nowait_batch(self, num_items: int) -> list[Any]:
@@ -101,13 +103,13 @@ class Queue:
             raise TypeError("Argument 'num_items' must be an int")
         if num_items < 0:
             raise ValueError("'num_items' must be nonnegative")
-        taken = cyray.get(self.actor.get_batch.remote(num_items))
+        taken = cyray.get(self._live().get_batch.remote(num_items))
         if taken is None:
             raise Empty(f"Cannot get {num_items} items from a queue that has fewer.")
         return taken
 
     def shutdown(self, force: bool = False, grace_period_s: float = 5) -> None:
-        """Ends the actor: after what it does now, or at once with `force`."""
+        """Ends the actor: after what it does now, or at once with `force`. This object is of no use then."""
         if self.actor is None:
             return
         actor, self.actor = self.actor, None
@@ -115,6 +117,11 @@ class Queue:
             done = actor.__ray_terminate__.remote()
             cyray.wait([done], timeout=grace_period_s)
         cyray.kill(actor, no_restart=True)
+
+    def _live(self) -> Any:
+        if self.actor is None:
+            raise RuntimeError("This queue was shut down.")
+        return self.actor
 
     @staticmethod
     def _check_put(added: bool) -> None:
@@ -129,7 +136,11 @@ class Queue:
 
 
 def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and timeout < 0:
+    if timeout is None:
+        return
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"'timeout' must be None or a number, not {type(timeout).__name__}")
+    if not timeout >= 0:
         raise ValueError("'timeout' must be a non-negative number")
 
 
