@@ -31,11 +31,11 @@ Link* LinkTable::Find(const WorkerId& worker) {
 
 Link& LinkTable::Add(const Address& peer) {
   auto& slot = links_[peer.worker];
-  if (spare_.empty()) {
+  if (unused_.empty()) {
     slot = std::make_unique<Link>();
   } else {
-    slot = std::move(spare_.back());
-    spare_.pop_back();
+    slot = std::move(unused_.back());
+    unused_.pop_back();
   }
   slot->peer = peer;
   return *slot;
@@ -46,7 +46,7 @@ Link& LinkTable::To(const Address& peer) {
     if (known->state == Link::State::kBroken && !known->reset_sent) SendReset(*known);
     return *known;
   }
-  if (dead_.contains(peer.worker)) return gone_;
+  if (Dead(peer.worker)) return gone_;
   Link& link = Add(peer);
   // A process that leases itself, or an actor that calls itself, gets its frames back from the
   // raylet: a socket pair would have both its ends in this one link.
@@ -82,7 +82,7 @@ void LinkTable::Open(Link& link, UniqueFd socket) {
 }
 
 void LinkTable::OnPeerConnected(const Address& peer, UniqueFd socket) {
-  if (dead_.contains(peer.worker)) return;
+  if (Dead(peer.worker)) return;
   Link* known = Find(peer.worker);
   Link& link = known != nullptr ? *known : Add(peer);
   // When both sides ask at once the raylet makes one pair: whoever asked second gets its end here,
@@ -165,18 +165,13 @@ void LinkTable::FlushDirty(int64_t older_than_ns) {
     if (node.empty()) continue;
     if (node.mapped()->dirty) std::erase(dirty_, node.mapped().get());
     *node.mapped() = Link{};
-    spare_.push_back(std::move(node.mapped()));
+    unused_.push_back(std::move(node.mapped()));
   }
   to_forget_.clear();
 }
 
 void LinkTable::Forget(const WorkerId& worker) {
-  if (!dead_.insert(worker).second) return;
-  dead_order_.push_back(worker);
-  if (dead_order_.size() > kMaxDead) {
-    dead_.erase(dead_order_.front());
-    dead_order_.pop_front();
-  }
+  if (!dead_.Add(worker, {}, /*now_ms=*/0)) return;
   if (Find(worker) != nullptr) to_forget_.push_back(worker);
 }
 
@@ -257,7 +252,7 @@ void LinkTable::OnRelayFailed(const WorkerId& worker, const std::string& reason)
 }
 
 void LinkTable::SendReset(Link& link) {
-  if (&link == &gone_ || dead_.contains(link.peer.worker)) return;
+  if (&link == &gone_ || Dead(link.peer.worker)) return;
   if (link.peer.node == self_.node) return;  // over a socket, which is closed
   link.reset_sent = true;
   flatbuffers::FlatBufferBuilder b(64);

@@ -12,16 +12,16 @@
 #include <flatbuffers/flatbuffers.h>
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
+#include <variant>
 #include <vector>
 
 #include "cyray/common/ids.h"
 #include "cyray/core/outbox.h"
+#include "cyray/util/recent.h"
 #include "cyray/util/unique_fd.h"
 #include "cyray/wire/channel.h"
 
@@ -102,6 +102,7 @@ class LinkTable : public LinkOutbox {
   const std::unordered_map<WorkerId, std::unique_ptr<Link>>& all() const { return links_; }
 
  private:
+  bool Dead(const WorkerId& worker) const { return dead_.Find(worker) != nullptr; }
   Link& Add(const Address& peer);
   void Open(Link& link, UniqueFd socket);
   // False when there is nothing more to read.
@@ -116,13 +117,12 @@ class LinkTable : public LinkOutbox {
   Address self_;
   std::unordered_map<WorkerId, std::unique_ptr<Link>> links_;
   // Forgotten ones, for the next: an event that epoll has handed out may still name them.
-  std::vector<std::unique_ptr<Link>> spare_;
+  std::vector<std::unique_ptr<Link>> unused_;
   std::vector<Link*> dirty_;
   std::vector<Link*> broken_;  // their channels are still open
   std::vector<WorkerId> to_forget_;
-  std::unordered_set<WorkerId> dead_;
-  std::deque<WorkerId> dead_order_;  // the same, the oldest first
-  Link gone_;                        // the link to each of them
+  Recent<WorkerId, std::monostate> dead_{kMaxDead};
+  Link gone_;  // the link to each of them
 };
 
 }  // namespace cyray::core

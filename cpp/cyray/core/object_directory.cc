@@ -21,13 +21,13 @@ constexpr int64_t kMissingPatienceNs = 5'000'000'000;
 ObjectDirectory::~ObjectDirectory() = default;
 
 ObjectEntry* ObjectDirectory::NewOwned(const ObjectId& id) {
-  if (spare_.empty()) {
+  if (unused_.empty()) {
     constexpr size_t kSlab = 256;
     slabs_.push_back(std::make_unique<ObjectEntry[]>(kSlab));
-    for (size_t i = kSlab; i > 0; --i) spare_.push_back(&slabs_.back()[i - 1]);
+    for (size_t i = kSlab; i > 0; --i) unused_.push_back(&slabs_.back()[i - 1]);
   }
-  ObjectEntry* entry = spare_.back();
-  spare_.pop_back();
+  ObjectEntry* entry = unused_.back();
+  unused_.pop_back();
   entry->id = id;
   entry->refs = 1;
   ++live_;
@@ -37,7 +37,7 @@ ObjectEntry* ObjectDirectory::NewOwned(const ObjectId& id) {
 void ObjectDirectory::Destroy(ObjectEntry* entry) {
   if (entry->indexed) by_id_.erase(entry->id);
   *entry = ObjectEntry{};
-  spare_.push_back(entry);
+  unused_.push_back(entry);
   --live_;
 }
 

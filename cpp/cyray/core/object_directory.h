@@ -223,7 +223,7 @@ class ObjectDirectory {
   bool draining_ = false;
   std::vector<ObjectEntry*> free_list_;  // entries to destroy after the current one
   std::vector<std::unique_ptr<ObjectEntry[]>> slabs_;
-  std::vector<ObjectEntry*> spare_;
+  std::vector<ObjectEntry*> unused_;
 };
 
 }  // namespace cyray::core

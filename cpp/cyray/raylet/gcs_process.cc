@@ -5,8 +5,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "cyray/net/tcp_listener.h"
 #include "cyray/util/clock.h"
 #include "cyray/util/log.h"
@@ -16,10 +14,8 @@ namespace {
 
 constexpr int kMaxEarlyFailures = 3;
 constexpr int64_t kEarlyRestartDelayMs = 500;
-constexpr int64_t kRestartDelayMs = 5;
 // One that dies again and again within a moment is started ever more rarely.
 constexpr int64_t kShortLifeMs = 1000;
-constexpr int64_t kMaxRestartDelayMs = 1000;
 
 }  // namespace
 
@@ -29,7 +25,8 @@ GcsProcess::GcsProcess(EventLoop* loop, const NodeOptions* options, ProcessSuper
       options_(options),
       supervisor_(supervisor),
       callbacks_(std::move(callbacks)),
-      log_path_(options->session_dir + "/logs/gcs_server.out") {}
+      log_path_(options->session_dir + "/logs/gcs_server.out"),
+      restart_(loop) {}
 
 GcsProcess::~GcsProcess() { ClosePipe(); }
 
@@ -107,12 +104,10 @@ void GcsProcess::OnExit(int wait_status) {
                          TailOf(log_path_, 4000));
     return;
   }
-  const bool short_life = MonotonicMs() - started_ms_ < kShortLifeMs;
-  restart_delay_ms_ = short_life
-                          ? std::clamp(2 * restart_delay_ms_, kRestartDelayMs, kMaxRestartDelayMs)
-                          : kRestartDelayMs;
-  loop_->RunAfter(early_failures_ >= 0 ? kEarlyRestartDelayMs : restart_delay_ms_,
-                  [this] { Start(); });
+  if (MonotonicMs() - started_ms_ >= kShortLifeMs) restart_backoff_.Reset();
+  restart_.Start(
+      early_failures_ >= 0 ? kEarlyRestartDelayMs : restart_backoff_.NextMs(loop_->Random()),
+      [this] { Start(); });
 }
 
 void GcsProcess::Stop() {

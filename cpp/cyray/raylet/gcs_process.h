@@ -11,6 +11,8 @@
 
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/process_supervisor.h"
+#include "cyray/util/backoff.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::raylet {
 
@@ -46,9 +48,10 @@ class GcsProcess {
   UniqueFd ready_pipe_;
   int pid_ = 0;
   int64_t started_ms_ = 0;
-  int64_t restart_delay_ms_ = 0;
+  Backoff restart_backoff_{5, 1'000};
   int early_failures_ = 0;
   bool stopped_ = false;
+  Timer restart_;
 };
 
 }  // namespace cyray::raylet

@@ -35,7 +35,7 @@ const char* WorkerStateName(WorkerState state) {
   return "?";
 }
 
-int WorkerPool::SpareWanted(int64_t now_ms) const {
+int WorkerPool::PrestartsWanted(int64_t now_ms) const {
   return now_ms - last_actor_ms_ < kActorHintMs ? kSpares : 0;
 }
 
@@ -52,7 +52,7 @@ int WorkerPool::IdleFor(const WorkerUse& use) const {
 }
 
 int WorkerPool::WorkersToStart(const std::map<WorkerUse, int>& wanted, int64_t now_ms) const {
-  int missing = SpareWanted(now_ms);
+  int missing = PrestartsWanted(now_ms);
   for (const auto& [use, count] : wanted) missing += count - std::min(count, IdleFor(use));
   for (const WorkerId& id : idle_) missing -= workers_.at(id).job.is_nil() ? 1 : 0;
   missing -= starting_;
@@ -163,7 +163,7 @@ std::vector<WorkerId> WorkerPool::WorkersOfJob(const JobId& job, bool actors_too
 
 std::vector<WorkerId> WorkerPool::TakeExpired(int64_t now_ms) {
   std::vector<WorkerId> expired;
-  const int keep = keep_idle_ + SpareWanted(now_ms);
+  const int keep = keep_idle_ + PrestartsWanted(now_ms);
   while (static_cast<int>(idle_.size()) > keep) {
     const WorkerId oldest = idle_.front();
     if (now_ms - workers_.at(oldest).idle_since_ms < kIdleLimitMs) break;
@@ -176,8 +176,8 @@ std::vector<WorkerId> WorkerPool::TakeExpired(int64_t now_ms) {
 int64_t WorkerPool::NextExpiryMs(int64_t now_ms) const {
   if (static_cast<int>(idle_.size()) <= keep_idle_) return -1;
   const int64_t left = workers_.at(idle_.front()).idle_since_ms + kIdleLimitMs - now_ms;
-  const int64_t spare = last_actor_ms_ + kActorHintMs - now_ms;
-  return std::max<int64_t>({left, spare, 1});
+  const int64_t ahead = last_actor_ms_ + kActorHintMs - now_ms;
+  return std::max<int64_t>({left, ahead, 1});
 }
 
 const WorkerPool::Worker* WorkerPool::Find(const WorkerId& worker) const {

@@ -2,11 +2,11 @@
 //
 // A worker belongs to no job until its first use; that job, and the GPUs that it had then, it
 // keeps. The pool starts workers that waiting leases and actors call for, a few ahead at the start,
-// and a spare one while actors are being created; workers idle beyond the node's CPUs leave after a
-// second. A job with a Python of its own never gets a worker that was not started for it: those are
-// bound from the start. Threading: confined to its owner. Pure: events in, actions out; ids and
-// time are arguments. Invariants: a worker is in idle_ exactly while its state is kIdle; one that
-// is bound to a job while it starts is counted in starting_for_.
+// and one before its need while actors are being created; workers idle beyond the node's CPUs leave
+// after a second. A job with a Python of its own never gets a worker that was not started for it:
+// those are bound from the start. Threading: confined to its owner. Pure: events in, actions out;
+// ids and time are arguments. Invariants: a worker is in idle_ exactly while its state is kIdle;
+// one that is bound to a job while it starts is counted in starting_for_.
 
 #pragma once
 
@@ -75,7 +75,7 @@ class WorkerPool {
   void CheckInvariants() const;
 
  private:
-  int SpareWanted(int64_t now_ms) const;
+  int PrestartsWanted(int64_t now_ms) const;
   int StartingLimit() const;
   int StartingFor(const JobId& job) const;
   // How many idle workers that have a job would do.
