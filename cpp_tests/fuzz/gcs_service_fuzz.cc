@@ -62,6 +62,7 @@ constexpr std::array kRequests{
     Named{GcsMethod::RegisterJob, "RegisterJobRequest"},
     Named{GcsMethod::FinishJob, "FinishJobRequest"},
     Named{GcsMethod::ReportWorkerDeath, "ReportWorkerDeathRequest"},
+    Named{GcsMethod::ChangeActors, "ChangeActorsRequest"},
 };
 
 void AppendEvent(std::vector<uint8_t>& input, uint8_t kind, uint16_t target,

@@ -102,7 +102,7 @@ TEST_F(ActorCost, ManyThatAreDroppedTogetherAreOneCommitAndOneOrderEach) {
   storage_.Sync();
   sent_.clear();
   const size_t asked = storage_.asked();
-  Call(GcsMethod::DropActors, DropPayload(actors));
+  Call(GcsMethod::ChangeActors, DropPayload(actors));
   EXPECT_EQ(storage_.asked(), asked + 1);
   EXPECT_EQ(storage_.changes(), kActors);
   EXPECT_TRUE(sent_.empty());
@@ -116,14 +116,63 @@ TEST_F(ActorCost, ManyThatAreDroppedTogetherAreOneCommitAndOneOrderEach) {
   for (const ActorId& actor : actors) End(actor);
   storage_.Sync();
   service_.CheckInvariants();
-  Call(GcsMethod::DropActors, DropPayload(actors));
+  Call(GcsMethod::ChangeActors, DropPayload(actors));
   EXPECT_FALSE(storage_.has_changes());
+}
+
+TEST_F(ActorCost, ManyThatAreRegisteredTogetherAreOneCommitAndOneAnswer) {
+  std::vector<wire::Bytes> registrations;
+  std::vector<ActorId> actors;
+  for (size_t i = 0; i < 1000; ++i) {
+    actors.push_back(NewActorId());
+    registrations.push_back(RegisterActorPayload(actors.back(), {.owner = driver_}));
+  }
+  answered_ = 0;
+  const size_t asked = storage_.asked();
+  // The last one is dropped at once: it never starts.
+  Call(GcsMethod::ChangeActors, ChangeActorsPayload(registrations, {actors.back()}));
+  EXPECT_EQ(storage_.asked(), asked + 1);
+  EXPECT_TRUE(sent_.empty());
+  EXPECT_TRUE(Commits());
+  EXPECT_EQ(answered_, 1);
+  size_t started = 0;
+  for (const wire::Bytes& command : sent_) {
+    const auto* start = wire::VerifiedRoot<wire::NodeCommand>(command)->body_as<wire::StartActor>();
+    started += start != nullptr ? 1 : 0;
+  }
+  EXPECT_GE(started, actors.size() - 1);
+  service_.CheckInvariants();
+  // A raylet that saw no answer sends it again.
+  Call(GcsMethod::ChangeActors, ChangeActorsPayload(registrations, {actors.back()}));
+  EXPECT_FALSE(storage_.has_changes());
+}
+
+TEST_F(ActorCost, ANameThatIsTakenRefusesItsRegistrationAlone) {
+  const ActorId first = NewActorId(), second = NewActorId(), third = NewActorId();
+  std::vector<wire::Bytes> registrations{
+      RegisterActorPayload(first, {.name = "one", .owner = driver_}),
+      RegisterActorPayload(second, {.name = "one", .owner = driver_}),
+      {1, 2, 3},
+      RegisterActorPayload(third, {.owner = driver_})};
+  std::optional<Result<wire::Bytes>> answer;
+  service_.OnCall(static_cast<uint16_t>(GcsMethod::ChangeActors), CallId::Random(),
+                  ChangeActorsPayload(registrations, {}),
+                  [&](const Result<wire::Bytes>& reply) { answer = reply; });
+  storage_.Sync();
+  ASSERT_TRUE(answer && answer->has_value());
+  const auto* reply = wire::VerifiedRoot<wire::ChangeActorsReply>(**answer);
+  ASSERT_NE(reply, nullptr);
+  ASSERT_EQ(reply->refused()->size(), 2u);
+  EXPECT_EQ(reply->refused()->Get(0)->index(), 1u);
+  EXPECT_EQ(reply->refused()->Get(0)->code(), static_cast<uint8_t>(StatusCode::kAlreadyExists));
+  EXPECT_EQ(reply->refused()->Get(1)->index(), 2u);
+  EXPECT_EQ(reply->refused()->Get(1)->code(), static_cast<uint8_t>(StatusCode::kInvalidArgument));
 }
 
 TEST_F(ActorCost, DropsThatOvertakeTheirRegistrationsHoldWhenThoseCome) {
   std::vector<ActorId> actors;
   for (size_t i = 0; i < 5000; ++i) actors.push_back(NewActorId());
-  Call(GcsMethod::DropActors, DropPayload(actors));
+  Call(GcsMethod::ChangeActors, DropPayload(actors));
   for (const ActorId& actor : actors) {
     Call(GcsMethod::RegisterActor, RegisterActorPayload(actor, {.owner = driver_}));
   }

@@ -108,6 +108,33 @@ TEST_F(FullDiskTest, ARefusedCallThatIsSentAgainIsDoneThen) {
   EXPECT_TRUE(wire::VerifiedRoot<wire::KvPutReply>(*again)->added());
 }
 
+TEST_F(FullDiskTest, OfActorsThatAreChangedTogetherNoneIsRegisteredAndThoseDroppedEnd) {
+  const auto made = [this](const ActorId& id) {
+    const Result<wire::Bytes> reply = Call(GcsMethod::ListActors, {});
+    for (const auto* actor : *wire::VerifiedRoot<wire::ListActorsReply>(*reply)->actors()) {
+      if (wire::FromWire(*actor->update()->actor_id()) == id) {
+        return actor->update()->state() != wire::ActorState::Dead;
+      }
+    }
+    return false;
+  };
+  const ActorOptions options{.owner = {NodeId::Random(), WorkerId::Random()}};
+  const ActorId there = NewActorId(), first = NewActorId(), second = NewActorId();
+  ASSERT_TRUE(Call(GcsMethod::RegisterActor, RegisterActorPayload(there, options)));
+  {
+    FullDisk full;
+    ExpectRefused(GcsMethod::ChangeActors,
+                  ChangeActorsPayload({RegisterActorPayload(first, options)}, {there}));
+    EXPECT_FALSE(made(first));
+    // The disk is known to fail by now.
+    ExpectRefused(GcsMethod::ChangeActors,
+                  ChangeActorsPayload({RegisterActorPayload(second, options)}, {}));
+    EXPECT_FALSE(made(second));
+  }
+  AwaitWorkingDisk();
+  for (const ActorId& id : {there, first, second}) EXPECT_FALSE(made(id));
+}
+
 TEST_F(FullDiskTest, ACallDoneBeforeIsAnsweredAlsoWithoutTheDisk) {
   const CallId id = CallId::Random();
   ASSERT_TRUE(gcs_.Call(GcsMethod::KvPut, KvPutPayload("key", "1", false), id));

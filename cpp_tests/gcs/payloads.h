@@ -101,13 +101,23 @@ inline wire::Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_s
   return wire::FinishedBytes(builder);
 }
 
-inline wire::Bytes DropPayload(const std::vector<ActorId>& actors) {
+inline wire::Bytes ChangeActorsPayload(const std::vector<wire::Bytes>& registrations,
+                                       const std::vector<ActorId>& dropped) {
   flatbuffers::FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::ActorRegistration>> made;
+  for (const wire::Bytes& one : registrations) {
+    made.push_back(wire::CreateActorRegistration(builder, builder.CreateVector(one)));
+  }
   std::vector<wire::WireActorId> ids;
-  for (const ActorId& id : actors) ids.push_back(*wire::ToWire(id));
-  const auto list = builder.CreateVectorOfStructs(ids);
-  builder.Finish(wire::CreateDropActorsRequest(builder, list));
+  for (const ActorId& id : dropped) ids.push_back(*wire::ToWire(id));
+  const auto list = builder.CreateVector(made);
+  const auto drops = builder.CreateVectorOfStructs(ids);
+  builder.Finish(wire::CreateChangeActorsRequest(builder, list, drops));
   return wire::FinishedBytes(builder);
+}
+
+inline wire::Bytes DropPayload(const std::vector<ActorId>& actors) {
+  return ChangeActorsPayload({}, actors);
 }
 
 inline wire::Bytes KvDeletePayload(const std::string& key, bool prefix = false) {

@@ -168,17 +168,17 @@ TEST_F(GcsBridgeTest, ActorsDroppedTogetherGoInOneCallAndBeforeWhatIsAskedAfterT
   drop();
   ASSERT_TRUE(node_.Until([&] { return asked.size() >= 3; }));
   ASSERT_EQ(asked.size(), 3u);
-  EXPECT_EQ(asked[0].method, GcsMethod::DropActors);
+  EXPECT_EQ(asked[0].method, GcsMethod::ChangeActors);
   EXPECT_EQ(asked[1].method, GcsMethod::ListNodes);
-  EXPECT_EQ(asked[2].method, GcsMethod::DropActors);
+  EXPECT_EQ(asked[2].method, GcsMethod::KillActor) << "alone it goes as it came";
+  const auto* request = wire::VerifiedRoot<wire::ChangeActorsRequest>(asked[0].payload);
+  ASSERT_NE(request, nullptr);
   std::vector<ActorId> told;
-  for (const size_t call : {0, 2}) {
-    const auto* request = wire::VerifiedRoot<wire::DropActorsRequest>(asked[call].payload);
-    ASSERT_NE(request, nullptr);
-    for (const wire::WireActorId* id : *request->actors()) told.push_back(wire::FromWire(*id));
-  }
-  EXPECT_EQ(told, actors);
-  asked[0].callback(Text(""));
+  for (const wire::WireActorId* id : *request->dropped()) told.push_back(wire::FromWire(*id));
+  EXPECT_EQ(told, std::vector<ActorId>(actors.begin(), actors.begin() + 3));
+  flatbuffers::FlatBufferBuilder done;
+  done.Finish(wire::CreateChangeActorsReply(done));
+  asked[0].callback(wire::FinishedBytes(done));
   for (int i = 0; i < 3; ++i) {
     const auto reply = Reply(client);
     ASSERT_TRUE(reply);
@@ -188,6 +188,31 @@ TEST_F(GcsBridgeTest, ActorsDroppedTogetherGoInOneCallAndBeforeWhatIsAskedAfterT
   const auto reply = Reply(client);
   ASSERT_TRUE(reply);
   EXPECT_FALSE(reply->As<wire::GcsReply>()->ok());
+}
+
+TEST_F(GcsBridgeTest, WhoAsksForMuchKeepsNobodyElseWaiting) {
+  std::vector<AskedGcs::Asked> asked;
+  bridge_.Connect("nowhere", std::make_unique<AskedGcs>(&asked));
+  Client greedy = AddClient(), modest = AddClient();
+  constexpr size_t kMany = 5000;
+  for (size_t i = 0; i < kMany; ++i) {
+    Ask(greedy, GcsMethod::KvKeys,
+        [](auto& builder) { return wire::CreateKvKeysRequest(builder); });
+  }
+  Ask(modest, GcsMethod::ListNodes, [](auto& builder) { return wire::CreateEmpty(builder); });
+  const auto is_modest = [](const auto& one) { return one.method == GcsMethod::ListNodes; };
+  ASSERT_TRUE(node_.Until([&] { return std::ranges::any_of(asked, is_modest); }));
+  EXPECT_LE(asked.size(), 100u);
+  size_t answered = 0;
+  ASSERT_TRUE(node_.Until([&] {
+    greedy.process->Flush();
+    for (; answered < asked.size(); ++answered) {
+      const auto callback = std::move(asked[answered].callback);  // it asks for more
+      callback(Text("answer"));
+    }
+    return answered == kMany + 1;
+  }));
+  EXPECT_TRUE(node_.Until([&] { return greedy.process->CountOf(FrameType::kGcsReply) == kMany; }));
 }
 
 TEST_F(GcsBridgeTest, AProcessMayNotCallWhatIsTheRaylets) {

@@ -13,6 +13,7 @@
 
 #include "cyray/crypto/auth.h"
 #include "cyray/gcs/client_stream.h"
+#include "cyray/gcs/codec.h"
 #include "cyray/gcs/rpc.h"
 #include "cyray/util/backoff.h"
 #include "cyray/util/log.h"

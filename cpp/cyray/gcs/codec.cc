@@ -23,6 +23,11 @@ Offset<flatbuffers::Vector<uint8_t>> Blob(FlatBufferBuilder& builder, const wire
 
 }  // namespace
 
+StatusCode CodeFromWire(uint8_t code) {
+  return code <= static_cast<uint8_t>(StatusCode::kInternal) ? static_cast<StatusCode>(code)
+                                                             : StatusCode::kInternal;
+}
+
 Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
   ActorSpec spec;
   spec.id = FromWireOrNil(request.actor_id());

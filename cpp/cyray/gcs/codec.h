@@ -13,6 +13,8 @@
 
 namespace cyray::gcs {
 
+// A code that a peer sent; unknown ones are kInternal.
+StatusCode CodeFromWire(uint8_t code);
 // kInvalidArgument: ids are missing.
 Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request);
 flatbuffers::Offset<wire::ActorUpdate> WriteUpdate(flatbuffers::FlatBufferBuilder& builder,

@@ -78,11 +78,14 @@ bool IsRequest(GcsMethod method) {
 }
 
 Result<wire::Bytes> NotDurable(GcsMethod method, const Status& why) {
-  return Fail(
-      why.code(),
-      (IsRequest(method) ? "the GCS cannot store the change, so nothing was changed: "
-                         : "it was done, but the GCS cannot store that now and will try again: ") +
-          why.message());
+  const char* what = "it was done, but the GCS cannot store that now and will try again: ";
+  if (IsRequest(method)) what = "the GCS cannot store the change, so nothing was changed: ";
+  if (method == GcsMethod::ChangeActors) {
+    what =
+        "the GCS cannot store the changes, so no actor was registered; those that were dropped "
+        "end: ";
+  }
+  return Fail(why.code(), what + why.message());
 }
 
 std::string FunctionKey(const FunctionTable::Key& key) {
@@ -239,8 +242,8 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& paylo
       return ActorArgumentsReady(payload);
     case GcsMethod::KillActor:
       return KillActor(payload);
-    case GcsMethod::DropActors:
-      return DropActors(payload);
+    case GcsMethod::ChangeActors:
+      return ChangeActors(payload);
     case GcsMethod::RegisterNode:
       return RegisterNode(payload);
     case GcsMethod::RegisterJob:
@@ -401,12 +404,14 @@ void GcsService::DropFunctions(const JobId& job) {
 GcsService::Outcome GcsService::RegisterActor(const wire::Bytes& payload) {
   const Result<ActorId> id = cluster_.RegisterActor(payload);
   if (!id.has_value()) return {Fail(id.error())};
-  return {EmptyReply(), [this, id = *id] {
-            ActorDirector& actors = cluster_.actors();
-            actors.Apply(actors.table().Kill(
-                id, {.reason = "The actor is dead because the GCS could not store it: " +
-                               storage_->Failure().message()}));
-          }};
+  return {EmptyReply(), [this, id = *id] { TakeBackActor(id); }};
+}
+
+void GcsService::TakeBackActor(const ActorId& actor) {
+  ActorDirector& actors = cluster_.actors();
+  actors.Apply(actors.table().Kill(
+      actor, {.reason = "The actor is dead because the GCS could not store it: " +
+                        storage_->Failure().message()}));
 }
 
 Result<wire::Bytes> GcsService::GetActorByName(const wire::Bytes& payload) {
@@ -439,14 +444,37 @@ Result<wire::Bytes> GcsService::KillActor(const wire::Bytes& payload) {
   return EmptyReply();
 }
 
-Result<wire::Bytes> GcsService::DropActors(const wire::Bytes& payload) {
-  const auto* request = wire::VerifiedRoot<wire::DropActorsRequest>(payload);
-  if (request == nullptr || request->actors() == nullptr) return BadRequest();
+// Each registration stands for itself, as if it were alone.
+GcsService::Outcome GcsService::ChangeActors(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::ChangeActorsRequest>(payload);
+  if (request == nullptr || request->registrations() == nullptr || request->dropped() == nullptr) {
+    return {BadRequest()};
+  }
+  const Status failing = storage_->Failure();
+  FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::ActorRefusal>> refused;
+  std::vector<ActorId> added;
+  for (uint32_t i = 0; i < request->registrations()->size(); ++i) {
+    const wire::Bytes one = wire::BytesOrEmpty(request->registrations()->Get(i)->request());
+    const bool repeated = IsRepeated(GcsMethod::RegisterActor, one);
+    const Result<ActorId> id = failing.ok() || repeated
+                                   ? cluster_.RegisterActor(one)
+                                   : Fail(NotDurable(GcsMethod::RegisterActor, failing).error());
+    if (id && !repeated) added.push_back(*id);
+    if (id) continue;
+    const auto error = builder.CreateString(id.error().message());
+    refused.push_back(
+        wire::CreateActorRefusal(builder, i, static_cast<uint8_t>(id.error().code()), error));
+  }
   ActorDirector& actors = cluster_.actors();
-  for (const wire::WireActorId* id : *request->actors()) {
+  for (const wire::WireActorId* id : *request->dropped()) {
     actors.Apply(actors.table().Kill(FromWire(*id), {.out_of_scope = true}));
   }
-  return EmptyReply();
+  const auto list = builder.CreateVector(refused);
+  return {Finished(builder, wire::CreateChangeActorsReply(builder, list)),
+          [this, added = std::move(added)] {
+            for (const ActorId& id : added) TakeBackActor(id);
+          }};
 }
 
 Result<wire::Bytes> GcsService::ListActors() {

@@ -77,10 +77,12 @@ class GcsService : public RpcHandler {
   void AnswerWaiter(uint64_t waiter, const wire::Bytes* pickled);
   void DropFunctions(const JobId& job);
   Outcome RegisterActor(const wire::Bytes& payload);
+  // It was registered, and the disk refused that.
+  void TakeBackActor(const ActorId& actor);
   Result<wire::Bytes> GetActorByName(const wire::Bytes& payload);
   Result<wire::Bytes> ActorArgumentsReady(const wire::Bytes& payload);
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);
-  Result<wire::Bytes> DropActors(const wire::Bytes& payload);
+  Outcome ChangeActors(const wire::Bytes& payload);
   Result<wire::Bytes> ListActors();
   Result<wire::Bytes> ListNodes();
   Result<wire::Bytes> ListJobs();

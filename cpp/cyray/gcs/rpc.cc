@@ -69,9 +69,4 @@ bool Unseal(const Sealing& sealing, const grpc::ByteBuffer& message, void* heade
 
 std::string EndText(const grpc::Status& status) { return std::to_string(status.error_code()); }
 
-StatusCode CodeFromWire(uint8_t code) {
-  return code <= static_cast<uint8_t>(StatusCode::kInternal) ? static_cast<StatusCode>(code)
-                                                             : StatusCode::kInternal;
-}
-
 }  // namespace cyray::gcs

@@ -73,7 +73,4 @@ bool Unseal(const Sealing& sealing, const grpc::ByteBuffer& message, void* heade
 // What the tag of a stream's end covers.
 std::string EndText(const grpc::Status& status);
 
-// A code that a peer sent; unknown ones are kInternal.
-StatusCode CodeFromWire(uint8_t code);
-
 }  // namespace cyray::gcs

@@ -18,7 +18,6 @@ using wire::VerifiedRoot;
 constexpr size_t kFunctionCacheBytes = 64u << 20;
 constexpr size_t kDeathsKept = 10'000;
 constexpr int64_t kDeathKeptMs = 600'000;
-constexpr size_t kDropsAtOnce = 1000;  // so that the GCS is not busy with them for long
 
 Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
   FlatBufferBuilder builder;
@@ -184,36 +183,9 @@ void GcsBridge::RememberFunction(const uint8_t* payload, size_t size) {
                  wire::BytesOrEmpty(request->pickled()));
 }
 
-bool GcsBridge::Drop(const ClientConnection& client, const wire::GcsCall& call) {
-  const auto* request =
-      VerifiedRoot<wire::KillActorRequest>(call.payload()->data(), call.payload()->size());
-  if (request == nullptr || !request->out_of_scope() || request->actor_id() == nullptr) {
-    return false;
-  }
-  if (drops_.empty()) posts_.Post([this] { SendDrops(); });
-  drops_.push_back({wire::FromWire(*request->actor_id()), client.id(), call.request_id()});
-  if (drops_.size() >= kDropsAtOnce) SendDrops();
-  return true;
-}
-
-void GcsBridge::SendDrops() {
-  if (drops_.empty()) return;
-  std::vector<wire::WireActorId> actors;
-  actors.reserve(drops_.size());
-  for (const Dropped& dropped : drops_) actors.push_back(*ToWire(dropped.actor));
-  FlatBufferBuilder builder(actors.size() * sizeof(wire::WireActorId) + 64);
-  const auto list = builder.CreateVectorOfStructs(actors);
-  builder.Finish(wire::CreateDropActorsRequest(builder, list));
-  Call(GcsMethod::DropActors, builder,
-       [this, drops = std::exchange(drops_, {})](const Result<Bytes>& result) {
-         for (const Dropped& dropped : drops) Reply(dropped.client, dropped.request, result);
-       });
-}
-
 // True when there is nothing left to do: it was answered, or will be.
 bool GcsBridge::AnswerHere(ClientConnection& client, const wire::GcsCall& call, GcsMethod method) {
   if (method == GcsMethod::GetFunction) return AnswerFunction(client, call);
-  if (method == GcsMethod::KillActor) return Drop(client, call);
   if (method == GcsMethod::PutFunction) {
     RememberFunction(call.payload()->data(), call.payload()->size());
   }
@@ -234,18 +206,49 @@ bool GcsBridge::OnGcsCall(ClientConnection& client, const wire::GcsCall* call) {
     return true;
   }
   if (AnswerHere(client, *call, method)) return true;
-  SendDrops();  // they came first: one may free the name that this call asks for
-  const uint64_t client_id = client.id();
-  const uint64_t request_id = call->request_id();
-  FunctionCache::Key function;
   if (method == GcsMethod::GetFunction) {
-    if (const auto* request = VerifiedRoot<wire::GetFunctionRequest>(call->payload()->data(),
-                                                                     call->payload()->size())) {
-      function = {FromWireOrNil(request->job_id()), FromWireOrNil(request->function_id())};
-    }
+    AskForFunction(client, *call);
+    return true;
   }
-  CallBytes(method, wire::BytesOrEmpty(call->payload()),
-            [this, client_id, request_id, function](Result<Bytes> result) {
+  const bool may_be_joined =
+      lines_.Add({client.id(), call->request_id(), method, wire::BytesOrEmpty(call->payload())},
+                 runtime_->NowMs());
+  if (!may_be_joined) {
+    GoOn(client.id());
+  } else {
+    if (gathering_.empty()) posts_.Post([this] { EndRound(); });
+    if (gathering_.empty() || gathering_.back() != client.id()) gathering_.push_back(client.id());
+  }
+  return true;
+}
+
+void GcsBridge::EndRound() {
+  for (const uint64_t client_id : std::exchange(gathering_, {})) GoOn(client_id);
+}
+
+void GcsBridge::GoOn(uint64_t client_id) {
+  for (GcsLines::Call& call : lines_.GoOn(client_id)) {
+    CallBytes(call.method, std::move(call.payload),
+              [this, client_id, id = call.id](const Result<Bytes>& result) {
+                for (const auto& [client, request, answer] :
+                     lines_.OnReply(id, result, runtime_->NowMs())) {
+                  Reply(client, request, answer);
+                }
+                GoOn(client_id);
+              });
+  }
+}
+
+// In no line: it may wait for the function for long.
+void GcsBridge::AskForFunction(const ClientConnection& client, const wire::GcsCall& call) {
+  FunctionCache::Key function;
+  if (const auto* request =
+          VerifiedRoot<wire::GetFunctionRequest>(call.payload()->data(), call.payload()->size())) {
+    function = {FromWireOrNil(request->job_id()), FromWireOrNil(request->function_id())};
+  }
+  CallBytes(GcsMethod::GetFunction, wire::BytesOrEmpty(call.payload()),
+            [this, client_id = client.id(), request_id = call.request_id(),
+             function](const Result<Bytes>& result) {
               if (result && !function.second.is_nil()) {
                 const auto* reply = VerifiedRoot<wire::GetFunctionReply>(*result);
                 if (reply != nullptr && reply->found()) {
@@ -254,7 +257,6 @@ bool GcsBridge::OnGcsCall(ClientConnection& client, const wire::GcsCall* call) {
               }
               Reply(client_id, request_id, result);
             });
-  return true;
 }
 
 // --- Actors that clients watch ----------------------------------------------------------------
@@ -263,17 +265,15 @@ bool GcsBridge::OnSubscribeActor(ClientConnection& client, const wire::Subscribe
   if (subscribe == nullptr || subscribe->actor_id() == nullptr) return false;
   const ActorId actor = wire::FromWire(*subscribe->actor_id());
   if (!subscribe->subscribe()) {
-    const auto it = watched_.find(actor);
-    if (it == watched_.end()) return true;
-    it->second.subscribers.erase(client.worker());
-    if (it->second.subscribers.empty()) {
-      watched_.erase(it);
-      SendWatch(actor, false);
-    }
+    const auto of_client = watched_by_.find(client.worker());
+    if (of_client == watched_by_.end() || of_client->second.erase(actor) == 0) return true;
+    if (of_client->second.empty()) watched_by_.erase(of_client);
+    Unsubscribe(client.worker(), actor);
     return true;
   }
   const auto [it, added] = watched_.try_emplace(actor);
   it->second.subscribers.insert(client.worker());
+  watched_by_[client.worker()].insert(actor);
   if (added) {
     SendWatch(actor, true);
   } else if (!it->second.last_update.empty()) {
@@ -284,14 +284,17 @@ bool GcsBridge::OnSubscribeActor(ClientConnection& client, const wire::Subscribe
 }
 
 void GcsBridge::OnClientGone(const WorkerId& client) {
-  for (auto it = watched_.begin(); it != watched_.end();) {
-    if (it->second.subscribers.erase(client) > 0 && it->second.subscribers.empty()) {
-      SendWatch(it->first, false);
-      it = watched_.erase(it);
-    } else {
-      ++it;
-    }
-  }
+  const auto of_client = watched_by_.extract(client);
+  if (of_client.empty()) return;
+  for (const ActorId& actor : of_client.mapped()) Unsubscribe(client, actor);
+}
+
+void GcsBridge::Unsubscribe(const WorkerId& client, const ActorId& actor) {
+  const auto it = watched_.find(actor);
+  it->second.subscribers.erase(client);
+  if (!it->second.subscribers.empty()) return;
+  watched_.erase(it);
+  SendWatch(actor, false);
 }
 
 void GcsBridge::SendWatch(const ActorId& actor, bool watch) {

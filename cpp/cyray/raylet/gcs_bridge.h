@@ -2,11 +2,10 @@
 //
 // Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once
 // for all clients that watch them, and carries the node stream. Calls made before the GCS is known
-// wait. Actors whose last handles went in one round of the loop are told of in one call. Deaths of
-// processes are reported as they happen and repeated in each hello, for the GCS may have been away,
-// or have died before it told everybody.
-// Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly while
-// some client here is subscribed to it.
+// wait; those of one process stand in a line (gcs_lines.h), and actors that it makes and drops in
+// one round of the loop go together. Deaths of processes are reported as they happen and repeated
+// in each hello, for the GCS may have been away. Threading: confined to the raylet's loop.
+// Invariant: an actor is watched at the GCS exactly while some client here is subscribed to it.
 
 #pragma once
 
@@ -17,10 +16,12 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "cyray/gcs/client.h"
 #include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/gcs_lines.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/util/recent.h"
 #include "cyray/util/timer.h"
@@ -99,12 +100,14 @@ class GcsBridge {
   bool AnswerHere(ClientConnection& client, const wire::GcsCall& call, wire::GcsMethod method);
   bool AnswerFunction(ClientConnection& client, const wire::GcsCall& call);
   void RememberFunction(const uint8_t* payload, size_t size);
-  // False: it does not tell of an actor whose last handle went.
-  bool Drop(const ClientConnection& client, const wire::GcsCall& call);
-  void SendDrops();
+  // What of its line may go now.
+  void GoOn(uint64_t client_id);
+  void EndRound();
+  void AskForFunction(const ClientConnection& client, const wire::GcsCall& call);
   void OnCommand(const wire::NodeCommand* command);
   void OnActorUpdate(const wire::ActorUpdate& update);
   void SendWatch(const ActorId& actor, bool watch);
+  void Unsubscribe(const WorkerId& client, const ActorId& actor);
   void OnUp();
 
   Runtime* const runtime_;
@@ -115,18 +118,15 @@ class GcsBridge {
   std::unique_ptr<gcs::GcsConnection> client_;
   std::vector<QueuedCall> queued_;
   std::unordered_map<ActorId, Watched> watched_;
+  std::unordered_map<WorkerId, std::unordered_set<ActorId>> watched_by_;
   FunctionCache functions_;
   struct Death {
     std::string reason;
     bool intended;
   };
   Recent<Address, Death> deaths_;
-  struct Dropped {
-    ActorId actor;
-    uint64_t client = 0;
-    uint64_t request = 0;
-  };
-  std::vector<Dropped> drops_;  // in this round
+  GcsLines lines_;
+  std::vector<uint64_t> gathering_;  // lines to which calls were added that others may join
   Posts posts_;
 };
 
