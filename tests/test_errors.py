@@ -429,6 +429,69 @@ def test_other_tasks_survive_the_death_of_a_worker():
         assert isinstance(raised_by(ref), WorkerCrashedError)
 
 
+def count_runs(folder, name):
+    """Says that the task `name` runs; to be called by it."""
+    with open(folder / str(name), "a") as file:
+        file.write(".")
+
+
+@pytest.mark.parametrize("late_argument", [False, True])
+def test_the_task_that_ended_its_worker_is_charged_and_short_ones_before_it_keep_their_results(
+    tmp_path, late_argument
+):
+    @cyray.remote(max_retries=0, num_cpus=cyray.cluster_resources()["CPU"])
+    def note(name, argument=None):
+        count_runs(tmp_path, name)
+        return name
+
+    @cyray.remote(max_retries=1, num_cpus=cyray.cluster_resources()["CPU"])
+    def end(name):
+        count_runs(tmp_path, name)
+        os._exit(1)
+
+    @cyray.remote
+    def large():
+        return b"x" * 200_000
+
+    cyray.get([note.remote(f"warm{i}") for i in range(100)])  # it is known to be short
+    notes, ends = [], []
+    for i in range(10):
+        argument = large.remote() if late_argument and i % 3 == 0 else None
+        notes += [note.remote(f"before{i}.{j}") for j in range(3)]
+        if late_argument:
+            notes.append(note.remote(f"late{i}", argument))
+        ends.append(end.remote(f"end{i}"))
+        notes += [note.remote(f"behind{i}.{j}") for j in range(3)]
+    names = cyray.get(notes, timeout=50)
+    for ref in ends:
+        assert isinstance(raised_by(ref), WorkerCrashedError)
+    for name in names:
+        assert (tmp_path / name).read_text() == ".", name
+    for i in range(10):
+        assert (tmp_path / f"end{i}").read_text() == "..", i
+
+
+def test_an_actors_calls_before_the_one_that_ends_it_keep_their_results(tmp_path):
+    @cyray.remote
+    class Counter:
+        def __init__(self):
+            self.count = 0
+
+        def add(self):
+            self.count += 1
+            return self.count
+
+        def end(self):
+            os._exit(1)
+
+    for _ in range(5):
+        counter = Counter.remote()
+        refs = [counter.add.remote() for _ in range(20)]
+        end = counter.end.remote()
+        assert cyray.get(refs, timeout=20) == list(range(1, 21))
+        assert isinstance(raised_by(end), cyray.exceptions.ActorDiedError)
+
+
 def test_a_task_that_exits_its_process():
     @cyray.remote(max_retries=0)
     def leave():

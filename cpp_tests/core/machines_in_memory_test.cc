@@ -61,6 +61,7 @@ class MemoryLinks : public LinkOutbox {
     world_.letters.push_back(std::move(letter));
   }
   void Flush(Link&) override {}
+  bool HasUnsent(const Link&) const override { return false; }
   void FlushSoon(Link&, int64_t) override {}
   void Drain(Link&) override {}
   int64_t NewsDueNs(const Address&, int64_t broken_ns) const override {
@@ -88,6 +89,7 @@ class OneWorkerRaylet : public RayletOutbox {
   }
   void Relay(const Address&, const Address&, const uint8_t*, size_t) override {}
   void Flush() override {}
+  bool HasUnsent() const override { return false; }
   void Grant() {
     auto [id, on_reply] = std::move(asked.front());
     asked.pop_front();

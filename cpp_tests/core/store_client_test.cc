@@ -19,7 +19,8 @@ class StoreClientTest : public testing::Test, public PollerHandler, public Silen
     raylet_ = std::make_unique<FarEnd>(UniqueFd(ends[1]));
     raylet_->SendRegistration(1 << 20);
     std::shared_ptr<store::ArenaMapping> arena;
-    EXPECT_TRUE(process_.Register(UniqueFd(ends[0]), {}, &arena).ok());
+    std::optional<wire::TaskNotes> notes;
+    EXPECT_TRUE(process_.Register(UniqueFd(ends[0]), {}, &arena, &notes).ok());
     store_.SetArena(std::move(arena));
   }
   // PollerHandler

@@ -178,19 +178,32 @@ class TaskRun : public RandomRun {
     links_.OnReady(LinkTo(number), EPOLLIN);
   }
 
-  // What the submitter takes for the one that ran pays with an attempt.
-  void LoseTasksOf(Worker& worker) {
+  // What had begun pays with an attempt; where that is not known, what the submitter takes for the
+  // one that ran.
+  void LoseTasksOf(Worker& worker, const TaskSubmitter::BegunTags& begun = std::nullopt) {
     bool first = true;
     for (const uint64_t tag : worker.has) {
       Task& task = ModelOf(tag);
       task.at = 0;
-      if (!worker.waits.contains(tag) && std::exchange(first, false)) {
+      const bool ran = begun ? std::ranges::find(*begun, tag) != begun->end()
+                             : !worker.waits.contains(tag) && std::exchange(first, false);
+      if (ran) {
         if (task.retries == 0) task.failed = true;
         if (task.retries > 0) --task.retries;
       }
     }
     worker.has.clear();
     worker.waits.clear();
+  }
+  // By the worker's task notes; none, one or some of those that it has, in whatever order.
+  std::vector<uint64_t> AnyBegun(const Worker& worker) {
+    std::vector<uint64_t> begun;
+    for (const uint64_t tag : worker.has) {
+      if (Chance(30)) begun.push_back(tag);
+    }
+    if (Chance(10)) begun.push_back(uint64_t{1} << 63);  // an answered one
+    std::ranges::reverse(begun);
+    return begun;
   }
   void Die() {
     const uint8_t number = AnyWorker(false);
@@ -204,9 +217,11 @@ class TaskRun : public RandomRun {
     tasks_.OnLinkBroken(*link, "killed");
     links_.Drain(*link);
     links_.Break(*link, "killed");
-    LoseTasksOf(workers_[number]);
+    TaskSubmitter::BegunTags begun;
+    if (Chance(60)) begun = AnyBegun(workers_[number]);
+    LoseTasksOf(workers_[number], begun);
     workers_.erase(number);
-    tasks_.OnLeaseBroken(WorkerAddress(number), "killed");
+    tasks_.OnLeaseBroken(WorkerAddress(number), "killed", begun);
     links_.Forget(WorkerAddress(number).worker);
     links_.FlushDirty();
   }

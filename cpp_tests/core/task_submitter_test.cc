@@ -562,6 +562,43 @@ TEST_F(TaskSubmitterTest, ATaskThatBeganLateIsTheOneThatRan) {
   ExpectAllAnswered();
 }
 
+TEST_F(TaskSubmitterTest, WhatAWorkerSaidLastDecidesWhichTasksHadBegun) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  std::vector<ObjectEntry*> results;
+  for (int i = 0; i < 4; ++i) results.push_back(Submit(tmpl));
+  GrantFirst(1, 10);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(4));
+  Kill(10);
+  // The first one is answered there and nobody heard of it; the third began before the second.
+  tasks_.OnLeaseBroken(WorkerAddress(10), "crashed", std::vector{tags[2], tags[0]});
+  std::vector<bool> failed;
+  for (const ObjectEntry* result : results) failed.push_back(result->ready());
+  EXPECT_THAT(failed, ElementsAre(true, false, true, false));
+  GrantFirst(2, 11);
+  for (const uint64_t tag : Pushed(11)) Reply(11, tag);
+  for (ObjectEntry* result : results) objects_.Release(result);
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, WhenNoTaskHadBegunNoneLosesAnAttempt) {
+  AddWorker(10);
+  AddWorker(11);
+  ObjectEntry* result = Submit(KnownTemplate(10));
+  GrantFirst(1, 10);
+  ASSERT_THAT(Pushed(10), SizeIs(1));
+  Kill(10);
+  tasks_.OnLeaseBroken(WorkerAddress(10), "crashed", std::vector<uint64_t>{});
+  EXPECT_FALSE(result->ready());
+  GrantFirst(2, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_TRUE(result->ready() && !result->is_error);
+  Release({result});
+  ExpectAllAnswered();
+}
+
 TEST_F(TaskSubmitterTest, AsManyTasksHaveBegunAsTheirFunctionAllowsAtOnce) {
   AddWorker(10);
   AddWorker(11);

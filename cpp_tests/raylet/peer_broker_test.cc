@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "core_generated.h"
 #include "cpp_tests/raylet/node_fake.h"
 
 namespace cyray::raylet {
@@ -171,6 +172,40 @@ TEST_F(PeerBrokerTest, TheEndOfAProcessIsToldBehindItsLastFramesWhateverTheGcsSa
   EXPECT_EQ(wire::FromWireOrNil(died->As<wire::ProcessDied>()->address()), b.address);
   EXPECT_EQ(died->As<wire::ProcessDied>()->reason()->str(), "it crashed");
   EXPECT_EQ(bystander.process->CountOf(FrameType::kProcessDied), 0u);
+}
+
+TEST_F(PeerBrokerTest, WhatADeadProcessHadAnsweredReachesItsCallersBeforeTheNewsOfItsEnd) {
+  Client dead = AddClient(here_), near = AddClient(here_), far = AddClient(there_);
+  Relay(dead, dead.address, far.address, 1);
+  ASSERT_TRUE(here_.Await(*far.process, FrameType::kRelay));
+  std::vector<wire::TaskNotes::Answer> answers;
+  for (uint8_t number = 1; number <= 3; ++number) {
+    answers.push_back({near.address, number, {number, 0}});
+    answers.push_back({far.address, number + uint64_t{10}, {number, 1}});
+  }
+  here_.broker.PassOn(dead.address, answers);
+  here_.broker.OnLocalDied(dead.address, "it crashed");
+  ASSERT_TRUE(here_.Await(*far.process, FrameType::kProcessDied));
+  for (Client* client : {&near, &far}) {
+    const auto relay = here_.Await(*client->process, FrameType::kRelay);
+    ASSERT_TRUE(relay);
+    const auto* outer = relay->As<wire::Relay>();
+    EXPECT_EQ(wire::FromWireOrNil(outer->source()), dead.address);
+    wire::FrameHeader header;
+    std::memcpy(&header, outer->frame()->data(), sizeof header);
+    EXPECT_EQ(static_cast<FrameType>(header.type), FrameType::kLastAnswers);
+    ASSERT_EQ(header.body_bytes + sizeof header, outer->frame()->size());
+    const auto* last =
+        flatbuffers::GetRoot<wire::LastAnswers>(outer->frame()->data() + sizeof header);
+    ASSERT_EQ(last->answers()->size(), 3u);
+    for (uint8_t i = 0; i < 3; ++i) {
+      const auto* answer = last->answers()->Get(i);
+      EXPECT_EQ(answer->number(), client == &near ? i + 1u : i + 11u);
+      EXPECT_EQ(answer->task_reply()->Get(0), i + 1);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(answer->task_reply()->data()) % 8,
+                reinterpret_cast<uintptr_t>(outer->frame()->data()) % 8);
+    }
+  }
 }
 
 TEST_F(PeerBrokerTest, NobodyTellsTheEndOfAnothersProcess) {

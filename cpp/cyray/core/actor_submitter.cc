@@ -153,10 +153,15 @@ void ActorSubmitter::Pump(ActorClient& client) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
-  if (client.link != &link || task->place != Place::kInFlight) {
+  const bool ran =
+      reply.status() == wire::TaskStatus::Ok || reply.status() == wire::TaskStatus::Error;
+  if (task->place == Place::kLimbo && ran && client.address == link.peer) {
+    client.limbo.Remove(task);  // answered in time, and told by the raylet when the link was gone
+  } else if (client.link == &link && task->place == Place::kInFlight) {
+    client.in_flight.Remove(task);
+  } else {
     return completion_.Disregard(link, task, reply);  // from a past incarnation, or said twice
   }
-  client.in_flight.Remove(task);
   ++client.answered;
   if (!client.queue.empty()) Pump(client);
   switch (reply.status()) {

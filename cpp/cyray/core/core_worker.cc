@@ -29,9 +29,11 @@ CoreWorker::~CoreWorker() {
 
 Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   std::shared_ptr<store::ArenaMapping> arena;
-  CYRAY_RETURN_IF_ERROR(process_.Register(std::move(socket), options, &arena));
+  std::optional<wire::TaskNotes> notes;
+  CYRAY_RETURN_IF_ERROR(process_.Register(std::move(socket), options, &arena, &notes));
   store_.SetArena(std::move(arena));
   std::lock_guard lock(process_.mutex());
+  if (notes) executor_.SetTaskNotes(std::move(*notes));
   process_.SetJob(registration().job_id);
   directory_.SetIdentity(address());
   executor_.SetIdentity(address());

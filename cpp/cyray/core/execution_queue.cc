@@ -9,7 +9,7 @@ namespace cyray::core {
 using wire::FrameType;
 
 ExecutionQueue::ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects)
-    : links_(links), objects_(objects) {}
+    : links_(links), objects_(objects), untold_(links) {}
 
 ExecTemplate* ExecutionQueue::Intern(ExecTemplate tmpl) {
   return templates_.Intern(std::move(tmpl), [this](const ExecTemplate& found) {
@@ -164,6 +164,9 @@ std::unique_ptr<ExecTask> ExecutionQueue::Next(Thread thread) {
   queue_.erase(it);
   // Its submitter has to know what began here, in case the task is the end of this process.
   if (task->told_waiting || (!in_order && !is_actor_)) TellBegun(*task);
+  if (!is_actor_ && !task->submitter_is_nil()) {
+    task->untold = untold_.Begin(task->submitter, task->tag);
+  }
   ++running_;
   ++task->tmpl->running;
   return task;
@@ -223,6 +226,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
                                const std::vector<ObjectId>& borrowed, bool retry) {
   Link* link = links_.Find(task.submitter);
   if (link == nullptr || link->state == Link::State::kBroken) {
+    untold_.Drop(task.untold);
     for (Outcome& outcome : outcomes) {
       for (ObjectEntry* entry : outcome.contained) objects_.Release(entry);
     }
@@ -279,6 +283,9 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
   }
   b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named));
   links_.Send(*link, FrameType::kTaskReply, b);
+  ++link->replies_sent;
+  const bool ran = status == wire::TaskStatus::Ok || status == wire::TaskStatus::Error;
+  if (ran) untold_.Answered(task.untold, *link, b.GetBufferPointer(), b.GetSize());
 }
 
 void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status) {
@@ -337,6 +344,7 @@ void ExecutionQueue::OnLinkBroken(Link& link) {
     }
   }
   for (auto& task : dropped) Release(*task);
+  untold_.OnLinkBroken(link.peer.worker);
   ExecTemplates::Forget(link);
 }
 

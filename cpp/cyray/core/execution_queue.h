@@ -22,6 +22,7 @@
 #include "cyray/core/exec_templates.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
+#include "cyray/core/untold.h"
 
 namespace cyray::core {
 
@@ -47,6 +48,7 @@ struct ExecTask {
   uint32_t missing = 0;            // arguments that are not here yet
   bool told_waiting = false;       // its submitter knows that it did not begin when its turn came
   int64_t started_ns = 0;
+  Untold::Task untold;
   bool submitter_is_nil() const { return submitter.is_nil(); }
 };
 
@@ -63,6 +65,7 @@ class ExecutionQueue {
   ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects);
 
   void SetIdentity(const Address& self) { self_ = self; }
+  void SetTaskNotes(wire::TaskNotes notes) { untold_.SetMemory(std::move(notes)); }
   // The queue is never handed back: this worker is an actor, and so many threads run its calls; one
   // is the main one, or an ExternalLoop there.
   void BecomeActor(bool in_order, uint32_t threads) {
@@ -115,6 +118,7 @@ class ExecutionQueue {
 
   LinkOutbox& links_;
   ObjectDirectory& objects_;
+  Untold untold_;
   Address self_;
   std::deque<std::unique_ptr<ExecTask>> queue_;
   ExecTemplates templates_;

@@ -47,6 +47,7 @@ class Executor {
   // --- With the core mutex held ---
 
   void SetIdentity(const Address& self) { queue_.SetIdentity(self); }
+  void SetTaskNotes(wire::TaskNotes notes) { queue_.SetTaskNotes(std::move(notes)); }
   // From submitters.
   void OnTemplate(Link& link, const wire::Template& tmpl) { queue_.OnTemplate(link, tmpl); }
   // False when the frame makes no sense.

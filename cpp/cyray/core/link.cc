@@ -141,6 +141,20 @@ void LinkTable::Flush(Link& link) {
   }
 }
 
+bool LinkTable::HasUnsent(const Link& link) const {
+  switch (link.state) {
+    case Link::State::kOpen:
+      return link.channel->HasUnsent();
+    case Link::State::kConnecting:
+      return !link.waiting.empty();
+    case Link::State::kRelay:
+      return raylet_.HasUnsent();
+    case Link::State::kBroken:
+      return false;
+  }
+  return false;
+}
+
 void LinkTable::FlushDirty(int64_t older_than_ns) {
   const int64_t now = older_than_ns > 0 ? MonotonicNs() : 0;
   size_t kept = 0;
@@ -206,8 +220,12 @@ void LinkTable::Drain(Link& link) {
 }
 
 void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size) {
-  if (size < wire::kFrameHeaderBytes) return;
   Link* known = Find(source.worker);
+  if (size < wire::kFrameHeaderBytes) return;
+  wire::FrameHeader header;
+  std::memcpy(&header, bytes, sizeof header);
+  const bool is_last = static_cast<FrameType>(header.type) == FrameType::kLastAnswers;
+  if (is_last && known == nullptr) return;  // nobody here waits for them
   Link& link = known != nullptr ? *known : To(source);
   std::vector<uint64_t> aligned;
   if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
@@ -215,11 +233,9 @@ void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size
     std::memcpy(aligned.data(), bytes, size);
     bytes = reinterpret_cast<const uint8_t*>(aligned.data());
   }
-  wire::FrameHeader header;
-  std::memcpy(&header, bytes, sizeof header);
   if (header.body_bytes + wire::kFrameHeaderBytes != size || header.fd_count != 0) return;
   if (static_cast<FrameType>(header.type) == FrameType::kLinkReset) return OnReset(link);
-  if (link.state == Link::State::kBroken) {
+  if (link.state == Link::State::kBroken && !is_last) {
     // Whoever sent it would wait for ever for what it asks.
     if (!link.reset_sent) SendReset(link);
     return;
@@ -270,6 +286,7 @@ void LinkTable::OnReset(Link& link) {
   // All that the other end sent before lies behind, and what it sent on the old link with it.
   link.reset_sent = false;
   link.sent_templates.clear();
+  link.replies_sent = link.replies_read = 0;
   link.state = Link::State::kRelay;
 }
 

@@ -45,7 +45,9 @@ struct Link {
   bool dirty = false;        // has unflushed frames, is in LinkTable's dirty list
   bool wants_write = false;  // the socket was full: EPOLLOUT is on
   bool reset_sent = false;   // broken: the other end was told, and has not answered
+  bool has_noted = false;    // answers on it are in this worker's task notes (untold.h)
   int64_t last_flush_ns = 0;
+  uint64_t replies_sent = 0, replies_read = 0;  // TaskReplies, by each end since the link began
   std::unique_ptr<wire::Channel> channel;
   wire::ByteBuffer waiting;  // frames while connecting
 
@@ -80,6 +82,7 @@ class LinkTable : public LinkOutbox {
             const flatbuffers::FlatBufferBuilder& builder) override;
   void FlushSoon(Link& link, int64_t gather_ns) override;
   void Flush(Link& link) override;
+  bool HasUnsent(const Link& link) const override;
   // Writes all that gathered, on links whose last write is at least `older_than_ns` ago.
   void FlushDirty(int64_t older_than_ns = 0);
 

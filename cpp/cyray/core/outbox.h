@@ -38,6 +38,8 @@ class LinkOutbox {
   virtual void Send(Link& link, wire::FrameType type,
                     const flatbuffers::FlatBufferBuilder& builder) = 0;
   virtual void Flush(Link& link) = 0;
+  // Whether some of what was sent has not left this process; not so when the link is broken.
+  virtual bool HasUnsent(const Link& link) const = 0;
   // Writes when the last write is `gather_ns` ago, or nobody would do it soon; else gathers.
   virtual void FlushSoon(Link& link, int64_t gather_ns) = 0;
   void FlushSoon(Link& link) { FlushSoon(link, kGatherNs); }
@@ -64,6 +66,7 @@ class RayletOutbox {
   // One frame to a process of another node.
   virtual void Relay(const Address& from, const Address& to, const uint8_t* frame, size_t size) = 0;
   virtual void Flush() = 0;
+  virtual bool HasUnsent() const = 0;
 };
 
 // Which descriptors are looked at, and by whom.

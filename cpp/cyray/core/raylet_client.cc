@@ -67,7 +67,7 @@ Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOption
       return Fail(StatusCode::kProtocolError, "the raylet's first frame is no RegisterReply");
     }
     if (!reply->ok()) return Fail(StatusCode::kUnavailable, flatbuffers::GetString(reply->error()));
-    if (frame.fds.size() != 2) {
+    if (frame.fds.size() < 2) {
       return Fail(StatusCode::kProtocolError, "RegisterReply came without the arena");
     }
     Registration r{wire::FromWireOrNil(reply->node_id()),
@@ -78,7 +78,8 @@ Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOption
                    flatbuffers::GetString(reply->gcs_address()),
                    flatbuffers::GetString(reply->namespace_()),
                    std::move(frame.fds[0]),
-                   std::move(frame.fds[1])};
+                   std::move(frame.fds[1]),
+                   frame.fds.size() > 2 ? std::move(frame.fds[2]) : UniqueFd()};
     channel_ = std::move(channel);
     return r;
   }

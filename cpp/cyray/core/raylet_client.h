@@ -43,6 +43,7 @@ struct Registration {
   uint64_t arena_bytes = 0;
   std::string session_dir, node_ip, gcs_address, name_space;
   UniqueFd arena_read, arena_write;
+  UniqueFd task_notes;  // of a worker
 };
 
 class RayletClient : public RayletOutbox {
@@ -70,7 +71,7 @@ class RayletClient : public RayletOutbox {
 
   void Flush() override;
   void OnReady();
-  bool HasUnsent() const { return channel_ && channel_->HasUnsent(); }
+  bool HasUnsent() const override { return channel_ && channel_->HasUnsent(); }
   size_t pending_requests() const { return replies_.size(); }
 
  private:

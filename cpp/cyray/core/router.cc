@@ -34,6 +34,9 @@ void Router::OnLinkFrame(Link& link, const Frame& frame) {
         return parts_.submitter.OnTaskReply(link, *reply);
       }
       break;
+    case FrameType::kLastAnswers:
+      if (const auto* last = frame.As<wire::LastAnswers>()) return OnLastAnswers(link, *last);
+      break;
     case FrameType::kTaskProgress:
       if (const auto* progress = frame.As<wire::TaskProgress>()) {
         return parts_.submitter.OnTaskProgress(link, *progress);
@@ -50,6 +53,18 @@ void Router::OnLinkFrame(Link& link, const Frame& frame) {
   parts_.process.links().GiveUp(link, "it sent a frame of type " +
                                           std::to_string(static_cast<int>(frame.type)) +
                                           " that is not valid");
+}
+
+void Router::OnLastAnswers(Link& link, const wire::LastAnswers& last) {
+  const std::string why = "its process has ended";
+  parts_.submitter.StopPushing(link, why);
+  parts_.process.links().Drain(link);  // what it wrote comes first
+  parts_.submitter.OnLastAnswers(link, last);
+  // What it holds, or is said to own, by these answers ends as all that of a link that broke.
+  if (link.state == Link::State::kBroken) {
+    parts_.directory.OnProcessDied(link.peer.worker,
+                                   "the process " + link.peer.ToString() + " died");
+  }
 }
 
 void Router::OnLinkBroken(Link& link, const std::string& reason) {
@@ -146,7 +161,11 @@ void Router::OnLeaseBroken(const wire::LeaseBroken& broken) {
     parts_.submitter.StopPushing(*link, why);
     links.Drain(*link);
   }
-  parts_.submitter.OnLeaseBroken(worker, why);
+  Submitter::Begun begun;
+  if (broken.begun_known() && broken.begun() != nullptr) {
+    begun.emplace(broken.begun()->begin(), broken.begun()->end());
+  }
+  parts_.submitter.OnLeaseBroken(worker, why, begun);
 }
 
 void Router::OnProcessDied(const wire::ProcessDied& died) {

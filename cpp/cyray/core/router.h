@@ -36,6 +36,8 @@ class Router {
   // From another process.
   void OnLinkFrame(Link& link, const wire::Frame& frame);
   void OnLinkBroken(Link& link, const std::string& reason);
+  // From the raylet, in the name of a dead one.
+  void OnLastAnswers(Link& link, const wire::LastAnswers& last);
   // From the raylet.
   void OnRayletFrame(wire::Frame& frame);
   void OnRayletLost();

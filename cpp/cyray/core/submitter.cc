@@ -149,6 +149,22 @@ void Submitter::TellArgumentsReady(const ActorId& id) {
   process_.poller().NoteGathered();
 }
 
+void Submitter::OnLastAnswers(Link& link, const wire::LastAnswers& last) {
+  if (last.answers() == nullptr) return;
+  for (const wire::LastAnswer* answer : *last.answers()) {
+    if (answer->number() <= link.replies_read || answer->task_reply() == nullptr) continue;
+    const wire::Frame frame{wire::FrameType::kTaskReply,
+                            answer->task_reply()->data(),
+                            answer->task_reply()->size(),
+                            {}};
+    const auto* reply = frame.As<wire::TaskReply>();
+    if (reply == nullptr) return;
+    // Those before it that did not come are not noted: tasks that were handed back.
+    link.replies_read = answer->number() - 1;
+    OnTaskReply(link, *reply);
+  }
+}
+
 void Submitter::OnTaskProgress(Link& link, const wire::TaskProgress& progress) {
   PendingTask* task = slab_.Find(progress.tag());
   if (task != nullptr) tasks_.OnTaskProgress(link, task, progress.begun());
@@ -163,8 +179,9 @@ void Submitter::OnReclaim(const wire::ReclaimLease& reclaim) {
   tasks_.OnReclaim(reclaim.lease_id(), wire::FromWireOrNil(reclaim.worker()));
 }
 
-void Submitter::OnLeaseBroken(const Address& worker, const std::string& reason) {
-  tasks_.OnLeaseBroken(worker, reason);
+void Submitter::OnLeaseBroken(const Address& worker, const std::string& reason,
+                              const Begun& begun) {
+  tasks_.OnLeaseBroken(worker, reason, begun);
 }
 
 void Submitter::OnProcessDied(const Address& process, const std::string& reason) {

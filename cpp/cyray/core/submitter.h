@@ -51,11 +51,14 @@ class Submitter {
   void OnArgumentsReady(const std::vector<uint64_t>& tags) { dependents_.Tell(tags); }
   // From workers.
   void OnTaskReply(Link& link, const wire::TaskReply& reply) {
+    ++link.replies_read;
     PendingTask* task = slab_.Find(reply.tag());
     if (task == nullptr) return completion_.Disregard(link, nullptr, reply);
     if (task->actor != nullptr) return actors_.OnTaskReply(link, task, reply);
     tasks_.OnTaskReply(link, task, reply);
   }
+  // Of a worker that is dead: what did not come on its link.
+  void OnLastAnswers(Link& link, const wire::LastAnswers& last);
   void OnTaskProgress(Link& link, const wire::TaskProgress& progress);
   void OnLinkBroken(Link& link, const std::string& reason);
   // From the raylet.
@@ -63,8 +66,9 @@ class Submitter {
   // The last ref of an actor's handle went: the GCS is to end it.
   void OnActorOutOfScope(const ActorId& id);
   void OnActorUpdate(const wire::ActorUpdate& update) { actors_.OnActorUpdate(update); }
+  using Begun = TaskSubmitter::BegunTags;
   // That worker is lent to this process no more. What it had answered is read first.
-  void OnLeaseBroken(const Address& worker, const std::string& reason);
+  void OnLeaseBroken(const Address& worker, const std::string& reason, const Begun& begun = {});
   // That process is dead.
   void OnProcessDied(const Address& process, const std::string& reason);
   // Nothing is pushed on that link any more, while what came on it is still read.

@@ -389,11 +389,12 @@ void TaskSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
   }
 }
 
-void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reason) {
+void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reason,
+                                  const BegunTags& begun) {
   while (Lease* lease = FindLease(worker)) {
     Shape& shape = *lease->shape;
     lease->broken = true;
-    Requeue(*lease, reason);
+    Requeue(*lease, reason, begun);
     ReturnLease(*lease);
     Pump(shape);
   }
@@ -408,7 +409,16 @@ std::string TaskSubmitter::CrashText(const PendingTask& task, int worker_pid,
          ".out and .err in the logs folder of the session.";
 }
 
-std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease) {
+std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease, const BegunTags& tags) {
+  if (!tags) return LikelyBegun(lease);
+  std::vector<PendingTask*> begun;
+  for (PendingTask* task = lease.in_flight.first; task != nullptr; task = task->next) {
+    if (std::find(tags->begin(), tags->end(), task->tag()) != tags->end()) begun.push_back(task);
+  }
+  return begun;
+}
+
+std::vector<PendingTask*> TaskSubmitter::LikelyBegun(const Lease& lease) {
   // A worker takes its tasks in order, but for those that wait for arguments. One is on its main
   // thread; of a function that allows several at once there may be as many, on others.
   std::vector<PendingTask*> begun;
@@ -429,9 +439,9 @@ std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease) {
   return begun;
 }
 
-void TaskSubmitter::Requeue(Lease& lease, const std::string& reason) {
+void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, const BegunTags& begun) {
   std::vector<PendingTask*> failed;
-  for (PendingTask* task : Begun(lease)) {
+  for (PendingTask* task : Begun(lease, begun)) {
     completion_.NoteAbandoned(task, lease.worker.node);
     if (task->retries_left == 0) {
       lease.in_flight.Remove(task);

@@ -18,6 +18,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -51,7 +52,10 @@ class TaskSubmitter {
   // its leases are given up all the same.
   void OnLinkBroken(Link& link, const std::string& reason);
   void OnReclaim(uint64_t lease_id, const Address& worker);
-  void OnLeaseBroken(const Address& worker, const std::string& reason);
+  // The tags of the tasks that had begun there and are not answered, when that is known.
+  using BegunTags = std::optional<std::vector<uint64_t>>;
+  void OnLeaseBroken(const Address& worker, const std::string& reason,
+                     const BegunTags& begun = std::nullopt);
   // Returns idle leases, finds other workers for tasks behind slow ones. Due times in ns, kForever
   // for none.
   int64_t NextTickNs() const { return next_tick_ns_; }
@@ -79,9 +83,11 @@ class TaskSubmitter {
   // Its worker is to hand back what it has not begun, but for so many.
   void AskBack(Lease& lease, uint32_t all_but);
   // The tasks on a lease that have begun, as far as can be known: those that may not run again.
-  static std::vector<PendingTask*> Begun(const Lease& lease);
+  static std::vector<PendingTask*> Begun(const Lease& lease, const BegunTags& begun);
+  // When nothing is known of it, as of a worker whose node is dead.
+  static std::vector<PendingTask*> LikelyBegun(const Lease& lease);
   static std::string CrashText(const PendingTask& task, int worker_pid, const std::string& reason);
-  void Requeue(Lease& lease, const std::string& reason);
+  void Requeue(Lease& lease, const std::string& reason, const BegunTags& begun);
   Lease* FindLease(const Address& worker);
   void TickAt(int64_t due_ns) {
     if (due_ns < next_tick_ns_) next_tick_ns_ = due_ns;

@@ -10,7 +10,8 @@
 namespace cyray::core {
 
 Status ThisProcess::Register(UniqueFd socket, const RegisterOptions& options,
-                             std::shared_ptr<store::ArenaMapping>* arena) {
+                             std::shared_ptr<store::ArenaMapping>* arena,
+                             std::optional<wire::TaskNotes>* notes) {
   // A driver's becomes a request to the GCS.
   CYRAY_RETURN_IF_ERROR(CheckGcsRequestSize(
       "the registration of this process",
@@ -28,6 +29,11 @@ Status ThisProcess::Register(UniqueFd socket, const RegisterOptions& options,
                                std::move(registration_.arena_write), registration_.arena_bytes);
   if (!mapped) return mapped.error();
   *arena = std::move(*mapped);
+  if (registration_.task_notes.valid()) {
+    auto shared = wire::TaskNotes::Map(std::exchange(registration_.task_notes, {}));
+    if (!shared) return shared.error();
+    notes->emplace(std::move(*shared));
+  }
   return Status::Ok();
 }
 

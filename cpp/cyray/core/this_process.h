@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "cyray/core/link.h"
 #include "cyray/core/poller.h"
@@ -19,6 +20,7 @@
 #include "cyray/core/task_ids.h"
 #include "cyray/core/waits.h"
 #include "cyray/store/arena_mapping.h"
+#include "cyray/wire/task_notes.h"
 
 namespace cyray::core {
 
@@ -29,10 +31,11 @@ class ThisProcess {
   ThisProcess(PollerHandler& handler, LinkTable::Events events)
       : handler_(handler), poller_(mutex_, handler), links_(poller_, raylet_, std::move(events)) {}
 
-  // Registers with the raylet at the other end of `socket` and maps its arena. Once, before
-  // anything else; blocks, without the mutex.
+  // Registers with the raylet at the other end of `socket` and maps its arena, and the memory that
+  // a worker shares with it. Once, before anything else; blocks, without the mutex.
   Status Register(UniqueFd socket, const RegisterOptions& options,
-                  std::shared_ptr<store::ArenaMapping>* arena);
+                  std::shared_ptr<store::ArenaMapping>* arena,
+                  std::optional<wire::TaskNotes>* notes);
   // From now on the raylet's frames are handled. With the mutex held.
   void Listen(RayletClient::FrameHandler on_frame, std::function<void()> on_lost);
 

@@ -210,9 +210,15 @@ void LeaseService::OnForwardBroken(const NodeId& from, const wire::ForwardBroken
   const Address worker = FromWireOrNil(forward.broken()->worker());
   if (worker.node != from) return;
   FlatBufferBuilder builder;
-  const auto text = builder.CreateString(flatbuffers::GetString(forward.broken()->reason()));
-  builder.Finish(
-      wire::CreateLeaseBroken(builder, forward.broken()->lease_id(), ToWire(worker), text));
+  const wire::LeaseBroken& broken = *forward.broken();
+  const auto text = builder.CreateString(flatbuffers::GetString(broken.reason()));
+  flatbuffers::Offset<flatbuffers::Vector<uint64_t>> begun;
+  if (broken.begun() != nullptr) {
+    begun =
+        builder.CreateVector(std::vector<uint64_t>(broken.begun()->begin(), broken.begun()->end()));
+  }
+  builder.Finish(wire::CreateLeaseBroken(builder, broken.lease_id(), ToWire(worker), text,
+                                         broken.begun_known(), begun));
   const Address client = FromWireOrNil(forward.client());
   (void)parts_.outbox->ToClient(client.worker, FrameType::kLeaseBroken, builder);
 }
@@ -305,9 +311,10 @@ void LeaseService::RecallMisplaced() {
   }
 }
 
-void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason) {
+void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason,
+                                 const wire::TaskNotes::Noted* notes) {
   const auto end = scheduler_.WorkerDied(worker);
-  if (end && !end->for_actor) SendBroken(*end, reason);
+  if (end && !end->for_actor) SendBroken(*end, reason, notes);
   const Address client = parts_.options->AddressOf(worker);
   for (const WorkerId& held : scheduler_.ClientDied(client)) {
     parts_.workers->Kill(held, "the process that it worked for died", true);
@@ -444,12 +451,21 @@ void LeaseService::SendReclaim(uint64_t lease_id, const Address& holder, const A
   }
 }
 
-void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason) {
+void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason,
+                              const wire::TaskNotes::Noted* notes) {
   FlatBufferBuilder builder;
   const Address worker = parts_.options->AddressOf(end.worker);
-  const auto text = builder.CreateString(reason);
-  const auto table = wire::CreateLeaseBroken(builder, end.lease_id, ToWire(worker), text);
   const Address& holder = end.key.client;
+  const auto text = builder.CreateString(reason);
+  std::vector<uint64_t> begun;
+  if (notes != nullptr) {
+    for (const auto& task : notes->begun) {
+      if (task.submitter == holder.worker) begun.push_back(task.tag);
+    }
+  }
+  const bool begun_known = notes != nullptr && notes->begun_known;
+  const auto table = wire::CreateLeaseBroken(builder, end.lease_id, ToWire(worker), text,
+                                             begun_known, builder.CreateVector(begun));
   if (IsHere(holder)) {
     builder.Finish(table);
     (void)parts_.outbox->ToClient(holder.worker, FrameType::kLeaseBroken, builder);

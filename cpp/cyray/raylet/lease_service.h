@@ -19,6 +19,7 @@
 #include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/util/timer.h"
+#include "cyray/wire/task_notes.h"
 #include "local_generated.h"
 #include "peer_generated.h"
 
@@ -63,7 +64,9 @@ class LeaseService {
   void CancelActor(const RequestKey& key);
 
   // A process of this node is gone: as a worker and as a client.
-  void OnProcessDied(const WorkerId& worker, const std::string& reason);
+  // `notes`: what the process has begun, when it shared memory for that.
+  void OnProcessDied(const WorkerId& worker, const std::string& reason,
+                     const wire::TaskNotes::Noted* notes = nullptr);
   // A process of another node. Of a node's end the table of peers tells.
   void OnRemoteDied(const Address& address);
   void OnJobEnded(const JobId& job) { scheduler_.ForgetJob(job); }
@@ -90,7 +93,8 @@ class LeaseService {
   void SendForward(LeaseForward forward);
   void SendRefusal(const RequestKey& key, const std::string& error);
   void SendReclaim(uint64_t lease_id, const Address& holder, const Address& worker);
-  void SendBroken(const LeaseEnd& end, const std::string& reason);
+  void SendBroken(const LeaseEnd& end, const std::string& reason,
+                  const wire::TaskNotes::Noted* notes);
   void EndLease(uint64_t lease_id, const Address& holder, bool worker_exiting);
   void ReturnElsewhere(const Address& client, uint64_t lease_id, const Address& worker,
                        bool exiting);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core_generated.h"
+#include "cyray/wire/byte_buffer.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
@@ -172,6 +174,35 @@ void PeerBroker::TellDied(const Address& dead, const Address& client, const std:
   // Or its node is dead.
   (void)peers_->Relay(client, 0, FrameType::kForwardProcessDied,
                       {builder.GetBufferPointer(), builder.GetSize()});
+}
+
+void PeerBroker::PassOn(const Address& dead, const std::vector<wire::TaskNotes::Answer>& answers) {
+  std::map<Address, std::vector<const wire::TaskNotes::Answer*>> by_receiver;
+  for (const auto& answer : answers) by_receiver[answer.to].push_back(&answer);
+  for (const auto& [receiver, for_it] : by_receiver) {
+    FlatBufferBuilder inner;
+    std::vector<flatbuffers::Offset<wire::LastAnswer>> list;
+    for (const auto* answer : for_it) {
+      // Each is read in place on arrival, and so is the frame that holds them all.
+      inner.ForceVectorAlignment(answer->frame_body.size(), 1, 8);
+      const auto body = inner.CreateVector(answer->frame_body);
+      list.push_back(wire::CreateLastAnswer(inner, answer->number, body));
+    }
+    inner.Finish(wire::CreateLastAnswers(inner, inner.CreateVector(list)));
+    wire::ByteBuffer frame;
+    wire::AppendFrame(frame, FrameType::kLastAnswers, inner.GetBufferPointer(), inner.GetSize());
+    FlatBufferBuilder outer;
+    outer.ForceVectorAlignment(frame.size(), 1, 8);
+    const auto bytes = outer.CreateVector(frame.data(), frame.size());
+    outer.Finish(wire::CreateRelay(outer, ToWire(dead), ToWire(receiver), bytes));
+    if (receiver.node != options_->node_id) {
+      // Or that node is dead.
+      (void)peers_->Relay(receiver, 0, FrameType::kRelay,
+                          {outer.GetBufferPointer(), outer.GetSize()});
+    } else if (ClientConnection* client = clients_->Find(receiver.worker)) {
+      clients_->Send(*client, FrameType::kRelay, outer);
+    }
+  }
 }
 
 void PeerBroker::OnLocalDied(const Address& address, const std::string& reason) {

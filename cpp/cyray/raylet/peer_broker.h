@@ -12,10 +12,12 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/peer_table.h"
+#include "cyray/wire/task_notes.h"
 #include "local_generated.h"
 
 namespace cyray::raylet {
@@ -28,6 +30,9 @@ class PeerBroker {
   bool OnConnectPeer(ClientConnection& client, const wire::ConnectPeer* request);
   bool OnRelay(ClientConnection& client, const wire::Frame& frame);
   void OnClientClosed(const ClientConnection& client) { peers_->ForgetSource(client.id()); }
+  // A process of this node has ended, and may not have written these answers: to whom they are. To
+  // be called before anybody is told of the end.
+  void PassOn(const Address& dead, const std::vector<wire::TaskNotes::Answer>& answers);
   // A process of this node has ended: tells those of other nodes that it talked with.
   void OnLocalDied(const Address& address, const std::string& reason);
   // The GCS says that a process of another node, or (worker nil) the whole node has ended: tells

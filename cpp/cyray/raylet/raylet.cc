@@ -349,7 +349,9 @@ void Raylet::OnWorkerDied(const DeadWorker& dead) {
   if (ended_) return;
   CYRAY_LOG(kInfo) << "worker " << dead.id.Hex() << " (pid " << dead.pid
                    << ") ended: " << dead.reason;
-  leases_.OnProcessDied(dead.id, dead.reason);
+  const auto notes = registrar_->TakeNotes(dead.id);
+  broker_.PassOn(options_.AddressOf(dead.id), notes.answers);
+  leases_.OnProcessDied(dead.id, dead.reason, &notes);
   actors_.OnWorkerDied(dead);
   if (!dead.job.is_nil()) TellOfDeath(options_.AddressOf(dead.id), dead.reason, dead.intended);
 }

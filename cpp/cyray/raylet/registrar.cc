@@ -103,6 +103,14 @@ void Registrar::Answer(ClientConnection& client) {
     Refuse(client, "the object store's memory cannot be shared: too many open files");
     return;
   }
+  std::vector<UniqueFd> fds;
+  fds.push_back(std::move(*read_only));
+  fds.push_back(std::move(*read_write));
+  if (!client.is_driver()) {
+    Result<UniqueFd> notes = notes_.Share(client.worker());
+    if (!notes) return Refuse(client, notes.error().message());
+    fds.push_back(std::move(*notes));
+  }
   client.registered = true;
   FlatBufferBuilder builder;
   const auto session = builder.CreateString(parts_.options->session_dir);
@@ -112,9 +120,6 @@ void Registrar::Answer(ClientConnection& client) {
   builder.Finish(wire::CreateRegisterReply(builder, true, 0, ToWire(parts_.options->node_id),
                                            ToWire(client.job), arena.capacity_bytes(), session, ip,
                                            gcs, name_space));
-  std::vector<UniqueFd> fds;
-  fds.push_back(std::move(*read_only));
-  fds.push_back(std::move(*read_write));
   parts_.clients->SendWithFds(client, FrameType::kRegisterReply, builder, std::move(fds));
 }
 

@@ -13,6 +13,7 @@
 #include "cyray/raylet/gcs_bridge.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/node_options.h"
+#include "cyray/raylet/note_keeper.h"
 #include "cyray/raylet/worker_host.h"
 #include "cyray/store/object_store.h"
 
@@ -39,6 +40,8 @@ class Registrar {
   // No worker can be started: drivers that wait are told.
   void OnCannotStart(const std::string& why);
   void OnDriverGone(const ClientConnection& driver);
+  // What a worker that is dead has noted of its tasks; once.
+  wire::TaskNotes::Noted TakeNotes(const WorkerId& worker) { return notes_.Take(worker); }
 
  private:
   void RegisterDriver(ClientConnection& client, const wire::Register& request);
@@ -49,6 +52,7 @@ class Registrar {
   void Refuse(ClientConnection& client, const std::string& error);
 
   const Parts parts_;
+  NoteKeeper notes_;
   std::unordered_map<uint64_t, EventLoop::TimerId> awaiting_worker_;  // drivers by client id
 };
 

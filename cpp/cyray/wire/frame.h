@@ -82,6 +82,7 @@ enum class FrameType : uint16_t {
   kRemoveBorrowers,
   kContainedTaken,
   kLinkReset,
+  kLastAnswers,
   // peer.fbs, raylet and raylet
   kForwardLease = 128,
   kForwardLeaseReply,
