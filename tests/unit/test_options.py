@@ -222,3 +222,10 @@ def test_no_more_threads_than_a_worker_has():
     assert concurrency_of({"max_concurrency": 1001}, True, "A") == 1001
     assert concurrency_of({}, True, "A") == 1000
     assert concurrency_of({}, False, "A") == 1
+
+
+@pytest.mark.parametrize("check", [task_options, actor_options, method_options])
+def test_a_name_that_is_too_long_is_refused(check):
+    assert check({"name": "n" * 10_000}) == {"name": "n" * 10_000}
+    with pytest.raises(ValueError, match=r"'name' takes at most 10,000 characters, .* has 10,001"):
+        check({"name": "n" * 10_001})

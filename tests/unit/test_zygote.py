@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 from support import eventually
@@ -63,7 +64,9 @@ def become_reaper() -> None:
 
 
 class RayletSide:
-    """A zygote and the raylet's end of its socket."""
+    """A zygote and the raylet's end of its socket; closed at the end of its test."""
+
+    made: ClassVar[list[RayletSide]] = []
 
     def __init__(self, tmp_path, preload="", parent=False, **env):
         # A package with the zygote in it and the rest pretended.
@@ -103,6 +106,8 @@ class RayletSide:
             )
         theirs.close()
         self.socket.settimeout(10)
+        self.connections = [self.socket]
+        self.made.append(self)
 
     def receive(self):
         return json.loads(self.socket.recv(65536))
@@ -111,6 +116,7 @@ class RayletSide:
         """Asks for a worker; returns its socket and the read ends of its stdout and stderr."""
         mine, theirs = socket.socketpair()
         mine.settimeout(10)
+        self.connections.append(mine)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         message = {"op": "fork", "token": token, "env": env, "worker_id": worker_id}
@@ -126,17 +132,24 @@ class RayletSide:
         self.process.wait()
 
     def close(self):
-        self.socket.close()
+        for connection in self.connections:
+            connection.close()
         self.process.kill()
         self.process.wait()
+
+
+@pytest.fixture(autouse=True)
+def all_are_closed():
+    yield
+    while RayletSide.made:
+        RayletSide.made.pop().close()
 
 
 @pytest.fixture
 def raylet(tmp_path):
     side = RayletSide(tmp_path, REMOVED="here")
     assert side.receive() == {"op": "ready", "pid": side.process.pid}
-    yield side
-    side.close()
+    return side
 
 
 def test_a_worker_is_forked_with_all_that_it_asked_for(raylet):

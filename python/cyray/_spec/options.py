@@ -19,6 +19,8 @@ RESOURCE_UNIT = 10_000
 ASYNC_CONCURRENCY = 1000
 # Calls of a class without `async def`, and tasks that share a worker, run on a thread each.
 MOST_THREADS = 1000
+# Characters of a name, which goes with each call and is shown in titles, logs and errors.
+MOST_TEXT = 10_000
 _MOST_UNITS = 2**63 - 1
 _MOST_INT = 2**31 - 1
 _MOST_RETURNS = 1_000_000  # what the reply to one task is sure to hold
@@ -125,6 +127,10 @@ def text(name: str, value: Any) -> Any:
         raise ValueError(
             f"'{name}' must be text that UTF-8 can hold; {value!r} has a lone surrogate."
         ) from None
+    if len(value) > MOST_TEXT:
+        raise ValueError(
+            f"'{name}' takes at most {MOST_TEXT:,} characters, and {value[:40]!r}... has {len(value):,}."
+        )
     return value
 
 
