@@ -106,12 +106,12 @@ TEST_F(TaskNotesTest, WhatDoesNotFitIsRefusedAndChangesNothing) {
 }
 
 TEST_F(TaskNotesTest, NonsenseIsReadWithoutHarm) {
-  constexpr size_t kBytes = 80 << 10;
+  constexpr size_t kBytes = 280 << 10;
   auto* const bytes = static_cast<uint8_t*>(
       mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0));
   ASSERT_NE(bytes, MAP_FAILED);
   std::mt19937 random(1);
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < 20; ++round) {
     for (size_t i = 0; i < kBytes; ++i) bytes[i] = static_cast<uint8_t>(random());
     raylet_.Read();
     std::memset(bytes, 0xff, 12);  // all of it counts

@@ -4,10 +4,17 @@
 #include <utility>
 
 namespace cyray::core {
+namespace {
+
+// Notes of so many bytes go at the next task, if they are written: they stay in a cache then.
+constexpr size_t kForgetBytes = 16 << 10;
+
+}  // namespace
 
 Untold::Task Untold::Begin(const WorkerId& submitter, uint64_t tag) {
   if (!notes_) return {};
   if (!unwritten_.empty()) EndWritten();
+  if (notes_->answers_bytes() > kForgetBytes) Forget(/*write=*/false);
   return {.noted = true, .place = notes_->Begin(submitter, tag)};
 }
 
@@ -30,17 +37,18 @@ void Untold::Drop(Task task) {
 bool Untold::Note(Link& link, const uint8_t* reply, size_t size) {
   if (size > wire::TaskNotes::kMaxAnswerBytes) return false;
   if (!notes_->NoteAnswer(link.peer, link.replies_sent, reply, size)) {
-    if (!WriteAll() || !notes_->NoteAnswer(link.peer, link.replies_sent, reply, size)) return false;
+    if (!Forget(/*write=*/true) || !notes_->NoteAnswer(link.peer, link.replies_sent, reply, size))
+      return false;
   }
   if (!std::exchange(link.has_noted, true)) noted_for_.push_back(link.peer.worker);
   return true;
 }
 
-bool Untold::WriteAll() {
+bool Untold::Forget(bool write) {
   for (const WorkerId& worker : noted_for_) {
     Link* const link = links_.Find(worker);
     if (link == nullptr || !links_.HasUnsent(*link)) continue;
-    if (link->wants_write) return false;
+    if (!write || link->wants_write) return false;
     links_.Flush(*link);
     if (links_.HasUnsent(*link)) return false;
   }

@@ -41,8 +41,8 @@ class Untold {
 
  private:
   bool Note(Link& link, const uint8_t* reply, size_t size);
-  // Makes room by writing all that is noted; false when a socket is full.
-  bool WriteAll();
+  // Makes room: forgets what is noted, when all of it is written or, with `write`, can be now.
+  bool Forget(bool write);
   void EndWritten();
 
   struct Unwritten {

@@ -81,6 +81,10 @@ void TaskNotes::End(std::optional<uint16_t> place) {
   free_places_.push_back(*place);
 }
 
+size_t TaskNotes::answers_bytes() const {
+  return shared_->answers_end.load(std::memory_order_relaxed);
+}
+
 bool TaskNotes::NoteAnswer(const Address& to, uint64_t number, const uint8_t* frame_body,
                            size_t size) {
   const uint32_t at = shared_->answers_end.load(std::memory_order_relaxed);

@@ -27,9 +27,9 @@ class TaskNotes {
  public:
   // More tasks than this at once have no place, and it is not known which of them have begun.
   static constexpr size_t kPlaces = 1'024;
-  static constexpr size_t kAnswersBytes = 64 << 10;
+  static constexpr size_t kAnswersBytes = 256 << 10;
   // A larger answer is written to its socket at once.
-  static constexpr size_t kMaxAnswerBytes = 8 << 10;
+  static constexpr size_t kMaxAnswerBytes = 32 << 10;
 
   struct Answer {
     Address to;
@@ -56,6 +56,7 @@ class TaskNotes {
   std::optional<uint16_t> Begin(const WorkerId& submitter, uint64_t tag);
   // That task is answered, and the answer noted here or written.
   void End(std::optional<uint16_t> place);
+  size_t answers_bytes() const;
   // False: there is no room.
   bool NoteAnswer(const Address& to, uint64_t number, const uint8_t* frame_body, size_t size);
   // All answers are written, or those on the link to `worker` will never be.
