@@ -110,3 +110,18 @@ class CustomError(Exception):
     def __init__(self, code, text):
         super().__init__(code, text)
         self.code = code
+
+
+class Counted:
+    """Knows how many there are of its kind in a process."""
+
+    alive = 0
+
+    def __init__(self):
+        Counted.alive += 1
+
+    def __del__(self):
+        Counted.alive -= 1
+
+    def __reduce__(self):
+        return Counted, ()

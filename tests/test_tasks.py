@@ -599,3 +599,15 @@ def test_a_task_can_be_awaited_and_made_a_future():
 
     assert asyncio.run(main()) == [1, *range(20)]
     assert f.remote(5).future().result(timeout=10) == 5
+
+
+def test_workers_forget_functions_that_nobody_has_any_more():
+    all_cpus = cyray.cluster_resources()["CPU"]
+
+    def make(number):
+        return lambda kept=remote_code.Counted(): (number, kept.alive)
+
+    for number in range(2_500):
+        one = cyray.remote(num_cpus=all_cpus)(make(number))
+        assert cyray.get(one.remote())[0] == number
+    assert cyray.get(one.remote())[1] < 1_600

@@ -16,7 +16,8 @@ cdef class ExecContext:
 @cython.internal
 cdef class CallableEntry:
     # What a template means here; resolved at its first task.
-    cdef object function        # None for actor methods until the instance is known
+    cdef object function
+    cdef bytes function_id      # None: an actor's method
     cdef str name
     cdef int num_returns
     cdef object inout           # tuple of positions and names, or None
@@ -28,6 +29,7 @@ cdef class CallableEntry:
 
 cdef list _callables = []       # by python_id
 cdef dict _functions = {}       # by function id: templates of several options share one
+cdef Py_ssize_t _forget_at = 256   # how many there may be before those without a template go
 cdef object _actor_instance = None
 cdef bytes _actor_id = None
 cdef bint _actor_mode = False
@@ -91,6 +93,16 @@ def current_gpu_ids():
     return list(context.task.get().gpu_ids)
 
 
+cdef int forget_functions() except -1:
+    """Those whose templates have all made room for others; the GCS has them still."""
+    global _functions, _forget_at
+    cdef CallableEntry entry
+    _functions = {entry.function_id: entry.function for entry in _callables
+                  if entry is not None and entry.function_id is not None}
+    _forget_at = len(_functions) + 256
+    return 0
+
+
 cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     cdef CallableEntry entry = CallableEntry.__new__(CallableEntry)
     entry.name = tmpl.name.decode("utf-8", "replace")
@@ -110,7 +122,10 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
                 raise_status(status)
             if pickled.empty():
                 raise RuntimeError(f"the definition of {entry.name} did not arrive within 30 s")
+            if len(_functions) >= _forget_at:
+                forget_functions()
             entry.function = _functions[function_id] = hook("load_definition")(<bytes>pickled)
+        entry.function_id = function_id
     else:
         entry.function = hook("find_method")(_actor_instance, tmpl.method.decode())
     extra = hook("load_extra")(<bytes>tmpl.extra)

@@ -114,8 +114,12 @@ cdef int fill_demand(ResourceSet* demand, tuple amounts) except -1:
     return 0
 
 
+cdef enum:
+    MOST_EXPORTED = 50_000   # that are remembered; giving one again changes nothing
+
+
 cdef int give_function(Session s, bytes function_id, bytes pickled) except -1:
-    """Gives a pickled function or class to the GCS, once per session."""
+    """Gives a pickled function or class to the GCS, which has it until the job ends."""
     cdef Status status
     still(s)
     if function_id not in s.exported:
@@ -123,6 +127,8 @@ cdef int give_function(Session s, bytes function_id, bytes pickled) except -1:
                              FunctionId.FromBytes(PyBytes_AS_STRING(function_id)), view_of(pickled))
         if not status.ok():
             raise_status(status)
+        if len(s.exported) >= MOST_EXPORTED:
+            s.exported.clear()
         s.exported.add(function_id)
     return 0
 
