@@ -275,6 +275,46 @@ def test_an_idle_worker_stays_as_long_as_somebody_uses_what_it_owns(settled, tmp
     eventually(lambda: not all(map(is_running, pids)), 30, "an owner of nothing leaves, too")
 
 
+@pytest.mark.parametrize("end", ["kill", "restart", "kill at once"])
+def test_a_worker_that_owns_what_is_used_becomes_no_actor(settled, end):
+    @cyray.remote(num_cpus=cyray.cluster_resources()["CPU"])
+    def own():
+        return os.getpid(), cyray.put("mine")
+
+    @cyray.remote(num_cpus=0, max_restarts=1)
+    class Actor:
+        def pid(self):
+            return os.getpid()
+
+    owners, refs = zip(*cyray.get([own.remote() for _ in range(3)]), strict=True)
+    for _ in range(4):
+        actor = Actor.remote()
+        if end != "kill at once":
+            pid = cyray.get(actor.pid.remote())
+            assert pid not in owners
+            cyray.kill(actor, no_restart=end == "kill")
+        if end == "restart":
+            again = await_restart(actor, pid)
+            assert again not in owners
+        cyray.kill(actor)
+        with pytest.raises(cyray.exceptions.ActorDiedError):
+            cyray.get(actor.pid.remote(), timeout=20)
+    assert cyray.get(list(refs)) == ["mine"] * 3
+
+
+def await_restart(actor, before):
+    """The pid of the process that the actor has after the one `before`."""
+
+    def pid():
+        try:
+            found = cyray.get(actor.pid.remote(), timeout=20)
+        except cyray.exceptions.ActorUnavailableError:
+            return None
+        return found if found != before else None
+
+    return eventually(pid)
+
+
 def test_ten_thousand_objects_come_and_go(settled):
     refs = [cyray.put(i) for i in range(10_000)]
     assert live() >= settled + 10_000

@@ -134,6 +134,32 @@ TEST_F(CoreWorkerTest, AWorkerLeavesWhenItIsAskedToIfUnusedOnlyWhenItOwnsNothing
   EXPECT_TRUE(raylet_->Take(FrameType::kWorkerStays).empty());
 }
 
+TEST_F(CoreWorkerTest, AProcessThatOwnsWhatIsUsedBecomesNoActor) {
+  const ActorId actor = ActorId::Random();
+  const auto assign = [&] {
+    flatbuffers::FlatBufferBuilder spec;
+    spec.Finish(wire::CreateActorSpec(spec, wire::ToWire(actor)));
+    raylet_->Send(FrameType::kAssignActor, [&](auto& b) {
+      return wire::CreateAssignActor(b, wire::ToWire(actor), 0,
+                                     b.CreateVector(spec.GetBufferPointer(), spec.GetSize()));
+    });
+  };
+  ObjectEntry* mine = core_.objects().Put(ValuePtr(Value::New(4)), false, {});
+  assign();
+  (void)Next(FrameType::kWorkerStays);
+  EXPECT_FALSE(core_.executor().is_actor());
+  core_.objects().Release(mine);
+  assign();
+  Event event;
+  const int64_t deadline = MonotonicNs() + kLimitNs;
+  while (event.kind != Event::Kind::kBecomeActor && MonotonicNs() < deadline) {
+    EXPECT_EQ(core_.executor().NextTask(MonotonicNs() + 50'000'000, /*main_thread=*/true, &event),
+              nullptr);
+  }
+  EXPECT_EQ(event.kind, Event::Kind::kBecomeActor);
+  EXPECT_TRUE(raylet_->Take(FrameType::kWorkerStays).empty());
+}
+
 TEST_F(CoreWorkerTest, ABlockThatComesAfterItsWaitWasInterruptedIsGivenBack) {
   interrupt = true;
   const ObjectId id = core_.store().NextPutId();

@@ -45,6 +45,11 @@ struct ActorNode : WorkerNode {
       if (frame.type == FrameType::kActorReady) {
         return actors.OnActorReady(client, frame.As<wire::ActorReady>());
       }
+      if (frame.type == FrameType::kWorkerStays) {
+        actors.OnWorkerStays(client.worker());
+        workers.OnStays(client.worker());
+        return true;
+      }
       return bridge.OnSubscribeActor(client, frame.As<wire::SubscribeActor>());
     };
   }
@@ -136,6 +141,21 @@ class ActorHostTest : public ::testing::Test {
       const auto error = builder.CreateVector(std::vector<uint8_t>{7});
       return wire::CreateActorReady(builder, ToWire(actor_), incarnation, ok, ok ? 0 : error);
     });
+  }
+  static void SayStays(const WorkerNode::Worker& worker) {
+    worker.process->Send(FrameType::kWorkerStays,
+                         [](auto& builder) { return wire::CreateWorkerStays(builder); });
+  }
+  // An idle worker that has served a lease of the job.
+  WorkerNode::Worker AddUsedWorker() {
+    node_.workers.Ensure({{WorkerUse{job_, {}}, 1}});
+    auto worker = node_.AwaitWorker();
+    EXPECT_EQ(node_.workers.Take({job_, {}}, /*for_actor=*/false), worker.id);
+    node_.workers.PutBack(worker.id);
+    return worker;
+  }
+  bool AwaitAssignment(const WorkerNode::Worker& worker) {
+    return node_.Await(*worker.process, FrameType::kAssignActor).has_value();
   }
   // The next update with that state.
   std::optional<GotFrame> AwaitState(ActorState state) {
@@ -247,6 +267,53 @@ TEST_F(ActorHostTest, ARecalledActorIsGivenBackWhileItWaitsAndNotOnceItBegan) {
   Recall(/*incarnation=*/1);
   SayReady(worker, true, 1);
   EXPECT_TRUE(AwaitState(ActorState::Alive));
+}
+
+TEST_F(ActorHostTest, AnotherWorkerBecomesTheActorWhenOneOwnsWhatIsUsed) {
+  const auto owner = AddUsedWorker();
+  Register(0, /*cpus=*/1);
+  ASSERT_TRUE(AwaitAssignment(owner));
+  SayStays(owner);
+  const auto worker = AwaitActorsWorker();
+  EXPECT_NE(worker.id, owner.id);
+  EXPECT_EQ(node_.workers.pool().Find(owner.id)->state, WorkerState::kIdle);
+  EXPECT_EQ(FreeCpus(), 1);
+  SayReady(worker);
+  ASSERT_TRUE(AwaitState(ActorState::Alive));
+  // It serves tasks, and may be asked again after that.
+  EXPECT_FALSE(node_.workers.Take({job_, {}}, /*for_actor=*/true) == owner.id);
+  EXPECT_EQ(node_.workers.Take({job_, {}}, /*for_actor=*/false), owner.id);
+  node_.workers.PutBack(owner.id);
+  EXPECT_EQ(node_.workers.Take({job_, {}}, /*for_actor=*/true), owner.id);
+  EXPECT_TRUE(node_.died.empty());
+}
+
+TEST_F(ActorHostTest, AWorkerThatDoesNotBecomeAnActorOutlivesTheActorsEnd) {
+  const auto owner = AddUsedWorker();
+  Register(0, /*cpus=*/1);
+  ASSERT_TRUE(AwaitAssignment(owner));
+  Kill();
+  const auto asked = node_.Await(*owner.process, FrameType::kExitWorker);
+  ASSERT_TRUE(asked);
+  EXPECT_TRUE(asked->As<wire::ExitWorker>()->if_unused());
+  SayStays(owner);
+  ASSERT_TRUE(AwaitState(ActorState::Dead));
+  SayStays(owner);  // to the second question
+  ASSERT_TRUE(node_.Until(
+      [&] { return node_.workers.pool().Find(owner.id)->state == WorkerState::kIdle; }));
+  EXPECT_EQ(FreeCpus(), 2);
+  EXPECT_TRUE(node_.died.empty());
+  EXPECT_FALSE(node_.actors.HasActorOf(job_));
+}
+
+TEST_F(ActorHostTest, AUsedWorkerThatBecomesAnActorIsKilledWithIt) {
+  const auto worker = AddUsedWorker();
+  Register(0, /*cpus=*/1);
+  ASSERT_TRUE(AwaitAssignment(worker));
+  Kill();
+  ASSERT_TRUE(AwaitState(ActorState::Dead));
+  ASSERT_TRUE(node_.Until([&] { return !node_.died.empty(); }));
+  EXPECT_EQ(node_.died[0].id, worker.id);
 }
 
 TEST_F(ActorHostTest, WithoutAnyWorkerItDiesAndTheReasonIsTold) {

@@ -52,6 +52,21 @@ TEST(WorkerPool, AWorkerBelongsToItsFirstJobForGood) {
   EXPECT_EQ(pool.WorkersToStart({{{kOther, {}}, 1}}, 10'000), 1);
 }
 
+TEST(WorkerPool, OneThatDeclinedAnActorIsNotCountedForOne) {
+  WorkerPool pool(0, 2);
+  const WorkerId id = AddIdle(pool);
+  ASSERT_TRUE(pool.Take({kJob, {}}, /*for_actor=*/true, 0));
+  pool.Decline(id, 0);
+  pool.CheckInvariants();
+  EXPECT_FALSE(pool.Take({kJob, {}}, /*for_actor=*/true, 0));
+  EXPECT_GE(pool.WorkersToStart({{{kJob, {}}, 1}}, 10'000), 1) << "the actor waits for a fresh one";
+  ASSERT_TRUE(pool.Take({kJob, {}}, /*for_actor=*/false, 0));
+  ASSERT_TRUE(pool.PutBack(id, 1));
+  EXPECT_TRUE(pool.Take({kJob, {}}, /*for_actor=*/true, 1));
+  pool.Decline(WorkerId::Random(), 1);
+  pool.CheckInvariants();
+}
+
 TEST(WorkerPool, TheJobsOwnWarmWorkerComesBeforeAnUnboundOne) {
   WorkerPool pool(0, 2);
   const WorkerId first = AddIdle(pool);

@@ -21,8 +21,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   DrawFaults(allowed);
   KeepJoiningApart();
   dies_ = OneIn(2);
-  // What a killed worker owned is lost, as it should be: then no task returns a ref of its own. The
-  // same holds for a worker that becomes an actor later, and ends with that.
+  // What a killed worker owned is lost, as it should be: then no task returns a ref of its own.
   gives_ = !kills_workers() && !dies_ && OneIn(2);
   stores_ = !kills_nodes();
   // Stored results come from one node, and others have no room for all of them.
@@ -139,7 +138,7 @@ TaskKey Plan::DrawKey(TaskKind kind) {
 }
 
 void Plan::DrawActors(DriverPlan* driver, size_t number) {
-  for (uint64_t i = gives_ ? 0 : Below(4); i > 0; --i) {
+  for (uint64_t i = Below(4); i > 0; --i) {
     constexpr int kRestarts[] = {0, 1, 3, -1};
     ActorPlan actor;
     actor.options.max_restarts = kRestarts[Below(std::size(kRestarts))];
@@ -207,7 +206,7 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
       step = DrawCall(*driver);
     } else if (number > 0 && names_actor(drivers[0]) && OneIn(4)) {
       step = {.what = Step::What::kCallOther, .key = DrawKey(TaskKind::kLeaf), .actor = 0};
-    } else if (made == SIZE_MAX && !gives_ && OneIn(8)) {
+    } else if (made == SIZE_MAX && OneIn(8)) {
       made = driver->steps.size();
       step = {.key = DrawKey(TaskKind::kMake)};
     } else if (made != SIZE_MAX && OneIn(6)) {

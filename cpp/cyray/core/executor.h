@@ -70,6 +70,7 @@ class Executor {
   }
   // A thread begins, or ends, to wait for so long that the CPU is lent.
   void SetBlocked(bool blocked);
+  bool is_actor() const { return queue_.is_actor(); }
   size_t queued() const { return queue_.queued(); }
   uint32_t running() const { return queue_.running(); }
 

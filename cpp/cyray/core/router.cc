@@ -92,7 +92,7 @@ void Router::OnRayletFrame(Frame& frame) {
       return;
     case FrameType::kAssignActor:
       if (const auto* assign = frame.As<wire::AssignActor>()) {
-        parts_.executor.OnAssignActor(*assign);
+        OnAssignActor(*assign);
       }
       return;
     case FrameType::kReturnSpares:
@@ -210,13 +210,21 @@ void Router::OnAssignJob(const wire::AssignJob& assign) {
   parts_.events.Push(std::move(event));
 }
 
+bool Router::IsUsed() const { return parts_.directory.OwnsAny() || parts_.submitter.pending() > 0; }
+
+void Router::SendStays() {
+  builder_.Clear();
+  builder_.Finish(wire::CreateWorkerStays(builder_));
+  parts_.process.raylet().Send(FrameType::kWorkerStays, builder_);
+}
+
+void Router::OnAssignActor(const wire::AssignActor& assign) {
+  if (IsUsed()) return SendStays();  // it would end with the actor
+  parts_.executor.OnAssignActor(assign);
+}
+
 void Router::OnExitWorker(const wire::ExitWorker& exit) {
-  if (exit.if_unused() && (parts_.directory.OwnsAny() || parts_.submitter.pending() > 0)) {
-    builder_.Clear();
-    builder_.Finish(wire::CreateWorkerStays(builder_));
-    parts_.process.raylet().Send(FrameType::kWorkerStays, builder_);
-    return;
-  }
+  if (exit.if_unused() && !parts_.executor.is_actor() && IsUsed()) return SendStays();
   Event event;
   event.kind = Event::Kind::kExit;
   event.flag = exit.graceful();

@@ -48,6 +48,10 @@ class Router {
   void OnRelayFailed(const wire::RelayFailed& failed);
   void OnLeaseBroken(const wire::LeaseBroken& broken);
   void OnAssignJob(const wire::AssignJob& assign);
+  void OnAssignActor(const wire::AssignActor& assign);
+  // Whether somebody would miss what this process owns or has begun.
+  bool IsUsed() const;
+  void SendStays();
   void OnExitWorker(const wire::ExitWorker& exit);
   void OnProcessDied(const wire::ProcessDied& died);
   void OnPeerGone(const Address& peer, const std::string& reason);

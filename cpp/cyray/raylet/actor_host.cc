@@ -17,6 +17,7 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kGracefulLimitMs = 30'000;
+constexpr int64_t kDeclineMs = 100;     // for a worker to say that it does not become the actor
 constexpr int64_t kEndKeptMs = 60'000;  // as long as calls of the GCS are tried
 constexpr size_t kEndsKept = 1000;
 constexpr size_t kEndBytesKept = 16 << 20;  // the error of an __init__ may be large
@@ -44,7 +45,8 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
   actor.job = FromWireOrNil(start.job_id());
   actor.class_name = flatbuffers::GetString(start.class_name());
   actor.spec = wire::BytesOrEmpty(start.spec());
-  parts_.leases->RequestForActor(KeyOf(id, actor.incarnation), actor.job, FromWire(start.held()));
+  actor.held = FromWire(start.held());
+  parts_.leases->RequestForActor(KeyOf(id, actor.incarnation), actor.job, actor.held);
 }
 
 void ActorHost::OnGrant(const LeaseGrant& grant) {
@@ -65,7 +67,20 @@ void ActorHost::OnGrant(const LeaseGrant& grant) {
   const auto gpus = builder.CreateVector(grant.gpu_ids);
   builder.Finish(wire::CreateAssignActor(builder, ToWire(id), actor.incarnation, spec, gpus));
   parts_.clients->Send(*client, FrameType::kAssignActor, builder);
-  actor.spec = {};
+}
+
+void ActorHost::OnWorkerStays(const WorkerId& worker) {
+  const auto found = by_worker_.find(worker);
+  if (found == by_worker_.end()) return;
+  const auto it = actors_.find(found->second);
+  if (it == actors_.end() || it->second.state != State::kCreating) return;
+  Actor& actor = it->second;
+  parts_.leases->EndActorLease(worker);
+  if (!actor.stop_reason.empty()) return End(it, std::string(actor.stop_reason), true);
+  by_worker_.erase(found);
+  actor.state = State::kWaiting;
+  actor.worker = {};
+  parts_.leases->RequestForActor(KeyOf(it->first, actor.incarnation), actor.job, actor.held);
 }
 
 void ActorHost::OnRefused(const RequestKey& key, const std::string& error) {
@@ -83,6 +98,7 @@ bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* r
       it->second.incarnation != ready->incarnation()) {
     return true;  // stopped meanwhile
   }
+  it->second.spec = {};
   wire::Bytes report = StartedReport(id, it->second, client.pid, *ready);
   if (ready->ok()) {
     it->second.state = State::kAlive;
@@ -94,16 +110,28 @@ bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* r
   return true;
 }
 
+// A worker that has served leases may own what others use, and be about to decline the actor.
+bool ActorHost::MayDecline(const Actor& actor) const {
+  return actor.state == State::kCreating && parts_.workers->HasServed(actor.worker);
+}
+
 void ActorHost::OnStopActor(const wire::StopActor& stop) {
   if (stop.actor_id() == nullptr) return;
   const ActorId id = FromWire(*stop.actor_id());
   const auto it = actors_.find(id);
   if (it == actors_.end() || it->second.incarnation != stop.incarnation()) return;
-  const Actor& actor = it->second;
+  Actor& actor = it->second;
   const std::string reason = flatbuffers::GetString(stop.reason());
   if (actor.state == State::kWaiting) {
     parts_.leases->CancelActor(KeyOf(id, actor.incarnation));
     End(it, reason, true);
+  } else if (MayDecline(actor)) {
+    if (actor.stop_reason.empty() || !stop.graceful()) {
+      actor.stop_reason = reason;
+      parts_.workers->AskToExit(actor.worker, reason,
+                                stop.graceful() ? kGracefulLimitMs : kDeclineMs,
+                                /*if_unused=*/true);
+    }
   } else if (stop.graceful()) {
     parts_.workers->AskToExit(actor.worker, reason, kGracefulLimitMs);
   } else {

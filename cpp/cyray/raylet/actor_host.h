@@ -42,6 +42,8 @@ class ActorHost {
   // The scheduler found resources and a worker, or never will.
   void OnGrant(const LeaseGrant& grant);
   void OnRefused(const RequestKey& key, const std::string& error);
+  // The worker owns what somebody uses, which would end with the actor: another one becomes it.
+  void OnWorkerStays(const WorkerId& worker);
   bool OnActorReady(ClientConnection& client, const wire::ActorReady* ready);
   void OnWorkerDied(const DeadWorker& dead);
 
@@ -59,8 +61,10 @@ class ActorHost {
     uint32_t incarnation = 0;
     JobId job;
     std::string class_name;
-    std::vector<uint8_t> spec;
+    ResourceSet held;
+    std::vector<uint8_t> spec;  // until its worker has taken it
     WorkerId worker;
+    std::string stop_reason;  // it is to end, by a worker that may not have taken it
   };
   const std::unordered_map<ActorId, Actor>& actors() const { return actors_; }
 
@@ -74,6 +78,7 @@ class ActorHost {
   };
   using Actors = std::unordered_map<ActorId, Actor>;
 
+  bool MayDecline(const Actor& actor) const;
   static RequestKey KeyOf(const ActorId& actor, uint32_t incarnation) {
     return {.id = incarnation, .actor = actor};
   }

@@ -272,6 +272,10 @@ void LeaseService::CancelActor(const RequestKey& key) {
   if (scheduler_.CancelRequest(key)) Touch();
 }
 
+void LeaseService::EndActorLease(const WorkerId& worker) {
+  if (scheduler_.WorkerDied(worker)) Touch();
+}
+
 void LeaseService::TakeBack(uint64_t id, ForwardedLease& forward, ForwardedLease::State state) {
   if (std::exchange(forward.state, state) != ForwardedLease::State::kWaits) return;
   scheduler_.ForwardAnswered(forward.node, forward.request.demand, /*granted=*/false);

@@ -62,6 +62,8 @@ class LeaseService {
   // also while tasks that may never end have them all.
   void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held);
   void CancelActor(const RequestKey& key);
+  // The worker of that grant does not become the actor.
+  void EndActorLease(const WorkerId& worker);
 
   // A process of this node is gone: as a worker and as a client.
   // `notes`: what the process has begun, when it shared memory for that.

@@ -302,6 +302,7 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
     case FrameType::kActorReady:
       return actors_.OnActorReady(client, frame.As<wire::ActorReady>());
     case FrameType::kWorkerStays:
+      actors_.OnWorkerStays(client.worker());
       workers_.OnStays(client.worker());
       return frame.As<wire::WorkerStays>() != nullptr;
     case FrameType::kWorkerExiting: {

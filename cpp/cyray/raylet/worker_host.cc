@@ -221,14 +221,24 @@ void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason, in
 
 void WorkerHost::OnStays(const WorkerId& worker) {
   const auto it = processes_.find(worker);
-  if (it == processes_.end() || !it->second.may_stay || it->second.kill_wanted) return;
-  leaving_.Stop(worker);
-  it->second.may_stay = false;
-  it->second.told_reason.clear();
-  it->second.intended = false;
-  pool_.Stay(worker, parts_.runtime->NowMs());
+  if (it == processes_.end() || it->second.kill_wanted) return;
+  const int64_t now = parts_.runtime->NowMs();
+  if (it->second.may_stay) {
+    leaving_.Stop(worker);
+    it->second.may_stay = false;
+    it->second.told_reason.clear();
+    it->second.intended = false;
+    pool_.Stay(worker, now);
+  } else {
+    pool_.Decline(worker, now);
+  }
   ArmExpiry();
   callbacks_.on_idle();
+}
+
+bool WorkerHost::HasServed(const WorkerId& worker) const {
+  const WorkerPool::Worker* const pooled = pool_.Find(worker);
+  return pooled != nullptr && pooled->served;
 }
 
 void WorkerHost::EndIdleOf(const JobId& job) {

@@ -68,11 +68,13 @@ class WorkerHost : public LeaseWorkers, private WorkerEvents {
   // The worker said that it leaves.
   void OnExiting(const WorkerId& worker, bool intended, const std::string& reason) override;
   void Kill(const WorkerId& worker, const std::string& reason, bool intended) override;
-  // ExitWorker{graceful}, and SIGKILL when that was not enough.
-  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms) {
-    AskToExit(worker, reason, kill_after_ms, /*if_unused=*/false);
-  }
-  // The worker was asked to leave if unused, and owns what somebody uses.
+  // ExitWorker{graceful}, and SIGKILL when that was not enough. `if_unused`: it may answer that it
+  // stays.
+  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
+                 bool if_unused = false);
+  // Whether it has worked for a lease, and so may own what somebody uses.
+  bool HasServed(const WorkerId& worker) const;
+  // The worker owns what somebody uses: it was asked to leave if unused, or to become an actor.
   void OnStays(const WorkerId& worker);
   // The idle and starting workers of a job that is over. Those that work end with whoever they
   // work for.
@@ -126,8 +128,6 @@ class WorkerHost : public LeaseWorkers, private WorkerEvents {
   bool SendKill(const WorkerId& worker, Process& process);
   void TellJob(const WorkerId& worker, const JobId& job);
   void ArmExpiry();
-  void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
-                 bool if_unused);
 
   const Parts parts_;
   const Callbacks callbacks_;

@@ -47,8 +47,9 @@ int WorkerPool::StartingFor(const JobId& job) const {
 }
 
 int WorkerPool::IdleFor(const WorkerUse& use) const {
-  return static_cast<int>(std::count_if(
-      idle_.begin(), idle_.end(), [&](const WorkerId& id) { return Suits(workers_.at(id), use); }));
+  return static_cast<int>(std::count_if(idle_.begin(), idle_.end(), [&](const WorkerId& id) {
+    return !workers_.at(id).keeps && Suits(workers_.at(id), use);
+  }));
 }
 
 int WorkerPool::WorkersToStart(const std::map<WorkerUse, int>& wanted, int64_t now_ms) const {
@@ -97,6 +98,7 @@ std::optional<WorkerPool::Taken> WorkerPool::Take(const WorkerUse& use, bool for
   auto best = idle_.rend();
   for (auto it = idle_.rbegin(); it != idle_.rend(); ++it) {  // the warmest first
     const Worker& worker = workers_.at(*it);
+    if (for_actor && worker.keeps) continue;
     if (Suits(worker, use)) {
       best = it;
       break;
@@ -118,13 +120,23 @@ std::optional<WorkerPool::Taken> WorkerPool::Take(const WorkerUse& use, bool for
 bool WorkerPool::PutBack(const WorkerId& worker, int64_t now_ms) {
   const auto it = workers_.find(worker);
   if (it == workers_.end() || it->second.state != WorkerState::kLeased) return false;
+  it->second.served = true;
+  it->second.keeps = false;
   BecomeIdle(worker, it->second, now_ms);
   return true;
+}
+
+void WorkerPool::Decline(const WorkerId& worker, int64_t now_ms) {
+  const auto it = workers_.find(worker);
+  if (it == workers_.end() || it->second.state != WorkerState::kActor) return;
+  it->second.keeps = true;
+  BecomeIdle(worker, it->second, now_ms);
 }
 
 void WorkerPool::Stay(const WorkerId& worker, int64_t now_ms) {
   const auto it = workers_.find(worker);
   if (it == workers_.end() || it->second.state != WorkerState::kExiting) return;
+  it->second.keeps = true;
   BecomeIdle(worker, it->second, now_ms + kStayMs - kIdleLimitMs);
 }
 

@@ -32,6 +32,8 @@ class WorkerPool {
     WorkerState state = WorkerState::kStarting;
     JobId job;  // nil until bound
     bool used = false;
+    bool served = false;        // a lease of it was returned
+    bool keeps = false;         // owned what somebody uses, when it was asked: it becomes no actor
     std::vector<int32_t> gpus;  // since it was used
     int64_t idle_since_ms = 0;  // in the future, when it could not leave
   };
@@ -55,6 +57,9 @@ class WorkerPool {
   void Registered(const WorkerId& worker, int64_t now_ms);
   std::optional<Taken> Take(const WorkerUse& use, bool for_actor, int64_t now_ms,
                             bool own_python = false);
+  // It was to become an actor, and owns what somebody uses, which would end with the actor: it is
+  // idle again, and makes no actor before it has served another lease.
+  void Decline(const WorkerId& worker, int64_t now_ms);
   // Its lease was returned. False when the worker cannot be used again (it leaves, or is unknown).
   bool PutBack(const WorkerId& worker, int64_t now_ms);
   void MarkExiting(const WorkerId& worker);
@@ -78,7 +83,8 @@ class WorkerPool {
   int PrestartsWanted(int64_t now_ms) const;
   int StartingLimit() const;
   int StartingFor(const JobId& job) const;
-  // How many idle workers that have a job would do.
+  // How many idle workers that have a job would do; without those that make no actor, for who still
+  // waits beside one of them wants to be an actor.
   int IdleFor(const WorkerUse& use) const;
   void BecomeIdle(const WorkerId& id, Worker& worker, int64_t now_ms);
   void EraseIdle(const WorkerId& worker);
