@@ -31,7 +31,8 @@ class World {
                   [this](auto& client, const std::string&) {
                     service_.OnClientGone(client.id(), Address{});
                   }}),
-        service_({NodeId::Nil(), &loop_, &clients_, store_.get(), transfer_.get()}) {
+        service_({NodeId::Nil(), &loop_, &clients_, store_.get(), transfer_.get(),
+                  [](const Address&) {}}) {
     for (UniqueFd& end : ends_) {
       int pair[2];
       if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) != 0) std::abort();

@@ -190,7 +190,7 @@ class World {
   raylet::LeaseService leases_{{&loop_, &options_, &outbox_, &workers_},
                                {[](const raylet::LeaseGrant&) {},
                                 [](const raylet::RequestKey&, const std::string&) {}, [] {}}};
-  raylet::PeerBroker broker_{&options_, &clients_, &peers_};
+  raylet::PeerBroker broker_{&options_, &clients_, &peers_, [](const Address&) {}};
   raylet::Registrar registrar_{
       {&loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()}};
   std::array<UniqueFd, kClients> ends_;

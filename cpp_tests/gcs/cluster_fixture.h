@@ -161,7 +161,6 @@ class FakeRaylet {
   std::vector<Start> starts;
   std::vector<ActorId> stops;
   std::vector<Update> updates;
-  std::vector<Address> deaths;
   std::vector<NodeId> dead_nodes;
   std::vector<std::pair<JobId, bool>> jobs;
   std::vector<std::pair<NodeId, ResourceSet>> views;
@@ -188,8 +187,6 @@ class FakeRaylet {
     } else if (const auto* update = command.body_as_ActorUpdate()) {
       updates.push_back({wire::FromWire(*update->actor_id()), update->state(),
                          update->incarnation(), flatbuffers::GetString(update->death_cause())});
-    } else if (const auto* died = command.body_as_ProcessDied()) {
-      deaths.push_back(wire::FromWire(*died->address()));
     } else if (const auto* node = command.body_as_NodeChanged()) {
       if (!node->node()->alive()) dead_nodes.push_back(wire::FromWire(*node->node()->node_id()));
     } else if (const auto* job = command.body_as_JobChanged()) {

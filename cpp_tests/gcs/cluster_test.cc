@@ -213,21 +213,50 @@ TEST_F(ClusterEventsTest, AHelloPutsRightWhatIsBelievedOfANode) {
   EXPECT_FALSE(wire::VerifiedRoot<wire::ListJobsReply>(*jobs)->jobs()->Get(0)->running());
 }
 
-TEST_F(ClusterEventsTest, ADeathThatAHelloTellsIsToldToTheOthersOnce) {
+TEST_F(ClusterEventsTest, TheEndOfAProcessIsToldToNoNode) {
   Join();
-  const NodeId other = NodeId::Random();
-  JoinAs(other, kStream + 1);
-  const Address dead{node_, WorkerId::Random()};
-  for (StreamId stream : {kStream + 2, kStream + 3})
-    HelloAs(node_, stream, {driver_.worker}, {dead});
-  size_t told = 0;
-  for (const auto& [stream, message] : gcs_.sent) {
-    const auto* died = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_ProcessDied();
-    if (died == nullptr || wire::FromWire(*died->address()) != dead) continue;
-    EXPECT_EQ(stream, kStream + 1);
-    ++told;
+  JoinAs(NodeId::Random(), kStream + 1);
+  gcs_.sent.clear();
+  HelloAs(node_, kStream + 2, {driver_.worker}, {{node_, WorkerId::Random()}});
+  ASSERT_TRUE(gcs_.Call(GcsMethod::ReportWorkerDeath, WorkerDeathPayload(driver_)));
+  EXPECT_EQ(
+      std::ranges::count_if(gcs_.sent, [](const auto& sent) { return sent.first == kStream + 1; }),
+      0);
+}
+
+// A node that knows all changes and views up to there comes back.
+TEST_F(ClusterEventsTest, WhoComesBackIsToldTheDifferenceAlsoByTheNextGcs) {
+  Join();
+  std::vector<NodeId> others;
+  for (StreamId stream = 100; stream < 120; ++stream) {
+    others.push_back(NodeId::Random());
+    JoinAs(others.back(), stream);
   }
-  EXPECT_EQ(told, 1u);
+  RegisterJob();
+  const auto registered = gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node_, Cpus(1)));
+  const auto* state = wire::VerifiedRoot<wire::RegisterNodeReply>(*registered);
+  EXPECT_EQ(state->nodes()->size(), 21u);
+  EXPECT_EQ(state->jobs()->size(), 1u);
+  const uint64_t change = state->change();
+  const wire::ViewStamp views = *state->views();
+  for (const bool restart : {false, true}) {
+    if (restart) {
+      gcs_.Restart();
+    } else {
+      gcs_.service().OnStreamClosed(kStream);
+      ASSERT_TRUE(gcs_.Call(GcsMethod::NodeLeaves, NodeLeavesPayload(others[3])));
+    }
+    gcs_.sent.clear();
+    flatbuffers::FlatBufferBuilder builder;
+    const StreamId stream = restart ? kStream + 2 : kStream + 1;
+    gcs_.StreamMessage(
+        stream, FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_), 0, 0, 0,
+                                                            change, &views)));
+    gcs_.Call(GcsMethod::ListNodes, {});
+    EXPECT_EQ(SentOn<wire::NodeChanged>(stream), 1u) << "the one that left";
+    EXPECT_EQ(SentOn<wire::JobChanged>(stream), 0u);
+    EXPECT_EQ(SentOn<wire::ResourceViews>(stream), 0u);
+  }
 }
 
 TEST_F(ClusterEventsTest, ViewsOfResourcesAreMadeOnceForAllNodes) {

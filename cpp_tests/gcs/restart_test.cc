@@ -104,19 +104,32 @@ class RandomCluster {
     if (jobs_.empty()) AddJob();
     return Any(jobs_);
   }
+  wire::Bytes Registration(const ActorId& id) {
+    const std::string name = Pick(2) == 0 ? std::string(1, static_cast<char>('a' + Pick(8))) : "";
+    return RegisterActorPayload(id, {.name = name,
+                                     .detached = Pick(3) == 0,
+                                     .max_restarts = static_cast<int>(Pick(4)) - 1,
+                                     .owner = Any(drivers_)});
+  }
   void AddActor() {
     const JobId job = SomeJob();
     uint32_t number;
     std::memcpy(&number, job.data(), sizeof number);
+    if (Pick(3) == 0) return ChangeActors(number);
     const ActorId id = NewActorId(number);
-    const std::string name = Pick(2) == 0 ? std::string(1, static_cast<char>('a' + Pick(8))) : "";
-    const auto reply =
-        gcs_.Call(GcsMethod::RegisterActor,
-                  RegisterActorPayload(id, {.name = name,
-                                            .detached = Pick(3) == 0,
-                                            .max_restarts = static_cast<int>(Pick(4)) - 1,
-                                            .owner = Any(drivers_)}));
-    if (reply) actors_.push_back(id);
+    if (gcs_.Call(GcsMethod::RegisterActor, Registration(id))) actors_.push_back(id);
+  }
+  void ChangeActors(uint32_t job) {
+    std::vector<ActorId> made;
+    std::vector<wire::Bytes> registrations;
+    for (size_t i = Pick(4); i > 0; --i) {
+      made.push_back(NewActorId(job));
+      registrations.push_back(Registration(made.back()));
+    }
+    std::vector<ActorId> dropped;
+    for (size_t i = Pick(3); i > 0 && !actors_.empty(); --i) dropped.push_back(Any(actors_));
+    ASSERT_TRUE(gcs_.Call(GcsMethod::ChangeActors, ChangeActorsPayload(registrations, dropped)));
+    actors_.insert(actors_.end(), made.begin(), made.end());
   }
   // The raylets' streams come up with some of the actors alive, and break.
   void StartAll() {

@@ -360,9 +360,8 @@ TEST_F(ServerTest, ABrokenStreamEndsItsNodeAfterAGraceTime) {
   ASSERT_TRUE(RunUntil([&] { return first->jobs.size() == 1; }));
   EXPECT_TRUE(first->jobs[0].second);
   second.reset();
-  ASSERT_TRUE(RunUntil([&] { return !first->deaths.empty() && first->jobs.size() == 2; }));
+  ASSERT_TRUE(RunUntil([&] { return !first->dead_nodes.empty() && first->jobs.size() == 2; }));
   EXPECT_EQ(first->dead_nodes, std::vector{dead});
-  EXPECT_EQ(first->deaths[0], (Address{dead, WorkerId::Nil()}));
   EXPECT_FALSE(first->jobs[1].second);
 }
 

@@ -84,6 +84,15 @@ TEST(JobTable, NumbersAreNotUsedAgainWhenOldJobsAreForgotten) {
   EXPECT_EQ(jobs.Trim(unneeded), std::vector{first});
 }
 
+TEST(JobTable, WhatEndedFirstIsForgottenFirst) {
+  JobTable jobs(1);
+  const JobId first = jobs.Register({}, 1).id, second = jobs.Register({}, 1).id;
+  jobs.Register({}, 1);
+  EXPECT_TRUE(jobs.Finish(second, 2));
+  EXPECT_TRUE(jobs.Finish(first, 3));
+  EXPECT_EQ(jobs.Trim([](const JobId&) { return false; }), std::vector{second});
+}
+
 TEST(JobTable, JobsAreFoundByTheirDriverAndItsNode) {
   JobTable jobs;
   JobEntry entry;
@@ -92,6 +101,9 @@ TEST(JobTable, JobsAreFoundByTheirDriverAndItsNode) {
   EXPECT_EQ(jobs.RunningWithDriver(entry.driver), std::vector{id});
   EXPECT_EQ(jobs.RunningWithDriver({entry.driver.node, WorkerId::Nil()}), std::vector{id});
   EXPECT_TRUE(jobs.RunningWithDriver({NodeId::Random(), WorkerId::Random()}).empty());
+  EXPECT_TRUE(jobs.RunningWithDriver({entry.driver.node, WorkerId::Random()}).empty());
+  EXPECT_TRUE(jobs.Finish(id, 2));
+  EXPECT_TRUE(jobs.RunningWithDriver(entry.driver).empty());
 }
 
 NodeEntry Node(const NodeId& id, int64_t cpus = 4) {
@@ -205,7 +217,7 @@ TEST_F(PlacementTest, WhoWaitsForRoomIsRecalledForANodeThatHasIt) {
   }
   EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(busy)).empty());
   EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(other)).empty());
-  nodes_.SetResources(other, Cpus(3), Cpus(4));
+  nodes_.SetResources(other, Cpus(3), Cpus(4), 1);
   const auto recalls = placement_.RecallFor(*nodes_.Find(other));
   ASSERT_EQ(recalls.size(), 1u);
   EXPECT_EQ(recalls[0].actor, specs[0].id);

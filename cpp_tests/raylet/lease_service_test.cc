@@ -24,7 +24,7 @@ struct LeaseNode : WorkerNode {
         leases({loop, &options, &lease_outbox, &workers},
                {[](const LeaseGrant&) {}, [](const RequestKey&, const std::string&) {},
                 [this] { ++resource_changes; }}) {
-    RouteLeaseFrames(peers, leases);
+    RouteLeaseFrames(peers, leases, [this](const Address& client) { askers.push_back(client); });
     on_idle = [this] { leases.Touch(); };
     on_died = [this](const DeadWorker& dead) { leases.OnProcessDied(dead.id, dead.reason); };
     at_round_end = [this] { leases.ScheduleIfTouched(); };
@@ -49,6 +49,7 @@ struct LeaseNode : WorkerNode {
     };
   }
   int resource_changes = 0;
+  std::vector<Address> askers;  // of other nodes
   LeaseService leases;
 };
 
@@ -238,6 +239,18 @@ TEST_F(LeaseServiceTest, ADemandOfAnotherNodeIsServedThereAndReturnedThere) {
   EXPECT_EQ(wire::FromWireOrNil(lease->worker()), there_->options.AddressOf(worker.id));
   EXPECT_EQ(Free(*there_, "Far"), 0);
   Return(*driver_, *lease);
+  EXPECT_TRUE(here_.Until([&] { return Free(*there_, "Far") == 1; }));
+}
+
+TEST_F(LeaseServiceTest, WhoAsksFromAnotherNodeIsWatchedAndItsLeaseEndsWithIt) {
+  AddFarNode();
+  Ask(*driver_, 3, Needs("Far"));
+  const auto worker = there_->AwaitWorker();
+  const auto reply = Reply(*driver_);
+  ASSERT_TRUE(reply);
+  ASSERT_EQ(there_->askers.size(), 1u);
+  EXPECT_EQ(there_->askers[0].node, here_.options.node_id);
+  there_->leases.OnRemoteDied(there_->askers[0]);
   EXPECT_TRUE(here_.Until([&] { return Free(*there_, "Far") == 1; }));
 }
 

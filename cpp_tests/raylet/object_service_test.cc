@@ -90,8 +90,10 @@ class ObjectServiceTest : public ::testing::Test {
   std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(kStoreBytes);
   std::unique_ptr<ObjectTransfer> transfer_ =
       *ObjectTransfer::Create(node_.options.node_id, store_.get(), &node_.peers);
-  ObjectService service_{
-      {node_.options.node_id, &loop_, &node_.clients, store_.get(), transfer_.get()}};
+  std::vector<Address> owners_;  // told of
+  ObjectService service_{{node_.options.node_id, &loop_, &node_.clients, store_.get(),
+                          transfer_.get(),
+                          [this](const Address& owner) { owners_.push_back(owner); }}};
 };
 
 TEST_F(ObjectServiceTest, WhatOneProcessSealsAnotherGets) {
@@ -108,11 +110,21 @@ TEST_F(ObjectServiceTest, WhatOneProcessSealsAnotherGets) {
   EXPECT_EQ(reply->As<wire::GetObjectReply>()->bytes(), 1000u);
 }
 
+TEST_F(ObjectServiceTest, WhoseObjectsAreMadeOrWantedHereIsTold) {
+  Client writer = AddClient(), reader = AddClient();
+  Create(writer, 1, 1000);
+  ASSERT_TRUE(Created(writer));
+  EXPECT_EQ(owners_, std::vector{writer.address});
+  Get(reader, 2, /*known_here=*/false);
+  ASSERT_TRUE(node_.Until([&] { return owners_.size() == 2; }));
+  EXPECT_EQ(owners_[1], reader.address) << "it names itself";
+}
+
 TEST_F(ObjectServiceTest, EachGetterOfALateSealHasItsOwnTime) {
   sim::VirtualTime time{1};
   sim::VirtualRuntime runtime{&time};
-  ObjectService service{
-      {node_.options.node_id, &runtime, &node_.clients, store_.get(), transfer_.get()}};
+  ObjectService service{{node_.options.node_id, &runtime, &node_.clients, store_.get(),
+                         transfer_.get(), [](const Address&) {}}};
   node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
     return service.OnFrame(client, frame);
   };
@@ -242,8 +254,8 @@ TEST_F(ObjectServiceTest, ASecondWaitHasItsFullTimeWhenTheFirstEndedEarly) {
 TEST_F(ObjectServiceTest, EachThatWaitsForRoomHasItsOwnTime) {
   sim::VirtualTime time{1};
   sim::VirtualRuntime runtime{&time};
-  ObjectService service{
-      {node_.options.node_id, &runtime, &node_.clients, store_.get(), transfer_.get()}};
+  ObjectService service{{node_.options.node_id, &runtime, &node_.clients, store_.get(),
+                         transfer_.get(), [](const Address&) {}}};
   node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
     return service.OnFrame(client, frame);
   };

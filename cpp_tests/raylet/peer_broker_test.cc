@@ -16,12 +16,15 @@ using wire::ToWire;
 
 struct BrokerNode : NodeFake {
   BrokerNode(EventLoop* loop, uint8_t number)
-      : NodeFake(loop, number), broker(&options, &clients, &peers) {
+      : NodeFake(loop, number), broker(&options, &clients, &peers, [this](const Address& address) {
+          watched_died.push_back(address);
+        }) {
     on_frame = [this](ClientConnection& client, wire::Frame& frame) {
       if (frame.type == FrameType::kRelay) return broker.OnRelay(client, frame);
       return broker.OnConnectPeer(client, frame.As<wire::ConnectPeer>());
     };
   }
+  std::vector<Address> watched_died;
   PeerBroker broker;
 };
 
@@ -147,12 +150,12 @@ TEST_F(PeerBrokerTest, AFrameToAProcessThatIsGoneThereIsToldBack) {
   EXPECT_EQ(wire::FromWireOrNil(died->As<wire::ProcessDied>()->address()), gone);
 }
 
-TEST_F(PeerBrokerTest, TheEndOfAProcessIsToldBehindItsLastFramesWhateverTheGcsSays) {
+TEST_F(PeerBrokerTest, TheEndOfAProcessIsToldBehindItsLastFramesWhateverElseIsSaid) {
   Client a = AddClient(here_), bystander = AddClient(here_), b = AddClient(there_);
   Relay(a, a.address, b.address, 0);
   ASSERT_TRUE(here_.Await(*b.process, FrameType::kRelay));
   for (uint8_t i = 0; i < 100; ++i) Relay(b, b.address, a.address, i, 100'000);
-  here_.broker.OnRemoteDied(b.address, "says the GCS");  // overtakes what b has sent
+  here_.broker.OnRemoteDied(b.address, "says its raylet");  // overtakes what b has sent
   EXPECT_TRUE(here_.Await(*bystander.process, FrameType::kProcessDied));
   EXPECT_EQ(a.process->CountOf(FrameType::kProcessDied), 0u);
   size_t got = 0;
@@ -206,6 +209,46 @@ TEST_F(PeerBrokerTest, WhatADeadProcessHadAnsweredReachesItsCallersBeforeTheNews
                 reinterpret_cast<uintptr_t>(outer->frame()->data()) % 8);
     }
   }
+}
+
+TEST_F(PeerBrokerTest, WhoWatchesAProcessIsToldOfItsEndOnce) {
+  Client a = AddClient(here_), b = AddClient(there_), other = AddClient(there_);
+  for (int i = 0; i < 2; ++i) here_.broker.Watch(b.address);
+  here_.broker.Watch(other.address);
+  here_.broker.Watch(a.address);
+  here_.broker.Watch({});
+  // What is sent after the watch arrives after it.
+  Relay(a, a.address, other.address, 1);
+  ASSERT_TRUE(here_.Await(*other.process, FrameType::kRelay));
+  there_.broker.OnLocalDied(b.address, "it crashed");
+  const auto died = here_.Await(*a.process, FrameType::kProcessDied);
+  ASSERT_TRUE(died);
+  EXPECT_EQ(died->As<wire::ProcessDied>()->reason()->str(), "it crashed");
+  EXPECT_EQ(here_.watched_died, std::vector{b.address});
+}
+
+TEST_F(PeerBrokerTest, WhoWatchesAProcessAfterItsEndIsToldAtOnce) {
+  Client a = AddClient(here_);
+  const Address gone{there_.options.node_id, WorkerId::Random()};
+  for (size_t times : {1, 2}) {  // whoever deals with it again asks again
+    here_.broker.Watch(gone);
+    ASSERT_TRUE(here_.Until([&] { return here_.watched_died.size() == times; }));
+  }
+  EXPECT_TRUE(here_.Await(*a.process, FrameType::kProcessDied));
+}
+
+TEST_F(PeerBrokerTest, ADeathThatNobodyAskedForIsToldToNobody) {
+  Client a = AddClient(here_);
+  const Address unknown{there_.options.node_id, WorkerId::Random()};
+  flatbuffers::FlatBufferBuilder builder;
+  const auto died = wire::CreateProcessDied(builder, ToWire(unknown), builder.CreateString("no"));
+  builder.Finish(wire::CreateForwardProcessDied(builder, died));
+  ASSERT_TRUE(there_.peers.Send(here_.options.node_id, FrameType::kForwardProcessDied, builder));
+  Client far = AddClient(there_);
+  Relay(far, far.address, a.address, 1);
+  ASSERT_TRUE(here_.Await(*a.process, FrameType::kRelay));
+  EXPECT_EQ(a.process->CountOf(FrameType::kProcessDied), 0u);
+  EXPECT_TRUE(here_.watched_died.empty());
 }
 
 TEST_F(PeerBrokerTest, NobodyTellsTheEndOfAnothersProcess) {

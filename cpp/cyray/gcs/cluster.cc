@@ -15,8 +15,8 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kRelayEveryMs = 50;
-// Who comes back is told of those that ended so lately: after less it comes back, or is dead.
-constexpr int64_t kDeathToldMs = 60'000;
+// A node that joins is told of jobs that ended so lately: it may hear of them still.
+constexpr int64_t kEndToldMs = 60'000;
 // For longer than raylets repeat them in their hellos: they are news once.
 constexpr int64_t kDeathKeptMs = 660'000;
 constexpr size_t kDeathsKept = 20'000;
@@ -51,10 +51,13 @@ wire::Bytes NodeCommandOf(const NodeEntry& node) {
   return FinishCommand(builder, wire::CreateNodeChanged(builder, WriteNode(builder, node)));
 }
 
-wire::Bytes DeathCommand(const Address& address, const std::string& reason) {
-  flatbuffers::FlatBufferBuilder builder(256);
-  auto text = builder.CreateString(reason);
-  return FinishCommand(builder, wire::CreateProcessDied(builder, ToWire(address), text));
+ResourceViews::Stamp ReadStamp(const wire::ViewStamp* stamp) {
+  if (stamp == nullptr) return {};
+  return {stamp->epoch(), stamp->version()};
+}
+
+wire::ViewStamp WriteStamp(const ResourceViews::Stamp& stamp) {
+  return {stamp.epoch, stamp.version};
 }
 
 }  // namespace
@@ -75,6 +78,7 @@ Cluster::Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, St
                [this] { return runtime_->Random(); }}),
       waiting_(runtime, &actors_.table(), &nodes_,
                [this](const JobId& job, const std::string& text) { WarnDriver(job, text); }),
+      views_(runtime->Random() | 1),
       deaths_(kDeathsKept, kDeathKeptMs),
       tick_(runtime),
       relay_(runtime),
@@ -88,6 +92,7 @@ Status Cluster::Load(Storage& storage) {
     if (record == nullptr) return LogUnreadable("node", key);
     NodeEntry node = ReadNode(*record);
     if (node.alive && !node.is_head) membership_.Restore(node.id, now);
+    changes_.Restore({node.id, JobId::Nil()}, node.change);
     nodes_.Restore(std::move(node));
   }));
   CYRAY_RETURN_IF_ERROR(storage.Load(Kind::kJob, [&](std::string_view key, wire::Bytes value) {
@@ -95,6 +100,7 @@ Status Cluster::Load(Storage& storage) {
     if (changed == nullptr || changed->job() == nullptr) return LogUnreadable("job", key);
     JobEntry job = ReadJob(*changed->job());
     job.config = wire::BytesOrEmpty(changed->config());
+    changes_.Restore({NodeId::Nil(), job.id}, job.change);
     jobs_.Restore(std::move(job));
   }));
   CYRAY_RETURN_IF_ERROR(actors_.Load(storage));
@@ -127,6 +133,7 @@ Status Cluster::RegisterNode(NodeEntry node) {
 }
 
 void Cluster::AnnounceNode(const NodeId& id) {
+  nodes_.SetChange(id, changes_.Next({id, JobId::Nil()}));
   const NodeEntry& node = *nodes_.Find(id);
   commit_->Put(Storage::Kind::kNode, id.view(), NodeValue(node));
   streams_.Broadcast(NodeCommandOf(node), id);
@@ -138,18 +145,19 @@ void Cluster::EndNode(const NodeId& id, const std::string& reason) {
   membership_.End(id);
   if (std::optional<uint64_t> stream = streams_.StreamOf(id)) {
     streams_.Unbind(*stream);
+    views_.Close(*stream);
     commit_->Leave([this, stream = *stream, reason] {
       outlets_.close(stream,
                      Status(StatusCode::kNotFound, "this node has been declared dead: " + reason));
     });
   }
+  views_.Remove(id);
   AnnounceNode(id);
-  AnnounceDeath({id, WorkerId::Nil()}, reason);
   for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) FinishJob(job);
   actors_.Apply(actors_.table().NodeDied(id, reason));
   actors_.PlaceWaiting();
-  changed_.erase(id);
   for (const NodeId& old : nodes_.Trim(kDeadNodesKept)) {
+    changes_.Forget({old, JobId::Nil()});
     commit_->Erase(Storage::Kind::kNode, old.view());
   }
 }
@@ -168,14 +176,8 @@ void Cluster::ArmTick() {
   }
 }
 
-void Cluster::AnnounceDeath(const Address& address, const std::string& reason) {
-  deaths_.Add(address, {reason, runtime_->NowMs()}, runtime_->NowMs());
-  // The node of a dead worker knows already.
-  streams_.Broadcast(DeathCommand(address, reason), address.node);
-}
-
 void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool intended) {
-  if (deaths_.Find(worker) == nullptr) AnnounceDeath(worker, reason);
+  deaths_.Add(worker, reason, runtime_->NowMs());
   for (const JobId& job : jobs_.RunningWithDriver(worker)) FinishJob(job);
   actors_.Apply(actors_.table().WorkerDied(worker, reason, intended));
 }
@@ -187,21 +189,28 @@ Result<JobId> Cluster::RegisterJob(JobEntry job) {
   if (const NodeEntry* node = nodes_.Find(job.driver.node); node != nullptr && !node->alive) {
     return Fail(StatusCode::kNotFound, "the driver's node has been declared dead");
   }
-  const JobEntry& registered = jobs_.Register(std::move(job), runtime_->WallMs());
-  commit_->Put(Storage::Kind::kJob, registered.id.view(), JobValue(registered));
-  streams_.Broadcast(JobCommand(registered));
-  return registered.id;
+  const JobId id = jobs_.Register(std::move(job), runtime_->WallMs()).id;
+  AnnounceJob(id);
+  return id;
+}
+
+void Cluster::AnnounceJob(const JobId& id) {
+  jobs_.SetChange(id, changes_.Next({NodeId::Nil(), id}));
+  const JobEntry& job = *jobs_.Find(id);
+  commit_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
+  streams_.Broadcast(JobCommand(job));
 }
 
 void Cluster::FinishJob(const JobId& id) {
   if (!jobs_.Finish(id, runtime_->WallMs())) return;
-  const JobEntry& job = *jobs_.Find(id);
-  commit_->Put(Storage::Kind::kJob, id.view(), JobValue(job));
-  streams_.Broadcast(JobCommand(job));
-  actors_.Apply(actors_.table().JobFinished(id, job.driver));
+  AnnounceJob(id);
+  actors_.Apply(actors_.table().JobFinished(id, jobs_.Find(id)->driver));
   if (!actors_.table().HasLivingActor(id)) job_over_(id);
   const auto needed = [this](const JobId& job) { return actors_.table().HasLivingActor(job); };
-  for (const JobId& old : jobs_.Trim(needed)) commit_->Erase(Storage::Kind::kJob, old.view());
+  for (const JobId& old : jobs_.Trim(needed)) {
+    changes_.Forget({NodeId::Nil(), old});
+    commit_->Erase(Storage::Kind::kJob, old.view());
+  }
 }
 
 void Cluster::TellEndedJob(const NodeId& node, const JobId& id) {
@@ -247,8 +256,8 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
 std::optional<std::string> Cluster::DeathOf(const Address& worker) const {
   const NodeEntry* node = nodes_.Find(worker.node);
   if (node != nullptr && !node->alive) return "Its node died: " + node->death_reason;
-  const Death* death = deaths_.Find(worker);
-  return death == nullptr ? std::nullopt : std::optional(death->reason);
+  const std::string* reason = deaths_.Find(worker);
+  return reason == nullptr ? std::nullopt : std::optional(*reason);
 }
 
 // --- Streams ---
@@ -301,6 +310,7 @@ void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
 }
 
 void Cluster::OnStreamClosed(uint64_t stream) {
+  views_.Close(stream);
   if (const std::optional<NodeId> node = streams_.Unbind(stream)) {
     membership_.Down(*node, runtime_->NowMs());
   }
@@ -317,12 +327,13 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
     return;
   }
   if (std::optional<uint64_t> replaced = streams_.Bind(id, stream)) {
+    views_.Close(*replaced);
     outlets_.close(*replaced, Status(StatusCode::kDisconnected, "the node opened another stream"));
   }
   membership_.Up(id, runtime_->NowMs());
   outlets_.accept(stream);
   EndWhoIsGone(id, hello);
-  TellEverything(id);
+  TellChanges(id, hello.change());
   std::vector<ActorTable::StartedEvent> alive;
   if (hello.alive_actors() != nullptr) {
     for (const wire::ActorStarted* started : *hello.alive_actors()) {
@@ -331,6 +342,7 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
     }
   }
   actors_.Apply(actors_.table().Reconcile(id, alive));
+  TellViews(stream, ReadStamp(hello.views()));
   actors_.PlaceWaiting();
   actors_.OnRoom(id);
 }
@@ -356,31 +368,58 @@ void Cluster::EndWhoIsGone(const NodeId& id, const wire::NodeHello& hello) {
   }
 }
 
-// What the node may have missed while it had no stream.
-void Cluster::TellEverything(const NodeId& id) {
-  for (const auto& [other, node] : nodes_.nodes()) {
-    if (other != id) streams_.Send(id, NodeCommandOf(node));
-  }
-  const int64_t finished_after = runtime_->WallMs() - kDeathToldMs;
-  for (const JobEntry* job : jobs_.All()) {
-    if (job->running || job->end_ms >= finished_after) streams_.Send(id, JobCommand(*job));
-  }
-  const int64_t died_after = runtime_->NowMs() - kDeathToldMs;
-  deaths_.ForEach([&](const Address& address, const Death& death) {
-    if (address.node == id || death.at_ms < died_after) return;
-    streams_.Send(id, DeathCommand(address, death.reason));
+void Cluster::TellChanges(const NodeId& id, uint64_t known) {
+  changes_.ForEachAfter(known, [&](const std::pair<NodeId, JobId>& changed) {
+    const auto& [node, job] = changed;
+    if (!job.is_nil()) {
+      streams_.Send(id, JobCommand(*jobs_.Find(job)));
+    } else if (node != id) {
+      streams_.Send(id, NodeCommandOf(*nodes_.Find(node)));
+    }
   });
 }
 
+// Views that leave at once would overtake the news of their nodes, which wait for the disk.
+void Cluster::TellViews(uint64_t stream, const ResourceViews::Stamp& known) {
+  commit_->Leave([this, stream, known] {
+    if (!streams_.NodeOf(stream)) return;
+    views_.Open(stream, known);
+    RelaySoon();
+  });
+}
+
+flatbuffers::Offset<wire::RegisterNodeReply> Cluster::WriteState(
+    flatbuffers::FlatBufferBuilder& builder) const {
+  std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
+  for (const auto& [id, node] : nodes_.nodes()) nodes.push_back(WriteNode(builder, node));
+  const int64_t finished_after = runtime_->WallMs() - kEndToldMs;
+  std::vector<flatbuffers::Offset<wire::JobChanged>> jobs;
+  for (const JobEntry* job : jobs_.All()) {
+    if (job->running || job->end_ms >= finished_after) {
+      jobs.push_back(WriteJobChanged(builder, *job));
+    }
+  }
+  const auto all_nodes = builder.CreateVector(nodes);
+  const auto all_jobs = builder.CreateVector(jobs);
+  const wire::ViewStamp views = WriteStamp(views_.now());
+  return wire::CreateRegisterNodeReply(builder, all_nodes, all_jobs, changes_.last(), &views);
+}
+
 void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) {
-  const bool grew = nodes_.SetResources(id, FromWire(report.available()), FromWire(report.total()));
+  const NodeTable::Reported reported = nodes_.SetResources(
+      id, FromWire(report.available()), FromWire(report.total()), report.number());
   if (!report.same_pending()) nodes_.SetPending(id, ReadPending(report.pending()));
-  if (grew) {
+  if (reported.grew) {
     actors_.PlaceWaiting();
     actors_.OnRoom(id);
   }
+  if (!reported.changed && views_.Knows(id)) return;
+  views_.Changed(id, ReadStamp(report.told()));
+  RelaySoon();
+}
+
+void Cluster::RelaySoon() {
   if (streams_.size() < 2) return;
-  changed_.insert(id);
   const int64_t wait = relayed_ms_ + kRelayEveryMs - runtime_->NowMs();
   if (wait <= 0) {
     RelayResources();
@@ -389,20 +428,26 @@ void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) 
   }
 }
 
+// At once: it rests on nothing that is kept.
 void Cluster::RelayResources() {
   relay_.Stop();
   relayed_ms_ = runtime_->NowMs();
-  flatbuffers::FlatBufferBuilder builder(512);
-  std::vector<flatbuffers::Offset<wire::ResourceView>> views;
-  for (const NodeId& id : std::exchange(changed_, {})) {
-    const NodeEntry* node = nodes_.Find(id);
-    if (node == nullptr || !node->alive) continue;
-    const auto available = ToWire(builder, node->available);
-    const auto total = ToWire(builder, node->total);
-    views.push_back(wire::CreateResourceView(builder, ToWire(id), available, total));
+  for (const ResourceViews::Batch& batch : views_.Take()) {
+    flatbuffers::FlatBufferBuilder builder(512);
+    std::vector<flatbuffers::Offset<wire::ResourceView>> views;
+    for (const NodeId& id : batch.nodes) {
+      const NodeEntry& node = *nodes_.Find(id);
+      const auto available = ToWire(builder, node.available);
+      const auto total = ToWire(builder, node.total);
+      views.push_back(
+          wire::CreateResourceView(builder, ToWire(id), available, total, node.report_number));
+    }
+    const auto list = builder.CreateVector(views);
+    const wire::ViewStamp stamp = WriteStamp(views_.now());
+    const wire::Bytes command =
+        FinishCommand(builder, wire::CreateResourceViews(builder, list, &stamp));
+    for (const uint64_t stream : batch.readers) outlets_.send(stream, command);
   }
-  const auto list = builder.CreateVector(views);
-  streams_.BroadcastNow(FinishCommand(builder, wire::CreateResourceViews(builder, list)));
 }
 
 void Cluster::OnActorStarted(const NodeId& id, const wire::ActorStarted& started) {

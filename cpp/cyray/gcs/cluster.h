@@ -14,12 +14,14 @@
 #include <string>
 
 #include "cyray/gcs/actor_director.h"
+#include "cyray/gcs/change_index.h"
 #include "cyray/gcs/commit.h"
 #include "cyray/gcs/job_table.h"
 #include "cyray/gcs/membership.h"
 #include "cyray/gcs/node_streams.h"
 #include "cyray/gcs/node_table.h"
 #include "cyray/gcs/placement_watch.h"
+#include "cyray/gcs/resource_views.h"
 #include "cyray/util/recent.h"
 #include "cyray/util/timer.h"
 
@@ -42,6 +44,9 @@ class Cluster {
   Status Load(Storage& storage);
 
   Status RegisterNode(NodeEntry node);
+  // What a node that was registered is to know, for the reply.
+  flatbuffers::Offset<wire::RegisterNodeReply> WriteState(
+      flatbuffers::FlatBufferBuilder& builder) const;
   // It is dead: somebody knows, or it was silent for too long.
   void EndNode(const NodeId& node, const std::string& reason);
   Result<JobId> RegisterJob(JobEntry job);
@@ -74,13 +79,17 @@ class Cluster {
   void TellUnknown();
   // What the node says of itself holds: who is not there has ended.
   void EndWhoIsGone(const NodeId& node, const wire::NodeHello& hello);
-  void TellEverything(const NodeId& node);
+  // What the node has missed: changes after `known`.
+  void TellChanges(const NodeId& node, uint64_t known);
+  // From now on it is told of others' resources.
+  void TellViews(uint64_t stream, const ResourceViews::Stamp& known);
 
   void Tick();
   void ArmTick();
   void AnnounceNode(const NodeId& node);
-  void AnnounceDeath(const Address& address, const std::string& reason);
-  // Once for all nodes that changed, the same bytes to each.
+  void AnnounceJob(const JobId& job);
+  // Soon: once for all that changed until then, the same bytes to all who lack the same.
+  void RelaySoon();
   void RelayResources();
   void OnActorDeath(const JobId& job);
   // A detached actor may start on a node that joined after its job had ended.
@@ -99,13 +108,10 @@ class Cluster {
   NodeStreams streams_;
   ActorDirector actors_;
   PlacementWatch waiting_;
-  std::set<NodeId> changed_;  // whose resources the others have not been told
+  ChangeIndex<std::pair<NodeId, JobId>> changes_;  // of nodes and jobs; one of each pair is nil
+  ResourceViews views_;
   int64_t relayed_ms_ = 0;
-  struct Death {
-    std::string reason;
-    int64_t at_ms;
-  };
-  Recent<Address, Death> deaths_;  // the latest are told again to raylets that come back
+  Recent<Address, std::string> deaths_;  // of processes, with the reason
   // Watches of actors that are not registered yet; the oldest first.
   struct UnknownWatch {
     int64_t due_ms;

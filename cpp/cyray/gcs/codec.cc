@@ -158,6 +158,7 @@ NodeEntry ReadNode(const wire::NodeRecord& record) {
   node.total = FromWire(record.total());
   node.available = FromWire(record.available());
   node.death_reason = flatbuffers::GetString(record.death_reason());
+  node.change = record.change();
   return node;
 }
 
@@ -181,6 +182,7 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   record.add_available(available);
   record.add_death_reason(reason);
   record.add_pending(pending);
+  record.add_change(node.change);
   return record.Finish();
 }
 
@@ -194,6 +196,7 @@ JobEntry ReadJob(const wire::JobRecord& record) {
   job.running = record.running();
   job.start_ms = record.start_ms();
   job.end_ms = record.end_ms();
+  job.change = record.change();
   return job;
 }
 
@@ -201,7 +204,7 @@ Offset<wire::JobRecord> WriteJob(FlatBufferBuilder& builder, const JobEntry& job
   auto ns = Text(builder, job.ns);
   auto entrypoint = Text(builder, job.entrypoint);
   return wire::CreateJobRecord(builder, ToWire(job.id), ToWire(job.driver), job.driver_pid, ns,
-                               entrypoint, job.running, job.start_ms, job.end_ms);
+                               entrypoint, job.running, job.start_ms, job.end_ms, job.change);
 }
 
 Offset<wire::JobChanged> WriteJobChanged(FlatBufferBuilder& builder, const JobEntry& job) {

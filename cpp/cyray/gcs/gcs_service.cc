@@ -521,11 +521,7 @@ GcsService::Outcome GcsService::RegisterNode(const wire::Bytes& payload) {
   const NodeId node_id = node.id;
   if (Status status = cluster_.RegisterNode(std::move(node)); !status.ok()) return {Fail(status)};
   FlatBufferBuilder builder;
-  std::vector<flatbuffers::Offset<wire::NodeRecord>> nodes;
-  for (const auto& [id, entry] : cluster_.nodes().nodes())
-    nodes.push_back(WriteNode(builder, entry));
-  auto list = builder.CreateVector(nodes);
-  return {Finished(builder, wire::CreateRegisterNodeReply(builder, list)), [this, node_id] {
+  return {Finished(builder, cluster_.WriteState(builder)), [this, node_id] {
             cluster_.EndNode(node_id, "The GCS could not store its registration.");
           }};
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct JobEntry {
   bool running = true;
   int64_t start_ms = 0;
   int64_t end_ms = 0;
+  uint64_t change = 0;  // the number of its latest change (change_index.h)
 };
 
 class JobTable {
@@ -38,9 +40,11 @@ class JobTable {
   void Restore(JobEntry entry);
   // False when it is unknown or has finished.
   bool Finish(const JobId& id, int64_t now_ms);
+  void SetChange(const JobId& id, uint64_t change);
   // Running jobs whose driver is this process, or (worker nil) on this node.
   std::vector<JobId> RunningWithDriver(const Address& address) const;
-  // Forgets the oldest finished jobs beyond the bound, but those `needed`; returns their ids.
+  // Forgets finished jobs beyond the bound, the earliest end first, but those `needed`; returns
+  // their ids.
   std::vector<JobId> Trim(const std::function<bool(const JobId&)>& needed);
 
   const JobEntry* Find(const JobId& id) const;
@@ -53,7 +57,8 @@ class JobTable {
 
   const size_t finished_kept_;
   std::map<uint32_t, JobEntry> jobs_;
-  size_t finished_ = 0;
+  std::set<std::pair<Address, uint32_t>> running_;   // by driver
+  std::set<std::pair<int64_t, uint32_t>> finished_;  // by their end
 };
 
 }  // namespace cyray::gcs

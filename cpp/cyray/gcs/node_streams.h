@@ -75,10 +75,6 @@ class NodeStreams {
     }
     SendToAll(std::move(to), std::move(command));
   }
-  // At once, and to every node: what rests on nothing.
-  void BroadcastNow(const wire::Bytes& command) const {
-    for (const auto& [node, stream] : streams_) send_(stream, command);
-  }
   size_t size() const { return streams_.size(); }
 
   // Of a stream that is bound.

@@ -23,13 +23,18 @@ void NodeTable::Restore(NodeEntry entry) {
   nodes_[id] = std::move(entry);
 }
 
-bool NodeTable::SetResources(const NodeId& id, ResourceSet available, ResourceSet total) {
+NodeTable::Reported NodeTable::SetResources(const NodeId& id, ResourceSet available,
+                                            ResourceSet total, uint64_t report_number) {
   auto it = nodes_.find(id);
-  if (it == nodes_.end() || !it->second.alive) return false;
-  const bool grew = !it->second.available.Covers(available) || !it->second.total.Covers(total);
-  it->second.available = std::move(available);
-  it->second.total = std::move(total);
-  return grew;
+  if (it == nodes_.end() || !it->second.alive) return {};
+  NodeEntry& node = it->second;
+  const Reported reported{.changed = node.available != available || node.total != total ||
+                                     node.report_number != report_number,
+                          .grew = !node.available.Covers(available) || !node.total.Covers(total)};
+  node.available = std::move(available);
+  node.total = std::move(total);
+  node.report_number = report_number;
+  return reported;
 }
 
 void NodeTable::SetPending(const NodeId& id, std::map<ResourceSet, uint32_t> pending) {

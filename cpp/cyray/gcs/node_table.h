@@ -28,6 +28,8 @@ struct NodeEntry {
   ResourceSet available;
   std::string death_reason;
   std::map<ResourceSet, uint32_t> pending;  // demands that wait at its raylet, and how many
+  uint64_t change = 0;                      // the number of its latest change (change_index.h)
+  uint64_t report_number = 0;               // by which it knows its resources
 };
 
 class NodeTable {
@@ -37,8 +39,13 @@ class NodeTable {
   RegisterOutcome Register(NodeEntry entry);
   void Restore(NodeEntry entry);
 
-  // True when something may fit now that did not before.
-  bool SetResources(const NodeId& id, ResourceSet available, ResourceSet total);
+  struct Reported {
+    bool changed = false;
+    bool grew = false;  // something may fit now that did not before
+  };
+  Reported SetResources(const NodeId& id, ResourceSet available, ResourceSet total,
+                        uint64_t report_number);
+  void SetChange(const NodeId& id, uint64_t change) { nodes_.at(id).change = change; }
   void SetPending(const NodeId& id, std::map<ResourceSet, uint32_t> pending);
   // False when it was dead or is unknown.
   bool Kill(const NodeId& id, const std::string& reason);

@@ -43,6 +43,7 @@ ObjectService::ObjectService(Parts parts)
       clients_(parts.clients),
       store_(parts.store),
       transfer_(parts.transfer),
+      on_owner_(std::move(parts.on_owner)),
       warming_(parts.runtime),
       retry_(parts.runtime),
       asked_(parts.runtime),
@@ -91,6 +92,7 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
   if (create == nullptr || create->object_id() == nullptr) return false;
   const ObjectId id = FromWire(*create->object_id());
   const Address owner = FromWireOrNil(create->owner());
+  on_owner_(owner);
   if (create->spare()) {
     const Result<uint64_t> offset =
         waiting_.empty() ? store_->CreateSpare(client.id(), id, create->bytes(), owner)
@@ -187,8 +189,10 @@ bool ObjectService::OnSeal(ClientConnection& client, const wire::SealObject* sea
 bool ObjectService::OnSealAs(ClientConnection& client, const wire::SealAs* seal) {
   if (seal == nullptr || seal->spare_id() == nullptr || seal->object_id() == nullptr) return false;
   const ObjectId spare = FromWire(*seal->spare_id());
-  const Status status = store_->SealAs(client.id(), spare, FromWire(*seal->object_id()),
-                                       FromWireOrNil(seal->owner()), seal->bytes());
+  const Address owner = FromWireOrNil(seal->owner());
+  const Status status =
+      store_->SealAs(client.id(), spare, FromWire(*seal->object_id()), owner, seal->bytes());
+  on_owner_(owner);
   // AlreadyExists: an earlier attempt of a task stored its result.
   if (!status.ok() && status.code() != StatusCode::kAlreadyExists) {
     CYRAY_LOG(kWarning) << "seal: " << status.message();
@@ -212,6 +216,7 @@ bool ObjectService::OnGet(ClientConnection& client, const wire::GetObject* get) 
   if (get == nullptr || get->object_id() == nullptr) return false;
   Getting getting{client.id(), get->request_id(), FromWire(*get->object_id()),
                   Nodes(get->locations())};
+  on_owner_(FromWireOrNil(get->owner()));
   const bool here = store_->Contains(getting.id) || store_->IsBeingWritten(getting.id);
   const bool only_here = !getting.locations.empty() &&
                          std::all_of(getting.locations.begin(), getting.locations.end(),

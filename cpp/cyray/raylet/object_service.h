@@ -29,6 +29,8 @@ class ObjectService {
     ClientRegistry* clients;
     store::ObjectStore* store;
     ObjectTransfer* transfer;
+    // An object of that owner is wanted or made here; it ends with its owner.
+    std::function<void(const Address& owner)> on_owner;
   };
   explicit ObjectService(Parts parts);
 
@@ -86,6 +88,7 @@ class ObjectService {
   ClientRegistry* const clients_;
   store::ObjectStore* const store_;
   ObjectTransfer* const transfer_;
+  const std::function<void(const Address&)> on_owner_;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
   std::vector<Waiting> waiting_;                                       // the oldest first
 

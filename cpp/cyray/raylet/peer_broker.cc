@@ -37,8 +37,12 @@ std::vector<UniqueFd> OneFd(int fd) {
 
 }  // namespace
 
-PeerBroker::PeerBroker(const NodeOptions* options, ClientRegistry* clients, PeerTable* peers)
-    : options_(options), clients_(clients), peers_(peers) {
+PeerBroker::PeerBroker(const NodeOptions* options, ClientRegistry* clients, PeerTable* peers,
+                       std::function<void(const Address&)> on_watched_died)
+    : options_(options),
+      clients_(clients),
+      peers_(peers),
+      on_watched_died_(std::move(on_watched_died)) {
   peers_->SetHandler(FrameType::kRelay, [this](const NodeId& from, const wire::Frame& frame) {
     return OnPeerRelay(from, frame);
   });
@@ -46,6 +50,9 @@ PeerBroker::PeerBroker(const NodeOptions* options, ClientRegistry* clients, Peer
                      [this](const NodeId& from, const wire::Frame& frame) {
                        return OnForwardProcessDied(from, frame);
                      });
+  peers_->On<wire::WatchProcess>(
+      FrameType::kWatchProcess,
+      [this](const NodeId& from, const wire::WatchProcess& watch) { OnWatchProcess(from, watch); });
   peers_->set_pause_callback(
       [this](uint64_t client, bool paused) { clients_->SetReading(client, !paused); });
   clients_->set_on_taken([this](const WorkerId& worker, const NodeId& from, uint64_t bytes) {
@@ -205,8 +212,45 @@ void PeerBroker::PassOn(const Address& dead, const std::vector<wire::TaskNotes::
   }
 }
 
+void PeerBroker::Watch(const Address& process) {
+  if (process.worker.is_nil() || process.node == options_->node_id) return;
+  if (!watched_.insert(process).second) return;
+  FlatBufferBuilder builder;
+  builder.Finish(wire::CreateWatchProcess(builder, ToWire(process.worker)));
+  if (peers_->Send(process.node, FrameType::kWatchProcess, builder)) return;
+  watched_.erase(process);  // its node is dead, and what that means was done then
+}
+
+void PeerBroker::OnWatchProcess(const NodeId& from, const wire::WatchProcess& watch) {
+  if (watch.worker() == nullptr) return;
+  const WorkerId worker = wire::FromWire(*watch.worker());
+  if (clients_->Find(worker) != nullptr) {
+    watchers_[worker].insert(from);
+  } else {
+    TellWatcher(from, options_->AddressOf(worker), "the process is gone");
+  }
+}
+
+void PeerBroker::TellWatcher(const NodeId& watcher, const Address& dead,
+                             const std::string& reason) {
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(reason);
+  const auto died = wire::CreateProcessDied(builder, ToWire(dead), text);
+  builder.Finish(wire::CreateForwardProcessDied(builder, died));
+  (void)peers_->Send(watcher, FrameType::kForwardProcessDied, builder);  // or it is dead
+}
+
+void PeerBroker::OnWatchedDied(const Address& address, const std::string& reason) {
+  if (watched_.erase(address) == 0) return;
+  on_watched_died_(address);
+  OnRemoteDied(address, reason);
+}
+
 void PeerBroker::OnLocalDied(const Address& address, const std::string& reason) {
   owed_.erase(address.worker);
+  if (const auto watchers = watchers_.extract(address.worker); !watchers.empty()) {
+    for (const NodeId& node : watchers.mapped()) TellWatcher(node, address, reason);
+  }
   const auto talks = talks_.extract(address.worker);
   if (talks.empty()) return;
   for (const auto& [worker, node] : talks.mapped()) TellDied(address, {node, worker}, reason);
@@ -216,8 +260,13 @@ bool PeerBroker::OnForwardProcessDied(const NodeId& from, const wire::Frame& fra
   const auto* forward = frame.As<wire::ForwardProcessDied>();
   if (forward == nullptr || forward->died() == nullptr) return false;
   const Address dead = FromWireOrNil(forward->died()->address());
-  const Address destination = FromWireOrNil(forward->client());
-  if (dead.node != from || destination.node != options_->node_id) return false;
+  if (dead.node != from) return false;
+  if (forward->client() == nullptr) {
+    OnWatchedDied(dead, flatbuffers::GetString(forward->died()->reason()));
+    return true;
+  }
+  const Address destination = wire::FromWire(*forward->client());
+  if (destination.node != options_->node_id) return false;
   if (const auto talks = talks_.find(destination.worker); talks != talks_.end()) {
     talks->second.erase(dead.worker);
   }
@@ -244,6 +293,8 @@ void PeerBroker::OnRemoteDied(const Address& address, const std::string& reason)
 
 void PeerBroker::OnPeerLost(const NodeId& node, const std::string& reason) {
   for (auto& [worker, nodes] : owed_) nodes.erase(node);
+  for (auto& [worker, nodes] : watchers_) nodes.erase(node);
+  std::erase_if(watched_, [&](const Address& process) { return process.node == node; });
   for (auto& [worker, others] : talks_) {
     ClientConnection* client = clients_->Find(worker);
     for (auto it = others.begin(); it != others.end();) {

@@ -2,11 +2,13 @@
 //
 // Relayed frames of one pair of processes stay in order, and are metered: what a process has taken
 // its raylet gives back as credit. The end of a process is told by its own raylet, to each process
-// that it has exchanged frames with and behind its last frame; the word of the GCS counts for all
-// others. Threading: confined to the raylet's loop.
+// that it has exchanged frames with and behind its last frame; and to each raylet that deals with
+// it in another way (leases, objects) and so watches it. Who asks after the end is told at once.
+// Threading: confined to the raylet's loop.
 
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -19,12 +21,15 @@
 #include "cyray/raylet/peer_table.h"
 #include "cyray/wire/task_notes.h"
 #include "local_generated.h"
+#include "peer_generated.h"
 
 namespace cyray::raylet {
 
 class PeerBroker {
  public:
-  PeerBroker(const NodeOptions* options, ClientRegistry* clients, PeerTable* peers);
+  // `on_watched_died`: a process of another node that was watched has ended.
+  PeerBroker(const NodeOptions* options, ClientRegistry* clients, PeerTable* peers,
+             std::function<void(const Address&)> on_watched_died);
 
   // Frames of a client. False: the frame is bad.
   bool OnConnectPeer(ClientConnection& client, const wire::ConnectPeer* request);
@@ -35,8 +40,10 @@ class PeerBroker {
   void PassOn(const Address& dead, const std::vector<wire::TaskNotes::Answer>& answers);
   // A process of this node has ended: tells those of other nodes that it talked with.
   void OnLocalDied(const Address& address, const std::string& reason);
-  // The GCS says that a process of another node, or (worker nil) the whole node has ended: tells
-  // the clients that will not hear it from its raylet.
+  // This node deals with that process: its end is to be told. One of this node, or nil: nothing.
+  void Watch(const Address& process);
+  // A process of another node, or (worker nil) a whole node has ended: tells the clients that will
+  // not hear it behind a last frame.
   void OnRemoteDied(const Address& address, const std::string& reason);
   // Pairs of a process of this node and a node to which credit is owed for it.
   size_t debts() const;
@@ -44,21 +51,27 @@ class PeerBroker {
  private:
   bool OnPeerRelay(const NodeId& from, const wire::Frame& frame);
   bool OnForwardProcessDied(const NodeId& from, const wire::Frame& frame);
+  void OnWatchProcess(const NodeId& from, const wire::WatchProcess& watch);
+  void OnWatchedDied(const Address& address, const std::string& reason);
   void OnPeerLost(const NodeId& node, const std::string& reason);
   void OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes);
   void NoteTalk(const WorkerId& worker, const Address& other);
   bool Talks(const WorkerId& worker, const Address& other) const;
   void TellDied(const Address& dead, const Address& client, const std::string& reason);
+  void TellWatcher(const NodeId& watcher, const Address& dead, const std::string& reason);
   void ForgetGonePairs();
   void SendFailed(ClientConnection& client, const Address& destination, const std::string& reason);
 
   const NodeOptions* const options_;
   ClientRegistry* const clients_;
   PeerTable* const peers_;
+  const std::function<void(const Address&)> on_watched_died_;
   std::set<std::pair<WorkerId, WorkerId>> connected_;  // pairs of this node that have a socket pair
   size_t forget_pairs_at_ = 1'024;
   // By process of this node: those of other nodes that it has exchanged frames with.
   std::unordered_map<WorkerId, std::unordered_map<WorkerId, NodeId>> talks_;
+  std::set<Address> watched_;                                // of other nodes, by this one
+  std::unordered_map<WorkerId, std::set<NodeId>> watchers_;  // of processes of this node
   // Taken by a process of this node and not given back as credit yet, by the node it came from.
   std::unordered_map<WorkerId, std::map<NodeId, uint64_t>> owed_;
 };

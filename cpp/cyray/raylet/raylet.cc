@@ -103,7 +103,8 @@ Raylet::Raylet(NodeOptions options)
                [this] { reporter_.OnChanged(); }}),
       reporter_(&loop_, &leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
       actors_({&options_, &clients_, &workers_, &leases_, &gcs_}),
-      broker_(&options_, &clients_, &peers_),
+      broker_(&options_, &clients_, &peers_,
+              [this](const Address& address) { OnRemoteDied(address); }),
       gcs_process_(&loop_, &options_, &supervisor_,
                    {[this](const std::string& address) { OnGcsReady(address); },
                     [this](const std::string& why) {
@@ -114,7 +115,7 @@ Raylet::Raylet(NodeOptions options)
         member_ = false;
         BeginEnd(1, why);
       }) {
-  RouteLeaseFrames(peers_, leases_);
+  RouteLeaseFrames(peers_, leases_, [this](const Address& client) { broker_.Watch(client); });
   peers_.set_informed_for_ms([this] { return gcs_watch_.HeardForMs(); });
 }
 
@@ -146,7 +147,8 @@ Status Raylet::OpenStore() {
   if (!transfer) return transfer.error();
   transfer_ = std::move(*transfer);
   objects_ = std::make_unique<ObjectService>(
-      ObjectService::Parts{options_.node_id, &loop_, &clients_, store_.get(), transfer_.get()});
+      ObjectService::Parts{options_.node_id, &loop_, &clients_, store_.get(), transfer_.get(),
+                           [this](const Address& owner) { broker_.Watch(owner); }});
   registrar_ = std::make_unique<Registrar>(
       Registrar::Parts{&loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()});
   return Status::Ok();
@@ -413,6 +415,11 @@ void Raylet::OnNodeRegistered(Result<wire::Bytes> reply) {
   if (answer->nodes() != nullptr) {
     for (const auto* node : *answer->nodes()) OnNodeChanged(*node);
   }
+  if (answer->jobs() != nullptr) {
+    for (const auto* job : *answer->jobs()) OnJobChanged(*job);
+  }
+  known_change_ = answer->change();
+  if (answer->views() != nullptr) known_views_ = *answer->views();
   member_ = true;
   gcs_.OpenStream();
   WriteReady();
@@ -428,12 +435,17 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
     case wire::NodeCommandBody::RecallActor:
       return actors_.OnRecallActor(*command.body_as_RecallActor());
     case wire::NodeCommandBody::NodeChanged:
-      if (const auto* node = command.body_as_NodeChanged()->node()) OnNodeChanged(*node);
+      if (const auto* node = command.body_as_NodeChanged()->node()) {
+        OnNodeChanged(*node);
+        known_change_ = std::max<uint64_t>(known_change_, node->change());
+      }
       return;
-    case wire::NodeCommandBody::ProcessDied:
-      return OnProcessDied(*command.body_as_ProcessDied());
     case wire::NodeCommandBody::JobChanged:
-      return OnJobChanged(*command.body_as_JobChanged());
+      OnJobChanged(*command.body_as_JobChanged());
+      if (const auto* job = command.body_as_JobChanged()->job()) {
+        known_change_ = std::max<uint64_t>(known_change_, job->change());
+      }
+      return;
     case wire::NodeCommandBody::JobWarning: {
       const auto* warning = command.body_as_JobWarning();
       return feed_.Warn(FromWireOrNil(warning->job_id()), flatbuffers::GetString(warning->text()));
@@ -448,12 +460,14 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
 }
 
 void Raylet::OnResourceViews(const wire::ResourceViews& views) {
-  if (views.nodes() == nullptr) return;
+  if (views.nodes() == nullptr || views.stamp() == nullptr) return;
   for (const wire::ResourceView* view : *views.nodes()) {
     const NodeId node = FromWireOrNil(view->node_id());
+    if (node == options_.node_id) reporter_.OnRelayed(view->number(), *views.stamp());
     if (!peers_.Knows(node)) continue;  // this node is none of its peers
     leases_.SetNodeView(node, FromWire(view->total()), FromWire(view->available()));
   }
+  known_views_ = *views.stamp();
 }
 
 void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
@@ -468,6 +482,7 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
   std::string reason = flatbuffers::GetString(record.death_reason());
   if (reason.empty()) reason = "node " + node.Hex() + " died";
   peers_.RemoveNode(node, reason);  // tells all others, once
+  broker_.OnRemoteDied({node, WorkerId::Nil()}, reason);
 }
 
 void Raylet::OnJobChanged(const wire::JobChanged& change) {
@@ -481,14 +496,9 @@ void Raylet::OnJobChanged(const wire::JobChanged& change) {
   leases_.Touch();  // leases of that job may wait for it
 }
 
-void Raylet::OnProcessDied(const wire::ProcessDied& died) {
-  const Address address = FromWireOrNil(died.address());
-  if (address.node == options_.node_id) return;  // told here when it happened
-  if (!address.worker.is_nil()) {
-    leases_.OnRemoteDied(address);
-    objects_->OnRemoteDied(address);
-  }
-  broker_.OnRemoteDied(address, flatbuffers::GetString(died.reason()));
+void Raylet::OnRemoteDied(const Address& address) {
+  leases_.OnRemoteDied(address);
+  objects_->OnRemoteDied(address);
 }
 
 wire::Bytes Raylet::MakeHello() {
@@ -497,7 +507,8 @@ wire::Bytes Raylet::MakeHello() {
   const auto processes = gcs_.WriteProcesses(builder);
   const auto deaths = builder.CreateVector(gcs_.WriteDeaths(builder));
   return gcs::FinishReport(
-      builder, wire::CreateNodeHello(builder, ToWire(options_.node_id), alive, processes, deaths));
+      builder, wire::CreateNodeHello(builder, ToWire(options_.node_id), alive, processes, deaths,
+                                     known_change_, &known_views_));
 }
 
 wire::Bytes Raylet::ClusterResources() const {

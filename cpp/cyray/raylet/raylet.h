@@ -76,7 +76,7 @@ class Raylet {
   void OnResourceViews(const wire::ResourceViews& views);
   void OnNodeChanged(const wire::NodeRecord& node);
   void OnJobChanged(const wire::JobChanged& change);
-  void OnProcessDied(const wire::ProcessDied& died);
+  void OnRemoteDied(const Address& address);
   wire::Bytes MakeHello();
   wire::Bytes ClusterResources() const;
   void WriteReady();
@@ -107,6 +107,9 @@ class Raylet {
   bool ended_ = false;
   bool lifeline_cut_ = false;
   bool member_ = false;  // the GCS takes this node for alive, as far as is known
+  // What the GCS has told: all changes up to one, all views up to one.
+  uint64_t known_change_ = 0;
+  wire::ViewStamp known_views_;
   std::string end_reason_;
   int exit_code_ = 0;
   SpinPayoff spin_payoff_;

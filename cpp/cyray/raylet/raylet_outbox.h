@@ -5,13 +5,16 @@
 
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/driver_feed.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/peer_table.h"
+#include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
 
@@ -42,8 +45,10 @@ class RayletLeaseOutbox : public LeaseOutbox {
   DriverFeed* const feed_;
 };
 
-// To be called once, before traffic starts.
-inline void RouteLeaseFrames(PeerTable& peers, LeaseService& leases) {
+// To be called once, before traffic starts. `on_client`: a process of another node asks for a
+// lease, which ends with it.
+inline void RouteLeaseFrames(PeerTable& peers, LeaseService& leases,
+                             std::function<void(const Address&)> on_client) {
   using wire::FrameType;
   LeaseService* const service = &leases;
   const auto route = [&peers, service]<class Table>(
@@ -53,7 +58,14 @@ inline void RouteLeaseFrames(PeerTable& peers, LeaseService& leases) {
       (service->*handler)(from, table);
     });
   };
-  route(FrameType::kForwardLease, &LeaseService::OnForwardLease);
+  peers.On<wire::ForwardLease>(
+      FrameType::kForwardLease, [service, on_client = std::move(on_client)](
+                                    const NodeId& from, const wire::ForwardLease& forward) {
+        service->OnForwardLease(from, forward);
+        if (const Address client = wire::FromWireOrNil(forward.client()); client.node == from) {
+          on_client(client);
+        }
+      });
   route(FrameType::kForwardLeaseReply, &LeaseService::OnForwardLeaseReply);
   route(FrameType::kForwardReturnLease, &LeaseService::OnForwardReturnLease);
   route(FrameType::kForwardCancel, &LeaseService::OnForwardCancel);

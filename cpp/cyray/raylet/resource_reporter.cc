@@ -26,14 +26,24 @@ void ResourceReporter::Send() {
   sent_ms_ = runtime_->NowMs();
   flatbuffers::FlatBufferBuilder builder;
   const NodeResources& resources = leases_->scheduler().resources();
+  if (number_ == 0 || available_ != resources.available() || total_ != resources.total()) {
+    available_ = resources.available();
+    total_ = resources.total();
+    ++number_;
+    told_ = {};
+  }
   const auto available = wire::ToWire(builder, resources.available());
   const auto total = wire::ToWire(builder, resources.total());
   const bool as_before = told_pending_ == leases_->pending_version();
   told_pending_ = leases_->pending_version();
   flatbuffers::Offset<gcs::WirePending> pending;
   if (!as_before) pending = gcs::WritePending(builder, leases_->pending_demands());
-  report_(gcs::FinishReport(
-      builder, wire::CreateResourceReport(builder, available, total, pending, as_before)));
+  report_(gcs::FinishReport(builder, wire::CreateResourceReport(builder, available, total, pending,
+                                                                as_before, number_, &told_)));
+}
+
+void ResourceReporter::OnRelayed(uint64_t number, const wire::ViewStamp& stamp) {
+  if (number == number_) told_ = stamp;
 }
 
 }  // namespace cyray::raylet

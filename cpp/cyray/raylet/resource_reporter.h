@@ -1,7 +1,9 @@
 // ResourceReporter: tells the GCS what is free on this node and what waits here.
 //
 // At most once in 10 ms. What waits may be thousands of demands: it goes along only when it changed
-// since the last report of this stream. Threading: confined to its runtime's loop. Pure.
+// since the last report of this stream. Other resources have another number; when the GCS has told
+// all nodes of that number, this one too, a later GCS learns so and does not tell them again.
+// Threading: confined to its runtime's loop. Pure.
 
 #pragma once
 
@@ -11,6 +13,7 @@
 #include "cyray/raylet/lease_service.h"
 #include "cyray/util/timer.h"
 #include "cyray/wire/bytes.h"
+#include "gcs_generated.h"
 
 namespace cyray::raylet {
 
@@ -25,6 +28,8 @@ class ResourceReporter {
   void OnChanged();
   // A stream begins: the GCS has had no report on it.
   void OnUp();
+  // The GCS tells the nodes, with that stamp, of the resources that had this number.
+  void OnRelayed(uint64_t number, const wire::ViewStamp& stamp);
 
  private:
   static constexpr int64_t kIntervalMs = 10;
@@ -34,7 +39,10 @@ class ResourceReporter {
   const LeaseService* const leases_;
   const std::function<void(wire::Bytes)> report_;
   int64_t sent_ms_ = -kIntervalMs;
-  uint64_t told_pending_ = 0;  // its version; 0: none on this stream
+  uint64_t told_pending_ = 0;      // its version; 0: none on this stream
+  ResourceSet available_, total_;  // as last sent
+  uint64_t number_ = 0;
+  wire::ViewStamp told_;  // with which the others were told of number_; epoch 0: they were not
   Timer timer_;
 };
 

@@ -102,6 +102,7 @@ enum class FrameType : uint16_t {
   kTestimony,
   kForwardProcessDied,
   kRelayCredit,
+  kWatchProcess,
 };
 
 struct FrameHeader {
