@@ -183,6 +183,32 @@ def test_an_object_counted_on_both_nodes_is_freed_on_both(two):
     eventually(lambda: cyray.get(keeper.used.remote()) < before + size, what="and the one there")
 
 
+def test_what_a_dead_process_had_lent_on_another_node_is_free_again(two, tmp_path):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+
+    @cyray.remote(num_cpus=0, resources={"other": 4}, max_retries=0)
+    def hangs():
+        (pids / f"inner-{os.getpid()}").touch()
+        threading.Event().wait()
+
+    @cyray.remote(max_retries=0)
+    def asks():
+        ref = hangs.remote()
+        (pids / f"outer-{os.getpid()}").touch()
+        cyray.get(ref)
+
+    task = asks.remote()
+    eventually(lambda: len(os.listdir(pids)) == 2, 20)
+    pid_of = dict(name.split("-") for name in os.listdir(pids))
+    os.kill(int(pid_of["outer"]), signal.SIGKILL)
+    with pytest.raises(RayError):
+        cyray.get(task, timeout=20)
+    eventually(lambda: not is_running(int(pid_of["inner"])), 20)
+    whole = cyray.remote(num_cpus=0, resources={"other": 4})(node_of)
+    assert cyray.get(whole.remote(), timeout=20) == two.other.node_id
+
+
 def test_the_death_of_a_node_is_told_to_whoever_waits(two, tmp_path):
     started = str(tmp_path / "started")
 
