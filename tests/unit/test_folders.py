@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -20,27 +21,31 @@ def base(tmp_path, monkeypatch):
     monkeypatch.setattr(sessions, "_MAX_SOCKET_PATH", 1000)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_room():
-    """Files cannot grow in this process: writing fails as on a full disk."""
+    """Files cannot grow in this process: writing fails as on a full disk.
+
+    Not a fixture: pytest itself writes before those are taken down, maybe to a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_disk_without_room_is_named_and_no_folder_left(no_room):
-    with pytest.raises(
-        RuntimeError, match=r"cannot be written \(File too large\); set CYRAY_TMPDIR"
-    ):
+def test_a_disk_without_room_is_named_and_no_folder_left():
+    refusal = r"cannot be written \(File too large\); set CYRAY_TMPDIR"
+    with pytest.raises(RuntimeError, match=refusal), no_room():
         sessions.make_session()
     assert sessions.sessions() == []
 
 
-def test_a_file_that_cannot_be_written_is_named_and_not_left(no_room, tmp_path):
-    with pytest.raises(OSError, match=r"File too large: '.*/note'"):
+def test_a_file_that_cannot_be_written_is_named_and_not_left(tmp_path):
+    with pytest.raises(OSError, match=r"File too large: '.*/note'"), no_room():
         files.write_atomically(str(tmp_path / "note"), "text")
     assert not list(tmp_path.glob("note*"))
 
