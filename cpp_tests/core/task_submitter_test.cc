@@ -329,6 +329,26 @@ TEST_F(TaskSubmitterTest, ARequestForATaskBehindASlowOneIsCancelledWhenThatIsDon
   ExpectAllAnswered();
 }
 
+TEST_F(TaskSubmitterTest, AWorkerIsAskedForAnewWhenTheNextTaskIsTheSlowOne) {
+  AddWorker(10);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  std::vector<ObjectEntry*> results{Submit(tmpl)};
+  GrantFirst(1, 10);
+  for (int i = 0; i < 2; ++i) results.push_back(Submit(tmpl));
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(3));
+  tasks_.Tick(MonotonicNs() + 1'000'000'000);
+  ASSERT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(1));
+  Reply(10, tags[0]);
+  ASSERT_THAT(FromProcess(FrameType::kCancelLease), SizeIs(1));
+  ASSERT_LT(tasks_.NextTickNs(), kForever) << "the second may be slow, too";
+  tasks_.Tick(MonotonicNs() + 1'000'000'000);
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(1));
+  for (size_t i = 1; i < tags.size(); ++i) Reply(10, tags[i]);
+  for (ObjectEntry* result : results) objects_.Release(result);
+  ExpectAllAnswered();
+}
+
 TEST_F(TaskSubmitterTest, AReclaimedLeaseIsReturnedWhenWhatRunsIsDone) {
   AddWorker(10);
   TaskTemplate* tmpl = KnownTemplate(10);

@@ -131,6 +131,9 @@ void TaskSubmitter::Pump(Shape& shape) {
     RequestLeases(shape, shape.ready.size());
   } else if (!shape.requests.empty() && CountStuck(shape, links_.NowNs()) == 0) {
     CancelRequests(shape);
+    const bool waits = std::any_of(shape.leases.begin(), shape.leases.end(),
+                                   [](const auto& lease) { return lease->in_flight.count > 1; });
+    if (waits) TickAt(links_.NowNs() + kStealAfterNs);  // the next one may be slow, too
   }
 }
 
