@@ -8,8 +8,7 @@
 #include <set>
 #include <vector>
 
-#include "cpp_tests/core/random_run.h"
-#include "cyray/core/execution_queue.h"
+#include "cpp_tests/core/execution_run.h"
 
 namespace cyray::core {
 namespace {
@@ -17,24 +16,10 @@ namespace {
 using wire::FrameType;
 using wire::TaskStatus;
 
-constexpr uint32_t kTemplate = 3;
-
-class QueueRun : public RandomRun {
+class QueueRun : public ExecutionRun {
  public:
-  QueueRun(uint64_t seed, bool actor) : RandomRun(seed), actor_(actor) {
-    queue_.SetIdentity(self_);
-    if (actor) queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
-    for (uint8_t submitter : {10, 11}) {
-      AddWorker(submitter);
-      flatbuffers::FlatBufferBuilder b;
-      b.Finish(wire::CreateTemplate(b, kTemplate, nullptr, nullptr, b.CreateString("f"), 0, 1, 1));
-      queue_.OnTemplate(LinkTo(submitter),
-                        *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
-    }
-  }
-  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>,
-                     std::vector<uint64_t> callbacks) override {
-    for (const uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
+  QueueRun(uint64_t seed, bool actor) : ExecutionRun(seed, actor) {
+    for (const uint8_t submitter : {10, 11}) AddSubmitter(submitter, /*max_concurrency=*/1);
   }
 
  private:
@@ -63,24 +48,9 @@ class QueueRun : public RandomRun {
 
   void Push(uint8_t submitter) {
     if (submitter == broken_) return;
-    Task task{submitter, {}};
-    flatbuffers::FlatBufferBuilder b;
-    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>> refs;
-    if (Below(4) == 0) {
-      task.argument = ObjectId(ids_.Next(), 1);
-      const Address owner = WorkerAddress(submitter);
-      const wire::WireNodeId node = *wire::ToWire(self_.node);
-      const auto arg = wire::CreateTaskArg(b, 0, wire::ToWire(task.argument), wire::ToWire(owner),
-                                           b.CreateVectorOfStructs(&node, 1));
-      refs = b.CreateVector(&arg, 1);
-      missing_.push_back(task.argument);
-    }
     const uint64_t tag = tasks_of_run_.size();
-    tasks_of_run_.push_back(task);
-    const TaskId id = ids_.Next();
-    b.Finish(wire::CreatePushTask(b, tag, kTemplate, 0, wire::ToWire(id), 0, refs));
-    EXPECT_TRUE(queue_.OnPushTask(LinkTo(submitter),
-                                  *flatbuffers::GetRoot<wire::PushTask>(b.GetBufferPointer())));
+    const ObjectId argument = ExecutionRun::Push(submitter, tag, /*with_argument=*/Below(4) == 0);
+    tasks_of_run_.push_back({submitter, argument});
   }
   void RunNext() {
     if (running_ != nullptr) return;  // on the one main thread
@@ -97,18 +67,10 @@ class QueueRun : public RandomRun {
   }
   void Finish() {
     if (running_ == nullptr || blocked_ > 0) return;
-    Outcome outcome;
-    outcome.value = ValuePtr(Value::Copy("r", 1));
-    std::vector<Outcome> outcomes;
-    outcomes.push_back(std::move(outcome));
-    queue_.Reply(std::move(running_), TaskStatus::Ok, std::move(outcomes), false);
+    Answer(std::move(running_), TaskStatus::Ok, 1);
   }
   void Steal(uint8_t submitter) {
-    if (submitter == broken_) return;
-    flatbuffers::FlatBufferBuilder b;
-    b.Finish(wire::CreateStealTasks(b, static_cast<uint32_t>(Below(3))));
-    queue_.OnSteal(LinkTo(submitter),
-                   *flatbuffers::GetRoot<wire::StealTasks>(b.GetBufferPointer()));
+    if (submitter != broken_) ExecutionRun::Steal(submitter);
   }
   void Block() {
     if (running_ == nullptr) return;
@@ -118,13 +80,6 @@ class QueueRun : public RandomRun {
     if (blocks && !actor_) {
       EXPECT_EQ(queue_.queued(), 0u);
     }
-  }
-  void ArgumentComes() {
-    if (missing_.empty()) return;
-    const size_t at = Below(missing_.size());
-    const ObjectId id = missing_[at];
-    missing_.erase(missing_.begin() + static_cast<ptrdiff_t>(at));
-    objects_.OnPinned(id, 64, 10);
   }
   void Break(uint8_t submitter) {
     if (broken_ != 0) return;
@@ -169,10 +124,7 @@ class QueueRun : public RandomRun {
     EXPECT_EQ(objects_.size(), 0u);
   }
 
-  const bool actor_;
-  ExecutionQueue queue_{links_, objects_};
   std::vector<Task> tasks_of_run_;
-  std::vector<ObjectId> missing_;
   std::unique_ptr<ExecTask> running_;
   uint64_t last_ = 0;
   int blocked_ = 0;

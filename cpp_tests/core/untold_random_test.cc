@@ -7,8 +7,7 @@
 #include <set>
 #include <vector>
 
-#include "cpp_tests/core/random_run.h"
-#include "cyray/core/execution_queue.h"
+#include "cpp_tests/core/execution_run.h"
 #include "cyray/wire/task_notes.h"
 
 namespace cyray::core {
@@ -17,24 +16,13 @@ namespace {
 using wire::FrameType;
 using wire::TaskStatus;
 
-constexpr uint32_t kTemplate = 3;
 constexpr uint8_t kSubmitter = 10;
 
-class UntoldRun : public RandomRun {
+class UntoldRun : public ExecutionRun {
  public:
-  UntoldRun(uint64_t seed, bool actor) : RandomRun(seed), actor_(actor) {
-    queue_.SetIdentity(self_);
+  UntoldRun(uint64_t seed, bool actor) : ExecutionRun(seed, actor) {
     queue_.SetTaskNotes(*wire::TaskNotes::Map(memory_));
-    if (actor) queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
-    AddWorker(kSubmitter);
-    flatbuffers::FlatBufferBuilder b;
-    b.Finish(wire::CreateTemplate(b, kTemplate, nullptr, nullptr, b.CreateString("f"), 0, 1, 3));
-    queue_.OnTemplate(LinkTo(kSubmitter),
-                      *flatbuffers::GetRoot<wire::Template>(b.GetBufferPointer()));
-  }
-  void OnObjectReady(ObjectEntry*, std::vector<uint64_t>,
-                     std::vector<uint64_t> callbacks) override {
-    for (const uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
+    AddSubmitter(kSubmitter, /*max_concurrency=*/3);
   }
   size_t salvaged = 0;  // answers that the socket did not have
 
@@ -45,30 +33,14 @@ class UntoldRun : public RandomRun {
     if (dice < 60) return RunNext();
     if (dice < 85) return Finish();
     if (dice < 89) return ArgumentComes();
-    if (dice < 92) return Steal();
+    if (dice < 92) return Steal(kSubmitter);
     if (dice < 95) return links_.Flush(LinkTo(kSubmitter));
     if (dice < 97) return LookIfDead();
     links_.OnReady(LinkTo(kSubmitter), EPOLLOUT);
   }
   void Observe() override { objects_.CheckInvariants(); }
 
-  void Push() {
-    flatbuffers::FlatBufferBuilder b;
-    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>> refs;
-    if (Below(5) == 0) {
-      const ObjectId argument(ids_.Next(), 1);
-      const Address owner = WorkerAddress(kSubmitter);
-      const wire::WireNodeId node = *wire::ToWire(self_.node);
-      const auto arg = wire::CreateTaskArg(b, 0, wire::ToWire(argument), wire::ToWire(owner),
-                                           b.CreateVectorOfStructs(&node, 1));
-      refs = b.CreateVector(&arg, 1);
-      missing_.push_back(argument);
-    }
-    const TaskId id = ids_.Next();
-    b.Finish(wire::CreatePushTask(b, next_tag_++, kTemplate, 0, wire::ToWire(id), 0, refs));
-    EXPECT_TRUE(queue_.OnPushTask(LinkTo(kSubmitter),
-                                  *flatbuffers::GetRoot<wire::PushTask>(b.GetBufferPointer())));
-  }
+  void Push() { ExecutionRun::Push(kSubmitter, next_tag_++, /*with_argument=*/Below(5) == 0); }
   void RunNext() {
     const auto thread = running_.empty() ? ExecutionQueue::Thread::kMain  // a free one
                                          : ExecutionQueue::Thread::kExtra;
@@ -85,25 +57,7 @@ class UntoldRun : public RandomRun {
     finished_.insert(task->tag);
     const size_t dice = Below(100);
     const size_t bytes = dice < 60 ? 1 : dice < 85 ? 3'000 : dice < 95 ? 20'000 : 90'000;
-    Outcome outcome;
-    outcome.value = ValuePtr(Value::Copy(std::string(bytes, 'r').data(), bytes));
-    std::vector<Outcome> outcomes;
-    outcomes.push_back(std::move(outcome));
-    queue_.Reply(std::move(task), Chance(80) ? TaskStatus::Ok : TaskStatus::Error,
-                 std::move(outcomes), false);
-  }
-  void ArgumentComes() {
-    if (missing_.empty()) return;
-    const size_t at = Below(missing_.size());
-    const ObjectId id = missing_[at];
-    missing_.erase(missing_.begin() + static_cast<ptrdiff_t>(at));
-    objects_.OnPinned(id, 64, 10);
-  }
-  void Steal() {
-    flatbuffers::FlatBufferBuilder b;
-    b.Finish(wire::CreateStealTasks(b, static_cast<uint32_t>(Below(3))));
-    queue_.OnSteal(LinkTo(kSubmitter),
-                   *flatbuffers::GetRoot<wire::StealTasks>(b.GetBufferPointer()));
+    Answer(std::move(task), Chance(80) ? TaskStatus::Ok : TaskStatus::Error, bytes);
   }
   void NoteReply(const wire::TaskReply& reply) {
     const bool ran = reply.status() == TaskStatus::Ok || reply.status() == TaskStatus::Error;
@@ -156,13 +110,10 @@ class UntoldRun : public RandomRun {
     EXPECT_TRUE(running_.empty());
   }
 
-  const bool actor_;
   UniqueFd memory_ = *wire::TaskNotes::CreateMemory();
   wire::TaskNotes raylet_view_ = *wire::TaskNotes::Map(memory_);
-  ExecutionQueue queue_{links_, objects_};
   uint64_t next_tag_ = 0;
   uint64_t replies_read_ = 0;
-  std::vector<ObjectId> missing_;
   std::vector<std::unique_ptr<ExecTask>> running_;
   std::set<uint64_t> begun_, finished_, told_;
 };

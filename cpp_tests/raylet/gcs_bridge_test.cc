@@ -203,6 +203,7 @@ TEST_F(GcsBridgeTest, WhoAsksForMuchKeepsNobodyElseWaiting) {
   const auto is_modest = [](const auto& one) { return one.method == GcsMethod::ListNodes; };
   ASSERT_TRUE(node_.Until([&] { return std::ranges::any_of(asked, is_modest); }));
   EXPECT_LE(asked.size(), 100u);
+  EXPECT_GT(bridge_.waiting_calls(), 0u) << "a dump shows it";
   size_t answered = 0;
   ASSERT_TRUE(node_.Until([&] {
     greedy.process->Flush();
@@ -213,6 +214,7 @@ TEST_F(GcsBridgeTest, WhoAsksForMuchKeepsNobodyElseWaiting) {
     return answered == kMany + 1;
   }));
   EXPECT_TRUE(node_.Until([&] { return greedy.process->CountOf(FrameType::kGcsReply) == kMany; }));
+  EXPECT_EQ(bridge_.waiting_calls(), 0u);
 }
 
 TEST_F(GcsBridgeTest, AProcessMayNotCallWhatIsTheRaylets) {

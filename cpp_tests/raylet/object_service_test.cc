@@ -96,6 +96,29 @@ class ObjectServiceTest : public ::testing::Test {
                           [this](const Address& owner) { owners_.push_back(owner); }}};
 };
 
+// Its service has a clock of its own, that of the test.
+class ObjectServiceInVirtualTimeTest : public ObjectServiceTest {
+ protected:
+  ObjectServiceInVirtualTimeTest() {
+    node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
+      return timed_.OnFrame(client, frame);
+    };
+    node_.on_closed = [this](ClientConnection& client, const std::string&) {
+      timed_.OnClientGone(client.id(), node_.options.AddressOf(client.worker()));
+    };
+  }
+  void RunForMs(int64_t ms) { time_.RunFor(ms * 1'000'000); }
+  // Lets what was sent arrive.
+  void Rounds() {
+    for (int i = 0; i < 10; ++i) node_.Round(0);
+  }
+
+  sim::VirtualTime time_{1};
+  sim::VirtualRuntime runtime_{&time_};
+  ObjectService timed_{{node_.options.node_id, &runtime_, &node_.clients, store_.get(),
+                        transfer_.get(), [](const Address&) {}}};
+};
+
 TEST_F(ObjectServiceTest, WhatOneProcessSealsAnotherGets) {
   Client writer = AddClient(), reader = AddClient();
   Create(writer, 1, 1000);
@@ -120,36 +143,25 @@ TEST_F(ObjectServiceTest, WhoseObjectsAreMadeOrWantedHereIsTold) {
   EXPECT_EQ(owners_[1], reader.address) << "it names itself";
 }
 
-TEST_F(ObjectServiceTest, EachGetterOfALateSealHasItsOwnTime) {
-  sim::VirtualTime time{1};
-  sim::VirtualRuntime runtime{&time};
-  ObjectService service{{node_.options.node_id, &runtime, &node_.clients, store_.get(),
-                         transfer_.get(), [](const Address&) {}}};
-  node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
-    return service.OnFrame(client, frame);
-  };
-  constexpr int64_t kMs = 1'000'000;
+TEST_F(ObjectServiceInVirtualTimeTest, EachGetterOfALateSealHasItsOwnTime) {
   Client first = AddClient(), second = AddClient();
   const auto ask = [&](Client& client) {
     Get(client, 2);
-    for (int i = 0; i < 10; ++i) node_.Round(0);
+    Rounds();
   };
   ask(first);
-  time.RunFor(900 * kMs);
+  RunForMs(900);
   ask(second);
-  time.RunFor(200 * kMs);
+  RunForMs(200);
   const auto reply = GetReply(first);
   ASSERT_TRUE(reply);
   EXPECT_FALSE(reply->As<wire::GetObjectReply>()->ok());
   EXPECT_EQ(second.process->CountOf(FrameType::kGetObjectReply), 0u);
-  time.RunFor(900 * kMs);
+  RunForMs(900);
   const auto late = GetReply(second);
   ASSERT_TRUE(late);
   EXPECT_FALSE(late->As<wire::GetObjectReply>()->ok());
   EXPECT_EQ(store_->CheckInvariants(), "");
-  node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
-    return service_.OnFrame(client, frame);
-  };
 }
 
 TEST_F(ObjectServiceTest, AGetThatOvertakesTheSealByFarWaitsForIt) {
@@ -251,34 +263,23 @@ TEST_F(ObjectServiceTest, ASecondWaitHasItsFullTimeWhenTheFirstEndedEarly) {
   EXPECT_TRUE(Created(writer));
 }
 
-TEST_F(ObjectServiceTest, EachThatWaitsForRoomHasItsOwnTime) {
-  sim::VirtualTime time{1};
-  sim::VirtualRuntime runtime{&time};
-  ObjectService service{{node_.options.node_id, &runtime, &node_.clients, store_.get(),
-                         transfer_.get(), [](const Address&) {}}};
-  node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
-    return service.OnFrame(client, frame);
-  };
-  constexpr int64_t kMs = 1'000'000;
+TEST_F(ObjectServiceInVirtualTimeTest, EachThatWaitsForRoomHasItsOwnTime) {
   Client holder = AddClient(), first = AddClient(), second = AddClient();
   Create(holder, 1, 30 * kMiB, /*spare=*/true);
   ASSERT_TRUE(Created(holder));
   const auto ask = [&](Client& client, uint32_t number) {
     Create(client, number, 50 * kMiB);
-    for (int i = 0; i < 10; ++i) node_.Round(0);
+    Rounds();
   };
   ask(first, 10);
-  time.RunFor(190 * kMs);
+  RunForMs(190);
   ask(second, 11);
-  time.RunFor(20 * kMs);
+  RunForMs(20);
   EXPECT_FALSE(Created(first));
   EXPECT_EQ(second.process->CountOf(FrameType::kCreateObjectReply), 0u);
   Abort(holder, 1);
   EXPECT_TRUE(Created(second));
   EXPECT_EQ(store_->CheckInvariants(), "");
-  node_.on_frame = [this](ClientConnection& client, wire::Frame& frame) {
-    return service_.OnFrame(client, frame);
-  };
 }
 
 TEST_F(ObjectServiceTest, SparesAreRefusedWhileOthersWaitForRoom) {

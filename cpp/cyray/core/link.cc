@@ -220,8 +220,8 @@ void LinkTable::Drain(Link& link) {
 }
 
 void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size) {
-  Link* known = Find(source.worker);
   if (size < wire::kFrameHeaderBytes) return;
+  Link* known = Find(source.worker);
   wire::FrameHeader header;
   std::memcpy(&header, bytes, sizeof header);
   const bool is_last = static_cast<FrameType>(header.type) == FrameType::kLastAnswers;

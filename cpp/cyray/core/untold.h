@@ -37,7 +37,6 @@ class Untold {
   // Nobody waits for its answer.
   void Drop(Task task);
   void OnLinkBroken(const WorkerId& worker);
-  size_t unwritten() const { return unwritten_.size(); }
 
  private:
   bool Note(Link& link, const uint8_t* reply, size_t size);
@@ -45,6 +44,7 @@ class Untold {
   bool Forget(bool write);
   void EndWritten();
 
+  // An answer that was too large to note, and did not fit its socket.
   struct Unwritten {
     Task task;
     WorkerId submitter;
@@ -53,8 +53,7 @@ class Untold {
   LinkOutbox& links_;
   std::optional<wire::TaskNotes> notes_;
   std::vector<WorkerId> noted_for_;  // whose answers are noted; their links say so
-  std::vector<Unwritten>
-      unwritten_;  // answers that were too large to note, and did not fit a socket
+  std::vector<Unwritten> unwritten_;
 };
 
 }  // namespace cyray::core

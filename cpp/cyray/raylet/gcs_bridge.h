@@ -81,6 +81,8 @@ class GcsBridge {
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);
   bool OnSubscribeActor(ClientConnection& client, const wire::SubscribeActor* subscribe);
   void OnClientGone(const WorkerId& client);
+  // Calls that the GCS has not been asked yet: in their lines, or before it is known.
+  size_t waiting_calls() const { return lines_.waiting() + queued_.size(); }
 
  private:
   struct Watched {

@@ -125,6 +125,7 @@ std::string DumpNode(const DumpSources& sources) {
         {"waiters", stats.waiters},
         {"largest", Objects(*sources.store)}}},
       {"pulls", sources.transfer->Describe()},
+      {"gcs", {{"waiting_calls", sources.gcs->waiting_calls()}}},
   };
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }

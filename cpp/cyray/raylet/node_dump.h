@@ -7,6 +7,7 @@
 
 #include "cyray/raylet/actor_host.h"
 #include "cyray/raylet/client_registry.h"
+#include "cyray/raylet/gcs_bridge.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/object_service.h"
@@ -25,6 +26,7 @@ struct DumpSources {
   const store::ObjectStore* store;
   const ObjectTransfer* transfer;
   const ObjectService* objects;
+  const GcsBridge* gcs;
 };
 std::string DumpNode(const DumpSources& sources);
 

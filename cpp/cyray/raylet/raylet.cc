@@ -323,7 +323,7 @@ void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {
   FlatBufferBuilder builder;
   const auto text =
       builder.CreateString(DumpNode({&options_, &clients_, &workers_, &leases_, &actors_,
-                                     store_.get(), transfer_.get(), objects_.get()}));
+                                     store_.get(), transfer_.get(), objects_.get(), &gcs_}));
   builder.Finish(wire::CreateNodeInfoReply(builder, request_id, text));
   clients_.Send(client, FrameType::kNodeInfoReply, builder);
 }
