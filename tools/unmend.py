@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "cpp_tests" / "sim" / "unmend"
 PLACE = ROOT / "build" / "unmend"
 TREE = PLACE / "tree"
-BUILD = PLACE / "build"
+# Where a checkout has it, so that a compiler cache with a base directory knows what is built there.
+BUILD = TREE / "build" / "dev"
 COPIED = (
     "CMakeLists.txt",
     "cmake",
@@ -87,7 +88,8 @@ def copy_tree() -> None:
     ).stdout.splitlines()
     wanted = {name for name in listed if (ROOT / name).is_file()}
     for path in TREE.rglob("*"):
-        if path.is_file() and str(path.relative_to(TREE)) not in wanted:
+        is_built = path.is_relative_to(TREE / "build")
+        if path.is_file() and not is_built and str(path.relative_to(TREE)) not in wanted:
             path.unlink()
     for name in wanted:
         content, to = (ROOT / name).read_bytes(), TREE / name
