@@ -34,7 +34,8 @@ struct ActorNode : WorkerNode {
                   actors.OnRefused(key, error);
                 },
                 [] {}}),
-        actors({&options, &clients, &workers, &leases, &bridge}) {
+        actor_outbox(&clients, &bridge),
+        actors({loop, &options, &actor_outbox, &leases, &workers}) {
     on_idle = [this] { leases.Touch(); };
     on_died = [this](const DeadWorker& dead) {
       leases.OnProcessDied(dead.id, dead.reason);
@@ -43,7 +44,7 @@ struct ActorNode : WorkerNode {
     at_round_end = [this] { leases.ScheduleIfTouched(); };
     on_frame = [this](ClientConnection& client, wire::Frame& frame) {
       if (frame.type == FrameType::kActorReady) {
-        return actors.OnActorReady(client, frame.As<wire::ActorReady>());
+        return actors.OnActorReady(client.worker(), client.pid, frame.As<wire::ActorReady>());
       }
       if (frame.type == FrameType::kWorkerStays) {
         actors.OnWorkerStays(client.worker());
@@ -60,6 +61,7 @@ struct ActorNode : WorkerNode {
   bool up = false;
   GcsBridge bridge;
   LeaseService leases;
+  RayletActorOutbox actor_outbox;
   ActorHost actors;
 };
 

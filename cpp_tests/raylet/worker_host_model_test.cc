@@ -223,7 +223,7 @@ TEST_F(WorkerHostModel, OneThatIsGoneWithoutAWordDiesWhenItIsKilled) {
 
 TEST_F(WorkerHostModel, SayingThatItLeavesGivesOneThatWasAskedToNoMoreTime) {
   const WorkerId worker = StartOne();
-  workers_.AskToExit(worker, "it was idle", 5'000);
+  workers_.AskToExit(worker, "it was idle", 5'000, /*if_unused=*/false);
   workers_.OnExiting(worker, true, "it was idle");
   RunFor(5'001);
   EXPECT_TRUE(processes_.all.at(worker).killed);

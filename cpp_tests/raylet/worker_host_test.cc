@@ -131,7 +131,7 @@ TEST_F(WorkerHostTest, AWorkerThatIsAskedToLeaveAndDoesNotIsKilled) {
   wanted_ = 1;
   auto worker = node_.AwaitWorker();
   wanted_ = 0;
-  node_.workers.AskToExit(worker.id, "it is time", 20);
+  node_.workers.AskToExit(worker.id, "it is time", 20, /*if_unused=*/false);
   EXPECT_TRUE(node_.Await(*worker.process, FrameType::kExitWorker));
   const DeadWorker* dead = AwaitDeath();
   ASSERT_NE(dead, nullptr);

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "cyray/gcs/codec.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -17,6 +16,7 @@ using wire::FromWireOrNil;
 using wire::ToWire;
 
 constexpr int64_t kGracefulLimitMs = 30'000;
+constexpr int64_t kLeaveMs = 1000;      // for a worker whose __init__ failed
 constexpr int64_t kDeclineMs = 100;     // for a worker to say that it does not become the actor
 constexpr int64_t kEndKeptMs = 60'000;  // as long as calls of the GCS are tried
 constexpr size_t kEndsKept = 1000;
@@ -52,7 +52,6 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
 void ActorHost::OnGrant(const LeaseGrant& grant) {
   const ActorId& id = grant.key.actor;
   const auto it = actors_.find(id);
-  ClientConnection* client = parts_.clients->Find(grant.worker);
   if (it == actors_.end() || it->second.incarnation != grant.key.id) {
     parts_.workers->Kill(grant.worker, "its actor is no longer wanted", true);
     return;
@@ -61,12 +60,11 @@ void ActorHost::OnGrant(const LeaseGrant& grant) {
   actor.state = State::kCreating;
   actor.worker = grant.worker;
   by_worker_[grant.worker] = id;
-  if (client == nullptr) return;  // it is dying: OnWorkerDied follows
   FlatBufferBuilder builder;
   const auto spec = builder.CreateVector(actor.spec);
   const auto gpus = builder.CreateVector(grant.gpu_ids);
   builder.Finish(wire::CreateAssignActor(builder, ToWire(id), actor.incarnation, spec, gpus));
-  parts_.clients->Send(*client, FrameType::kAssignActor, builder);
+  parts_.outbox->ToWorker(grant.worker, FrameType::kAssignActor, builder);
 }
 
 void ActorHost::OnWorkerStays(const WorkerId& worker) {
@@ -90,22 +88,23 @@ void ActorHost::OnRefused(const RequestKey& key, const std::string& error) {
   End(it, error, false);
 }
 
-bool ActorHost::OnActorReady(ClientConnection& client, const wire::ActorReady* ready) {
+bool ActorHost::OnActorReady(const WorkerId& worker, int pid, const wire::ActorReady* ready) {
   if (ready == nullptr || ready->actor_id() == nullptr) return false;
   const ActorId id = FromWire(*ready->actor_id());
   const auto it = actors_.find(id);
-  if (it == actors_.end() || it->second.worker != client.worker() ||
+  if (it == actors_.end() || it->second.worker != worker ||
       it->second.incarnation != ready->incarnation()) {
     return true;  // stopped meanwhile
   }
   it->second.spec = {};
-  wire::Bytes report = StartedReport(id, it->second, client.pid, *ready);
+  wire::Bytes report = StartedReport(id, it->second, pid, *ready);
   if (ready->ok()) {
     it->second.state = State::kAlive;
-    parts_.gcs->Report(std::move(report));
+    parts_.outbox->Report(std::move(report));
   } else {
     End(it, std::move(report));
-    parts_.workers->AskToExit(client.worker(), "its actor's __init__ raised an error", 1000);
+    parts_.workers->AskToExit(worker, "its actor's __init__ raised an error", kLeaveMs,
+                              /*if_unused=*/false);
   }
   return true;
 }
@@ -133,7 +132,7 @@ void ActorHost::OnStopActor(const wire::StopActor& stop) {
                                 /*if_unused=*/true);
     }
   } else if (stop.graceful()) {
-    parts_.workers->AskToExit(actor.worker, reason, kGracefulLimitMs);
+    parts_.workers->AskToExit(actor.worker, reason, kGracefulLimitMs, /*if_unused=*/false);
   } else {
     parts_.workers->Kill(actor.worker, reason, true);
   }
@@ -150,7 +149,7 @@ void ActorHost::OnRecallActor(const wire::RecallActor& recall) {
   parts_.leases->CancelActor(KeyOf(id, recall.incarnation()));
   actors_.erase(it);
   FlatBufferBuilder builder(128);
-  parts_.gcs->Report(gcs::FinishReport(
+  parts_.outbox->Report(gcs::FinishReport(
       builder, wire::CreateActorGivenBack(builder, ToWire(id), recall.incarnation())));
 }
 
@@ -183,8 +182,8 @@ void ActorHost::End(Actors::iterator actor, const std::string& reason, bool inte
 
 void ActorHost::End(Actors::iterator actor, wire::Bytes report) {
   const auto& [id, ended] = *actor;
-  const int64_t now = MonotonicMs();
-  parts_.gcs->Report(report);
+  const int64_t now = parts_.runtime->NowMs();
+  parts_.outbox->Report(report);
   const Address address =
       ended.state == State::kAlive ? parts_.options->AddressOf(ended.worker) : Address{};
   ended_bytes_ += report.size();
@@ -205,7 +204,7 @@ bool ActorHost::HasEnded(const ActorId& id, uint32_t incarnation) const {
 }
 
 void ActorHost::TellEndsAgain() {
-  for (const Ended& ended : ended_) parts_.gcs->Report(ended.report);
+  for (const Ended& ended : ended_) parts_.outbox->Report(ended.report);
 }
 
 bool ActorHost::HasActorOf(const JobId& job) const {

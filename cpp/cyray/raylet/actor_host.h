@@ -4,7 +4,8 @@
 //   StopActor or the worker's death ends each of these states.
 // An end that is told while the GCS is away is lost: the latest are kept and told again to one that
 // comes back, which ignores what it knows.
-// Threading: confined to the raylet's loop.
+// It knows neither sockets nor processes: it speaks through actor_outbox.h. Threading: confined to
+// its runtime's loop.
 // Invariant: an actor past `waiting` has exactly one worker, and that worker this actor alone.
 
 #pragma once
@@ -14,23 +15,24 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cyray/raylet/client_registry.h"
-#include "cyray/raylet/gcs_bridge.h"
-#include "cyray/raylet/lease_service.h"
+#include "cyray/raylet/actor_outbox.h"
+#include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/worker_host.h"
+#include "cyray/util/runtime.h"
 #include "gcs_generated.h"
+#include "local_generated.h"
 
 namespace cyray::raylet {
 
 class ActorHost {
  public:
   struct Parts {
+    Runtime* runtime;
     const NodeOptions* options;
-    ClientRegistry* clients;
-    WorkerHost* workers;
-    LeaseService* leases;
-    GcsBridge* gcs;
+    ActorOutbox* outbox;
+    ActorLeases* leases;
+    ActorWorkers* workers;
   };
 
   explicit ActorHost(Parts parts) : parts_(parts) {}
@@ -44,7 +46,8 @@ class ActorHost {
   void OnRefused(const RequestKey& key, const std::string& error);
   // The worker owns what somebody uses, which would end with the actor: another one becomes it.
   void OnWorkerStays(const WorkerId& worker);
-  bool OnActorReady(ClientConnection& client, const wire::ActorReady* ready);
+  // `pid`: of that worker. False: the frame is bad.
+  bool OnActorReady(const WorkerId& worker, int pid, const wire::ActorReady* ready);
   void OnWorkerDied(const DeadWorker& dead);
 
   bool HasActorOf(const JobId& job) const;

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cyray/raylet/actor_outbox.h"
 #include "cyray/raylet/forward_table.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/lease_scheduler.h"
@@ -25,7 +26,7 @@
 
 namespace cyray::raylet {
 
-class LeaseService {
+class LeaseService : public ActorLeases {
  public:
   struct Parts {
     Runtime* runtime;
@@ -57,13 +58,10 @@ class LeaseService {
   // What was sent to it and is unanswered stays so.
   void OnPeerLost(const NodeId& node);
 
-  // Resources and a worker for an actor of this node; answered by on_actor_grant.
-  // Its placement demand chose this node and is not waited for: an actor that holds no CPU starts
-  // also while tasks that may never end have them all.
-  void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held);
-  void CancelActor(const RequestKey& key);
-  // The worker of that grant does not become the actor.
-  void EndActorLease(const WorkerId& worker);
+  // ActorLeases; answered by on_actor_grant or on_actor_refused.
+  void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held) override;
+  void CancelActor(const RequestKey& key) override;
+  void EndActorLease(const WorkerId& worker) override;
 
   // A process of this node is gone: as a worker and as a client.
   // `notes`: what the process has begun, when it shared memory for that.

@@ -102,7 +102,8 @@ Raylet::Raylet(NodeOptions options)
                },
                [this] { reporter_.OnChanged(); }}),
       reporter_(&loop_, &leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
-      actors_({&options_, &clients_, &workers_, &leases_, &gcs_}),
+      actor_outbox_(&clients_, &gcs_),
+      actors_({&loop_, &options_, &actor_outbox_, &leases_, &workers_}),
       broker_(&options_, &clients_, &peers_,
               [this](const Address& address) { OnRemoteDied(address); }),
       gcs_process_(&loop_, &options_, &supervisor_,
@@ -302,7 +303,7 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
       return leases_.OnBlocked(client.worker(), blocked);
     }
     case FrameType::kActorReady:
-      return actors_.OnActorReady(client, frame.As<wire::ActorReady>());
+      return actors_.OnActorReady(client.worker(), client.pid, frame.As<wire::ActorReady>());
     case FrameType::kWorkerStays:
       actors_.OnWorkerStays(client.worker());
       workers_.OnStays(client.worker());

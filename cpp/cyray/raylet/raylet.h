@@ -97,6 +97,7 @@ class Raylet {
   RayletLeaseOutbox lease_outbox_;
   LeaseService leases_;
   ResourceReporter reporter_;
+  RayletActorOutbox actor_outbox_;
   ActorHost actors_;
   PeerBroker broker_;
   GcsProcess gcs_process_;

@@ -1,4 +1,4 @@
-// RayletLeaseOutbox: what a raylet's lease service says, over the connections of the node; and the
+// What a raylet's lease service and its actor host say, over the connections of the node; and the
 // frames of other raylets, to the lease service.
 //
 // Threading: confined to the raylet's loop.
@@ -9,8 +9,10 @@
 #include <string>
 #include <utility>
 
+#include "cyray/raylet/actor_outbox.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/driver_feed.h"
+#include "cyray/raylet/gcs_bridge.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/peer_table.h"
@@ -43,6 +45,22 @@ class RayletLeaseOutbox : public LeaseOutbox {
   ClientRegistry* const clients_;
   PeerTable* const peers_;
   DriverFeed* const feed_;
+};
+
+class RayletActorOutbox : public ActorOutbox {
+ public:
+  RayletActorOutbox(ClientRegistry* clients, GcsBridge* gcs) : clients_(clients), gcs_(gcs) {}
+
+  void ToWorker(const WorkerId& worker, wire::FrameType type,
+                const flatbuffers::FlatBufferBuilder& builder) override {
+    ClientConnection* const connection = clients_->Find(worker);
+    if (connection != nullptr) clients_->Send(*connection, type, builder);
+  }
+  void Report(wire::Bytes report) override { gcs_->Report(std::move(report)); }
+
+ private:
+  ClientRegistry* const clients_;
+  GcsBridge* const gcs_;
 };
 
 // To be called once, before traffic starts. `on_client`: a process of another node asks for a

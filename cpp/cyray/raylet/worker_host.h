@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cyray/raylet/actor_outbox.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/node_options.h"
@@ -34,7 +35,7 @@ struct DeadWorker {
   bool intended;       // it left by its own will or by ours
 };
 
-class WorkerHost : public LeaseWorkers, private WorkerEvents {
+class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvents {
  public:
   struct Callbacks {
     std::function<void()> on_idle;  // a worker became available
@@ -68,12 +69,9 @@ class WorkerHost : public LeaseWorkers, private WorkerEvents {
   // The worker said that it leaves.
   void OnExiting(const WorkerId& worker, bool intended, const std::string& reason) override;
   void Kill(const WorkerId& worker, const std::string& reason, bool intended) override;
-  // ExitWorker{graceful}, and SIGKILL when that was not enough. `if_unused`: it may answer that it
-  // stays.
   void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
-                 bool if_unused = false);
-  // Whether it has worked for a lease, and so may own what somebody uses.
-  bool HasServed(const WorkerId& worker) const;
+                 bool if_unused) override;
+  bool HasServed(const WorkerId& worker) const override;
   // The worker owns what somebody uses: it was asked to leave if unused, or to become an actor.
   void OnStays(const WorkerId& worker);
   // The idle and starting workers of a job that is over. Those that work end with whoever they
