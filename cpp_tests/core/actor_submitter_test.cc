@@ -273,6 +273,23 @@ TEST_F(ActorSubmitterTest, CallsWaitForWordOfAnActorWhoseProcessIsDeadForSure) {
   EXPECT_FALSE(call->is_error);
 }
 
+TEST_F(ActorSubmitterTest, CallsWaitForWordOfAnActorWhoseProcessWasDeadWhenItsAddressCame) {
+  AddWorker(10);
+  Kill(10);
+  links_.Forget(WorkerAddress(10).worker);
+  links_.FlushDirty();
+  Update(ActorState::Alive, 0, 10);
+  ObjectEntry* call = Call(MakeTemplate());
+  EXPECT_EQ(actors_.NextTickNs(), kForever);
+  actors_.Tick(MonotonicNs() + 1'000 * LinkTable::kNewsElsewhereNs);
+  EXPECT_FALSE(call->ready()) << "the GCS may be away for a while";
+  AddWorker(11);
+  Update(ActorState::Restarting, 1, 0);
+  Update(ActorState::Alive, 1, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_FALSE(call->is_error);
+}
+
 TEST_F(ActorSubmitterTest, AnAnswerSaidTwiceCountsOnceWhereverTheCallIs) {
   AddWorker(10);
   TaskTemplate* tmpl = MakeTemplate(/*max_retries=*/2);

@@ -54,6 +54,7 @@ class MemoryLinks : public LinkOutbox {
     const auto it = links_.find(worker);
     return it == links_.end() ? nullptr : it->second.get();
   }
+  bool IsDead(const WorkerId&) const override { return false; }
   void Send(Link& link, FrameType type, const flatbuffers::FlatBufferBuilder& b) override {
     Letter letter{self_, link.peer, type, std::vector<uint64_t>((b.GetSize() + 7) / 8),
                   b.GetSize()};

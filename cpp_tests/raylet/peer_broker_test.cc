@@ -100,6 +100,18 @@ TEST_F(PeerBrokerTest, AProcessThatIsGoneIsAnError) {
   EXPECT_NE(reply->As<wire::ConnectPeerReply>()->error()->str().find("is gone"), std::string::npos);
 }
 
+TEST_F(PeerBrokerTest, WhoAsksForAProcessAfterItsEndWasToldHearsOfTheEnd) {
+  Client a = AddClient(here_);
+  const Address dead{here_.options.node_id, WorkerId::Random()};
+  here_.broker.OnLocalDied(dead, "killed");
+  Connect(a, dead);
+  EXPECT_TRUE(here_.Await(*a.process, FrameType::kConnectPeerReply));
+  const auto died = here_.Await(*a.process, FrameType::kProcessDied);
+  ASSERT_TRUE(died);
+  EXPECT_EQ(wire::FromWireOrNil(died->As<wire::ProcessDied>()->address()), dead);
+  EXPECT_EQ(died->As<wire::ProcessDied>()->reason()->str(), "killed");
+}
+
 TEST_F(PeerBrokerTest, WithoutDescriptorsItIsAnErrorAndTheNextTryWorks) {
   Client a = AddClient(here_), b = AddClient(here_);
   here_.Round();

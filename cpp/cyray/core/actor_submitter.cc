@@ -310,6 +310,7 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
   SettleLimbo(client);
   client.address = address;
   Link& link = links_.To(address);
+  if (links_.IsDead(address.worker)) return;  // told late: the GCS will say what becomes of it
   if (link.state == Link::State::kBroken) return AwaitNews(client, "it was broken before");
   client.link = &link;
   by_worker_[address.worker].push_back(&client);

@@ -46,7 +46,7 @@ Link& LinkTable::To(const Address& peer) {
     if (known->state == Link::State::kBroken && !known->reset_sent) SendReset(*known);
     return *known;
   }
-  if (Dead(peer.worker)) return gone_;
+  if (IsDead(peer.worker)) return gone_;
   Link& link = Add(peer);
   // A process that leases itself, or an actor that calls itself, gets its frames back from the
   // raylet: a socket pair would have both its ends in this one link.
@@ -82,7 +82,7 @@ void LinkTable::Open(Link& link, UniqueFd socket) {
 }
 
 void LinkTable::OnPeerConnected(const Address& peer, UniqueFd socket) {
-  if (Dead(peer.worker)) return;
+  if (IsDead(peer.worker)) return;
   Link* known = Find(peer.worker);
   Link& link = known != nullptr ? *known : Add(peer);
   // When both sides ask at once the raylet makes one pair: whoever asked second gets its end here,
@@ -268,7 +268,7 @@ void LinkTable::OnRelayFailed(const WorkerId& worker, const std::string& reason)
 }
 
 void LinkTable::SendReset(Link& link) {
-  if (&link == &gone_ || Dead(link.peer.worker)) return;
+  if (&link == &gone_ || IsDead(link.peer.worker)) return;
   if (link.peer.node == self_.node) return;  // over a socket, which is closed
   link.reset_sent = true;
   flatbuffers::FlatBufferBuilder b(64);

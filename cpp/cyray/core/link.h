@@ -78,6 +78,7 @@ class LinkTable : public LinkOutbox {
   int64_t NowNs() const override;
   Link& To(const Address& peer) override;
   Link* Find(const WorkerId& worker) override;
+  bool IsDead(const WorkerId& worker) const override { return dead_.Find(worker) != nullptr; }
   void Send(Link& link, wire::FrameType type,
             const flatbuffers::FlatBufferBuilder& builder) override;
   void FlushSoon(Link& link, int64_t gather_ns) override;
@@ -105,7 +106,6 @@ class LinkTable : public LinkOutbox {
   const std::unordered_map<WorkerId, std::unique_ptr<Link>>& all() const { return links_; }
 
  private:
-  bool Dead(const WorkerId& worker) const { return dead_.Find(worker) != nullptr; }
   Link& Add(const Address& peer);
   void Open(Link& link, UniqueFd socket);
   // False when there is nothing more to read.

@@ -35,6 +35,8 @@ class LinkOutbox {
   // The link to `peer`, connecting it when there is none. Never null; may be broken.
   virtual Link& To(const Address& peer) = 0;
   virtual Link* Find(const WorkerId& worker) = 0;
+  // Whether that process is known to be dead.
+  virtual bool IsDead(const WorkerId& worker) const = 0;
   virtual void Send(Link& link, wire::FrameType type,
                     const flatbuffers::FlatBufferBuilder& builder) = 0;
   virtual void Flush(Link& link) = 0;

@@ -85,6 +85,8 @@ bool PeerBroker::OnConnectPeer(ClientConnection& client, const wire::ConnectPeer
     const auto text = builder.CreateString(error);
     builder.Finish(wire::CreateConnectPeerReply(builder, request->request_id(), false, text));
     clients_->Send(client, FrameType::kConnectPeerReply, builder);
+    // An end that nobody has been told of yet comes with what the process had begun.
+    if (const std::string* reason = ended_.Find(peer.worker)) SendDied(client, peer, *reason);
     return true;
   }
   EnlargeBuffer(sockets[0]);
@@ -247,6 +249,7 @@ void PeerBroker::OnWatchedDied(const Address& address, const std::string& reason
 }
 
 void PeerBroker::OnLocalDied(const Address& address, const std::string& reason) {
+  ended_.Add(address.worker, reason, /*now_ms=*/0);  // bounded by number
   owed_.erase(address.worker);
   if (const auto watchers = watchers_.extract(address.worker); !watchers.empty()) {
     for (const NodeId& node : watchers.mapped()) TellWatcher(node, address, reason);
@@ -272,11 +275,9 @@ bool PeerBroker::OnForwardProcessDied(const NodeId& from, const wire::Frame& fra
   }
   peers_->ReleaseRelays(dead);
   ClientConnection* client = clients_->Find(destination.worker);
-  if (client == nullptr) return true;
-  FlatBufferBuilder builder;
-  const auto text = builder.CreateString(flatbuffers::GetString(forward->died()->reason()));
-  builder.Finish(wire::CreateProcessDied(builder, ToWire(dead), text));
-  clients_->Send(*client, FrameType::kProcessDied, builder);
+  if (client != nullptr) {
+    SendDied(*client, dead, flatbuffers::GetString(forward->died()->reason()));
+  }
   return true;
 }
 
@@ -289,6 +290,14 @@ void PeerBroker::OnRemoteDied(const Address& address, const std::string& reason)
     if (!client.registered || Talks(client.worker(), address)) return;
     clients_->Send(client, FrameType::kProcessDied, builder);
   });
+}
+
+void PeerBroker::SendDied(ClientConnection& client, const Address& dead,
+                          const std::string& reason) {
+  FlatBufferBuilder builder;
+  const auto text = builder.CreateString(reason);
+  builder.Finish(wire::CreateProcessDied(builder, ToWire(dead), text));
+  clients_->Send(client, FrameType::kProcessDied, builder);
 }
 
 void PeerBroker::OnPeerLost(const NodeId& node, const std::string& reason) {

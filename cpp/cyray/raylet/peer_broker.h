@@ -19,6 +19,7 @@
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/peer_table.h"
+#include "cyray/util/recent.h"
 #include "cyray/wire/task_notes.h"
 #include "local_generated.h"
 #include "peer_generated.h"
@@ -49,6 +50,8 @@ class PeerBroker {
   size_t debts() const;
 
  private:
+  static constexpr size_t kMaxEnded = 4'096;
+
   bool OnPeerRelay(const NodeId& from, const wire::Frame& frame);
   bool OnForwardProcessDied(const NodeId& from, const wire::Frame& frame);
   void OnWatchProcess(const NodeId& from, const wire::WatchProcess& watch);
@@ -57,6 +60,7 @@ class PeerBroker {
   void OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes);
   void NoteTalk(const WorkerId& worker, const Address& other);
   bool Talks(const WorkerId& worker, const Address& other) const;
+  void SendDied(ClientConnection& client, const Address& dead, const std::string& reason);
   void TellDied(const Address& dead, const Address& client, const std::string& reason);
   void TellWatcher(const NodeId& watcher, const Address& dead, const std::string& reason);
   void ForgetGonePairs();
@@ -68,6 +72,7 @@ class PeerBroker {
   const std::function<void(const Address&)> on_watched_died_;
   std::set<std::pair<WorkerId, WorkerId>> connected_;  // pairs of this node that have a socket pair
   size_t forget_pairs_at_ = 1'024;
+  Recent<WorkerId, std::string> ended_{kMaxEnded};  // processes of this node, and why
   // By process of this node: those of other nodes that it has exchanged frames with.
   std::unordered_map<WorkerId, std::unordered_map<WorkerId, NodeId>> talks_;
   std::set<Address> watched_;                                // of other nodes, by this one
