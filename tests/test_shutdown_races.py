@@ -7,6 +7,7 @@ the old session is taken for a part of the new one.
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 
@@ -306,3 +307,51 @@ def test_sessions_end_while_threads_pickle_and_unpickle(monkeypatch):
             thread.join(60)
     assert strange == []
     assert not any(thread.is_alive() for thread in threads)
+
+
+class EndsTheSession:
+    """Garbage with a finalizer: `end()` runs in the collection that finds it."""
+
+    def __init__(self, end) -> None:
+        self.cycle = self
+        self.end = end
+
+    def __del__(self) -> None:
+        self.end()
+
+
+def get_with_a_collection(refs, allocation, end):
+    """What `get(refs)` gives or raises when that allocation of a container collects garbage."""
+    gc.collect()
+    unused = [[] for _ in range(100)]  # lists that Python keeps at hand are no allocations
+    EndsTheSession(end)
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(gc.get_count()[0] + allocation)
+        gc.enable()
+        return cyray.get(refs)
+    except RuntimeError as error:
+        return error
+    finally:
+        gc.disable()
+        gc.set_threshold(*before)
+        unused.clear()
+        gc.collect()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="no allocation collects there")
+def test_a_get_whose_own_list_sets_off_a_collection_that_ends_the_session_is_told(ends):
+    told = []
+    gc.disable()
+    try:
+        for allocation in range(5):
+            cyray.init(num_cpus=1)
+            refs = [cyray.put(number) for number in range(3)]
+            outcome = get_with_a_collection(refs, allocation, ends)
+            if outcome != [0, 1, 2]:
+                assert_told(outcome)
+                told.append(str(outcome))
+            cyray.shutdown()
+    finally:
+        gc.enable()
+    assert "cyray was shut down meanwhile" in told, told

@@ -204,6 +204,7 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     cdef vector[ObjectEntry*] entries
     cdef vector[ReadView] views
     cdef list out
+    cdef Session s = now
     entries.resize(n)
     for i in range(n):
         ref = <object>PyList_GET_ITEM(refs, i)
@@ -217,7 +218,8 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     cdef size_t got
     while True:   # as in get_one
         out = PyList_New(n)   # before anything is read: it may set off a collection
-        got = now.core.reader().ReadMany(entries.data(), n, views.data())
+        still(s)              # and a finalizer may have ended the session
+        got = s.core.reader().ReadMany(entries.data(), n, views.data())
         if got == <size_t>n:
             break
         drop_views(views, 0, got)
