@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -70,6 +71,45 @@ def test_results_that_nobody_waited_for_are_freed(settled):
 
     for _ in range(10):
         make.remote()
+
+
+@pytest.mark.parametrize("caller_is", ["an actor", "a task"])
+def test_a_result_that_its_caller_did_not_live_to_see_is_freed(settled, tmp_path, caller_is):
+    gate = Gate(tmp_path)
+
+    @cyray.remote
+    class Maker:
+        def make(self, path):
+            open(path).close()
+            return np.zeros(BIG), np.ones(BIG), 1
+
+        def ping(self):
+            return 1
+
+    def call(maker, path):
+        maker.make.options(num_returns=3).remote(path)
+        return os.getpid()
+
+    maker = Maker.remote()
+    cyray.get(maker.ping.remote())
+    used = store_used_bytes()
+    if caller_is == "an actor":
+        caller = cyray.remote(Caller).remote()
+        pid = cyray.get(caller.call.remote(call, maker, gate.path))
+        cyray.kill(caller)
+    else:
+        pid = cyray.get(cyray.remote(call).remote(maker, gate.path))
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_running(pid))
+    gate.open()
+    cyray.get(maker.ping.remote())
+    eventually(lambda: store_used_bytes() <= used + 4 * BIG, what="the results are freed")
+    gate.close()
+
+
+class Caller:
+    def call(self, function, *args):
+        return function(*args)
 
 
 def test_several_returns_are_freed_one_by_one(settled):

@@ -326,6 +326,34 @@ TEST_F(ExecutionQueueTest, TasksOfADeadSubmitterAreDroppedAndTheRunningOneEndsIn
   EXPECT_EQ(objects_.size(), 0u);
 }
 
+TEST_F(ExecutionQueueTest, WhatATaskReturnsIsItsSubmittersAndNobodysOnceTheLinkIsBroken) {
+  Push(10, 1);
+  Push(11, 2);
+  auto first = queue_.Next(), second = queue_.Next();
+  ASSERT_NE(queue_.ResultsFor(*first), nullptr);
+  EXPECT_EQ(*queue_.ResultsFor(*first), WorkerAddress(10));
+  queue_.OnLinkBroken(LinkTo(10));
+  links_.Break(LinkTo(10), "dead");
+  EXPECT_EQ(queue_.ResultsFor(*first), nullptr);
+  links_.Forget(WorkerAddress(10).worker);
+  links_.FlushDirty();
+  EXPECT_EQ(queue_.ResultsFor(*first), nullptr);
+  EXPECT_EQ(*queue_.ResultsFor(*second), WorkerAddress(11));
+  Finish(std::move(first));
+  Finish(std::move(second));
+  EXPECT_THAT(Replies(11), ElementsAre(std::pair{uint64_t{2}, TaskStatus::Ok}));
+}
+
+TEST_F(ExecutionQueueTest, AnAnswerWithoutItsResultsIsNotSentWhenTheLinkComesBack) {
+  Push(10, 1);
+  auto task = queue_.Next();
+  task->submitter = WorkerAddress(12).worker;  // to whom there is no link
+  EXPECT_EQ(queue_.ResultsFor(*task), nullptr);
+  AddWorker(12);
+  queue_.Reply(std::move(task), TaskStatus::Ok, {}, false);
+  EXPECT_THAT(Replies(12), IsEmpty());
+}
+
 TEST_F(ExecutionQueueTest, RefsInAResultAreHeldForTheCallerUntilItsLinkBreaks) {
   Push(10, 1);
   auto task = queue_.Next();

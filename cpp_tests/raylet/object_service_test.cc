@@ -42,10 +42,13 @@ class ObjectServiceTest : public ::testing::Test {
   }
   // Asks for a block; the request's number is the object's.
   static void Create(Client& client, uint32_t number, uint64_t bytes, bool spare = false) {
+    CreateFor(client.address, client, number, bytes, spare);
+  }
+  static void CreateFor(const Address& owner, Client& client, uint32_t number, uint64_t bytes,
+                        bool spare = false) {
     client.process->Send(FrameType::kCreateObject, [&](auto& builder) {
       const ObjectId id = Number(number);
-      return wire::CreateCreateObject(builder, number, ToWire(id), bytes, ToWire(client.address),
-                                      spare);
+      return wire::CreateCreateObject(builder, number, ToWire(id), bytes, ToWire(owner), spare);
     });
   }
   bool Created(Client& client) {
@@ -59,11 +62,26 @@ class ObjectServiceTest : public ::testing::Test {
     });
   }
   static void SealAs(Client& client, uint32_t spare, uint32_t number, uint64_t bytes) {
+    SealFor(client.address, client, spare, number, bytes);
+  }
+  static void SealFor(const Address& owner, Client& client, uint32_t spare, uint32_t number,
+                      uint64_t bytes) {
     client.process->Send(FrameType::kSealAs, [&](auto& builder) {
       const ObjectId spare_id = Number(spare), id = Number(number);
-      return wire::CreateSealAs(builder, ToWire(spare_id), ToWire(id), bytes,
-                                ToWire(client.address));
+      return wire::CreateSealAs(builder, ToWire(spare_id), ToWire(id), bytes, ToWire(owner));
     });
+  }
+  static void Release(Client& client, uint32_t number) {
+    client.process->Send(FrameType::kReleaseObjects, [&](auto& builder) {
+      const ObjectId id = Number(number);
+      return wire::CreateReleaseObjects(builder, builder.CreateVectorOfStructs(ToWire(id), 1));
+    });
+  }
+  // The process is dead, and its raylet knows.
+  void End(Client& client) {
+    client.process->Close();
+    const WorkerId worker = client.address.worker;
+    ASSERT_TRUE(node_.Until([&] { return node_.clients.Find(worker) == nullptr; }));
   }
   static void Abort(Client& client, uint32_t number) {
     client.process->Send(FrameType::kAbortObject, [&](auto& builder) {
@@ -90,10 +108,14 @@ class ObjectServiceTest : public ::testing::Test {
   std::unique_ptr<store::ObjectStore> store_ = *store::ObjectStore::Open(kStoreBytes);
   std::unique_ptr<ObjectTransfer> transfer_ =
       *ObjectTransfer::Create(node_.options.node_id, store_.get(), &node_.peers);
+  bool Lives(const Address& owner) const { return node_.clients.Find(owner.worker) != nullptr; }
+
   std::vector<Address> owners_;  // told of
   ObjectService service_{{node_.options.node_id, &loop_, &node_.clients, store_.get(),
-                          transfer_.get(),
-                          [this](const Address& owner) { owners_.push_back(owner); }}};
+                          transfer_.get(), [this](const Address& owner) {
+                            owners_.push_back(owner);
+                            return Lives(owner);
+                          }}};
 };
 
 // Its service has a clock of its own, that of the test.
@@ -116,7 +138,7 @@ class ObjectServiceInVirtualTimeTest : public ObjectServiceTest {
   sim::VirtualTime time_{1};
   sim::VirtualRuntime runtime_{&time_};
   ObjectService timed_{{node_.options.node_id, &runtime_, &node_.clients, store_.get(),
-                        transfer_.get(), [](const Address&) {}}};
+                        transfer_.get(), [this](const Address& owner) { return Lives(owner); }}};
 };
 
 TEST_F(ObjectServiceTest, WhatOneProcessSealsAnotherGets) {
@@ -203,6 +225,67 @@ TEST_F(ObjectServiceTest, WhatADeadProcessWasWritingIsGoneAndWhoWaitsIsTold) {
   ASSERT_TRUE(reply);
   EXPECT_FALSE(reply->As<wire::GetObjectReply>()->ok());
   EXPECT_EQ(used_bytes(), 0u);
+}
+
+TEST_F(ObjectServiceTest, NothingIsMadeForAnOwnerThatIsDead) {
+  Client owner = AddClient(), writer = AddClient();
+  End(owner);
+  CreateFor(owner.address, writer, 1, 8 * kMiB);
+  EXPECT_FALSE(Created(writer));
+  EXPECT_EQ(used_bytes(), 0u);
+}
+
+TEST_F(ObjectServiceTest, WhatIsWrittenWhileItsOwnerDiesGoesWhenItsWriterLetsGo) {
+  Client owner = AddClient(), writer = AddClient();
+  CreateFor(owner.address, writer, 1, 8 * kMiB);
+  ASSERT_TRUE(Created(writer));
+  End(owner);
+  EXPECT_GE(used_bytes(), 8 * kMiB) << "it is being written";
+  Seal(writer, 1);
+  Release(writer, 1);
+  EXPECT_TRUE(node_.Until([&] { return used_bytes() == 0; }));
+}
+
+TEST_F(ObjectServiceTest, WhatIsSealedForADeadOwnerGoesWhenItsWriterLetsGo) {
+  Client owner = AddClient(), writer = AddClient();
+  Create(writer, 1, 8 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(writer));
+  End(owner);
+  SealFor(owner.address, writer, 1, 2, 8 * kMiB);
+  Release(writer, 2);
+  EXPECT_TRUE(node_.Until([&] { return used_bytes() == 0; }));
+}
+
+TEST_F(ObjectServiceTest, WhatADeadOwnersReaderKeepsIsNotTakenBackIntoUse) {
+  Client owner = AddClient(), writer = AddClient(), reader = AddClient();
+  CreateFor(owner.address, writer, 1, kMiB);
+  ASSERT_TRUE(Created(writer));
+  Seal(writer, 1);
+  Release(writer, 1);
+  Get(reader, 1);
+  ASSERT_TRUE(GetReply(reader));
+  End(owner);
+  CreateFor(owner.address, writer, 1, kMiB);  // a second attempt of its task
+  EXPECT_FALSE(Created(writer));
+  Create(writer, 2, kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(writer));
+  SealFor(owner.address, writer, 2, 1, kMiB);
+  Release(writer, 1);
+  Release(reader, 1);
+  EXPECT_TRUE(node_.Until([&] { return used_bytes() == 0; }));
+  EXPECT_EQ(store_->CheckInvariants(), "");
+}
+
+TEST_F(ObjectServiceTest, WhoWaitsForRoomForADeadOwnerGetsNone) {
+  Client holder = AddClient(), owner = AddClient(), writer = AddClient();
+  Create(holder, 1, 30 * kMiB, /*spare=*/true);
+  ASSERT_TRUE(Created(holder));
+  CreateFor(owner.address, writer, 2, 50 * kMiB);
+  ASSERT_TRUE(node_.Await(*holder.process, FrameType::kReturnSpares));
+  End(owner);
+  Abort(holder, 1);
+  EXPECT_FALSE(Created(writer));
+  EXPECT_TRUE(node_.Until([&] { return used_bytes() == 0; }));
 }
 
 TEST_F(ObjectServiceTest, SparesAreAskedBackWhenSomebodyElseNeedsTheRoom) {

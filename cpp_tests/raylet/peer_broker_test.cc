@@ -225,10 +225,10 @@ TEST_F(PeerBrokerTest, WhatADeadProcessHadAnsweredReachesItsCallersBeforeTheNews
 
 TEST_F(PeerBrokerTest, WhoWatchesAProcessIsToldOfItsEndOnce) {
   Client a = AddClient(here_), b = AddClient(there_), other = AddClient(there_);
-  for (int i = 0; i < 2; ++i) here_.broker.Watch(b.address);
-  here_.broker.Watch(other.address);
-  here_.broker.Watch(a.address);
-  here_.broker.Watch({});
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(here_.broker.Watch(b.address));
+  EXPECT_TRUE(here_.broker.Watch(other.address));
+  EXPECT_TRUE(here_.broker.Watch(a.address));
+  EXPECT_TRUE(here_.broker.Watch({}));
   // What is sent after the watch arrives after it.
   Relay(a, a.address, other.address, 1);
   ASSERT_TRUE(here_.Await(*other.process, FrameType::kRelay));
@@ -243,10 +243,19 @@ TEST_F(PeerBrokerTest, WhoWatchesAProcessAfterItsEndIsToldAtOnce) {
   Client a = AddClient(here_);
   const Address gone{there_.options.node_id, WorkerId::Random()};
   for (size_t times : {1, 2}) {  // whoever deals with it again asks again
-    here_.broker.Watch(gone);
+    EXPECT_TRUE(here_.broker.Watch(gone)) << "its own raylet has to be asked";
     ASSERT_TRUE(here_.Until([&] { return here_.watched_died.size() == times; }));
   }
   EXPECT_TRUE(here_.Await(*a.process, FrameType::kProcessDied));
+}
+
+TEST_F(PeerBrokerTest, WhoWatchesAProcessWhoseEndIsKnownHereLearnsItByThat) {
+  Client gone = AddClient(here_), far = AddClient(there_);
+  gone.process->Close();
+  ASSERT_TRUE(here_.Until([&] { return here_.clients.Find(gone.address.worker) == nullptr; }));
+  EXPECT_FALSE(here_.broker.Watch(gone.address));
+  here_.peers.RemoveNode(there_.options.node_id, "its machine burnt");
+  EXPECT_FALSE(here_.broker.Watch(far.address));
 }
 
 TEST_F(PeerBrokerTest, ADeathThatNobodyAskedForIsToldToNobody) {

@@ -221,11 +221,17 @@ void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus stat
   });
 }
 
+const Address* ExecutionQueue::ResultsFor(ExecTask& task) {
+  const Link* link = links_.Find(task.submitter);
+  task.unwanted = link == nullptr || link->state == Link::State::kBroken;
+  return task.unwanted ? nullptr : &link->peer;
+}
+
 void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
                                std::vector<Outcome>& outcomes,
                                const std::vector<ObjectId>& borrowed, bool retry) {
   Link* link = links_.Find(task.submitter);
-  if (link == nullptr || link->state == Link::State::kBroken) {
+  if (task.unwanted || link == nullptr || link->state == Link::State::kBroken) {
     untold_.Drop(task.untold);
     for (Outcome& outcome : outcomes) {
       for (ObjectEntry* entry : outcome.contained) objects_.Release(entry);

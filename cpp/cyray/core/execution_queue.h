@@ -46,6 +46,7 @@ struct ExecTask {
   std::vector<int> gpu_ids;
   std::vector<ObjectId> borrowed;  // refs seen while decoding the arguments
   uint32_t missing = 0;            // arguments that are not here yet
+  bool unwanted = false;           // nobody gets its answer
   bool told_waiting = false;       // its submitter knows that it did not begin when its turn came
   int64_t started_ns = 0;
   Untold::Task untold;
@@ -89,6 +90,9 @@ class ExecutionQueue {
   std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
   void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status, std::vector<Outcome> outcomes,
              bool retry);
+  // To be asked before results are stored: who gets them. Null when nobody will, whatever becomes
+  // of the link: its submitter is dead, or looks elsewhere.
+  const Address* ResultsFor(ExecTask& task);
   // The argument that `key` names is here, or will not come.
   void OnArgumentHere(uint64_t key);
   // The running task waits: hand the others back, and whatever arrives until Unblocked.

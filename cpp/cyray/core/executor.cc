@@ -54,10 +54,11 @@ void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcom
   links.FlushSoon(*link, queue_.queued() > 0 ? kReplyGatherNs : kGatherNs);
 }
 
-Address Executor::PeerAddress(const WorkerId& worker) {
+bool Executor::OwnerOfResults(ExecTask& task, Address* owner) {
   std::lock_guard lock(process_.mutex());
-  const Link* link = process_.links().Find(worker);
-  return link != nullptr ? link->peer : process_.address();
+  const Address* submitter = queue_.ResultsFor(task);
+  if (submitter != nullptr) *owner = *submitter;
+  return submitter != nullptr;
 }
 
 void Executor::BecomeActor(bool in_order, uint32_t threads) {

@@ -35,8 +35,8 @@ class Executor {
   std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
-  // Where that process is, if this one has a link to it; else this process's own address.
-  Address PeerAddress(const WorkerId& worker);
+  // Who owns what the task returns. False: nobody, and its answer will reach nobody.
+  bool OwnerOfResults(ExecTask& task, Address* owner);
 
   void BecomeActor(bool in_order, uint32_t threads);
   // `error`, when the constructor failed: its encoded value, which whoever calls the actor gets.

@@ -43,7 +43,7 @@ ObjectService::ObjectService(Parts parts)
       clients_(parts.clients),
       store_(parts.store),
       transfer_(parts.transfer),
-      on_owner_(std::move(parts.on_owner)),
+      watch_owner_(std::move(parts.watch_owner)),
       warming_(parts.runtime),
       retry_(parts.runtime),
       asked_(parts.runtime),
@@ -92,7 +92,6 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
   if (create == nullptr || create->object_id() == nullptr) return false;
   const ObjectId id = FromWire(*create->object_id());
   const Address owner = FromWireOrNil(create->owner());
-  on_owner_(owner);
   if (create->spare()) {
     const Result<uint64_t> offset =
         waiting_.empty() ? store_->CreateSpare(client.id(), id, create->bytes(), owner)
@@ -101,7 +100,7 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
     AnswerCreate(client, create->request_id(), offset);
     return true;
   }
-  const Result<uint64_t> offset = store_->Create(client.id(), id, create->bytes(), owner);
+  const Result<uint64_t> offset = Create(client.id(), id, create->bytes(), owner);
   if (!offset && offset.error().code() == StatusCode::kObjectStoreFull &&
       MayGetRoom(create->bytes())) {
     AskForRoom(create->bytes());
@@ -112,6 +111,14 @@ bool ObjectService::OnCreate(ClientConnection& client, const wire::CreateObject*
     AnswerCreate(client, create->request_id(), offset);
   }
   return true;
+}
+
+Result<uint64_t> ObjectService::Create(uint64_t client_id, const ObjectId& id, uint64_t bytes,
+                                       const Address& owner) {
+  if (!watch_owner_(owner)) {
+    return Fail(StatusCode::kNotFound, "the owner of object " + id.Hex() + " is gone");
+  }
+  return store_->Create(client_id, id, bytes, owner);
 }
 
 void ObjectService::AnswerCreate(ClientConnection& client, uint64_t request_id,
@@ -160,7 +167,7 @@ void ObjectService::RetryWaiting() {
     ClientConnection* client = clients_->FindById(waiting.client_id);
     if (client == nullptr) continue;
     const Result<uint64_t> offset =
-        store_->Create(waiting.client_id, waiting.id, waiting.bytes, waiting.owner);
+        Create(waiting.client_id, waiting.id, waiting.bytes, waiting.owner);
     if (!offset && offset.error().code() == StatusCode::kObjectStoreFull &&
         now < waiting.until_ms && MayGetRoom(waiting.bytes)) {
       still.push_back(std::move(waiting));
@@ -192,7 +199,8 @@ bool ObjectService::OnSealAs(ClientConnection& client, const wire::SealAs* seal)
   const Address owner = FromWireOrNil(seal->owner());
   const Status status =
       store_->SealAs(client.id(), spare, FromWire(*seal->object_id()), owner, seal->bytes());
-  on_owner_(owner);
+  // The client took the block for its own, and names the object's owner only now.
+  if (!watch_owner_(owner)) store_->OwnerDied(owner);
   // AlreadyExists: an earlier attempt of a task stored its result.
   if (!status.ok() && status.code() != StatusCode::kAlreadyExists) {
     CYRAY_LOG(kWarning) << "seal: " << status.message();
@@ -216,7 +224,7 @@ bool ObjectService::OnGet(ClientConnection& client, const wire::GetObject* get) 
   if (get == nullptr || get->object_id() == nullptr) return false;
   Getting getting{client.id(), get->request_id(), FromWire(*get->object_id()),
                   Nodes(get->locations())};
-  on_owner_(FromWireOrNil(get->owner()));
+  (void)watch_owner_(FromWireOrNil(get->owner()));  // a copy may stay until there is no room
   const bool here = store_->Contains(getting.id) || store_->IsBeingWritten(getting.id);
   const bool only_here = !getting.locations.empty() &&
                          std::all_of(getting.locations.begin(), getting.locations.end(),

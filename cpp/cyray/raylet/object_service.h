@@ -29,8 +29,9 @@ class ObjectService {
     ClientRegistry* clients;
     store::ObjectStore* store;
     ObjectTransfer* transfer;
-    // An object of that owner is wanted or made here; it ends with its owner.
-    std::function<void(const Address& owner)> on_owner;
+    // An object of that owner is wanted or made here; it ends with its owner. False: the owner has
+    // ended already.
+    std::function<bool(const Address& owner)> watch_owner;
   };
   explicit ObjectService(Parts parts);
 
@@ -71,6 +72,8 @@ class ObjectService {
   };
   store::ObjectStore::GetCallback ReplyTo(const Getting& getting);
   void AwaitLateSeal(const Getting& getting);
+  Result<uint64_t> Create(uint64_t client_id, const ObjectId& id, uint64_t bytes,
+                          const Address& owner);
   void AnswerCreate(ClientConnection& client, uint64_t request_id, const Result<uint64_t>& offset);
   // Asks the clients for spare blocks and for pins on copies that they do not need just now.
   void AskForRoom(uint64_t bytes);
@@ -88,7 +91,7 @@ class ObjectService {
   ClientRegistry* const clients_;
   store::ObjectStore* const store_;
   ObjectTransfer* const transfer_;
-  const std::function<void(const Address&)> on_owner_;
+  const std::function<bool(const Address&)> watch_owner_;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
   std::vector<Waiting> waiting_;                                       // the oldest first
 

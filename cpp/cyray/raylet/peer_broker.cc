@@ -214,13 +214,15 @@ void PeerBroker::PassOn(const Address& dead, const std::vector<wire::TaskNotes::
   }
 }
 
-void PeerBroker::Watch(const Address& process) {
-  if (process.worker.is_nil() || process.node == options_->node_id) return;
-  if (!watched_.insert(process).second) return;
+bool PeerBroker::Watch(const Address& process) {
+  if (process.worker.is_nil()) return true;
+  if (process.node == options_->node_id) return clients_->Find(process.worker) != nullptr;
+  if (!watched_.insert(process).second) return true;
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateWatchProcess(builder, ToWire(process.worker)));
-  if (peers_->Send(process.node, FrameType::kWatchProcess, builder)) return;
-  watched_.erase(process);  // its node is dead, and what that means was done then
+  if (peers_->Send(process.node, FrameType::kWatchProcess, builder)) return true;
+  watched_.erase(process);  // its node is dead
+  return false;
 }
 
 void PeerBroker::OnWatchProcess(const NodeId& from, const wire::WatchProcess& watch) {

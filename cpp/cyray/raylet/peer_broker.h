@@ -41,8 +41,9 @@ class PeerBroker {
   void PassOn(const Address& dead, const std::vector<wire::TaskNotes::Answer>& answers);
   // A process of this node has ended: tells those of other nodes that it talked with.
   void OnLocalDied(const Address& address, const std::string& reason);
-  // This node deals with that process: its end is to be told. One of this node, or nil: nothing.
-  void Watch(const Address& process);
+  // This node deals with that process: its end is to be told. False: it has ended already, and
+  // nothing more will be told. Nil is nobody's address and never ends.
+  bool Watch(const Address& process);
   // A process of another node, or (worker nil) a whole node has ended: tells the clients that will
   // not hear it behind a last frame.
   void OnRemoteDied(const Address& address, const std::string& reason);

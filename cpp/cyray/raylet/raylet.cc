@@ -116,7 +116,7 @@ Raylet::Raylet(NodeOptions options)
         member_ = false;
         BeginEnd(1, why);
       }) {
-  RouteLeaseFrames(peers_, leases_, [this](const Address& client) { broker_.Watch(client); });
+  RouteLeaseFrames(peers_, leases_, [this](const Address& client) { (void)broker_.Watch(client); });
   peers_.set_informed_for_ms([this] { return gcs_watch_.HeardForMs(); });
 }
 
@@ -149,7 +149,7 @@ Status Raylet::OpenStore() {
   transfer_ = std::move(*transfer);
   objects_ = std::make_unique<ObjectService>(
       ObjectService::Parts{options_.node_id, &loop_, &clients_, store_.get(), transfer_.get(),
-                           [this](const Address& owner) { broker_.Watch(owner); }});
+                           [this](const Address& owner) { return broker_.Watch(owner); }});
   registrar_ = std::make_unique<Registrar>(
       Registrar::Parts{&loop_, &options_, &clients_, &workers_, &gcs_, &jobs_, store_.get()});
   return Status::Ok();

@@ -154,7 +154,7 @@ cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
         unique_ptr[ExecTask] NextTask(int64_t, cbool, Event*)
         unique_ptr[ExecTask] TryNextTask(Event*, cbool)
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
-        Address PeerAddress(const WorkerId&)
+        cbool OwnerOfResults(ExecTask&, Address*)
         void BecomeActor(cbool, uint32_t)
         void ActorReady(const ActorId&, uint32_t, cbool, string_view)
         void WorkerExiting(cbool, const string&)

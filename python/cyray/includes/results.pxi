@@ -74,9 +74,9 @@ cdef _Results encode_results(ExecContext context, CallableEntry entry, object va
     cdef int n = entry.num_returns, i
     if now.core == NULL:
         leave_forked_child(None)
-    if n == 0:
+    cdef Address owner
+    if n == 0 or not now.core.executor().OwnerOfResults(task[0], &owner):
         return results
-    cdef Address owner = submitter_address(task)
     if n == 1:
         results.add(value, False, owner, ObjectId(task.id, 1))
         results.give()
@@ -107,10 +107,6 @@ cdef values_of(object value, Py_ssize_t n):
     return value
 
 
-cdef Address submitter_address(ExecTask* task):
-    return now.core.executor().PeerAddress(task.submitter)
-
-
 cdef _Results encode_failure(ExecContext context, str name, object error):
     """The task's error as its outcome; where that cannot be told, that it cannot. Never fails."""
     try:
@@ -132,7 +128,7 @@ cdef object wrapped_error(str name, object error):
 cdef _Results error_result(ExecContext context, object error):
     cdef _Results results = _Results.__new__(_Results)
     cdef ExecTask* task = context.task.get()
-    results.add(error, True, submitter_address(task), ObjectId(task.id, 1))
+    results.add(error, True, Address(), ObjectId(task.id, 1))  # nothing of it is stored
     results.give()
     return results
 
