@@ -43,13 +43,16 @@ class ByteBuffer {
   void reserve(size_t capacity) {
     if (capacity > capacity_) Grow(capacity);
   }
+  // `data` may be null when `size` is 0, which memcpy does not allow.
   void append(const void* data, size_t size) {
+    if (size == 0) return;
     const size_t at = size_;
     resize(at + size);
     std::memcpy(data_ + at, data, size);
   }
   // Forgets the first `n` bytes.
   void consume(size_t n) {
+    if (n == 0) return;
     std::memmove(data_, data_ + n, size_ - n);
     size_ -= n;
   }
