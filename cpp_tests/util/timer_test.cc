@@ -1,4 +1,5 @@
-// Timer, Timers and Posts on a real loop: what ends with its owner, and what a callback may do.
+// Timer, Timers and Posts: what ends with its owner, and what a callback may do. In virtual time,
+// but for what the real loop alone decides.
 
 #include "cyray/util/timer.h"
 
@@ -7,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "cyray/sim/virtual_runtime.h"
+#include "cyray/sim/virtual_time.h"
 #include "cyray/util/event_loop.h"
 
 namespace cyray {
@@ -15,17 +18,15 @@ namespace {
 class TimerTest : public testing::Test {
  protected:
   // Lets all that is due within a few milliseconds run.
-  void RunAll() {
-    bool over = false;
-    loop_.RunAfter(5, [&] { over = true; });
-    while (!over) loop_.RunOnce(100);
-  }
-  EventLoop loop_;
+  void RunAll() { time_.RunFor(5'000'000); }
+
+  sim::VirtualTime time_{1};
+  sim::VirtualRuntime runtime_{&time_};
   int runs_ = 0;
 };
 
 TEST_F(TimerTest, StartingAgainReplacesWhatItWasSetTo) {
-  Timer timer(&loop_);
+  Timer timer(&runtime_);
   timer.Start(1, [&] { runs_ += 100; });
   timer.Start(1, [&] { ++runs_; });
   timer.StartOnce(1, [&] { runs_ += 100; });
@@ -37,7 +38,7 @@ TEST_F(TimerTest, StartingAgainReplacesWhatItWasSetTo) {
 
 TEST_F(TimerTest, EndsWithItsOwner) {
   {
-    Timer timer(&loop_);
+    Timer timer(&runtime_);
     timer.Start(0, [&] { ++runs_; });
   }
   RunAll();
@@ -45,7 +46,7 @@ TEST_F(TimerTest, EndsWithItsOwner) {
 }
 
 TEST_F(TimerTest, ACallbackMayStartItAgainOrDestroyIt) {
-  auto timer = std::make_unique<Timer>(&loop_);
+  auto timer = std::make_unique<Timer>(&runtime_);
   timer->Start(0, [&] {
     ++runs_;
     timer->Start(0, [&] {
@@ -59,7 +60,7 @@ TEST_F(TimerTest, ACallbackMayStartItAgainOrDestroyIt) {
 }
 
 TEST_F(TimerTest, EachKeyHasATimerAndACallbackMayUseItsOwn) {
-  Timers<int> timers(&loop_);
+  Timers<int> timers(&runtime_);
   std::vector<int> order;
   timers.Start(1, 0, [&] {
     EXPECT_FALSE(timers.running(1));
@@ -80,7 +81,7 @@ TEST_F(TimerTest, EachKeyHasATimerAndACallbackMayUseItsOwn) {
 }
 
 TEST_F(TimerTest, PostsEndWithTheirOwner) {
-  auto posts = std::make_unique<Posts>(&loop_);
+  auto posts = std::make_unique<Posts>(&runtime_);
   posts->Post([&] { ++runs_; });
   RunAll();
   posts->Post([&] { runs_ += 100; });
@@ -90,11 +91,12 @@ TEST_F(TimerTest, PostsEndWithTheirOwner) {
 }
 
 // A process that stood still finds timers overdue and messages waiting: the messages come first.
-TEST_F(TimerTest, WhatWasPostedRunsBeforeATimerThatIsDue) {
+TEST(EventLoopTimers, WhatWasPostedRunsBeforeATimerThatIsDue) {
+  EventLoop loop;
   std::vector<int> order;
-  loop_.RunAfter(0, [&] { order.push_back(2); });
-  loop_.Post([&] { order.push_back(1); });
-  RunAll();
+  loop.RunAfter(0, [&] { order.push_back(2); });
+  loop.Post([&] { order.push_back(1); });
+  while (order.size() < 2) loop.RunOnce(100);
   EXPECT_EQ(order, (std::vector<int>{1, 2}));
 }
 

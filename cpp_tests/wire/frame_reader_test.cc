@@ -1,4 +1,4 @@
-// FrameReader: frames and raw bytes out of one stream, in whatever pieces they come.
+// FrameReader: frames out of one stream, in whatever pieces they come.
 
 #include "cyray/wire/frame_reader.h"
 
@@ -28,23 +28,6 @@ void Feed(FrameReader& reader, std::span<const uint8_t> bytes) {
     reader.Filled(n);
     bytes = bytes.subspan(n);
   }
-}
-
-TEST(FrameReader, RawBytesBetweenFramesAreTakenByWhoeverKnowsOfThem) {
-  FrameReader reader;
-  std::vector<uint8_t> stream = FrameOf("5 raw bytes follow");
-  stream.insert(stream.end(), {'a', 'b', 'c', 'd', 'e'});
-  const auto second = FrameOf("a frame again");
-  stream.insert(stream.end(), second.begin(), second.end());
-  Feed(reader, stream);
-  ASSERT_TRUE((*reader.Next()).has_value());
-  EXPECT_EQ(std::string(reader.unread().begin(), reader.unread().begin() + 5), "abcde");
-  reader.Skip(5);
-  const auto next = reader.Next();
-  ASSERT_TRUE(next.has_value() && next->has_value());
-  EXPECT_TRUE(std::string(reinterpret_cast<const char*>((*next)->body), (*next)->body_bytes)
-                  .starts_with("a frame again"));
-  EXPECT_TRUE(reader.unread().empty());
 }
 
 TEST(FrameReader, RandomFramesInRandomPiecesComeOutWhole) {

@@ -25,7 +25,6 @@ namespace cyray::raylet {
 class PullTable {
  public:
   static constexpr size_t kMaxPerNode = 8;
-  static constexpr uint32_t kMaxChunkBytes = 4 << 20;
 
   struct Pull {
     ObjectId id;

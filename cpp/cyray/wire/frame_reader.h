@@ -1,8 +1,7 @@
 // FrameReader: cuts frames out of the bytes of one stream, in place.
 //
 // Its owner reads from the socket into Room(), says how much came, and takes whole frames with
-// Next(). It knows no socket. Bytes that travel between frames (the raw bytes of an ObjectChunk)
-// are taken with unread() and Skip() once the frame that announces them was cut.
+// Next(). It knows no socket.
 // Threading: confined to whoever owns it.
 // Invariants: bodies are aligned to 8 bytes; memory grows with the bytes that came, not with what a
 // header promises; descriptors go to the frames in the order in which both came.
@@ -41,13 +40,6 @@ class FrameReader {
   // The next whole frame; nullopt when there is none; an error when the bytes cannot be a frame.
   // The frame's body is valid until the next Room().
   Result<std::optional<Frame>> Next();
-
-  // What was read and belongs to no frame yet.
-  std::span<const uint8_t> unread() const {
-    return {in_.data() + consumed_, in_.size() - consumed_};
-  }
-  // The first `bytes` of unread() were no frame.
-  void Skip(size_t bytes) { consumed_ += bytes; }
 
  private:
   const uint32_t max_body_bytes_;
