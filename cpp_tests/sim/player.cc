@@ -289,10 +289,11 @@ void Player::Die() {
   __builtin_unreachable();
 }
 
-void Player::Store(const core::ExecTask& task, core::Outcome* outcome) {
+void Player::Store(core::ExecTask& task, core::Outcome* outcome) {
+  Address owner;
+  if (!core_.executor().OwnerOfResults(task, &owner)) return;
   core::StoreBlock block;
-  const Status created = core_.store().Create(
-      ObjectId(task.id, 1), core_.executor().PeerAddress(task.submitter), kLargeBytes, &block);
+  const Status created = core_.store().Create(ObjectId(task.id, 1), owner, kLargeBytes, &block);
   if (!created.ok()) {
     // An attempt of before has stored it, and says the same.
     if (created.code() == StatusCode::kAlreadyExists) outcome->stored_bytes = kLargeBytes;
@@ -305,8 +306,7 @@ void Player::Store(const core::ExecTask& task, core::Outcome* outcome) {
   outcome->stored_bytes = kLargeBytes;
 }
 
-core::Outcome Player::MakeOutcome(const core::ExecTask& task, const TaskKey& key,
-                                  const Decoded& result) {
+core::Outcome Player::MakeOutcome(core::ExecTask& task, const TaskKey& key, const Decoded& result) {
   core::Outcome outcome;
   outcome.is_error = result.is_error;
   outcome.contained = result.refs;

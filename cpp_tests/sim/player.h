@@ -101,8 +101,8 @@ class Player {
   std::vector<core::ObjectEntry*> StartChildren(const TaskKey& key,
                                                 const std::vector<core::ObjectEntry*>& passed);
   [[noreturn]] void Die();
-  void Store(const core::ExecTask& task, core::Outcome* outcome);
-  core::Outcome MakeOutcome(const core::ExecTask& task, const TaskKey& key, const Decoded& result);
+  void Store(core::ExecTask& task, core::Outcome* outcome);
+  core::Outcome MakeOutcome(core::ExecTask& task, const TaskKey& key, const Decoded& result);
 
   const PlayerRules rules_;
   core::CoreWorker core_;
