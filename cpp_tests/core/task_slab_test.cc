@@ -118,5 +118,27 @@ TEST(TaskIds, IdsAreDistinctAndCarryTheJob) {
   }
 }
 
+TEST(TaskIds, ActorsFollowEachOtherInTheOrderOfBytes) {
+  TaskIds ids, others;
+  JobId job;
+  job.bytes = {1, 2, 3, 4};
+  ids.Reset(job);
+  others.Reset(job);
+  std::set<ActorId> of_others;
+  for (int i = 0; i < 1'000; ++i) of_others.insert(others.NextActor());
+  EXPECT_EQ(of_others.size(), 1'000u);
+  const ActorId first = ids.NextActor();
+  EXPECT_EQ(JobId::FromBytes(first.data() + 12), job);
+  ActorId last = first;
+  for (int i = 0; i < 1'000; ++i) {
+    const ActorId next = ids.NextActor();
+    EXPECT_LT(last.view(), next.view());
+    last = next;
+  }
+  // Those of another process are not in between.
+  const auto after = of_others.lower_bound(first);
+  EXPECT_TRUE(after == of_others.end() || *after > last);
+}
+
 }  // namespace
 }  // namespace cyray::core

@@ -1,8 +1,8 @@
 // Identifiers: fixed-size byte strings, printed as hex.
 //
 // Layouts (bytes):
-//   JobId 4.  WorkerId 16 random.  NodeId 20 random.  ActorId 16 = 12 random + JobId.
-//   TaskId 16 = 6 of the submitting process (random) + 6 counter, little endian + JobId.
+//   JobId 4.  WorkerId 16, NodeId 20 random.  ActorId 16 = 8 of its maker (random) + 4 counter, big
+//   endian + JobId.  TaskId 16 = 6 of its maker (random) + 6 counter, little endian + JobId.
 //   ObjectId 20 = TaskId + 4 index, little endian: 0 is a `put`, returns count from 1.
 // Threading: values.
 

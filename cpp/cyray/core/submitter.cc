@@ -98,6 +98,11 @@ void Submitter::ReleaseActorClient(ActorClient* client) {
   actors_.Release(client);
 }
 
+ActorId Submitter::NewActorId() {
+  std::lock_guard lock(process_.mutex());
+  return process_.ids().NextActor();
+}
+
 Status Submitter::CreateActor(const ActorCreation& creation, bool wait) {
   constexpr auto kMethod = wire::GcsMethod::RegisterActor;
   CYRAY_RETURN_IF_ERROR(CheckGcsRequestSize("the creation of the actor " + creation.class_name,

@@ -40,6 +40,7 @@ class Submitter {
   // For one handle; ReleaseActorClient gives it back. `in_order`: the actor runs calls one by one.
   ActorClient* GetActorClient(const ActorId& id, bool in_order, uint32_t max_concurrency = 1);
   void ReleaseActorClient(ActorClient* client);
+  ActorId NewActorId();
   // Registers an actor; `wait` blocks for the acknowledgement (names may be taken), else a failure
   // becomes the death of the actor.
   Status CreateActor(const ActorCreation& creation, bool wait);

@@ -77,6 +77,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         void Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, cbool, uint32_t)
         void ReleaseActorClient(ActorClient*)
+        ActorId NewActorId()
         Status CreateActor(const ActorCreation&, cbool)
 
 

@@ -416,11 +416,10 @@ def create_actor(plan, tuple args, dict kwargs, bint wait):
     cdef Session s = session()
     cdef ActorCreation creation
     cdef vector[ObjectEntry*] contained
-    cdef bytes actor_id = os.urandom(12) + PyBytes_FromStringAndSize(
-        <const char*>s.core.job_id().data(), 4)
     cdef Status status
     cdef size_t i
-    creation.actor_id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
+    creation.actor_id = s.core.submitter().NewActorId()
+    cdef bytes actor_id = PyBytes_FromStringAndSize(<const char*>creation.actor_id.data(), 16)
     creation.class_id = FunctionId.FromBytes(PyBytes_AS_STRING(<bytes>plan.function_id))
     creation.class_name = plan.class_name.encode()
     creation.name = plan.name.encode()
