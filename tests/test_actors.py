@@ -139,6 +139,44 @@ def test_methods_with_several_returns():
     assert splitter.three.options(num_returns=0).remote() is None
 
 
+@cyray.remote
+class Yielding:
+    def count(self, to):
+        yield from range(to)
+
+    @cyray.method(num_returns=2)
+    def pair(self):
+        yield 1
+        yield 2
+
+    def total(self, to):
+        return sum(self.count(to))
+
+
+@cyray.remote
+class YieldingAsync:
+    async def events(self):
+        yield 1
+
+    async def gathered(self):
+        return [event async for event in self.events()]
+
+
+def test_generator_methods_give_as_many_as_are_asked_for_and_are_refused_otherwise():
+    actor = Yielding.remote()
+    assert cyray.get(actor.pair.remote()) == [1, 2]
+    assert cyray.get(actor.count.options(num_returns=3).remote(3)) == [0, 1, 2]
+    for call in (actor.count, actor.count.options(num_returns=0), actor.pair.options(num_returns=1)):
+        with pytest.raises(ValueError, match=r"Yielding\.\w+ is a generator.*num_returns"):
+            call.remote(3)
+    assert cyray.get(actor.total.remote(4)) == 6, "others may use it"
+
+    actor = YieldingAsync.remote()
+    with pytest.raises(ValueError, match=r"YieldingAsync\.events is an async generator.*list"):
+        actor.events.options(num_returns=2).remote()
+    assert cyray.get(actor.gathered.remote()) == [1]
+
+
 def test_an_error_in_a_method_leaves_the_actor_at_work():
     counter = Counter.remote()
     with pytest.raises(KeyError, match="wrong"):

@@ -189,8 +189,15 @@ def test_generators_give_as_many_as_were_asked_for():
     for ref in cyray.remote(num_returns=2)(count).remote(0):
         with pytest.raises(ValueError, match="more than num_returns=2"):
             cyray.get(ref)
-    with pytest.raises(ValueError, match=r"count is a generator.*num_returns"):
-        cyray.remote(count).remote(0)
+    for returns in (0, 1):  # nothing would run, or a generator would have to travel
+        with pytest.raises(ValueError, match=r"count is a generator.*num_returns"):
+            cyray.remote(count).options(num_returns=returns).remote(0)
+
+    async def events():
+        yield 1
+
+    with pytest.raises(ValueError, match=r"events is an async generator.*list"):
+        cyray.remote(num_returns=2)(events).remote()
 
 
 def test_many_returns():

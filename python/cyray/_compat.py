@@ -23,6 +23,7 @@ __all__ = [
     "builtin_base",
     "data_descriptors",
     "dumps",
+    "generator_kind",
     "is_coroutine_function",
     "keep_slots",
     "loads",
@@ -32,7 +33,7 @@ __all__ = [
 
 # Of `type.__flags__`, Py_TPFLAGS_HEAPTYPE: the class was made at run time, not compiled in.
 _HEAP_TYPE = 1 << 9
-_CO_COROUTINE = 0x80
+_CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 def run_exit_functions() -> None:
@@ -49,14 +50,8 @@ def is_coroutine_function(function: Any) -> bool:
     Relies on CO_COROUTINE in a code's flags, and on Cython's functions having `_is_coroutine`: asyncio's
     own mark, or True where asyncio has none. Imports neither `inspect` nor `asyncio`.
     """
-    while True:
-        if isinstance(function, types.MethodType):
-            function = function.__func__
-        elif isinstance(function, functools.partial):
-            function = function.func
-        else:
-            break
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _CO_COROUTINE:
+    function = _innermost(function)
+    if _code_flags(function) & _CO_COROUTINE:
         return True
     inspect = sys.modules.get("inspect")  # who marks a function by hand has imported it
     if inspect is not None and inspect.iscoroutinefunction(function):
@@ -64,6 +59,32 @@ def is_coroutine_function(function: Any) -> bool:
     mark = getattr(function, "_is_coroutine", None)
     asyncios = getattr(sys.modules.get("asyncio.coroutines"), "_is_coroutine", None)
     return mark is True or (mark is not None and mark is asyncios)
+
+
+def generator_kind(function: Any) -> str | None:
+    """ "generator" or "async generator" when calling it gives one: of Python and of Cython, bound or partial.
+
+    Relies on CO_GENERATOR and CO_ASYNC_GENERATOR in a code's flags, Cython's too.
+    """
+    flags = _code_flags(_innermost(function))
+    if flags & _CO_ASYNC_GENERATOR:
+        return "async generator"
+    return "generator" if flags & _CO_GENERATOR else None
+
+
+def _innermost(function: Any) -> Any:
+    while True:
+        if isinstance(function, types.MethodType):
+            function = function.__func__
+        elif isinstance(function, functools.partial):
+            function = function.func
+        else:
+            return function
+
+
+def _code_flags(function: Any) -> int:
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    return flags if isinstance(flags, int) else 0
 
 
 def builtin_base(cls: Any) -> Any:

@@ -11,6 +11,8 @@ import pickle
 import subprocess
 import sys
 import weakref
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import cloudpickle
 import pytest
@@ -50,6 +52,12 @@ class Example:
 
     def plain(self) -> None: ...
 
+    def generator(self) -> Iterator[int]:
+        yield 1
+
+    async def async_generator(self) -> AsyncIterator[int]:
+        yield 1
+
 
 class LikeCython:
     """A compiled `async def`: no flags that Python knows, but asyncio's mark."""
@@ -80,6 +88,35 @@ def test_coroutine_functions_of_cython_are_known_by_their_mark() -> None:
 @pytest.mark.parametrize("function", [Example.plain, Example().plain, len, Example, 3])
 def test_others_are_no_coroutine_functions(function: object) -> None:
     assert not _compat.is_coroutine_function(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (Example.generator, "generator"),
+        (functools.partial(Example().generator), "generator"),
+        (Example().async_generator, "async generator"),
+        (Example.coroutine, None),
+        (Example.plain, None),
+        (len, None),
+        (LikeCython(), None),
+    ],
+)
+def test_generators_are_known_bound_and_partial(function: object, kind: str | None) -> None:
+    assert _compat.generator_kind(function) == kind
+
+
+def test_generators_of_cython_have_pythons_flags(tmp_path: Path) -> None:
+    source = tmp_path / "generators_of_cython.pyx"
+    source.write_text("def some(n):\n    yield n\nasync def others(n):\n    yield n\n")
+    build = [sys.executable, "-m", "Cython.Build.Cythonize", "-3", "-i", str(source)]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    program = (
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import generators_of_cython as g\n"
+        "print(_compat.generator_kind(g.some), _compat.generator_kind(g.others))\n"
+    )
+    assert run_alone(program) == "generator async generator\n"
 
 
 def test_asking_for_coroutine_functions_imports_neither_inspect_nor_asyncio() -> None:

@@ -170,5 +170,7 @@ class ClassPlan(NamedTuple):
                 continue
             is_async = is_async or _compat.is_coroutine_function(function)
             methods[name] = portable(getattr(function, "__cyray_method_options__", {}))
+            if kind := _compat.generator_kind(function):
+                methods[name]["generator"] = kind
         meta = {"class_name": cls.__name__, "methods": methods, "is_async": is_async}
         return ClassPlan(definition.content_id(pickled), pickled, cls.__name__, meta)

@@ -27,10 +27,16 @@ def portable(options: Mapping[str, Any]) -> dict[str, Any]:
 def describe_method(
     meta: dict[str, Any], name: str, overrides: dict[str, Any] | None
 ) -> plans.MethodPlan:
-    """The plan of a method: overrides of the call > `@method` > the actor's options."""
+    """The plan of a method: overrides of the call > `@method` > the actor's options.
+
+    Raises:
+        ValueError: it is a generator, and the call does not say how many values it yields.
+    """
     options = {**meta["methods"].get(name, {}), **portable(overrides or {})}
     if "retry_exceptions" in (overrides or {}) and not (overrides or {})["retry_exceptions"]:
         options.pop("extra", None)  # this call takes back what `@method` says
+    whole_name = f"{meta['class_name']}.{name}"
+    _options.check_generator(whole_name, options.get("generator"), options.get("num_returns"))
     return plans.method_plan(meta, name, options)
 
 

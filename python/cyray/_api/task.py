@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cyray import _compat
 from cyray._pickle import extra as _extra
 from cyray._pickle.definition import display_name
 from cyray._spec import options as _options
 from cyray._spec import plans
-
-_GENERATOR_FLAGS = 0x20 | 0x200  # of code: CO_GENERATOR, CO_ASYNC_GENERATOR
 
 
 def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +22,8 @@ def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
 
 def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
     """The plan of a remote function's tasks, but for the pickled function itself."""
-    refuse_generator(function, options.get("num_returns"))
+    kind = _compat.generator_kind(function)
+    _options.check_generator(display_name(function), kind, options.get("num_returns"))
     extra: dict[str, Any] = {}
     if options.get("inout"):
         extra["inout"] = inout_slots(options["inout"], function)
@@ -33,16 +33,6 @@ def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
     return plans.task_plan(display_name(function), options, demand, _extra.dumps(extra))
-
-
-def refuse_generator(function: Any, num_returns: int | None) -> None:
-    """Raises ValueError for a generator whose values are not asked for by their number."""
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
-    if num_returns in (None, 1) and flags & _GENERATOR_FLAGS:
-        raise ValueError(
-            f"{display_name(function)} is a generator, and tasks that yield one result after the "
-            "other are not supported yet: give num_returns=<how many it yields>, or return a list."
-        )
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

@@ -368,6 +368,26 @@ def concurrency_of(options: Mapping[str, Any], is_async: bool, class_name: str) 
     return asked
 
 
+def check_generator(name: str, kind: str | None, num_returns: int | None) -> None:
+    """Refuses what yields its results one after the other, unless they are asked for by their number.
+
+    `kind`: as `_compat.generator_kind` gives it.
+
+    Raises:
+        ValueError: nothing would take what `name` yields.
+    """
+    if kind == "async generator":
+        raise ValueError(
+            f"{name} is an async generator, and these are not supported yet: gather in a list what it "
+            "yields, and return that."
+        )
+    if kind is not None and (num_returns is None or num_returns < 2):
+        raise ValueError(
+            f"{name} is a generator, and results that come one after the other are not supported yet: "
+            "give num_returns=<how many it yields, 2 or more>, or return a list."
+        )
+
+
 # --- Resources --------------------------------------------------------------------------------
 
 
