@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "cpp_tests/gcs/service_fixture.h"
+#include "cyray/sim/virtual_runtime.h"
 
 namespace cyray::gcs {
 namespace {
@@ -59,6 +60,30 @@ class WaitingActorsTest : public testing::Test {
   JobId job_;
   wire::Bytes reply_;
 };
+
+// docs/guide.md says so.
+TEST(PlacementWatch, TellsWithinASecondAndNotOfWhatIsPlacedInAMoment) {
+  constexpr int64_t kMs = 1'000'000;
+  sim::VirtualTime time(1);
+  sim::VirtualRuntime runtime(&time);
+  ActorTable actors;
+  const NodeTable nodes;
+  size_t told = 0;
+  PlacementWatch watch(&runtime, &actors, &nodes,
+                       [&](const JobId&, const std::string&) { ++told; });
+  for (int64_t later_ms = 0; later_ms < 1000; later_ms += 50) {
+    SCOPED_TRACE(later_ms);
+    ActorSpec spec{.id = NewActorId(), .placement = Cpus(8)};
+    ASSERT_TRUE(actors.Register(std::move(spec)).has_value());
+    watch.Nudge();
+    const size_t before = told;
+    time.RunFor(450 * kMs);
+    EXPECT_EQ(told, before);
+    time.RunFor(551 * kMs);
+    EXPECT_EQ(told, before + 1);
+    time.RunFor(later_ms * kMs);  // another phase of the looks
+  }
+}
 
 TEST_F(WaitingActorsTest, ADriverIsToldOnceOfAnActorThatNoNodeCanTake) {
   AddActor(8);

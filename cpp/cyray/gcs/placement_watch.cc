@@ -8,7 +8,7 @@
 namespace cyray::gcs {
 namespace {
 
-constexpr int64_t kLookEveryMs = 1000;
+constexpr int64_t kLookEveryMs = 500;
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 // PlacementWatch: looks after the actors that no node can take, and has their drivers told once.
 //
 // An actor that waits for placement at all waits for a node that is not there: one whose node is
-// merely busy waits at its raylet. Who has waited from one look to the next, a second later, is
-// told of; again if it has to wait anew.
+// merely busy waits at its raylet. Who has waited from one look to the next, half a second later,
+// is told of: within a second. Again if it has to wait anew.
 // Threading: confined to the GCS's state loop.
 
 #pragma once
