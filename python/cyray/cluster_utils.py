@@ -63,7 +63,12 @@ class Cluster:
             if connect:
                 raise RuntimeError("Cannot connect to uninitialized cluster.")
             return
-        self.add_node(**(head_node_args or {}))
+        head_node_args = {} if head_node_args is None else head_node_args
+        if not isinstance(head_node_args, dict):
+            raise TypeError(
+                f"head_node_args must be a dict as of add_node, not {head_node_args!r}."
+            )
+        self.add_node(**head_node_args)
         if connect:
             self.connect()
 
@@ -104,8 +109,6 @@ class Cluster:
             "object_store_memory": 150 * 1000**2,
         }
         arguments.update(node_args)
-        arguments["resources"] = dict(arguments.get("resources") or {})
-        arguments["preload"] = tuple(arguments.get("preload") or ())
         if self.head_node is None:
             self.head_node = self._start(NodeOptions(**arguments))
             return self.head_node

@@ -242,6 +242,11 @@ def test_a_cluster_starts_and_removes_nodes():
     assert cluster.list_all_nodes() == [cluster.head_node, node]
     with pytest.raises(ValueError, match="Unknown arguments"):
         cluster.add_node(num_cpu=1)
+    with pytest.raises(TypeError, match="preload must be a list of module names, not 'numpy'"):
+        cluster.add_node(preload="numpy")
+    with pytest.raises(TypeError, match="head_node_args must be a dict"):
+        Cluster(initialize_head=True, head_node_args=4)
+    assert len(sessions.sessions()) == 1
     with pytest.raises(ValueError, match="before the others"):
         cluster.remove_node(cluster.head_node)
     cluster.remove_node(node, allow_graceful=False)
@@ -433,6 +438,9 @@ def test_a_long_folder_name_is_refused_in_words(tmp_path, monkeypatch):
         NodeOptions(node_ip="::1"),
         NodeOptions(preload=("a-b",)),
         NodeOptions(env={"CYRAY_BACKEND_LOG_LEVEL": "loud"}),
+        NodeOptions(env={"A=B": "1"}),
+        NodeOptions(env={"A": "\0"}),
+        NodeOptions(prestart=-1),
         NodeOptions(head=False),
     ],
 )
@@ -458,11 +466,31 @@ def test_programs_that_are_not_there_make_no_folder(monkeypatch, tmp_path):
         ("object_store_memory", "1G"),
         ("object_store_memory", float("nan")),
         ("object_store_memory", float("inf")),
+        ("resources", ["Custom"]),
+        ("resources", {"Custom": "1"}),
+        ("preload", "numpy"),
+        ("preload", {"numpy": 1}),
+        ("prestart", "2"),
+        ("prestart", 1.5),
+        ("prestart", True),
+        ("env", "A=1"),
+        ("env", {"A": 1}),
     ],
 )
-def test_amounts_that_are_no_numbers_are_named(name, value):
-    with pytest.raises(TypeError, match=name):
+def test_options_of_a_wrong_type_are_named_and_make_no_folder(name, value):
+    with pytest.raises(TypeError, match="Custom" if value == {"Custom": "1"} else name):
         LocalNode(NodeOptions(**{name: value}))
+    assert sessions.sessions() == []
+
+
+def test_options_may_be_lists_and_none(node):
+    given = NodeOptions(resources=None, preload=["math", "json"], prestart=0, env=None)
+    started = LocalNode(given)
+    try:
+        assert seen_by_raylet(started)["args"]["preload"] == "math,json"
+        assert seen_by_raylet(started)["args"]["prestart"] == 0
+    finally:
+        started.stop()
 
 
 @pytest.mark.parametrize(

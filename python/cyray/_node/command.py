@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from cyray._node.options import NodeOptions, module_names, node_resources
+from cyray._node.options import NodeOptions, node_resources
 from cyray._os.files import PACKAGE_DIR
 
 
@@ -17,7 +17,7 @@ def raylet_command(options: NodeOptions) -> list[str]:
 
     Raises:
         RuntimeError: the programs are not there.
-        TypeError, ValueError: an amount is none, or the address of the head is missing.
+        TypeError, ValueError: the size of the store is none, or the address of the head is missing.
     """
     store_bytes, resources = node_resources(options)
     command = [
@@ -38,7 +38,7 @@ def raylet_command(options: NodeOptions) -> list[str]:
     if options.advertise_port:
         command += ["--advertise-port", str(options.advertise_port)]
     if options.preload:
-        command += ["--preload", ",".join(module_names(options.preload))]
+        command += ["--preload", ",".join(options.preload)]
     if options.prestart is not None:
         command += ["--prestart", str(options.prestart)]
     return command

@@ -23,7 +23,7 @@ from typing import Any
 
 from cyray._node import environment
 from cyray._node.command import in_session, raylet_command
-from cyray._node.options import NodeOptions
+from cyray._node.options import NodeOptions, checked
 from cyray._node.sessions import (
     clean_old_sessions,
     make_session,
@@ -54,8 +54,8 @@ class LocalNode:
     ) -> None:
         """`start`: as `start()` would; without it whoever made this can end what a start leaves behind
         when it is interrupted. `while_starting` is called while there is nothing to do but wait."""
-        self.options = options if options is not None else NodeOptions()
         # What no node can be makes no folder.
+        self.options = checked(options if options is not None else NodeOptions())
         environment.check({**os.environ, **self.options.env})
         self._command = raylet_command(self.options)
         self.session_dir = self.options.session_dir or make_session(self.options.token)

@@ -17,6 +17,8 @@ MAX_OBJECT_STORE_BYTES = 200 * 1000**3
 OBJECT_STORE_SHARE = 0.3
 # What every node offers by itself: how large its store is, and which node it is.
 _OWN_RESOURCES = ("object_store_memory", "node:")
+_MOST_PRESTARTED = 10_000
+_prestart = spec.int_at_least(0, _MOST_PRESTARTED)
 
 
 class NodeOptions(NamedTuple):
@@ -56,14 +58,41 @@ def module_names(given: Any, what: str = "worker_preload") -> tuple[str, ...]:
     return tuple(given)
 
 
-def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
-    """The bytes of the object store, and the node's resources by name.
+def checked(options: NodeOptions) -> NodeOptions:
+    """The same with plain containers, None standing for an empty one.
 
     Raises:
-        TypeError, ValueError: an amount, a name or the address is none.
+        TypeError, ValueError: an option, by its name, says what no node can be.
     """
     _check_amounts(options)
     check_ip(options.node_ip)
+    preload = () if options.preload is None else options.preload
+    return options._replace(
+        resources=dict(options.resources or {}),
+        preload=module_names(preload, "preload"),
+        prestart=_prestart("prestart", options.prestart),
+        env=_environment(options.env),
+    )
+
+
+def _environment(given: Any) -> dict[str, str]:
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise TypeError(f"env must be a dict of environment variables, not {given!r}.")
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"env takes strings, as os.environ does, not {name!r}: {value!r}.")
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"env: no environment variable can be {name!r}: {value!r}.")
+    return dict(given)
+
+
+def node_resources(options: NodeOptions) -> tuple[int, dict[str, float]]:
+    """The bytes of the object store, and the resources by name of a node with these (checked) options.
+
+    Raises:
+        TypeError, ValueError: the size of the store is none.
+    """
     available = machine.available_memory_bytes()
     store = _store_bytes(options.object_store_memory, available)
     memory = options.memory

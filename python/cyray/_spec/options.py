@@ -84,7 +84,7 @@ def _resources(name: str, value: Any) -> Any:
     return dict(value)
 
 
-def _int_at_least(low: int, most: int = _MOST_INT) -> Callable[[str, Any], Any]:
+def int_at_least(low: int, most: int = _MOST_INT) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value is None:
             return None
@@ -145,7 +145,7 @@ def _num_returns(name: str, value: Any) -> Any:
         raise ValueError(f"num_returns='{value}' (generators) is not supported yet.")
     if isinstance(value, str):
         raise ValueError(f"The keyword 'num_returns' only accepts integers, not {value!r}.")
-    return _int_at_least(0, _MOST_RETURNS)(name, value)
+    return int_at_least(0, _MOST_RETURNS)(name, value)
 
 
 def _retry_exceptions(name: str, value: Any) -> Any:
@@ -216,9 +216,9 @@ _COMMON: dict[str, _Check] = {
 _TASK: dict[str, _Check] = {
     **_COMMON,
     "num_returns": _num_returns,
-    "max_retries": _int_at_least(-1),
+    "max_retries": int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
-    "max_concurrency": _int_at_least(1, MOST_THREADS),
+    "max_concurrency": int_at_least(1, MOST_THREADS),
     "inout": _inout,
 }
 _ACTOR: dict[str, _Check] = {
@@ -227,14 +227,14 @@ _ACTOR: dict[str, _Check] = {
     "namespace": _non_empty_text,
     "lifetime": _lifetime,
     "get_if_exists": flag,
-    "max_restarts": _int_at_least(-1),
-    "max_task_retries": _int_at_least(-1),
-    "max_concurrency": _int_at_least(1),
+    "max_restarts": int_at_least(-1),
+    "max_task_retries": int_at_least(-1),
+    "max_concurrency": int_at_least(1),
 }
 _METHOD: dict[str, _Check] = {
     "name": text,
     "num_returns": _num_returns,
-    "max_task_retries": _int_at_least(-1),
+    "max_task_retries": int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
 }
 
