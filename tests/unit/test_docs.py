@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import inspect
 import os
 import re
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import cyray
+from cyray import exceptions
 from cyray._spec import options as _options
 from cyray.cli import main
 
@@ -54,6 +58,51 @@ def test_headings_that_are_linked_to_exist(page: Path) -> None:
     }
     linked = re.findall(r"\]\(#([^)]+)\)", text)
     assert [link for link in linked if link not in slugs] == []
+
+
+def resolve(dotted: str) -> bool:
+    """Whether a name below `cyray`, its parts joined by dots, is there: modules, and what is in them."""
+    found: object = cyray
+    path = "cyray"
+    for part in dotted.split("."):
+        path += f".{part}"
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            try:
+                found = importlib.import_module(path)
+            except ImportError:
+                return False
+    return True
+
+
+def dotted_names(text: str) -> set[str]:
+    """What a page says is below `cyray`: `cyray.a.b`, and `from cyray.a import b, c`."""
+    # Not in the names of programs, files and sockets: `cyray.sock`, `.../cyray.so`.
+    named = set(re.findall(r"(?<![\w./-])cyray\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", text))
+    for module, imported in re.findall(r"from cyray(?:\.([\w.]+))? import ([\w, ]+)", text):
+        names = [part.strip().split(" as ")[0] for part in imported.split(",")]
+        named |= {f"{module}.{name}" if module else name for name in names if name}
+    return named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_of_the_package_exist(page: Path) -> None:
+    text = page.read_text()
+    others = {"Gcs"}  # the service's name in gRPC
+    names = sorted(dotted_names(text) - others)
+    assert [name for name in names if not resolve(name)] == []
+
+
+def test_exceptions_of_the_guide_exist() -> None:
+    there = vars(exceptions).keys() | vars(builtins).keys()
+    assert set(re.findall(r"`([A-Z]\w*Error)`", GUIDE)) - there == set()
+
+
+def test_names_that_are_not_there_are_found() -> None:
+    text = "`cyray.gett(ref)`, `cyray.util.queue.Queue`, from cyray.util import ActorPool, Nothing"
+    missing = {name for name in dotted_names(text) if not resolve(name)}
+    assert missing == {"gett", "util.Nothing"}
 
 
 def test_make_targets_of_the_pages_exist() -> None:
