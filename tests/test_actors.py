@@ -11,7 +11,7 @@ import remote_code
 from support import Driver, eventually, is_running, run_driver
 
 import cyray
-from cyray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from cyray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 pytestmark = pytest.mark.usefixtures("shared_session")
 
@@ -166,7 +166,11 @@ def test_generator_methods_give_as_many_as_are_asked_for_and_are_refused_otherwi
     actor = Yielding.remote()
     assert cyray.get(actor.pair.remote()) == [1, 2]
     assert cyray.get(actor.count.options(num_returns=3).remote(3)) == [0, 1, 2]
-    for call in (actor.count, actor.count.options(num_returns=0), actor.pair.options(num_returns=1)):
+    for call in (
+        actor.count,
+        actor.count.options(num_returns=0),
+        actor.pair.options(num_returns=1),
+    ):
         with pytest.raises(ValueError, match=r"Yielding\.\w+ is a generator.*num_returns"):
             call.remote(3)
     assert cyray.get(actor.total.remote(4)) == 6, "others may use it"
@@ -228,9 +232,33 @@ def test_kill_takes_actors_only():
 
 def test_an_actor_whose_process_dies_says_so():
     counter = Counter.remote()
-    os.kill(pid_of(counter), signal.SIGKILL)
-    with pytest.raises(ActorDiedError):
+    pid = pid_of(counter)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ActorDiedError) as caught:
         cyray.get(counter.read.remote())
+    assert caught.value.class_name == "Counter"
+    text = str(caught.value)
+    assert f"\n\tclass_name: Counter\n\tpid: {pid}\n\tip: 127.0.0.1\nThe actor is dead" in text
+    assert f"worker-*-{pid}.out" in text and ".." not in text
+
+
+def test_a_call_that_a_restart_ends_says_what_to_do(tmp_path):
+    begun = str(tmp_path / "begun")
+
+    def wait_for_ever(counter):
+        open(begun, "w").close()
+        signal.pause()
+
+    actor = Counter.options(max_restarts=1).remote()
+    pid = pid_of(actor)
+    ref = actor.__ray_call__.remote(wait_for_ever)
+    assert eventually(lambda: os.path.exists(begun))
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(
+        ActorUnavailableError, match=r"may not have run.*max_task_retries"
+    ) as caught:
+        cyray.get(ref)
+    assert caught.value.class_name == "Counter"
 
 
 def test_running_and_queued_calls_fail_when_the_process_dies():

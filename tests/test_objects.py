@@ -141,6 +141,36 @@ def test_get_times_out():
     cyray.kill(never)
 
 
+def test_a_get_that_times_out_says_what_it_waited_for():
+    never = SignalActor.remote()
+    cyray.get(never.__ray_ready__.remote())
+
+    def text_of(refs):
+        with pytest.raises(GetTimeoutError) as caught:
+            cyray.get(refs, timeout=0.05)
+        return str(caught.value)
+
+    ref = never.wait.remote()
+    called = text_of([cyray.put(1), ref])
+    assert "1 of 2 object(s) not ready after 0.05 s" in called
+    assert rf"object {ref.hex()}: the result of call SignalActor.wait (attempt 1), pushed" in called
+
+    @cyray.remote(resources={"nowhere": 1})
+    def unplaceable(argument=None):
+        return argument
+
+    assert "task unplaceable (attempt 1), queued for a worker with {CPU: 1, nowhere: 1}" in (
+        text_of(unplaceable.remote())
+    )
+    assert "which waits for 1 of its arguments" in text_of(unplaceable.remote(ref))
+    many = text_of([never.wait.remote() for _ in range(9)])
+    assert many.count("SignalActor.wait") == 3 and many.endswith("and others")
+    with pytest.raises(GetTimeoutError) as caught:
+        cyray.get(ref, timeout=0)  # who polls gets no story
+    assert "SignalActor" not in str(caught.value)
+    cyray.kill(never)
+
+
 @pytest.mark.parametrize("timeout", ["1", [1], {}])
 def test_a_timeout_that_is_no_number_is_named(timeout):
     ref = cyray.put(1)

@@ -200,6 +200,21 @@ def test_generators_give_as_many_as_were_asked_for():
         cyray.remote(num_returns=2)(events).remote()
 
 
+def test_names_that_utf8_cannot_hold():
+    @cyray.remote
+    def names(**values):
+        return values
+
+    odd = {"a\udc80": 1, "b": [2], "\ud800" * 3: np.arange(3)}
+    assert list(cyray.get(names.remote(**odd))) == list(odd)
+
+    def named():
+        return cyray.get_runtime_context().get_task_name()
+
+    named.__name__ = named.__qualname__ = "named\udc80"
+    assert cyray.get(cyray.remote(named).remote()) == r"named\udc80"
+
+
 def test_many_returns():
     @cyray.remote(num_returns=3000)
     def f():

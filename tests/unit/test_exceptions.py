@@ -258,6 +258,43 @@ def test_an_endless_text_is_bounded():
     assert len(str(failed(ValueError("x" * 10_000_000)))) < 100_000
 
 
+class TooMuch(Exception):
+    def __init__(self, data, code):
+        super().__init__(data)
+        self.code = code
+        self.more = data + "y"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ValueError("x" * 70_000_000),
+        ValueError(b"x" * 70_000_000),
+        ValueError(["x" * 70_000_000], 3),
+        TooMuch("x" * 40_000_000, 3),
+        OSError(5, "x" * 70_000_000),
+    ],
+    ids=["text", "bytes", "a list", "attributes", "errno"],
+)
+def test_what_is_too_large_to_travel_keeps_its_class_and_what_is_small(cause):
+    error = failed(cause)
+    assert len(pickle.dumps(error)) < 1_000_000
+    error = travelled(error)
+    assert isinstance(error, type(cause)) and isinstance(error, RayTaskError)
+    assert "bytes in all; an error takes at most" in str(error.cause.args)
+    if isinstance(cause, TooMuch):
+        assert error.code == 3 and len(error.more) < 100_000
+    if isinstance(cause, OSError):
+        assert error.errno == 5
+
+
+def test_what_is_too_large_and_cannot_be_made_smaller_keeps_its_text():
+    cause = ValueError(*(str(i) * 10_000 for i in range(10_000, 12_000)))
+    error = travelled(failed(cause))
+    assert type(error.cause) is exceptions.RayError
+    assert "ValueError" in str(error.cause) and len(str(error.cause)) < 100_000
+
+
 def test_every_class_is_in_the_public_module_by_its_name():
     defined = {
         name for name, value in vars(classes).items() if isinstance(value, type) and name[0] != "_"
@@ -344,6 +381,10 @@ def test_a_dead_actor_is_described():
     assert "\n\tactor_id: ab\n" in str(error)
     assert str(error).endswith("`cyray.kill`.")
     assert pickle.loads(pickle.dumps(error)).actor_id == "ab"
+    assert error.class_name is None
+    error = system_error("actor_unavailable", "\tclass_name: A.B\n\tpid: 3\nIt ended.", "ab")
+    assert pickle.loads(pickle.dumps(error)).class_name == "A.B"
+    assert str(error).endswith("\n\tactor_id: ab\n\tclass_name: A.B\n\tpid: 3\nIt ended.")
 
 
 def test_an_actor_whose_init_raised_shows_that_error():

@@ -13,6 +13,15 @@ using wire::FrameType;
 
 namespace {
 
+// A line for each of what is known of an actor besides its id, before the text of its error.
+std::string About(const std::string& class_name, int pid = 0, const std::string& ip = "") {
+  std::string out;
+  if (!class_name.empty()) out += "\tclass_name: " + class_name + "\n";
+  if (pid > 0) out += "\tpid: " + std::to_string(pid) + "\n";
+  if (!ip.empty()) out += "\tip: " + ip + "\n";
+  return out;
+}
+
 // Counts the tasks of this process (TaskIds).
 uint64_t Sequence(const TaskId& id) {
   uint64_t sequence = 0;
@@ -260,12 +269,14 @@ void ActorSubmitter::Tick(int64_t now_ns) {
 
 void ActorSubmitter::GiveUp(ActorClient& client) {
   HasNews(client);
-  client.unreachable = SystemError(
-      ErrorKind::kActorUnavailable,
-      "The connection to the actor's process " + client.address.ToString() + " broke (" +
-          client.lost_reason + "), and nothing was heard of its end since. Calls that were in " +
-          "flight may or may not have run.",
-      client.id);
+  client.unreachable =
+      SystemError(ErrorKind::kActorUnavailable,
+                  About(client.class_name) + "The connection to the actor's process " +
+                      client.address.ToString() + " broke (" + client.lost_reason +
+                      "), and nothing was heard of its end since. Calls that were in flight may or "
+                      "may not have " +
+                      "run; those that are made later may reach it again.",
+                  client.id);
   FailPending(client, ValuePtr(client.unreachable));
 }
 
@@ -286,7 +297,9 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
         return Die(client,
                    ValuePtr(Value::Copy(update.init_error()->data(), update.init_error()->size())));
       }
-      return Die(client, SystemError(ErrorKind::kActorDied, client.death_cause, client.id));
+      const std::string about =
+          About(client.class_name, update.pid(), flatbuffers::GetString(update.node_ip()));
+      return Die(client, SystemError(ErrorKind::kActorDied, about + client.death_cause, client.id));
     }
     case wire::ActorState::Restarting:
       LoseLink(client);
@@ -336,10 +349,13 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   for (PendingTask* task : again) task->place = Place::kQueue;
   client.queue.insert(client.queue.begin(), again.begin(), again.end());
   if (failed.empty()) return;
-  const ValuePtr error = SystemError(
-      ErrorKind::kActorUnavailable,
-      "The actor was restarted while this call was in flight: it may or may not have run.",
-      client.id);
+  const ValuePtr error =
+      SystemError(ErrorKind::kActorUnavailable,
+                  About(client.class_name) +
+                      "The actor's process ended while this call was in flight, and the actor was "
+                      "restarted: the "
+                      "call may or may not have run. `max_task_retries` has such calls run again.",
+                  client.id);
   for (PendingTask* task : failed) completion_.Fail(task, error);
 }
 

@@ -111,6 +111,19 @@ std::string CoreWorker::Describe() {
   return out;
 }
 
+std::string CoreWorker::DescribeMissing(ObjectEntry* const* entries, size_t size) {
+  constexpr size_t kMostObjects = 3;
+  std::lock_guard lock(process_.mutex());
+  std::string out;
+  size_t described = 0;
+  for (size_t i = 0; i < size; ++i) {
+    if (entries[i]->local()) continue;
+    if (++described > kMostObjects) return out + "  and others\n";
+    out += "  " + DescribeMissing(*entries[i]) + "\n";
+  }
+  return out;
+}
+
 std::string CoreWorker::DescribeMissing(const ObjectEntry& entry) {
   std::string out = "object " + entry.id.Hex();
   if (entry.state == ObjectState::kStored) {
@@ -121,6 +134,9 @@ std::string CoreWorker::DescribeMissing(const ObjectEntry& entry) {
   if (!entry.owned) {
     return out + ": its owner " + directory_.OwnerOf(&entry).ToString() + " was asked";
   }
+  // It is looked for among all of them, with the mutex held.
+  constexpr size_t kMostSearched = 100'000;
+  if (submitter_.pending() > kMostSearched) return out + ": the result of a task or call from here";
   const PendingTask* maker = submitter_.MakerOf(entry);
   return maker == nullptr ? out : out + ": the result of " + DescribeTask(*maker);
 }

@@ -68,6 +68,9 @@ class CoreWorker : private PollerHandler {
 
   // What this process does and waits for, for people.
   std::string Describe();
+  // A line for each of the first of these objects that are not here: what makes it, and where that
+  // is. Their holder keeps them.
+  std::string DescribeMissing(ObjectEntry* const* entries, size_t size);
 
  private:
   // PollerHandler

@@ -5,6 +5,7 @@
 
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
+#include "cyray/util/sentence.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::core {
@@ -408,7 +409,7 @@ std::string TaskSubmitter::CrashText(const PendingTask& task, int worker_pid,
   const std::string pid = std::to_string(worker_pid);
   return "The worker (pid " + pid + ") died while it ran " +
          (task.name != nullptr ? *task.name : task.tmpl->name) +
-         ", and no retry is left: " + reason + ". Its last output is in worker-*-" + pid +
+         ", and no retry is left: " + Sentence(reason) + " Its last output is in worker-*-" + pid +
          ".out and .err in the logs folder of the session.";
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cyray/util/log.h"
+#include "cyray/util/sentence.h"
 
 namespace cyray::gcs {
 namespace {
@@ -20,6 +21,14 @@ constexpr char kNodeDied[] = "The actor is dead because its node has died. ";
 
 void AddAll(ActorActions added, ActorActions& actions) {
   std::ranges::move(added, std::back_inserter(actions));
+}
+
+// Where whoever asks why finds more, once it had said who it is.
+std::string OutputOf(const ActorRecord& record) {
+  if (record.pid <= 0) return "";
+  const std::string pid = std::to_string(record.pid);
+  return " Its last output is in worker-*-" + pid +
+         ".out and .err in the logs folder of the session.";
 }
 
 }  // namespace
@@ -273,10 +282,11 @@ ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<Started
 void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                              ActorActions& actions) {
   const std::string died = kWorkerDied;
+  const std::string how = Sentence(reason) + OutputOf(record);
   if (intended && !record.ending) {
-    Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + reason, actions);
+    Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + how, actions);
   } else {
-    EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. " + reason, actions);
+    EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. " + how, actions);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cyray/util/log.h"
+#include "cyray/util/sentence.h"
 
 namespace cyray::raylet {
 namespace {
@@ -312,7 +313,8 @@ void WorkerHost::Declare(const WorkerId& worker) {
   const WorkerPool::Worker* pooled = pool_.Find(worker);
   std::string reason = process.told_reason;
   if (reason.empty()) {
-    reason = process.exit_text.empty() ? "its connection closed" : process.exit_text;
+    reason = process.exit_text.empty() ? "its connection closed (its exit status is not known yet)"
+                                       : process.exit_text;
   }
   const DeadWorker dead{worker, pooled != nullptr ? pooled->job : JobId::Nil(), process.pid, reason,
                         process.intended};
@@ -351,7 +353,7 @@ void WorkerHost::NoteOwnFailure(const JobId& job, const std::string& reason,
   callbacks_.on_job_cannot_start(job, "Workers cannot be started with the driver's Python, " +
                                           own->executable + ": " + std::to_string(kMaxOwnFailures) +
                                           " in a row died before they registered, the " +
-                                          "last one: " + reason + ". " +
+                                          "last one: " + Sentence(reason) + " " +
                                           parts_.processes->LastWords(worker, /*or_zygote=*/false));
 }
 
@@ -360,9 +362,10 @@ void WorkerHost::NoteStartFailure(const std::string& reason, const WorkerId& wor
   const int64_t pause = kFirstPauseMs << std::min(start_failures_, 10);
   start_again_ms_ = parts_.runtime->NowMs() + std::min(pause, kMaxPauseMs);
   if (++start_failures_ % kMaxStartFailures != 0) return;
-  callbacks_.on_cannot_start("Workers cannot be started: " + std::to_string(kMaxStartFailures) +
-                             " in a row died before they registered, the last one: " + reason +
-                             ". " + parts_.processes->LastWords(worker, /*or_zygote=*/true));
+  callbacks_.on_cannot_start(
+      "Workers cannot be started: " + std::to_string(kMaxStartFailures) +
+      " in a row died before they registered, the last one: " + Sentence(reason) + " " +
+      parts_.processes->LastWords(worker, /*or_zygote=*/true));
 }
 
 }  // namespace cyray::raylet

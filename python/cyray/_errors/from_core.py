@@ -71,10 +71,10 @@ def raise_error(value: object) -> NoReturn:
     raise RaySystemError(f"an object holds a broken error: {value!r}")
 
 
-def get_timeout(size: int, missing: int, timeout: float) -> GetTimeoutError:
-    """What `get` raises when the time is over."""
+def get_timeout(size: int, missing: int, timeout: float, story: str) -> GetTimeoutError:
+    """What `get` raises when the time is over; `story`: a line for each object that it waited for."""
     return GetTimeoutError(
-        f"Get timed out: {missing} of {size} object(s) not ready after {timeout} s."
+        f"Get timed out: {missing} of {size} object(s) not ready after {timeout} s.\n{story}".rstrip()
     )
 
 
@@ -102,7 +102,11 @@ def system_error(kind: str, message: str, actor_id: str | None = None) -> RayErr
         return RaySystemError(message or f"Unknown failure {kind!r}.")
     if issubclass(cls, RayActorError):
         lines = [cls.base_message, *([f"\tactor_id: {actor_id}"] if actor_id else [])]
-        return cls("\n".join([*lines, message] if message else lines), actor_id)
+        error = cls("\n".join([*lines, message] if message else lines), actor_id)
+        # The core names it on a line of its own (core/actor_submitter.cc).
+        _, found, rest = message.partition("\tclass_name: ")
+        error.class_name = rest.partition("\n")[0] if found else None
+        return error
     if cls is TaskUnschedulableError and actor_id:
         cls = ActorUnschedulableError
     return cls(message) if message else cls()

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from cyray import _compat
 from cyray._os.files import PACKAGE_DIR
 
 _MAX_TRACEBACK_CHARS = 64 * 1024
+# Of the pickle of a cause: with the traceback it is less than what an error may take
+# (kMaxErrorBytes of common/encoding.h). A part of it that takes more than the second is left out then.
+_MOST_CAUSE_BYTES = 60 << 20
+_MOST_PART_BYTES = 64 * 1024
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _DEPENDENCY_LINE = "At least one of the input arguments for this task could not be computed:"
 
@@ -81,10 +86,12 @@ class RayTaskError(RayError):
             blob = exc.__dict__.get("_cyray_blob") if inner is not None else None
             if blob is None:
                 blob = _dump_cause(cause)
+            if blob is not None and len(blob) > _MOST_CAUSE_BYTES:
+                blob = _dump_shortened(cause)
             if blob is None:
                 cause = RayError(
                     f"The exception raised by the task, a {_class_name(cause)}, cannot be "
-                    f"pickled. Its text: {_safe_text(cause)}"
+                    f"pickled. Its text: {_cut(_safe_text(cause))}"
                 )
                 blob = pickle.dumps(cause, protocol=5)
             error = RayTaskError(function_name, text, cause, **where)
@@ -240,6 +247,28 @@ def _dump_cause(cause: BaseException) -> bytes | None:
     return None
 
 
+def _dump_shortened(cause: BaseException) -> bytes | None:
+    """`cause` of the same class, without what is large in it; None when it is still too large."""
+    try:
+        blob = _cloudpickle_dumps(_Raw(cause, _shortened), protocol=5)
+        pickle.loads(blob)
+    except Exception:
+        return None
+    return blob if len(blob) <= _MOST_CAUSE_BYTES else None
+
+
+def _shortened(value: Any) -> Any:
+    size = len(_cloudpickle_dumps(value, 5))
+    if size <= _MOST_PART_BYTES:
+        return value
+    left_out = f"... {size} bytes in all; an error takes at most {_MOST_CAUSE_BYTES} ..."
+    if type(value) is str:
+        return value[: _MOST_PART_BYTES // 4] + left_out
+    if type(value) is bytes:
+        return value[: _MOST_PART_BYTES // 4] + left_out.encode()
+    return f"<a {_class_name(value)}: {left_out}>"
+
+
 def _alike(one: Any, other: Any) -> bool:
     """Whether both are the same value, without asking the user's classes: their `==` may give anything.
 
@@ -271,11 +300,16 @@ class _Raw:
     For the many classes whose `__init__` takes other arguments than it hands to its base.
     """
 
-    def __init__(self, cause: BaseException) -> None:
-        self._cause = cause
+    def __init__(
+        self, cause: BaseException, change: Callable[[Any], Any] = lambda value: value
+    ) -> None:
+        """`change`: what stands for each argument and attribute."""
+        self._class = type(cause)
+        self._args = tuple(map(change, cause.args))
+        self._attributes = {name: change(value) for name, value in cause.__dict__.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_raw, (type(self._cause), self._cause.args, dict(self._cause.__dict__))
+        return _rebuild_raw, (self._class, self._args, self._attributes)
 
 
 def _rebuild_raw(cause_class: type, args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
@@ -311,10 +345,14 @@ def _format_user_traceback(exc: BaseException) -> str:
         text = "".join(lines).rstrip("\n")
     except BaseException as error:
         text = f"{_class_name(exc)}: {_safe_text(exc)} (no traceback: {_safe_text(error)})"
-    if len(text) > _MAX_TRACEBACK_CHARS:
-        half = _MAX_TRACEBACK_CHARS // 2
-        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
-    return text
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= _MAX_TRACEBACK_CHARS:
+        return text
+    half = _MAX_TRACEBACK_CHARS // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def _drop_engine_frames(report: Any, seen: set[int]) -> None:

@@ -20,11 +20,12 @@ MOST_BYTES = 95 << 20
 
 
 def display_name(function: Any) -> str:
-    """What titles, logs and errors call it."""
+    """What titles, logs and errors call it; text that UTF-8 can hold."""
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
     if name is None:
         name = type(function).__qualname__
-    return str(name).rsplit(".", 1)[-1] if "<locals>" in str(name) else str(name)
+    name = str(name).encode("utf-8", "backslashreplace").decode()
+    return name.rsplit(".", 1)[-1] if "<locals>" in name else name
 
 
 def content_id(pickled: bytes) -> bytes:

@@ -30,7 +30,7 @@ cdef Value* encode_args(Session s, tuple args, dict kwargs, vector[ObjectEntry*]
     # First everything that may run Python code or fail, then one pass that copies and counts.
     for i in range(n):
         if i >= npos:
-            PyUnicode_AsUTF8AndSize(<object>PyList_GET_ITEM(names, i - npos), &length)
+            name_bytes(names, i - npos, &length)
             total += 4 + length
         item = <object>PyTuple_GET_ITEM(args, i) if items is None else items[i]
         size = simple_size(item)
@@ -63,7 +63,7 @@ cdef Value* encode_args(Session s, tuple args, dict kwargs, vector[ObjectEntry*]
     memcpy(base + 4, &word, 4)
     for i in range(n):
         if i >= npos:
-            name = PyUnicode_AsUTF8AndSize(<object>PyList_GET_ITEM(names, i - npos), &length)
+            name = name_bytes(names, i - npos, &length)
             word = <uint32_t>length
             memcpy(base + at, &word, 4)
             memcpy(base + at + 4, name, length)
@@ -71,6 +71,19 @@ cdef Value* encode_args(Session s, tuple args, dict kwargs, vector[ObjectEntry*]
         item = <object>PyTuple_GET_ITEM(args, i) if items is None else <object>PyList_GET_ITEM(items, i)
         at = write_item(item, sizes[i], base, at, refs, contained)
     return blob
+
+
+cdef const char* name_bytes(list names, Py_ssize_t i, Py_ssize_t* length) except NULL:
+    # Of a keyword. One that has lone surrogates becomes bytes in `names`.
+    cdef const char* found
+    name = <object>PyList_GET_ITEM(names, i)
+    if type(name) is not bytes:
+        found = utf8(name, length)
+        if found != NULL:
+            return found
+        name = names[i] = name.encode("utf-8", "surrogatepass")
+    length[0] = PyBytes_GET_SIZE(name)
+    return PyBytes_AS_STRING(name)
 
 
 cdef bint fits_inline(uint64_t size, uint64_t before) noexcept:
@@ -174,7 +187,7 @@ cdef tuple decode_args(ExecContext context, object inout):
         if not reader.Next(&found):
             raise_cut_off("what encodes the arguments")
         if i >= npos:
-            name = PyUnicode_DecodeUTF8(<const char*>found.name, found.name_bytes, NULL)
+            name = PyUnicode_DecodeUTF8(<const char*>found.name, found.name_bytes, "surrogatepass")
         writable = inout is not None and (i in inout if i < npos else name in inout)
         if found.data[0] == TAG_REF and found.bytes == 5:
             value = decode_ref_argument(task, found.data, writable)

@@ -55,3 +55,4 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         ExternalLoop& loop()
         Control& control()
         string Describe()
+        string DescribeMissing(ObjectEntry**, size_t)

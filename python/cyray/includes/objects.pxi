@@ -168,12 +168,18 @@ cdef object get_one(ObjectRef ref, timeout, bint writable):
     # What came may have made room for something else before it is read: it is fetched once more then.
     while not now.core.reader().Read(entry, &view):
         if not wait_entries(&entry, 1, 1, True, deadline, or_error=True):
-            raise_get_timeout(1, 1, timeout)
+            raise_get_timeout(&entry, 1, 1, timeout)
     return value_of(view, writable)
 
 
-cdef raise_get_timeout(size, missing, timeout):
-    raise hook("get_timeout")(size, missing, timeout)
+cdef raise_get_timeout(ObjectEntry** entries, size_t size, size_t missing, timeout):
+    # Who only looks, and looks again and again, wants no story.
+    cdef Session s = now
+    cdef string story
+    if timeout > 0:
+        with nogil:
+            story = s.core.DescribeMissing(entries, size)
+    raise hook("get_timeout")(size, missing, timeout, story.decode("utf-8", "replace"))
 
 
 def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=False):
@@ -279,7 +285,7 @@ cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline)
                 value_of(view, False)
             drop_view(view)
     if not done:
-        raise_get_timeout(n, n - there, timeout)
+        raise_get_timeout(entries.data(), n, n - there, timeout)
     return 0   # another thread took the error: the caller looks again
 
 
