@@ -4,6 +4,7 @@
 
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
+#include "cyray/util/sentence.h"
 
 namespace cyray::core {
 namespace {
@@ -482,7 +483,8 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
     if (!entry->local()) {
       entry->fetching = false;
       Fail(entry, ErrorKind::kOwnerDied,
-           "the owner of the object " + entry->id.Hex() + " is gone: " + reason);
+           "the owner of the object " + entry->id.Hex() + " is gone: " + Sentence(reason) +
+               " What a process puts, or what its calls return, lives as long as it does.");
     }
     Release(entry);
   }

@@ -170,7 +170,7 @@ void Objects::OnLinkBroken(Link& link) {
 void Objects::SendToOwner(const Address& owner, FrameType type) {
   Link& link = process_.links().To(owner);
   if (link.state == Link::State::kBroken) {
-    return directory_.OnProcessDied(owner.worker, "the process " + owner.ToString() + " died");
+    return directory_.OnProcessDied(owner.worker, "the process " + owner.ToString() + " has ended");
   }
   process_.links().Send(link, type, builder_);
   process_.links().FlushSoon(link);

@@ -63,7 +63,7 @@ void Router::OnLastAnswers(Link& link, const wire::LastAnswers& last) {
   // What it holds, or is said to own, by these answers ends as all that of a link that broke.
   if (link.state == Link::State::kBroken) {
     parts_.directory.OnProcessDied(link.peer.worker,
-                                   "the process " + link.peer.ToString() + " died");
+                                   "the process " + link.peer.ToString() + " has ended");
   }
 }
 
@@ -71,8 +71,8 @@ void Router::OnLinkBroken(Link& link, const std::string& reason) {
   parts_.objects.OnLinkBroken(link);
   parts_.executor.OnLinkBroken(link);
   parts_.submitter.OnLinkBroken(link, reason);
-  parts_.directory.OnProcessDied(link.peer.worker,
-                                 "the process " + link.peer.ToString() + " died (" + reason + ")");
+  parts_.directory.OnProcessDied(
+      link.peer.worker, "the process " + link.peer.ToString() + " has ended (" + reason + ")");
 }
 
 // --- From the raylet ---
@@ -188,8 +188,8 @@ void Router::OnPeerGone(const Address& peer, const std::string& reason) {
     links.Drain(*link);
     links.Break(*link, reason);
   } else {
-    parts_.directory.OnProcessDied(peer.worker,
-                                   "the process " + peer.ToString() + " died (" + reason + ")");
+    parts_.directory.OnProcessDied(
+        peer.worker, "the process " + peer.ToString() + " has ended (" + reason + ")");
   }
   parts_.submitter.OnProcessDied(peer, reason);
   links.Forget(peer.worker);
