@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -129,7 +131,7 @@ def test_an_interrupt_while_modules_are_preloaded_ends_the_session(monkeypatch):
         assert cyray.is_initialized()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cyray._node.local.LocalNode.tell_of_failed_imports", interrupt)
+    monkeypatch.setattr("cyray._node.local.LocalNode.tell_of_imports", interrupt)
     with pytest.raises(KeyboardInterrupt):
         cyray.init(num_cpus=1, worker_preload=["colorsys"])
     assert not cyray.is_initialized()
@@ -525,6 +527,39 @@ def test_a_module_that_cannot_be_preloaded_is_reported_and_stops_nothing(capfd):
         return 1
 
     assert cyray.get(f.remote()) == 1
+
+
+def test_modules_that_a_fork_does_not_keep_whole_are_reported(tmp_path, capfd, monkeypatch):
+    (tmp_path / "starts_a_thread.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+    )
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cyray.init(num_cpus=1, worker_preload=["starts_a_thread", "leaves"])
+    told = capfd.readouterr().err
+    assert "importing 'starts_a_thread' started 1 thread(s)" in told
+    assert "workers do not have 'leaves': SystemExit: 3" in told
+    assert cyray.get(cyray.remote(lambda: 1).remote()) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_program_may_have_no_standard_streams(closed, tmp_path):
+    program = (
+        "import os, sys, cyray\n"
+        "cyray.init(num_cpus=1)\n"
+        "got = cyray.get(cyray.remote(lambda: 2).remote(), timeout=30)\n"
+        "ours = [fd for fd in range(3) if 'socket' in os.readlink(f'/proc/self/fd/{fd}')]\n"
+        "cyray.shutdown()\n"
+        "os._exit(40 + got if not ours else 1)\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=50,
+    )
+    assert done.returncode == 42
 
 
 def test_arrays_stay_readable_after_shutdown():

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cstring>
@@ -53,6 +54,22 @@ TEST(Arena, WarmingAheadStopsAtItsGoal) {
   while (arena.WarmSome(0) && rounds < 1000) ++rounds;
   EXPECT_LT(rounds, 100);
   EXPECT_LE(arena.backed_end(), 70 * kMiB);
+}
+
+TEST(Arena, AMappingThatALimitOfTheProcessForbidsNamesIt) {
+  const Arena arena = *Arena::Create(uint64_t{64} << 30);
+  UniqueFd read_only = *arena.DuplicateReadOnly(), read_write = *arena.DuplicateReadWrite();
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit low{uint64_t{32} << 30, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &low), 0);
+  const auto mapping =
+      ArenaMapping::Map(std::move(read_only), std::move(read_write), arena.capacity_bytes());
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  ASSERT_FALSE(mapping.has_value());
+  EXPECT_NE(mapping.error().message().find("may have 34359738368 bytes (RLIMIT_AS, `ulimit -v`)"),
+            std::string::npos)
+      << mapping.error().message();
 }
 
 TEST(Arena, WhatCannotFitIntoTheMachineIsRefused) {

@@ -354,13 +354,15 @@ def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):
     lib.mkdir()
     (lib / "preloaded_module.py").write_text("")
     (lib / "broken_module.py").write_text("1/0")
-    raylet = RayletSide(tmp_path, preload="broken_module,preloaded_module")
+    (lib / "leaving_module.py").write_text("import sys; sys.exit(3)")
+    raylet = RayletSide(tmp_path, preload="broken_module,leaving_module,preloaded_module")
     assert raylet.receive()["op"] == "ready"
     connection, *_ = raylet.fork()
     raylet.receive()
     assert json.loads(connection.recv(65536))["preloaded"]
     raylet.close()
     assert "cannot preload 'broken_module': ZeroDivisionError" in raylet.log.read_text()
+    assert "cannot preload 'leaving_module': SystemExit: 3" in raylet.log.read_text()
 
 
 def test_a_preload_is_found_where_whoever_named_it_finds_it(tmp_path):
@@ -385,7 +387,7 @@ def test_a_preload_that_starts_a_thread_is_named(tmp_path):
     raylet = RayletSide(tmp_path, preload="threaded_module")
     assert raylet.receive()["op"] == "ready"
     raylet.close()
-    assert "importing 'threaded_module' started 1 threads" in raylet.log.read_text()
+    assert "importing 'threaded_module' started 1 thread(s)" in raylet.log.read_text()
 
 
 def test_an_idle_zygote_imports_what_some_workers_need(tmp_path):

@@ -1,6 +1,7 @@
 #include "cyray/store/arena_mapping.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,6 +24,19 @@ constexpr uint64_t kGranuleBytes = 64 << 10;
 void Reserve(uint8_t* base, uint64_t bytes) {
   if (bytes == 0) return;
   ::mmap(base, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+// `ulimit -v` of a shell or a batch system forbids what the machine has room for.
+Status MappingFailed(const char* what, uint64_t bytes) {
+  Status failed = Status::FromErrno(what);
+  rlimit limit;
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return failed;
+  return Status(failed.code(),
+                failed.message() + ": it takes the address space of its " + std::to_string(bytes) +
+                    " bytes two times, and this process may have " +
+                    std::to_string(limit.rlim_cur) +
+                    " bytes (RLIMIT_AS, `ulimit -v`). Raise that limit, or give a smaller "
+                    "object_store_memory.");
 }
 
 }  // namespace
@@ -87,11 +101,11 @@ Result<std::unique_ptr<ArenaMapping>> ArenaMapping::Map(UniqueFd read_only, Uniq
                                                         uint64_t bytes) {
   void* read_base =
       ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, read_only.get(), 0);
-  if (read_base == MAP_FAILED) return Fail(Status::FromErrno("mapping the arena read-only"));
+  if (read_base == MAP_FAILED) return Fail(MappingFailed("mapping the arena read-only", bytes));
   void* write_base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                             read_write.get(), 0);
   if (write_base == MAP_FAILED) {
-    Status failed = Status::FromErrno("mapping the arena");
+    Status failed = MappingFailed("mapping the arena", bytes);
     ::munmap(read_base, bytes);
     return Fail(std::move(failed));
   }

@@ -106,7 +106,7 @@ def init(
             context = RayContext()
         call_waiting()
         if preload:  # not under the lock: it takes as long as the imports do
-            session.node.tell_of_failed_imports()
+            session.node.tell_of_imports()
     except BaseException:
         if sessions.current is session:
             shutdown()
@@ -121,6 +121,7 @@ def _find_or_start(
 ) -> str:
     """The path of a raylet's socket: of the cluster that is meant, or of a node started for `session`."""
     environment.check(os.environ)
+    machine.fill_standard_descriptors()
     machine.raise_descriptor_limit()
     target = addresses.resolve(address)
     if target is not None:

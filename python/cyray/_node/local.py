@@ -32,7 +32,7 @@ from cyray._node.sessions import (
     python_path,
     take_node_name,
 )
-from cyray._os import proc
+from cyray._os import machine, proc
 from cyray._os.files import import_path, read_text, unlink, write_atomically
 
 READY_TIMEOUT_S = 30.0
@@ -112,9 +112,9 @@ class LocalNode:
             unlink(path)
         _live_nodes.discard(self)
 
-    def tell_of_failed_imports(self) -> None:
-        """Names the modules of `preload` that could not be imported, on stderr. Workers can do
-        without; whoever asked for them should know. Waits until the zygote has tried.
+    def tell_of_imports(self) -> None:
+        """Names the modules of `preload` that could not be imported, or that a fork does not keep whole, on
+        stderr. Workers can do without; whoever asked for them should know. Waits until the zygote has tried.
         """
         path = os.path.join(self.session_dir, "logs", "zygote.out")
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -123,9 +123,11 @@ class LocalNode:
                 break
             time.sleep(0.01)
         for line in log.splitlines():
-            _, found, what = line.partition(": cannot preload ")
-            if found:
-                sys.stderr.write(f"cyray: workers do not have {what}\n")
+            _, _, what = line.partition(": ")  # after the zygote's number
+            if what.startswith("cannot preload "):
+                sys.stderr.write(f"cyray: workers do not have {what[len('cannot preload ') :]}\n")
+            elif what.startswith("importing "):
+                sys.stderr.write(f"cyray: {what}\n")
 
     # --- Starting ---
 
@@ -134,6 +136,7 @@ class LocalNode:
 
         Raises RuntimeError, with the end of the raylet's log, when it does not come up.
         """
+        machine.fill_standard_descriptors()
         lifeline_read = -1
         ready_read, ready_write = os.pipe()
         passed = [ready_write]

@@ -1,7 +1,7 @@
 """What this machine offers: CPUs, memory, GPUs and descriptors, as kernel and container limit them.
 
 Place: the ground; read by `_node` when the user does not say. Reads /proc, /sys and /dev, and changes nothing
-but this process's limit of descriptors; starts no program. Every
+but this process's descriptors and their limit; starts no program. Every
 function has an answer on any Linux.
 """
 
@@ -51,6 +51,18 @@ def total_memory_bytes() -> int:
 def _meminfo(name: str) -> int:
     match = re.search(rf"^{name}:\s+(\d+) kB", read_text("/proc/meminfo"), re.M)
     return int(match.group(1)) * 1024 if match else 0
+
+
+def fill_standard_descriptors() -> None:
+    """Puts /dev/null where stdin, stdout or stderr are closed, as services start programs: a socket of ours with
+    such a number would get what a library prints, and a child's stream would take its place."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(
+                os.open("/dev/null", os.O_RDWR), True
+            )  # the lowest that is free: this one
 
 
 def raise_descriptor_limit() -> None:

@@ -34,15 +34,15 @@ def import_all(names: Iterable[str]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a command's module may end in sys.exit()
             if name.startswith("cyray."):
                 raise
             log(f"cannot preload {name!r}: {type(error).__name__}: {error}")
         now = _thread_count()
         if now > threads:
             log(
-                f"importing {name!r} started {now - threads} threads; forked workers do not have "
-                "them, and a lock that one of them holds stays locked there"
+                f"importing {name!r} started {now - threads} thread(s), which forked workers do not "
+                "have; a lock that one of them holds stays locked there"
             )
             threads = now
     for name in added:

@@ -102,7 +102,7 @@ def _started(given: dict[str, Any]) -> LocalNode:
     node = LocalNode(options)
     try:
         if options.preload:
-            node.tell_of_failed_imports()
+            node.tell_of_imports()
         sessions.write_current_cluster(node.gcs_address)
     except BaseException:
         node.stop()
