@@ -7,7 +7,9 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpp_tests/core/silent_outbox.h"
@@ -75,14 +77,14 @@ class MemoryLinks : public LinkOutbox {
   std::map<WorkerId, std::unique_ptr<Link>> links_;
 };
 
-// A raylet with one worker to lend.
-class OneWorkerRaylet : public RayletOutbox {
+// A raylet that lends the worker that the test names.
+class LendingRaylet : public RayletOutbox {
  public:
-  explicit OneWorkerRaylet(Address worker) : worker_(worker) {}
   bool connected() const override { return true; }
   uint64_t NextRequestId() override { return next_++; }
   void Send(FrameType type, const flatbuffers::FlatBufferBuilder&) override {
     if (type == FrameType::kReturnLease) ++returned;
+    if (type == FrameType::kCancelLease) ++cancelled;
   }
   void Request(uint64_t id, FrameType type, const flatbuffers::FlatBufferBuilder&,
                ReplyHandler on_reply) override {
@@ -91,27 +93,26 @@ class OneWorkerRaylet : public RayletOutbox {
   void Relay(const Address&, const Address&, const uint8_t*, size_t) override {}
   void Flush() override {}
   bool HasUnsent() const override { return false; }
-  void Grant() {
+  void Grant(const Address& worker) {
     auto [id, on_reply] = std::move(asked.front());
     asked.pop_front();
     flatbuffers::FlatBufferBuilder b;
-    b.Finish(wire::CreateLeaseReply(b, id, true, 0, 7, wire::ToWire(worker_)));
+    b.Finish(wire::CreateLeaseReply(b, id, true, 0, id, wire::ToWire(worker)));
     wire::Frame frame{FrameType::kLeaseReply, b.GetBufferPointer(), b.GetSize(), {}};
     on_reply(&frame);
   }
 
   std::deque<std::pair<uint64_t, ReplyHandler>> asked;
   int returned = 0;
+  int cancelled = 0;
 
  private:
-  const Address worker_;
   uint64_t next_ = 1;
 };
 
 class Process : public SilentOutbox {
  public:
-  Process(World& world, Address self, Address worker)
-      : links(world, self), raylet(worker), self_(self) {
+  Process(World& world, Address self) : links(world, self), self_(self) {
     objects.SetIdentity(self);
     execution.SetIdentity(self);
     completion.SetIdentity(self, JobId{});
@@ -155,7 +156,7 @@ class Process : public SilentOutbox {
   }
 
   MemoryLinks links;
-  OneWorkerRaylet raylet;
+  LendingRaylet raylet;
   ObjectDirectory objects{*this, *this};
   TaskSlab slab;
   TaskIds ids;
@@ -178,8 +179,8 @@ Address AddressOf(uint8_t number) {
 
 TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
   World world;
-  Process driver(world, AddressOf(1), AddressOf(2));
-  Process worker(world, AddressOf(2), {});
+  Process driver(world, AddressOf(1));
+  Process worker(world, AddressOf(2));
   TaskTemplate& tmpl = *driver.slab.templates().Take();
   tmpl.shape = driver.tasks.FindShape({}, 0, {}, false);
   ObjectEntry* first = driver.Submit(&tmpl, {});
@@ -187,7 +188,7 @@ TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
   int ran = 0;
   for (int round = 0; round < 100 && !second->ready(); ++round) {
     world.now_ns += 1'000'000;
-    if (!driver.raylet.asked.empty()) driver.raylet.Grant();
+    if (!driver.raylet.asked.empty()) driver.raylet.Grant(AddressOf(2));
     while (!world.letters.empty()) {
       const Letter letter = std::move(world.letters.front());
       world.letters.pop_front();
@@ -212,6 +213,121 @@ TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
   driver.objects.Release(first);
   driver.objects.Release(second);
   EXPECT_EQ(driver.objects.size() + worker.objects.size(), 0u);
+}
+
+// A driver whose tasks ask for no CPU, and workers that answer when the test says so.
+class TasksWithoutCpu : public testing::Test {
+ protected:
+  TasksWithoutCpu() { tmpl_->shape = driver_.tasks.FindShape({}, 0, {}, false); }
+  ~TasksWithoutCpu() override {
+    for (ObjectEntry* result : results_) driver_.objects.Release(result);
+  }
+  void Submit(int count) {
+    for (int i = 0; i < count; ++i) results_.push_back(driver_.Submit(tmpl_, {}));
+  }
+  void GrantAll() {
+    while (!driver_.raylet.asked.empty()) driver_.raylet.Grant(AddressOf(++last_worker_));
+  }
+  // What has been pushed, but for what a worker keeps that answers `limit` at a time.
+  void Answer(size_t limit, uint32_t run_us) {
+    std::map<Address, size_t> answered;
+    for (std::deque<Letter> letters = std::exchange(world_.letters, {}); Letter& letter : letters) {
+      if (letter.type != FrameType::kPushTask) continue;
+      if (++answered[letter.to] > limit) {
+        world_.letters.push_back(std::move(letter));
+        continue;
+      }
+      const auto* push = flatbuffers::GetRoot<wire::PushTask>(letter.bytes.data());
+      flatbuffers::FlatBufferBuilder b;
+      b.Finish(wire::CreateTaskReply(b, push->tag(), wire::TaskStatus::Ok, 0, 0, run_us));
+      driver_.tasks.OnTaskReply(driver_.links.To(letter.to), driver_.slab.Find(push->tag()),
+                                *flatbuffers::GetRoot<wire::TaskReply>(b.GetBufferPointer()));
+    }
+  }
+  // Each worker runs so many tasks in each ms, of so many us.
+  void Run(int ms, size_t tasks, uint32_t run_us) {
+    for (int i = 0; i < ms; ++i) {
+      Pass(1000);
+      Answer(tasks, run_us);
+      GrantAll();
+    }
+  }
+  int Workers() const { return last_worker_ - 1; }
+  void Pass(int64_t us) {
+    world_.now_ns += us * 1000;
+    driver_.tasks.Tick(world_.now_ns);
+  }
+
+  World world_;
+  Process driver_{world_, AddressOf(1)};
+  TaskTemplate* const tmpl_ = driver_.slab.templates().Take();
+  std::vector<ObjectEntry*> results_;
+  uint8_t last_worker_ = 1;
+};
+
+TEST_F(TasksWithoutCpu, AFewWorkersTakeShortTasks) {
+  tmpl_->average_us = 2;
+  Submit(50'000);
+  GrantAll();
+  EXPECT_EQ(Workers(), 4);
+  Run(100, 100, 2);  // so the processors have other things to do most of the time
+  EXPECT_EQ(Workers(), 4);
+}
+
+TEST_F(TasksWithoutCpu, OneInterruptedRunMakesThemNotLong) {
+  tmpl_->average_us = 2;
+  Submit(50'000);
+  GrantAll();
+  Answer(1, 500'000);
+  Run(50, 100, 2);
+  EXPECT_LE(Workers(), 4 + 1);
+}
+
+TEST_F(TasksWithoutCpu, MoreComeOneByOneWhenTheFewAreInATaskMostOfTheTime) {
+  tmpl_->average_us = 900;
+  Submit(5000);
+  GrantAll();
+  EXPECT_EQ(Workers(), 4);
+  Run(100, 1, 900);
+  EXPECT_GE(Workers(), 8);
+  EXPECT_LE(Workers(), 12);
+}
+
+TEST_F(TasksWithoutCpu, OthersComeAtOnceWhenTheFewWait) {
+  tmpl_->average_us = 10;
+  Submit(10'000);
+  GrantAll();
+  ASSERT_EQ(Workers(), 4);
+  Pass(30'000);  // in which none answers
+  GrantAll();
+  EXPECT_EQ(Workers(), 8);
+}
+
+TEST_F(TasksWithoutCpu, WorkersThatAreIdleStayIdleWhileTheFewSuffice) {
+  Submit(8);
+  GrantAll();
+  Answer(1, 10);
+  ASSERT_EQ(Workers(), 8);
+  Submit(100);
+  std::set<Address> used;
+  for (const Letter& letter : world_.letters) used.insert(letter.to);
+  EXPECT_EQ(used.size(), 4u);
+}
+
+TEST_F(TasksWithoutCpu, WhatWasAskedForWhileTheyCouldBeLongIsCalledOff) {
+  Submit(5000);
+  EXPECT_EQ(driver_.raylet.asked.size(), 10u);
+  for (int i = 0; i < 5; ++i) driver_.raylet.Grant(AddressOf(++last_worker_));
+  EXPECT_EQ(driver_.raylet.cancelled, 0);
+  Answer(1, 10);
+  EXPECT_GE(driver_.raylet.cancelled, 5);
+}
+
+TEST_F(TasksWithoutCpu, LongOnesGetAsManyWorkersAsTheyAre) {
+  tmpl_->average_us = 50'000;
+  Submit(30);
+  GrantAll();
+  EXPECT_EQ(Workers(), 30);
 }
 
 }  // namespace

@@ -20,6 +20,7 @@
 
 #include "cpp_tests/core/silent_outbox.h"
 #include "cyray/common/encoding.h"
+#include "cyray/common/resource_names.h"
 #include "cyray/core/actor_submitter.h"
 #include "cyray/core/dependent_tasks.h"
 #include "cyray/core/link.h"
@@ -130,7 +131,9 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   TaskTemplate* MakeTemplate(int max_retries = 0) {
     TaskTemplate* tmpl = slab_.templates().Take();
     tmpl->max_retries = max_retries;
-    tmpl->shape = tasks_.FindShape({}, 0, {}, false);
+    ResourceSet one_cpu;
+    one_cpu.Set(kCpu, kResourceUnit);
+    tmpl->shape = tasks_.FindShape(one_cpu, 0, {}, false);
     return tmpl;
   }
   // The task's one result, with the test's count.

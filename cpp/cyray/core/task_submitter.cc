@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "cyray/common/resource_names.h"
+#include "cyray/core/lease_choice.h"
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
 #include "cyray/util/sentence.h"
@@ -13,37 +15,12 @@ namespace {
 
 using wire::FrameType;
 
-// How much known work may sit on a busy worker: enough to hide a round trip and a slow wakeup while
-// the worker gathers its results (kReplyGatherNs).
-constexpr double kAheadUs = 2'000;
 // Less queued work than this is not worth moving to another worker that is idle.
 constexpr double kStealWorthUs = 250;
-// Longer tasks than this run one at a time: the gap between two is then below a percent.
-constexpr double kLongTaskUs = 10'000;
-constexpr uint32_t kMaxAhead = 1'024;
 constexpr size_t kMaxLeaseRequests = 10;
 // An idle lease is kept so long: work of the same shape often follows.
 constexpr int64_t kKeepIdleNs = 50'000'000;
-// Tasks behind one that has run for so long go to another worker, which is asked for if need be.
-constexpr int64_t kStealAfterNs = 2'000'000;
 constexpr int64_t kLookAgainNs = 10'000'000;
-
-bool IsSlow(const Lease& lease, int64_t now_ns) {
-  return now_ns - lease.last_reply_ns > kStealAfterNs;
-}
-
-// Tasks wait behind what runs there, and no other worker is about to take them.
-bool IsStuck(const Lease& lease, int64_t now_ns) {
-  const InFlight& tasks = lease.in_flight;
-  return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency &&
-         lease.asked_back != AskedBack::kAll && !lease.broken && IsSlow(lease, now_ns);
-}
-
-size_t CountStuck(const Shape& shape, int64_t now_ns) {
-  return std::count_if(shape.leases.begin(), shape.leases.end(),
-                       [now_ns](const auto& lease) { return IsStuck(*lease, now_ns); });
-}
-
 }  // namespace
 
 TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
@@ -67,6 +44,8 @@ Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, con
   shapes_by_key_.emplace(key, shape);
   shape->templates = 1;
   shape->demand = demand;
+  shape->takes_cpu = demand.Get(kCpu) > 0;
+  shape->few = kFewWorkers;
   shape->strategy = strategy;
   shape->affinity_node = affinity;
   shape->affinity_soft = soft;
@@ -116,7 +95,7 @@ void TaskSubmitter::Enqueue(PendingTask* task, bool front) {
 
 void TaskSubmitter::Pump(Shape& shape) {
   while (!shape.ready.empty()) {
-    Lease* lease = ChooseLease(shape, *shape.ready.front()->tmpl);
+    Lease* lease = LeaseFor(shape, *shape.ready.front()->tmpl);
     if (lease == nullptr) break;
     PendingTask* task = shape.ready.front();
     shape.ready.pop_front();
@@ -129,39 +108,20 @@ void TaskSubmitter::Pump(Shape& shape) {
     PushOn(*lease, task);
   }
   if (!shape.ready.empty()) {
-    RequestLeases(shape, shape.ready.size());
+    AskForWorkers(shape, 0);
   } else if (!shape.requests.empty() && CountStuck(shape, links_.NowNs()) == 0) {
-    CancelRequests(shape);
+    CancelRequests(shape, 0);
     const bool waits = std::any_of(shape.leases.begin(), shape.leases.end(),
                                    [](const auto& lease) { return lease->in_flight.count > 1; });
     if (waits) TickAt(links_.NowNs() + kStealAfterNs);  // the next one may be slow, too
   }
 }
 
-Lease* TaskSubmitter::ChooseLease(Shape& shape, const TaskTemplate& tmpl) {
-  Lease* best = nullptr;
-  for (const auto& owned : shape.leases) {
-    Lease* lease = owned.get();
-    if (lease->broken || lease->exiting || lease->reclaimed) continue;
-    const uint32_t count = lease->in_flight.count;
-    if (count > 0) {
-      if (lease->hold || lease->asked_back == AskedBack::kAll || count >= kMaxAhead) continue;
-      const bool shares = count < tmpl.max_concurrency;
-      if (!shares) {
-        if (tmpl.average_us < 0 || tmpl.average_us > kLongTaskUs) continue;
-        // One task ahead hides the round trip; more only while they are short.
-        if (count > 1 && lease->queued_us + tmpl.average_us > kAheadUs * tmpl.max_concurrency) {
-          continue;
-        }
-      }
-    }
-    // The emptiest; among idle ones the last used, whose caches are warm.
-    if (best == nullptr || count < best->in_flight.count ||
-        (count == 0 && best->in_flight.count == 0 && lease->last_reply_ns > best->last_reply_ns)) {
-      best = lease;
-    }
-  }
-  return best;
+Lease* TaskSubmitter::LeaseFor(const Shape& shape, const TaskTemplate& tmpl) const {
+  const LeaseChoice choice = ChooseLease(shape, tmpl);
+  const bool wakes = choice.emptiest != nullptr && choice.emptiest->in_flight.count == 0;
+  if (!wakes || !TakesFew(shape, tmpl)) return choice.emptiest;
+  return CountBusy(shape, links_.NowNs()) < shape.few ? choice.emptiest : choice.busy;
 }
 
 void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
@@ -181,6 +141,19 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
     links_.FlushSoon(*lease.link);
     if (lease.in_flight.count == 2) TickAt(lease.last_reply_ns + kStealAfterNs);
   }
+}
+
+void TaskSubmitter::AskForWorkers(Shape& shape, size_t stuck) {
+  const size_t want = shape.ready.size() + stuck;
+  const TaskTemplate* const tmpl = Waiting(shape);
+  if (tmpl == nullptr || !TakesFew(shape, *tmpl)) return RequestLeases(shape, want);
+  const int64_t now = links_.NowNs();
+  const size_t serving = CountServing(shape, now);
+  LookWhetherFewSuffice(shape, now, std::max(serving, size_t{1}));
+  const size_t more = serving < shape.few ? std::min(want, shape.few - serving) : 0;
+  CancelRequests(shape, more);
+  RequestLeases(shape, more);
+  TickAt(now + kLookNs);
 }
 
 void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
@@ -213,14 +186,14 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
   raylet_.Flush();
 }
 
-void TaskSubmitter::CancelRequests(Shape& shape) {
+void TaskSubmitter::CancelRequests(Shape& shape, size_t keep) {
   // The raylet answers a cancelled request too (not ok), or with the lease it had granted already.
-  for (const uint64_t id : shape.requests) {
+  for (size_t i = keep; i < shape.requests.size(); ++i) {
     builder_.Clear();
-    builder_.Finish(wire::CreateCancelLease(builder_, id));
+    builder_.Finish(wire::CreateCancelLease(builder_, shape.requests[i]));
     raylet_.Send(FrameType::kCancelLease, builder_);
   }
-  shape.requests.clear();
+  shape.requests.resize(std::min(keep, shape.requests.size()));
 }
 
 void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply) {
@@ -299,8 +272,8 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
       }
       [[fallthrough]];
     default: {
-      const double us = reply.run_us();
-      tmpl->average_us = tmpl->average_us < 0 ? us : tmpl->average_us * 0.8 + us * 0.2;
+      shape.ran_us += reply.run_us();
+      tmpl->average_us = NextAverageUs(tmpl->average_us, reply.run_us());
       if (was_first) lease->hold = false;
       completion_.Resolve(link, task, reply);
     }
@@ -329,12 +302,16 @@ void TaskSubmitter::BecameIdle(Lease& lease) {
 }
 
 void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
+  const TaskTemplate* const tmpl = Waiting(shape);
+  if (tmpl == nullptr) return;
+  const int64_t now = links_.NowNs();
+  if (TakesFew(shape, *tmpl) && CountBusy(shape, now) >= shape.few) return TickAt(now + kLookNs);
   for (const auto& lease : shape.leases) {
     if (lease.get() == &thief || lease->in_flight.count < 2 || lease->broken ||
         lease->asked_back == AskedBack::kAll) {
       continue;
     }
-    const bool slow = IsSlow(*lease, links_.NowNs());
+    const bool slow = IsSlow(*lease, now);
     if (!slow && (lease->queued_us < kStealWorthUs || lease->asked_back == AskedBack::kHalf)) {
       TickAt(lease->last_reply_ns + kStealAfterNs);
       continue;
@@ -509,9 +486,8 @@ void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>&
     TickAt(lease.idle_since_ns + kKeepIdleNs);
     ++i;
   }
-  if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) {
-    RequestLeases(shape, shape.ready.size() + stuck);
-  }
+  const size_t stuck = CountStuck(shape, now_ns);
+  if (stuck > 0 || !shape.ready.empty()) AskForWorkers(shape, stuck);
 }
 
 void TaskSubmitter::FailAll(const ValuePtr& error) {

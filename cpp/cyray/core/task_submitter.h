@@ -71,11 +71,15 @@ class TaskSubmitter {
   void TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>& silent);
   void Enqueue(PendingTask* task, bool front);
   void Pump(Shape& shape);
-  Lease* ChooseLease(Shape& shape, const TaskTemplate& tmpl);
+  // The one that takes the next task, or null.
+  Lease* LeaseFor(const Shape& shape, const TaskTemplate& tmpl) const;
   void PushOn(Lease& lease, PendingTask* task);
+  // For what is ready and for so many that are stuck.
+  void AskForWorkers(Shape& shape, size_t stuck);
   // So that `want` requests are on their way.
   void RequestLeases(Shape& shape, size_t want);
-  void CancelRequests(Shape& shape);
+  // But for the oldest ones.
+  void CancelRequests(Shape& shape, size_t keep);
   void OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply);
   void BecameIdle(Lease& lease);
   void ReturnLease(Lease& lease);

@@ -124,12 +124,16 @@ struct Lease {
 // Tasks that any lease of the same demand and strategy can run.
 struct Shape {
   ResourceSet demand;
+  bool takes_cpu = false;
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
   std::deque<PendingTask*> ready;  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
-  std::vector<uint64_t> requests;  // RequestLease in flight
+  std::vector<uint64_t> requests;  // RequestLease in flight, oldest first
+  size_t few = 0;                  // workers that short tasks without CPUs keep busy
+  int64_t looked_ns = 0;           // when it was last looked whether these suffice
+  double ran_us = 0;               // that tasks ran since
   bool has_leases = false;         // is in the submitter's list of those that have
   uint32_t templates = 0;          // whose tasks are of this shape
 };

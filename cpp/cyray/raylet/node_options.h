@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/resource_names.h"
 #include "cyray/common/resources.h"
 
 namespace cyray::raylet {
@@ -37,7 +38,7 @@ struct NodeOptions {
   std::string token;
 
   int cpus() const {
-    return static_cast<int>((resources.Get("CPU") + kResourceUnit - 1) / kResourceUnit);
+    return static_cast<int>((resources.Get(kCpu) + kResourceUnit - 1) / kResourceUnit);
   }
   Address AddressOf(const WorkerId& worker) const { return {node_id, worker}; }
 };

@@ -15,12 +15,10 @@
 #include <utility>
 #include <vector>
 
+#include "cyray/common/resource_names.h"
 #include "cyray/common/resources.h"
 
 namespace cyray::raylet {
-
-inline constexpr char kCpu[] = "CPU";
-inline constexpr char kGpu[] = "GPU";
 
 struct Allocation {
   ResourceSet resources;

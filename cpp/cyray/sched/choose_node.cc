@@ -4,6 +4,8 @@
 #include <string>
 #include <tuple>
 
+#include "cyray/common/resource_names.h"
+
 namespace cyray::sched {
 
 double UseAfter(const ResourceSet& total, const ResourceSet& available, const ResourceSet& demand) {
@@ -13,7 +15,7 @@ double UseAfter(const ResourceSet& total, const ResourceSet& available, const Re
     if (all > 0) use = std::max(use, 1 - static_cast<double>(available.Get(name) - more) / all);
   };
   for (const auto& [name, amount] : demand.amounts()) consider(name, amount);
-  consider("CPU", demand.Get("CPU"));
+  consider(kCpu, demand.Get(kCpu));
   return use;
 }
 
