@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <random>
+
 #include "cpp_tests/gcs/memory_storage.h"
 
 namespace cyray::gcs {
@@ -56,7 +59,7 @@ TEST_F(CommitTest, WhileTheDiskRefusesEffectsWaitAndReadsAreAnswered) {
   Change();
   Say("a");
   commit_.End();
-  commit_.Answer([this] { said_.push_back("read"); });
+  commit_.Answer({Kind::kKv}, [this] { said_.push_back("read"); });
   commit_.End();
   Status outcome;
   commit_.End([&](const Status& status) { outcome = status; });
@@ -64,7 +67,7 @@ TEST_F(CommitTest, WhileTheDiskRefusesEffectsWaitAndReadsAreAnswered) {
   EXPECT_FALSE(outcome.ok());
   EXPECT_EQ(said_, Texts{"read"});
   storage_.Refuse();
-  commit_.Answer([this] { said_.push_back("another"); });
+  commit_.Answer({Kind::kKv}, [this] { said_.push_back("another"); });
   commit_.End();
   EXPECT_EQ(said_, (Texts{"read", "another"}));
   Say("b");
@@ -72,6 +75,55 @@ TEST_F(CommitTest, WhileTheDiskRefusesEffectsWaitAndReadsAreAnswered) {
   storage_.Sync();
   EXPECT_EQ(said_, (Texts{"read", "another", "a", "b"}));
   EXPECT_EQ(commit_.held(), 0u);
+}
+
+TEST_F(CommitTest, AReadWaitsForChangesOfTheKindsThatItReads) {
+  Change();
+  Say("a");
+  commit_.End();
+  commit_.Answer({Kind::kNode, Kind::kJob}, [this] { said_.push_back("nodes"); });
+  commit_.Answer({Kind::kNode, Kind::kKv}, [this] { said_.push_back("keys"); });
+  commit_.End();
+  EXPECT_EQ(said_, Texts{"nodes"});
+  EXPECT_EQ(commit_.held(), 2u);
+  storage_.Sync();
+  EXPECT_EQ(said_, (Texts{"nodes", "a", "keys"}));
+}
+
+// Whatever is changed, read and synced in whatever order: an answer leaves when all that it rests
+// on is durable, and not later than that.
+TEST_F(CommitTest, AnAnswerLeavesExactlyWhenWhatItReadIsDurable) {
+  std::mt19937 random(7);
+  const auto kinds = {Kind::kKv, Kind::kJob, Kind::kNode};
+  std::map<Kind, int> newest;  // changes, numbered
+  std::map<int, int> waiting;  // answers, and the change that each rests on
+  int changes = 0, durable = 0;
+  for (int step = 0; step < 10'000; ++step) {
+    const Kind kind = *(kinds.begin() + random() % kinds.size());
+    switch (random() % 5) {
+      case 0:
+      case 1:
+        commit_.Put(kind, "key", {1});
+        newest[kind] = ++changes;
+        break;
+      case 2:
+        waiting[step] = newest[kind];
+        commit_.Answer({kind}, [&, step] {
+          EXPECT_LE(waiting.at(step), durable) << "left too early";
+          waiting.erase(step);
+        });
+        break;
+      case 3:
+        commit_.End();
+        for (const auto& [answer, change] : waiting) EXPECT_GT(change, durable) << "could leave";
+        break;
+      default:
+        commit_.End();
+        durable = changes;
+        storage_.Sync();
+        EXPECT_TRUE(waiting.empty());
+    }
+  }
 }
 
 TEST_F(CommitTest, WhatIsQueuedWhileTheDiskRefusesLeavesWhenItWorksAgain) {
@@ -113,7 +165,7 @@ TEST_F(CommitTest, AnEventWithAnOutcomeWaitsForTheDiskOnce) {
 
 TEST_F(CommitTest, ARefusedChangeIsUndoneBeforeThoseWhoReadItAreAnswered) {
   Change();
-  commit_.Answer([this] { said_.push_back("read"); });
+  commit_.Answer({Kind::kKv}, [this] { said_.push_back("read"); });
   commit_.End([this](const Status& status) { said_.push_back(status.ok() ? "ok" : "undo"); });
   storage_.Refuse();
   EXPECT_EQ(said_, (Texts{"undo", "read"}));

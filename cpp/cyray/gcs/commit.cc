@@ -1,26 +1,34 @@
 #include "cyray/gcs/commit.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace cyray::gcs {
 
-void Commit::Put(Storage::Kind kind, std::string_view key, wire::Bytes value) {
+void Commit::Changes(Storage::Kind kind) {
   changed_ = true;
+  newest_[static_cast<size_t>(kind)] = queued_ + 1;
+}
+
+void Commit::Put(Storage::Kind kind, std::string_view key, wire::Bytes value) {
+  Changes(kind);
   storage_->Put(kind, key, std::move(value));
 }
 
 void Commit::Erase(Storage::Kind kind, std::string_view key) {
-  changed_ = true;
+  Changes(kind);
   storage_->Erase(kind, key);
 }
 
 void Commit::Leave(Effect effect) { open_.effects.push_back(std::move(effect)); }
 
-void Commit::Answer(Effect effect) {
+void Commit::Answer(std::initializer_list<Storage::Kind> kinds, Effect effect) {
   if (!storage_->Failure().ok()) return effect();
-  open_.answers.push_back(std::move(effect));
+  uint64_t after = 0;
+  for (const Storage::Kind kind : kinds) {
+    after = std::max(after, newest_[static_cast<size_t>(kind)]);
+  }
+  answers_.emplace(after, std::move(effect));
 }
 
 void Commit::End() {
@@ -39,9 +47,10 @@ void Commit::End(Storage::Callback outcome) {
 }
 
 void Commit::Close() {
-  if (open_.effects.empty() && open_.answers.empty()) return;
-  open_.after = queued_;
-  waiting_.push_back(std::exchange(open_, {}));
+  if (!open_.effects.empty()) {
+    open_.after = queued_;
+    waiting_.push_back(std::exchange(open_, {}));
+  }
   Release();
 }
 
@@ -62,12 +71,7 @@ void Commit::OnOutcome(uint64_t change, const Status& status) {
     Release();
     return;
   }
-  std::vector<Effect> answers;
-  for (Group& group : waiting_) {
-    std::move(group.answers.begin(), group.answers.end(), std::back_inserter(answers));
-    group.answers.clear();
-  }
-  for (const Effect& answer : answers) answer();
+  for (const auto& [after, answer] : std::exchange(answers_, {})) answer();
   // The storage tries again by itself; one callback for all that is queued by now is enough to
   // learn of its success.
   if (std::exchange(trying_again_, true)) return;
@@ -83,14 +87,17 @@ void Commit::Release() {
     const Group group = std::move(waiting_.front());
     waiting_.pop_front();
     for (const Effect& effect : group.effects) effect();
-    for (const Effect& answer : group.answers) answer();
+  }
+  while (!answers_.empty() && answers_.begin()->first <= durable_) {
+    const auto answer = answers_.extract(answers_.begin());
+    answer.mapped()();
   }
   releasing_ = false;
 }
 
 size_t Commit::held() const {
-  size_t count = 0;
-  for (const Group& group : waiting_) count += group.effects.size() + group.answers.size();
+  size_t count = answers_.size();
+  for (const Group& group : waiting_) count += group.effects.size();
   return count;
 }
 

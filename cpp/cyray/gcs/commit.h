@@ -3,17 +3,21 @@
 // An event queues changes and effects, and ends. Its changes become durable together; its effects
 // leave afterwards, after those of every event before it. So the GCS may die at any instruction:
 // what anybody was told is what the next GCS knows.
-// While the disk refuses changes, effects wait, however long; answers that only read leave at once,
-// for they could wait for ever.
+// An answer that only reads waits for changes of the kinds that it read, not for others: who asks
+// for the nodes does not wait while thousands of actors are stored. While the disk refuses changes,
+// effects wait, however long; such answers leave at once, for they could wait for ever.
 // Threading: confined to the GCS's state loop.
 // Invariant: effects leave in the order of Leave(), none before all changes queued up to the end of
 // its event are durable.
 
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <initializer_list>
+#include <map>
 #include <string_view>
 #include <vector>
 
@@ -31,8 +35,8 @@ class Commit {
   void Put(Storage::Kind kind, std::string_view key, wire::Bytes value);
   void Erase(Storage::Kind kind, std::string_view key);
   void Leave(Effect effect);
-  // The answer to a read, from what has been queued so far.
-  void Answer(Effect effect);
+  // The answer to a read of what is stored as `kinds`, from what has been queued so far.
+  void Answer(std::initializer_list<Storage::Kind> kinds, Effect effect);
 
   // The event is over.
   void End();
@@ -47,8 +51,8 @@ class Commit {
   struct Group {         // of one event
     uint64_t after = 0;  // the change that it waits for
     std::vector<Effect> effects;
-    std::vector<Effect> answers;
   };
+  void Changes(Storage::Kind kind);
   // `outcome`, which may be null, learns what became of the event that ends.
   void AwaitDisk(Storage::Callback outcome);
   void Close();
@@ -62,7 +66,9 @@ class Commit {
   uint64_t durable_ = 0;
   bool trying_again_ = false;
   bool releasing_ = false;
-  std::deque<Group> waiting_;  // oldest first
+  std::deque<Group> waiting_;                       // oldest first
+  std::array<uint64_t, Storage::kKinds> newest_{};  // change of each kind
+  std::multimap<uint64_t, Effect> answers_;         // by the change that they wait for
 };
 
 }  // namespace cyray::gcs

@@ -106,6 +106,27 @@ wire::Bytes StoredCallOf(const CallLog::Entry& entry) {
                   wire::CreateStoredCall(builder, static_cast<uint8_t>(entry.code), payload));
 }
 
+// What a method reads of all that is stored.
+std::initializer_list<Storage::Kind> KindsOf(GcsMethod read) {
+  using Kind = Storage::Kind;
+  static constexpr auto kKeys = {Kind::kKv};
+  static constexpr auto kActors = {Kind::kActorSpec, Kind::kActorState};
+  static constexpr auto kJobs = {Kind::kJob};
+  static constexpr auto kNodes = {Kind::kNode};
+  switch (read) {
+    case GcsMethod::KvGet:
+    case GcsMethod::KvKeys:
+      return kKeys;
+    case GcsMethod::GetActorByName:
+    case GcsMethod::ListActors:
+      return kActors;
+    case GcsMethod::ListJobs:
+      return kJobs;
+    default:
+      return kNodes;
+  }
+}
+
 }  // namespace
 
 GcsService::GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams,
@@ -147,7 +168,8 @@ void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, 
   if (method == GcsMethod::GetFunction) {
     GetFunction(payload, reply);
   } else if (IsRead(method)) {
-    commit_.Answer([reply = std::move(reply), answer = Read(method, payload)] { reply(answer); });
+    commit_.Answer(KindsOf(method),
+                   [reply = std::move(reply), answer = Read(method, payload)] { reply(answer); });
     commit_.End();
   } else {
     Change(method, id, payload, std::move(reply));
@@ -383,7 +405,8 @@ void GcsService::AnswerWaiter(uint64_t waiter, const wire::Bytes* pickled) {
 
 // Of a function that may not be on disk yet, as any read.
 void GcsService::AnswerFunction(const Reply& reply, const wire::Bytes* pickled) {
-  commit_.Answer([reply, answer = FunctionReply(pickled)] { reply(answer); });
+  commit_.Answer({Storage::Kind::kFunction},
+                 [reply, answer = FunctionReply(pickled)] { reply(answer); });
 }
 
 void GcsService::FailWaiters() {
