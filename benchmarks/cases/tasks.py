@@ -98,3 +98,16 @@ def short_work(engine: Engine) -> dict[str, float]:
 
     engine.get_all([task() for _ in range(100)])
     return {"speedup": repeated(speedup, 2.0)}
+
+
+@case("tasks", "no_cpu", Metric("no_cpu", "no-op tasks that ask for no CPU, a long queue", "/s"))
+def tasks_without_cpu(engine: Engine) -> dict[str, float]:
+    task = engine.task_without_cpu(work.nothing)
+
+    def batch() -> int:
+        count = engine.queue_length // 3
+        engine.get_all([task() for _ in range(count)])
+        return count
+
+    engine.get(task())
+    return {"no_cpu": rate(batch)}

@@ -16,7 +16,8 @@ STORE_BYTES = 2_000_000_000
 class Engine:
     # Of: "tasks", "dependencies" (futures as arguments), "actors", "async_actors", "kill", "objects",
     # "refs" (gets of many refs), "ref_arguments" (ten thousand of them to one task), "nested_refs"
-    # (in objects), "returns" (several return values), "nodes" (further nodes on this machine).
+    # (in objects), "returns" (several return values), "nodes" (further nodes on this machine), "no_cpu"
+    # (tasks that ask for no CPU).
     can: frozenset[str] = frozenset({"tasks"})
     package = ""  # whose version the report names; "" for Python's own
     # How much of the large cases it does, so that a round takes minutes; rates do not depend on it.
@@ -39,6 +40,9 @@ class Engine:
 
     def task(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A callable that submits `function` and returns a future."""
+        raise NotImplementedError
+
+    def task_without_cpu(self, function: Callable[..., Any]) -> Callable[..., Any]:
         raise NotImplementedError
 
     def get(self, future: Any) -> Any:

@@ -31,6 +31,7 @@ class RayLikeEngine(Engine):
             "nested_refs",
             "returns",
             "nodes",
+            "no_cpu",
         }
     )
     command = ""  # the module whose main() is the engine's command line
@@ -48,6 +49,9 @@ class RayLikeEngine(Engine):
 
     def task(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return self.api.remote(function).remote  # type: ignore[no-any-return]
+
+    def task_without_cpu(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.api.remote(num_cpus=0)(function).remote  # type: ignore[no-any-return]
 
     def get(self, future: Any) -> Any:
         return self.api.get(future)
