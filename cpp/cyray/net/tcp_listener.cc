@@ -34,7 +34,7 @@ TcpListener::~TcpListener() { Close(); }
 
 void TcpListener::Close() {
   if (!socket_.valid()) return;
-  loop_->Cancel(pause_);
+  pause_.Stop();
   loop_->Remove(socket_.get());
   socket_.reset();
 }
@@ -84,7 +84,7 @@ Status TcpListener::Listen(const std::string& ip, uint16_t port,
 
 void TcpListener::SetAccepting(bool accepting) {
   if (std::exchange(accepting_, accepting) == accepting || !socket_.valid()) return;
-  if (pause_ == 0) loop_->Modify(socket_.get(), accepting ? kReadable : 0);
+  if (!pause_.running()) loop_->Modify(socket_.get(), accepting ? kReadable : 0);
 }
 
 void TcpListener::Accept() {
@@ -99,10 +99,7 @@ void TcpListener::Accept() {
     // Out of descriptors, most likely: pause, so that the loop does not spin on it.
     CYRAY_LOG(kWarning) << Status::FromErrno("accept").message();
     loop_->Modify(socket_.get(), 0);
-    pause_ = loop_->RunAfter(100, [this] {
-      pause_ = 0;
-      loop_->Modify(socket_.get(), accepting_ ? kReadable : 0);
-    });
+    pause_.Start(100, [this] { loop_->Modify(socket_.get(), accepting_ ? kReadable : 0); });
     return;
   }
 }

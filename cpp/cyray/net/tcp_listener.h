@@ -8,13 +8,14 @@
 
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
+#include "cyray/util/timer.h"
 #include "cyray/util/unique_fd.h"
 
 namespace cyray::net {
 
 class TcpListener {
  public:
-  explicit TcpListener(EventLoop* loop) : loop_(loop) {}
+  explicit TcpListener(EventLoop* loop) : loop_(loop), pause_(loop) {}
   ~TcpListener();
 
   // A listening socket at `ip` (IPv4), that nobody accepts from yet. Port 0: any.
@@ -39,8 +40,9 @@ class TcpListener {
   UniqueFd socket_;
   uint16_t port_ = 0;
   bool accepting_ = true;
-  EventLoop::TimerId pause_ = 0;
   std::function<void(UniqueFd)> on_accepted_;
+
+  Timer pause_;
 };
 
 }  // namespace cyray::net

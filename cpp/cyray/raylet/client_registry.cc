@@ -34,7 +34,11 @@ bool IsOurUser(int fd) {
 }  // namespace
 
 ClientRegistry::ClientRegistry(EventLoop* loop, Callbacks callbacks, int64_t patience_ms)
-    : loop_(loop), callbacks_(std::move(callbacks)), patience_ms_(patience_ms), posts_(loop) {}
+    : loop_(loop),
+      callbacks_(std::move(callbacks)),
+      patience_ms_(patience_ms),
+      accept_pause_(loop),
+      posts_(loop) {}
 
 ClientRegistry::~ClientRegistry() {
   StopListening();
@@ -66,7 +70,7 @@ Status ClientRegistry::Listen(const std::string& path) {
 
 void ClientRegistry::StopListening() {
   if (!listener_.valid()) return;
-  loop_->Cancel(accept_pause_);
+  accept_pause_.Stop();
   loop_->Remove(listener_.get());
   listener_.reset();
 }
@@ -91,8 +95,7 @@ void ClientRegistry::Accept() {
 void ClientRegistry::PauseAccepting(const Status& why) {
   CYRAY_LOG(kWarning) << why.message();
   loop_->Modify(listener_.get(), 0);
-  accept_pause_ =
-      loop_->RunAfter(kAcceptPauseMs, [this] { loop_->Modify(listener_.get(), EPOLLIN); });
+  accept_pause_.Start(kAcceptPauseMs, [this] { loop_->Modify(listener_.get(), EPOLLIN); });
 }
 
 ClientConnection* ClientRegistry::Add(UniqueFd socket, const WorkerId& expected) {

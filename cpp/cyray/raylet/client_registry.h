@@ -95,7 +95,6 @@ class ClientRegistry {
   const Callbacks callbacks_;
   const int64_t patience_ms_;  // with a client that reads nothing
   UniqueFd listener_;
-  EventLoop::TimerId accept_pause_ = 0;
   std::unordered_map<uint64_t, std::unique_ptr<ClientConnection>> clients_;
   std::unordered_map<WorkerId, uint64_t> by_worker_;
   std::vector<uint64_t> dirty_;
@@ -107,6 +106,7 @@ class ClientRegistry {
   uint64_t frames_handled_ = 0;
   TakenCallback on_taken_;
 
+  Timer accept_pause_;
   Posts posts_;
 };
 

@@ -36,7 +36,7 @@ flatbuffers::Offset<wire::LogLines> WriteLines(FlatBufferBuilder& builder,
 }  // namespace
 
 DriverFeed::DriverFeed(Parts parts, std::function<void(const JobId&)> drain)
-    : parts_(parts), drain_(std::move(drain)) {
+    : parts_(parts), drain_(std::move(drain)), limits_(parts.runtime) {
   RegisterPeerHandlers();
 }
 
@@ -152,14 +152,14 @@ bool DriverFeed::OnFlushOutput(ClientConnection& driver, const wire::FlushOutput
   drain_(driver.job);
   const uint64_t id = next_flush_++;
   Flush& flush = flushes_[id];
-  flush = {driver.id(), request->request_id(), 1, 0};
+  flush = {driver.id(), request->request_id(), 1};
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateForwardFlushOutput(builder, id, ToWire(driver.job)));
   // A node that was never met has never run anything for this one.
   for (const NodeId& node : parts_.peers->Met()) {
     if (parts_.peers->Send(node, FrameType::kForwardFlushOutput, builder)) ++flush.awaited;
   }
-  flush.timer = parts_.loop->RunAfter(kFlushLimitMs, [this, id] { AnswerFlush(id); });
+  limits_.Start(id, kFlushLimitMs, [this, id] { AnswerFlush(id); });
   OnNodeFlushed(id);  // this one
   return true;
 }
@@ -172,7 +172,7 @@ void DriverFeed::OnNodeFlushed(uint64_t id) {
 void DriverFeed::AnswerFlush(uint64_t id) {
   const auto node = flushes_.extract(id);
   if (node.empty()) return;
-  parts_.loop->Cancel(node.mapped().timer);
+  limits_.Stop(id);
   ClientConnection* driver = parts_.clients->FindById(node.mapped().client_id);
   if (driver == nullptr) return;
   FlatBufferBuilder builder;

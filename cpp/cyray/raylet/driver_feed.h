@@ -4,7 +4,7 @@
 // A driver of this node gets frames of its own; one of another node gets them through its raylet.
 // A driver, or a raylet, that does not keep up loses lines and is told how many. Before it leaves a
 // driver asks for what is still on its way (FlushOutput): every node reads out its workers' pipes.
-// Threading: confined to the raylet's loop.
+// Threading: confined to its runtime's loop.
 // Invariant: unsent lines take at most kMaxBacklogBytes per driver and per node.
 
 #pragma once
@@ -20,7 +20,7 @@
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/raylet/worker_logs.h"
-#include "cyray/util/event_loop.h"
+#include "cyray/util/timer.h"
 #include "local_generated.h"
 #include "peer_generated.h"
 
@@ -29,7 +29,7 @@ namespace cyray::raylet {
 class DriverFeed {
  public:
   struct Parts {
-    EventLoop* loop;
+    Runtime* runtime;
     const NodeOptions* options;
     ClientRegistry* clients;
     PeerTable* peers;
@@ -50,7 +50,6 @@ class DriverFeed {
     uint64_t client_id;
     uint64_t request_id;
     size_t awaited;  // nodes that have not answered
-    EventLoop::TimerId timer;
   };
 
   void RegisterPeerHandlers();
@@ -68,6 +67,8 @@ class DriverFeed {
   std::map<NodeId, uint64_t> dropped_;  // lines for drivers of that node, since the last that went
   std::map<uint64_t, Flush> flushes_;
   uint64_t next_flush_ = 1;
+
+  Timers<uint64_t> limits_;  // of flushes
 };
 
 }  // namespace cyray::raylet

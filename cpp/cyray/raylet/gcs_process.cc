@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "cyray/net/tcp_listener.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -74,7 +73,7 @@ void GcsProcess::Start() {
     return;
   }
   pid_ = *pid;
-  started_ms_ = MonotonicMs();
+  started_ms_ = loop_->NowMs();
   loop_->Add(ready_pipe_.get(), EPOLLIN, [this](uint32_t) { OnReady(); });
 }
 
@@ -104,7 +103,7 @@ void GcsProcess::OnExit(int wait_status) {
                          TailOf(log_path_, 4000));
     return;
   }
-  if (MonotonicMs() - started_ms_ >= kShortLifeMs) restart_backoff_.Reset();
+  if (loop_->NowMs() - started_ms_ >= kShortLifeMs) restart_backoff_.Reset();
   restart_.Start(
       early_failures_ >= 0 ? kEarlyRestartDelayMs : restart_backoff_.NextMs(loop_->Random()),
       [this] { Start(); });

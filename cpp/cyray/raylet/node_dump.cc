@@ -2,8 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cyray/util/clock.h"
-
 namespace cyray::raylet {
 namespace {
 
@@ -20,9 +18,9 @@ json Amounts(const ResourceSet& set) {
   return out;
 }
 
-json PendingLeases(const LeaseScheduler& scheduler) {
+json PendingLeases(const LeaseScheduler& scheduler, int64_t now_ms) {
   json out = json::array();
-  for (const auto& pending : scheduler.Pending(MonotonicMs(), kMaxListed)) {
+  for (const auto& pending : scheduler.Pending(now_ms, kMaxListed)) {
     out.push_back(
         {{"demand", Amounts(pending.demand)},
          {"waited_ms", pending.waited_ms},
@@ -111,7 +109,7 @@ std::string DumpNode(const DumpSources& sources) {
         {"available", Amounts(scheduler.resources().available())}}},
       {"leases",
        {{"granted", scheduler.lease_count()},
-        {"pending", PendingLeases(scheduler)},
+        {"pending", PendingLeases(scheduler, sources.now_ms)},
         {"forwarded", Forwarded(*sources.leases)}}},
       {"workers", Workers(sources)},
       {"drivers", Drivers(sources)},

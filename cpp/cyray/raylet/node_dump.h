@@ -18,6 +18,7 @@
 namespace cyray::raylet {
 
 struct DumpSources {
+  int64_t now_ms;
   const NodeOptions* options;
   const ClientRegistry* clients;
   const WorkerHost* workers;

@@ -11,7 +11,6 @@
 #include "cyray/gcs/farewell.h"
 #include "cyray/raylet/node_dump.h"
 #include "cyray/raylet/own_log.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -167,7 +166,7 @@ void Raylet::WatchLifeline() {
 
 void Raylet::BoundOwnLog() {
   RotateOwnLog();
-  loop_.RunAfter(kOwnLogCheckMs, [this] { BoundOwnLog(); });
+  own_log_check_.Start(kOwnLogCheckMs, [this] { BoundOwnLog(); });
 }
 
 void Raylet::BeginEnd(int exit_code, const std::string& why) {
@@ -229,8 +228,8 @@ void Raylet::FinishRound() {
 bool Raylet::KeepSpinning(bool handled_frames) {
   if (handled_frames) {
     if (spin_until_ns_ != 0) spin_payoff_.Paid();
-    spin_until_ns_ = spin_payoff_.Worth() ? MonotonicNs() + kSpinNs : 0;
-  } else if (spin_until_ns_ != 0 && MonotonicNs() >= spin_until_ns_) {
+    spin_until_ns_ = spin_payoff_.Worth() ? loop_.NowNs() + kSpinNs : 0;
+  } else if (spin_until_ns_ != 0 && loop_.NowNs() >= spin_until_ns_) {
     spin_payoff_.Missed();
     spin_until_ns_ = 0;
   }
@@ -322,9 +321,9 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
 
 void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {
   FlatBufferBuilder builder;
-  const auto text =
-      builder.CreateString(DumpNode({&options_, &clients_, &workers_, &leases_, &actors_,
-                                     store_.get(), transfer_.get(), objects_.get(), &gcs_}));
+  const auto text = builder.CreateString(
+      DumpNode({loop_.NowMs(), &options_, &clients_, &workers_, &leases_, &actors_, store_.get(),
+                transfer_.get(), objects_.get(), &gcs_}));
   builder.Finish(wire::CreateNodeInfoReply(builder, request_id, text));
   clients_.Send(client, FrameType::kNodeInfoReply, builder);
 }

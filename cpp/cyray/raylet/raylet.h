@@ -32,6 +32,7 @@
 #include "cyray/store/object_store.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/spin_payoff.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::raylet {
 
@@ -115,6 +116,8 @@ class Raylet {
   int exit_code_ = 0;
   SpinPayoff spin_payoff_;
   int64_t spin_until_ns_ = 0;  // 0: not spinning
+
+  Timer own_log_check_{&loop_};
 };
 
 }  // namespace cyray::raylet

@@ -74,25 +74,28 @@ void Registrar::OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& 
     Answer(*client);
     return;
   }
-  awaiting_worker_[client_id] = parts_.loop->RunAfter(kWorkerWaitMs, [this, client_id] {
+  awaiting_worker_.insert(client_id);
+  waits_.Start(client_id, kWorkerWaitMs, [this, client_id] {
     awaiting_worker_.erase(client_id);
     if (ClientConnection* waiting = parts_.clients->FindById(client_id)) Answer(*waiting);
   });
 }
 
-void Registrar::OnWorkerIdle() {
-  if (awaiting_worker_.empty()) return;
-  for (const auto& [id, timer] : std::exchange(awaiting_worker_, {})) {
-    parts_.loop->Cancel(timer);
-    if (ClientConnection* client = parts_.clients->FindById(id)) Answer(*client);
+std::vector<ClientConnection*> Registrar::TakeWaiting() {
+  std::vector<ClientConnection*> waiting;
+  for (const uint64_t id : std::exchange(awaiting_worker_, {})) {
+    if (ClientConnection* client = parts_.clients->FindById(id)) waiting.push_back(client);
   }
+  waits_.StopAll();
+  return waiting;
+}
+
+void Registrar::OnWorkerIdle() {
+  for (ClientConnection* client : TakeWaiting()) Answer(*client);
 }
 
 void Registrar::OnCannotStart(const std::string& why) {
-  for (const auto& [id, timer] : std::exchange(awaiting_worker_, {})) {
-    parts_.loop->Cancel(timer);
-    if (ClientConnection* client = parts_.clients->FindById(id)) Refuse(*client, why);
-  }
+  for (ClientConnection* client : TakeWaiting()) Refuse(*client, why);
 }
 
 void Registrar::Answer(ClientConnection& client) {
@@ -132,10 +135,8 @@ void Registrar::Refuse(ClientConnection& client, const std::string& error) {
 }
 
 void Registrar::OnDriverGone(const ClientConnection& driver) {
-  if (const auto it = awaiting_worker_.find(driver.id()); it != awaiting_worker_.end()) {
-    parts_.loop->Cancel(it->second);
-    awaiting_worker_.erase(it);
-  }
+  awaiting_worker_.erase(driver.id());
+  waits_.Stop(driver.id());
   if (!driver.job.is_nil()) FinishJob(driver.job);
 }
 

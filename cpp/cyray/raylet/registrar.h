@@ -2,12 +2,12 @@
 //
 // A worker is answered at once. A driver is answered when the GCS has given its job a number and a
 // worker is ready, so that its first task is quick (or when waiting for one took too long).
-// Threading: confined to the raylet's loop.
+// Threading: confined to its runtime's loop.
 
 #pragma once
 
 #include <functional>
-#include <unordered_map>
+#include <set>
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/gcs_bridge.h"
@@ -16,13 +16,14 @@
 #include "cyray/raylet/note_keeper.h"
 #include "cyray/raylet/worker_host.h"
 #include "cyray/store/object_store.h"
+#include "cyray/util/timer.h"
 
 namespace cyray::raylet {
 
 class Registrar {
  public:
   struct Parts {
-    EventLoop* loop;
+    Runtime* runtime;
     const NodeOptions* options;
     ClientRegistry* clients;
     WorkerHost* workers;
@@ -31,7 +32,7 @@ class Registrar {
     store::ObjectStore* store;
   };
 
-  explicit Registrar(Parts parts) : parts_(parts) {}
+  explicit Registrar(Parts parts) : parts_(parts), waits_(parts.runtime) {}
 
   // False: the frame is bad.
   bool OnRegister(ClientConnection& client, const wire::Register* request);
@@ -48,12 +49,16 @@ class Registrar {
   void OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& config,
                        Result<wire::Bytes> reply);
   void FinishJob(const JobId& job);
+  // Those that wait for a worker, who then do not any more.
+  std::vector<ClientConnection*> TakeWaiting();
   void Answer(ClientConnection& client);
   void Refuse(ClientConnection& client, const std::string& error);
 
   const Parts parts_;
   NoteKeeper notes_;
-  std::unordered_map<uint64_t, EventLoop::TimerId> awaiting_worker_;  // drivers by client id
+  std::set<uint64_t> awaiting_worker_;  // drivers by client id
+
+  Timers<uint64_t> waits_;  // of these, which are not without end
 };
 
 }  // namespace cyray::raylet

@@ -16,11 +16,9 @@ constexpr int64_t kIdleExitLimitMs = 5'000;
 constexpr int64_t kLeaveLimitMs = 5'000;     // for the last steps of one that means to leave
 constexpr int64_t kExitingLimitMs = 30'000;  // after it said that it leaves
 constexpr int64_t kKillAgainMs = 5'000;      // whoever was to tell of its exit may have died
-// After so many failures in a row whoever waits is told; between them the pause doubles.
+// After so many failures in a row whoever waits is told.
 constexpr int kMaxStartFailures = 5;
 constexpr int kMaxOwnFailures = 2;  // of a job's own Python: it fails each time, or never
-constexpr int64_t kFirstPauseMs = 10;
-constexpr int64_t kMaxPauseMs = 2'000;
 
 int PrestartOf(const NodeOptions& options) {
   return options.prestart >= 0 ? options.prestart : options.cpus();
@@ -139,7 +137,7 @@ void WorkerHost::OnRegistered(const WorkerId& worker, int pid) {
     own_failures_.erase(pooled->job);
     TellJob(worker, pooled->job);
   } else {
-    start_failures_ = 0;
+    start_backoff_.Reset();
     start_again_ms_ = 0;
   }
   ArmExpiry();
@@ -359,9 +357,8 @@ void WorkerHost::NoteOwnFailure(const JobId& job, const std::string& reason,
 
 void WorkerHost::NoteStartFailure(const std::string& reason, const WorkerId& worker) {
   CYRAY_LOG(kWarning) << "a worker could not be started: " << reason;
-  const int64_t pause = kFirstPauseMs << std::min(start_failures_, 10);
-  start_again_ms_ = parts_.runtime->NowMs() + std::min(pause, kMaxPauseMs);
-  if (++start_failures_ % kMaxStartFailures != 0) return;
+  start_again_ms_ = parts_.runtime->NowMs() + start_backoff_.NextMs(parts_.runtime->Random());
+  if (start_backoff_.attempts() % kMaxStartFailures != 0) return;
   callbacks_.on_cannot_start(
       "Workers cannot be started: " + std::to_string(kMaxStartFailures) +
       " in a row died before they registered, the last one: " + Sentence(reason) + " " +

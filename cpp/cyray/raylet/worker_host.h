@@ -23,6 +23,7 @@
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/worker_pool.h"
 #include "cyray/raylet/worker_processes.h"
+#include "cyray/util/backoff.h"
 #include "cyray/util/timer.h"
 
 namespace cyray::raylet {
@@ -131,7 +132,7 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
   const Callbacks callbacks_;
   WorkerPool pool_;
   std::unordered_map<WorkerId, Process> processes_;
-  int start_failures_ = 0;             // since a worker last came up
+  Backoff start_backoff_{10, 2'000};   // of failures since a worker last came up
   int64_t start_again_ms_ = 0;         // not before, after a failure
   std::map<WorkerUse, int> wanted_;    // by then
   std::map<JobId, int> own_failures_;  // in a row, of jobs with a Python of their own
