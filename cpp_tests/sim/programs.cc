@@ -310,7 +310,7 @@ std::string SocketOf(const RayletSpec& spec) {
 
 void AddPrograms(Kernel* kernel, std::function<int(UniqueFd, WorkerId)> run_worker) {
   kernel->AddProgram("zygote", [run_worker](const Arguments& argv, const auto&) {
-    return Zygote(std::atoi(argv.back().c_str()), run_worker).Run();
+    return Zygote(std::atoi(argv[3].c_str()), run_worker).Run();
   });
   kernel->AddProgram("gcs_server", [](const Arguments& argv, const auto&) { return RunGcs(argv); });
 }

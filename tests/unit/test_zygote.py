@@ -58,9 +58,16 @@ def main(fd, worker_id):
 
 
 def become_reaper() -> None:
-    """As the raylet makes the zygote: orphans below it become its children."""
+    """As the raylet makes the zygote: orphans below it become its children, SIGTERM waits."""
     PR_SET_CHILD_SUBREAPER = 36
     assert LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def become_reaper_of_a_dead_raylet() -> None:
+    """The raylet dies before the zygote's program begins: its death signal waits."""
+    become_reaper()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class RayletSide:
@@ -68,7 +75,7 @@ class RayletSide:
 
     made: ClassVar[list[RayletSide]] = []
 
-    def __init__(self, tmp_path, preload="", parent=False, **env):
+    def __init__(self, tmp_path, preload="", parent=False, dead=False, **env):
         # A package with the zygote in it and the rest pretended.
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
@@ -89,9 +96,9 @@ class RayletSide:
         with open(self.log, "wb") as log:
             zygote = [sys.executable, "-m", "cyray._worker.zygote", str(theirs.fileno())]
             # With a parent of its own, that can be killed, in place of this process.
-            shell = ["sh", "-c", '"$@" & echo $!; wait', "sh"] if parent else []
+            shell = ["sh", "-c", '"$@" $$ & echo $!; wait', "sh"] if parent else []
             self.process = subprocess.Popen(
-                shell + zygote,
+                shell + zygote + ([] if parent else ["0" if dead else str(os.getpid())]),
                 pass_fds=[theirs.fileno()],
                 env={
                     **os.environ,
@@ -102,7 +109,7 @@ class RayletSide:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=become_reaper,
+                preexec_fn=become_reaper_of_a_dead_raylet if dead else become_reaper,
             )
         theirs.close()
         self.socket.settimeout(10)
@@ -347,6 +354,42 @@ def test_what_the_raylet_started_without_the_zygote_goes_when_the_raylet_is_kill
         assert outsider.wait(timeout=10) == -signal.SIGKILL
     finally:
         raylet.close()
+
+
+@pytest.fixture
+def node(tmp_path):
+    """The variables of a node, and a process of it that descends from no zygote."""
+    variables = {"CYRAY_NODE_ID": os.urandom(16).hex()}
+    outsider = subprocess.Popen(["sleep", "1000"], env={**os.environ, **variables})
+    yield variables, outsider
+    outsider.kill()
+    outsider.wait()
+
+
+def test_a_zygote_that_still_imports_ends_its_node_with_its_raylet(tmp_path, node):
+    variables, outsider = node
+    imports = tmp_path / "imports"
+    lib = tmp_path / "lib"
+    lib.mkdir()
+    (lib / "endless.py").write_text(
+        f"import time\nopen({str(imports)!r}, 'w').close()\ntime.sleep(1000)\n"
+    )
+    raylet = RayletSide(tmp_path, preload="endless", parent=True, **variables)
+    eventually(imports.exists, 20)
+    zygote = int(raylet.log.read_text().split()[0])  # told by its parent
+    pidfd = os.pidfd_open(zygote)
+    raylet.kill_parent()
+    os.kill(zygote, signal.SIGTERM)  # as the kernel does it then
+    assert has_ended(pidfd, 10_000)
+    os.close(pidfd)
+    assert outsider.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_zygote_whose_raylet_is_dead_before_it_runs_ends_their_node(tmp_path, node):
+    variables, outsider = node
+    raylet = RayletSide(tmp_path, dead=True, **variables)
+    assert raylet.process.wait(timeout=20) == 0
+    assert outsider.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_a_preload_that_fails_is_reported_and_left_out(tmp_path):

@@ -14,13 +14,14 @@
 #include <cstring>
 
 #include "cyray/raylet/process_tree.h"
-#include "cyray/util/clock.h"
 #include "cyray/util/log.h"
 
 extern char** environ;
 
 namespace cyray::raylet {
 namespace {
+
+constexpr int64_t kLookAgainMs = 50;
 
 sigset_t HandledSignals() {
   sigset_t set;
@@ -62,9 +63,10 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
     ::fcntl(fd, F_SETFD, ::fcntl(fd, F_GETFD) & ~FD_CLOEXEC);
   }
   if (!request.directory.empty() && ::chdir(request.directory.c_str()) != 0) ::_exit(127);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  if (request.holds_signal) sigaddset(&blocked, request.death_signal);
+  ::sigprocmask(SIG_SETMASK, &blocked, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
   ::execvpe(argv[0], argv, env);
   ::_exit(127);
@@ -80,7 +82,7 @@ void ProcessSupervisor::BlockSignals() {
   ::signal(SIGINT, SIG_IGN);  // Ctrl-C in a terminal is for the driver to decide about
 }
 
-ProcessSupervisor::ProcessSupervisor(EventLoop* loop) : loop_(loop) {
+ProcessSupervisor::ProcessSupervisor(EventLoop* loop) : loop_(loop), look_again_(loop) {
   const sigset_t set = HandledSignals();
   signals_ = UniqueFd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   CYRAY_CHECK(signals_.valid()) << errno;
@@ -116,9 +118,8 @@ void ProcessSupervisor::Reap() {
   std::vector<std::pair<pid_t, int>> ended;
   int status = 0;
   for (pid_t pid; (pid = ::waitpid(-1, &status, WNOHANG)) > 0;) ended.emplace_back(pid, status);
-  std::vector<pid_t> sessions;
-  for (const auto& [pid, wait_status] : ended) sessions.push_back(pid);
-  if (!sessions.empty()) EndOrphansOf(sessions);
+  for (const auto& [pid, wait_status] : ended) dead_sessions_.Add(pid);
+  EndOrphans();
   for (const auto& [pid, wait_status] : ended) {
     auto child = children_.extract(pid);
     if (child.empty()) {
@@ -129,34 +130,27 @@ void ProcessSupervisor::Reap() {
   }
 }
 
-// A session's number is not given anew while it has members. What the killed have started comes
-// here when they are reaped, of the same session: their end is the next look.
-void ProcessSupervisor::EndOrphansOf(const std::vector<pid_t>& sessions) {
-  const pid_t self = ::getpid();
-  std::vector<pid_t> ended;
-  for (const ProcessInfo& process : ListProcesses()) {
-    if (process.parent != self || process.zombie || children_.contains(process.pid)) continue;
-    if (process.pid == process.session || MayBeResourceTracker(process.pid)) continue;
-    const bool dead =
-        std::find(sessions.begin(), sessions.end(), process.session) != sessions.end();
-    if (dead || dead_sessions_.contains(process.session)) {
-      KillProcess(process);
-      ended.push_back(process.session);
-    }
+void ProcessSupervisor::EndOrphans() {
+  if (dead_sessions_.empty()) return;
+  std::vector<DeadSessions::Orphan> orphans;
+  for (const ProcessInfo& child : OwnChildren()) {
+    if (child.zombie || children_.contains(child.pid)) continue;
+    orphans.push_back({child, KindOf(child.pid)});
   }
-  dead_sessions_ = {ended.begin(), ended.end()};
+  for (const ProcessInfo& process : dead_sessions_.Look(orphans)) KillProcess(process);
+  if (!dead_sessions_.empty()) look_again_.Start(kLookAgainMs, [this] { EndOrphans(); });
 }
 
 void ProcessSupervisor::EndDescendants(const EndPlan& plan) {
   constexpr int64_t kLookEveryMs = 20;  // signals of several ends come as one
   const sigset_t set = HandledSignals();
-  const int64_t begin = MonotonicMs();
+  const int64_t begin = loop_->NowMs();
   int64_t trackers_since = -1;
   while (true) {
     pid_t ended;
     while ((ended = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
     }
-    const int64_t now = MonotonicMs();
+    const int64_t now = loop_->NowMs();
     if (ended < 0 || now - begin >= plan.limit_ms) return;  // no children, or too stubborn ones
     const bool gentle = now - begin < plan.gentle_ms;
     bool trackers = false;
@@ -164,7 +158,7 @@ void ProcessSupervisor::EndDescendants(const EndPlan& plan) {
     std::vector<ProcessInfo> last;
     for (const ProcessInfo& process : Descendants(ListProcesses(), ::getpid())) {
       if (process.zombie) continue;
-      const bool tracker = MayBeResourceTracker(process.pid);
+      const bool tracker = KindOf(process.pid) != ProcessKind::kOther;  // or it may be one
       if (tracker || process.pid == plan.last) {
         trackers = trackers || tracker;
         last.push_back(process);

@@ -13,14 +13,15 @@
 
 #include <cstdint>
 #include <functional>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "cyray/raylet/dead_sessions.h"
 #include "cyray/util/event_loop.h"
 #include "cyray/util/status.h"
+#include "cyray/util/timer.h"
 #include "cyray/util/unique_fd.h"
 
 namespace cyray::raylet {
@@ -32,6 +33,7 @@ struct SpawnRequest {
   int stdout_fd = -1;                                    // -1: as this process's
   int stderr_fd = -1;
   int death_signal = 9;        // what it gets when this process dies
+  bool holds_signal = false;   // that one waits, blocked, until the child takes it
   bool adopts = false;         // orphans below it become its children, not this process's
   bool own_session = false;    // what it starts can be told from what others start
   std::vector<int> inherited;  // descriptors the child keeps, under the same numbers
@@ -70,14 +72,16 @@ class ProcessSupervisor {
  private:
   void OnSignal();
   void Reap();
-  void EndOrphansOf(const std::vector<pid_t>& sessions);
+  void EndOrphans();
 
   EventLoop* const loop_;
   UniqueFd signals_;
   std::unordered_map<pid_t, ExitCallback> children_;
-  std::set<pid_t> dead_sessions_;  // whose orphans were killed and are not reaped yet
+  DeadSessions dead_sessions_;
   std::function<void(pid_t, int)> on_orphan_exit_;
   std::function<void()> on_terminate_;
+
+  Timer look_again_;  // runs while dead sessions may have orphans
 };
 
 // Opens a log file of the session for appending.

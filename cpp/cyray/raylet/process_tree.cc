@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -85,10 +86,37 @@ std::vector<ProcessInfo> Descendants(const std::vector<ProcessInfo>& all, pid_t 
   return found;
 }
 
-bool MayBeResourceTracker(pid_t pid) {
+// Nobody else reaps them, so none leaves the list while it is read.
+std::vector<ProcessInfo> OwnChildren() {
+  const pid_t self = ::getpid();
+  const std::string path =
+      "/proc/" + std::to_string(self) + "/task/" + std::to_string(self) + "/children";
+  std::vector<ProcessInfo> children;
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) {  // not on every kernel
+    children = ListProcesses();
+    std::erase_if(children, [self](const auto& process) { return process.parent != self; });
+    return children;
+  }
+  std::string text;
+  std::array<char, 4096> buffer;
+  for (ssize_t n; (n = ::read(fd.get(), buffer.data(), buffer.size())) > 0;) {
+    text.append(buffer.data(), static_cast<size_t>(n));
+  }
+  std::istringstream numbers(text);
+  for (pid_t pid = 0; numbers >> pid;) {
+    if (const auto process = ReadProcess(pid)) children.push_back(*process);
+  }
+  return children;
+}
+
+ProcessKind KindOf(pid_t pid) {
   std::array<char, 4096> buffer;
   const std::string_view line = ReadProc(pid, "cmdline", buffer);
-  return line.empty() || line.find("resource_tracker import main") != std::string_view::npos;
+  if (line.empty()) return ProcessKind::kUnknown;
+  return line.find("resource_tracker import main") != std::string_view::npos
+             ? ProcessKind::kResourceTracker
+             : ProcessKind::kOther;
 }
 
 bool KillProcess(const ProcessInfo& process) {

@@ -26,10 +26,17 @@ std::vector<ProcessInfo> ListProcesses();
 // Those of `all` that descend from `root`, without it.
 std::vector<ProcessInfo> Descendants(const std::vector<ProcessInfo>& all, pid_t root);
 
-// Whether it is a resource tracker of Python's multiprocessing (or joblib's): a process that waits
-// until those who made semaphores and segments in /dev/shm are gone, and then removes these. True
-// also of one that has no command line: in the middle of an exec, which the next look tells.
-bool MayBeResourceTracker(pid_t pid);
+// The children of this process's first thread, its orphans too.
+std::vector<ProcessInfo> OwnChildren();
+
+enum class ProcessKind : uint8_t {
+  kOther,
+  // Of Python's multiprocessing (or joblib's): it waits until those who made semaphores and
+  // segments in /dev/shm are gone, and then removes these.
+  kResourceTracker,
+  kUnknown,  // it has no command line: it is in the middle of an exec, or gone; the next look tells
+};
+ProcessKind KindOf(pid_t pid);
 
 // Sends SIGKILL to that very process. False when it is gone, or not ours to kill.
 bool KillProcess(const ProcessInfo& process);

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -70,7 +71,8 @@ void ZygoteLink::Start() {
   const UniqueFd child(pair[1]);
   const UniqueFd log = OpenLog(log_path_);
   SpawnRequest spawn;
-  spawn.argv = {options_->python, "-m", "cyray._worker.zygote", std::to_string(child.get())};
+  spawn.argv = {options_->python, "-m", "cyray._worker.zygote", std::to_string(child.get()),
+                std::to_string(::getpid())};
   spawn.env = {{"CYRAY_RAYLET_SOCKET", options_->socket_path},
                {"CYRAY_SESSION_DIR", options_->session_dir},
                {"CYRAY_NODE_ID", options_->node_id.Hex()},
@@ -87,6 +89,7 @@ void ZygoteLink::Start() {
   spawn.directory = options_->session_dir;
   spawn.stdout_fd = spawn.stderr_fd = log.get();
   spawn.death_signal = SIGTERM;  // it sees its socket close, ends all below it and tidies up
+  spawn.holds_signal = true;     // also before it can handle it
   spawn.adopts = true;           // also what its workers started and left behind
   spawn.inherited = {child.get()};
   Result<pid_t> pid = supervisor_->Spawn(spawn, [this](int status) { OnExit(status); });

@@ -1,14 +1,15 @@
 """The zygote: imports everything once, then forks a ready worker in about a millisecond.
 
-Place: started by the raylet as `python -m cyray._worker.zygote FD`, one per node; FD is one end of a
-SOCK_SEQPACKET pair (docs/architecture.md has the messages).
+Place: started by the raylet as `python -m cyray._worker.zygote FD PID`, one per node; FD is one end of
+a SOCK_SEQPACKET pair (docs/architecture.md has the messages), PID the raylet's number.
 Threading: one thread, always; a second one at the time of a fork would leave its locks locked in
 the child, so the zygote says in its log which import started one.
 Invariants: every child is reported as forked, with a descriptor that names it (pidfd), before it is
 reported as exited; a child holds none of the zygote's descriptors and leads a session of its own.
 What workers leave behind becomes the zygote's child: the raylet made it a reaper of orphans. Those
 of a dead worker's session are killed; one that made a session of its own lives on until the node
-ends. When the raylet goes, all that descends from the zygote goes, then the zygote.
+ends. When the raylet goes, all that descends from the zygote goes, then the zygote; also while the
+zygote still imports and serves nobody.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ _IDLE_MS = 300
 class Zygote:
     """The loop: messages of the raylet in, forks and reports out."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, raylet: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(True)
-        self._raylet = os.getppid()
+        self._raylet = raylet
+        self._serves = False
         self._children: set[int] = set()
         # Sessions of dead workers, and how many more times their orphans are looked for.
         self._dead_sessions: dict[int, int] = {}
@@ -55,11 +57,15 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         # Comes when the raylet dies: its closed socket says so too, and then this one tidies up.
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._end_unless_serving())
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        # The raylet has blocked it, so that one that came before is not the default's, an end that
+        # leaves the node's other processes behind.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
     def run(self) -> tuple[int, str] | None:
         """Serves until the raylet is gone (None); in a forked child: its socket and worker id."""
+        self._serves = True
         self._send({"op": "ready", "pid": os.getpid()})
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
@@ -163,12 +169,9 @@ class Zygote:
 
     def _sweep(self) -> None:
         """Kills the orphans of dead workers. Trackers end by themselves, after all others."""
-        me, found = os.getpid(), set()
-        if not _has_children_beside(self._children):
-            self._dead_sessions.clear()
-            return
-        for process in proc.processes():
-            if process.parent != me or process.pid in self._children or process.zombie:
+        found = set()
+        for process in _own_children():
+            if process.pid in self._children or process.zombie:
                 continue
             if process.session not in self._dead_sessions:
                 continue
@@ -186,6 +189,16 @@ class Zygote:
             socket.send_fds(self._socket, [json.dumps(message).encode()], fds)
         except OSError:
             pass  # The raylet is gone; the next receive says so.
+
+    def _raylet_is_dead(self) -> bool:
+        return os.getppid() != self._raylet
+
+    def _end_unless_serving(self) -> None:
+        """While modules are imported, for as long as they take, nobody looks at the socket."""
+        if not self._serves and self._raylet_is_dead():
+            self._serves = True  # once
+            self._end()
+            os._exit(0)
 
     def _end(self) -> None:
         path = os.environ.get("CYRAY_RAYLET_SOCKET")
@@ -207,16 +220,22 @@ class Zygote:
         now = time.monotonic()
         deadline, trackers_until = now + _END_LIMIT_S, None
         raylet_until = now + _RAYLET_LIMIT_S
+        nobody = False  # was found at the last look
         while now < deadline:
             alone = self._reap()
             left = [process for process in self._below() if not process.zombie]
             others = [p for p in left if not proc.may_be_resource_tracker(p.pid)]
             for process in others:
                 proc.kill(process)
-            # The list may miss one whose parent ended while it was read: then it is a child now.
-            raylet_gone = now >= raylet_until or os.getppid() != self._raylet
+            # The list may miss one whose parent ended while it was read: then it is a child now, or,
+            # if it descended from the raylet alone, in the next list.
+            raylet_gone = now >= raylet_until or self._raylet_is_dead()
             if alone and raylet_gone and not left:
-                return
+                if nobody or not self._raylet_is_dead():
+                    return
+                nobody = True
+            else:
+                nobody = False
             if left and not others:
                 trackers_until = trackers_until or now + _TRACKER_LIMIT_S
                 if now >= trackers_until:
@@ -228,7 +247,7 @@ class Zygote:
     def _say_farewell(self) -> None:
         """Becomes the program that tells the GCS of this node's end, when the raylet is dead."""
         command = os.environ.get("CYRAY_FAREWELL")
-        if command and os.getppid() != self._raylet:
+        if command and self._raylet_is_dead():
             argv = json.loads(command)
             os.execv(argv[0], argv)
 
@@ -236,7 +255,7 @@ class Zygote:
         everyone, me = proc.processes(), os.getpid()
         below = proc.descendants([me], everyone)[1:]
         node = os.environ.get("CYRAY_NODE_ID")
-        if not node or os.getppid() == self._raylet:
+        if not node or not self._raylet_is_dead():
             return below
         # Workers that the raylet started without the zygote, and what these started: its death left
         # them to whoever adopts the orphans of this machine.
@@ -261,13 +280,16 @@ def _check_request(message: dict[str, Any], fds: list[int]) -> None:
         raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}"[:500])
 
 
-def _has_children_beside(known: set[int]) -> bool:
-    """Whether this process has children that are not `known`; True when it cannot be told."""
+def _own_children() -> list[proc.Process]:
+    """The orphans among them too. Nobody else reaps them: none leaves the list while it is read."""
+    me = os.getpid()
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-            return any(int(pid) not in known for pid in file.read().split())
+        with open(f"/proc/self/task/{me}/children", "rb") as file:
+            pids = [int(pid) for pid in file.read().split()]
     except OSError:  # not on every kernel
-        return True
+        return [process for process in proc.processes() if process.parent == me]
+    found = (proc.read_process(pid) for pid in pids)
+    return [process for process in found if process is not None]
 
 
 def _unlink(path: str) -> None:
@@ -285,10 +307,10 @@ def _reseed() -> None:
 
 
 def main(argv: list[str]) -> None:
-    """`argv`: the descriptor's number."""
+    """`argv`: the descriptor's number, the raylet's."""
     started = time.monotonic()
     gc.disable()
-    zygote = Zygote(int(argv[0]))
+    zygote = Zygote(int(argv[0]), int(argv[1]))
     import_all(_NEEDED)
     import_preload()
     gc.collect()
