@@ -2,6 +2,7 @@
 
 #include "cyray/raylet/process_supervisor.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -70,6 +71,19 @@ TEST_F(ProcessSupervisorTest, WhoForksWhileItIsEndedLeavesNobody) {
   ASSERT_TRUE(supervisor_.Spawn(request, {}));
   while (Descendants(ListProcesses(), ::getpid()).size() < 20) ::usleep(1000);
   supervisor_.EndDescendants({.limit_ms = 10'000});
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "none is left";
+}
+
+TEST_F(ProcessSupervisorTest, WithoutFreeDescriptorsAllEndToo) {
+  SpawnRequest request;
+  request.argv = {"sh", "-c", "sleep 1000 & sleep 1000"};
+  ASSERT_TRUE(supervisor_.Spawn(request, {}));
+  while (Descendants(ListProcesses(), ::getpid()).size() < 3) ::usleep(1000);
+  std::vector<UniqueFd> taken;
+  while (taken.empty() || taken.back().valid()) {
+    taken.emplace_back(::fcntl(0, F_DUPFD_CLOEXEC, 0));
+  }
+  supervisor_.EndDescendants({.limit_ms = 5'000});
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "none is left";
 }
 

@@ -3,7 +3,9 @@
 
 #include "cyray/raylet/worker_host.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -210,17 +212,20 @@ TEST_F(WorkerHostTest, AForkWithoutAProcessIsAFailedOne) {
   const auto request = node_.zygote.AwaitRequest();
   ASSERT_TRUE(request);
   node_.zygote.Forked(*request, -1);  // kill(2) would take it for everybody
-  EXPECT_TRUE(node_.Until([&] { return node_.zygote.FreshWorkers().size() == 1; }));
+  EXPECT_NE(node_.AwaitWorker().id.Hex(), request->worker_id);
 }
 
-TEST_F(WorkerHostTest, AForkWithoutADescriptorOfTheProcessIsAFailedOne) {
+TEST_F(WorkerHostTest, AForkWithoutADescriptorOfTheProcessIsMadeToLeaveAndAnotherTakesItsPlace) {
   Start();
   wanted_ = 1;
-  const auto request = node_.zygote.AwaitRequest();
+  auto request = node_.zygote.AwaitRequest();
   ASSERT_TRUE(request);
   const IdleProcess life;
+  FakeProcess process(std::move(request->socket));
   node_.zygote.Tell({{"op", "forked"}, {"token", request->token}, {"pid", life.pid()}});
-  EXPECT_TRUE(node_.Until([&] { return node_.zygote.FreshWorkers().size() == 1; }));
+  EXPECT_TRUE(node_.Until([&] { return process.closed(); }));
+  EXPECT_NE(node_.AwaitWorker().id.Hex(), request->worker_id);
+  EXPECT_TRUE(node_.zygote.FreshWorkers().empty()) << "two would speak as one worker";
 }
 
 TEST_F(WorkerHostTest, AWorkerOfADeadZygoteLivesOnAndItsExitIsStillKnown) {
@@ -375,6 +380,34 @@ TEST_F(WorkerHostTest, WithoutDescriptorsWhoWaitsIsToldAndWorkersStartWhenThereA
       << node_.cannot_start[0];
   node_.cannot_start.clear();
   EXPECT_NE(node_.AwaitWorker().connection, nullptr);
+}
+
+TEST_F(WorkerHostTest, AFreshWorkerForWhichNoDescriptorWasFreeIsKilledAllTheSame) {
+  Start();
+  const std::string python = node_.options.session_dir + "/stubborn";
+  std::ofstream(python) << "#!/bin/sh\nexec sleep 1000\n";  // it does not see its socket close
+  ::chmod(python.c_str(), 0700);
+  const auto driver = node_.AddDriver(kOther, true, JobPython{python, ""});
+  const auto named = [] {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      const auto what = std::filesystem::read_symlink(entry, gone).string();
+      count += what.find("pidfd") != std::string::npos ? 1 : 0;
+    }
+    return count;
+  };
+  std::vector<UniqueFd> taken;
+  while (taken.empty() || taken.back().valid()) {
+    taken.emplace_back(::fcntl(0, F_DUPFD_CLOEXEC, 0));
+  }
+  taken.resize(taken.size() - 7);  // for its pipes and its socket: six, and one that is none
+  node_.workers.Ensure({{{kOther, {}}, 1}});
+  taken.clear();
+  ASSERT_EQ(node_.workers.pool().workers().size(), 1u);
+  EXPECT_EQ(named(), 0u);
+  node_.workers.Kill(node_.workers.pool().workers().begin()->first, "its job ended", true);
+  ASSERT_NE(AwaitDeath(), nullptr);
 }
 
 // --- Output -----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ namespace cyray::raylet {
 namespace {
 
 constexpr int64_t kLookAgainMs = 50;
+constexpr int kReserve = 4;  // to list processes and to name one
 
 sigset_t HandledSignals() {
   sigset_t set;
@@ -86,6 +87,9 @@ ProcessSupervisor::ProcessSupervisor(EventLoop* loop) : loop_(loop), look_again_
   const sigset_t set = HandledSignals();
   signals_ = UniqueFd(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   CYRAY_CHECK(signals_.valid()) << errno;
+  for (int i = 0; i < kReserve; ++i) {
+    reserve_.emplace_back(::fcntl(signals_.get(), F_DUPFD_CLOEXEC, 0));
+  }
   loop_->Add(signals_.get(), EPOLLIN, [this](uint32_t) { OnSignal(); });
 }
 
@@ -143,6 +147,7 @@ void ProcessSupervisor::EndOrphans() {
 
 void ProcessSupervisor::EndDescendants(const EndPlan& plan) {
   constexpr int64_t kLookEveryMs = 20;  // signals of several ends come as one
+  reserve_.clear();
   const sigset_t set = HandledSignals();
   const int64_t begin = loop_->NowMs();
   int64_t trackers_since = -1;

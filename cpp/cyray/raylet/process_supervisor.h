@@ -78,6 +78,7 @@ class ProcessSupervisor {
   UniqueFd signals_;
   std::unordered_map<pid_t, ExitCallback> children_;
   DeadSessions dead_sessions_;
+  std::vector<UniqueFd> reserve_;  // descriptors for the end of all, when others are used up
   std::function<void(pid_t, int)> on_orphan_exit_;
   std::function<void()> on_terminate_;
 

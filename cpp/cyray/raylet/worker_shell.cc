@@ -39,6 +39,10 @@ WorkerShell::WorkerShell(Parts parts)
               {[this](const WorkerId& worker, int pid, UniqueFd pidfd) {
                  OnForked(worker, pid, std::move(pidfd));
                },
+               [this](const WorkerId& worker) {
+                 events_->OnNeverStarted(worker, "no descriptor was free for its process",
+                                         /*blameless=*/false, /*again=*/false);
+               },
                [this](ZygoteLink::ForkRequest request, const std::string& error) {
                  CYRAY_LOG(kWarning)
                      << "the zygote cannot fork a worker, starting it afresh: " << error;
@@ -145,8 +149,9 @@ bool WorkerShell::Kill(const WorkerId& worker) {
   if (it == processes_.end() || it->second.exited) return false;
   it->second.kill_wanted = true;
   if (it->second.pid == 0) return true;  // not forked yet: OnForked does it
-  const int pidfd = it->second.pidfd.get();
-  return ::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) == 0 || errno != ESRCH;
+  const UniqueFd& pidfd = it->second.pidfd;
+  if (!pidfd.valid()) return ::kill(it->second.pid, SIGKILL) == 0;
+  return ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) == 0 || errno != ESRCH;
 }
 
 void WorkerShell::OnExited(int pid, int wait_status) {

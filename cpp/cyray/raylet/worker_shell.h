@@ -2,7 +2,8 @@
 //
 // Forked by the zygote, or started afresh when that fails or when the job has a Python of its own.
 // What to start, whom to end and when is WorkerHost's business. Threading: confined to the raylet's
-// loop. Invariant: a signal goes to a descriptor of the process (pidfd), never to a number.
+// loop. Invariant: a signal goes to a descriptor of the process (pidfd); to a number only where
+// that is a child of this process which is not reaped.
 
 #pragma once
 
@@ -54,7 +55,7 @@ class WorkerShell : public WorkerProcesses {
  private:
   struct Process {
     int pid = 0;
-    UniqueFd pidfd;
+    UniqueFd pidfd;  // none: a child of this process, started when no descriptor was free
     bool exited = false;
     bool kill_wanted = false;
   };

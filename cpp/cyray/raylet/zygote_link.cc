@@ -220,6 +220,10 @@ void ZygoteLink::OnMessage(const std::string& text, UniqueFd fd) {
     const int64_t pid = number("pid");
     if (op == "forked" && fd.valid() && pid > 0 && pid <= std::numeric_limits<int>::max()) {
       callbacks_.on_forked(node.mapped().worker, static_cast<int>(pid), std::move(fd));
+    } else if (op == "forked") {
+      const WorkerId worker = node.mapped().worker;
+      node = {};  // its ends of socket and pipes
+      callbacks_.on_unnamed(worker);
     } else {
       const auto it = message.find("error");
       const bool has = it != message.end() && it->is_string();

@@ -30,6 +30,9 @@ class ZygoteLink {
   struct Callbacks {
     // `pidfd` names the worker also when its pid was given to another process meanwhile.
     std::function<void(const WorkerId&, int pid, UniqueFd pidfd)> on_forked;
+    // It was forked and cannot be named, most likely because no descriptor was free. Whoever closes
+    // its connection makes it leave.
+    std::function<void(const WorkerId&)> on_unnamed;
     std::function<void(ForkRequest, const std::string& error)> on_failed;
     // The zygote died before it answered; `again`: another worker may be asked for.
     std::function<void(const WorkerId&, bool again)> on_lost;
