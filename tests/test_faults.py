@@ -56,6 +56,9 @@ class Counter:
     def pid(self):
         return os.getpid()
 
+    def end(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def make(self, n):
         return np.full(n, n % 251, np.uint8)
 
@@ -67,6 +70,19 @@ def on(name):
 @cyray.remote(num_cpus=0, resources={"c": 0.01})
 def sum_of(array):
     return int(array.sum(dtype=np.int64))
+
+
+def test_the_end_of_an_actor_does_not_overtake_its_last_answers(three):
+    actor = cyray.remote(resources={"b": 0.01}, num_cpus=0, max_restarts=1)(Counter).remote()
+    cyray.get(actor.add.remote(-1), timeout=20)
+    for proxy in proxies(three):
+        proxy.delay(0.3)  # the GCS tells of the restart meanwhile
+    calls = [actor.add.remote(n) for n in range(20)]
+    end = actor.end.remote()
+    assert cyray.get(calls, timeout=20) == list(range(20))
+    with pytest.raises(cyray.exceptions.ActorUnavailableError):
+        cyray.get(end, timeout=20)
+    assert cyray.get(actor.all.remote(), timeout=20) == [], "it began anew"
 
 
 def test_connections_cut_a_hundred_times_are_noticed_by_nobody(three):

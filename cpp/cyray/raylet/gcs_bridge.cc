@@ -18,6 +18,7 @@ using wire::VerifiedRoot;
 constexpr size_t kFunctionCacheBytes = 64u << 20;
 constexpr size_t kDeathsKept = 10'000;
 constexpr int64_t kDeathKeptMs = 600'000;
+constexpr int64_t kHeldMs = 5'000;  // an actor's news, for the last frames of its process
 
 Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
   FlatBufferBuilder builder;
@@ -66,7 +67,8 @@ GcsBridge::GcsBridge(Runtime* runtime, const NodeOptions* options, ClientRegistr
       callbacks_(std::move(callbacks)),
       functions_(kFunctionCacheBytes),
       deaths_(kDeathsKept, kDeathKeptMs),
-      posts_(runtime) {}
+      posts_(runtime),
+      release_(runtime) {}
 
 void GcsBridge::Connect(const std::string& address,
                         std::unique_ptr<gcs::GcsConnection> connection) {
@@ -276,9 +278,8 @@ bool GcsBridge::OnSubscribeActor(ClientConnection& client, const wire::Subscribe
   watched_by_[client.worker()].insert(actor);
   if (added) {
     SendWatch(actor, true);
-  } else if (!it->second.last_update.empty()) {
-    clients_->Send(client, FrameType::kActorUpdate, it->second.last_update.data(),
-                   it->second.last_update.size());
+  } else if (!it->second.last_update.empty() && !it->second.held.contains(client.worker())) {
+    SendUpdate(client.worker(), it->second);
   }
   return true;
 }
@@ -292,6 +293,12 @@ void GcsBridge::OnClientGone(const WorkerId& client) {
 void GcsBridge::Unsubscribe(const WorkerId& client, const ActorId& actor) {
   const auto it = watched_.find(actor);
   it->second.subscribers.erase(client);
+  it->second.informed.erase(client);
+  if (const auto held = it->second.held.extract(client); !held.empty()) {
+    const auto line = held_.find({client, held.mapped()});
+    line->second.actors.erase(actor);
+    if (line->second.actors.empty()) held_.erase(line);
+  }
   if (!it->second.subscribers.empty()) return;
   watched_.erase(it);
   SendWatch(actor, false);
@@ -317,12 +324,53 @@ void GcsBridge::OnActorUpdate(const wire::ActorUpdate& update) {
   if (it == watched_.end()) return;
   Watched& watched = it->second;
   watched.last_update = CopyActorUpdate(update);
+  const Address before = watched.lived_at;
+  watched.lives = update.state() == wire::ActorState::Alive;
+  if (watched.lives) watched.lived_at = wire::FromWireOrNil(update.address());
+  const bool left = !watched.lives || watched.lived_at != before;
   for (const WorkerId& subscriber : watched.subscribers) {
-    if (ClientConnection* client = clients_->Find(subscriber)) {
-      clients_->Send(*client, FrameType::kActorUpdate, watched.last_update.data(),
-                     watched.last_update.size());
+    if (watched.held.contains(subscriber)) continue;
+    if (left && !before.is_nil() && !watched.informed.contains(subscriber) &&
+        callbacks_.talks(subscriber, before)) {
+      watched.held.emplace(subscriber, before);
+      const auto [held, added] = held_.try_emplace({subscriber, before});
+      if (added) held->second.until_ms = runtime_->NowMs() + kHeldMs;
+      held->second.actors.insert(it->first);
+    } else {
+      SendUpdate(subscriber, watched);
+      if (!watched.lives) watched.informed.insert(subscriber);
     }
   }
+  if (watched.lives) watched.informed.clear();
+  if (!held_.empty()) release_.StartOnce(kHeldMs, [this] { ReleaseLate(); });
+}
+
+void GcsBridge::SendUpdate(const WorkerId& subscriber, const Watched& watched) {
+  if (ClientConnection* client = clients_->Find(subscriber)) {
+    clients_->Send(*client, FrameType::kActorUpdate, watched.last_update.data(),
+                   watched.last_update.size());
+  }
+}
+
+void GcsBridge::OnTalkOver(const WorkerId& client, const Address& process) {
+  const auto held = held_.extract({client, process});
+  if (held.empty()) return;
+  for (const ActorId& actor : held.mapped().actors) {
+    const auto it = watched_.find(actor);
+    if (it == watched_.end() || it->second.held.erase(client) == 0) continue;
+    SendUpdate(client, it->second);
+    if (!it->second.lives) it->second.informed.insert(client);
+  }
+}
+
+// The path to that node is cut, and nobody has found it dead: what is known is told.
+void GcsBridge::ReleaseLate() {
+  std::vector<std::pair<WorkerId, Address>> late;
+  for (const auto& [talk, held] : held_) {
+    if (held.until_ms <= runtime_->NowMs()) late.push_back(talk);
+  }
+  for (const auto& [client, process] : late) OnTalkOver(client, process);
+  if (!held_.empty()) release_.Start(kHeldMs / 4, [this] { ReleaseLate(); });
 }
 
 }  // namespace cyray::raylet

@@ -4,8 +4,10 @@
 // for all clients that watch them, and carries the node stream. Calls made before the GCS is known
 // wait; those of one process stand in a line (gcs_lines.h), and actors that it makes and drops in
 // one round of the loop go together. Deaths of processes are reported as they happen and repeated
-// in each hello, for the GCS may have been away. Threading: confined to the raylet's loop.
-// Invariant: an actor is watched at the GCS exactly while some client here is subscribed to it.
+// in each hello, for the GCS may have been away. What becomes of an actor does not overtake the
+// last answers of the process that it had on another node: who talks with that hears of it behind
+// them. Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly
+// while some client here is subscribed to it.
 
 #pragma once
 
@@ -54,6 +56,9 @@ class GcsBridge {
     std::function<void()> on_up;
     // What ClusterResources is answered with here, from what this raylet knows itself.
     std::function<wire::Bytes()> cluster_resources;
+    // Whether frames of that process, of another node, may be on their way to that client.
+    std::function<bool(const WorkerId& client, const Address& process)> talks =
+        [](const WorkerId&, const Address&) { return false; };
   };
 
   GcsBridge(Runtime* runtime, const NodeOptions* options, ClientRegistry* clients,
@@ -81,13 +86,20 @@ class GcsBridge {
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);
   bool OnSubscribeActor(ClientConnection& client, const wire::SubscribeActor* subscribe);
   void OnClientGone(const WorkerId& client);
+  // All that the process has said to that client was passed on, and its end.
+  void OnTalkOver(const WorkerId& client, const Address& process);
   // Calls that the GCS has not been asked yet: in their lines, or before it is known.
   size_t waiting_calls() const { return lines_.waiting() + queued_.size(); }
 
  private:
   struct Watched {
     std::set<WorkerId> subscribers;
-    wire::Bytes last_update;  // a finished ActorUpdate
+    wire::Bytes last_update;      // a finished ActorUpdate
+    Address lived_at;             // where it was alive last
+    bool lives = false;           // there, by the last update
+    std::set<WorkerId> informed;  // have heard that it does not
+    // Those that hear of it once they have all that this process said to them.
+    std::map<WorkerId, Address> held;
   };
   struct QueuedCall {
     wire::GcsMethod method;
@@ -110,6 +122,8 @@ class GcsBridge {
   void OnActorUpdate(const wire::ActorUpdate& update);
   void SendWatch(const ActorId& actor, bool watch);
   void Unsubscribe(const WorkerId& client, const ActorId& actor);
+  void SendUpdate(const WorkerId& subscriber, const Watched& watched);
+  void ReleaseLate();
   void OnUp();
 
   Runtime* const runtime_;
@@ -121,6 +135,11 @@ class GcsBridge {
   std::vector<QueuedCall> queued_;
   std::unordered_map<ActorId, Watched> watched_;
   std::unordered_map<WorkerId, std::unordered_set<ActorId>> watched_by_;
+  struct Held {
+    std::set<ActorId> actors;
+    int64_t until_ms;
+  };
+  std::map<std::pair<WorkerId, Address>, Held> held_;  // by client and process
   FunctionCache functions_;
   struct Death {
     std::string reason;
@@ -130,6 +149,7 @@ class GcsBridge {
   GcsLines lines_;
   std::vector<uint64_t> gathering_;  // lines to which calls were added that others may join
   Posts posts_;
+  Timer release_;  // runs while something is held
 };
 
 }  // namespace cyray::raylet

@@ -279,6 +279,7 @@ bool PeerBroker::OnForwardProcessDied(const NodeId& from, const wire::Frame& fra
   ClientConnection* client = clients_->Find(destination.worker);
   if (client != nullptr) {
     SendDied(*client, dead, flatbuffers::GetString(forward->died()->reason()));
+    on_talk_over_(destination.worker, dead);
   }
   return true;
 }
@@ -306,6 +307,7 @@ void PeerBroker::OnPeerLost(const NodeId& node, const std::string& reason) {
   for (auto& [worker, nodes] : owed_) nodes.erase(node);
   for (auto& [worker, nodes] : watchers_) nodes.erase(node);
   std::erase_if(watched_, [&](const Address& process) { return process.node == node; });
+  std::vector<std::pair<WorkerId, Address>> over;
   for (auto& [worker, others] : talks_) {
     ClientConnection* client = clients_->Find(worker);
     for (auto it = others.begin(); it != others.end();) {
@@ -314,9 +316,11 @@ void PeerBroker::OnPeerLost(const NodeId& node, const std::string& reason) {
         continue;
       }
       if (client != nullptr) SendFailed(*client, {node, it->first}, reason);
+      over.emplace_back(worker, Address{node, it->first});
       it = others.erase(it);
     }
   }
+  for (const auto& [worker, other] : over) on_talk_over_(worker, other);
 }
 
 void PeerBroker::SendFailed(ClientConnection& client, const Address& destination,

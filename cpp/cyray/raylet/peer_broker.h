@@ -47,6 +47,12 @@ class PeerBroker {
   // A process of another node, or (worker nil) a whole node has ended: tells the clients that will
   // not hear it behind a last frame.
   void OnRemoteDied(const Address& address, const std::string& reason);
+  // Whether frames between that process of this node and the other, of another node, may be on
+  // their way.
+  bool Talks(const WorkerId& worker, const Address& other) const;
+  // The other has ended: all that it said to `worker` was passed on before.
+  using TalkOverCallback = std::function<void(const WorkerId& worker, const Address& other)>;
+  void set_on_talk_over(TalkOverCallback callback) { on_talk_over_ = std::move(callback); }
   // Pairs of a process of this node and a node to which credit is owed for it.
   size_t debts() const;
 
@@ -60,7 +66,6 @@ class PeerBroker {
   void OnPeerLost(const NodeId& node, const std::string& reason);
   void OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes);
   void NoteTalk(const WorkerId& worker, const Address& other);
-  bool Talks(const WorkerId& worker, const Address& other) const;
   void SendDied(ClientConnection& client, const Address& dead, const std::string& reason);
   void TellDied(const Address& dead, const Address& client, const std::string& reason);
   void TellWatcher(const NodeId& watcher, const Address& dead, const std::string& reason);
@@ -71,6 +76,7 @@ class PeerBroker {
   ClientRegistry* const clients_;
   PeerTable* const peers_;
   const std::function<void(const Address&)> on_watched_died_;
+  TalkOverCallback on_talk_over_ = [](const WorkerId&, const Address&) {};
   std::set<std::pair<WorkerId, WorkerId>> connected_;  // pairs of this node that have a socket pair
   size_t forget_pairs_at_ = 1'024;
   Recent<WorkerId, std::string> ended_{kMaxEnded};  // processes of this node, and why

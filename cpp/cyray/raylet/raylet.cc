@@ -92,7 +92,10 @@ Raylet::Raylet(NodeOptions options)
               actors_.TellEndsAgain();
               reporter_.OnUp();
             },
-            [this] { return ClusterResources(); }}),
+            [this] { return ClusterResources(); },
+            [this](const WorkerId& client, const Address& process) {
+              return broker_.Talks(client, process);
+            }}),
       lease_outbox_(&clients_, &peers_, &feed_),
       leases_({&loop_, &options_, &lease_outbox_, &workers_},
               {[this](const LeaseGrant& grant) { actors_.OnGrant(grant); },
@@ -116,6 +119,8 @@ Raylet::Raylet(NodeOptions options)
         BeginEnd(1, why);
       }) {
   RouteLeaseFrames(peers_, leases_, [this](const Address& client) { (void)broker_.Watch(client); });
+  broker_.set_on_talk_over(
+      [this](const WorkerId& client, const Address& process) { gcs_.OnTalkOver(client, process); });
   peers_.set_informed_for_ms([this] { return gcs_watch_.HeardForMs(); });
 }
 
