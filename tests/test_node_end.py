@@ -21,7 +21,7 @@ import cyray
 
 WAYS = ("raise", "shutdown", "kill the driver", "kill the raylet", "drop the actor", "exit")
 AT_ONCE = 4
-LEFT_S = 20.0  # on a busy machine; a process that was forgotten is there for ever
+LEFT_S = 40.0  # on a busy machine; a process that was forgotten is there for ever
 
 DRIVER = """
     import multiprocessing, os, subprocess, sys, signal

@@ -25,8 +25,8 @@ using wire::ToWire;
 
 constexpr int64_t kSpinNs = 30'000;
 constexpr int64_t kEndWaitMs = 400;
-constexpr int64_t kTrackersWaitMs = 3'000;
-constexpr int64_t kEndLimitMs = 30'000;  // a busy kernel takes its time to end a large process
+constexpr int64_t kTrackersWaitMs = 15'000;  // some milliseconds, but on a busy machine
+constexpr int64_t kEndLimitMs = 30'000;      // a busy kernel takes its time to end a large process
 constexpr int64_t kFarewellMs = 500;
 
 // The socket and the link beside it that other tools know it by.

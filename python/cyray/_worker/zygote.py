@@ -30,7 +30,9 @@ from cyray._worker.process import become_worker, import_all, import_preload, log
 
 _MAX_MESSAGE_BYTES = 64 << 10
 _END_LIMIT_S = 30.0  # for the kernel to end what was killed
-_TRACKER_LIMIT_S = 3.0  # for resource trackers to remove what the killed have left in /dev/shm
+# For resource trackers to remove what the killed have left in /dev/shm: some milliseconds, but on a
+# busy machine.
+_TRACKER_LIMIT_S = 15.0
 _RAYLET_LIMIT_S = 0.5  # its descriptors are closed a moment before its children become others'
 _LOOK_MS = 20
 _SWEEP_MS = 50  # after a worker's end: several that end together are cleaned up after once
