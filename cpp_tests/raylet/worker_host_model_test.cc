@@ -170,7 +170,7 @@ TEST_F(WorkerHostModel, ADeathIsToldWithItsReasonOrAfterAMoment) {
   RunFor(24);
   EXPECT_TRUE(died_.empty());
   RunFor(2);
-  EXPECT_EQ(died_.at(worker).reason, "its connection closed");
+  EXPECT_EQ(died_.at(worker).reason, "its connection closed (its exit status is not known yet)");
   RunFor(1);
   EXPECT_TRUE(processes_.all.at(worker).killed) << "nobody knows that it is gone";
   processes_.Exits(worker);
