@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <map>
 #include <random>
 #include <set>
@@ -122,6 +123,22 @@ TEST_F(GcsLinesTest, ActorsThatAreMadeAndDroppedInTurnsGoTogether) {
   const auto answers = lines_.OnReply(calls[0].id, Done({7}), 0);
   ASSERT_EQ(answers.size(), 100u);
   for (const auto& [client, asked, result] : answers) EXPECT_EQ(result.has_value(), asked != 15);
+}
+
+// Each costs a sync and a round of messages, which the next task of that program waits for.
+TEST_F(GcsLinesTest, ThousandsOfDropsTakeADozenChanges) {
+  constexpr size_t kActors = 12'000;
+  for (size_t i = 0; i < kActors; ++i) Drop(ActorId::Random());
+  size_t changes = 0, answered = 0;
+  std::deque<GcsLines::Call> under_way;
+  while (answered < kActors) {
+    for (GcsLines::Call& call : lines_.GoOn(kClient)) under_way.push_back(std::move(call));
+    ASSERT_FALSE(under_way.empty());
+    answered += lines_.OnReply(under_way.front().id, Done(), 0).size();
+    under_way.pop_front();
+    ++changes;
+  }
+  EXPECT_LE(changes, 12u);
 }
 
 TEST_F(GcsLinesTest, ANameIsAskedForAfterTheDropsBeforeIt) {

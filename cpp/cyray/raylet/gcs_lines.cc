@@ -19,7 +19,7 @@ constexpr size_t kCallsAtOnce = 32;
 constexpr size_t kBytesAtOnce = 8u << 20;
 constexpr size_t kChangesAtOnce = 2;
 // Of one ChangeActors: the GCS is not busy with it for long.
-constexpr size_t kPartsOfChange = 256;
+constexpr size_t kPartsOfChange = 1024;
 constexpr size_t kBytesOfChange = 1u << 20;
 // As long as a call that has gone is tried.
 constexpr int64_t kGiveUpMs = 60'000;
