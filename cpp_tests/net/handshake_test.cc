@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <random>
 #include <vector>
 
@@ -188,7 +187,7 @@ TEST(Handshake, RandomBytesNeverPass) {
     std::vector<uint8_t> data(random() % 300);
     for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
     const size_t head = std::min({data.size(), hello.size(), size_t{random() % 100}});
-    std::memcpy(data.data(), hello.data(), head);
+    std::copy_n(hello.begin(), head, data.begin());
     FuzzHandshake(data);
   }
 }
