@@ -3,6 +3,9 @@
 #include "cyray/raylet/lease_service.h"
 
 #include "cpp_tests/raylet/node_fake.h"
+#include "cyray/raylet/resource_reporter.h"
+#include "cyray/sim/virtual_runtime.h"
+#include "gcs_generated.h"
 
 namespace cyray::raylet {
 namespace {
@@ -278,6 +281,32 @@ TEST_F(LeaseServiceTest, AForwardedRequestIsCancelledThere) {
   here_.Round();
   EXPECT_EQ(driver_->CountOf(FrameType::kLeaseReply), 0u) << "answered once";
   EXPECT_TRUE(here_.Until([&] { return here_.leases.forwards().empty(); }));
+}
+
+TEST_F(LeaseServiceTest, ALeaseThatComesBackBeforeTheNextReportIsReportedAsAChange) {
+  sim::VirtualTime time(1);
+  sim::VirtualRuntime runtime(&time);
+  std::vector<wire::Bytes> reports;
+  ResourceReporter reporter(&runtime, &here_.leases,
+                            [&](const wire::Bytes& report) { reports.push_back(report); });
+  const auto latest = [&] {
+    return wire::VerifiedRoot<wire::NodeReport>(reports.back())->body_as_ResourceReport();
+  };
+  reporter.OnUp();
+  const ResourceSet free = wire::FromWire(latest()->available());
+  Ask(*driver_, 1, Needs("CPU"));
+  const auto worker = here_.AwaitWorker();
+  const auto lease = Reply(*driver_);
+  ASSERT_TRUE(lease);
+  reporter.OnChanged();
+  Return(*driver_, *lease->As<wire::LeaseReply>());
+  ASSERT_TRUE(here_.Until([&] { return Free(here_) == 2; }));
+  reporter.OnChanged();
+  while (reports.size() == 1 && time.Step()) {
+  }
+  ASSERT_EQ(reports.size(), 2u);
+  EXPECT_EQ(wire::FromWire(latest()->available()), free);
+  EXPECT_EQ(latest()->number(), 2u) << "who was given the lease counts it until then";
 }
 
 TEST_F(LeaseServiceTest, AnOldReportDoesNotSendTwoWhereOneHasRoom) {

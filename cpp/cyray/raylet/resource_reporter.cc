@@ -7,7 +7,13 @@
 
 namespace cyray::raylet {
 
+bool ResourceReporter::Differs() const {
+  const NodeResources& resources = leases_->scheduler().resources();
+  return available_ != resources.available() || total_ != resources.total();
+}
+
 void ResourceReporter::OnChanged() {
+  changed_ = changed_ || Differs();
   const int64_t wait = sent_ms_ + kIntervalMs - runtime_->NowMs();
   if (wait <= 0) {
     Send();
@@ -26,7 +32,7 @@ void ResourceReporter::Send() {
   sent_ms_ = runtime_->NowMs();
   flatbuffers::FlatBufferBuilder builder;
   const NodeResources& resources = leases_->scheduler().resources();
-  if (number_ == 0 || available_ != resources.available() || total_ != resources.total()) {
+  if (number_ == 0 || std::exchange(changed_, false) || Differs()) {
     available_ = resources.available();
     total_ = resources.total();
     ++number_;

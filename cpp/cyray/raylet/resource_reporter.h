@@ -1,8 +1,10 @@
 // ResourceReporter: tells the GCS what is free on this node and what waits here.
 //
 // At most once in 10 ms. What waits may be thousands of demands: it goes along only when it changed
-// since the last report of this stream. Other resources have another number; when the GCS has told
-// all nodes of that number, this one too, a later GCS learns so and does not tell them again.
+// since the last report of this stream. Resources that changed have another number, also when they
+// are by now what they were: a node that passed a request on here counts what it was given until
+// the next report. When the GCS has told all nodes of that number, this one too, a later GCS learns
+// so and does not tell them again.
 // Threading: confined to its runtime's loop. Pure.
 
 #pragma once
@@ -34,6 +36,7 @@ class ResourceReporter {
  private:
   static constexpr int64_t kIntervalMs = 10;
   void Send();
+  bool Differs() const;  // from what was last sent
 
   Runtime* const runtime_;
   const LeaseService* const leases_;
@@ -41,6 +44,7 @@ class ResourceReporter {
   int64_t sent_ms_ = -kIntervalMs;
   uint64_t told_pending_ = 0;      // its version; 0: none on this stream
   ResourceSet available_, total_;  // as last sent
+  bool changed_ = false;           // since then, and maybe back
   uint64_t number_ = 0;
   wire::ViewStamp told_;  // with which the others were told of number_; epoch 0: they were not
   Timer timer_;
