@@ -24,6 +24,11 @@ bool Book::IsAlive(int pid) const {
   return process != nullptr && process->alive;
 }
 
+bool Book::EndedByEngine(int pid) const {
+  const Process* const process = kernel_->Find(pid);
+  return !process->alive && !struck_.contains(pid);
+}
+
 void Book::Begins(const core::ExecTask& task, bool is_call) {
   const int pid = Kernel::Current()->pid;
   Task& known = tasks_[task.id];
@@ -87,17 +92,28 @@ void Book::InstanceBegins(const ActorId& id) {
     Never("the actor " + id.Hex() + " lives twice, in " + std::to_string(other.pid) + " and " +
           std::to_string(pid));
   }
+  if (!actor.instances.empty() && actor.instances.back().ready &&
+      EndedByEngine(actor.instances.back().pid)) {
+    Never("the actor " + id.Hex() + " is started again in " + std::to_string(pid) +
+          ", though nobody had ended the process " + std::to_string(actor.instances.back().pid));
+  }
   actor.instances.push_back({pid});
 }
 
 void Book::InstanceReady(const ActorId& id) {
   Actor& actor = actors_[id];
   actor.instances.back().ready = true;
-  actor.keeps_refs = IsAlive(actor.maker);
+  kernel_->time().At(kernel_->now_ns() + news_ns_,
+                     [this, id] { actors_[id].keeps_refs |= IsAlive(actors_[id].maker); });
   const auto ready = std::ranges::count_if(actor.instances, &Instance::ready);
   if (actor.max_restarts < 0 || ready <= actor.max_restarts + 1) return;
   Never("the actor " + id.Hex() + " was made " + std::to_string(ready) +
         " times, with max_restarts " + std::to_string(actor.max_restarts));
+}
+
+bool Book::NeverBegan(const ActorId& id) const {
+  const auto it = actors_.find(id);
+  return it == actors_.end() || it->second.instances.empty();
 }
 
 int Book::Deaths(const ActorId& id) const {
@@ -115,7 +131,7 @@ bool Book::MayBeDead(const ActorId& id) const {
 
 bool Book::KeepsRefs(const ActorId& id) const {
   const auto it = actors_.find(id);
-  return it != actors_.end() && it->second.keeps_refs;
+  return it != actors_.end() && (it->second.keeps_refs || IsAlive(it->second.maker));
 }
 
 }  // namespace cyray::sim

@@ -4,17 +4,21 @@
 // whether an error that it got has a cause.
 //
 // Never: two running attempts of a task, or two live instances of an actor; more attempts than
-// max_retries allows; more instances than max_restarts allows; calls of one caller out of order.
+// max_retries allows; more instances than max_restarts allows; an actor that is started again
+// though nobody ended its process; calls of one caller out of order.
 // Threading: confined to the simulation's thread. There is one Book at a time.
 
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cpp_tests/sim/kernel.h"
+#include "cpp_tests/sim/task_key.h"
 #include "cyray/common/ids.h"
 #include "cyray/core/execution_queue.h"
 
@@ -22,7 +26,8 @@ namespace cyray::sim {
 
 class Book {
  public:
-  explicit Book(Kernel* kernel) : kernel_(kernel) { book_ = this; }
+  // `news_ns`: so long what a process says may be on its way to others.
+  Book(Kernel* kernel, int64_t news_ns) : kernel_(kernel), news_ns_(news_ns) { book_ = this; }
   Book(const Book&) = delete;
   Book& operator=(const Book&) = delete;
   static Book& Get() { return *book_; }
@@ -39,17 +44,23 @@ class Book {
   // Why a task cannot have failed with the end of the process `pid`; empty: it can. `only_own`:
   // nobody kills a process but the task that runs in it.
   std::string WhyNotCrashed(const TaskId& id, int pid, bool only_own) const;
+  // Of two tasks that meet, by the salt that both have.
+  void Arrives(const TaskKey& key) { arrived_.emplace(key.salt, key.depth); }
+  bool HasArrived(const TaskKey& key) const { return arrived_.contains({key.salt, key.depth}); }
 
   // --- Actors ---
   void ActorMade(const ActorId& id, int max_restarts);
   // This process is the actor, in its constructor; the constructor is over.
   void InstanceBegins(const ActorId& id);
   void InstanceReady(const ActorId& id);
+  // The world ends it, or it itself.
+  void Struck(int pid) { struck_.insert(pid); }
+  bool NeverBegan(const ActorId& id) const;
   // How many processes of it are gone.
   int Deaths(const ActorId& id) const;
   // It has no restart left.
   bool MayBeDead(const ActorId& id) const;
-  // What its constructor keeps was kept by whoever made it until then.
+  // What its constructor keeps was kept by whoever made it until the owners had heard of that.
   bool KeepsRefs(const ActorId& id) const;
 
  private:
@@ -73,12 +84,17 @@ class Book {
   };
   void Never(const std::string& what);
   bool IsAlive(int pid) const;
+  // Its process ended, and not by what the world did to it or it to itself.
+  bool EndedByEngine(int pid) const;
 
   static inline Book* book_ = nullptr;
   Kernel* const kernel_;
+  const int64_t news_ns_;
   std::string wrong_;
   std::map<TaskId, Task> tasks_;
   std::map<ActorId, Actor> actors_;
+  std::set<int> struck_;
+  std::set<std::pair<uint64_t, uint8_t>> arrived_;
   std::map<int, TaskId> running_;  // by process; stays when the process ends in between
   // The last call of each caller, by process: callers count their tasks in the ids.
   std::map<std::pair<int, WorkerId>, uint64_t> last_call_;

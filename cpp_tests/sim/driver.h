@@ -1,6 +1,6 @@
 // Driver: a simulated driver: makes its actors, takes its steps one after the other, reads all
 // results and judges each: a result has to be the one that its task means, an error has to have a
-// cause in the book.
+// cause in the book. Another kind writes keys at the GCS, each of which has to be written once.
 // Threading: Run() is the main function of a simulated process; the rest is read by the world.
 
 #pragma once
@@ -46,6 +46,9 @@ class Driver {
   void TakeStep(Player* player, const Step& step);
   Result TaskOf(Player* player, const Step& step);
   Result CallOf(Player* player, const Step& step);
+  // Reads all results and judges them; beside the steps, when a thread of its own does so.
+  void ReadResults(Player* player);
+  void WriteKeys(Player* player);
   Result CallNamed(Player* player, const Step& step, const std::string& name, uint64_t expected);
   void DropActors(Player* player, size_t step);
   void EndNamed(Player* player);

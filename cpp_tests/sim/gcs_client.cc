@@ -26,8 +26,11 @@ using sim::MessageType;
 constexpr int64_t kGiveUpMs = 60'000;
 constexpr int64_t kFirstBackoffMs = 50;
 constexpr int64_t kLastBackoffMs = 500;
-constexpr int64_t kHeartbeatMs = 1000;
-constexpr int64_t kSilenceMs = 8000;  // of a connection: it is dead
+// As the real client's channel has it.
+constexpr int64_t kLookMs = 250;
+constexpr int64_t kConnectMs = 400;
+constexpr int64_t kPingAfterMs = 1500;
+constexpr int64_t kSilenceMs = 2500;  // of a connection: it is dead
 
 StatusCode CodeOf(const wire::Bytes& body) { return static_cast<StatusCode>(body.at(0)); }
 std::string TextOf(const wire::Bytes& body) { return {body.begin() + 1, body.end()}; }
@@ -37,8 +40,8 @@ std::string TextOf(const wire::Bytes& body) { return {body.begin() + 1, body.end
 class GcsClient::Core {
  public:
   Core(EventLoop* loop, const std::string& address)
-      : loop_(loop), address_(address), redial_(loop), heartbeat_(loop) {
-    Heartbeat();
+      : loop_(loop), address_(address), redial_(loop), look_(loop) {
+    Look();
   }
   ~Core() { Disconnect(); }
 
@@ -102,6 +105,7 @@ class GcsClient::Core {
     ::connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to);
     messages_ = std::make_shared<Messages>(std::move(socket));
     heard_ms_ = loop_->NowMs();
+    connected_ = pinged_ = false;
     loop_->Add(messages_->fd(), EPOLLIN | EPOLLOUT, [this](uint32_t events) { OnReady(events); });
     ++connection_;
     SendCalls();
@@ -115,8 +119,10 @@ class GcsClient::Core {
 
   void OnReady(uint32_t) {
     const std::shared_ptr<Messages> messages = messages_;
+    connected_ = true;
     const bool open = messages->Read([&](MessageType type, uint64_t id, wire::Bytes body) {
       heard_ms_ = loop_->NowMs();
+      pinged_ = false;
       backoff_ms_ = kFirstBackoffMs;
       if (messages == messages_) OnMessage(type, id, std::move(body));
     });
@@ -185,10 +191,12 @@ class GcsClient::Core {
     messages_.reset();
   }
 
-  void Heartbeat() {
-    heartbeat_.Start(kHeartbeatMs, [this] { Heartbeat(); });
+  void Look() {
+    look_.Start(kLookMs, [this] { Look(); });
     if (messages_ == nullptr) return;
-    if (loop_->NowMs() - heard_ms_ > kSilenceMs) return OnBroken("the GCS says nothing");
+    const int64_t silent_ms = loop_->NowMs() - heard_ms_;
+    if (silent_ms > (connected_ ? kSilenceMs : kConnectMs)) return OnBroken("the GCS says nothing");
+    if (silent_ms < kPingAfterMs || std::exchange(pinged_, true)) return;
     messages_->Send(MessageType::kPing, 0, {});
     Flush();
   }
@@ -203,9 +211,11 @@ class GcsClient::Core {
   bool wants_stream_ = false;
   bool stream_open_ = false;  // the hello was sent
   bool stream_up_ = false;
-  int64_t heard_ms_ = 0;
+  int64_t heard_ms_ = 0;  // since the connection was dialed
+  bool connected_ = false;
+  bool pinged_ = false;  // since then
   int64_t backoff_ms_ = kFirstBackoffMs;
-  Timer redial_, heartbeat_;
+  Timer redial_, look_;
 };
 
 // Of simulated processes all run the real loop, which watches the descriptor of the connection,

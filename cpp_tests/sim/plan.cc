@@ -10,6 +10,8 @@ const char* NameOf(FaultKind kind) { return kFaultNames[static_cast<size_t>(kind
 constexpr uint64_t kStoreBytes = 16 << 20;
 constexpr uint64_t kLargeStoreBytes = 32 << 20;
 constexpr uint64_t kSmallStoreBytes = 4 << 20;
+// A call to the GCS is tried for so long.
+constexpr int64_t kCallTriedNs = 60 * kSecond;
 
 }  // namespace
 
@@ -18,6 +20,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   DrawNodes(folder);
   drivers.resize(1 + Below(2));
   for (DriverPlan& driver : drivers) driver.node = static_cast<int>(Below(nodes.size()));
+  DrawWriters();
   DrawFaults(allowed);
   KeepJoiningApart();
   dies_ = OneIn(2);
@@ -33,9 +36,14 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
     }
   }
   for (const NodePlan& node : nodes) free_cpus_ += node.spec.cpus;
+  // Of each pair one may have begun: another CPU is there for one of the others.
+  const int pairs = static_cast<int>(drivers.size());
+  meets_ = !kills_nodes() && free_cpus_ > pairs;
+  free_cpus_ -= 1 + (meets_ ? pairs : 0);
   // What needs a certain node must find a CPU there.
-  free_cpus_ = kills_nodes() || rules.large_node >= 0 ? 0 : free_cpus_ - 1;
+  if (kills_nodes() || rules.large_node >= 0) free_cpus_ = 0;
   for (size_t i = 0; i < drivers.size(); ++i) {
+    if (drivers[i].keys > 0) continue;
     DrawActors(&drivers[i], i);
     DrawSteps(&drivers[i], i);
   }
@@ -71,6 +79,16 @@ void Plan::DrawNodes(const std::string& folder) {
   }
 }
 
+// Beside the head's raylet and on another node.
+void Plan::DrawWriters() {
+  if (!OneIn(3)) return;
+  for (const int node : {0, drivers.front().node}) {
+    drivers.push_back({.node = node,
+                       .keys = 100 + static_cast<int>(Below(200)),
+                       .key_pause_ns = (1 + static_cast<int64_t>(Below(40))) * kMs});
+  }
+}
+
 // --- Faults -----------------------------------------------------------------------------------
 
 void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
@@ -79,6 +97,10 @@ void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
     fault.kind = allowed[Below(allowed.size())];
     const auto span = static_cast<uint64_t>(kFaultsEndNs - kDriversStartNs);
     fault.at_ns = kDriversStartNs + static_cast<int64_t>(Below(span));
+    // What one fault has begun another one meets.
+    if (!faults.empty() && OneIn(3)) {
+      fault.at_ns = faults.back().at_ns + static_cast<int64_t>(Below(400)) * kMs;
+    }
     fault.draw = random_();
     fault.lasts_ns = static_cast<int64_t>(Below(4000)) * kMs;
     if (fault.kind == FaultKind::kPauseGcs && OneIn(3)) {
@@ -95,6 +117,7 @@ void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
     faults.push_back(fault);
   }
   KeepSilencesApart();
+  DrawEndUntold(allowed);
   if (!kills_nodes() || !OneIn(2)) return;
   // Another one comes in its place.
   NodePlan late = nodes.back();
@@ -103,10 +126,28 @@ void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
   nodes.push_back(late);
 }
 
+// A driver ends so early in a long pause of the GCS that its raylet's call is given up meanwhile.
+void Plan::DrawEndUntold(const std::vector<FaultKind>& allowed) {
+  const auto pause = std::ranges::find_if(
+      faults, [](const Fault& fault) { return fault.lasts_ns > kCallTriedNs; });
+  if (pause == faults.end()) return;
+  if (std::ranges::find(allowed, FaultKind::kKillDriver) == allowed.end()) return;
+  const auto spare = static_cast<uint64_t>(pause->lasts_ns - kCallTriedNs);
+  faults.push_back({.at_ns = pause->at_ns + static_cast<int64_t>(Below(spare)),
+                    .kind = FaultKind::kKillDriver,
+                    .draw = random_()});
+}
+
 // A node that comes while the GCS's disk is full is turned away, as it should be.
 void Plan::KeepJoiningApart() {
+  // So is one that meets a GCS which stands still for so long.
+  const bool stands_still =
+      std::ranges::any_of(faults, [](const Fault& fault) { return fault.lasts_ns > kCallTriedNs; });
+  for (NodePlan& node : nodes) {
+    if (stands_still) node.starts_ns = std::min(node.starts_ns, kFaultsEndNs - 3 * kSecond);
+  }
   if (!Has(FaultKind::kFullDisk)) return;
-  std::erase_if(faults, [](const Fault& fault) { return fault.lasts_ns > 60 * kSecond; });
+  std::erase_if(faults, [](const Fault& fault) { return fault.lasts_ns > kCallTriedNs; });
   for (NodePlan& node : nodes) {
     if (node.starts_ns > kDriversStartNs - kSecond) node.starts_ns += kFaultsEndNs + 4 * kSecond;
   }
@@ -194,11 +235,25 @@ Step Plan::DrawCall(const DriverPlan& driver) {
   return step;
 }
 
+// The second task of a pair is sent ahead to the worker that runs the first, as the function was a
+// short one so far, and has to be moved.
+void Plan::DrawMeeting(DriverPlan* driver) {
+  TaskKey key = DrawKey(TaskKind::kMeet);
+  for (const uint8_t depth : {0, 0, 0, 1, 2}) {
+    key.depth = depth;
+    driver->steps.push_back({.key = key, .pause_ns = static_cast<int64_t>(Below(20)) * kMs});
+  }
+}
+
 void Plan::DrawSteps(DriverPlan* driver, size_t number) {
   const auto names_actor = [](const DriverPlan& other) {
     return std::ranges::any_of(other.actors,
                                [](const ActorPlan& actor) { return !actor.options.name.empty(); });
   };
+  driver->reads_beside = OneIn(2);
+  const bool meets = meets_ && OneIn(2);
+  const bool meets_last = OneIn(2);
+  if (meets && !meets_last) DrawMeeting(driver);
   size_t made = SIZE_MAX;
   for (uint64_t i = 5 + Below(25); i > 0; --i) {
     Step step;
@@ -217,14 +272,15 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
     step.pause_ns = static_cast<int64_t>(Below(OneIn(3) ? 2 : 400)) * kMs;
     driver->steps.push_back(std::move(step));
   }
+  if (meets && meets_last) DrawMeeting(driver);
 }
 
 std::string Plan::Describe() const {
   std::string out = std::to_string(nodes.size()) + " nodes;";
   for (const DriverPlan& driver : drivers) {
     out += " a driver of " + std::to_string(driver.actors.size()) + " actors and " +
-           std::to_string(driver.steps.size()) + " steps on node " + std::to_string(driver.node) +
-           ";";
+           std::to_string(driver.steps.size() + static_cast<size_t>(driver.keys)) +
+           " steps on node " + std::to_string(driver.node) + ";";
   }
   for (const Fault& fault : faults) {
     out += std::string(" ") + NameOf(fault.kind) + " at " + std::to_string(fault.at_ns / kMs) +

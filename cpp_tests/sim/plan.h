@@ -78,6 +78,9 @@ struct DriverPlan {
   int node = 0;
   std::vector<ActorPlan> actors;
   std::vector<Step> steps;
+  bool reads_beside = false;  // a second thread waits for the results while the first takes steps
+  int keys = 0;               // that it writes at the GCS; such a driver has no steps
+  int64_t key_pause_ns = 0;   // after each
 };
 
 struct Plan {
@@ -92,6 +95,10 @@ struct Plan {
   bool Has(FaultKind kind) const;
   // Somebody outside ends processes that run tasks.
   bool kills_workers() const;
+  // Frames between processes may take seconds.
+  bool delays_news() const {
+    return Has(FaultKind::kBlock) || Has(FaultKind::kPauseRaylet) || Has(FaultKind::kPauseWorker);
+  }
   // A node dies, with what it stores.
   bool kills_nodes() const { return Has(FaultKind::kKillNode) || Has(FaultKind::kKillRaylet); }
   // A node that may die: no driver is on it, and it is not the head.
@@ -102,12 +109,15 @@ struct Plan {
   uint64_t Below(uint64_t bound) { return random_() % bound; }
   bool OneIn(uint64_t count) { return Below(count) == 0; }
   void DrawNodes(const std::string& folder);
+  void DrawWriters();
   void DrawFaults(const std::vector<FaultKind>& allowed);
+  void DrawEndUntold(const std::vector<FaultKind>& allowed);
   void KeepSilencesApart();
   void KeepJoiningApart();
   void DrawActors(DriverPlan* driver, size_t number);
   Step DrawTask(const DriverPlan& driver);
   Step DrawCall(const DriverPlan& driver);
+  void DrawMeeting(DriverPlan* driver);
   void DrawSteps(DriverPlan* driver, size_t number);
   TaskKey DrawKey(TaskKind kind);
 
@@ -115,6 +125,7 @@ struct Plan {
   bool gives_ = false;   // tasks return refs to objects of their own
   bool stores_ = false;  // results may be stored
   bool dies_ = false;    // tasks end their processes
+  bool meets_ = false;   // pairs of tasks wait for each other
   int free_cpus_ = 0;    // that actors may hold
 };
 

@@ -269,6 +269,9 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
     case TaskKind::kKept:
       for (ObjectEntry* ref : kept_) Add(ref, &result);
       break;
+    case TaskKind::kMeet:
+      Meet(key);
+      break;
     case TaskKind::kMake: {
       ActorHandle made = MakeActor({.name = "made " + std::to_string(key.salt)}, passed);
       core_.submitter().ReleaseActorClient(made.client);
@@ -284,7 +287,15 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
   return result;
 }
 
+void Player::Meet(const TaskKey& key) {
+  if (key.depth == 0) return;
+  Book::Get().Arrives(key);
+  const TaskKey other{key.kind, static_cast<uint8_t>(3 - key.depth), key.salt};
+  while (!Book::Get().HasArrived(other)) Nap(5);
+}
+
 void Player::Die() {
+  Book::Get().Struck(::getpid());
   ::kill(::getpid(), SIGKILL);
   __builtin_unreachable();
 }

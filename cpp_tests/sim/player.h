@@ -100,6 +100,7 @@ class Player {
                const std::vector<core::ObjectEntry*>& passed);
   std::vector<core::ObjectEntry*> StartChildren(const TaskKey& key,
                                                 const std::vector<core::ObjectEntry*>& passed);
+  void Meet(const TaskKey& key);
   [[noreturn]] void Die();
   void Store(core::ExecTask& task, core::Outcome* outcome);
   core::Outcome MakeOutcome(core::ExecTask& task, const TaskKey& key, const Decoded& result);

@@ -140,7 +140,7 @@ class Zygote {
 
 // --- The GCS ----------------------------------------------------------------------------------
 
-// What RpcServer is in the product, over the simulated network.
+// What RpcServer is in the product, over the simulated network. Like that it posts what it reads.
 class GcsPort {
  public:
   GcsPort(EventLoop* loop, UniqueFd listener) : loop_(loop), listener_(std::move(listener)) {}
@@ -163,6 +163,7 @@ class GcsPort {
     explicit Client(UniqueFd socket) : messages(std::move(socket)) {}
     Messages messages;
     bool has_stream = false;
+    bool closed = false;
   };
 
   static wire::Bytes WithCode(StatusCode code, std::string_view rest) {
@@ -184,22 +185,26 @@ class GcsPort {
     const std::shared_ptr<Client> client = clients_.at(id);
     const bool open =
         client->messages.Read([&](MessageType type, uint64_t call, const wire::Bytes& body) {
-          OnMessage(id, *client, type, call, body);
+          loop_->Post([this, id, type, call, body] { OnMessage(id, type, call, body); });
         });
     if (open && client->messages.Flush()) {
       loop_->Modify(client->messages.fd(),
                     EPOLLIN | (client->messages.HasUnsent() ? EPOLLOUT : 0u));
       return;
     }
+    client->closed = true;
     loop_->Remove(client->messages.fd());
-    clients_.erase(id);
-    if (client->has_stream) handler_->OnStreamClosed(id);
+    loop_->Post([this, id] { OnClosed(id); });
   }
 
-  void OnMessage(uint64_t id, Client& client, MessageType type, uint64_t call,
-                 const wire::Bytes& body) {
+  void OnClosed(uint64_t id) {
+    const auto client = clients_.extract(id);
+    if (client.mapped()->has_stream) handler_->OnStreamClosed(id);
+  }
+
+  void OnMessage(uint64_t id, MessageType type, uint64_t call, const wire::Bytes& body) {
     if (type == MessageType::kReport) {
-      client.has_stream = true;
+      clients_.at(id)->has_stream = true;
       return handler_->OnStreamMessage(id, body);
     }
     if (type == MessageType::kPing) return Say(id, MessageType::kPing, 0, {});
@@ -219,7 +224,7 @@ class GcsPort {
 
   void Say(uint64_t id, MessageType type, uint64_t call, const wire::Bytes& body) {
     const auto it = clients_.find(id);
-    if (it == clients_.end()) return;
+    if (it == clients_.end() || it->second->closed) return;
     it->second->messages.Send(type, call, body);
     it->second->messages.Flush();
     if (it->second->messages.HasUnsent()) {

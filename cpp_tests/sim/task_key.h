@@ -20,6 +20,7 @@ enum class TaskKind : uint8_t {
   kKept,   // of an actor: the sum of what the refs name that its constructor was passed
   kCall,   // calls a kLeaf of the actor whose handle it was passed
   kMake,   // makes a detached actor, which keeps the refs that this one was passed
+  kMeet,   // of depth 1 and 2: ends when the other one of its salt has begun, too
 };
 // In a salt: kGive may be among what the task starts.
 inline constexpr uint64_t kGivenRefs = uint64_t{1} << 47;

@@ -59,7 +59,7 @@ World::World(uint64_t seed, const std::vector<FaultKind>& allowed, const std::st
       kernel_(seed),
       network_(&kernel_),
       disk_(&kernel_),
-      book_(&kernel_) {
+      book_(&kernel_, plan_.delays_news() ? 5 * kSecond : 10 * kMs) {
   kernel_.set_echo(echo);
   for (size_t i = 0; i < plan_.drivers.size(); ++i) {
     drivers_.push_back(std::make_unique<Driver>(&plan_, i));
@@ -87,6 +87,7 @@ void World::StrikeProcess(const std::string& name, const Fault& fault) {
                     fault.kind == FaultKind::kKillZygote;
   kernel_.Log(std::string(kFaultNames[static_cast<size_t>(fault.kind)]) + " " + process->name);
   if (kill) {
+    book_.Struck(process->pid);
     kernel_.Signal(process->pid, SIGKILL);
     return;
   }
@@ -109,6 +110,7 @@ void World::StrikeNode(const Fault& fault) {
   std::vector<int> ended;
   for (const auto& [pid, process] : kernel_.processes()) {
     if (!process->alive || process->node != node) continue;
+    book_.Struck(pid);
     if (power || process->name.starts_with("raylet.")) ended.push_back(pid);
   }
   for (const int pid : ended) kernel_.Signal(pid, SIGKILL);
@@ -116,7 +118,7 @@ void World::StrikeNode(const Fault& fault) {
 
 void World::StrikeDriver(const Fault& fault) {
   Driver& driver = *drivers_[fault.draw % drivers_.size()];
-  if (driver.process == nullptr || driver.over()) return;
+  if (driver.process == nullptr || !driver.process->alive) return;
   kernel_.Log("kill-driver " + driver.process->name);
   driver.Killed();
   kernel_.Signal(driver.process->pid, SIGKILL);
@@ -182,6 +184,16 @@ std::string World::WhoHangs() {
     if (driver->over() || driver->process == nullptr) continue;
     kernel_.Start(driver->process->node, "asker", nullptr, [&] {
       text += "; " + driver->process->name + " " + driver->Describe();
+      return 0;
+    });
+  }
+  for (const NodePlan& node : plan_.nodes) {
+    if (dead_nodes_.contains(node.spec.node)) continue;
+    kernel_.Start(node.spec.node, "asker", nullptr, [&, spec = node.spec] {
+      Player player;
+      std::string dump = "does not answer";
+      if (Look(spec, &player)) (void)player.core().control().NodeDump(&dump);
+      text += "\n  node " + std::to_string(spec.node) + ": " + dump;
       return 0;
     });
   }
