@@ -31,6 +31,7 @@ FLOORS = (
     Floor("busy_sync", 0.95, "blocking"),
     Floor("busy_async", 0.95, "blocking"),
     Floor("chain", 80, "ray"),
+    Floor("no_cpu", 150, "ray"),
     Floor("speedup", 1.8),
     Floor("actor_sync", 90, "ray"),
     Floor("actor_async", 100, "ray"),

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <set>
@@ -215,11 +216,11 @@ TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
   EXPECT_EQ(driver.objects.size() + worker.objects.size(), 0u);
 }
 
-// A driver whose tasks ask for no CPU, and workers that answer when the test says so.
-class TasksWithoutCpu : public testing::Test {
+// A driver whose tasks ask for nothing, and workers that answer when the test says so.
+class TasksOfACrew : public testing::Test {
  protected:
-  TasksWithoutCpu() { tmpl_->shape = driver_.tasks.FindShape({}, 0, {}, false); }
-  ~TasksWithoutCpu() override {
+  TasksOfACrew() { tmpl_->shape = driver_.tasks.FindShape({}, 0, {}, false); }
+  ~TasksOfACrew() override {
     for (ObjectEntry* result : results_) driver_.objects.Release(result);
   }
   void Submit(int count) {
@@ -228,23 +229,46 @@ class TasksWithoutCpu : public testing::Test {
   void GrantAll() {
     while (!driver_.raylet.asked.empty()) driver_.raylet.Grant(AddressOf(++last_worker_));
   }
-  // What has been pushed, but for what a worker keeps that answers `limit` at a time.
-  void Answer(size_t limit, uint32_t run_us) {
+  // A round: each worker that does not sleep answers so many, or all do together.
+  void Answer(size_t limit, uint32_t run_us, bool together = false) {
     std::map<Address, size_t> answered;
-    for (std::deque<Letter> letters = std::exchange(world_.letters, {}); Letter& letter : letters) {
+    size_t all = 0;
+    std::deque<Letter> kept;  // older than what comes meanwhile
+    for (std::deque<Letter> letters = std::exchange(world_.letters, {});
+         const Letter& letter : letters) {
+      const bool sleeps = sleeping_.contains(letter.to);
+      if (sleeps && letter.type == FrameType::kStealTasks) GiveBack(letter.to, letters);
       if (letter.type != FrameType::kPushTask) continue;
-      if (++answered[letter.to] > limit) {
-        world_.letters.push_back(std::move(letter));
+      if (sleeps || (together ? all++ : answered[letter.to]++) >= limit) {
+        kept.push_back(letter);
         continue;
       }
-      const auto* push = flatbuffers::GetRoot<wire::PushTask>(letter.bytes.data());
-      flatbuffers::FlatBufferBuilder b;
-      b.Finish(wire::CreateTaskReply(b, push->tag(), wire::TaskStatus::Ok, 0, 0, run_us));
-      driver_.tasks.OnTaskReply(driver_.links.To(letter.to), driver_.slab.Find(push->tag()),
-                                *flatbuffers::GetRoot<wire::TaskReply>(b.GetBufferPointer()));
+      Reply(letter, wire::TaskStatus::Ok, run_us);
+    }
+    std::erase_if(kept, [this](const Letter& old) { return handed_back_.contains(TagOf(old)); });
+    handed_back_.clear();
+    std::move(world_.letters.begin(), world_.letters.end(), std::back_inserter(kept));
+    world_.letters = std::move(kept);
+  }
+  static uint64_t TagOf(const Letter& letter) {
+    return flatbuffers::GetRoot<wire::PushTask>(letter.bytes.data())->tag();
+  }
+  void Reply(const Letter& letter, wire::TaskStatus status, uint32_t run_us) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateTaskReply(b, TagOf(letter), status, 0, 0, run_us));
+    driver_.tasks.OnTaskReply(driver_.links.To(letter.to), driver_.slab.Find(TagOf(letter)),
+                              *flatbuffers::GetRoot<wire::TaskReply>(b.GetBufferPointer()));
+  }
+  // All but the first, which runs.
+  void GiveBack(const Address& worker, const std::deque<Letter>& letters) {
+    bool first = true;
+    for (const Letter& letter : letters) {
+      if (letter.type != FrameType::kPushTask || letter.to != worker) continue;
+      if (std::exchange(first, false)) continue;
+      handed_back_.insert(TagOf(letter));
+      Reply(letter, wire::TaskStatus::HandedBack, 0);
     }
   }
-  // Each worker runs so many tasks in each ms, of so many us.
   void Run(int ms, size_t tasks, uint32_t run_us) {
     for (int i = 0; i < ms; ++i) {
       Pass(1000);
@@ -253,19 +277,28 @@ class TasksWithoutCpu : public testing::Test {
     }
   }
   int Workers() const { return last_worker_ - 1; }
+  std::set<Address> Used() const {
+    std::set<Address> used;
+    for (const Letter& letter : world_.letters) {
+      if (letter.type == FrameType::kPushTask) used.insert(letter.to);
+    }
+    return used;
+  }
   void Pass(int64_t us) {
     world_.now_ns += us * 1000;
     driver_.tasks.Tick(world_.now_ns);
   }
 
-  World world_;
+  World world_{.now_ns = 1'000'000'000'000};
   Process driver_{world_, AddressOf(1)};
   TaskTemplate* const tmpl_ = driver_.slab.templates().Take();
   std::vector<ObjectEntry*> results_;
+  std::set<Address> sleeping_;
+  std::set<uint64_t> handed_back_;
   uint8_t last_worker_ = 1;
 };
 
-TEST_F(TasksWithoutCpu, AFewWorkersTakeShortTasks) {
+TEST_F(TasksOfACrew, AFewWorkersTakeShortTasks) {
   tmpl_->average_us = 2;
   Submit(50'000);
   GrantAll();
@@ -274,26 +307,60 @@ TEST_F(TasksWithoutCpu, AFewWorkersTakeShortTasks) {
   EXPECT_EQ(Workers(), 4);
 }
 
-TEST_F(TasksWithoutCpu, OneInterruptedRunMakesThemNotLong) {
+TEST_F(TasksOfACrew, OneInterruptedRunMakesThemNotLong) {
   tmpl_->average_us = 2;
   Submit(50'000);
   GrantAll();
-  Answer(1, 500'000);
-  Run(50, 100, 2);
-  EXPECT_LE(Workers(), 4 + 1);
+  Answer(1, 2, true);
+  Answer(1, 500'000, true);
+  EXPECT_LT(tmpl_->average_us, 50);
+  Answer(1, 2, true);
+  Answer(1, 500'000, true);
+  EXPECT_LT(tmpl_->average_us, 100);
+  Answer(1, 500'000, true);
+  EXPECT_GT(tmpl_->average_us, 50'000) << "the second in a row is believed";
 }
 
-TEST_F(TasksWithoutCpu, MoreComeOneByOneWhenTheFewAreInATaskMostOfTheTime) {
+TEST_F(TasksOfACrew, ItGrowsWhileThatBringsMoreAnswers) {
   tmpl_->average_us = 900;
-  Submit(5000);
+  Submit(20'000);
   GrantAll();
   EXPECT_EQ(Workers(), 4);
-  Run(100, 1, 900);
+  Run(300, 1, 900);  // each worker sleeps in its task
   EXPECT_GE(Workers(), 8);
-  EXPECT_LE(Workers(), 12);
+  EXPECT_LE(Workers(), 30);
 }
 
-TEST_F(TasksWithoutCpu, OthersComeAtOnceWhenTheFewWait) {
+TEST_F(TasksOfACrew, ItStaysAsItIsWhenMoreBringNoMoreAnswers) {
+  tmpl_->average_us = 900;
+  Submit(20'000);
+  GrantAll();
+  for (int ms = 0; ms < 500; ++ms) {  // a processor and tasks of 250 us, in turns
+    Pass(1000);
+    const size_t workers = tmpl_->shape->leases.size();
+    ASSERT_LE(workers, 6u);
+    Answer(4, static_cast<uint32_t>(250 * workers), /*together=*/true);
+    GrantAll();
+  }
+  EXPECT_LE(Workers(), 4 + 500 / 100) << "each try brings one, which is let go of later";
+}
+
+TEST_F(TasksOfACrew, ItIsSmallAgainAfterAWhile) {
+  tmpl_->average_us = 900;
+  Submit(300);
+  GrantAll();
+  Run(300, 1, 900);
+  ASSERT_GT(Workers(), 4);
+  ASSERT_TRUE(results_.back()->ready());
+  Pass(60'000'000);
+  tmpl_->average_us = 2;
+  const int before = Workers();
+  Submit(50'000);
+  GrantAll();
+  EXPECT_EQ(Workers() - before, 4);
+}
+
+TEST_F(TasksOfACrew, OthersComeAtOnceWhenItWaits) {
   tmpl_->average_us = 10;
   Submit(10'000);
   GrantAll();
@@ -303,18 +370,29 @@ TEST_F(TasksWithoutCpu, OthersComeAtOnceWhenTheFewWait) {
   EXPECT_EQ(Workers(), 8);
 }
 
-TEST_F(TasksWithoutCpu, WorkersThatAreIdleStayIdleWhileTheFewSuffice) {
+TEST_F(TasksOfACrew, WhatIsBehindATaskThatWaitsGoesToTheOthers) {
+  tmpl_->average_us = 100;
+  Submit(200'000);
+  GrantAll();
+  const std::vector<ObjectEntry*> first(results_.begin(), results_.begin() + 200);
+  sleeping_.insert(AddressOf(2));
+  Run(60, 10, 20);
+  int waiting = 0;
+  for (const ObjectEntry* result : first) waiting += result->ready() ? 0 : 1;
+  EXPECT_EQ(waiting, 1) << "the one that sleeps";
+  EXPECT_EQ(Workers(), 5) << "another took its place";
+}
+
+TEST_F(TasksOfACrew, WorkersThatAreIdleStayIdleWhileItSuffices) {
   Submit(8);
   GrantAll();
   Answer(1, 10);
   ASSERT_EQ(Workers(), 8);
   Submit(100);
-  std::set<Address> used;
-  for (const Letter& letter : world_.letters) used.insert(letter.to);
-  EXPECT_EQ(used.size(), 4u);
+  EXPECT_EQ(Used().size(), 4u);
 }
 
-TEST_F(TasksWithoutCpu, WhatWasAskedForWhileTheyCouldBeLongIsCalledOff) {
+TEST_F(TasksOfACrew, WhatWasAskedForWhileTheyCouldBeLongIsCalledOff) {
   Submit(5000);
   EXPECT_EQ(driver_.raylet.asked.size(), 10u);
   for (int i = 0; i < 5; ++i) driver_.raylet.Grant(AddressOf(++last_worker_));
@@ -323,11 +401,26 @@ TEST_F(TasksWithoutCpu, WhatWasAskedForWhileTheyCouldBeLongIsCalledOff) {
   EXPECT_GE(driver_.raylet.cancelled, 5);
 }
 
-TEST_F(TasksWithoutCpu, LongOnesGetAsManyWorkersAsTheyAre) {
+TEST_F(TasksOfACrew, LongOnesGetAsManyWorkersAsTheyAre) {
   tmpl_->average_us = 50'000;
   Submit(30);
   GrantAll();
   EXPECT_EQ(Workers(), 30);
+}
+
+TEST_F(TasksOfACrew, DemandsThatNodesBoundGetAsManyAsTheseHave) {
+  ResourceSet slot;
+  slot.Set("slot", kResourceUnit);
+  for (TaskTemplate* tmpl : {driver_.slab.templates().Take(), driver_.slab.templates().Take()}) {
+    tmpl->average_us = 1500;
+    const bool first = tmpl->id % 2 == 0;
+    tmpl->shape = first ? driver_.tasks.FindShape(slot, 0, {}, false)
+                        : driver_.tasks.FindShape({}, 1, {}, false);  // spread
+    const int before = Workers();
+    for (int i = 0; i < 100; ++i) results_.push_back(driver_.Submit(tmpl, {}));
+    GrantAll();
+    EXPECT_GE(Workers() - before, 20);
+  }
 }
 
 }  // namespace

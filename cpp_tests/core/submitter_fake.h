@@ -128,12 +128,15 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     return address;
   }
   Link& LinkTo(uint8_t number) { return links_.To(WorkerAddress(number)); }
-  TaskTemplate* MakeTemplate(int max_retries = 0) {
+  static ResourceSet OneCpu() {
+    ResourceSet demand;
+    demand.Set(kCpu, kResourceUnit);
+    return demand;
+  }
+  TaskTemplate* MakeTemplate(int max_retries = 0, const ResourceSet& demand = OneCpu()) {
     TaskTemplate* tmpl = slab_.templates().Take();
     tmpl->max_retries = max_retries;
-    ResourceSet one_cpu;
-    one_cpu.Set(kCpu, kResourceUnit);
-    tmpl->shape = tasks_.FindShape(one_cpu, 0, {}, false);
+    tmpl->shape = tasks_.FindShape(demand, 0, {}, false);
     return tmpl;
   }
   // The task's one result, with the test's count.

@@ -25,6 +25,8 @@ class TaskRun : public RandomRun {
       templates_of_run_.push_back(MakeTemplate(retries));
       templates_of_run_.push_back(MakeTemplate(retries));
       templates_of_run_.back()->average_us = 10;  // may be pushed ahead
+      templates_of_run_.push_back(MakeTemplate(retries, {}));
+      templates_of_run_.back()->average_us = 10;  // taken by a crew
     }
   }
 

@@ -154,6 +154,16 @@ TEST_F(CommitTest, AnEventThatAnEffectEndsComesAfterIt) {
   EXPECT_EQ(said_, (Texts{"a", "b", "c"}));
 }
 
+TEST_F(CommitTest, AnEventThatAnAnswerEndsLeavesToo) {
+  commit_.Answer({Kind::kKv}, [this] {
+    said_.push_back("read");
+    Say("a");
+    commit_.End();
+  });
+  commit_.End();
+  EXPECT_EQ(said_, (Texts{"read", "a"}));
+}
+
 TEST_F(CommitTest, AnEventWithAnOutcomeWaitsForTheDiskOnce) {
   Change();
   Say("a");

@@ -1,6 +1,7 @@
 #include "cyray/core/lease_choice.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cyray::core {
 namespace {
@@ -11,25 +12,21 @@ constexpr double kAheadUs = 2'000;
 // Longer tasks than this run one at a time: the gap between two is then below a percent.
 constexpr double kLongTaskUs = 10'000;
 constexpr uint32_t kMaxAhead = 1'024;
-// A worker that does not answer for so long waits for something.
 constexpr int64_t kWaitsNs = 20'000'000;
-// In a task for so much of the time.
+// In tasks for so much of the time, workers are a reason for more of them.
 constexpr double kBusyShare = 0.5;
-
-bool IsStuck(const Lease& lease, int64_t now_ns) {
-  const InFlight& tasks = lease.in_flight;
-  return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency &&
-         lease.asked_back != AskedBack::kAll && !lease.broken && IsSlow(lease, now_ns);
-}
+constexpr size_t kMaxCrew = 64;
+constexpr int64_t kForgetCrewNs = 1'000'000'000;  // when nothing waited for so long
+constexpr int kLooksToPass = 16;                  // after a larger one was of no use
 
 bool Serves(const Lease& lease, int64_t now_ns) {
-  const bool waits = lease.in_flight.count > 0 && now_ns - lease.last_reply_ns > kWaitsNs;
-  return !lease.broken && !lease.exiting && !lease.reclaimed && !lease.hold && !waits;
+  return !lease.broken && !lease.exiting && !lease.reclaimed && !lease.hold &&
+         !Waits(lease, now_ns);
 }
 
 }  // namespace
 
-LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl) {
+LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl, int64_t now_ns) {
   LeaseChoice choice;
   Lease*& best = choice.emptiest;
   Lease*& busy = choice.busy;
@@ -39,6 +36,7 @@ LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl) {
     const uint32_t count = lease->in_flight.count;
     if (count > 0) {
       if (lease->hold || lease->asked_back == AskedBack::kAll || count >= kMaxAhead) continue;
+      if (now_ns > 0 && Waits(*lease, now_ns)) continue;
       const bool shares = count < tmpl.max_concurrency;
       if (!shares) {
         if (tmpl.average_us < 0 || tmpl.average_us > kLongTaskUs) continue;
@@ -62,6 +60,16 @@ bool IsSlow(const Lease& lease, int64_t now_ns) {
   return now_ns - lease.last_reply_ns > kStealAfterNs;
 }
 
+bool IsStuck(const Lease& lease, int64_t now_ns) {
+  const InFlight& tasks = lease.in_flight;
+  return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency &&
+         lease.asked_back != AskedBack::kAll && !lease.broken && IsSlow(lease, now_ns);
+}
+
+bool Waits(const Lease& lease, int64_t now_ns) {
+  return lease.in_flight.count > 0 && now_ns - lease.last_reply_ns > kWaitsNs;
+}
+
 size_t CountStuck(const Shape& shape, int64_t now_ns) {
   return std::count_if(shape.leases.begin(), shape.leases.end(),
                        [now_ns](const auto& lease) { return IsStuck(*lease, now_ns); });
@@ -78,17 +86,21 @@ size_t CountBusy(const Shape& shape, int64_t now_ns) {
   });
 }
 
-// A run that the machine interrupted says little of the next ones.
-double NextAverageUs(double average_us, double us) {
-  if (average_us < 0) return us;
-  return average_us * 0.8 + std::min(us, average_us * 4 + 50) * 0.2;
+// A run that takes far longer than those before it was interrupted by the machine, most often. A
+// second one after it is believed.
+void NoteRun(TaskTemplate& tmpl, double us) {
+  if (tmpl.average_us < 0) {
+    tmpl.average_us = us;
+    return;
+  }
+  const double likely_us = tmpl.average_us * 4 + 50;
+  const bool is_long = us > likely_us;
+  const double counts_us = is_long && !tmpl.was_long ? likely_us : us;
+  tmpl.average_us = tmpl.average_us * 0.8 + counts_us * 0.2;
+  tmpl.was_long = is_long;
 }
 
-bool TakesFew(const Shape& shape, const TaskTemplate& tmpl) {
-  return !shape.takes_cpu && tmpl.average_us >= 0 && tmpl.average_us <= kAheadUs;
-}
-
-const TaskTemplate* Waiting(const Shape& shape) {
+const TaskTemplate* NextTemplate(const Shape& shape) {
   if (!shape.ready.empty()) return shape.ready.front()->tmpl;
   for (const auto& lease : shape.leases) {
     if (lease->in_flight.count > 1) return lease->in_flight.last->tmpl;
@@ -96,19 +108,42 @@ const TaskTemplate* Waiting(const Shape& shape) {
   return nullptr;
 }
 
-// When the few are in a task most of the time, the tasks wait for something themselves, and one
-// more worker helps. The more there are, the longer is looked.
-void LookWhetherFewSuffice(Shape& shape, int64_t now_ns, size_t serving) {
-  const int64_t looked_ns = now_ns - shape.looked_ns;
-  if (looked_ns < kLookNs * static_cast<int64_t>(shape.few / kFewWorkers)) return;
-  const double could_run_us = static_cast<double>(looked_ns) / 1000 * static_cast<double>(serving);
-  if (shape.ran_us > kBusyShare * could_run_us) {
-    ++shape.few;
-  } else if (shape.few > kFewWorkers) {
-    --shape.few;
+bool UsesCrew(const Shape& shape, const TaskTemplate& tmpl) {
+  return !shape.bounded && tmpl.average_us >= 0 && tmpl.average_us <= kAheadUs;
+}
+
+// Workers that are in a task most of the time run tasks that wait, or have too few processors: one
+// more shows which, by how many answers come. The larger a crew is, the longer it is looked.
+void AdjustCrew(Shape& shape, int64_t now_ns) {
+  Crew& crew = shape.crew;
+  const int64_t looked_ns = now_ns - crew.looked_ns;
+  if (looked_ns > kForgetCrewNs) {
+    crew = {.looked_ns = now_ns};
+    return;
   }
-  shape.looked_ns = now_ns;
-  shape.ran_us = 0;
+  if (looked_ns < kLookAgainNs * static_cast<int64_t>(crew.size / Crew().size)) return;
+  const size_t serving = CountServing(shape, now_ns);
+  if (serving >= crew.size) {  // else the one that was asked for is not there yet
+    const auto us = static_cast<double>(looked_ns) / 1000;
+    const double rate = crew.answers / us;
+    const double worth_it = crew.rate_before * (1 + 0.5 / static_cast<double>(crew.size));
+    const bool busy = crew.ran_us > kBusyShare * us * static_cast<double>(serving);
+    if (std::exchange(crew.grew, false) && rate < worth_it) {
+      --crew.size;
+      crew.looks_to_pass = kLooksToPass;
+    } else if (!busy) {
+      crew.size -= (crew.size - Crew().size + 3) / 4;
+    } else if (crew.looks_to_pass > 0) {
+      --crew.looks_to_pass;
+    } else if (crew.size < kMaxCrew) {
+      ++crew.size;
+      crew.grew = true;
+      crew.rate_before = rate;
+    }
+  }
+  crew.looked_ns = now_ns;
+  crew.ran_us = 0;
+  crew.answers = 0;
 }
 
 }  // namespace cyray::core

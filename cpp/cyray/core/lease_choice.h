@@ -1,10 +1,11 @@
 // Which of a shape's workers takes the next task, and whether more of them would be of use.
 //
-// Tasks are pushed ahead on busy workers as far as their run times are known (decision 0007). A
-// demand that asks for CPUs is bounded by the nodes' CPUs; one that asks for none is bounded by
-// nothing, and each worker costs a fork and its share of the processors. So few workers take short
-// tasks of that kind; these are more when the tasks themselves wait for something. Threading: pure
-// functions of a shape and a time, under the core mutex.
+// Tasks are pushed ahead on busy workers as far as their run times are known (decision 0007). How
+// many workers a demand gets is bounded by what the nodes have of it. An empty demand (num_cpus=0)
+// is bounded by nothing, and each worker costs a fork and its share of the processors: so a crew of
+// a few takes short tasks of that kind. It grows while that brings more answers.
+//
+// Threading: pure functions of a shape and a time, under the core mutex.
 
 #pragma once
 
@@ -17,34 +18,37 @@ namespace cyray::core {
 
 // Tasks behind one that has run for so long go to another worker, which is asked for if need be.
 inline constexpr int64_t kStealAfterNs = 2'000'000;
-// How many workers short tasks that ask for no CPU keep busy to begin with, and when it is looked
-// whether one more would be of use.
-inline constexpr size_t kFewWorkers = 4;
-inline constexpr int64_t kLookNs = 10'000'000;
+// How often it is looked again what waits.
+inline constexpr int64_t kLookAgainNs = 10'000'000;
 
 struct LeaseChoice {
   Lease* emptiest = nullptr;  // of those that may have one more task
   Lease* busy = nullptr;      // the emptiest that has tasks
 };
-LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl);
+// Those whose worker waits for something at `now_ns` are left out; at 0 that is not asked.
+LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl, int64_t now_ns);
 
-// The moving average of run times with one more.
-double NextAverageUs(double average_us, double us);
+// One more run, of so many us.
+void NoteRun(TaskTemplate& tmpl, double us);
 
 // Whether it has not answered for long.
 bool IsSlow(const Lease& lease, int64_t now_ns);
-// Leases where tasks wait behind what runs there, and no other worker is about to take them.
+// Whether tasks wait behind what runs there, and no other worker is about to take them.
+bool IsStuck(const Lease& lease, int64_t now_ns);
 size_t CountStuck(const Shape& shape, int64_t now_ns);
+// Whether what runs there seems to wait for something itself: it has not answered for longer than
+// the machine alone keeps a process waiting.
+bool Waits(const Lease& lease, int64_t now_ns);
 // Those that take tasks, or will when they are done with those that they have.
 size_t CountServing(const Shape& shape, int64_t now_ns);
 // Those among them that have tasks.
 size_t CountBusy(const Shape& shape, int64_t now_ns);
 
-// Of a task that waits for a worker, or at one behind another task.
-const TaskTemplate* Waiting(const Shape& shape);
-// Whether a few workers take such tasks as fast as they come.
-bool TakesFew(const Shape& shape, const TaskTemplate& tmpl);
-// Sets how many these are, from what `serving` workers ran since it was looked last.
-void LookWhetherFewSuffice(Shape& shape, int64_t now_ns, size_t serving);
+// The template of a task that waits for a worker, or at one behind another task; may be null.
+const TaskTemplate* NextTemplate(const Shape& shape);
+// Whether the crew of the shape takes such tasks, and no others.
+bool UsesCrew(const Shape& shape, const TaskTemplate& tmpl);
+// Once in a while: whether a larger one would be of use, or a smaller one suffices.
+void AdjustCrew(Shape& shape, int64_t now_ns);
 
 }  // namespace cyray::core

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "cyray/common/resource_names.h"
 #include "cyray/core/lease_choice.h"
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
@@ -20,7 +19,6 @@ constexpr double kStealWorthUs = 250;
 constexpr size_t kMaxLeaseRequests = 10;
 // An idle lease is kept so long: work of the same shape often follows.
 constexpr int64_t kKeepIdleNs = 50'000'000;
-constexpr int64_t kLookAgainNs = 10'000'000;
 }  // namespace
 
 TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
@@ -44,8 +42,9 @@ Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, con
   shapes_by_key_.emplace(key, shape);
   shape->templates = 1;
   shape->demand = demand;
-  shape->takes_cpu = demand.Get(kCpu) > 0;
-  shape->few = kFewWorkers;
+  shape->bounded =
+      !demand.empty() || strategy == static_cast<uint8_t>(wire::SchedulingStrategy::Spread);
+  shape->crew = {};
   shape->strategy = strategy;
   shape->affinity_node = affinity;
   shape->affinity_soft = soft;
@@ -118,10 +117,11 @@ void TaskSubmitter::Pump(Shape& shape) {
 }
 
 Lease* TaskSubmitter::LeaseFor(const Shape& shape, const TaskTemplate& tmpl) const {
-  const LeaseChoice choice = ChooseLease(shape, tmpl);
+  if (!UsesCrew(shape, tmpl)) return ChooseLease(shape, tmpl, 0).emptiest;
+  const int64_t now = links_.NowNs();
+  const LeaseChoice choice = ChooseLease(shape, tmpl, now);
   const bool wakes = choice.emptiest != nullptr && choice.emptiest->in_flight.count == 0;
-  if (!wakes || !TakesFew(shape, tmpl)) return choice.emptiest;
-  return CountBusy(shape, links_.NowNs()) < shape.few ? choice.emptiest : choice.busy;
+  return wakes && CountBusy(shape, now) >= shape.crew.size ? choice.busy : choice.emptiest;
 }
 
 void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
@@ -145,15 +145,15 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
 
 void TaskSubmitter::AskForWorkers(Shape& shape, size_t stuck) {
   const size_t want = shape.ready.size() + stuck;
-  const TaskTemplate* const tmpl = Waiting(shape);
-  if (tmpl == nullptr || !TakesFew(shape, *tmpl)) return RequestLeases(shape, want);
+  const TaskTemplate* const tmpl = NextTemplate(shape);
+  if (tmpl == nullptr || !UsesCrew(shape, *tmpl)) return RequestLeases(shape, want);
   const int64_t now = links_.NowNs();
+  AdjustCrew(shape, now);
   const size_t serving = CountServing(shape, now);
-  LookWhetherFewSuffice(shape, now, std::max(serving, size_t{1}));
-  const size_t more = serving < shape.few ? std::min(want, shape.few - serving) : 0;
+  const size_t more = serving < shape.crew.size ? std::min(want, shape.crew.size - serving) : 0;
   CancelRequests(shape, more);
   RequestLeases(shape, more);
-  TickAt(now + kLookNs);
+  TickAt(now + kLookAgainNs);
 }
 
 void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
@@ -248,7 +248,8 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
   task->lease = nullptr;
   if (tmpl->average_us > 0) lease->queued_us = std::max(0.0, lease->queued_us - tmpl->average_us);
   if (lease->in_flight.count == 0) lease->queued_us = 0;
-  lease->last_reply_ns = links_.NowNs();
+  // What runs there goes on when others come back.
+  if (reply.status() != wire::TaskStatus::HandedBack) lease->last_reply_ns = links_.NowNs();
 
   switch (reply.status()) {
     case wire::TaskStatus::HandedBack:
@@ -272,8 +273,9 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
       }
       [[fallthrough]];
     default: {
-      shape.ran_us += reply.run_us();
-      tmpl->average_us = NextAverageUs(tmpl->average_us, reply.run_us());
+      NoteRun(*tmpl, reply.run_us());
+      shape.crew.ran_us += reply.run_us();
+      ++shape.crew.answers;
       if (was_first) lease->hold = false;
       completion_.Resolve(link, task, reply);
     }
@@ -302,10 +304,12 @@ void TaskSubmitter::BecameIdle(Lease& lease) {
 }
 
 void TaskSubmitter::StealFor(Shape& shape, Lease& thief) {
-  const TaskTemplate* const tmpl = Waiting(shape);
+  const TaskTemplate* const tmpl = NextTemplate(shape);
   if (tmpl == nullptr) return;
   const int64_t now = links_.NowNs();
-  if (TakesFew(shape, *tmpl) && CountBusy(shape, now) >= shape.few) return TickAt(now + kLookNs);
+  if (UsesCrew(shape, *tmpl) && CountBusy(shape, now) >= shape.crew.size) {
+    return TickAt(now + kLookAgainNs);
+  }
   for (const auto& lease : shape.leases) {
     if (lease.get() == &thief || lease->in_flight.count < 2 || lease->broken ||
         lease->asked_back == AskedBack::kAll) {
@@ -486,8 +490,14 @@ void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>&
     TickAt(lease.idle_since_ns + kKeepIdleNs);
     ++i;
   }
-  const size_t stuck = CountStuck(shape, now_ns);
-  if (stuck > 0 || !shape.ready.empty()) AskForWorkers(shape, stuck);
+  // The crew goes on without a worker that waits: what is behind its task is theirs.
+  const TaskTemplate* const next = NextTemplate(shape);
+  for (size_t i = 0; next != nullptr && UsesCrew(shape, *next) && i < shape.leases.size(); ++i) {
+    Lease& lease = *shape.leases[i];
+    if (IsStuck(lease, now_ns) && Waits(lease, now_ns)) AskBack(lease, 0);
+  }
+  if (!shape.ready.empty()) Pump(shape);
+  if (const size_t stuck = CountStuck(shape, now_ns); stuck > 0) AskForWorkers(shape, stuck);
 }
 
 void TaskSubmitter::FailAll(const ValuePtr& error) {

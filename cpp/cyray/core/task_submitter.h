@@ -2,9 +2,10 @@
 //
 // A task waits for its by-reference arguments, then in its shape's queue, then is pushed on a
 // leased worker. Leases are asked for while tasks wait and kept while there is work. An idle worker
-// gets a task at once; a busy one gets tasks ahead only as far as their known run times promise
-// that it will reach them within about two milliseconds. What sits behind a task that blocks or
-// turns out slow comes back (HandedBack) and runs elsewhere, so pushing ahead never deadlocks.
+// gets a task at once, but for short tasks that ask for nothing, which a crew takes
+// (lease_choice.h). A busy one gets tasks ahead only as far as their known run times promise that
+// it will reach them within about two milliseconds. What sits behind a task that blocks or turns
+// out slow comes back (HandedBack) and runs elsewhere, so pushing ahead never deadlocks.
 //
 // Guarded by the core mutex.
 // Invariant: a live task is in exactly one place: waiting for arguments, in a shape's queue, or in

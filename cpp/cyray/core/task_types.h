@@ -35,6 +35,7 @@ struct TaskTemplate {
   std::string extra;       // options that only the worker's Python side reads
   Shape* shape = nullptr;  // normal tasks
   double average_us = -1;  // run time, moving average; -1 while unknown
+  bool was_long = false;   // the last run took far longer than those before it
 };
 
 // Where an actor call is. A normal task is in flight when it has a lease.
@@ -121,19 +122,30 @@ struct Lease {
   bool exiting = false;  // the worker said it leaves
 };
 
+// The workers that short tasks keep busy where nothing else bounds how many these are.
+struct Crew {
+  size_t size = 4;  // to begin with, and the least
+  // Since it was looked last whether they suffice:
+  int64_t looked_ns = 0;
+  double ran_us = 0;  // in tasks
+  uint32_t answers = 0;
+  // The last look made it larger; what came before.
+  bool grew = false;
+  double rate_before = 0;  // answers a us
+  int looks_to_pass = 0;   // before it may grow again
+};
+
 // Tasks that any lease of the same demand and strategy can run.
 struct Shape {
   ResourceSet demand;
-  bool takes_cpu = false;
+  bool bounded = false;  // a node has room for so many at once, and for no more
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
   std::deque<PendingTask*> ready;  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight, oldest first
-  size_t few = 0;                  // workers that short tasks without CPUs keep busy
-  int64_t looked_ns = 0;           // when it was last looked whether these suffice
-  double ran_us = 0;               // that tasks ran since
+  Crew crew;                       // of a shape that is not bounded
   bool has_leases = false;         // is in the submitter's list of those that have
   uint32_t templates = 0;          // whose tasks are of this shape
 };

@@ -82,15 +82,18 @@ void Commit::OnOutcome(uint64_t change, const Status& status) {
 }
 
 void Commit::Release() {
-  if (std::exchange(releasing_, true)) return;  // an effect ended an event
-  while (!waiting_.empty() && waiting_.front().after <= durable_) {
-    const Group group = std::move(waiting_.front());
-    waiting_.pop_front();
-    for (const Effect& effect : group.effects) effect();
-  }
-  while (!answers_.empty() && answers_.begin()->first <= durable_) {
-    const auto answer = answers_.extract(answers_.begin());
-    answer.mapped()();
+  if (std::exchange(releasing_, true)) return;  // an effect or an answer ended an event
+  while (true) {
+    if (!waiting_.empty() && waiting_.front().after <= durable_) {
+      const Group group = std::move(waiting_.front());
+      waiting_.pop_front();
+      for (const Effect& effect : group.effects) effect();
+    } else if (!answers_.empty() && answers_.begin()->first <= durable_) {
+      const auto answer = answers_.extract(answers_.begin());
+      answer.mapped()();
+    } else {
+      break;
+    }
   }
   releasing_ = false;
 }

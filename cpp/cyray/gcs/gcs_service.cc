@@ -106,7 +106,8 @@ wire::Bytes StoredCallOf(const CallLog::Entry& entry) {
                   wire::CreateStoredCall(builder, static_cast<uint8_t>(entry.code), payload));
 }
 
-// What a method reads of all that is stored.
+// What a method reads of all that is stored. What waits for room, which the list of nodes tells
+// too, is a view of resources: it rests on nothing.
 std::initializer_list<Storage::Kind> KindsOf(GcsMethod read) {
   using Kind = Storage::Kind;
   static constexpr auto kKeys = {Kind::kKv};
@@ -122,8 +123,12 @@ std::initializer_list<Storage::Kind> KindsOf(GcsMethod read) {
       return kActors;
     case GcsMethod::ListJobs:
       return kJobs;
-    default:
+    case GcsMethod::ListNodes:
+    case GcsMethod::ClusterResources:
       return kNodes;
+    default:
+      CYRAY_CHECK(false) << "method " << static_cast<int>(read) << " reads nothing";
+      return {};
   }
 }
 
