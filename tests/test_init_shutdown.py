@@ -533,12 +533,15 @@ def test_modules_that_a_fork_does_not_keep_whole_are_reported(tmp_path, capfd, m
     (tmp_path / "starts_a_thread.py").write_text(
         "import threading, time\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
     )
-    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "leaves.py").write_text(
+        "import sys\nsys.stderr.write('INFO: importing plugins\\n')\nsys.exit(3)\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     cyray.init(num_cpus=1, worker_preload=["starts_a_thread", "leaves"])
     told = capfd.readouterr().err
     assert "importing 'starts_a_thread' started 1 thread(s)" in told
     assert "workers do not have 'leaves': SystemExit: 3" in told
+    assert "plugins" not in told, "what modules print is theirs"
     assert cyray.get(cyray.remote(lambda: 1).remote()) == 1
 
 

@@ -293,6 +293,8 @@ def test_what_is_too_large_and_cannot_be_made_smaller_keeps_its_text():
     error = travelled(failed(cause))
     assert type(error.cause) is exceptions.RayError
     assert "ValueError" in str(error.cause) and len(str(error.cause)) < 100_000
+    assert "bytes, and an error at most 62914560" in str(error.cause)
+    assert "pickled" not in str(error.cause)
 
 
 def test_every_class_is_in_the_public_module_by_its_name():

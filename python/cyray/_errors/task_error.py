@@ -86,12 +86,14 @@ class RayTaskError(RayError):
             blob = exc.__dict__.get("_cyray_blob") if inner is not None else None
             if blob is None:
                 blob = _dump_cause(cause)
+            why_not = "cannot be pickled"
             if blob is not None and len(blob) > _MOST_CAUSE_BYTES:
+                why_not = f"takes {len(blob)} bytes, and an error at most {_MOST_CAUSE_BYTES}"
                 blob = _dump_shortened(cause)
             if blob is None:
                 cause = RayError(
-                    f"The exception raised by the task, a {_class_name(cause)}, cannot be "
-                    f"pickled. Its text: {_cut(_safe_text(cause))}"
+                    f"The exception raised by the task, a {_class_name(cause)}, {why_not}. "
+                    f"Its text: {_cut(_safe_text(cause))}"
                 )
                 blob = pickle.dumps(cause, protocol=5)
             error = RayTaskError(function_name, text, cause, **where)

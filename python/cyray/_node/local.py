@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -36,6 +37,7 @@ from cyray._os import machine, proc
 from cyray._os.files import import_path, read_text, unlink, write_atomically
 
 READY_TIMEOUT_S = 30.0
+_ZYGOTE_LINE = re.compile(r"zygote \d+: ")  # as _worker/process.py writes them
 STOP_GRACE_S = 5.0  # usually some 20 ms; a busy machine takes its time
 
 
@@ -123,7 +125,8 @@ class LocalNode:
                 break
             time.sleep(0.01)
         for line in log.splitlines():
-            _, _, what = line.partition(": ")  # after the zygote's number
+            own = _ZYGOTE_LINE.match(line)  # modules may print what they like
+            what = line[own.end() :] if own else ""
             if what.startswith("cannot preload "):
                 sys.stderr.write(f"cyray: workers do not have {what[len('cannot preload ') :]}\n")
             elif what.startswith("importing "):
