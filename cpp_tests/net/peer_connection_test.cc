@@ -84,7 +84,7 @@ class MemoryStream : public Stream {
 struct End : PeerConnection::Delegate, BulkReceiver {
   std::shared_ptr<PeerSession> session = std::make_shared<PeerSession>();
   std::shared_ptr<PeerConnection> connection;
-  std::vector<uint8_t> room = std::vector<uint8_t>(PeerConnection::kMaxChunkBytes);
+  std::vector<uint8_t> room = std::vector<uint8_t>(kMaxChunkBytes);
   uint64_t bulk_received = 0;
   uint64_t frames = 0;
   uint64_t bulk_before_frame = 0;

@@ -28,6 +28,8 @@ using Position = std::array<uint64_t, kSessionLanes>;
 
 // So that nothing waits long behind a packet whose writing has begun.
 inline constexpr uint32_t kMaxPayloadBytes = 256 << 10;
+// Raw bytes of an ObjectChunk. A peer that announces more breaks the protocol.
+inline constexpr uint32_t kMaxChunkBytes = 1 << 20;
 
 struct PacketHeader {
   uint32_t bytes = 0;

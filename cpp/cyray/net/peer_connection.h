@@ -92,8 +92,6 @@ class PeerConnection : public std::enable_shared_from_this<PeerConnection> {
     virtual BulkReceiver* bulk_receiver() = 0;
   };
   static constexpr size_t kLowWaterBytes = 2 << 20;
-  // Raw bytes of an ObjectChunk. A peer that announces more breaks the protocol.
-  static constexpr uint32_t kMaxChunkBytes = 1 << 20;
   static constexpr int64_t kOpeningTimeoutMs = 3000;
   // What has been received is acknowledged after this time, when no packet has done so before.
   static constexpr int64_t kAckMs = 100;

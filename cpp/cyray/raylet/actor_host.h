@@ -16,9 +16,9 @@
 #include <vector>
 
 #include "cyray/raylet/actor_outbox.h"
+#include "cyray/raylet/dead_worker.h"
 #include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
-#include "cyray/raylet/worker_host.h"
 #include "cyray/util/runtime.h"
 #include "gcs_generated.h"
 #include "local_generated.h"

@@ -4,13 +4,13 @@
 #include <unordered_set>
 #include <utility>
 
-#include "cyray/net/peer_connection.h"
+#include "cyray/net/packet.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
 namespace {
 
-constexpr uint32_t kMaxChunkBytes = net::PeerConnection::kMaxChunkBytes;
+using net::kMaxChunkBytes;
 
 std::string Short(const NodeId& node) { return node.Hex().substr(0, 8); }
 

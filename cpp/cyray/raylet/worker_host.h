@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cyray/raylet/actor_outbox.h"
+#include "cyray/raylet/dead_worker.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/node_options.h"
@@ -27,14 +28,6 @@
 #include "cyray/util/timer.h"
 
 namespace cyray::raylet {
-
-struct DeadWorker {
-  WorkerId id;
-  JobId job;  // nil when it had none yet
-  int pid;
-  std::string reason;  // "killed by signal 9 (SIGKILL)", or what was told before
-  bool intended;       // it left by its own will or by ours
-};
 
 class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvents {
  public:

@@ -1,0 +1,19 @@
+// A worker process that has ended. A value.
+
+#pragma once
+
+#include <string>
+
+#include "cyray/common/ids.h"
+
+namespace cyray::raylet {
+
+struct DeadWorker {
+  WorkerId id;
+  JobId job;  // nil when it had none yet
+  int pid;
+  std::string reason;  // "killed by signal 9 (SIGKILL)", or what was told before
+  bool intended;       // it left by its own will or by ours
+};
+
+}  // namespace cyray::raylet
