@@ -101,6 +101,37 @@ TEST_F(LeaseSchedulerTest, ClientsTakeTurns) {
   EXPECT_NE(actions.grants[0].key.client, actions.grants[1].key.client);
 }
 
+TEST_F(LeaseSchedulerTest, WhoseJobHasNoWorkerGetsOneThoughOthersTakeTheRoom) {
+  const JobId other = JobId::FromBytes("job2");
+  bool has_worker = false;  // for the other job; for the first there always is one
+  const auto run = [&] {
+    ScheduleActions actions = scheduler_.Schedule(
+        0, [&](const LeaseRequest&, const WorkerUse& use) -> std::optional<WorkerId> {
+          if (use.job == other && !has_worker) return std::nullopt;
+          return WorkerId::Random();
+        });
+    scheduler_.CheckInvariants();
+    return actions;
+  };
+  for (int i = 1; i <= 9; ++i) Ask('a', i, Cpu(1));
+  const auto first = run();
+  ASSERT_EQ(first.grants.size(), 2u);
+  LeaseRequest request = Request('b', 1, Cpu(1));
+  request.job = other;
+  scheduler_.AddRequest(std::move(request), 0);
+  EXPECT_TRUE(run().workers_wanted.empty()) << "there is no room yet";
+  ASSERT_TRUE(scheduler_.ReturnLease(first.grants[0].lease_id, Client('a')));
+  const auto passed_over = run();
+  ASSERT_EQ(passed_over.grants.size(), 1u);
+  EXPECT_EQ(passed_over.grants[0].key.client, Client('a'));
+  EXPECT_EQ(passed_over.workers_wanted.at({other, {}}), 1);
+  has_worker = true;
+  ASSERT_TRUE(scheduler_.ReturnLease(first.grants[1].lease_id, Client('a')));
+  const auto next = run();
+  ASSERT_EQ(next.grants.size(), 1u);
+  EXPECT_EQ(next.grants[0].key.client, Client('b'));
+}
+
 TEST_F(LeaseSchedulerTest, AnotherClientsWaitReclaimsOneLeaseOnce) {
   Ask('a', 1, Cpu(1));
   Ask('a', 2, Cpu(1));

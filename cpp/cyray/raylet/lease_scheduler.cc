@@ -42,7 +42,7 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
   Scan scan{.now_ms = now_ms, .take = take_worker, .actions = &actions};
   Serve(scan);
   if (queue_.size() == 0) return actions;
-  CountWantedWorkers(&actions);
+  CountWantedWorkers(scan);
   FindReclaims(now_ms, &actions);
   WarnInfeasible(now_ms, &actions);
   return actions;
@@ -224,7 +224,8 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
 
 // --- Workers and leases that waiting requests call for ----------------------------------------
 
-void LeaseScheduler::CountWantedWorkers(ScheduleActions* actions) {
+void LeaseScheduler::CountWantedWorkers(const Scan& scan) {
+  ScheduleActions* const actions = scan.actions;
   FairMerge merge;
   AddWorkerSources(merge);
   NodeResources scratch = resources_;
@@ -240,6 +241,9 @@ void LeaseScheduler::CountWantedWorkers(ScheduleActions* actions) {
     }
     merge.Pass(group->order());
   }
+  // There was room for one of these, which others with a worker have taken since. With a worker of
+  // its own it is its turn next time; without one it would be passed over for ever.
+  for (const WorkerUse& use : scan.no_worker) actions->workers_wanted.try_emplace(use, 1);
 }
 
 std::vector<LeaseScheduler::Victim> LeaseScheduler::Victims(int64_t now_ms,

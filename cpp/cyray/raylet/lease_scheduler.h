@@ -212,7 +212,7 @@ class LeaseScheduler {
   bool AnyHasNow(const ResourceSet& demand) const;
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
-  void CountWantedWorkers(ScheduleActions* actions);
+  void CountWantedWorkers(const Scan& scan);
   void FindReclaims(int64_t now_ms, ScheduleActions* actions);
   // For as many of its front requests as may be; false when one of them gets nothing.
   bool ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
