@@ -12,6 +12,12 @@ Submitter::Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& 
       completion_(directory, process.links(), slab_),
       tasks_(directory, process.links(), process.raylet(), completion_, slab_),
       actors_(process.links(), process.raylet(), completion_),
+      facts_(
+          [this](wire::GcsMethod method, const wire::Bytes& payload, auto on_answer) {
+            requests_.TellGcs(method, payload, std::move(on_answer));
+            process_.poller().NoteGathered();
+          },
+          [this] { return process_.links().NowNs(); }),
       unready_([this](const ActorId& id) { TellArgumentsReady(id); }),
       dependents_(slab_, unready_, [this](PendingTask* task) {
         if (task->actor != nullptr) return actors_.OnArgumentReady(task);
@@ -140,18 +146,14 @@ void Submitter::OnActorOutOfScope(const ActorId& id) {
   if (actors_.HasDied(id)) return;  // the GCS has nothing left to do
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), true, /*out_of_scope=*/true));
-  requests_.TellGcs(wire::GcsMethod::KillActor, {b.GetBufferPointer(), b.GetSize()});
-  process_.poller().NoteGathered();
+  facts_.Tell(wire::GcsMethod::KillActor, wire::FinishedBytes(b));
 }
 
 void Submitter::TellArgumentsReady(const ActorId& id) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateActorArgumentsReadyRequest(b, wire::ToWire(id)));
-  requests_.TellGcs(wire::GcsMethod::ActorArgumentsReady, {b.GetBufferPointer(), b.GetSize()},
-                    [this, id](const auto& answer) {
-                      if (!answer) actors_.OnRegistrationFailed(id, answer.error().message());
-                    });
-  process_.poller().NoteGathered();
+  facts_.Tell(wire::GcsMethod::ActorArgumentsReady, wire::FinishedBytes(b),
+              [this, id](const Status& why) { actors_.OnRegistrationFailed(id, why.message()); });
 }
 
 void Submitter::OnLastAnswers(Link& link, const wire::LastAnswers& last) {

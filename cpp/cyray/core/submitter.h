@@ -15,6 +15,7 @@
 #include "cyray/core/actor_creation.h"
 #include "cyray/core/actor_submitter.h"
 #include "cyray/core/dependent_tasks.h"
+#include "cyray/core/gcs_facts.h"
 #include "cyray/core/requests.h"
 #include "cyray/core/submission.h"
 #include "cyray/core/task_completion.h"
@@ -77,10 +78,13 @@ class Submitter {
   // All that is pending fails.
   void FailAll(const ValuePtr& error);
 
-  int64_t NextTimerNs() const { return std::min(tasks_.NextTickNs(), actors_.NextTickNs()); }
+  int64_t NextTimerNs() const {
+    return std::min({tasks_.NextTickNs(), actors_.NextTickNs(), facts_.NextTickNs()});
+  }
   void RunTimers(int64_t now_ns) {
     if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
     if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
+    facts_.Tick(now_ns);
   }
   size_t pending() const { return slab_.live(); }
   size_t actors() const { return actors_.clients(); }
@@ -101,6 +105,7 @@ class Submitter {
   TaskCompletion completion_;
   TaskSubmitter tasks_;
   ActorSubmitter actors_;
+  GcsFacts facts_;
   UnreadyActors unready_;
   DependentTasks dependents_;
   bool raylet_lost_ = false;

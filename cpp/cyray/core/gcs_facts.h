@@ -1,0 +1,55 @@
+// GcsFacts: what the GCS has to learn from this process, however long it is away or its disk takes
+// nothing: that an actor's arguments are ready, that its last handle is gone.
+//
+// A fact whose answer is that it may work later is told again after a pause. Repetitions are
+// harmless, as the GCS's methods for facts are idempotent.
+// Guarded by the core mutex. Pure.
+
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cyray/core/outbox.h"
+#include "cyray/util/status.h"
+#include "cyray/wire/bytes.h"
+#include "gcs_generated.h"
+
+namespace cyray::core {
+
+class GcsFacts {
+ public:
+  static constexpr int64_t kAgainNs = 1'000'000'000;
+  // Asks the GCS; the answer comes once, maybe at once.
+  using Send = std::function<void(wire::GcsMethod, const wire::Bytes& payload,
+                                  std::function<void(const Result<std::string>&)>)>;
+  using Refused = std::function<void(const Status& why)>;
+  GcsFacts(Send send, std::function<int64_t()> now_ns)
+      : send_(std::move(send)), now_ns_(std::move(now_ns)) {}
+
+  // `on_refused`, which may be empty: the GCS has no use for it, or this node is at its end.
+  void Tell(wire::GcsMethod method, wire::Bytes payload, Refused on_refused = {});
+
+  // When something is told again; kForever: nothing is.
+  int64_t NextTickNs() const { return untold_.empty() ? kForever : again_ns_; }
+  void Tick(int64_t now_ns);
+  size_t untold() const { return untold_.size(); }
+
+ private:
+  struct Fact {
+    wire::GcsMethod method;
+    wire::Bytes payload;
+    Refused on_refused;
+  };
+  void SendOne(Fact fact);
+
+  const Send send_;
+  const std::function<int64_t()> now_ns_;
+  std::vector<Fact> untold_;
+  int64_t again_ns_ = kForever;
+};
+
+}  // namespace cyray::core
