@@ -18,25 +18,6 @@ using wire::VerifiedRoot;
 constexpr size_t kFunctionCacheBytes = 64u << 20;
 constexpr size_t kDeathsKept = 10'000;
 constexpr int64_t kDeathKeptMs = 600'000;
-constexpr int64_t kHeldMs = 5'000;  // an actor's news, for the last frames of its process
-
-Bytes CopyActorUpdate(const wire::ActorUpdate& update) {
-  FlatBufferBuilder builder;
-  const auto text = [&](const flatbuffers::String* field) {
-    return builder.CreateString(flatbuffers::GetString(field));
-  };
-  const auto cause = text(update.death_cause());
-  const auto error =
-      update.init_error() == nullptr
-          ? 0
-          : builder.CreateVector(update.init_error()->data(), update.init_error()->size());
-  const auto class_name = text(update.class_name());
-  const auto ip = text(update.node_ip());
-  builder.Finish(wire::CreateActorUpdate(
-      builder, update.actor_id(), update.state(), update.address(), update.incarnation(),
-      update.restarts_left(), cause, error, class_name, update.pid(), ip));
-  return wire::FinishedBytes(builder);
-}
 
 }  // namespace
 
@@ -67,8 +48,15 @@ GcsBridge::GcsBridge(Runtime* runtime, const NodeOptions* options, ClientRegistr
       callbacks_(std::move(callbacks)),
       functions_(kFunctionCacheBytes),
       deaths_(kDeathsKept, kDeathKeptMs),
-      posts_(runtime),
-      release_(runtime) {}
+      news_(runtime, {[this](const ActorId& actor, bool watch) { SendWatch(actor, watch); },
+                      [this](const WorkerId& worker, const Bytes& update) {
+                        ClientConnection* const client = clients_->Find(worker);
+                        if (client == nullptr) return;
+                        clients_->Send(*client, FrameType::kActorUpdate, update.data(),
+                                       update.size());
+                      },
+                      callbacks_.talks}),
+      posts_(runtime) {}
 
 void GcsBridge::Connect(const std::string& address,
                         std::unique_ptr<gcs::GcsConnection> connection) {
@@ -92,7 +80,7 @@ void GcsBridge::OpenStream() {
 }
 
 void GcsBridge::OnUp() {
-  for (const auto& [actor, watched] : watched_) SendWatch(actor, true);
+  news_.WatchAgain();
   callbacks_.on_up();
 }
 
@@ -266,42 +254,12 @@ void GcsBridge::AskForFunction(const ClientConnection& client, const wire::GcsCa
 bool GcsBridge::OnSubscribeActor(ClientConnection& client, const wire::SubscribeActor* subscribe) {
   if (subscribe == nullptr || subscribe->actor_id() == nullptr) return false;
   const ActorId actor = wire::FromWire(*subscribe->actor_id());
-  if (!subscribe->subscribe()) {
-    const auto of_client = watched_by_.find(client.worker());
-    if (of_client == watched_by_.end() || of_client->second.erase(actor) == 0) return true;
-    if (of_client->second.empty()) watched_by_.erase(of_client);
-    Unsubscribe(client.worker(), actor);
-    return true;
-  }
-  const auto [it, added] = watched_.try_emplace(actor);
-  it->second.subscribers.insert(client.worker());
-  watched_by_[client.worker()].insert(actor);
-  if (added) {
-    SendWatch(actor, true);
-  } else if (!it->second.last_update.empty() && !it->second.held.contains(client.worker())) {
-    SendUpdate(client.worker(), it->second);
+  if (subscribe->subscribe()) {
+    news_.Subscribe(client.worker(), actor);
+  } else {
+    news_.Unsubscribe(client.worker(), actor);
   }
   return true;
-}
-
-void GcsBridge::OnClientGone(const WorkerId& client) {
-  const auto of_client = watched_by_.extract(client);
-  if (of_client.empty()) return;
-  for (const ActorId& actor : of_client.mapped()) Unsubscribe(client, actor);
-}
-
-void GcsBridge::Unsubscribe(const WorkerId& client, const ActorId& actor) {
-  const auto it = watched_.find(actor);
-  it->second.subscribers.erase(client);
-  it->second.informed.erase(client);
-  if (const auto held = it->second.held.extract(client); !held.empty()) {
-    const auto line = held_.find({client, held.mapped()});
-    line->second.actors.erase(actor);
-    if (line->second.actors.empty()) held_.erase(line);
-  }
-  if (!it->second.subscribers.empty()) return;
-  watched_.erase(it);
-  SendWatch(actor, false);
 }
 
 void GcsBridge::SendWatch(const ActorId& actor, bool watch) {
@@ -312,65 +270,10 @@ void GcsBridge::SendWatch(const ActorId& actor, bool watch) {
 void GcsBridge::OnCommand(const wire::NodeCommand* command) {
   const auto* update = command->body_as_ActorUpdate();
   if (update != nullptr) {
-    OnActorUpdate(*update);
+    news_.OnUpdate(*update);
   } else {
     callbacks_.on_command(*command);
   }
-}
-
-void GcsBridge::OnActorUpdate(const wire::ActorUpdate& update) {
-  if (update.actor_id() == nullptr) return;
-  const auto it = watched_.find(wire::FromWire(*update.actor_id()));
-  if (it == watched_.end()) return;
-  Watched& watched = it->second;
-  watched.last_update = CopyActorUpdate(update);
-  const Address before = watched.lived_at;
-  watched.lives = update.state() == wire::ActorState::Alive;
-  if (watched.lives) watched.lived_at = wire::FromWireOrNil(update.address());
-  const bool left = !watched.lives || watched.lived_at != before;
-  for (const WorkerId& subscriber : watched.subscribers) {
-    if (watched.held.contains(subscriber)) continue;
-    if (left && !before.is_nil() && !watched.informed.contains(subscriber) &&
-        callbacks_.talks(subscriber, before)) {
-      watched.held.emplace(subscriber, before);
-      const auto [held, added] = held_.try_emplace({subscriber, before});
-      if (added) held->second.until_ms = runtime_->NowMs() + kHeldMs;
-      held->second.actors.insert(it->first);
-    } else {
-      SendUpdate(subscriber, watched);
-      if (!watched.lives) watched.informed.insert(subscriber);
-    }
-  }
-  if (watched.lives) watched.informed.clear();
-  if (!held_.empty()) release_.StartOnce(kHeldMs, [this] { ReleaseLate(); });
-}
-
-void GcsBridge::SendUpdate(const WorkerId& subscriber, const Watched& watched) {
-  if (ClientConnection* client = clients_->Find(subscriber)) {
-    clients_->Send(*client, FrameType::kActorUpdate, watched.last_update.data(),
-                   watched.last_update.size());
-  }
-}
-
-void GcsBridge::OnTalkOver(const WorkerId& client, const Address& process) {
-  const auto held = held_.extract({client, process});
-  if (held.empty()) return;
-  for (const ActorId& actor : held.mapped().actors) {
-    const auto it = watched_.find(actor);
-    if (it == watched_.end() || it->second.held.erase(client) == 0) continue;
-    SendUpdate(client, it->second);
-    if (!it->second.lives) it->second.informed.insert(client);
-  }
-}
-
-// The path to that node is cut, and nobody has found it dead: what is known is told.
-void GcsBridge::ReleaseLate() {
-  std::vector<std::pair<WorkerId, Address>> late;
-  for (const auto& [talk, held] : held_) {
-    if (held.until_ms <= runtime_->NowMs()) late.push_back(talk);
-  }
-  for (const auto& [client, process] : late) OnTalkOver(client, process);
-  if (!held_.empty()) release_.Start(kHeldMs / 4, [this] { ReleaseLate(); });
 }
 
 }  // namespace cyray::raylet

@@ -1,13 +1,11 @@
 // GcsBridge: everything between this raylet and the GCS.
 //
-// Forwards the calls that processes may make, keeps functions at hand, subscribes to actors once
-// for all clients that watch them, and carries the node stream. Calls made before the GCS is known
-// wait; those of one process stand in a line (gcs_lines.h), and actors that it makes and drops in
-// one round of the loop go together. Deaths of processes are reported as they happen and repeated
-// in each hello, for the GCS may have been away. What becomes of an actor does not overtake the
-// last answers of the process that it had on another node: who talks with that hears of it behind
-// them. Threading: confined to the raylet's loop. Invariant: an actor is watched at the GCS exactly
-// while some client here is subscribed to it.
+// Forwards the calls that processes may make, keeps functions at hand, and carries the node stream,
+// of which what becomes of actors goes to the clients that watch them (actor_news.h). Calls made
+// before the GCS is known wait; those of one process stand in a line (gcs_lines.h), and actors that
+// it makes and drops in one round of the loop go together. Deaths of processes are reported as they
+// happen and repeated in each hello, for the GCS may have been away. Threading: confined to the
+// raylet's loop.
 
 #pragma once
 
@@ -15,13 +13,11 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "cyray/gcs/client.h"
+#include "cyray/raylet/actor_news.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/gcs_lines.h"
 #include "cyray/raylet/node_options.h"
@@ -85,22 +81,15 @@ class GcsBridge {
   // Frames of a client. False: the frame is bad.
   bool OnGcsCall(ClientConnection& client, const wire::GcsCall* call);
   bool OnSubscribeActor(ClientConnection& client, const wire::SubscribeActor* subscribe);
-  void OnClientGone(const WorkerId& client);
+  void OnClientGone(const WorkerId& client) { news_.OnClientGone(client); }
   // All that the process has said to that client was passed on, and its end.
-  void OnTalkOver(const WorkerId& client, const Address& process);
+  void OnTalkOver(const WorkerId& client, const Address& process) {
+    news_.OnTalkOver(client, process);
+  }
   // Calls that the GCS has not been asked yet: in their lines, or before it is known.
   size_t waiting_calls() const { return lines_.waiting() + queued_.size(); }
 
  private:
-  struct Watched {
-    std::set<WorkerId> subscribers;
-    wire::Bytes last_update;      // a finished ActorUpdate
-    Address lived_at;             // where it was alive last
-    bool lives = false;           // there, by the last update
-    std::set<WorkerId> informed;  // have heard that it does not
-    // Those that hear of it once they have all that this process said to them.
-    std::map<WorkerId, Address> held;
-  };
   struct QueuedCall {
     wire::GcsMethod method;
     wire::Bytes payload;
@@ -119,11 +108,7 @@ class GcsBridge {
   void EndRound();
   void AskForFunction(const ClientConnection& client, const wire::GcsCall& call);
   void OnCommand(const wire::NodeCommand* command);
-  void OnActorUpdate(const wire::ActorUpdate& update);
   void SendWatch(const ActorId& actor, bool watch);
-  void Unsubscribe(const WorkerId& client, const ActorId& actor);
-  void SendUpdate(const WorkerId& subscriber, const Watched& watched);
-  void ReleaseLate();
   void OnUp();
 
   Runtime* const runtime_;
@@ -133,13 +118,6 @@ class GcsBridge {
   std::string address_;
   std::unique_ptr<gcs::GcsConnection> client_;
   std::vector<QueuedCall> queued_;
-  std::unordered_map<ActorId, Watched> watched_;
-  std::unordered_map<WorkerId, std::unordered_set<ActorId>> watched_by_;
-  struct Held {
-    std::set<ActorId> actors;
-    int64_t until_ms;
-  };
-  std::map<std::pair<WorkerId, Address>, Held> held_;  // by client and process
   FunctionCache functions_;
   struct Death {
     std::string reason;
@@ -148,8 +126,8 @@ class GcsBridge {
   Recent<Address, Death> deaths_;
   GcsLines lines_;
   std::vector<uint64_t> gathering_;  // lines to which calls were added that others may join
+  ActorNews news_;
   Posts posts_;
-  Timer release_;  // runs while something is held
 };
 
 }  // namespace cyray::raylet
