@@ -192,8 +192,10 @@ void ActorWorld::StopActor(const ActorId& actor, uint32_t incarnation, bool grac
     FlatBufferBuilder builder;
     const auto reason = builder.CreateString("it was stopped");
     if (host.actors().contains(actor)) stopped.insert({actor, incarnation});
+    const bool waits = requests.contains({.id = incarnation, .actor = actor});
     builder.Finish(wire::CreateStopActor(builder, ToWire(actor), incarnation, graceful, reason));
     host.OnStopActor(*flatbuffers::GetRoot<wire::StopActor>(builder.GetBufferPointer()));
+    EXPECT_TRUE(!waits || ended.contains({actor, incarnation})) << "no worker's death tells of it";
   });
 }
 
@@ -374,6 +376,7 @@ void ActorWorld::Step() {
     const RequestKey key = it->first;
     requests.erase(it);
     host.OnRefused(key, "no worker can be started");
+    EXPECT_EQ((ended.at({key.actor, static_cast<uint32_t>(key.id)})), "no worker can be started");
   } else if (what == 3) {
     if (!up) {
       ComeBack();
@@ -458,6 +461,27 @@ TEST_P(ActorHostLives, EachEndIsToldAndNothingIsLeft) {
   EXPECT_TRUE(world.host.actors().empty());
   EXPECT_TRUE(world.requests.empty());
   EXPECT_TRUE(world.leased.empty());
+}
+
+TEST_P(ActorHostLives, EndsOfMoreThanAMinuteAgoAreForgottenWhenOthersCome) {
+  ActorWorld world(GetParam());
+  const auto await_ends = [&world](size_t count) {
+    for (int i = 0; i < 10'000 && world.ended.size() < count; ++i) world.Step();
+    ASSERT_GE(world.ended.size(), count);
+  };
+  const auto told_again = [&world] {
+    const uint64_t before = world.told_again;
+    world.GoAway();
+    world.ComeBack();
+    return world.told_again - before;
+  };
+  await_ends(5);
+  const size_t old = world.ended.size();
+  world.time.RunFor(59'000 * kMs);
+  EXPECT_EQ(told_again(), old);
+  world.time.RunFor(2'000 * kMs);
+  await_ends(old + 1);
+  EXPECT_EQ(told_again(), world.ended.size() - old);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ActorHostLives, ::testing::Range<uint64_t>(1, 101));

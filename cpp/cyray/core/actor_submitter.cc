@@ -274,8 +274,7 @@ void ActorSubmitter::GiveUp(ActorClient& client) {
                   About(client.class_name) + "The connection to the actor's process " +
                       client.address.ToString() + " broke (" + client.lost_reason +
                       "), and nothing was heard of its end since. Calls that were in flight may or "
-                      "may not have " +
-                      "run; those that are made later may reach it again.",
+                      "may not have run; those that are made later may reach it again.",
                   client.id);
   FailPending(client, ValuePtr(client.unreachable));
 }
@@ -352,9 +351,9 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   const ValuePtr error =
       SystemError(ErrorKind::kActorUnavailable,
                   About(client.class_name) +
-                      "The actor's process ended while this call was in flight, and the actor was "
-                      "restarted: the "
-                      "call may or may not have run. `max_task_retries` has such calls run again.",
+                      "The actor's process ended while this call was in flight, and the actor is "
+                      "restarted: the call may or may not have run. `max_task_retries` has such "
+                      "calls run again.",
                   client.id);
   for (PendingTask* task : failed) completion_.Fail(task, error);
 }

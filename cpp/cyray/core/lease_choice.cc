@@ -15,7 +15,7 @@ constexpr uint32_t kMaxAhead = 1'024;
 constexpr int64_t kWaitsNs = 20'000'000;
 // In tasks for so much of the time, workers are a reason for more of them.
 constexpr double kBusyShare = 0.5;
-constexpr size_t kMaxCrew = 64;
+constexpr size_t kMaxCrew = 256;                  // whose looks come before it is forgotten
 constexpr int64_t kForgetCrewNs = 1'000'000'000;  // when nothing waited for so long
 constexpr int kLooksToPass = 16;                  // after a larger one was of no use
 

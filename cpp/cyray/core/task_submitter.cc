@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "cyray/common/worker_output.h"
 #include "cyray/core/lease_choice.h"
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
@@ -387,11 +388,9 @@ void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reas
 
 std::string TaskSubmitter::CrashText(const PendingTask& task, int worker_pid,
                                      const std::string& reason) {
-  const std::string pid = std::to_string(worker_pid);
-  return "The worker (pid " + pid + ") died while it ran " +
+  return "The worker (pid " + std::to_string(worker_pid) + ") died while it ran " +
          (task.name != nullptr ? *task.name : task.tmpl->name) +
-         ", and no retry is left: " + Sentence(reason) + " Its last output is in worker-*-" + pid +
-         ".out and .err in the logs folder of the session.";
+         ", and no retry is left: " + Sentence(reason) + WhereOutputIs(worker_pid);
 }
 
 std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease, const BegunTags& tags) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cyray/common/worker_output.h"
 #include "cyray/util/log.h"
 #include "cyray/util/sentence.h"
 
@@ -21,14 +22,6 @@ constexpr char kNodeDied[] = "The actor is dead because its node has died. ";
 
 void AddAll(ActorActions added, ActorActions& actions) {
   std::ranges::move(added, std::back_inserter(actions));
-}
-
-// Where whoever asks why finds more, once it had said who it is.
-std::string OutputOf(const ActorRecord& record) {
-  if (record.pid <= 0) return "";
-  const std::string pid = std::to_string(record.pid);
-  return " Its last output is in worker-*-" + pid +
-         ".out and .err in the logs folder of the session.";
 }
 
 }  // namespace
@@ -282,7 +275,7 @@ ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<Started
 void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                              ActorActions& actions) {
   const std::string died = kWorkerDied;
-  const std::string how = Sentence(reason) + OutputOf(record);
+  const std::string how = Sentence(reason) + WhereOutputIs(record.pid);
   if (intended && !record.ending) {
     Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + how, actions);
   } else {

@@ -74,19 +74,17 @@ void Registrar::OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& 
     Answer(*client);
     return;
   }
-  awaiting_worker_.insert(client_id);
-  waits_.Start(client_id, kWorkerWaitMs, [this, client_id] {
-    awaiting_worker_.erase(client_id);
+  awaiting_worker_.Start(client_id, kWorkerWaitMs, [this, client_id] {
     if (ClientConnection* waiting = parts_.clients->FindById(client_id)) Answer(*waiting);
   });
 }
 
 std::vector<ClientConnection*> Registrar::TakeWaiting() {
   std::vector<ClientConnection*> waiting;
-  for (const uint64_t id : std::exchange(awaiting_worker_, {})) {
+  for (const uint64_t id : awaiting_worker_.keys()) {
     if (ClientConnection* client = parts_.clients->FindById(id)) waiting.push_back(client);
   }
-  waits_.StopAll();
+  awaiting_worker_.StopAll();
   return waiting;
 }
 
@@ -135,8 +133,7 @@ void Registrar::Refuse(ClientConnection& client, const std::string& error) {
 }
 
 void Registrar::OnDriverGone(const ClientConnection& driver) {
-  awaiting_worker_.erase(driver.id());
-  waits_.Stop(driver.id());
+  awaiting_worker_.Stop(driver.id());
   if (!driver.job.is_nil()) FinishJob(driver.job);
 }
 

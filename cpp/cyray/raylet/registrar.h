@@ -7,7 +7,7 @@
 #pragma once
 
 #include <functional>
-#include <set>
+#include <vector>
 
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/gcs_bridge.h"
@@ -32,7 +32,7 @@ class Registrar {
     store::ObjectStore* store;
   };
 
-  explicit Registrar(Parts parts) : parts_(parts), waits_(parts.runtime) {}
+  explicit Registrar(Parts parts) : parts_(parts), awaiting_worker_(parts.runtime) {}
 
   // False: the frame is bad.
   bool OnRegister(ClientConnection& client, const wire::Register* request);
@@ -56,9 +56,8 @@ class Registrar {
 
   const Parts parts_;
   NoteKeeper notes_;
-  std::set<uint64_t> awaiting_worker_;  // drivers by client id
 
-  Timers<uint64_t> waits_;  // of these, which are not without end
+  Timers<uint64_t> awaiting_worker_;  // drivers by client id, and how long at most
 };
 
 }  // namespace cyray::raylet

@@ -11,6 +11,7 @@
 #include <memory>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "cyray/util/runtime.h"
 
@@ -67,6 +68,11 @@ class Timers {
   void Stop(const Key& key) { timers_.erase(key); }
   void StopAll() { timers_.clear(); }
   bool running(const Key& key) const { return timers_.contains(key); }
+  std::vector<Key> keys() const {
+    std::vector<Key> running;
+    for (const auto& [key, timer] : timers_) running.push_back(key);
+    return running;
+  }
   size_t size() const { return timers_.size(); }
 
  private:
