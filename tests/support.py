@@ -197,6 +197,34 @@ def run_driver(folder: Any, source: str, *args: str, **env: str) -> tuple[str, s
     return Driver(folder, source, *args, **env).finish()
 
 
+# The beginning of a driver that can wait for a text on its stderr.
+WATCHED_DRIVER = """
+import sys
+import threading
+import cyray
+
+class Watched:
+    def __init__(self, stream):
+        self.stream, self.text, self.news = stream, "", threading.Condition()
+
+    def write(self, text):
+        self.stream.write(text)
+        with self.news:
+            self.text += text
+            self.news.notify_all()
+
+    def flush(self):
+        self.stream.flush()
+
+    def await_text(self, text, timeout=30):
+        with self.news:
+            if not self.news.wait_for(lambda: text in self.text, timeout):
+                raise AssertionError(f"{text!r} was not said")
+
+sys.stderr = Watched(sys.stderr)
+"""
+
+
 def session_processes() -> dict[int, str]:
     """Processes of sessions under this run's folder, by pid, with their command lines."""
     mark = f"CYRAY_TMPDIR={os.environ['CYRAY_TMPDIR']}".encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support import eventually, run_driver
+from support import WATCHED_DRIVER, eventually, run_driver
 
 import cyray
 
@@ -13,36 +13,14 @@ def pending_demands():
     return _raylet.pending_demands()
 
 
-# The beginning of a driver that can wait for a text on its stderr.
-WATCHED = """
-import sys
-import threading
-import cyray
-
-class Watched:
-    def __init__(self, stream):
-        self.stream, self.told = stream, threading.Event()
-
-    def write(self, text):
-        self.stream.write(text)
-        if "cannot be scheduled" in text:
-            self.told.set()
-
-    def flush(self):
-        self.stream.flush()
-
-sys.stderr = Watched(sys.stderr)
-"""
-
-
 def test_an_infeasible_task_waits_and_its_driver_is_told_what_the_nodes_have(tmp_path):
     _, err = run_driver(
         tmp_path,
-        WATCHED
+        WATCHED_DRIVER
         + """
 cyray.init(num_cpus=2, num_gpus=0)
 ref = cyray.remote(num_gpus=3)(lambda: 1).remote()
-assert sys.stderr.told.wait(20)
+sys.stderr.await_text("cannot be scheduled")
 assert cyray.wait([ref], timeout=0)[0] == []
 """,
     )
@@ -53,7 +31,7 @@ assert cyray.wait([ref], timeout=0)[0] == []
 def test_an_infeasible_actor_waits_and_its_driver_is_told_what_the_nodes_have(tmp_path):
     _, err = run_driver(
         tmp_path,
-        WATCHED
+        WATCHED_DRIVER
         + """
 cyray.init(num_cpus=2)
 
@@ -62,7 +40,7 @@ class Picky:
     pass
 
 picky = Picky.remote()
-assert sys.stderr.told.wait(20)
+sys.stderr.await_text("cannot be scheduled")
 """,
     )
     assert "An actor of class Picky cannot be scheduled" in err
@@ -73,7 +51,7 @@ assert sys.stderr.told.wait(20)
 def test_a_worker_on_another_node_warns_the_driver_on_this_one(tmp_path):
     _, err = run_driver(
         tmp_path,
-        WATCHED
+        WATCHED_DRIVER
         + """
 from cyray.cluster_utils import Cluster
 
@@ -86,7 +64,7 @@ def outer():
     cyray.wait([inner.remote()], timeout=30)
 
 ref = outer.remote()
-assert sys.stderr.told.wait(20)
+sys.stderr.await_text("cannot be scheduled")
 cyray.shutdown()
 cluster.shutdown()
 """,

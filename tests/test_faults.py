@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from support import eventually
+from support import WATCHED_DRIVER, eventually, run_driver
 
 import cyray
 from cyray.cluster_utils import Cluster
@@ -193,6 +193,32 @@ def test_a_stalled_link_delays_only_what_goes_over_it(three):
     to_b.heal()
     assert cyray.get(stalled, timeout=20) == list(range(50))
     assert cyray.get(b.all.remote(), timeout=20) == [-1, *range(50)]
+
+
+def test_who_waits_for_a_node_that_is_not_reached_is_told(tmp_path):
+    _, err = run_driver(
+        tmp_path,
+        WATCHED_DRIVER
+        + """
+from cyray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, connect=True, proxied=True)
+cluster.add_node(num_cpus=1, resources={"b": 1})
+on_b = cyray.remote(resources={"b": 1})(lambda: 7)
+assert cyray.get(on_b.remote()) == 7
+proxies = [cluster.proxy(node) for node in cluster.list_all_nodes()]
+for proxy in proxies:
+    proxy.stall()
+ref = on_b.remote()
+sys.stderr.await_text("No connection to node ")
+for proxy in proxies:
+    proxy.heal()
+assert cyray.get(ref, timeout=30) == 7
+sys.stderr.await_text("is back after")
+cluster.shutdown()
+""",
+    )
+    assert err.count("Tasks, calls and objects there wait") == 1
 
 
 def test_a_large_object_comes_over_connections_that_are_cut_meanwhile(three):

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cyray/raylet/outage_watch.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/sim/virtual_runtime.h"
 #include "cyray/sim/virtual_time.h"
@@ -230,6 +231,58 @@ TEST_F(PeerSilenceTest, NothingIsDialedWhileAllIsAnswered) {
   }
   EXPECT_EQ(b_.received, 300u);
   EXPECT_EQ(wire_.dialed, 1);
+}
+
+class OutageTest : public PeerSilenceTest {
+ protected:
+  OutageTest() {
+    a_.Send(b_.id);
+    RunFor(3'000);
+  }
+  std::vector<std::string> warnings_;
+  OutageWatch watch_{&runtime_, a_.peers.get(),
+                     [this](const NodeId& node, const std::string& text) {
+                       EXPECT_EQ(node, b_.id);
+                       warnings_.push_back(text);
+                     }};
+};
+
+TEST_F(OutageTest, WhatWaitsForANodeIsToldWhenItIsNotReachedAndWhenItIsAgain) {
+  wire_.Cut();
+  a_.Send(b_.id);
+  RunFor(OutageWatch::kPatienceMs - 100);
+  EXPECT_TRUE(warnings_.empty());
+  EXPECT_TRUE(a_.peers->OutageOf(b_.id)->awaited);
+  RunFor(60'000);
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_NE(warnings_[0].find("for 5 s: nothing comes back"), std::string::npos) << warnings_[0];
+  wire_.Heal();
+  RunFor(2'000);
+  ASSERT_EQ(warnings_.size(), 2u);
+  EXPECT_NE(warnings_[1].find("is back after 6"), std::string::npos) << warnings_[1];
+  EXPECT_FALSE(a_.peers->OutageOf(b_.id));
+  EXPECT_EQ(b_.received, a_.sent);
+}
+
+TEST_F(OutageTest, ShortOutagesPassWithoutAWord) {
+  for (int i = 0; i < 10; ++i) {
+    wire_.Cut();
+    a_.Send(b_.id);
+    RunFor(3'500);
+    wire_.Heal();
+    RunFor(3'500);
+  }
+  EXPECT_TRUE(warnings_.empty());
+  EXPECT_EQ(b_.received, a_.sent);
+}
+
+TEST_F(OutageTest, OfANodeThatDiesNothingMoreIsTold) {
+  wire_.Cut();
+  a_.Send(b_.id);
+  RunFor(3'000);
+  a_.peers->RemoveNode(b_.id, "it died");
+  RunFor(10'000);
+  EXPECT_TRUE(warnings_.empty());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "cyray/raylet/driver_feed.h"
 
+#include <set>
 #include <utility>
 
 #include "cyray/util/log.h"
@@ -135,6 +136,14 @@ void DriverFeed::Warn(const JobId& job, const std::string& text) {
   const auto string = builder.CreateString(text);
   builder.Finish(wire::CreateForwardWarning(builder, ToWire(driver), string));
   (void)parts_.peers->Send(driver.node, FrameType::kForwardWarning, builder);
+}
+
+void DriverFeed::WarnHere(const NodeId& except, const std::string& text) {
+  std::set<JobId> jobs;
+  parts_.clients->ForEach([&](const ClientConnection& client) { jobs.insert(client.job); });
+  std::erase_if(jobs, [&](const JobId& job) { return DriverOf(job).node == except; });
+  if (jobs.empty()) CYRAY_LOG(kWarning) << text;
+  for (const JobId& job : jobs) Warn(job, text);
 }
 
 void DriverFeed::DeliverWarning(const WorkerId& driver, const std::string& text) {

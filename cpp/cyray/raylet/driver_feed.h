@@ -40,6 +40,8 @@ class DriverFeed {
 
   void SendLines(const JobId& job, const WorkerLogs::Lines& lines);
   void Warn(const JobId& job, const std::string& text);
+  // Each driver whose job has a process on this node, but those on `except`, which is not reached.
+  void WarnHere(const NodeId& except, const std::string& text);
   // A frame of a driver. False: the frame is bad.
   bool OnFlushOutput(ClientConnection& driver, const wire::FlushOutput* request);
 

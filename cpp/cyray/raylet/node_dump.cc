@@ -97,6 +97,20 @@ json Actors(const ActorHost& actors) {
   return out;
 }
 
+// The nodes that are not reached though they live.
+json Outages(const PeerTable& peers) {
+  json out = json::array();
+  for (const NodeId& node : peers.Met()) {
+    const auto outage = peers.OutageOf(node);
+    if (!outage || out.size() >= kMaxListed) continue;
+    out.push_back({{"node", node.Hex()},
+                   {"for_ms", outage->for_ms},
+                   {"why", outage->why},
+                   {"awaited", outage->awaited}});
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string DumpNode(const DumpSources& sources) {
@@ -123,6 +137,7 @@ std::string DumpNode(const DumpSources& sources) {
         {"waiters", stats.waiters},
         {"largest", Objects(*sources.store)}}},
       {"pulls", sources.transfer->Describe()},
+      {"outages", Outages(*sources.peers)},
       {"gcs", {{"waiting_calls", sources.gcs->waiting_calls()}}},
   };
   return out.dump(-1, ' ', false, json::error_handler_t::replace);

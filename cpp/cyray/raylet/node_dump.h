@@ -12,6 +12,7 @@
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/object_service.h"
 #include "cyray/raylet/object_transfer.h"
+#include "cyray/raylet/peer_table.h"
 #include "cyray/raylet/worker_host.h"
 #include "cyray/store/object_store.h"
 
@@ -28,6 +29,7 @@ struct DumpSources {
   const ObjectTransfer* transfer;
   const ObjectService* objects;
   const GcsBridge* gcs;
+  const PeerTable* peers;
 };
 std::string DumpNode(const DumpSources& sources);
 

@@ -215,6 +215,26 @@ bool PeerTable::IsConnected(const NodeId& node) const {
   return peer != nullptr && peer->open != nullptr;
 }
 
+std::optional<PeerTable::Outage> PeerTable::OutageOf(const NodeId& node) const {
+  const Peer* peer = FindKnown(node);
+  if (peer == nullptr || !peer->address || !peer->away_ms) return std::nullopt;
+  return Outage{*peer->address, runtime_->NowMs() - *peer->away_ms, peer->away_why,
+                peer->session->has_unacked()};
+}
+
+void PeerTable::NoteAway(const NodeId& node, Peer& peer, int64_t for_ms, const std::string& why) {
+  peer.away_why = why;
+  if (peer.away_ms) return;
+  peer.away_ms = runtime_->NowMs() - for_ms;
+  on_outage_(node);
+}
+
+void PeerTable::NoteReached(const NodeId& node, Peer& peer) {
+  if (!peer.away_ms) return;
+  peer.away_ms.reset();
+  on_outage_(node);
+}
+
 std::vector<NodeId> PeerTable::Met() const {
   std::vector<NodeId> nodes;
   for (const auto& [node, peer] : peers_) {
@@ -267,16 +287,21 @@ void PeerTable::OnSilent(net::PeerConnection& connection) {
   auto it = peers_.find(node);
   if (it == peers_.end() || it->second.open.get() != &connection) return;
   Discard(it->second.dialing);  // it had a second
+  NoteAway(node, it->second, net::PeerConnection::kSilentMs, "nothing comes back");
   Dial(node);
 }
 
 void PeerTable::OnHeardAgain(net::PeerConnection& connection) {
-  auto it = peers_.find(connection.node());
-  if (it != peers_.end() && it->second.open.get() == &connection) Discard(it->second.dialing);
+  const NodeId node = connection.node();
+  auto it = peers_.find(node);
+  if (it == peers_.end() || it->second.open.get() != &connection) return;
+  Discard(it->second.dialing);
+  NoteReached(node, it->second);
 }
 
 // Whatever the reason: only the GCS says that a node is dead.
 void PeerTable::DialLater(const NodeId& node, Peer& peer, const std::string& why) {
+  NoteAway(node, peer, 0, why);
   const int64_t polite_ms = identity_.node < node ? 0 : kPoliteMs;
   const int64_t delay_ms = polite_ms + peer.backoff.NextMs(runtime_->Random());
   const auto failures = static_cast<unsigned>(peer.backoff.attempts());
@@ -361,6 +386,7 @@ void PeerTable::Open(const NodeId& node, Peer& peer, ConnectionPtr connection,
   peer.progress = peer.session->progress();
   peer.opened = std::max(peer.opened, greeting.opened) + 1;
   peer.open = std::move(connection);
+  NoteReached(node, peer);
   PumpRelays(node);  // what had arrived before is acknowledged by the hello, and makes room
   for (const NodeCallback& callback : reconnected_callbacks_) callback(node);
 }

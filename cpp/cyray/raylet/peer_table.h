@@ -55,6 +55,13 @@ class PeerTable : private net::PeerConnection::Delegate {
   // False: the frame is not valid; its connection is closed, which changes nothing else.
   using Handler = std::function<bool(const NodeId& from, const wire::Frame& frame)>;
   using NodeCallback = std::function<void(const NodeId& node)>;
+  // A node that lives, as far as the GCS says, and is not reached.
+  struct Outage {
+    PeerAddress address;
+    int64_t for_ms;
+    std::string why;
+    bool awaited;  // what was sent to it waits
+  };
   // A client whose frames wait too much, or no longer.
   using PauseCallback = std::function<void(uint64_t source, bool paused)>;
   // The node is dead: what was sent to it and is unanswered stays so.
@@ -92,6 +99,8 @@ class PeerTable : private net::PeerConnection::Delegate {
   }
   // There is room for more chunks, or for more relays.
   void AddRoomCallback(NodeCallback callback) { room_callbacks_.push_back(std::move(callback)); }
+  // An outage begins or ends.
+  void set_outage_callback(NodeCallback callback) { on_outage_ = std::move(callback); }
   void set_bulk_receiver(net::BulkReceiver* receiver) { bulk_ = receiver; }
   void set_pause_callback(PauseCallback callback) { on_pause_ = std::move(callback); }
   // For how long the GCS has been heard of without a gap. A node that it has not told of in that
@@ -131,6 +140,7 @@ class PeerTable : private net::PeerConnection::Delegate {
   // How many bytes a chunk to that node should bring.
   uint64_t chunk_bytes(const NodeId& node) const;
   bool IsConnected(const NodeId& node) const;
+  std::optional<Outage> OutageOf(const NodeId& node) const;
   // The nodes with which there has been a connection.
   std::vector<NodeId> Met() const;
 
@@ -146,6 +156,8 @@ class PeerTable : private net::PeerConnection::Delegate {
     ConnectionPtr open;
     ConnectionPtr dialing;
     Backoff backoff{20, 1'000};
+    std::optional<int64_t> away_ms;  // since when it is not reached
+    std::string away_why;
   };
 
   // PeerConnection::Delegate
@@ -173,6 +185,8 @@ class PeerTable : private net::PeerConnection::Delegate {
   void ConnectIfNeeded(const NodeId& node, Peer& peer);
   void Dial(const NodeId& node);
   void DialLater(const NodeId& node, Peer& peer, const std::string& why);
+  void NoteAway(const NodeId& node, Peer& peer, int64_t for_ms, const std::string& why);
+  void NoteReached(const NodeId& node, Peer& peer);
   void StrangerWent(const ConnectionPtr& stranger);
   // Gives up a connection without a word to anybody.
   static void Discard(ConnectionPtr& connection);
@@ -186,6 +200,7 @@ class PeerTable : private net::PeerConnection::Delegate {
   std::vector<NodeCallback> room_callbacks_;
   std::function<int64_t()> informed_for_ms_ = [] { return INT64_MAX; };
   PauseCallback on_pause_;
+  NodeCallback on_outage_ = [](const NodeId&) {};
   net::BulkReceiver* bulk_ = nullptr;
   net::RelayQueues relays_;
   std::unordered_map<NodeId, Peer> peers_;

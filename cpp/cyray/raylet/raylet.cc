@@ -62,6 +62,8 @@ Raylet::Raylet(NodeOptions options)
       peers_(&loop_, &transport_, options_.node_id, options_.incarnation, options_.token),
       feed_({&loop_, &options_, &clients_, &peers_, &jobs_},
             [this](const JobId& job) { workers_.DrainOutput(job); }),
+      outages_(&loop_, &peers_,
+               [this](const NodeId& node, const std::string& text) { feed_.WarnHere(node, text); }),
       shell_({&loop_, &options_, &supervisor_, &clients_}),
       workers_({&loop_, &options_, &shell_, &jobs_},
                {[this] {
@@ -328,7 +330,7 @@ void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {
   FlatBufferBuilder builder;
   const auto text = builder.CreateString(
       DumpNode({loop_.NowMs(), &options_, &clients_, &workers_, &leases_, &actors_, store_.get(),
-                transfer_.get(), objects_.get(), &gcs_}));
+                transfer_.get(), objects_.get(), &gcs_, &peers_}));
   builder.Finish(wire::CreateNodeInfoReply(builder, request_id, text));
   clients_.Send(client, FrameType::kNodeInfoReply, builder);
 }

@@ -21,6 +21,7 @@
 #include "cyray/raylet/node_options.h"
 #include "cyray/raylet/object_service.h"
 #include "cyray/raylet/object_transfer.h"
+#include "cyray/raylet/outage_watch.h"
 #include "cyray/raylet/peer_broker.h"
 #include "cyray/raylet/peer_table.h"
 #include "cyray/raylet/process_supervisor.h"
@@ -90,6 +91,7 @@ class Raylet {
   net::TcpTransport transport_;
   PeerTable peers_;
   DriverFeed feed_;
+  OutageWatch outages_;
   std::unique_ptr<store::ObjectStore> store_;
   std::unique_ptr<ObjectTransfer> transfer_;
   WorkerShell shell_;
