@@ -79,6 +79,19 @@ TEST_F(ClientRegistryTest, ASocketPathThatIsTooLongIsAnError) {
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
 }
 
+TEST_F(ClientRegistryTest, WhatAProcessThatHasEndedSaidIsReadOutAtOnce) {
+  ClientConnection* client;
+  auto process = node_.Connect(&client);
+  const uint64_t id = client->id();
+  node_.clients.SetReading(id, false);
+  process->SendBytes(ManyBlocked(3'000));
+  process.reset();
+  node_.clients.ReadOut(*client);
+  EXPECT_EQ(got_.size(), 3'000u);
+  ASSERT_EQ(closed_.size(), 1u);
+  EXPECT_EQ(closed_[0].first, id);
+}
+
 TEST_F(ClientRegistryTest, ABadFrameClosesThatConnectionAndNothingElse) {
   ClientConnection *good, *bad;
   const auto first = node_.Connect(&good);

@@ -162,6 +162,39 @@ TEST_F(PeerBrokerTest, AFrameToAProcessThatIsGoneThereIsToldBack) {
   EXPECT_EQ(wire::FromWireOrNil(died->As<wire::ProcessDied>()->address()), gone);
 }
 
+TEST_F(PeerBrokerTest, AFrameToAProcessThatIsEndingIsAnsweredByItsEnd) {
+  Client a = AddClient(here_);
+  const Address dying = there_.options.AddressOf(WorkerId::Random());
+  bool asked = false;
+  there_.broker.set_is_ending([&](const WorkerId& worker) {
+    asked = true;
+    return worker == dying.worker;
+  });
+  Relay(a, a.address, dying, 1);
+  ASSERT_TRUE(here_.Until([&] { return asked; }));
+  there_.broker.OnLocalDied(dying, "killed by signal 9");
+  const auto died = here_.Await(*a.process, FrameType::kProcessDied);
+  ASSERT_TRUE(died);
+  EXPECT_EQ(died->As<wire::ProcessDied>()->reason()->str(), "killed by signal 9");
+  // Later ones hear why, too.
+  Relay(a, a.address, dying, 2);
+  there_.broker.set_is_ending([](const WorkerId&) { return false; });
+  const auto again = here_.Await(*a.process, FrameType::kProcessDied);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->As<wire::ProcessDied>()->reason()->str(), "killed by signal 9");
+}
+
+TEST_F(PeerBrokerTest, WhoWatchesAProcessThatIsEndingHearsWhyItEnded) {
+  const Address dying = there_.options.AddressOf(WorkerId::Random());
+  bool asked = false;
+  there_.broker.set_is_ending([&](const WorkerId&) { return asked = true; });
+  ASSERT_TRUE(here_.broker.Watch(dying));
+  ASSERT_TRUE(here_.Until([&] { return asked; }));
+  EXPECT_TRUE(here_.watched_died.empty());
+  there_.broker.OnLocalDied(dying, "killed");
+  EXPECT_TRUE(here_.Until([&] { return here_.watched_died == std::vector<Address>{dying}; }));
+}
+
 TEST_F(PeerBrokerTest, TheEndOfAProcessIsToldBehindItsLastFramesWhateverElseIsSaid) {
   Client a = AddClient(here_), bystander = AddClient(here_), b = AddClient(there_);
   Relay(a, a.address, b.address, 0);

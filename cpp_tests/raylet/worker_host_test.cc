@@ -100,6 +100,38 @@ TEST_F(WorkerHostTest, TheReasonOfADeathIsWhatEndedIt) {
   EXPECT_FALSE(dead->intended);
 }
 
+TEST_F(WorkerHostTest, WhatAWorkerSaidLastCountsHoweverLateItIsRead) {
+  Start();
+  wanted_ = 1;
+  auto worker = node_.AwaitWorker();
+  wanted_ = 0;
+  int said = 0, said_before_death = -1;
+  node_.on_frame = [&](ClientConnection&, wire::Frame&) { return ++said > 0; };
+  node_.on_died = [&](const DeadWorker&) { said_before_death = said; };
+  node_.clients.SetReading(worker.connection->id(), false);
+  for (int i = 0; i < 5; ++i) {
+    worker.process->Send(FrameType::kBlocked,
+                         [](auto& builder) { return wire::CreateBlocked(builder, true); });
+  }
+  // Its socket is open yet: a child of the worker may have it.
+  node_.zygote.Tell({{"op", "exited"}, {"pid", worker.life->pid()}, {"status", 9}});
+  ASSERT_NE(AwaitDeath(), nullptr);
+  EXPECT_EQ(said_before_death, 5);
+}
+
+TEST_F(WorkerHostTest, AWorkerIsEndingFromItsLastWordToItsDeclaredDeath) {
+  Start();
+  wanted_ = 1;
+  auto worker = node_.AwaitWorker();
+  wanted_ = 0;
+  EXPECT_FALSE(node_.workers.IsEnding(worker.id));
+  worker.process->Close();
+  ASSERT_TRUE(node_.Until([&] { return node_.clients.Find(worker.id) == nullptr; }));
+  EXPECT_TRUE(node_.workers.IsEnding(worker.id));
+  ASSERT_NE(AwaitDeath(), nullptr);
+  EXPECT_FALSE(node_.workers.IsEnding(worker.id));
+}
+
 TEST_F(WorkerHostTest, AWorkerWhoseSocketClosedIsKilledIfItStillRuns) {
   Start();
   wanted_ = 1;

@@ -61,6 +61,9 @@ class ClientRegistry {
   void set_on_taken(TakenCallback callback) { on_taken_ = std::move(callback); }
   // Whether the frames of a client are read. It notices only that it cannot write on.
   void SetReading(uint64_t id, bool reading);
+  // Handles all that the process at the other end, which has ended, said before, however much is
+  // its turn's, and whether its frames are read or not.
+  void ReadOut(ClientConnection& client);
   // To every registered client.
   void Broadcast(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
   void Close(ClientConnection& client, const std::string& reason);

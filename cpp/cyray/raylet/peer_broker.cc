@@ -140,10 +140,17 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
   if (ClientConnection* client = clients_->Find(destination.worker)) {
     NoteTalk(destination.worker, source);
     clients_->SendMetered(*client, frame, from);
+  } else if (is_ending_(destination.worker)) {
+    NoteTalk(destination.worker, source);  // is told of the end, behind the last answers
   } else {
-    TellDied(destination, source, "the process is gone");
+    TellDied(destination, source, WhyGone(destination.worker));
   }
   return true;
+}
+
+std::string PeerBroker::WhyGone(const WorkerId& worker) const {
+  const std::string* reason = ended_.Find(worker);
+  return reason != nullptr ? *reason : "the process is gone";
 }
 
 void PeerBroker::OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes) {
@@ -228,10 +235,10 @@ bool PeerBroker::Watch(const Address& process) {
 void PeerBroker::OnWatchProcess(const NodeId& from, const wire::WatchProcess& watch) {
   if (watch.worker() == nullptr) return;
   const WorkerId worker = wire::FromWire(*watch.worker());
-  if (clients_->Find(worker) != nullptr) {
+  if (clients_->Find(worker) != nullptr || is_ending_(worker)) {
     watchers_[worker].insert(from);
   } else {
-    TellWatcher(from, options_->AddressOf(worker), "the process is gone");
+    TellWatcher(from, options_->AddressOf(worker), WhyGone(worker));
   }
 }
 

@@ -53,6 +53,10 @@ class PeerBroker {
   // The other has ended: all that it said to `worker` was passed on before.
   using TalkOverCallback = std::function<void(const WorkerId& worker, const Address& other)>;
   void set_on_talk_over(TalkOverCallback callback) { on_talk_over_ = std::move(callback); }
+  // Whether a process of this node has ended and OnLocalDied() is still to come.
+  void set_is_ending(std::function<bool(const WorkerId&)> is_ending) {
+    is_ending_ = std::move(is_ending);
+  }
   // Pairs of a process of this node and a node to which credit is owed for it.
   size_t debts() const;
 
@@ -67,6 +71,8 @@ class PeerBroker {
   void OnTaken(const WorkerId& worker, const NodeId& from, uint64_t bytes);
   void NoteTalk(const WorkerId& worker, const Address& other);
   void SendDied(ClientConnection& client, const Address& dead, const std::string& reason);
+  // Why a process of this node is not there.
+  std::string WhyGone(const WorkerId& worker) const;
   void TellDied(const Address& dead, const Address& client, const std::string& reason);
   void TellWatcher(const NodeId& watcher, const Address& dead, const std::string& reason);
   void ForgetGonePairs();
@@ -76,6 +82,7 @@ class PeerBroker {
   ClientRegistry* const clients_;
   PeerTable* const peers_;
   const std::function<void(const Address&)> on_watched_died_;
+  std::function<bool(const WorkerId&)> is_ending_ = [](const WorkerId&) { return false; };
   TalkOverCallback on_talk_over_ = [](const WorkerId&, const Address&) {};
   std::set<std::pair<WorkerId, WorkerId>> connected_;  // pairs of this node that have a socket pair
   size_t forget_pairs_at_ = 1'024;

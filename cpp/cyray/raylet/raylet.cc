@@ -121,6 +121,7 @@ Raylet::Raylet(NodeOptions options)
         BeginEnd(1, why);
       }) {
   RouteLeaseFrames(peers_, leases_, [this](const Address& client) { (void)broker_.Watch(client); });
+  broker_.set_is_ending([this](const WorkerId& worker) { return workers_.IsEnding(worker); });
   broker_.set_on_talk_over(
       [this](const WorkerId& client, const Address& process) { gcs_.OnTalkOver(client, process); });
   peers_.set_informed_for_ms([this] { return gcs_watch_.HeardForMs(); });

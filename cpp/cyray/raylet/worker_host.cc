@@ -262,6 +262,11 @@ void WorkerHost::KillAll() {
   for (auto& [worker, process] : processes_) SendKill(worker, process);
 }
 
+bool WorkerHost::IsEnding(const WorkerId& worker) const {
+  const auto it = processes_.find(worker);
+  return it != processes_.end() && it->second.connection_closed && !it->second.declared;
+}
+
 int WorkerHost::PidOf(const WorkerId& worker) const {
   const auto it = processes_.find(worker);
   return it == processes_.end() ? 0 : it->second.pid;

@@ -77,6 +77,8 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
   void DrainOutput(const JobId& job);
 
   const WorkerPool& pool() const { return pool_; }
+  // It has closed its connection, and is not declared dead yet.
+  bool IsEnding(const WorkerId& worker) const;
   int PidOf(const WorkerId& worker) const override;
   bool HasIdleUnbound() const { return pool_.HasIdleUnbound(); }
 

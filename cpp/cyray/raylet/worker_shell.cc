@@ -166,6 +166,7 @@ void WorkerShell::OnExited(int pid, int wait_status) {
 }
 
 void WorkerShell::Part(const WorkerId& worker, const std::string& reason) {
+  if (ClientConnection* client = parts_.clients->Find(worker)) parts_.clients->ReadOut(*client);
   if (ClientConnection* client = parts_.clients->Find(worker)) {
     parts_.clients->Close(*client, reason);
   }
