@@ -37,6 +37,10 @@ void Book::Begins(const core::ExecTask& task, bool is_call) {
     Never("two attempts of the task " + task.id.Hex() + " run, in " + std::to_string(attempt.pid) +
           " and " + std::to_string(pid));
   }
+  if (HasAnswered(task.id)) {
+    Never("the task " + task.id.Hex() + " began again in " + std::to_string(pid) +
+          ", though it had answered");
+  }
   known.attempts.push_back({pid});
   if (known.max_retries >= 0 && std::ssize(known.attempts) > known.max_retries + 1) {
     Never("the task " + task.id.Hex() + " began " + std::to_string(known.attempts.size()) +
@@ -57,9 +61,20 @@ void Book::Ends(const TaskId& id) {
   running_.erase(pid);
 }
 
+void Book::Answers(const TaskId& id) {
+  const int pid = Kernel::Current()->pid;
+  for (Attempt& attempt : tasks_[id].attempts) attempt.answered |= attempt.pid == pid;
+}
+
 int Book::Attempts(const TaskId& id) const {
   const auto it = tasks_.find(id);
   return it != tasks_.end() ? static_cast<int>(it->second.attempts.size()) : 0;
+}
+
+bool Book::HasAnswered(const TaskId& id) const {
+  const auto it = tasks_.find(id);
+  if (it == tasks_.end() || rules_.answers_get_lost) return false;
+  return std::ranges::any_of(it->second.attempts, &Attempt::answered);
 }
 
 std::string Book::WhyNotCrashed(const TaskId& id, int pid, bool only_own) const {
@@ -86,6 +101,7 @@ void Book::ActorMade(const ActorId& id, int max_restarts) {
 
 void Book::InstanceBegins(const ActorId& id) {
   const int pid = Kernel::Current()->pid;
+  actor_pids_.insert(pid);
   Actor& actor = actors_[id];
   for (const Instance& other : actor.instances) {
     if (!IsAlive(other.pid)) continue;
@@ -103,7 +119,7 @@ void Book::InstanceBegins(const ActorId& id) {
 void Book::InstanceReady(const ActorId& id) {
   Actor& actor = actors_[id];
   actor.instances.back().ready = true;
-  kernel_->time().At(kernel_->now_ns() + news_ns_,
+  kernel_->time().At(kernel_->now_ns() + rules_.news_ns,
                      [this, id] { actors_[id].keeps_refs |= IsAlive(actors_[id].maker); });
   const auto ready = std::ranges::count_if(actor.instances, &Instance::ready);
   if (actor.max_restarts < 0 || ready <= actor.max_restarts + 1) return;

@@ -5,7 +5,8 @@
 //
 // Never: two running attempts of a task, or two live instances of an actor; more attempts than
 // max_retries allows; more instances than max_restarts allows; an actor that is started again
-// though nobody ended its process; calls of one caller out of order.
+// though nobody ended its process; calls of one caller out of order; an attempt after another one
+// that had answered.
 // Threading: confined to the simulation's thread. There is one Book at a time.
 
 #pragma once
@@ -26,8 +27,11 @@ namespace cyray::sim {
 
 class Book {
  public:
-  // `news_ns`: so long what a process says may be on its way to others.
-  Book(Kernel* kernel, int64_t news_ns) : kernel_(kernel), news_ns_(news_ns) { book_ = this; }
+  struct Rules {
+    int64_t news_ns;        // so long what a process says may be on its way to others
+    bool answers_get_lost;  // with the nodes that pass them on
+  };
+  Book(Kernel* kernel, const Rules& rules) : kernel_(kernel), rules_(rules) { book_ = this; }
   Book(const Book&) = delete;
   Book& operator=(const Book&) = delete;
   static Book& Get() { return *book_; }
@@ -40,7 +44,11 @@ class Book {
   // By the process whose turn it is.
   void Begins(const core::ExecTask& task, bool is_call);
   void Ends(const TaskId& id);
+  // What it returned is on its way, and waits for nobody.
+  void Answers(const TaskId& id);
   int Attempts(const TaskId& id) const;
+  // So whoever waits for it hears of that, whatever becomes of the process.
+  bool HasAnswered(const TaskId& id) const;
   // Why a task cannot have failed with the end of the process `pid`; empty: it can. `only_own`:
   // nobody kills a process but the task that runs in it.
   std::string WhyNotCrashed(const TaskId& id, int pid, bool only_own) const;
@@ -60,6 +68,8 @@ class Book {
   int Deaths(const ActorId& id) const;
   // It has no restart left.
   bool MayBeDead(const ActorId& id) const;
+  // The process is an actor, or was one.
+  bool IsActor(int pid) const { return actor_pids_.contains(pid); }
   // What its constructor keeps was kept by whoever made it until the owners had heard of that.
   bool KeepsRefs(const ActorId& id) const;
 
@@ -67,6 +77,7 @@ class Book {
   struct Attempt {
     int pid = 0;
     bool ended = false;
+    bool answered = false;
   };
   struct Task {
     int max_retries = -1;
@@ -89,10 +100,11 @@ class Book {
 
   static inline Book* book_ = nullptr;
   Kernel* const kernel_;
-  const int64_t news_ns_;
+  const Rules rules_;
   std::string wrong_;
   std::map<TaskId, Task> tasks_;
   std::map<ActorId, Actor> actors_;
+  std::set<int> actor_pids_;
   std::set<int> struck_;
   std::set<std::pair<uint64_t, uint8_t>> arrived_;
   std::map<int, TaskId> running_;  // by process; stays when the process ends in between

@@ -24,6 +24,12 @@ int PidIn(const std::string& text) {
   return at == std::string::npos ? 0 : std::atoi(text.c_str() + at + 4);
 }
 
+bool SaysProcessEnded(const SystemError& error) {
+  const auto kind = static_cast<ErrorKind>(error.kind);
+  return kind == ErrorKind::kWorkerCrashed || kind == ErrorKind::kActorDied ||
+         kind == ErrorKind::kActorUnavailable;
+}
+
 }  // namespace
 
 bool Driver::Connect(Player* player) {
@@ -37,13 +43,13 @@ bool Driver::Connect(Player* player) {
   return connected.ok();
 }
 
-void Driver::MakeActors(Player* player) {
-  for (const ActorPlan& actor : mine_->actors) {
-    std::vector<core::ObjectEntry*> kept;
-    for (const uint64_t number : actor.kept) kept.push_back(player->Put(number));
-    actors_.push_back(player->MakeActor(actor.options, kept));
-    for (core::ObjectEntry* ref : kept) player->Release(ref);
-  }
+void Driver::MakeActor(Player* player, size_t number) {
+  const ActorPlan& actor = mine_->actors[number];
+  if (!actors_[number].id.is_nil()) return;
+  std::vector<core::ObjectEntry*> kept;
+  for (const uint64_t value : actor.kept) kept.push_back(player->Put(value));
+  actors_[number] = player->MakeActor(actor.options, kept);
+  for (core::ObjectEntry* ref : kept) player->Release(ref);
 }
 
 // --- Steps ------------------------------------------------------------------------------------
@@ -67,6 +73,7 @@ Driver::Result Driver::TaskOf(Player* player, const Step& step) {
 }
 
 Driver::Result Driver::CallOf(Player* player, const Step& step) {
+  MakeActor(player, step.actor);
   const ActorPlan& plan = mine_->actors[step.actor];
   const ActorHandle& actor = actors_[step.actor];
   const uint64_t kept = std::accumulate(plan.kept.begin(), plan.kept.end(), uint64_t{0});
@@ -119,6 +126,7 @@ void Driver::TakeStep(Player* player, const Step& step) {
 
 // The handle of an actor goes with its last use.
 void Driver::DropActors(Player* player, size_t step) {
+  if (mine_->keeps_actors) return;
   for (size_t i = 0; i < actors_.size(); ++i) {
     bool used = false;
     for (size_t later = step; later < mine_->steps.size(); ++later) {
@@ -130,16 +138,20 @@ void Driver::DropActors(Player* player, size_t step) {
   }
 }
 
+void Driver::DropAllActors(Player* player) {
+  for (ActorHandle& actor : actors_) player->Drop(&actor);
+}
+
 // --- Results ----------------------------------------------------------------------------------
 
 std::string Driver::JudgeCall(const Result& result, const SystemError& error) const {
+  // Who makes an actor that holds up nobody learns so that the GCS could not store it.
+  if (plan_->Has(FaultKind::kFullDisk) && Book::Get().NeverBegan(result.actor)) return "";
   const int deaths = Book::Get().Deaths(result.actor);
   if (result.never_fails) return "a call failed that may be tried for ever: " + error.text;
   const auto kind = static_cast<ErrorKind>(error.kind);
   const bool of_refs = kind == ErrorKind::kObjectLost || kind == ErrorKind::kOwnerDied;
   if (of_refs && !Book::Get().KeepsRefs(result.actor)) return "";
-  // Who makes an actor that holds up nobody learns so that the GCS could not store it.
-  if (plan_->Has(FaultKind::kFullDisk) && Book::Get().NeverBegan(result.actor)) return "";
   if (deaths == 0) return "a call failed though its actor lives: " + error.text;
   if (kind == ErrorKind::kActorDied && !Book::Get().MayBeDead(result.actor)) {
     return "its actor is dead, with restarts left: " + error.text;
@@ -169,6 +181,11 @@ std::string Driver::Judge(const Step& step, const Result& result, const Decoded&
   if (!got.is_error) return got.number == result.expected ? "" : "another number was returned";
   const SystemError error = SystemError::Of(got);
   if (error.kind == 0) return "an error that is none of cyray's own";
+  // A task that calls an actor answers with the error of its call.
+  const bool is_own = step.key.kind != TaskKind::kCall && SaysProcessEnded(error);
+  if (is_own && Book::Get().HasAnswered(result.entry->id.task())) {
+    return "it failed though it had answered: " + error.text;
+  }
   if (!result.actor.is_nil()) return JudgeCall(result, error);
   return JudgeTask(step, result, error);
 }
@@ -211,7 +228,8 @@ void Driver::EndNamed(Player* player) {
     }
   };
   for (size_t i = 0; i < actors_.size(); ++i) {
-    if (!mine_->actors[i].options.name.empty()) end(actors_[i].id);
+    const bool named = !mine_->actors[i].options.name.empty();
+    if (named && !actors_[i].id.is_nil()) end(actors_[i].id);
   }
   for (const Step& step : mine_->steps) {
     if (step.key.kind != TaskKind::kMake) continue;
@@ -248,7 +266,8 @@ int Driver::Run() {
   WriteKeys(&player);
   if (!wrong_.empty()) return 1;
   stage_ = "makes actors";
-  MakeActors(&player);
+  actors_.resize(mine_->actors.size());
+  for (size_t i = 0; i < actors_.size() && !mine_->makes_late; ++i) MakeActor(&player, i);
   std::thread reader;
   if (mine_->reads_beside) reader = std::thread([&] { ReadResults(&player); });
   for (size_t i = 0; i < mine_->steps.size(); ++i) {
@@ -262,6 +281,7 @@ int Driver::Run() {
   stage_ = "ends named actors";
   EndNamed(&player);
   stage_ = "lets all go";
+  DropAllActors(&player);
   for (const Result& result : results_) {
     if (result.entry != nullptr) player.Release(result.entry);
   }

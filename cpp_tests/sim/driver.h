@@ -42,7 +42,7 @@ class Driver {
   };
 
   bool Connect(Player* player);
-  void MakeActors(Player* player);
+  void MakeActor(Player* player, size_t number);
   void TakeStep(Player* player, const Step& step);
   Result TaskOf(Player* player, const Step& step);
   Result CallOf(Player* player, const Step& step);
@@ -51,6 +51,7 @@ class Driver {
   void WriteKeys(Player* player);
   Result CallNamed(Player* player, const Step& step, const std::string& name, uint64_t expected);
   void DropActors(Player* player, size_t step);
+  void DropAllActors(Player* player);
   void EndNamed(Player* player);
   void AwaitFreed(Player* player);
   // What is wrong with it; empty: nothing.

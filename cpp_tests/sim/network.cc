@@ -64,8 +64,11 @@ bool Network::IsBlocked(int a, int b) const {
   return dark_.contains(a) || dark_.contains(b) || blocked_.contains(std::minmax(a, b));
 }
 
-int64_t Network::Delay() {
-  return least_ns_ + static_cast<int64_t>(kernel_->time().Below(static_cast<uint64_t>(spread_ns_)));
+int64_t Network::Delay(int a, int b) {
+  const auto far = far_.find(std::minmax(a, b));
+  const int64_t more_ns = far != far_.end() ? far->second : 0;
+  const auto spread = static_cast<uint64_t>(spread_ns_ + more_ns);
+  return least_ns_ + static_cast<int64_t>(kernel_->time().Below(spread));
 }
 
 void Network::Watch(int fd) {
@@ -158,7 +161,7 @@ int Network::Connect(int fd, uint32_t ip, uint16_t port) {
   }
   const int far = socket.far;
   const int node = socket.node;
-  kernel_->time().At(kernel_->now_ns() + 2 * Delay(),
+  kernel_->time().At(kernel_->now_ns() + 2 * Delay(node, NodeOf(ip)),
                      [this, far, node, fd, ip, port] { Establish(far, node, fd, ip, port, 0); });
   errno = EINPROGRESS;
   return -1;
@@ -228,7 +231,7 @@ void Network::Read(const ConnectionPtr& connection, int way) {
   direction.bytes += bytes.size();
   const bool last = bytes.empty();
   const int64_t before = direction.flight.empty() ? 0 : direction.flight.back().first;
-  const int64_t due = std::max(before, kernel_->now_ns() + Delay());
+  const int64_t due = std::max(before, kernel_->now_ns() + Delay(connection->a, connection->b));
   direction.flight.emplace_back(due, std::move(bytes));
   if (last || direction.bytes > kWindowBytes) {
     direction.reading = false;

@@ -42,6 +42,8 @@ class Network {
   bool IsBlocked(int a, int b) const;
   // Cuts one connection between nodes, drawn by `draw`. False: there is none.
   bool CutOne(uint64_t draw);
+  // What goes between the two takes up to so much longer, on each connection by itself.
+  void SetFar(int a, int b, int64_t ns) { far_[std::minmax(a, b)] = ns; }
   void set_delay(int64_t least_ns, int64_t spread_ns) {
     least_ns_ = least_ns, spread_ns_ = spread_ns;
   }
@@ -93,7 +95,7 @@ class Network {
   void Refuse(int far, int fd, int error);
   void EndConnection(const ConnectionPtr& connection);
   void Watch(int fd);
-  int64_t Delay();
+  int64_t Delay(int a, int b);
 
   Kernel* const kernel_;
   int64_t least_ns_ = 50'000;
@@ -103,6 +105,7 @@ class Network {
   std::map<int, std::pair<ConnectionPtr, int>> by_far_;  // and which way it is read for
   std::vector<ConnectionPtr> connections_;
   std::set<std::pair<int, int>> blocked_;
+  std::map<std::pair<int, int>, int64_t> far_;
   std::set<int> dark_;
   uint16_t next_port_ = 20'000;
 };

@@ -17,11 +17,14 @@ constexpr int64_t kCallTriedNs = 60 * kSecond;
 
 Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::string& folder)
     : random_(seed ^ 0xC1A57E5) {
+  crowds_ = OneIn(3);
   DrawNodes(folder);
   drivers.resize(1 + Below(2));
-  for (DriverPlan& driver : drivers) driver.node = static_cast<int>(Below(nodes.size()));
-  DrawWriters();
+  for (DriverPlan& driver : drivers) {
+    driver.node = crowds_ && OneIn(2) ? 0 : static_cast<int>(Below(nodes.size()));
+  }
   DrawFaults(allowed);
+  DrawWriters();
   KeepJoiningApart();
   dies_ = OneIn(2);
   // What a killed worker owned is lost, as it should be: then no task returns a ref of its own.
@@ -38,10 +41,12 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   for (const NodePlan& node : nodes) free_cpus_ += node.spec.cpus;
   // Of each pair one may have begun: another CPU is there for one of the others.
   const int pairs = static_cast<int>(drivers.size());
-  meets_ = !kills_nodes() && free_cpus_ > pairs;
+  meets_ = !kills_nodes() && !crowds_ && free_cpus_ > pairs;
   free_cpus_ -= 1 + (meets_ ? pairs : 0);
   // What needs a certain node must find a CPU there.
   if (kills_nodes() || rules.large_node >= 0) free_cpus_ = 0;
+  rules.some_are_free = OneIn(3);
+  if (crowds_) rules.slow_ms = 500;
   for (size_t i = 0; i < drivers.size(); ++i) {
     if (drivers[i].keys > 0) continue;
     DrawActors(&drivers[i], i);
@@ -66,23 +71,29 @@ std::vector<int> Plan::Victims() const {
 }
 
 void Plan::DrawNodes(const std::string& folder) {
-  const int count = 1 + static_cast<int>(Below(3));
+  const int count = crowds_ ? 2 + static_cast<int>(Below(2)) : 1 + static_cast<int>(Below(3));
   for (int node = 0; node < count; ++node) {
     NodePlan plan;
     plan.spec = {.node = node,
                  .folder = folder,
-                 .cpus = 1 + static_cast<int>(Below(3)),
+                 .cpus = 1 + static_cast<int>(Below(crowds_ && node == 0 ? 1 : 3)),
                  .store_bytes = kStoreBytes};
     plan.starts_ns = node * 200 * kMs;
-    if (node > 0 && OneIn(4)) plan.starts_ns += static_cast<int64_t>(Below(8000)) * kMs;
+    if (node > 0 && OneIn(crowds_ ? 2 : 4))
+      plan.starts_ns += static_cast<int64_t>(Below(8000)) * kMs;
     nodes.push_back(plan);
   }
+  if (count < 2 || !OneIn(3)) return;
+  far.a = static_cast<int>(Below(static_cast<uint64_t>(count)));
+  far.b = (far.a + 1) % count;
+  far.more_ns = (1 + static_cast<int64_t>(Below(100))) * kMs;
 }
 
-// Beside the head's raylet and on another node.
+// Beside the head's raylet and on another node. A slow disk always has something to store, so that
+// what else changes waits.
 void Plan::DrawWriters() {
-  if (!OneIn(3)) return;
-  for (const int node : {0, drivers.front().node}) {
+  if (!Has(FaultKind::kSlowDisk) && !OneIn(3)) return;
+  for (const int node : {0, drivers.back().node}) {
     drivers.push_back({.node = node,
                        .keys = 100 + static_cast<int>(Below(200)),
                        .key_pause_ns = (1 + static_cast<int64_t>(Below(40))) * kMs});
@@ -102,6 +113,7 @@ void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
       fault.at_ns = faults.back().at_ns + static_cast<int64_t>(Below(400)) * kMs;
     }
     fault.draw = random_();
+    fault.at_actor = OneIn(2);
     fault.lasts_ns = static_cast<int64_t>(Below(4000)) * kMs;
     if (fault.kind == FaultKind::kPauseGcs && OneIn(3)) {
       fault.lasts_ns = static_cast<int64_t>(Below(15'000)) * kMs;
@@ -118,6 +130,7 @@ void Plan::DrawFaults(const std::vector<FaultKind>& allowed) {
   }
   KeepSilencesApart();
   DrawEndUntold(allowed);
+  DrawRestartUntold(allowed);
   if (!kills_nodes() || !OneIn(2)) return;
   // Another one comes in its place.
   NodePlan late = nodes.back();
@@ -136,6 +149,27 @@ void Plan::DrawEndUntold(const std::vector<FaultKind>& allowed) {
   faults.push_back({.at_ns = pause->at_ns + static_cast<int64_t>(Below(spare)),
                     .kind = FaultKind::kKillDriver,
                     .draw = random_()});
+}
+
+// A GCS ends while what it decided about a worker's end waits for its disk, and maybe the clock on
+// the wall is set before the next one is there.
+void Plan::DrawRestartUntold(const std::vector<FaultKind>& allowed) {
+  const auto may = [&](FaultKind kind) {
+    return std::ranges::find(allowed, kind) != allowed.end();
+  };
+  if (!may(FaultKind::kSlowDisk) || !may(FaultKind::kKillGcs) || !OneIn(4)) return;
+  const auto span = static_cast<uint64_t>(kFaultsEndNs - kDriversStartNs);
+  int64_t at_ns = kDriversStartNs + static_cast<int64_t>(Below(span));
+  const auto add = [&](FaultKind kind, int64_t lasts_ns) {
+    if (may(kind)) faults.push_back({at_ns, kind, random_(), lasts_ns, /*at_actor=*/true});
+  };
+  add(FaultKind::kSlowDisk, 4 * kSecond);
+  at_ns += (500 + static_cast<int64_t>(Below(2000))) * kMs;
+  add(FaultKind::kKillWorker, 0);
+  at_ns += static_cast<int64_t>(Below(600)) * kMs;
+  add(FaultKind::kKillGcs, 0);
+  at_ns += static_cast<int64_t>(Below(50)) * kMs;
+  if (OneIn(2)) add(FaultKind::kStepClock, kSecond);
 }
 
 // A node that comes while the GCS's disk is full is turned away, as it should be.
@@ -179,12 +213,14 @@ TaskKey Plan::DrawKey(TaskKind kind) {
 }
 
 void Plan::DrawActors(DriverPlan* driver, size_t number) {
-  for (uint64_t i = Below(4); i > 0; --i) {
+  driver->makes_late = OneIn(2);
+  driver->keeps_actors = crowds_ && OneIn(2);
+  for (uint64_t i = crowds_ ? 3 + Below(2) : Below(4); i > 0; --i) {
     constexpr int kRestarts[] = {0, 1, 3, -1};
     ActorPlan actor;
     actor.options.max_restarts = kRestarts[Below(std::size(kRestarts))];
     actor.max_task_retries = kRestarts[Below(std::size(kRestarts))];
-    actor.options.holds_cpu = OneIn(3) && free_cpus_ > 0;
+    actor.options.holds_cpu = free_cpus_ > 0 && (crowds_ || OneIn(3));
     if (actor.options.holds_cpu) --free_cpus_;
     if (driver->actors.empty() && OneIn(2)) {
       actor.options.name = "of driver " + std::to_string(number);
@@ -245,6 +281,39 @@ void Plan::DrawMeeting(DriverPlan* driver) {
   }
 }
 
+// Many tasks are sent ahead to few workers, as their functions were short ones so far. Some wait
+// there for arguments from other nodes, others end their worker meanwhile.
+void Plan::DrawBurst(DriverPlan* driver) {
+  constexpr int kRetries[] = {0, 0, 1, 2};
+  const int retries = kRetries[Below(4)];
+  std::vector<size_t> arguments;
+  for (int i = 0; i < 2; ++i) {
+    arguments.push_back(driver->steps.size());
+    driver->steps.push_back({.key = DrawKey(TaskKind::kLarge)});
+  }
+  driver->steps.push_back({.key = DrawKey(TaskKind::kDie)});
+  driver->steps.push_back({.key = DrawKey(TaskKind::kSum), .max_retries = retries});
+  driver->steps.back().pause_ns = static_cast<int64_t>(Below(500)) * kMs;
+  for (int i = 0; i < 12; ++i) {
+    Step step{.key = DrawKey(OneIn(4) ? TaskKind::kDie : TaskKind::kSum)};
+    if (step.key.kind == TaskKind::kSum) step.max_retries = retries;
+    if (step.key.kind == TaskKind::kSum && OneIn(2)) step.arguments = arguments;
+    driver->steps.push_back(std::move(step));
+  }
+}
+
+// The answers to an actor's last calls are on their way while the next one ends it.
+void Plan::DrawCallBurst(DriverPlan* driver) {
+  const size_t actor = Below(driver->actors.size());
+  for (const TaskKind kind : {TaskKind::kLeaf, TaskKind::kSlow, TaskKind::kLeaf, TaskKind::kLeaf,
+                              TaskKind::kDie, TaskKind::kLeaf, TaskKind::kLeaf}) {
+    Step step{.what = Step::What::kCall, .key = DrawKey(kind), .actor = actor};
+    step.key.depth = 0;
+    step.max_retries = driver->actors[actor].max_task_retries;
+    driver->steps.push_back(std::move(step));
+  }
+}
+
 void Plan::DrawSteps(DriverPlan* driver, size_t number) {
   const auto names_actor = [](const DriverPlan& other) {
     return std::ranges::any_of(other.actors,
@@ -254,6 +323,9 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
   const bool meets = meets_ && OneIn(2);
   const bool meets_last = OneIn(2);
   if (meets && !meets_last) DrawMeeting(driver);
+  if (stores_ && dies_ && nodes.size() > 1 && OneIn(2)) DrawBurst(driver);
+  const bool ends_actor = dies_ && !driver->actors.empty();
+  if (ends_actor && OneIn(2)) DrawCallBurst(driver);
   size_t made = SIZE_MAX;
   for (uint64_t i = 5 + Below(25); i > 0; --i) {
     Step step;
@@ -272,6 +344,7 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
     step.pause_ns = static_cast<int64_t>(Below(OneIn(3) ? 2 : 400)) * kMs;
     driver->steps.push_back(std::move(step));
   }
+  if (ends_actor && OneIn(2)) DrawCallBurst(driver);
   if (meets && meets_last) DrawMeeting(driver);
 }
 
@@ -281,6 +354,10 @@ std::string Plan::Describe() const {
     out += " a driver of " + std::to_string(driver.actors.size()) + " actors and " +
            std::to_string(driver.steps.size() + static_cast<size_t>(driver.keys)) +
            " steps on node " + std::to_string(driver.node) + ";";
+  }
+  if (far.more_ns > 0) {
+    out += " nodes " + std::to_string(far.a) + " and " + std::to_string(far.b) + " are " +
+           std::to_string(far.more_ns / kMs) + " ms apart at most;";
   }
   for (const Fault& fault : faults) {
     out += std::string(" ") + NameOf(fault.kind) + " at " + std::to_string(fault.at_ns / kMs) +

@@ -45,6 +45,13 @@ struct Fault {
   FaultKind kind = FaultKind::kKillWorker;
   uint64_t draw = 0;  // which one of them
   int64_t lasts_ns = 0;
+  bool at_actor = false;  // a worker that is an actor, if there is one
+};
+
+// Two nodes between which frames take longer, and each connection its own time.
+struct FarPath {
+  int a = -1, b = -1;
+  int64_t more_ns = 0;  // 0: there is none
 };
 
 struct NodePlan {
@@ -79,6 +86,8 @@ struct DriverPlan {
   std::vector<ActorPlan> actors;
   std::vector<Step> steps;
   bool reads_beside = false;  // a second thread waits for the results while the first takes steps
+  bool makes_late = false;    // makes an actor when it calls it first; else all before it begins
+  bool keeps_actors = false;  // until nobody calls any more; else each as long as it calls it
   int keys = 0;               // that it writes at the GCS; such a driver has no steps
   int64_t key_pause_ns = 0;   // after each
 };
@@ -90,6 +99,7 @@ struct Plan {
   std::vector<NodePlan> nodes;
   std::vector<DriverPlan> drivers;
   std::vector<Fault> faults;
+  FarPath far;
   PlayerRules rules;
 
   bool Has(FaultKind kind) const;
@@ -97,7 +107,8 @@ struct Plan {
   bool kills_workers() const;
   // Frames between processes may take seconds.
   bool delays_news() const {
-    return Has(FaultKind::kBlock) || Has(FaultKind::kPauseRaylet) || Has(FaultKind::kPauseWorker);
+    return far.more_ns > 0 || Has(FaultKind::kBlock) || Has(FaultKind::kPauseRaylet) ||
+           Has(FaultKind::kPauseWorker);
   }
   // A node dies, with what it stores.
   bool kills_nodes() const { return Has(FaultKind::kKillNode) || Has(FaultKind::kKillRaylet); }
@@ -112,12 +123,15 @@ struct Plan {
   void DrawWriters();
   void DrawFaults(const std::vector<FaultKind>& allowed);
   void DrawEndUntold(const std::vector<FaultKind>& allowed);
+  void DrawRestartUntold(const std::vector<FaultKind>& allowed);
   void KeepSilencesApart();
   void KeepJoiningApart();
   void DrawActors(DriverPlan* driver, size_t number);
   Step DrawTask(const DriverPlan& driver);
   Step DrawCall(const DriverPlan& driver);
   void DrawMeeting(DriverPlan* driver);
+  void DrawBurst(DriverPlan* driver);
+  void DrawCallBurst(DriverPlan* driver);
   void DrawSteps(DriverPlan* driver, size_t number);
   TaskKey DrawKey(TaskKind kind);
 
@@ -126,6 +140,7 @@ struct Plan {
   bool stores_ = false;  // results may be stored
   bool dies_ = false;    // tasks end their processes
   bool meets_ = false;   // pairs of tasks wait for each other
+  bool crowds_ = false;  // many actors hold CPUs
   int free_cpus_ = 0;    // that actors may hold
 };
 

@@ -92,8 +92,10 @@ Decoded Player::Get(ObjectEntry* entry) {
 
 // --- Submitting -------------------------------------------------------------------------------
 
-core::TaskTemplate* Player::TemplateOf(TaskKind kind, int max_retries, bool is_call) {
-  core::TaskTemplate*& tmpl = templates_[{kind, max_retries, is_call}];
+core::TaskTemplate* Player::TemplateOf(const TaskKey& key, int max_retries, bool is_call) {
+  const TaskKind kind = key.kind;
+  const bool free = rules_.some_are_free && key.MayBeFree();
+  core::TaskTemplate*& tmpl = templates_[{kind, max_retries, is_call, free}];
   if (tmpl != nullptr) return tmpl;
   core::TemplateSpec spec;
   spec.function_id = is_call ? FunctionId{} : FunctionOf(static_cast<int>(kind));
@@ -102,7 +104,7 @@ core::TaskTemplate* Player::TemplateOf(TaskKind kind, int max_retries, bool is_c
   spec.is_actor_method = is_call;
   if (is_call) {
     spec.method = spec.name;
-  } else {
+  } else if (!free) {
     spec.demand.Set("CPU", kResourceUnit);
   }
   if (!is_call && kind == TaskKind::kLarge && rules_.large_node >= 0) {
@@ -113,7 +115,7 @@ core::TaskTemplate* Player::TemplateOf(TaskKind kind, int max_retries, bool is_c
 
 core::Submission Player::SubmissionOf(const TaskKey& key, const Given& given, bool is_call) {
   core::Submission submission;
-  submission.tmpl = TemplateOf(key.kind, given.max_retries, is_call);
+  submission.tmpl = TemplateOf(key, given.max_retries, is_call);
   submission.args = Encode(key.Pack(), given.refs);
   for (ObjectEntry* ref : given.refs) core_.objects().AddRef(ref);
   for (ObjectEntry* ref : given.arguments) core_.objects().AddRef(ref);
@@ -261,7 +263,7 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
       result.refs.push_back(Put(key.salt));
       break;
     case TaskKind::kSlow:
-      Nap(1 + key.salt % 50);
+      Nap(1 + key.salt % rules_.slow_ms);
       break;
     case TaskKind::kSum:
       AddArguments(task, &result);
@@ -347,7 +349,11 @@ void Player::Execute(std::unique_ptr<core::ExecTask> task) {
   outcomes.push_back(MakeOutcome(*task, key, result));
   if (key.kind == TaskKind::kDie && task->attempt < key.Deaths()) Die();
   Book::Get().Ends(task->id);
+  // Else the answer waits until the owners of what it borrowed know of that.
+  const bool at_once = task->borrowed.empty();
+  const TaskId id = task->id;
   core_.executor().Reply(std::move(task), !result.is_error, std::move(outcomes), /*retry=*/false);
+  if (at_once) Book::Get().Answers(id);
 }
 
 void Player::Construct(std::unique_ptr<core::ExecTask> task) {

@@ -56,7 +56,9 @@ struct ActorHandle {
 
 // How all players of a world behave.
 struct PlayerRules {
-  int large_node = -1;  // where large results are made; -1: anywhere
+  int large_node = -1;         // where large results are made; -1: anywhere
+  uint64_t slow_ms = 50;       // a slow task takes less
+  bool some_are_free = false;  // tasks that may do so take no CPU
 };
 
 class Player {
@@ -89,7 +91,7 @@ class Player {
  private:
   core::ValuePtr Encode(uint64_t number, const std::vector<core::ObjectEntry*>& refs);
   Decoded Decode(const core::ReadView& view, core::ExecTask* call);
-  core::TaskTemplate* TemplateOf(TaskKind kind, int max_retries, bool is_call);
+  core::TaskTemplate* TemplateOf(const TaskKey& key, int max_retries, bool is_call);
   core::Submission SubmissionOf(const TaskKey& key, const Given& given, bool is_call);
   void Construct(std::unique_ptr<core::ExecTask> task);
   void Execute(std::unique_ptr<core::ExecTask> task);
@@ -107,7 +109,8 @@ class Player {
 
   const PlayerRules rules_;
   core::CoreWorker core_;
-  std::map<std::tuple<TaskKind, int, bool>, core::TaskTemplate*> templates_;
+  // By kind, retries, whether it is a call, and whether it takes no CPU.
+  std::map<std::tuple<TaskKind, int, bool, bool>, core::TaskTemplate*> templates_;
   // Of an actor.
   ActorId actor_;
   uint32_t incarnation_ = 0;

@@ -39,6 +39,8 @@ struct TaskKey {
   uint64_t Own() const;
   // Of kDie: how many attempts end the process.
   uint32_t Deaths() const { return salt % 3 == 0 ? 2 : 1; }
+  // In worlds where some tasks take no CPU: whether it is one of them.
+  bool MayBeFree() const { return kind != TaskKind::kMeet && salt % 4 == 0; }
   bool StoresResult() const {
     return kind == TaskKind::kLarge || (kind == TaskKind::kDie && depth > 0);
   }

@@ -59,8 +59,10 @@ World::World(uint64_t seed, const std::vector<FaultKind>& allowed, const std::st
       kernel_(seed),
       network_(&kernel_),
       disk_(&kernel_),
-      book_(&kernel_, plan_.delays_news() ? 5 * kSecond : 10 * kMs) {
+      book_(&kernel_, {.news_ns = plan_.delays_news() ? 5 * kSecond : 10 * kMs,
+                       .answers_get_lost = plan_.kills_nodes()}) {
   kernel_.set_echo(echo);
+  if (plan_.far.more_ns > 0) network_.SetFar(plan_.far.a, plan_.far.b, plan_.far.more_ns);
   for (size_t i = 0; i < plan_.drivers.size(); ++i) {
     drivers_.push_back(std::make_unique<Driver>(&plan_, i));
     drivers_.back()->others_called = [this] {
@@ -80,7 +82,12 @@ std::vector<Process*> World::Named(const std::string& name) const {
 }
 
 void World::StrikeProcess(const std::string& name, const Fault& fault) {
-  const std::vector<Process*> all = Named(name);
+  std::vector<Process*> all = Named(name);
+  if (fault.at_actor) {
+    const auto ordinary =
+        std::ranges::partition(all, [this](const Process* one) { return book_.IsActor(one->pid); });
+    if (ordinary.begin() != all.begin()) all.erase(ordinary.begin(), all.end());
+  }
   if (all.empty()) return;
   Process* const process = all[fault.draw % all.size()];
   const bool kill = fault.kind == FaultKind::kKillWorker || fault.kind == FaultKind::kKillGcs ||
