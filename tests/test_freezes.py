@@ -191,6 +191,33 @@ def test_a_frozen_node_is_dead_and_ends_when_it_wakes_and_the_others_go_on(three
     assert alive_nodes() == {three.head_node.node_id, other.node_id}
 
 
+class Lives:
+    def __init__(self, births):
+        with open(births, "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def node(self):
+        return cyray.get_runtime_context().get_node_id()
+
+
+def test_an_actor_that_is_killed_on_a_frozen_node_is_not_started_beside_its_old_process(
+    three, tmp_path
+):
+    births = tmp_path / "births"
+    options = {"max_restarts": 1, "max_task_retries": 1, "num_cpus": 1}
+    actor = cyray.remote(Lives).options(**options).remote(births)
+    nodes = {node.node_id: node for node in three.nodes}
+    there = nodes[cyray.get(actor.node.remote(), timeout=20)]
+    (old,) = map(int, births.read_text().split())
+    with stopped([there.pid]):
+        cyray.kill(actor, no_restart=False)
+        pass_time(2)
+        assert is_running(old)
+        assert len(births.read_text().split()) == 1
+    assert cyray.get(actor.node.remote(), timeout=20) in nodes
+    assert not is_running(old)
+
+
 @pytest.mark.parametrize("seconds", [PAST_EVERY_LIMIT_S, *LONGER])
 @pytest.mark.timeout(180)
 def test_a_frozen_gcs_kills_nobody(three, beside, seconds):

@@ -226,9 +226,55 @@ TEST_F(ActorTableTest, AKillThatAllowsRestartsUsesOne) {
   ActorActions actions = table_.Kill(id, {.no_restart = false});
   EXPECT_EQ(actions.front().kind, Kind::kStop);
   EXPECT_EQ(StateOf(id), State::Restarting);
+  EXPECT_EQ(table_.Find(id)->restarts_left(), 0);
+  EXPECT_TRUE(table_.Kill(id, {.no_restart = false}).empty()) << "it is under way";
+  EXPECT_EQ(Count(table_.Ended(node_, id, 0, "it was killed", /*intended=*/true), Kind::kPlace),
+            1u);
   (void)table_.Placed(id, node_);
   StartedNow(id);
   (void)table_.Kill(id, {.no_restart = false});
+  EXPECT_EQ(StateOf(id), State::Dead);
+}
+
+TEST_F(ActorTableTest, ItIsNotRestartedBeforeItsKilledProcessHasEnded) {
+  const auto killed = [&](const ActorId& id) {
+    const ActorActions actions = table_.Kill(id, {.no_restart = false});
+    EXPECT_EQ(Count(actions, Kind::kStop), 1u);
+    EXPECT_EQ(Count(actions, Kind::kPlace), 0u);
+    EXPECT_EQ(StateOf(id), State::Restarting);
+    table_.CheckInvariants();
+    return id;
+  };
+  const auto places = [](const ActorActions& actions) { return Count(actions, Kind::kPlace); };
+  ActorId id = killed(Alive(Spec("", 1)));
+  EXPECT_EQ(places(table_.Ended(node_, id, 0, "", true)), 1u);
+  id = killed(Placed(Spec("", 1)));
+  const ActorActions started = table_.Started(node_, {id, 0, {node_, worker_}, 1, "ip"});
+  EXPECT_EQ(Count(started, Kind::kStop), 1u) << "it was ready before it was told";
+  EXPECT_EQ(places(table_.InitFailed(node_, id, 0, {})), 1u);
+  id = killed(Placed(Spec("", 1)));
+  EXPECT_EQ(places(table_.GivenBack(node_, id, 0)), 1u);
+  id = killed(Alive(Spec("", 1)));
+  EXPECT_EQ(places(table_.NodeDied(node_, "")), 1u);
+}
+
+TEST_F(ActorTableTest, ARayletThatComesBackIsToldAgainToEndWhatWasKilled) {
+  const ActorId alive = Alive(Spec("", 1)), starting = Placed(Spec("", 1)),
+                gone = Alive(Spec("", 1));
+  for (const ActorId& id : {alive, starting, gone}) (void)table_.Kill(id, {.no_restart = false});
+  const ActorActions actions =
+      table_.Reconcile(node_, {{alive, 0, {node_, worker_}, 1, ""}}, {{starting, 0}});
+  EXPECT_EQ(Count(actions, Kind::kStop), 2u);
+  EXPECT_EQ(Count(actions, Kind::kStart), 0u);
+  ASSERT_EQ(Count(actions, Kind::kPlace), 1u);
+  EXPECT_EQ(table_.Find(gone)->incarnation, 1u);
+  EXPECT_EQ(StateOf(alive), State::Restarting);
+}
+
+TEST_F(ActorTableTest, WhoHasNoReferencesAndAwaitsARestartDies) {
+  const ActorId id = Alive(Spec("", 1));
+  (void)table_.Kill(id, {.no_restart = false});
+  (void)table_.Kill(id, {.out_of_scope = true});
   EXPECT_EQ(StateOf(id), State::Dead);
 }
 
@@ -285,7 +331,7 @@ TEST_F(ActorTableTest, ReconcilingEndsWhatIsMissingAndStopsWhatIsTooMuch) {
   const ActorId killed = Alive(Spec());
   (void)table_.Kill(killed, {});
   ActorActions actions = table_.Reconcile(
-      node_, {{kept, 0, {node_, worker_}, 1, ""}, {killed, 0, {node_, worker_}, 1, ""}});
+      node_, {{kept, 0, {node_, worker_}, 1, ""}, {killed, 0, {node_, worker_}, 1, ""}}, {});
   EXPECT_EQ(StateOf(kept), State::Alive);
   EXPECT_EQ(StateOf(lost), State::Restarting);
   ASSERT_EQ(Count(actions, Kind::kStop), 1u);
@@ -294,6 +340,23 @@ TEST_F(ActorTableTest, ReconcilingEndsWhatIsMissingAndStopsWhatIsTooMuch) {
     EXPECT_EQ(action.actor == killed, action.kind == Kind::kStop);
     EXPECT_EQ(action.actor == starting, action.kind == Kind::kStart);
   }
+}
+
+TEST_F(ActorTableTest, ReconcilingStopsWhatIsStillToStartThoughNobodyWantsIt) {
+  const ActorId wanted = Placed(Spec()), killed = Placed(Spec()), ending = Placed(Spec()),
+                ended = Placed(Spec());
+  (void)table_.Kill(killed, {});
+  (void)table_.Kill(ending, {.out_of_scope = true});
+  (void)table_.Kill(ended, {.out_of_scope = true});
+  const ActorActions actions = table_.Reconcile(node_, {}, {{wanted, 0}, {killed, 0}, {ending, 0}});
+  ASSERT_EQ(Count(actions, Kind::kStop), 2u);
+  for (const ActorAction& action : actions) {
+    if (action.kind != Kind::kStop) continue;
+    EXPECT_EQ(action.actor, action.graceful ? ending : killed);
+  }
+  EXPECT_EQ(StateOf(ending), State::PendingCreation) << "its process may not have heard of it";
+  EXPECT_EQ(StateOf(ended), State::Dead);
+  EXPECT_EQ(StateOf(wanted), State::PendingCreation);
 }
 
 TEST_F(ActorTableTest, OldDeadActorsAreForgotten) {
@@ -310,60 +373,82 @@ TEST_F(ActorTableTest, OldDeadActorsAreForgotten) {
   table.CheckInvariants();
 }
 
-// A table and what fake raylets make of its orders: they run what they are told to, and nothing
-// else.
+// A table and fake raylets, which run what they are told to, and nothing else. Their streams break:
+// what is sent then is lost, and a hello says what is there.
 class RandomWorld {
  public:
   explicit RandomWorld(unsigned seed) : random_(seed) {
-    for (NodeId& node : nodes_) node = NodeId::Random();
+    for (NodeId& node : nodes_) up_[node = NodeId::Random()] = true;
     for (Address& owner : owners_) owner = {NodeId::Random(), WorkerId::Random()};
   }
 
   void Step() {
-    const size_t event = Pick(13);
+    const size_t event = Pick(15);
     if (event == 0) Register();
     if (event >= 1 && event <= 3) PlaceAll();
-    if (event >= 4 && event <= 6) StartOne();
-    if (event >= 7 && event <= 8) EndOne();
-    if (event == 9 && !ids_.empty()) {
+    if (event >= 4 && event <= 6 && Pick(10) < processes_.size()) StartOne();  // some wait for long
+    if (event >= 7 && event <= 9 && Pick(10) < processes_.size()) EndOne();
+    if (event == 10 && !ids_.empty()) {
       Take(table_.Kill(ids_[Pick(ids_.size())], {Pick(2) == 0, Pick(3) == 0, ""}));
     }
-    if (event == 10 && Pick(10) == 0) {
+    if (event == 11 && Pick(10) == 0) {
       Take(table_.WorkerDied(owners_[Pick(owners_.size())], "", false));
     }
-    if (event == 11 && Pick(10) == 0) EndNode();
-    if (event == 12 && !ids_.empty()) Take(table_.ArgumentsReady(ids_[Pick(ids_.size())]));
+    if (event == 12 && Pick(10) == 0) EndNode();
+    if (event == 13 && !ids_.empty()) Take(table_.ArgumentsReady(ids_[Pick(ids_.size())]));
+    if (event == 14 && Pick(4) == 0) {
+      const NodeId node = nodes_[Pick(nodes_.size())];
+      up_[node] ? static_cast<void>(up_[node] = false) : ComeBack(node);
+    }
+  }
+  void ComeBackAll() {
+    for (const NodeId& node : nodes_) {
+      if (!up_[node]) ComeBack(node);
+    }
   }
 
-  // Every process belongs to an actor of that incarnation there, and every placed actor has one.
+  // Every process belongs to an actor of that incarnation there or is told to end, and every placed
+  // actor has one, as far as the raylets can say so.
   void Check() const {
     table_.CheckInvariants();
-    for (const auto& [id, where] : running_) {
-      ASSERT_FALSE(table_.Find(id)->dead()) << id.Hex();
-      EXPECT_EQ(table_.Find(id)->state, State::Alive);
-      EXPECT_EQ(Where(table_.Find(id)->node, table_.Find(id)->incarnation), where);
+    for (const auto& [id, process] : processes_) {
+      if (!up_.at(process.node) || process.told) continue;
+      const ActorRecord& record = *table_.Find(id);
+      ASSERT_FALSE(record.dead() || record.ending || record.stopping) << id.Hex();
+      EXPECT_EQ(record.state == State::Alive, process.alive);
+      EXPECT_EQ(record.node, process.node);
+      EXPECT_EQ(record.incarnation, process.incarnation);
     }
     for (const auto& [id, record] : table_.actors()) {
-      if (record.dead() || record.node.is_nil()) continue;
-      EXPECT_TRUE(running_.contains(id) || starting_.contains(id)) << id.Hex();
+      if (record.dead() || record.node.is_nil() || !up_.at(record.node)) continue;
+      EXPECT_TRUE(processes_.contains(id)) << id.Hex();
     }
   }
 
  private:
-  using Where = std::pair<NodeId, uint32_t>;  // and the incarnation
+  struct Process {
+    NodeId node;
+    uint32_t incarnation;
+    bool alive = false;
+    bool told = false;  // to end
+  };
+  using Processes = std::map<ActorId, Process>;
 
   size_t Pick(size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random_); }
 
   void Take(const ActorActions& actions) {
     for (const ActorAction& action : actions) {
-      const Where where(action.node, action.incarnation);
       if (action.kind == Kind::kPlace) to_place_.push_back(action.actor);
-      if (action.kind == Kind::kStart) starting_[action.actor] = where;
-      // A graceful stop lets the process end by itself, like any other.
-      if (action.kind != Kind::kStop || action.graceful) continue;
-      for (auto* processes : {&running_, &starting_}) {
-        auto it = processes->find(action.actor);
-        if (it != processes->end() && it->second == where) processes->erase(it);
+      if (action.kind != Kind::kStart && action.kind != Kind::kStop) continue;
+      if (!up_.at(action.node)) continue;
+      const auto it = processes_.find(action.actor);
+      const bool there = it != processes_.end() && it->second.node == action.node &&
+                         it->second.incarnation == action.incarnation;
+      if (action.kind == Kind::kStop) {
+        if (there) it->second.told = true;
+      } else if (!there) {
+        EXPECT_TRUE(it == processes_.end()) << "it lives twice: " << action.actor.Hex();
+        processes_[action.actor] = {action.node, action.incarnation};
       }
     }
   }
@@ -389,46 +474,76 @@ class RandomWorld {
     }
   }
 
+  template <class Suits>
+  Processes::iterator Any(Suits suits) {
+    std::vector<Processes::iterator> found;
+    for (auto it = processes_.begin(); it != processes_.end(); ++it) {
+      if (suits(it->second)) found.push_back(it);
+    }
+    return found.empty() ? processes_.end() : found[Pick(found.size())];
+  }
+
   void StartOne() {
-    if (starting_.empty()) return;
-    auto it = std::next(starting_.begin(), static_cast<ptrdiff_t>(Pick(starting_.size())));
-    const auto [id, where] = *it;
-    starting_.erase(it);
+    const auto it = Any([](const Process& process) { return !process.alive; });
+    if (it == processes_.end()) return;
+    const auto [id, process] = *it;
     if (Pick(8) == 0) {
-      Take(table_.InitFailed(where.first, id, where.second, {}));
+      processes_.erase(it);
+      if (up_[process.node]) {
+        Take(table_.InitFailed(process.node, id, process.incarnation, {}));
+      }
       return;
     }
-    running_[id] = where;
-    Take(table_.Started(where.first, {id, where.second, {where.first, WorkerId::Random()}, 1, ""}));
+    it->second.alive = true;
+    if (up_[process.node]) Take(table_.Started(process.node, StartedEventOf(id, process)));
   }
 
   void EndOne() {
-    if (running_.empty()) return;
-    auto it = std::next(running_.begin(), static_cast<ptrdiff_t>(Pick(running_.size())));
-    const auto [id, where] = *it;
-    running_.erase(it);
-    Take(table_.Ended(where.first, id, where.second, "", Pick(4) == 0));
+    const auto it = Any([](const Process& process) { return process.alive || process.told; });
+    if (it == processes_.end()) return;
+    const auto [id, process] = *it;
+    processes_.erase(it);
+    if (!up_[process.node]) return;
+    Take(table_.Ended(process.node, id, process.incarnation, "", process.told || Pick(4) == 0));
   }
 
   void EndNode() {
     const NodeId dead = nodes_[Pick(nodes_.size())];
-    const auto on_it = [&](const auto& process) { return process.second.first == dead; };
-    std::erase_if(running_, on_it);
-    std::erase_if(starting_, on_it);
+    std::erase_if(processes_, [&](const auto& process) { return process.second.node == dead; });
     Take(table_.NodeDied(dead, ""));
+  }
+
+  void ComeBack(const NodeId& node) {
+    up_[node] = true;
+    std::vector<ActorTable::StartedEvent> alive;
+    std::vector<ActorTable::Life> starting;
+    for (const auto& [id, process] : processes_) {
+      if (process.node != node) continue;
+      if (process.alive) {
+        alive.push_back(StartedEventOf(id, process));
+      } else {
+        starting.push_back({id, process.incarnation});
+      }
+    }
+    Take(table_.Reconcile(node, alive, starting));
+    Check();
+  }
+
+  static ActorTable::StartedEvent StartedEventOf(const ActorId& id, const Process& process) {
+    return {id, process.incarnation, {process.node, WorkerId::Random()}, 1, ""};
   }
 
   std::mt19937 random_;
   ActorTable table_;
   std::array<NodeId, 3> nodes_;
   std::array<Address, 3> owners_;
+  std::map<NodeId, bool> up_;
   std::vector<ActorId> ids_;
-  std::map<ActorId, Where> running_;
-  std::map<ActorId, Where> starting_;
+  Processes processes_;
   std::vector<ActorId> to_place_;
 };
 
-TEST(ActorTableRandom, NoProcessIsLostOrLeftOverWhateverHappens) {
+TEST(ActorTableRandom, NoProcessIsLostOrLeftOverOrThereTwiceWhateverHappens) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   RandomWorld world(seed);
@@ -436,6 +551,7 @@ TEST(ActorTableRandom, NoProcessIsLostOrLeftOverWhateverHappens) {
     world.Step();
     if (step % 50 == 0) world.Check();
   }
+  world.ComeBackAll();
   world.Check();
 }
 

@@ -117,9 +117,14 @@ class DyingGcs {
     const auto actors = builder.CreateVector(alive);
     const std::vector<wire::WireWorkerId> here{*wire::ToWire(driver_.worker)};
     const auto processes = builder.CreateVectorOfStructs(here);
+    std::vector<flatbuffers::Offset<wire::ActorLife>> lives;
+    for (const auto& [id, incarnation] : creating_) {
+      lives.push_back(wire::CreateActorLife(builder, wire::ToWire(id), incarnation));
+    }
+    const auto starting = builder.CreateVector(lives);
     service_->OnStreamMessage(
         life_, FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_), actors,
-                                                           processes)));
+                                                           processes, 0, 0, nullptr, starting)));
     for (const auto& [key, address] : ended_) ReportEnd(key.first, key.second);
   }
   void HearOne() {

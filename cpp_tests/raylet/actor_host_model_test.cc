@@ -225,6 +225,13 @@ void ActorWorld::ComeBack() {
       actor.alive = true;
     }
   }
+  for (const auto& offset : host.WriteStarting(builder)) {
+    const auto* life = flatbuffers::GetTemporaryPointer(builder, offset);
+    const Known& actor = known.at(FromWire(*life->actor_id()));
+    if (actor.over || actor.incarnation != life->incarnation()) {
+      StopActor(FromWire(*life->actor_id()), life->incarnation(), /*graceful=*/false);
+    }
+  }
   for (const auto& [id, actor] : known) {
     if (actor.over) continue;
     if (actor.alive) {
@@ -388,9 +395,9 @@ void ActorWorld::Step() {
     const auto id = NewId<ActorId>();
     known[id];
     StartActor(id, 0);
-  } else if (up && what == 1) {
-    actor->second.over = true;
-    StopActor(actor->first, actor->second.incarnation, Draw(2) == 0);
+  } else if (what == 1 && actor != known.end()) {
+    actor->second.over = true;  // the order to stop may be lost
+    if (up) StopActor(actor->first, actor->second.incarnation, Draw(2) == 0);
   } else if (up) {
     switch (Draw(3)) {
       case 0:
@@ -408,6 +415,8 @@ void ActorWorld::Check() {
   std::set<WorkerId> theirs;
   for (const auto& [id, actor] : host.actors()) {
     EXPECT_FALSE(ended.contains({id, actor.incarnation}));
+    const bool told = stopped.contains({id, actor.incarnation});
+    EXPECT_TRUE(!up || !commands.empty() || !known.at(id).over || told) << "the GCS wants it not";
     const RequestKey key{.id = actor.incarnation, .actor = id};
     const bool waits = actor.state == ActorHost::State::kWaiting;
     EXPECT_EQ(requests.contains(key), waits);

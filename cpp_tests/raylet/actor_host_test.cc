@@ -19,8 +19,10 @@ struct ActorNode : WorkerNode {
                 [this] {
                   flatbuffers::FlatBufferBuilder builder;
                   const auto alive = builder.CreateVector(actors.WriteAlive(builder));
+                  const auto starting = builder.CreateVector(actors.WriteStarting(builder));
                   return gcs::FinishReport(
-                      builder, wire::CreateNodeHello(builder, ToWire(options.node_id), alive));
+                      builder, wire::CreateNodeHello(builder, ToWire(options.node_id), alive, 0, 0,
+                                                     0, nullptr, starting));
                 },
                 [](const Status&) {},
                 [this] {

@@ -44,6 +44,7 @@ struct ActorRecord {
   uint32_t incarnation = 0;  // counts starts that may have happened
   uint32_t restarts = 0;     // that max_restarts bounds
   bool ending = false;       // its last reference went: it finishes its queue
+  bool stopping = false;     // its process was told to end; the next one starts when it has
   int pid = 0;
   std::string node_ip;
   std::string death_cause;

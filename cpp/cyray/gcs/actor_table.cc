@@ -107,10 +107,7 @@ ActorActions ActorTable::Unschedulable(const ActorId& id, const std::string& rea
 
 ActorActions ActorTable::Started(const NodeId& node, const StartedEvent& event) {
   ActorRecord* record = FindCurrent(event.actor, event.incarnation, node);
-  if (record == nullptr) {
-    return {{Kind::kStop, event.actor, node, event.incarnation, false,
-             "This start of the actor is not wanted any more."}};
-  }
+  if (!MayRun(record)) return {StopUnwanted(node, {event.actor, event.incarnation})};
   if (record->state == State::Alive) return {};
   record->state = State::Alive;
   SetAddress(*record, event.address);
@@ -123,9 +120,13 @@ ActorActions ActorTable::InitFailed(const NodeId& node, const ActorId& id, uint3
                                     wire::Bytes error) {
   ActorRecord* record = FindCurrent(id, incarnation, node);
   if (record == nullptr || record->state == State::Alive) return {};
-  record->init_error = std::move(error);
   ActorActions actions;
-  Die(*record, "The actor died because of an error raised in its creation task.", actions);
+  if (record->stopping) {
+    Restart(*record, /*counts=*/false, actions);
+  } else {
+    record->init_error = std::move(error);
+    Die(*record, "The actor died because of an error raised in its creation task.", actions);
+  }
   return actions;
 }
 
@@ -159,7 +160,7 @@ ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
   }
   if (event.out_of_scope) {
     if (record->spec.detached || record->ending) return actions;
-    if (record->node.is_nil()) {
+    if (record->node.is_nil() || record->stopping) {
       Die(*record, kOutOfScope, actions);
       return actions;
     }
@@ -169,12 +170,13 @@ ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
     actions.push_back({Kind::kStoreState, id});
     return actions;
   }
+  if (!event.no_restart && (record->node.is_nil() || record->stopping)) return actions;
   const std::string cause = event.reason.empty() ? kKilled : event.reason;
   StopProcess(*record, /*graceful=*/false, cause, actions);
-  if (event.no_restart) {
+  if (event.no_restart || !record->may_restart()) {
     Die(*record, cause, actions);
-  } else if (!record->node.is_nil()) {
-    EndProcess(*record, cause, actions);
+  } else {
+    AwaitEnd(*record, actions);
   }
   return actions;
 }
@@ -248,25 +250,34 @@ ActorActions ActorTable::JobFinished(const JobId& job, const Address& driver) {
   return actions;
 }
 
-ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive) {
+ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive,
+                                   const std::vector<Life>& starting) {
   ActorActions actions;
-  std::set<ActorId> running;
+  std::set<ActorId> running, here;
   for (const StartedEvent& event : alive) {
     if (FindCurrent(event.actor, event.incarnation, node) != nullptr) running.insert(event.actor);
-    for (ActorAction& action : Started(node, event)) actions.push_back(std::move(action));
+    AddAll(Started(node, event), actions);
+  }
+  here = running;
+  for (const Life& life : starting) {
+    const ActorRecord* record = FindCurrent(life.actor, life.incarnation, node);
+    if (record != nullptr) here.insert(life.actor);
+    if (!MayRun(record)) actions.push_back(StopUnwanted(node, life));
   }
   for (const ActorId& id : Of(placed_on_, node)) {
     ActorRecord& record = actors_[id];
-    if (running.contains(id)) {
-      // The order to stop may have been lost with the old stream.
-      if (record.ending) StopProcess(record, /*graceful=*/true, kOutOfScope, actions);
+    const bool is_here = here.contains(id);
+    if (record.ending && is_here) {
+      StopProcess(record, /*graceful=*/true, kOutOfScope, actions);
     } else if (record.ending) {
       Die(record, kOutOfScope, actions);
-    } else if (record.state == State::Alive) {
-      EndProcess(record, std::string(kWorkerDied) + "Its raylet came back without it.", actions);
-    } else {
-      // So may the order to start; a raylet that has it does nothing.
+    } else if (record.stopping) {
+      if (!is_here) Restart(record, /*counts=*/false, actions);
+    } else if (record.state != State::Alive) {
+      // A raylet that has the order to start does nothing.
       actions.push_back({Kind::kStart, id, node, record.incarnation});
+    } else if (!running.contains(id)) {
+      EndProcess(record, std::string(kWorkerDied) + "Its raylet came back without it.", actions);
     }
   }
   return actions;
@@ -276,7 +287,7 @@ void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, boo
                              ActorActions& actions) {
   const std::string died = kWorkerDied;
   const std::string how = Sentence(reason) + WhereOutputIs(record.pid);
-  if (intended && !record.ending) {
+  if (intended && !record.ending && !record.stopping) {
     Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + how, actions);
   } else {
     EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. " + how, actions);
@@ -284,23 +295,33 @@ void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, boo
 }
 
 void ActorTable::EndProcess(ActorRecord& record, const std::string& cause, ActorActions& actions) {
-  if (record.may_restart()) {
-    Restart(record, /*counts=*/true, actions);
+  if (record.stopping || record.may_restart()) {
+    Restart(record, /*counts=*/!record.stopping, actions);
   } else {
     Die(record, record.ending ? kOutOfScope : cause, actions);
   }
 }
 
-void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions) {
-  const ActorId id = record.spec.id;
-  if (counts) {
-    record.state = State::Restarting;
-    ++record.restarts;
-  }
-  ++record.incarnation;
-  SetNode(record, NodeId::Nil());
+void ActorTable::CountRestart(ActorRecord& record) {
+  record.state = State::Restarting;
+  ++record.restarts;
   SetAddress(record, Address{});
   record.pid = 0;
+}
+
+void ActorTable::AwaitEnd(ActorRecord& record, ActorActions& actions) {
+  CountRestart(record);
+  record.stopping = true;
+  actions.push_back({Kind::kStoreState, record.spec.id});
+  actions.push_back({Kind::kPublish, record.spec.id});
+}
+
+void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions) {
+  const ActorId id = record.spec.id;
+  if (counts) CountRestart(record);
+  record.stopping = false;
+  ++record.incarnation;
+  SetNode(record, NodeId::Nil());
   waiting_.Add(id, record.spec.kind());
   actions.push_back({Kind::kStoreState, id});
   actions.push_back({Kind::kPublish, id});
@@ -313,7 +334,7 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
   record.state = State::Dead;
   record.death_cause = cause;
   SetAddress(record, Address{});
-  record.ending = false;
+  record.ending = record.stopping = false;
   wire::Bytes().swap(record.spec.spec);
   wire::Bytes().swap(record.spec.handle_meta);
   waiting_.Remove(id);
@@ -359,6 +380,11 @@ void ActorTable::StopProcess(const ActorRecord& record, bool graceful, const std
   if (record.node.is_nil()) return;
   actions.push_back(
       {Kind::kStop, record.spec.id, record.node, record.incarnation, graceful, reason});
+}
+
+ActorAction ActorTable::StopUnwanted(const NodeId& node, const Life& life) {
+  return {Kind::kStop,      life.actor, node,
+          life.incarnation, false,      "This life of the actor is not wanted any more."};
 }
 
 void ActorTable::FreeName(const ActorRecord& record) {
@@ -424,6 +450,9 @@ void ActorTable::CheckInvariants() const {
     placed += placed_on_.contains({record.node, id});
     CYRAY_CHECK(is_owned == record.is_owned()) << id.Hex();
     CYRAY_CHECK(!record.arguments_pending() || record.node.is_nil()) << id.Hex();
+    CYRAY_CHECK(!record.stopping ||
+                (record.state == State::Restarting && !record.node.is_nil() && !record.ending))
+        << id.Hex();
     CYRAY_CHECK(is_hosted == !record.address.is_nil()) << id.Hex();
     CYRAY_CHECK(owned_on_.contains({record.spec.owner.node, id}) == is_owned) << id.Hex();
     CYRAY_CHECK(placed_on_.contains({record.node, id}) == !record.node.is_nil()) << id.Hex();

@@ -4,7 +4,8 @@
 //   -> (Ended) -> Restarting -> Alive ... and from each of them -> Dead, for good.
 // Events come in as calls and give back what is to be done, in that order. An event that speaks of
 // an earlier incarnation, or of a node that the actor is not on, changes nothing; when it says
-// that a process runs that should not, it is answered by a kStop for that process.
+// that a process runs that should not, it is answered by a kStop for that process. No process of an
+// actor is started before the end of its last one is known.
 // Threading: confined to the GCS's state loop. Pure: no socket, clock or file.
 // Invariants (CheckInvariants): a name belongs to one actor that is neither dead nor ending; an
 // actor without a node waits for placement or for its constructor's arguments; only Alive actors
@@ -73,8 +74,14 @@ class ActorTable {
   // What its driver owned dies, and what those actors owned, and so on; a detached actor lives on
   // with all that it owns. What tasks own dies with their workers, which raylets end and tell of.
   ActorActions JobFinished(const JobId& job, const Address& driver);
-  // A raylet's stream is new: these run there, nothing else of ours does.
-  ActorActions Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive);
+  struct Life {
+    ActorId actor;
+    uint32_t incarnation = 0;
+  };
+  // A raylet's stream is new: these run there or are about to, nothing else of ours is there. What
+  // it was sent on the last one may be lost.
+  ActorActions Reconcile(const NodeId& node, const std::vector<StartedEvent>& alive,
+                         const std::vector<Life>& starting);
 
   const ActorRecord* Find(const ActorId& id) const;
   const ActorRecord* FindByName(const std::string& ns, const std::string& name) const;
@@ -104,10 +111,16 @@ class ActorTable {
                    ActorActions& actions);
   // How an actor whose process is gone goes on.
   void EndProcess(ActorRecord& record, const std::string& cause, ActorActions& actions);
+  void CountRestart(ActorRecord& record);
+  // Its process was told to end: it is restarted once that has.
+  void AwaitEnd(ActorRecord& record, ActorActions& actions);
   void Restart(ActorRecord& record, bool counts, ActorActions& actions);
   void Die(ActorRecord& record, const std::string& cause, ActorActions& actions);
   void StopProcess(const ActorRecord& record, bool graceful, const std::string& reason,
                    ActorActions& actions);
+  // `record`: of what FindCurrent() found.
+  static bool MayRun(const ActorRecord* record) { return record != nullptr && !record->stopping; }
+  static ActorAction StopUnwanted(const NodeId& node, const Life& life);
   void FreeName(const ActorRecord& record);
   void ForgetOldest(ActorActions& actions);
 

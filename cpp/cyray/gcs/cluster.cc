@@ -341,7 +341,13 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
       if (!event.address.is_nil()) alive.push_back(std::move(event));
     }
   }
-  actors_.Apply(actors_.table().Reconcile(id, alive));
+  std::vector<ActorTable::Life> starting;
+  if (hello.starting_actors() != nullptr) {
+    for (const wire::ActorLife* life : *hello.starting_actors()) {
+      starting.push_back({FromWireOrNil(life->actor_id()), life->incarnation()});
+    }
+  }
+  actors_.Apply(actors_.table().Reconcile(id, alive, starting));
   TellViews(stream, ReadStamp(hello.views()));
   actors_.PlaceWaiting();
   actors_.OnRoom(id);

@@ -98,6 +98,7 @@ wire::Bytes StoredState(const ActorRecord& record) {
   state.add_info(info);
   state.add_node(ToWire(record.node));
   state.add_ending(record.ending);
+  state.add_stopping(record.stopping);
   builder.Finish(state.Finish());
   return wire::FinishedBytes(builder);
 }
@@ -122,6 +123,7 @@ bool ReadStoredState(const wire::Bytes& bytes, ActorRecord& record) {
   record.address = FromWireOrNil(update.address());
   record.incarnation = update.incarnation();
   record.ending = state->ending();
+  record.stopping = state->stopping();
   record.pid = update.pid();
   record.node_ip = flatbuffers::GetString(update.node_ip());
   record.death_cause = flatbuffers::GetString(update.death_cause());

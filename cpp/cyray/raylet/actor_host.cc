@@ -230,4 +230,14 @@ std::vector<flatbuffers::Offset<wire::ActorStarted>> ActorHost::WriteAlive(
   return alive;
 }
 
+std::vector<flatbuffers::Offset<wire::ActorLife>> ActorHost::WriteStarting(
+    FlatBufferBuilder& builder) const {
+  std::vector<flatbuffers::Offset<wire::ActorLife>> starting;
+  for (const auto& [id, actor] : actors_) {
+    if (actor.state == State::kAlive) continue;
+    starting.push_back(wire::CreateActorLife(builder, ToWire(id), actor.incarnation));
+  }
+  return starting;
+}
+
 }  // namespace cyray::raylet

@@ -55,6 +55,9 @@ class ActorHost {
   // the GCS takes an actor that is not there for lost, not for one that left.
   std::vector<flatbuffers::Offset<wire::ActorStarted>> WriteAlive(
       flatbuffers::FlatBufferBuilder& builder) const;
+  // And those that wait here or are being created.
+  std::vector<flatbuffers::Offset<wire::ActorLife>> WriteStarting(
+      flatbuffers::FlatBufferBuilder& builder) const;
   // The stream is new, the hello was accepted.
   void TellEndsAgain();
 

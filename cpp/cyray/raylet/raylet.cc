@@ -514,9 +514,10 @@ wire::Bytes Raylet::MakeHello() {
   const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
   const auto processes = gcs_.WriteProcesses(builder);
   const auto deaths = builder.CreateVector(gcs_.WriteDeaths(builder));
+  const auto starting = builder.CreateVector(actors_.WriteStarting(builder));
   return gcs::FinishReport(
       builder, wire::CreateNodeHello(builder, ToWire(options_.node_id), alive, processes, deaths,
-                                     known_change_, &known_views_));
+                                     known_change_, &known_views_, starting));
 }
 
 wire::Bytes Raylet::ClusterResources() const {
