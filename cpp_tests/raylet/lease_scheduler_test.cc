@@ -293,6 +293,24 @@ TEST_F(LeaseSchedulerTest, NothingGoesToANodeThatIsAvoidedAndWhoNeedsItWaits) {
   EXPECT_EQ(Run(2200).forwards.size(), 2u);
 }
 
+TEST_F(LeaseSchedulerTest, ALeaseOfAnotherNodeIsCountedOnceWhetherItsAnswerOrItsReportIsFirst) {
+  const ResourceSet own = Cpu(4);
+  for (const bool report_first : {false, true}) {
+    scheduler_ = LeaseScheduler(kSelf, own);
+    scheduler_.SetNodeView(kThere, Cpu(4), Cpu(4), 1);
+    Ask('h', 1, Cpu(4));
+    Ask('a', 1, Cpu(3));
+    ASSERT_EQ(Run().forwards.size(), 1u);
+    if (report_first) scheduler_.SetNodeView(kThere, Cpu(4), Cpu(1), 2);
+    scheduler_.ForwardGranted(kThere, Cpu(3), 2);
+    EXPECT_EQ(scheduler_.ClusterAvailable(), Cpu(1)) << "there; nothing here";
+    Ask('a', 2, Cpu(2));
+    EXPECT_TRUE(Run().forwards.empty());
+    Ask('b', 1, Cpu(1));
+    EXPECT_EQ(Run().forwards.size(), 1u) << report_first;
+  }
+}
+
 TEST_F(LeaseSchedulerTest, RequestsOfAJobsDetachedActorsOutliveItsDriver) {
   workers_ = 0;
   Ask('a', 1, Cpu(1));

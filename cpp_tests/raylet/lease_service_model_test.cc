@@ -2,7 +2,8 @@
 // operations against what clients may expect.
 //
 // Every request of a client that lives is answered once; nobody holds a worker that another one
-// holds; when all have returned what they hold, both nodes have everything back and nothing waits.
+// holds; what a node knows of the other one is true when all has arrived; when all have returned
+// what they hold, both nodes have everything back and nothing waits.
 
 #include <gtest/gtest.h>
 
@@ -13,9 +14,12 @@
 
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/raylet_outbox.h"
+#include "cyray/raylet/resource_reporter.h"
 #include "cyray/sim/virtual_runtime.h"
 #include "cyray/sim/virtual_time.h"
+#include "cyray/wire/bytes.h"
 #include "cyray/wire/convert.h"
+#include "gcs_generated.h"
 
 namespace cyray::raylet {
 namespace {
@@ -78,12 +82,15 @@ class PlayedNode : public LeaseOutbox, public LeaseWorkers {
 
   World* const world;
   NodeOptions options;
+  bool starts_workers = true;
   std::vector<WorkerId> idle;
   std::set<WorkerId> busy, dying;
   int starting = 0;
   std::set<WorkerId> clients;
+  uint64_t reported = 0;  // the number of the resources that the other one was told of last
   sim::VirtualRuntime runtime;
   LeaseService leases;
+  ResourceReporter reporter;
 };
 
 class World {
@@ -91,20 +98,44 @@ class World {
   explicit World(uint64_t seed) : time(seed) {
     nodes.emplace_back(this, &time, 1);
     nodes.emplace_back(this, &time, 2);
-    for (PlayedNode& node : nodes) Tell(node);
+    for (PlayedNode& node : nodes) node.reporter.OnUp();
+    RunFor(100);
   }
   PlayedNode* Other(const PlayedNode* node) { return &nodes[node == &nodes[0] ? 1 : 0]; }
   uint64_t Draw(uint64_t bound) { return time.Below(bound); }
-  // In order, some milliseconds later.
+  // In order, some milliseconds later, now and then more than the news of resources take.
   void Deliver(PlayedNode* to, FrameType type, std::vector<uint8_t> body) {
-    int64_t& last = arrives[to];
-    last = std::max(last, time.now_ns() + static_cast<int64_t>(Draw(5 * kMs)));
-    time.At(last, [this, to, type, body = std::move(body)] { Receive(to, type, body); });
+    Arrive(frames[to], Draw(20) == 0 ? 100 : 5,
+           [this, to, type, body = std::move(body)] { Receive(to, type, body); });
   }
-  // What the node has, for the other one.
-  void Tell(PlayedNode& node) {
-    Other(&node)->leases.SetNodeView(node.options.node_id, node.options.resources,
-                                     node.leases.scheduler().resources().available());
+  // By way of the GCS, which tells of other resources only.
+  void Report(PlayedNode& node, const wire::Bytes& bytes) {
+    const auto* report = wire::VerifiedRoot<wire::NodeReport>(bytes)->body_as_ResourceReport();
+    if (std::exchange(node.reported, report->number()) == report->number()) return;
+    Arrive(
+        reports[&node], 60,
+        [to = Other(&node), id = node.options.node_id, number = report->number(),
+         total = wire::FromWire(report->total()), available = wire::FromWire(report->available())] {
+          to->leases.SetNodeView(id, total, available, number);
+        });
+  }
+  // What both have, when nothing changes any more and all has arrived.
+  void CheckViews() {
+    RunFor(200);
+    const auto sum = [this] {
+      ResourceSet available = nodes[0].leases.scheduler().resources().available();
+      available.Add(nodes[1].leases.scheduler().resources().available());
+      return available;
+    };
+    const ResourceSet available = sum();
+    const uint64_t grants = granted;
+    RunFor(20);
+    if (under_way > 0 || grants != granted || available != sum()) return;
+    for (const PlayedNode& node : nodes) {
+      if (!node.leases.forwards().empty()) continue;
+      EXPECT_EQ(node.leases.scheduler().ClusterAvailable().ToString(), available.ToString());
+      ++checked;
+    }
   }
   void Receive(PlayedNode* to, FrameType type, const std::vector<uint8_t>& body) {
     const NodeId from = Other(to)->options.node_id;
@@ -140,11 +171,23 @@ class World {
   };
   sim::VirtualTime time;
   std::deque<PlayedNode> nodes;
-  std::map<PlayedNode*, int64_t> arrives;
+  std::map<PlayedNode*, int64_t> frames, reports;  // when the last of them arrives
+  int under_way = 0;
   std::map<std::pair<WorkerId, uint64_t>, PlayedNode*> waiting;  // requests without an answer
   std::vector<Held> held;
-  uint64_t granted = 0, cancelled = 0, broken = 0, forwarded = 0;
+  uint64_t granted = 0, cancelled = 0, broken = 0, forwarded = 0, checked = 0;
   uint64_t next_request = 1;
+
+ private:
+  // In order, at most so much later.
+  void Arrive(int64_t& last, uint64_t limit_ms, std::function<void()> event) {
+    last = std::max(last, time.now_ns() + static_cast<int64_t>(Draw(limit_ms * kMs)));
+    ++under_way;
+    time.At(last, [this, event = std::move(event)] {
+      --under_way;
+      event();
+    });
+  }
 };
 
 PlayedNode::PlayedNode(World* w, sim::VirtualTime* time, uint8_t number)
@@ -156,9 +199,12 @@ PlayedNode::PlayedNode(World* w, sim::VirtualTime* time, uint8_t number)
         return made;
       }()),
       runtime(time),
-      leases({&runtime, &options, this, this},
-             {[](const LeaseGrant&) { FAIL(); },
-              [](const RequestKey&, const std::string&) { FAIL(); }, [] {}}) {
+      leases(
+          {&runtime, &options, this, this},
+          {[](const LeaseGrant&) { FAIL(); }, [](const RequestKey&, const std::string&) { FAIL(); },
+           [this] { reporter.OnChanged(); }, [this] { return reporter.Next(); }}),
+      reporter(&runtime, &leases,
+               [this](const wire::Bytes& report) { world->Report(*this, report); }) {
   for (uint8_t i = 0; i < 3; ++i) {
     WorkerId client;
     client.bytes.fill(static_cast<uint8_t>(10 * number + i));
@@ -189,16 +235,17 @@ bool PlayedNode::ToClient(const WorkerId& client, FrameType type,
           {this, client, reply->lease_id(), wire::FromWireOrNil(reply->worker())});
     }
   } else if (type == FrameType::kLeaseBroken) {
-    const uint64_t lease = Read<wire::LeaseBroken>(body)->lease_id();
+    const auto* lease = Read<wire::LeaseBroken>(body);
     world->broken += std::erase_if(world->held, [&](const World::Held& one) {
-      return one.client == client && one.lease == lease;
+      return one.client == client && one.lease == lease->lease_id() &&
+             one.worker == wire::FromWireOrNil(lease->worker());
     });
   }
   return true;
 }
 
 void PlayedNode::Round() {
-  for (; starting > 0; --starting) {
+  for (; starts_workers && starting > 0; --starting) {
     WorkerId worker;
     for (uint8_t& byte : worker.bytes) byte = static_cast<uint8_t>(world->Draw(256));
     idle.push_back(worker);
@@ -231,10 +278,17 @@ void Return(World& world, size_t which, bool exiting) {
       one.client, flatbuffers::GetRoot<wire::ReturnLease>(builder.GetBufferPointer())));
 }
 
+void CancelRequest(PlayedNode& node, const WorkerId& client, uint64_t id) {
+  FlatBufferBuilder builder;
+  builder.Finish(wire::CreateCancelLease(builder, id));
+  EXPECT_TRUE(node.leases.OnCancelLease(
+      client, flatbuffers::GetRoot<wire::CancelLease>(builder.GetBufferPointer())));
+}
+
 void Step(World& world) {
   PlayedNode& node = world.nodes[world.Draw(2)];
   const auto client = std::next(node.clients.begin(), static_cast<long>(world.Draw(3)));
-  switch (world.Draw(8)) {
+  switch (world.Draw(7)) {
     case 0:
     case 1:
     case 2:
@@ -250,14 +304,8 @@ void Step(World& world) {
         auto it =
             std::next(world.waiting.begin(), static_cast<long>(world.Draw(world.waiting.size())));
         const auto [of, id] = it->first;
-        FlatBufferBuilder builder;
-        builder.Finish(wire::CreateCancelLease(builder, id));
-        EXPECT_TRUE(it->second->leases.OnCancelLease(
-            of, flatbuffers::GetRoot<wire::CancelLease>(builder.GetBufferPointer())));
+        CancelRequest(*it->second, of, id);
       }
-      return;
-    case 6:
-      world.Tell(node);
       return;
     default:
       if (!node.busy.empty() && world.Draw(6) == 0) node.dying.insert(*node.busy.begin());
@@ -271,12 +319,12 @@ TEST_P(LeaseServiceModel, EachRequestIsAnsweredOnceAndEverythingComesBack) {
   for (int i = 0; i < 4000; ++i) {
     Step(world);
     world.RunFor(static_cast<int64_t>(world.Draw(3)));
+    if (i % 100 == 0) world.CheckViews();
     if (HasFailure()) return;
   }
   for (int64_t left = 60'000; left > 0 && (!world.waiting.empty() || !world.held.empty()); --left) {
     while (!world.held.empty()) Return(world, 0, false);
     world.RunFor(10);
-    for (PlayedNode& node : world.nodes) world.Tell(node);
   }
   EXPECT_TRUE(world.waiting.empty()) << world.waiting.size();
   world.RunFor(2000);
@@ -291,6 +339,25 @@ TEST_P(LeaseServiceModel, EachRequestIsAnsweredOnceAndEverythingComesBack) {
   EXPECT_GT(world.cancelled, 10u);
   EXPECT_GT(world.broken, 10u);
   EXPECT_GT(world.forwarded, 50u);
+  EXPECT_GT(world.checked, 5u);
+}
+
+TEST(LeaseServiceOfTwo, WhoWaitsForWhatWasPromisedToACancelledForwardGoesThere) {
+  World world(1);
+  PlayedNode& here = world.nodes[0];
+  world.nodes[1].starts_workers = false;
+  const auto client = here.clients.begin();
+  const uint64_t first = world.next_request;
+  for (int i = 0; i < 3; ++i) {  // served, waits for a worker there, waits here
+    here.Ask(*std::next(client, i), Cpus(40));
+    world.RunFor(20);
+  }
+  EXPECT_EQ(world.granted, 1u);
+  world.RunFor(10'000);  // time alone changes nothing any more
+  EXPECT_EQ(world.forwarded, 1u);
+  CancelRequest(here, *std::next(client, 1), first + 1);
+  world.RunFor(20);
+  EXPECT_EQ(world.forwarded, 2u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, LeaseServiceModel, ::testing::Range<uint64_t>(1, 21));

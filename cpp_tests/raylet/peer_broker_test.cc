@@ -153,6 +153,30 @@ TEST_F(PeerBrokerTest, ADeadNodeIsOwedNothing) {
   EXPECT_EQ(there_.broker.debts(), 0u);
 }
 
+TEST_F(PeerBrokerTest, OfAProcessThatEndsAfterAllWhoTalkedWithItNothingIsLeft) {
+  Client a = AddClient(here_), b = AddClient(there_);
+  Relay(a, a.address, b.address, 1);
+  ASSERT_TRUE(here_.Await(*b.process, FrameType::kRelay));
+  EXPECT_EQ(here_.peers.relays().destinations(), 1u) << "not read, as far as is known here";
+  here_.broker.OnLocalDied(a.address, "killed");
+  ASSERT_TRUE(here_.Await(*b.process, FrameType::kProcessDied));
+  there_.broker.OnLocalDied(b.address, "killed");
+  EXPECT_TRUE(here_.Until([&] { return here_.peers.relays().destinations() == 0; }));
+  EXPECT_EQ(there_.broker.debts(), 0u);
+}
+
+TEST_F(PeerBrokerTest, NorOfOneThatHadTakenNothing) {
+  Client a = AddClient(here_);
+  const Address dying = there_.options.AddressOf(WorkerId::Random());
+  there_.broker.set_is_ending([&](const WorkerId& worker) { return worker == dying.worker; });
+  Relay(a, a.address, dying, 1);
+  ASSERT_TRUE(here_.Until([&] { return there_.broker.Talks(dying.worker, a.address); }));
+  here_.broker.OnLocalDied(a.address, "killed");
+  ASSERT_TRUE(here_.Until([&] { return !there_.broker.Talks(dying.worker, a.address); }));
+  there_.broker.OnLocalDied(dying, "killed");
+  EXPECT_TRUE(here_.Until([&] { return here_.peers.relays().destinations() == 0; }));
+}
+
 TEST_F(PeerBrokerTest, AFrameToAProcessThatIsGoneThereIsToldBack) {
   Client a = AddClient(here_);
   const Address gone{there_.options.node_id, WorkerId::Random()};

@@ -53,6 +53,10 @@ class PlayedProcesses : public WorkerProcesses {
   void AskToExit(const WorkerId& worker, const std::string&, bool) override {
     all.at(worker).asked = true;
   }
+  void ReadOut(const WorkerId& worker) override {
+    EXPECT_FALSE(parted.contains(worker));
+    if (says_last) says_last(worker);
+  }
   void Part(const WorkerId& worker, const std::string&) override {
     all.at(worker).connected = false;
     EXPECT_TRUE(parted.insert(worker).second) << "it parts once";
@@ -84,6 +88,7 @@ class PlayedProcesses : public WorkerProcesses {
 
   std::map<WorkerId, Process> all;
   std::set<WorkerId> parted;
+  std::function<void(const WorkerId&)> says_last;  // is read when its end is known
   bool refuses = false;
 
  private:
@@ -190,6 +195,20 @@ TEST_F(WorkerHostModel, AfterFailuresThePausesGrowAndWhoWaitsIsTold) {
   EXPECT_NE(cannot_start_[0].find("its last words"), std::string::npos);
 }
 
+TEST_F(WorkerHostModel, OneWhoseRegistrationIsReadWithItsDeathDidComeUp) {
+  processes_.says_last = [this](const WorkerId& worker) {
+    workers_.OnRegistered(worker, 1);
+    workers_.OnConnectionClosed(worker);  // which is read there, too
+  };
+  for (size_t i = 1; i <= 10; ++i) {
+    const WorkerId worker = StartOne(/*registers=*/false);
+    processes_.Exits(worker);
+    RunFor(501);
+    ASSERT_EQ(died_.size(), i);
+  }
+  EXPECT_TRUE(cannot_start_.empty());
+}
+
 TEST_F(WorkerHostModel, OneThatEndsBeforeItsForkIsToldAndNeverIsDiesOnce) {
   workers_.Ensure({{{jobs_of_[0], {}}, 1}});
   const WorkerId worker = processes_.all.begin()->first;
@@ -231,7 +250,9 @@ TEST_F(WorkerHostModel, SayingThatItLeavesGivesOneThatWasAskedToNoMoreTime) {
 
 class WorkerHostLives : public WorkerHostModel, public ::testing::WithParamInterface<uint64_t> {
  protected:
-  WorkerHostLives() : WorkerHostModel(GetParam()) {}
+  WorkerHostLives() : WorkerHostModel(GetParam()) {
+    processes_.says_last = [this](const WorkerId& worker) { SayLast(worker); };
+  }
   uint64_t Draw(uint64_t bound) { return time_.Below(bound); }
   // One that is like that; nil: there is none. Their ids differ from run to run, so the choice is
   // by number: one seed, one history.
@@ -246,6 +267,7 @@ class WorkerHostLives : public WorkerHostModel, public ::testing::WithParamInter
   }
   void Step();
   void Play(const WorkerId& worker, uint64_t what);
+  void SayLast(const WorkerId& worker);
   std::string WhoIsLeft() const;
 
   std::map<WorkerId, JobId> busy_;
@@ -273,6 +295,15 @@ void WorkerHostLives::Play(const WorkerId& worker, uint64_t what) {
     process.connected = false;
     workers_.OnConnectionClosed(worker);
   }
+}
+
+void WorkerHostLives::SayLast(const WorkerId& worker) {
+  PlayedProcesses::Process& process = processes_.all.at(worker);
+  if (!process.connected) return;
+  if (Draw(2) == 0 && !std::exchange(process.registered, true)) workers_.OnRegistered(worker, 1);
+  if (process.registered && Draw(3) == 0) workers_.OnExiting(worker, true, "it leaves");
+  if (process.registered && Draw(3) == 0) workers_.OnStays(worker);
+  if (Draw(2) == 0) workers_.OnConnectionClosed(worker);
 }
 
 std::string WorkerHostLives::WhoIsLeft() const {

@@ -119,6 +119,28 @@ TEST_F(WorkerHostTest, WhatAWorkerSaidLastCountsHoweverLateItIsRead) {
   EXPECT_EQ(said_before_death, 5);
 }
 
+TEST_F(WorkerHostTest, ThatAWorkerMeantToLeaveCountsThoughItIsReadWithItsDeath) {
+  Start();
+  wanted_ = 1;
+  auto worker = node_.AwaitWorker();
+  wanted_ = 0;
+  node_.on_frame = [&](ClientConnection& client, wire::Frame& frame) {
+    const auto* exiting = frame.As<wire::WorkerExiting>();
+    node_.workers.OnExiting(client.worker(), exiting->intended(), exiting->reason()->str());
+    return true;
+  };
+  node_.clients.SetReading(worker.connection->id(), false);
+  worker.process->Send(FrameType::kWorkerExiting, [](auto& builder) {
+    return wire::CreateWorkerExiting(builder, true, builder.CreateString("exit_actor"));
+  });
+  // Its socket is open yet: a child of the worker may have it.
+  node_.zygote.Tell({{"op", "exited"}, {"pid", worker.life->pid()}, {"status", 0}});
+  const DeadWorker* dead = AwaitDeath();
+  ASSERT_NE(dead, nullptr);
+  EXPECT_TRUE(dead->intended);
+  EXPECT_EQ(dead->reason, "exit_actor");
+}
+
 TEST_F(WorkerHostTest, AWorkerIsEndingFromItsLastWordToItsDeclaredDeath) {
   Start();
   wanted_ = 1;

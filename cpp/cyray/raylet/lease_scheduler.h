@@ -101,13 +101,16 @@ class LeaseScheduler {
   // `job` nil: of all jobs.
   std::vector<LeaseRequest> TakeStarved(const JobId& job = JobId::Nil());
 
-  // What this raylet knows of the others.
-  void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
+  // What this raylet knows of the others. `report`: the number of their resources, when known.
+  void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
+                   uint64_t report = 0);
   void RemoveNodeView(const NodeId& node);
   // Nothing goes to an avoided node; who can only run there waits.
   void SetAvoided(const NodeId& node, bool avoided);
-  // The answer to a forward, which must come once: the node gave what was demanded, or did not.
-  void ForwardAnswered(const NodeId& node, const ResourceSet& demand, bool granted);
+  // The answer to a forward, of which one must come once: the node gave what was demanded, which
+  // its resources count from that number on; or it did not.
+  void ForwardGranted(const NodeId& node, const ResourceSet& demand, uint64_t report);
+  void ForwardOver(const NodeId& node, const ResourceSet& demand);
   // Whether a forwarded request, unanswered, could run here or at a third node now, and not there.
   bool IsMisplaced(const LeaseRequest& request, const NodeId& node) const;
 
@@ -145,13 +148,15 @@ class LeaseScheduler {
   };
   struct NodeView {
     ResourceSet total;
-    ResourceSet available;  // as it said last
+    ResourceSet available;  // as it said last, less what it gave since
+    uint64_t report = 0;    // the number of that
     ResourceSet promised;   // of that, for forwards that it has not answered
     ResourceSet left;       // what is not promised
     bool avoided = false;
     void Promise(const ResourceSet& demand);
-    // It is answered: the node gave it, or did not.
-    void Settle(const ResourceSet& demand, bool given);
+    // It is answered: from then on what the node has left tells, or the promise is void.
+    void Keep(const ResourceSet& demand);
+    void Withdraw(const ResourceSet& demand);
     bool HasNow(const ResourceSet& demand) const { return !avoided && left.Covers(demand); }
     bool HasEver(const ResourceSet& demand) const { return !avoided && total.Covers(demand); }
   };

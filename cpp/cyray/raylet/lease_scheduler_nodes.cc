@@ -152,11 +152,13 @@ std::string LeaseScheduler::InfeasibleText(const LeaseRequest& request) const {
 
 // --- What is known of them --------------------------------------------------------------------
 
-void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available) {
+void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
+                                 uint64_t report) {
   if (node == self_) return;
   NodeView& view = views_[node];
   if (view.total != total) views_changed_ = true;
   view.total = std::move(total);
+  view.report = report;
   view.left = view.available = std::move(available);
   view.left.Subtract(view.promised);
 }
@@ -177,18 +179,30 @@ void LeaseScheduler::NodeView::Promise(const ResourceSet& demand) {
   left.Subtract(demand);
 }
 
-void LeaseScheduler::NodeView::Settle(const ResourceSet& demand, bool given) {
+void LeaseScheduler::NodeView::Keep(const ResourceSet& demand) {
   promised.Subtract(demand);
-  if (given) {
-    available.Subtract(demand);  // until its next report
+  available.Subtract(demand);
+}
+
+void LeaseScheduler::NodeView::Withdraw(const ResourceSet& demand) {
+  promised.Subtract(demand);
+  left.Add(demand);
+}
+
+void LeaseScheduler::ForwardGranted(const NodeId& node, const ResourceSet& demand,
+                                    uint64_t report) {
+  const auto it = views_.find(node);
+  if (it == views_.end()) return;
+  if (it->second.report < report) {
+    it->second.Keep(demand);  // until that report
   } else {
-    left.Add(demand);
+    it->second.Withdraw(demand);  // which was faster than the answer, and has counted it
   }
 }
 
-void LeaseScheduler::ForwardAnswered(const NodeId& node, const ResourceSet& demand, bool granted) {
+void LeaseScheduler::ForwardOver(const NodeId& node, const ResourceSet& demand) {
   const auto it = views_.find(node);
-  if (it != views_.end()) it->second.Settle(demand, granted);
+  if (it != views_.end()) it->second.Withdraw(demand);
 }
 
 bool LeaseScheduler::IsMisplaced(const LeaseRequest& request, const NodeId& node) const {

@@ -160,11 +160,13 @@ void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLe
   if (asked == nullptr || asked->node != from || answer.reply() == nullptr) return;
   ForwardedLease forward = *forwards_.Take(answer.request_id());
   const wire::LeaseReply& reply = *answer.reply();
-  if (forward.state == ForwardedLease::State::kWaits) {
-    scheduler_.ForwardAnswered(forward.node, forward.request.demand, reply.ok());
+  Touch();
+  if (forward.state == ForwardedLease::State::kWaits && reply.ok()) {
+    scheduler_.ForwardGranted(forward.node, forward.request.demand, answer.report());
+  } else if (forward.state == ForwardedLease::State::kWaits) {
+    scheduler_.ForwardOver(forward.node, forward.request.demand);
   } else if (forward.state == ForwardedLease::State::kRecalled && !reply.ok()) {
-    scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
-    return Touch();
+    return scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
   }
   const Address holder = forward.request.key.client;
   const Address worker = FromWireOrNil(reply.worker());
@@ -228,7 +230,7 @@ void LeaseService::OnPeerLost(const NodeId& node) {
   for (const uint64_t id : forwards_.OfNode(node)) {
     ForwardedLease forward = *forwards_.Take(id);
     if (forward.state == ForwardedLease::State::kWaits) {
-      scheduler_.ForwardAnswered(node, forward.request.demand, /*granted=*/false);
+      scheduler_.ForwardOver(node, forward.request.demand);
     }
     if (forward.state != ForwardedLease::State::kCancelled) {
       scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
@@ -250,8 +252,9 @@ void LeaseService::AvoidForAWhile(const NodeId& node) {
   });
 }
 
-void LeaseService::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available) {
-  scheduler_.SetNodeView(node, std::move(total), std::move(available));
+void LeaseService::SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
+                               uint64_t report) {
+  scheduler_.SetNodeView(node, std::move(total), std::move(available), report);
   if (scheduler_.pending_count() > 0) Touch();
 }
 
@@ -278,7 +281,8 @@ void LeaseService::EndActorLease(const WorkerId& worker) {
 
 void LeaseService::TakeBack(uint64_t id, ForwardedLease& forward, ForwardedLease::State state) {
   if (std::exchange(forward.state, state) != ForwardedLease::State::kWaits) return;
-  scheduler_.ForwardAnswered(forward.node, forward.request.demand, /*granted=*/false);
+  scheduler_.ForwardOver(forward.node, forward.request.demand);
+  Touch();
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateForwardCancel(builder, id, ToWire(forward.request.key.client)));
   (void)parts_.outbox->ToNode(forward.node, FrameType::kForwardCancel, builder);  // or it is dead
@@ -407,7 +411,8 @@ void LeaseService::SendGrant(const LeaseGrant& grant) {
     builder.Finish(reply);
     sent = parts_.outbox->ToClient(grant.key.client.worker, FrameType::kLeaseReply, builder);
   } else {
-    builder.Finish(wire::CreateForwardLeaseReply(builder, grant.key.id, reply));
+    builder.Finish(
+        wire::CreateForwardLeaseReply(builder, grant.key.id, reply, callbacks_.next_report()));
     sent = parts_.outbox->ToNode(grant.key.client.node, FrameType::kForwardLeaseReply, builder);
   }
   if (!sent) EndLease(grant.lease_id, grant.key.client, false);
@@ -422,7 +427,7 @@ void LeaseService::SendForward(LeaseForward forward) {
   const NodeId node = forward.node;
   if (!parts_.outbox->ToNode(node, FrameType::kForwardLease, builder)) {
     AvoidForAWhile(node);
-    scheduler_.ForwardAnswered(node, forward.request.demand, /*granted=*/false);
+    scheduler_.ForwardOver(node, forward.request.demand);
     scheduler_.AddRequest(std::move(forward.request), parts_.runtime->NowMs());
     Touch();
     return;

@@ -38,6 +38,9 @@ class LeaseService : public ActorLeases {
     std::function<void(const LeaseGrant&)> on_actor_grant;
     std::function<void(const RequestKey&, const std::string& error)> on_actor_refused;
     std::function<void()> on_resources_changed;  // or what waits for them
+    // The number that the next report of the resources will have, which counts all that is granted
+    // now. There will be one.
+    std::function<uint64_t()> next_report = [] { return 0; };
   };
 
   LeaseService(Parts parts, Callbacks callbacks);
@@ -74,7 +77,8 @@ class LeaseService : public ActorLeases {
   // `job` nil: of all jobs.
   void RefuseStarved(const std::string& why, const JobId& job = JobId::Nil());
 
-  void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available);
+  void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
+                   uint64_t report = 0);
   // What has waited here for a second or longer; kept up to date to a second.
   const std::map<ResourceSet, uint32_t>& pending_demands() const { return pending_demands_; }
   uint64_t pending_version() const { return pending_version_; }  // grows with each change
@@ -98,7 +102,8 @@ class LeaseService : public ActorLeases {
   void EndLease(uint64_t lease_id, const Address& holder, bool worker_exiting);
   void ReturnElsewhere(const Address& client, uint64_t lease_id, const Address& worker,
                        bool exiting);
-  // Asks for it back, unless that was done. The other node's answer ends it.
+  // Asks for it back, unless that was done. The other node's answer ends it. Others may have what
+  // was promised to it.
   void TakeBack(uint64_t id, ForwardedLease& forward, ForwardedLease::State state);
   void CancelForwardsOf(const Address& client);
   void WatchForwards();

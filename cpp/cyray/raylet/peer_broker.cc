@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "core_generated.h"
 #include "cyray/wire/byte_buffer.h"
@@ -137,14 +138,14 @@ bool PeerBroker::OnPeerRelay(const NodeId& from, const wire::Frame& frame) {
   const Address source = FromWireOrNil(relay->source());
   const Address destination = FromWireOrNil(relay->destination());
   if (source.node != from || destination.node != options_->node_id) return false;
-  if (ClientConnection* client = clients_->Find(destination.worker)) {
-    NoteTalk(destination.worker, source);
-    clients_->SendMetered(*client, frame, from);
-  } else if (is_ending_(destination.worker)) {
-    NoteTalk(destination.worker, source);  // is told of the end, behind the last answers
-  } else {
+  ClientConnection* const client = clients_->Find(destination.worker);
+  if (client == nullptr && !is_ending_(destination.worker)) {
     TellDied(destination, source, WhyGone(destination.worker));
+    return true;
   }
+  NoteTalk(destination.worker, source);  // is told of the end, behind the last answers
+  owed_[destination.worker].try_emplace(from, 0);
+  if (client != nullptr) clients_->SendMetered(*client, frame, from);
   return true;
 }
 
@@ -259,7 +260,12 @@ void PeerBroker::OnWatchedDied(const Address& address, const std::string& reason
 
 void PeerBroker::OnLocalDied(const Address& address, const std::string& reason) {
   ended_.Add(address.worker, reason, /*now_ms=*/0);  // bounded by number
-  owed_.erase(address.worker);
+  if (const auto owed = owed_.extract(address.worker); !owed.empty()) {
+    // All of it: a node whose processes that talked with this one have ended hears nothing else.
+    for (const auto& [node, bytes] : owed.mapped()) {
+      peers_->GiveCredit(node, address.worker, UINT64_MAX);
+    }
+  }
   if (const auto watchers = watchers_.extract(address.worker); !watchers.empty()) {
     for (const NodeId& node : watchers.mapped()) TellWatcher(node, address, reason);
   }

@@ -57,7 +57,7 @@ class PeerBroker {
   void set_is_ending(std::function<bool(const WorkerId&)> is_ending) {
     is_ending_ = std::move(is_ending);
   }
-  // Pairs of a process of this node and a node to which credit is owed for it.
+  // Pairs of a process of this node and a node that has sent to it, to which credit is owed.
   size_t debts() const;
 
  private:
@@ -91,7 +91,8 @@ class PeerBroker {
   std::unordered_map<WorkerId, std::unordered_map<WorkerId, NodeId>> talks_;
   std::set<Address> watched_;                                // of other nodes, by this one
   std::unordered_map<WorkerId, std::set<NodeId>> watchers_;  // of processes of this node
-  // Taken by a process of this node and not given back as credit yet, by the node it came from.
+  // By process of this node and node whose processes have sent to it: what it has taken of that and
+  // is not given back as credit yet.
   std::unordered_map<WorkerId, std::map<NodeId, uint64_t>> owed_;
 };
 

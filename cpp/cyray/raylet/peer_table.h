@@ -135,6 +135,7 @@ class PeerTable : private net::PeerConnection::Delegate {
   // That process is gone: what waits for it is sent, to be answered by its raylet.
   void ReleaseRelays(const Address& destination);
   void ForgetSource(uint64_t source) { relays_.ForgetSource(source); }
+  const net::RelayQueues& relays() const { return relays_; }
   size_t unsent_relay_bytes(const NodeId& node) const;
   size_t unsent_bulk_bytes(const NodeId& node) const;
   // How many bytes a chunk to that node should bring.

@@ -104,7 +104,7 @@ Raylet::Raylet(NodeOptions options)
                [this](const RequestKey& key, const std::string& error) {
                  actors_.OnRefused(key, error);
                },
-               [this] { reporter_.OnChanged(); }}),
+               [this] { reporter_.OnChanged(); }, [this] { return reporter_.Next(); }}),
       reporter_(&loop_, &leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
       actor_outbox_(&clients_, &gcs_),
       actors_({&loop_, &options_, &actor_outbox_, &leases_, &workers_}),
@@ -473,7 +473,7 @@ void Raylet::OnResourceViews(const wire::ResourceViews& views) {
     const NodeId node = FromWireOrNil(view->node_id());
     if (node == options_.node_id) reporter_.OnRelayed(view->number(), *views.stamp());
     if (!peers_.Knows(node)) continue;  // this node is none of its peers
-    leases_.SetNodeView(node, FromWire(view->total()), FromWire(view->available()));
+    leases_.SetNodeView(node, FromWire(view->total()), FromWire(view->available()), view->number());
   }
   known_views_ = *views.stamp();
 }

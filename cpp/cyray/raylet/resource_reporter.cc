@@ -1,5 +1,6 @@
 #include "cyray/raylet/resource_reporter.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "cyray/gcs/codec.h"
@@ -20,6 +21,13 @@ void ResourceReporter::OnChanged() {
   } else {
     timer_.StartOnce(wait, [this] { Send(); });
   }
+}
+
+uint64_t ResourceReporter::Next() {
+  changed_ = true;  // or what is granted here was returned in the same round
+  timer_.StartOnce(std::max<int64_t>(sent_ms_ + kIntervalMs - runtime_->NowMs(), 0),
+                   [this] { Send(); });
+  return number_ + 1;
 }
 
 void ResourceReporter::OnUp() {

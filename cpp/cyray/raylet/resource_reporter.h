@@ -2,10 +2,10 @@
 //
 // At most once in 10 ms. What waits may be thousands of demands: it goes along only when it changed
 // since the last report of this stream. Resources that changed have another number, also when they
-// are by now what they were: a node that passed a request on here counts what it was given until
-// the next report. When the GCS has told all nodes of that number, this one too, a later GCS learns
-// so and does not tell them again.
-// Threading: confined to its runtime's loop. Pure.
+// are by now what they were: a node that passed a request on here counts what it was given until it
+// is told of the number that came with that. When the GCS has told all nodes of that number, this
+// one too, a later GCS learns so and does not tell them again. Threading: confined to its runtime's
+// loop. Pure.
 
 #pragma once
 
@@ -28,6 +28,8 @@ class ResourceReporter {
 
   // Something of it changed.
   void OnChanged();
+  // The number of the next report, which is made in any case: somebody waits for it.
+  uint64_t Next();
   // A stream begins: the GCS has had no report on it.
   void OnUp();
   // The GCS tells the nodes, with that stamp, of the resources that had this number.

@@ -311,6 +311,8 @@ void WorkerHost::AwaitRest(const WorkerId& worker) {
 
 void WorkerHost::Declare(const WorkerId& worker) {
   Process& process = processes_.at(worker);
+  if (std::exchange(process.read_out, true)) return;  // and the connection's end was read now
+  parts_.processes->ReadOut(worker);                  // what it said last is the reason that helps
   process.declared = true;
   for (Timers<WorkerId>* timers : {&leaving_, &exits_, &rest_, &registers_}) timers->Stop(worker);
   const WorkerPool::Worker* pooled = pool_.Find(worker);
@@ -321,7 +323,6 @@ void WorkerHost::Declare(const WorkerId& worker) {
   }
   const DeadWorker dead{worker, pooled != nullptr ? pooled->job : JobId::Nil(), process.pid, reason,
                         process.intended};
-  parts_.processes->Drain(worker);  // what it said last is the reason that helps
   if (!process.registered && !process.blameless && !ending_) {
     if (dead.job.is_nil()) {
       NoteStartFailure(reason, worker);

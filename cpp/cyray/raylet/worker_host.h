@@ -3,7 +3,8 @@
 //
 // It binds workers to jobs, ends them, and notices their deaths. A worker is dead when its
 // connection closed and its exit is known, or a moment after the first of the two, so that the
-// reason can be told. Whatever it held is settled by the owner's on_died. The processes themselves
+// reason can be told; first of all what it said last is read, which may be the reason, or that it
+// meant to leave. Whatever it held is settled by the owner's on_died. The processes themselves
 // are behind worker_processes.h. Threading: confined to its runtime's loop.
 // Invariants: each process here has its entry in the pool until it is declared dead; its own entry
 // goes when the process is gone, whether anybody tells of its exit or not.
@@ -88,6 +89,7 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
     bool registered = false;
     bool connection_closed = false;
     bool exited = false;
+    bool read_out = false;  // as the first step of Declare
     bool declared = false;
     bool intended = false;
     bool kill_wanted = false;

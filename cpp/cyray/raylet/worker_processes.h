@@ -46,7 +46,10 @@ class WorkerProcesses {
   // What it is told; nothing when its connection is closed.
   virtual void TellJob(const WorkerId& worker, const Job& job) = 0;
   virtual void AskToExit(const WorkerId& worker, const std::string& reason, bool if_unused) = 0;
-  // The host is done with it: reads what it said and printed last, closes pipes and connection.
+  // Handles all that it has said and printed, for it ends. WorkerHost may be told of its end
+  // meanwhile.
+  virtual void ReadOut(const WorkerId& worker) = 0;
+  // The host is done with it: closes pipes and connection.
   virtual void Part(const WorkerId& worker, const std::string& reason) = 0;
   // Nobody waits for its exit any more.
   virtual void Forget(const WorkerId& worker) = 0;

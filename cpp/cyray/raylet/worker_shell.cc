@@ -165,8 +165,12 @@ void WorkerShell::OnExited(int pid, int wait_status) {
   events_->OnExited(worker, DescribeExit(wait_status));
 }
 
-void WorkerShell::Part(const WorkerId& worker, const std::string& reason) {
+void WorkerShell::ReadOut(const WorkerId& worker) {
   if (ClientConnection* client = parts_.clients->Find(worker)) parts_.clients->ReadOut(*client);
+  Drain(worker);
+}
+
+void WorkerShell::Part(const WorkerId& worker, const std::string& reason) {
   if (ClientConnection* client = parts_.clients->Find(worker)) {
     parts_.clients->Close(*client, reason);
   }

@@ -41,6 +41,7 @@ class WorkerShell : public WorkerProcesses {
   void NamePid(const WorkerId& worker, int pid) override { logs_.SetPid(worker, pid); }
   void TellJob(const WorkerId& worker, const Job& job) override;
   void AskToExit(const WorkerId& worker, const std::string& reason, bool if_unused) override;
+  void ReadOut(const WorkerId& worker) override;
   void Part(const WorkerId& worker, const std::string& reason) override;
   void Forget(const WorkerId& worker) override;
   void Drain(const WorkerId& worker) override { logs_.Drain(worker); }
