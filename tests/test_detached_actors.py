@@ -8,6 +8,7 @@ import pytest
 from support import Driver, eventually, is_running, run_driver
 
 import cyray
+from cyray.actor import exit_actor
 
 pytestmark = pytest.mark.usefixtures("shared_session")
 
@@ -70,6 +71,24 @@ def test_a_killed_detached_actor_lets_go_of_its_constructors_arguments():
     cyray.kill(keeper)
     del keeper
     eventually(lambda: _raylet.live_objects() <= before)
+
+
+def test_a_detached_actor_that_ends_by_itself_lets_go_of_its_constructors_arguments():
+    from cyray import _raylet
+
+    @cyray.remote(lifetime="detached")
+    class Leaver:
+        def __init__(self, value):
+            self.value = value
+
+        def leave(self):
+            exit_actor()
+
+    before = _raylet.live_objects()
+    leaver = Leaver.remote(cyray.put(b"x" * 1_000_000))
+    with pytest.raises(cyray.exceptions.RayActorError):
+        cyray.get(leaver.leave.remote(), timeout=20)
+    eventually(lambda: _raylet.live_objects() <= before, 20, "what its constructor needed has gone")
 
 
 def test_tasks_of_a_detached_actor_go_on_when_its_driver_leaves(tmp_path):

@@ -446,6 +446,14 @@ def test_a_full_store_says_so_and_works_again():
     eventually(fits, what="room for 100 MB")
 
 
+def test_what_only_this_process_knows_is_read_after_the_store_was_full():
+    keep = [cyray.put(np.full(1024**2, n, dtype=np.uint8)) for n in range(60)]
+    with pytest.raises(cyray.exceptions.ObjectStoreFullError):
+        cyray.put(np.zeros(180 * 1024**2, dtype=np.uint8))
+    for n, ref in enumerate(keep):
+        assert cyray.get(ref, timeout=20)[0] == n
+
+
 def test_a_result_that_does_not_fit_is_the_tasks_error():
     @cyray.remote
     def big():

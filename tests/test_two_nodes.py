@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +43,30 @@ def test_both_nodes_are_counted(two):
     assert cyray.cluster_resources()["other"] == 4
     sockets = {node["RayletSocketName"] for node in cyray.nodes()}
     assert len(sockets) == 2
+
+
+def test_a_call_of_a_busy_event_loop_begins_when_its_argument_has_come(two):
+    @cyray.remote(**OTHER)
+    class Busy:
+        def __init__(self):
+            self.done = False
+
+        async def compute(self):
+            while not self.done:
+                time.sleep(0.2)  # another thread reads what comes meanwhile
+                await asyncio.sleep(0)
+
+        async def take(self, array):
+            self.done = True
+            return int(array.sum())
+
+    for _ in range(3):
+        busy = Busy.remote()
+        computing = busy.compute.remote()
+        taken = busy.take.remote(np.ones(30_000_000, dtype=np.uint8))
+        assert cyray.get(taken, timeout=20) == 30_000_000
+        cyray.get(computing, timeout=20)
+        del busy
 
 
 def test_a_task_runs_where_its_resource_is(two):

@@ -4,6 +4,7 @@
 #include "cyray/core/core_worker.h"
 
 #include <gmock/gmock.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include "cpp_tests/core/submitter_fake.h"
+#include "cyray/common/dropped_lines.h"
 #include "cyray/core/gcs_requests.h"
 #include "cyray/util/clock.h"
 #include "gcs_generated.h"
@@ -243,6 +245,71 @@ TEST_F(CoreWorkerTest, AQuestionWithADeadlineEndsThereAndItsLateAnswerIsNoBodys)
                 [&](auto& b) { return wire::CreateFlushOutputReply(b, id); });
   core_.loop().PollNow();
   EXPECT_THAT(core_.Describe(), HasSubstr("0 requests at the raylet"));
+}
+
+TEST_F(CoreWorkerTest, AnEventLoopIsWokenOnceForWhatIsGatheredOutsideItsTurns) {
+  const UniqueFd wake(::eventfd(0, EFD_NONBLOCK));
+  const auto woken = [&] {
+    uint64_t count = 0;
+    return ::read(wake.get(), &count, sizeof count) > 0 ? count : 0;
+  };
+  core_.loop().Use(wake.get());
+  StoreBlock block;
+  block.id = core_.store().NextPutId();
+  core_.store().Abort(block);
+  core_.store().Abort(block);
+  EXPECT_EQ(woken(), 1u);
+  core_.loop().PollNow();
+  core_.store().Abort(block);
+  EXPECT_EQ(woken(), 0u) << "it is in its turn, at the end of which it writes";
+  core_.loop().EndTurn();
+  core_.store().Abort(block);
+  EXPECT_EQ(woken(), 1u);
+}
+
+TEST_F(CoreWorkerTest, LinesThatNobodyPrintsTakeBoundedMemoryAndTheRestIsCounted) {
+  constexpr int kFrames = 40;
+  const std::string line(1 << 20, 'x');
+  for (int i = 0; i < kFrames; ++i) {
+    raylet_->Send(FrameType::kLogLines, [&](auto& b) {
+      const auto lines = b.CreateVector({b.CreateString(line)});
+      return wire::CreateLogLines(b, 1, 0, 0, false, lines);
+    });
+  }
+  raylet_->FlushAll();
+  std::thread answers([&] {
+    const uint64_t id = Next(FrameType::kGcsCall).template As<wire::GcsCall>()->request_id();
+    raylet_->Send(FrameType::kGcsReply, [&](auto& b) { return wire::CreateGcsReply(b, id, true); });
+  });
+  EXPECT_TRUE(Ask(wire::GcsMethod::ListNodes).has_value());  // behind all lines
+  answers.join();
+  size_t bytes = 0, frames = 0;
+  Event event;
+  const auto take = [&] { return core_.events().Next(MonotonicNs(), &event); };
+  for (; take(); ++frames) bytes += event.line_bytes;
+  EXPECT_LE(bytes, kMaxLineBacklogBytes);
+  EXPECT_GT(frames, 0u);
+  raylet_->Send(FrameType::kLogLines, [&](auto& b) {
+    const auto lines = b.CreateVector({b.CreateString("the last")});
+    return wire::CreateLogLines(b, 1, 0, 0, false, lines);
+  });
+  ASSERT_TRUE(core_.events().Next(MonotonicNs() + kLimitNs, &event));
+  EXPECT_THAT(event.lines,
+              testing::ElementsAre(HasSubstr(std::to_string(kFrames - frames) + " lines were"),
+                                   "the last"));
+}
+
+TEST_F(CoreWorkerTest, WhatAnEarlierAttemptStoredGoesBeforeTheNextOneStoresIt) {
+  const ObjectId id = core_.store().NextPutId();
+  core_.store().Discard(id);
+  StoreBlock block;
+  block.id = id;
+  core_.store().Abort(block);  // what comes next on this connection
+  const auto freed = Next(FrameType::kFreeObjects);
+  const auto* free = freed.As<wire::FreeObjects>();
+  ASSERT_NE(free, nullptr);
+  EXPECT_TRUE(free->there_alone());
+  EXPECT_EQ(wire::FromWire(*free->object_ids()->Get(0)), id);
 }
 
 TEST_F(CoreWorkerTest, WhatAThreadWaitsForIsDescribed) {

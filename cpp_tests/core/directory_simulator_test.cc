@@ -47,10 +47,10 @@ class Process : public DirectoryOutbox, public StoreOutbox {
     objects.SetIdentity(address);
   }
 
-  void SendFetch(const Address& owner, uint64_t request, const ObjectId& id) override;
+  bool SendFetch(const Address& owner, uint64_t request, const ObjectId& id) override;
   void SendState(const WorkerId& to, uint64_t request, const ObjectId& id,
                  const ObjectEntry* entry) override;
-  void SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) override;
+  bool SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) override;
   void SendRemoveBorrower(const Address& owner, const ObjectId& id) override;
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
   void PullToStore(ObjectEntry* entry) override { pulls.push_back(entry->id); }
@@ -437,9 +437,10 @@ class Simulator {
   std::map<std::pair<WorkerId, WorkerId>, std::deque<SimFrame>> queues_;
 };
 
-void Process::SendFetch(const Address& owner, uint64_t request, const ObjectId& id) {
-  if (known_dead.contains(owner.worker)) return objects.OnProcessDied(owner.worker, "dead");
+bool Process::SendFetch(const Address& owner, uint64_t request, const ObjectId& id) {
+  if (known_dead.contains(owner.worker)) return false;
   sim.Send(*this, owner.worker, {SimFrame::Kind::kFetch, request, id, false, false, {}, {}});
+  return true;
 }
 void Process::SendState(const WorkerId& to, uint64_t request, const ObjectId& id,
                         const ObjectEntry* entry) {
@@ -453,9 +454,10 @@ void Process::SendState(const WorkerId& to, uint64_t request, const ObjectId& id
             {},
             entry != nullptr && !entry->ready()});
 }
-void Process::SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) {
-  if (known_dead.contains(owner.worker)) return objects.OnProcessDied(owner.worker, "dead");
+bool Process::SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) {
+  if (known_dead.contains(owner.worker)) return false;
   sim.Send(*this, owner.worker, {SimFrame::Kind::kAdd, request, id, false, false, {}, {}});
+  return true;
 }
 void Process::SendRemoveBorrower(const Address& owner, const ObjectId& id) {
   sim.Send(*this, owner.worker, {SimFrame::Kind::kRemove, 0, id, false, false, {}, {}});

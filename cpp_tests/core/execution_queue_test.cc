@@ -37,8 +37,9 @@ class ExecutionQueueTest : public SubmitterFake {
     for (uint64_t token : callbacks) queue_.OnArgumentHere(token & ~kExecToken);
   }
 
-  void SendAddBorrower(const Address&, uint64_t, const ObjectId& id) override {
+  bool SendAddBorrower(const Address&, uint64_t, const ObjectId& id) override {
     registered_.push_back(id);
+    return true;
   }
 
   bool Push(uint8_t submitter, uint64_t tag, const ObjectId* argument = nullptr,
@@ -258,9 +259,18 @@ TEST_F(ExecutionQueueTest, ThreadsThatAreLeftFromTasksRunNoCallsOfAnActorThatIsN
   auto main = queue_.Next(Thread::kMain), extra = queue_.Next(Thread::kExtra);
   ASSERT_NE(extra, nullptr);
   EXPECT_FALSE(queue_.HasReady(Thread::kExtra)) << "two run";
+  EXPECT_FALSE(queue_.HasReady(Thread::kMain)) << "two run";
   Finish(std::move(main));
   Finish(std::move(extra));
   Finish(queue_.Next(Thread::kExtra));
+  // More threads are left than the actor has.
+  Push(10, 5);
+  Push(10, 6);
+  auto one = queue_.Next(Thread::kExtra), other = queue_.Next(Thread::kExtra);
+  ASSERT_NE(other, nullptr);
+  EXPECT_EQ(queue_.Next(Thread::kMain), nullptr);
+  Finish(std::move(one));
+  Finish(std::move(other));
 }
 
 TEST_F(ExecutionQueueTest, AnActorThatBlocksKeepsItsCalls) {

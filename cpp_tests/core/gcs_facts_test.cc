@@ -67,7 +67,7 @@ TEST_F(GcsFactsTest, ARefusalIsToldOnce) {
 TEST_F(GcsFactsTest, EachFactIsKnownInTheEndWhateverFails) {
   std::mt19937 random(3);
   std::set<uint8_t> known, told;
-  for (int step = 0; step < 5000 || facts_.untold() + asked_.size() > 0; ++step) {
+  for (int step = 0; step < 5000 || facts_.pending() + asked_.size() > 0; ++step) {
     now_ns_ += GcsFacts::kAgainNs / 8;
     facts_.Tick(now_ns_);
     if (step < 200 && random() % 4 == 0) {

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,18 +41,19 @@ NodeId MakeNode(uint8_t number) {
 // Notes in words what the directory asks for; ids and addresses by their first byte.
 class WordsOutbox : public DirectoryOutbox, public StoreOutbox {
  public:
-  void SendFetch(const Address& owner, uint64_t, const ObjectId& id) override {
+  bool SendFetch(const Address& owner, uint64_t, const ObjectId& id) override {
     Note("fetch", owner.worker.bytes[0], id);
+    return !dead.contains(owner.worker);
   }
   void SendState(const WorkerId& to, uint64_t, const ObjectId& id,
                  const ObjectEntry* entry) override {
     Note(entry != nullptr ? "state" : "unknown", to.bytes[0], id);
     if (on_state) on_state();
   }
-  void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override {
+  bool SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override {
     Note("add", owner.worker.bytes[0], id);
     last_registration = request_id;
-    if (on_add) on_add(owner);
+    return !dead.contains(owner.worker);
   }
   void SendRemoveBorrower(const Address& owner, const ObjectId& id) override {
     Note("remove", owner.worker.bytes[0], id);
@@ -95,7 +97,7 @@ class WordsOutbox : public DirectoryOutbox, public StoreOutbox {
   std::vector<ObjectEntry*> readers;
   int looks_at_waits = 0;
   std::function<void()> on_state;
-  std::function<void(const Address&)> on_add;
+  std::set<WorkerId> dead;
   std::function<void(ObjectEntry*)> on_ready;
 };
 
@@ -327,10 +329,75 @@ TEST_F(ObjectDirectoryTest, OrphansThatLetGoOfOneAnotherFailOnceEach) {
 }
 
 TEST_F(ObjectDirectoryTest, BorrowingFromADeadOwnerGivesAnErrorAtOnce) {
-  outbox_.on_add = [&](const Address& owner) { objects_.OnProcessDied(owner.worker, "killed"); };
+  outbox_.dead.insert(owner_.worker);
   ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
   EXPECT_TRUE(entry->local() && entry->is_error);
   EXPECT_EQ(entry->value->data()[1], static_cast<uint8_t>(ErrorKind::kOwnerDied));
+  bool ran = false;
+  objects_.AfterRegistrations([&] { ran = true; });
+  EXPECT_TRUE(ran) << "no registration is awaited";
+  objects_.Release(entry);
+}
+
+// Each of them looks at itself alone: a list of many such refs is taken over in one go.
+TEST_F(ObjectDirectoryTest, BorrowingManyOfADeadOwnerCostsNoMoreEach) {
+  ObjectEntry* other = BorrowRegistered(7);
+  outbox_.dead.insert(owner_.worker);
+  ObjectEntry* entry = objects_.Borrow(MakeId(5), owner_, false);
+  EXPECT_TRUE(entry->is_error);
+  EXPECT_FALSE(other->ready()) << "it is told by the end of the link";
+  objects_.Release(entry);
+  objects_.Release(other);
+}
+
+TEST_F(ObjectDirectoryTest, WantingWhatADeadOwnerHasGivesAnErrorAtOnce) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  outbox_.dead.insert(owner_.worker);
+  objects_.Want(entry);
+  EXPECT_TRUE(entry->is_error && !entry->fetching);
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, AnObjectThatNobodyElseKnowsIsPulledWhenItsPinWasGivenUp) {
+  ObjectEntry* entry = objects_.NewOwned(MakeId(5));
+  objects_.AdoptPin(entry, 64, 10);
+  objects_.ResolveUnpublished(entry, MakeNode(1), 10);
+  objects_.TrimWarmPins(0);
+  ASSERT_FALSE(entry->local());
+  objects_.Want(entry);
+  objects_.OnPinned(MakeId(5), 128, 10);
+  EXPECT_TRUE(entry->local());
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, AnErrorThatOnlyTasksWaitedForIsNotKeptForLaterReaders) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.AddCallback(entry, kExecToken | 1);
+  constexpr int64_t kMinuteNs = 60'000'000'000;
+  for (const int64_t now : {int64_t{1}, kMinuteNs}) {
+    objects_.Tick(now);
+    objects_.OnPullFailed(MakeId(5), ObjectDirectory::PullFailure::kNoRoom, "full", now);
+  }
+  EXPECT_FALSE(entry->pull_failed);
+  outbox_.Take();
+  objects_.Want(entry);
+  EXPECT_THAT(outbox_.Take(), ElementsAre("pull 5"));
+  objects_.Release(entry);
+}
+
+TEST_F(ObjectDirectoryTest, AnErrorOnItsWayToACallbackThatIsTakenBackIsDropped) {
+  ObjectEntry* entry = BorrowRegistered(5);
+  objects_.OnState(MakeId(5), {.known = true, .stored_bytes = 10, .locations = {MakeNode(4)}});
+  objects_.AddCallback(entry, 1);
+  constexpr int64_t kMinuteNs = 60'000'000'000;
+  for (const int64_t now : {int64_t{1}, kMinuteNs}) {
+    objects_.Tick(now);
+    objects_.OnPullFailed(MakeId(5), ObjectDirectory::PullFailure::kNoRoom, "full", now);
+  }
+  EXPECT_TRUE(entry->pull_failed);
+  objects_.RemoveCallback(entry, 1);
+  EXPECT_FALSE(entry->pull_failed);
   objects_.Release(entry);
 }
 

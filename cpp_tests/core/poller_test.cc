@@ -148,7 +148,7 @@ TEST_F(PollerTest, TheStewardRunsTimersThatWereSetWhileItHadLostItsSeat) {
   {
     std::lock_guard lock(mutex_);
     timer_ns_ = MonotonicNs() + 2'000'000;
-    poller_.NoteActivity();
+    poller_.NoteTimer(timer_ns_);
   }
   peer.join();
   EXPECT_TRUE(Watch([&] { return timers_run_ == 1; }));
@@ -260,6 +260,30 @@ TEST_F(PollerTest, ManyThreadsAndTheStewardLoseNothing) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(waits, kThreads * kRounds);
+}
+
+// The steward, which lost its seat, and the driver both wait in epoll: whoever reads what woke it
+// must not take it from the other.
+TEST_F(PollerTest, TheStewardStopsThoughADriverIsWokenInTheSameMoment) {
+  for (int round = 0; round < 100; ++round) {
+    poller_.StartSteward();
+    PeerWrites();
+    const int seen = received_;
+    ASSERT_TRUE(Watch([&] { return received_ > seen; })) << round;  // by the steward, in its seat
+    bool leave = false;
+    std::thread waiting([&] {
+      std::unique_lock lock(mutex_);
+      poller_.WaitUntil(lock, kForever, [&] { return leave; });
+    });
+    ASSERT_TRUE(DriverBlocks()) << round;
+    {
+      std::lock_guard lock(mutex_);
+      leave = true;
+      poller_.WakeWaiters();
+    }
+    poller_.StopSteward();  // ends
+    waiting.join();
+  }
 }
 
 TEST_F(PollerTest, ATimerThatAnotherThreadArmsWakesADriverThatBlocks) {

@@ -11,9 +11,9 @@ namespace cyray::core {
 
 class SilentOutbox : public DirectoryOutbox, public StoreOutbox {
  public:
-  void SendFetch(const Address&, uint64_t, const ObjectId&) override {}
+  bool SendFetch(const Address&, uint64_t, const ObjectId&) override { return true; }
   void SendState(const WorkerId&, uint64_t, const ObjectId&, const ObjectEntry*) override {}
-  void SendAddBorrower(const Address&, uint64_t, const ObjectId&) override {}
+  bool SendAddBorrower(const Address&, uint64_t, const ObjectId&) override { return true; }
   void SendRemoveBorrower(const Address&, const ObjectId&) override {}
   void SendContainedTaken(const Address&, const ObjectId&) override {}
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }

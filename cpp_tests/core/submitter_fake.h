@@ -55,6 +55,10 @@ class FarEnd {
     channel_.Send(type, b);
     EXPECT_TRUE(channel_.Flush().ok());
   }
+  // All that was sent is with the process, which reads it.
+  void FlushAll() {
+    while (channel_.HasUnsent()) ASSERT_TRUE(channel_.Flush().ok());
+  }
   void SendRegistration(uint64_t arena_bytes = 0) {
     flatbuffers::FlatBufferBuilder b;
     b.Finish(wire::CreateRegisterReply(b, true, 0, nullptr, nullptr, arena_bytes));
@@ -261,8 +265,8 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   int64_t NextTimerNs() override { return kForever; }
   void RunTimers(int64_t) override {}
   // SilentOutbox
-  void SendFetch(const Address& owner, uint64_t, const ObjectId&) override {
-    if (dead_owner == owner.worker) objects_.OnProcessDied(owner.worker, "dead");
+  bool SendFetch(const Address& owner, uint64_t, const ObjectId&) override {
+    return dead_owner != owner.worker;
   }
   void FreeStray(const ObjectId& id, const NodeId& node) override { strays_.push_back({id, node}); }
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,

@@ -3,6 +3,7 @@
 #include "cyray/raylet/driver_feed.h"
 
 #include "cpp_tests/raylet/node_fake.h"
+#include "cyray/common/dropped_lines.h"
 
 namespace cyray::raylet {
 namespace {
@@ -111,7 +112,7 @@ TEST_F(DriverFeedTest, ADriverThatDoesNotReadLosesLinesAndIsToldHowMany) {
     here_.feed.SendLines(job_, Lines({line}));
     here_.clients.FlushAll();
   }
-  EXPECT_LE(driver.channel().unsent_bytes(), DriverFeed::kMaxBacklogBytes + line.size() + 1000);
+  EXPECT_LE(driver.channel().unsent_bytes(), kMaxLineBacklogBytes + line.size() + 1000);
   EXPECT_GT(driver.dropped_log_lines, 300u);
   const uint64_t dropped = driver.dropped_log_lines;
   size_t got = 0;  // it reads again
@@ -132,7 +133,7 @@ TEST_F(DriverFeedTest, ANodeThatDoesNotKeepUpCostsLinesAndNotMemory) {
   const std::string line(1'000'000, 'x');
   for (int i = 0; i < 100; ++i) there_.feed.SendLines(job_, Lines({line}));  // nobody reads yet
   EXPECT_LE(there_.peers.unsent_relay_bytes(here_.options.node_id),
-            DriverFeed::kMaxBacklogBytes + line.size() + 1000);
+            kMaxLineBacklogBytes + line.size() + 1000);
   size_t got = 0;
   ASSERT_TRUE(here_.Until([&] {
     while (driver_->Take(FrameType::kLogLines)) ++got;

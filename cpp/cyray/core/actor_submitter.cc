@@ -93,6 +93,10 @@ void ActorSubmitter::SendSubscribe(const ActorClient& client, bool subscribe) {
   raylet_.Flush();
 }
 
+void ActorSubmitter::Subscribe(ActorClient& client) {
+  if (!std::exchange(client.subscribed, true)) SendSubscribe(client, true);
+}
+
 // --- Calls ---
 
 void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects) {
@@ -101,10 +105,7 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
   if (client->unreachable && !Reconnect(*client)) {
     return completion_.Fail(task, client->unreachable);
   }
-  if (!client->subscribed) {
-    client->subscribed = true;
-    SendSubscribe(*client, true);
-  }
+  Subscribe(*client);
   // Counted up first: asking for an argument may show at once that its owner is dead.
   task->unresolved = 1;
   for (ObjectEntry* entry : task->refs) {
@@ -364,6 +365,7 @@ void ActorSubmitter::Die(ActorClient& client, ValuePtr error) {
   client.death_error = std::move(error);
   if (std::exchange(client.subscribed, false)) SendSubscribe(client, false);
   FailPending(client, ValuePtr(client.death_error));
+  on_dead_(ActorId(client.id));  // may forget the client
 }
 
 void ActorSubmitter::FailPending(ActorClient& client, const ValuePtr& error) {
@@ -387,8 +389,13 @@ void ActorSubmitter::OnRegistrationFailed(const ActorId& id, const std::string& 
 }
 
 void ActorSubmitter::FailAll(const ValuePtr& error) {
+  // What fails may make clients, and forget some.
+  std::vector<ActorId> living;
   for (auto& [id, client] : clients_) {
-    if (!client->death_error) Die(*client, error);
+    if (!client->death_error) living.push_back(id);
+  }
+  for (const ActorId& id : living) {
+    if (const auto it = clients_.find(id); it != clients_.end()) Die(*it->second, error);
   }
 }
 

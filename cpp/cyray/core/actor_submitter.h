@@ -103,6 +103,10 @@ class ActorSubmitter {
   int64_t NextTickNs() const;
   void Tick(int64_t now_ns);
 
+  // Told of each actor that is dead for good, when its calls have failed.
+  void set_on_dead(std::function<void(const ActorId&)> callback) { on_dead_ = std::move(callback); }
+  // The news of that actor come from now on.
+  void Subscribe(ActorClient& client);
   // Whether it has lived and is dead for good. (One that the GCS calls dead and that has not lived
   // may still be on its way there.)
   bool HasDied(const ActorId& id) const {
@@ -137,6 +141,7 @@ class ActorSubmitter {
   LinkOutbox& links_;
   RayletOutbox& raylet_;
   TaskCompletion& completion_;
+  std::function<void(const ActorId&)> on_dead_ = [](const ActorId&) {};
   std::unordered_map<ActorId, std::unique_ptr<ActorClient>> clients_;
   std::unordered_map<WorkerId, std::vector<ActorClient*>> by_worker_;
   std::vector<ActorClient*> lost_;  // whose worker is lost, without news

@@ -79,6 +79,7 @@ class CoreWorker : private PollerHandler {
   void FlushStale() override;
   int64_t NextTimerNs() override;
   void RunTimers(int64_t now_ns) override;
+  void WakeLoop() override { loop_.Wake(); }
 
   std::string DescribeMissing(const ObjectEntry& entry);
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
+#include "cyray/common/dropped_lines.h"
 #include "cyray/common/encoding.h"
 #include "cyray/util/clock.h"
 
@@ -19,8 +21,7 @@ bool EventQueue::Next(int64_t deadline_ns, Event* event) {
         lock, std::chrono::nanoseconds(std::max<int64_t>(0, deadline_ns - MonotonicNs())), ready);
   }
   if (queue.empty()) return false;
-  *event = std::move(queue.front());
-  queue.pop_front();
+  *event = TakeFrom(queue);
   return true;
 }
 
@@ -53,6 +54,13 @@ void EventQueue::PushCallback(uint64_t token) {
 void EventQueue::PushLogLines(const wire::LogLines& log) {
   if (log.lines() == nullptr) return;
   Event event;
+  for (const auto* line : *log.lines()) event.line_bytes += line->size();
+  if (line_bytes_ > 0 && line_bytes_ + event.line_bytes > kMaxLineBacklogBytes) {
+    dropped_lines_ += log.lines()->size();
+    return;
+  }
+  line_bytes_ += event.line_bytes;
+  if (dropped_lines_ > 0) event.lines.push_back(DroppedLines(std::exchange(dropped_lines_, 0)));
   event.kind = Event::Kind::kLogLines;
   event.number = log.pid();
   event.flag = log.is_stderr();
@@ -70,9 +78,12 @@ void EventQueue::PushWarning(const wire::Warning& warning) {
   Push(std::move(event));
 }
 
-Event EventQueue::Take() {
-  Event event = std::move(events_.front());
-  events_.pop_front();
+Event EventQueue::Take() { return TakeFrom(events_); }
+
+Event EventQueue::TakeFrom(std::deque<Event>& queue) {
+  Event event = std::move(queue.front());
+  queue.pop_front();
+  line_bytes_ -= event.line_bytes;
   return event;
 }
 

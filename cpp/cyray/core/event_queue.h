@@ -38,6 +38,7 @@ struct Event {
   bool flag = false;
   std::string id, label, text;
   std::vector<std::string> lines;
+  size_t line_bytes = 0;
   std::vector<int> gpu_ids;
 };
 
@@ -56,6 +57,7 @@ class EventQueue {
   // The object is here for which a future waits. With kThreadToken in it, a worker's goes to
   // whoever calls Next(); else, and in a driver always, it is an event like all others.
   void PushCallback(uint64_t token);
+  // Lines beyond kMaxLineBacklogBytes are dropped, and counted in the next that are taken.
   void PushLogLines(const wire::LogLines& log);
   void PushWarning(const wire::Warning& warning);
   // For a worker's main thread.
@@ -64,10 +66,14 @@ class EventQueue {
   void StopLocked();
 
  private:
+  Event TakeFrom(std::deque<Event>& queue);
+
   ThisProcess& process_;
   ExternalLoop& loop_;
   std::deque<Event> events_;
   std::deque<Event> callbacks_;  // those of a worker's thread for futures
+  size_t line_bytes_ = 0;        // in events_
+  uint64_t dropped_lines_ = 0;
   std::condition_variable ready_;
   bool stopped_ = false;
 };

@@ -107,6 +107,7 @@ void ExecutionQueue::TakeArguments(
     }
     ++task.missing;
     const uint64_t key = next_key_++;
+    argument.awaited_by = key;
     awaited_[key] = {&task, i};
     objects_.AddCallback(entry, kExecToken | key);
   }
@@ -128,7 +129,9 @@ void ExecutionQueue::OnArgumentHere(uint64_t key) {
   auto node = awaited_.extract(key);
   if (node.empty()) return;  // the task went meanwhile
   ExecTask& task = *node.mapped().task;
-  TakeHere(task.arguments[node.mapped().index]);
+  Argument& argument = task.arguments[node.mapped().index];
+  argument.awaited_by = 0;
+  TakeHere(argument);
   --task.missing;
 }
 
@@ -136,8 +139,9 @@ bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
   if (task.missing > 0) return false;
   // Threads that are left from tasks must not make an actor a threaded one, nor create it.
   if (task.submitter_is_nil()) return thread == Thread::kMain;
+  // With one thread it is the main one, or an event loop there, which has a bound of its own.
   if (is_actor_) {
-    return thread == Thread::kMain || (actor_threads_ > 1 && running_ < actor_threads_);
+    return actor_threads_ > 1 ? running_ < actor_threads_ : thread == Thread::kMain;
   }
   const uint32_t limit = task.tmpl->max_concurrency;
   return limit > 1 ? task.tmpl->running < limit : thread == Thread::kMain;
@@ -186,15 +190,11 @@ void ExecutionQueue::SendProgress(Link& link, const ExecTask& task, bool begun) 
 }
 
 void ExecutionQueue::Release(ExecTask& task) {
-  if (task.missing > 0) {
-    std::erase_if(awaited_, [&](const auto& item) {
-      const auto& [key, awaited] = item;
-      if (awaited.task != &task) return false;
-      objects_.RemoveCallback(task.arguments[awaited.index].entry, kExecToken | key);
-      return true;
-    });
-  }
   for (Argument& argument : task.arguments) {
+    if (argument.awaited_by != 0) {
+      awaited_.erase(argument.awaited_by);
+      objects_.RemoveCallback(argument.entry, kExecToken | argument.awaited_by);
+    }
     if (argument.pin != nullptr) objects_.DropHold(argument.pin);
     if (argument.entry != nullptr) objects_.Release(argument.entry);
   }
@@ -204,7 +204,6 @@ void ExecutionQueue::Release(ExecTask& task) {
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                            std::vector<Outcome> outcomes, bool retry) {
   --running_;
-  --task->tmpl->running;
   task->args = {};
   Release(*task);
   // Refs that outlive the task are registered with their owners before the submitter may let go. An
@@ -212,11 +211,17 @@ void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus stat
   // arguments until it is gone, which for a detached one may be soon.
   std::vector<ObjectId> held;
   if (!task->borrowed.empty()) held = objects_.RegisterDeferred(task->borrowed);
-  if (task->submitter.is_nil()) return;
-  if (task->borrowed.empty()) return SendReply(*task, status, outcomes, {}, retry);
+  // Its template stays until the answer is written.
+  const auto ended = [](const ExecTask& over) { --over.tmpl->running; };
+  if (task->submitter.is_nil()) return ended(*task);
+  if (task->borrowed.empty()) {
+    ended(*task);
+    return SendReply(*task, status, outcomes, {}, retry);
+  }
   auto shared = std::make_shared<std::pair<std::unique_ptr<ExecTask>, std::vector<Outcome>>>(
       std::move(task), std::move(outcomes));
-  objects_.AfterRegistrations([this, shared, status, held = std::move(held), retry] {
+  objects_.AfterRegistrations([this, ended, shared, status, held = std::move(held), retry] {
+    ended(*shared->first);
     SendReply(*shared->first, status, shared->second, held, retry);
   });
 }
@@ -341,14 +346,11 @@ void ExecutionQueue::Close() {
 
 void ExecutionQueue::OnLinkBroken(Link& link) {
   std::vector<std::unique_ptr<ExecTask>> dropped;
-  for (auto it = queue_.begin(); it != queue_.end();) {
-    if ((*it)->submitter == link.peer.worker) {
-      dropped.push_back(std::move(*it));
-      it = queue_.erase(it);
-    } else {
-      ++it;
-    }
-  }
+  std::erase_if(queue_, [&](std::unique_ptr<ExecTask>& task) {
+    if (task->submitter != link.peer.worker) return false;
+    dropped.push_back(std::move(task));
+    return true;
+  });
   for (auto& task : dropped) Release(*task);
   untold_.OnLinkBroken(link.peer.worker);
   ExecTemplates::Forget(link);

@@ -32,6 +32,7 @@ struct Argument {
   LocalPin* pin = nullptr;       // keeps what is in the store here until the task has run
   ValuePtr value;
   bool is_error = false;
+  uint64_t awaited_by = 0;  // the key under which it is awaited; 0: it is not
 };
 
 struct ExecTask {
@@ -141,8 +142,5 @@ class ExecutionQueue {
   bool closed_ = false;
   flatbuffers::FlatBufferBuilder builder_;
 };
-
-// Callback tokens with this bit name ExecTasks that wait for an argument.
-inline constexpr uint64_t kExecToken = uint64_t{1} << 63;
 
 }  // namespace cyray::core

@@ -59,7 +59,10 @@ class Executor {
   void OnSteal(Link& link, const wire::StealTasks& steal) { queue_.OnSteal(link, steal); }
   void OnLinkBroken(Link& link) { queue_.OnLinkBroken(link); }
   // The argument that `key` names is here, or will not come.
-  void OnArgumentHere(uint64_t key) { queue_.OnArgumentHere(key); }
+  void OnArgumentHere(uint64_t key) {
+    queue_.OnArgumentHere(key);
+    loop_.Wake();
+  }
   // From the raylet.
   void OnAssignActor(const wire::AssignActor& assign);
 

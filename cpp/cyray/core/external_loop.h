@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "cyray/core/this_process.h"
 
@@ -32,6 +33,7 @@ class ExternalLoop {
   void PollNow() {
     ThisProcess::Lock lock(process_.mutex());
     looks_ = wake_fd_ >= 0;
+    woken_ = false;
     process_.poller().PollNow(lock);
   }
   // Writes what the turn has gathered: replies.
@@ -43,9 +45,9 @@ class ExternalLoop {
 
   // --- With the core mutex held ---
 
-  // There is something to take.
+  // There is something to take, or to write.
   void Wake() {
-    if (wake_fd_ < 0 || looks_) return;
+    if (wake_fd_ < 0 || looks_ || std::exchange(woken_, true)) return;
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t n = ::write(wake_fd_, &one, sizeof one);
   }
@@ -56,6 +58,7 @@ class ExternalLoop {
   ThisProcess& process_;
   int wake_fd_ = -1;
   bool looks_ = false;  // from PollNow until it found nothing more to take
+  bool woken_ = false;  // until the next PollNow
 };
 
 }  // namespace cyray::core

@@ -24,14 +24,14 @@ void GcsFacts::SendOne(Fact fact) {
       if (shared->on_refused) shared->on_refused(answer.error());
       return;
     }
-    if (untold_.empty()) again_ns_ = now_ns_() + kAgainNs;
-    untold_.push_back(std::move(*shared));
+    if (pending_.empty()) again_ns_ = now_ns_() + kAgainNs;
+    pending_.push_back(std::move(*shared));
   });
 }
 
 void GcsFacts::Tick(int64_t now_ns) {
   if (now_ns < NextTickNs()) return;
-  for (Fact& fact : std::exchange(untold_, {})) SendOne(std::move(fact));
+  for (Fact& fact : std::exchange(pending_, {})) SendOne(std::move(fact));
 }
 
 }  // namespace cyray::core

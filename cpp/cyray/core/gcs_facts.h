@@ -34,9 +34,9 @@ class GcsFacts {
   void Tell(wire::GcsMethod method, wire::Bytes payload, Refused on_refused = {});
 
   // When something is told again; kForever: nothing is.
-  int64_t NextTickNs() const { return untold_.empty() ? kForever : again_ns_; }
+  int64_t NextTickNs() const { return pending_.empty() ? kForever : again_ns_; }
   void Tick(int64_t now_ns);
-  size_t untold() const { return untold_.size(); }
+  size_t pending() const { return pending_.size(); }
 
  private:
   struct Fact {
@@ -48,7 +48,7 @@ class GcsFacts {
 
   const Send send_;
   const std::function<int64_t()> now_ns_;
-  std::vector<Fact> untold_;
+  std::vector<Fact> pending_;
   int64_t again_ns_ = kForever;
 };
 

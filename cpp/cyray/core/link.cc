@@ -121,11 +121,12 @@ void LinkTable::FlushSoon(Link& link, int64_t gather_ns) {
     if (MonotonicNs() - link.last_flush_ns > gather_ns || poller_.DriverBlocked() ||
         link.channel->unsent_bytes() > kGatherBytes) {
       Flush(link);
+      return poller_.NoteActivity();
     }
   } else if (poller_.DriverBlocked()) {
     raylet_.Flush();
   }
-  poller_.NoteActivity();
+  poller_.NoteGathered();
 }
 
 void LinkTable::Flush(Link& link) {
@@ -229,7 +230,7 @@ void LinkTable::OnRelay(const Address& source, const uint8_t* bytes, size_t size
   Link& link = known != nullptr ? *known : To(source);
   std::vector<uint64_t> aligned;
   if (reinterpret_cast<uintptr_t>(bytes) % 8 != 0) {
-    aligned.resize((size + 7) / 8);
+    aligned.resize(size / 8 + 1);
     std::memcpy(aligned.data(), bytes, size);
     bytes = reinterpret_cast<const uint8_t*>(aligned.data());
   }

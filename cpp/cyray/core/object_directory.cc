@@ -17,6 +17,10 @@ constexpr int64_t kNoRoomPatienceNs = 30'000'000'000;
 // is known otherwise.
 constexpr int64_t kMissingPatienceNs = 5'000'000'000;
 
+std::string HasEnded(const Address& process) {
+  return "the process " + process.ToString() + " has ended";
+}
+
 }  // namespace
 
 ObjectDirectory::~ObjectDirectory() = default;
@@ -210,8 +214,12 @@ void ObjectDirectory::Register(ObjectEntry* entry) {
   if (entry->owned || entry->registered) return;
   entry->registered = true;
   const uint64_t request = next_registration_++;
-  registering_[request] = entry->extra->owner.worker;
-  outbox_.SendAddBorrower(entry->extra->owner, request, entry->id);
+  const Address& owner = entry->extra->owner;
+  registering_[request] = owner.worker;
+  if (outbox_.SendAddBorrower(owner, request, entry->id)) return;
+  registering_.erase(request);
+  RunDeferredReleases();
+  Orphan(entry, HasEnded(owner));
 }
 
 std::vector<ObjectId> ObjectDirectory::RegisterDeferred(const std::vector<ObjectId>& ids) {
@@ -259,10 +267,12 @@ void ObjectDirectory::Want(ObjectEntry* entry) {
   if (entry->state == ObjectState::kStored) {
     if (entry->pulling || entry->pull_failed) return;
     entry->pulling = true;
+    Index(entry);  // the raylet names it in its answer
     store_.PullToStore(entry);
   } else if (!entry->owned && !entry->fetching) {
     entry->fetching = true;
-    outbox_.SendFetch(entry->extra->owner, next_fetch_++, entry->id);
+    const Address& owner = entry->extra->owner;
+    if (!outbox_.SendFetch(owner, next_fetch_++, entry->id)) Orphan(entry, HasEnded(owner));
   }
 }
 
@@ -279,7 +289,13 @@ void ObjectDirectory::AddCallback(ObjectEntry* entry, uint64_t token) {
 }
 
 void ObjectDirectory::RemoveCallback(ObjectEntry* entry, uint64_t token) {
-  if (entry->extra) std::erase(entry->extra->callbacks, token);
+  if (!entry->extra) return;
+  std::erase(entry->extra->callbacks, token);
+  // It may have been on its way to take the error of a pull.
+  if (entry->pull_failed && entry->extra->callbacks.empty() &&
+      !outbox_.IsWaitedFor(entry, /*to_read=*/true)) {
+    DropPullError(entry);
+  }
 }
 
 LocalPin* ObjectDirectory::AdoptPin(ObjectEntry* entry, uint64_t offset, uint64_t bytes) {
@@ -367,15 +383,19 @@ void ObjectDirectory::GiveUpPull(ObjectEntry* entry, PullFailure failure,
       failure == PullFailure::kNoRoom ? ErrorKind::kObjectStoreFull : ErrorKind::kObjectLost;
   entry->extra->pull_error = SystemError(kind, reason);
   ++errors_;
-  if (callbacks.empty()) return;
+  // A task that waits to run copies the error; others read it, and so end it.
+  const bool read_later =
+      std::ranges::any_of(callbacks, [](uint64_t token) { return (token & kExecToken) == 0; });
   AddRef(entry);
-  outbox_.OnObjectReady(entry, {}, std::move(callbacks));
+  if (!callbacks.empty()) outbox_.OnObjectReady(entry, {}, std::move(callbacks));
+  if (!read_later && !outbox_.IsWaitedFor(entry, /*to_read=*/true)) DropPullError(entry);
   Release(entry);
 }
 
 ValuePtr ObjectDirectory::TakePullError(ObjectEntry* entry) {
   ValuePtr error = std::move(entry->extra->pull_error);
   EndPull(entry);
+  ++errors_;  // who waits without reading has it pulled anew
   return error;
 }
 
@@ -478,16 +498,19 @@ void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& r
   }
   for (ObjectEntry* entry : orphans) AddRef(entry);  // a task that fails lets go of the others
   for (ObjectEntry* entry : orphans) {
-    entry->registered = false;
-    if (entry->pin != nullptr) entry->pin->only_copy = true;  // the raylet frees it without the pin
-    if (!entry->local()) {
-      entry->fetching = false;
-      Fail(entry, ErrorKind::kOwnerDied,
-           "the owner of the object " + entry->id.Hex() + " is gone: " + Sentence(reason) +
-               " What a process puts, or what its calls return, lives as long as it does.");
-    }
+    Orphan(entry, reason);
     Release(entry);
   }
+}
+
+void ObjectDirectory::Orphan(ObjectEntry* entry, const std::string& reason) {
+  entry->registered = false;
+  if (entry->pin != nullptr) entry->pin->only_copy = true;  // the raylet frees it without the pin
+  if (entry->local()) return;
+  entry->fetching = false;
+  Fail(entry, ErrorKind::kOwnerDied,
+       "the owner of the object " + entry->id.Hex() + " is gone: " + Sentence(reason) +
+           " What a process puts, or what its calls return, lives as long as it does.");
 }
 
 void ObjectDirectory::OnNodeDied(const NodeId& node, const std::string& reason) {

@@ -37,10 +37,11 @@ struct RefWithOwner {
 class DirectoryOutbox {
  public:
   virtual ~DirectoryOutbox() = default;
-  virtual void SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
+  // False: the owner is dead.
+  virtual bool SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
   virtual void SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,
                          const ObjectEntry* entry) = 0;  // null: not known
-  virtual void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
+  virtual bool SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
   virtual void SendRemoveBorrower(const Address& owner, const ObjectId& id) = 0;
   virtual void SendContainedTaken(const Address& giver, const ObjectId& outer) = 0;
   // A thread waits for the object to be here; with `to_read`, one that takes an error instead.
@@ -69,6 +70,9 @@ class StoreOutbox {
   // Delete what an attempt of a task that does not count left on that node, and nowhere else.
   virtual void FreeStray(const ObjectId& id, const NodeId& node) = 0;
 };
+
+// Callback tokens with this bit name tasks that wait here for an argument.
+inline constexpr uint64_t kExecToken = uint64_t{1} << 63;
 
 class ObjectDirectory {
  public:
@@ -196,6 +200,8 @@ class ObjectDirectory {
 
  private:
   void Register(ObjectEntry* entry);
+  // The entry's owner is gone: unless its value is here, it is an error from now on.
+  void Orphan(ObjectEntry* entry, const std::string& reason);
   void BecomeReady(ObjectEntry* entry);
   void EndPull(ObjectEntry* entry);
   void PullAgain(ObjectEntry* entry, int64_t now_ns);

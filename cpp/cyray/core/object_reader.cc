@@ -47,12 +47,12 @@ bool ObjectReader::Wait(ObjectEntry* const* entries, size_t size, size_t count, 
     // A pull that another thread waited for too may have failed, and that thread took the error:
     // what is not here is wanted anew.
     wanted = 0;
-    return std::any_of(entries, entries + size, [](const ObjectEntry* entry) {
-      return entry->pull_failed || (entry->is_error && entry->local());
-    });
+    return or_error && std::any_of(entries, entries + size, [](const ObjectEntry* entry) {
+             return entry->pull_failed || (entry->is_error && entry->local());
+           });
   };
   const auto ready = [&] {
-    if (or_error && failed()) return true;
+    if (failed()) return true;
     // An object that turned out to be in a store has to be pulled, whoever resolved it.
     while (here && count == size && wanted < size) {
       ObjectEntry* entry = entries[wanted];
@@ -129,6 +129,7 @@ size_t ObjectReader::ReadMany(ObjectEntry* const* entries, size_t size, ReadView
       view.size = entry->pin->bytes;
     } else if (entry->pull_failed) {
       ViewValue(directory_.TakePullError(entry).release(), true, view);
+      process_.poller().WakeWaiters();
     } else {
       return i;
     }

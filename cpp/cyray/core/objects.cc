@@ -45,11 +45,6 @@ void Objects::Release(ObjectEntry* entry) {
   directory_.Release(entry);
 }
 
-void Objects::ReleaseMany(ObjectEntry* const* entries, size_t count) {
-  std::lock_guard lock(process_.mutex());
-  for (size_t i = 0; i < count; ++i) directory_.Release(entries[i]);
-}
-
 Address Objects::Export(ObjectEntry* entry) {
   std::lock_guard lock(process_.mutex());
   directory_.Index(entry);
@@ -167,46 +162,38 @@ void Objects::OnLinkBroken(Link& link) {
 
 // --- To other processes ---
 
-void Objects::SendToOwner(const Address& owner, FrameType type) {
-  Link& link = process_.links().To(owner);
-  if (link.state == Link::State::kBroken) {
-    return directory_.OnProcessDied(owner.worker, "the process " + owner.ToString() + " has ended");
-  }
-  process_.links().Send(link, type, builder_);
-  process_.links().FlushSoon(link);
-}
-
-void Objects::SendIfThere(const Address& peer, FrameType type) {
+bool Objects::SendIfThere(const Address& peer, FrameType type) {
   Link& link = process_.links().To(peer);
-  if (link.state == Link::State::kBroken) return;
+  if (link.state == Link::State::kBroken) return false;
   process_.links().Send(link, type, builder_);
   process_.links().FlushSoon(link);
+  return true;
 }
 
-void Objects::SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) {
+bool Objects::SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) {
   builder_.Clear();
   builder_.Finish(wire::CreateFetchObject(builder_, request_id, wire::ToWire(id)));
-  SendToOwner(owner, FrameType::kFetchObject);
+  return SendIfThere(owner, FrameType::kFetchObject);
 }
 
-void Objects::SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) {
+bool Objects::SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) {
   builder_.Clear();
   auto ids = builder_.CreateVectorOfStructs(wire::ToWire(id), 1);
   builder_.Finish(wire::CreateAddBorrowers(builder_, request_id, ids));
-  SendToOwner(owner, FrameType::kAddBorrowers);
+  return SendIfThere(owner, FrameType::kAddBorrowers);
 }
 
 void Objects::SendRemoveBorrower(const Address& owner, const ObjectId& id) {
   builder_.Clear();
   auto ids = builder_.CreateVectorOfStructs(wire::ToWire(id), 1);
   builder_.Finish(wire::CreateRemoveBorrowers(builder_, ids));
-  SendIfThere(owner, FrameType::kRemoveBorrowers);
+  (void)SendIfThere(owner, FrameType::kRemoveBorrowers);
 }
 
 void Objects::SendContainedTaken(const Address& giver, const ObjectId& outer) {
   builder_.Clear();
   builder_.Finish(wire::CreateContainedTaken(builder_, wire::ToWire(outer)));
-  SendIfThere(giver, FrameType::kContainedTaken);
+  (void)SendIfThere(giver, FrameType::kContainedTaken);
 }
 
 void Objects::SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,

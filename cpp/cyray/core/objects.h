@@ -41,7 +41,6 @@ class Objects : public DirectoryOutbox {
   void HoldWith(ObjectEntry* entry, std::vector<ObjectEntry*> held);
   void AddRef(ObjectEntry* entry);
   void Release(ObjectEntry* entry);
-  void ReleaseMany(ObjectEntry* const* entries, size_t count);
   // The address that a serialized ref carries; from now on others may name the object.
   Address Export(ObjectEntry* entry);
   // The same for many: `table` gets, and has, an ObjectId and an Address (56 bytes) for each.
@@ -61,10 +60,10 @@ class Objects : public DirectoryOutbox {
   void OnLinkBroken(Link& link);
 
   // DirectoryOutbox
-  void SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) override;
+  bool SendFetch(const Address& owner, uint64_t request_id, const ObjectId& id) override;
   void SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,
                  const ObjectEntry* entry) override;
-  void SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override;
+  bool SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override;
   void SendRemoveBorrower(const Address& owner, const ObjectId& id) override;
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override;
@@ -77,9 +76,9 @@ class Objects : public DirectoryOutbox {
   bool OnState(const wire::Frame& frame);
   bool OnAddBorrowers(Link& link, const wire::Frame& frame);
   // To an owner, whose objects are lost when it cannot be reached.
-  void SendToOwner(const Address& owner, wire::FrameType type);
   // What means nothing to a process that is gone.
-  void SendIfThere(const Address& peer, wire::FrameType type);
+  // False: it is dead, and nothing is sent.
+  bool SendIfThere(const Address& peer, wire::FrameType type);
 
   ThisProcess& process_;
   ObjectDirectory& directory_;

@@ -81,6 +81,8 @@ class SocketWatcher {
   virtual void Unwatch(int fd) = 0;
   // Something was queued outside a wait: somebody must look soon.
   virtual void NoteActivity() = 0;
+  // The same for what was gathered and is left to whoever looks next.
+  virtual void NoteGathered() = 0;
   // A thread blocks: what was just gathered must be written now, for nobody else will look soon.
   virtual bool DriverBlocked() const = 0;
 };

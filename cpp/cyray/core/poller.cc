@@ -93,6 +93,7 @@ void Poller::StartSteward() {
   sigset_t all, old;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
+  stopping_ = false;
   steward_ = std::make_unique<std::thread>([this] { StewardLoop(); });
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
 }
@@ -103,7 +104,7 @@ void Poller::StopSteward() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
     steward_wake_.notify_all();
-    Signal();
+    if (steward_blocked_) WakeSteward();
   }
   steward_->join();
   steward_.reset();

@@ -36,6 +36,8 @@ class PollerHandler {
   virtual void FlushAll() = 0;
   // Writes what has gathered for long enough. Called by the steward while other threads work on.
   virtual void FlushStale() { FlushAll(); }
+  // Something was gathered for an own event loop (SetExternalLoop) to write.
+  virtual void WakeLoop() {}
   // Timers: when the next one is due (ns, monotonic; INT64_MAX for none), and run those due.
   virtual int64_t NextTimerNs() = 0;
   virtual void RunTimers(int64_t now_ns) = 0;
@@ -74,15 +76,20 @@ class Poller : public SocketWatcher {
     ++activity_;
     if (steward_blocked_) WakeSteward();
   }
-  // The same when whoever drives must look too, though it may cost it a wakeup: for what is rare.
-  void NoteGathered() {
+  // The same when whoever drives, or the own event loop, must look too, though it may cost it a
+  // wakeup: for what is rare, or what was left to it.
+  void NoteGathered() override {
     NoteActivity();
     if (DriverBlocked()) WakeDriver();
+    if (external_loop_) handler_.WakeLoop();
   }
   // A timer was armed outside of a handler: nobody blocks beyond `due_ns`.
   void NoteTimer(int64_t due_ns) {
-    if (seat_ == 0 || !seat_blocked_ || due_ns >= blocked_until_ns_) return;
-    steward_seated_ ? WakeSteward() : WakeDriver();
+    if (seat_ == 0) {
+      if (steward_blocked_) WakeSteward();  // it lost the seat, to a thread that left it since
+    } else if (seat_blocked_ && due_ns < blocked_until_ns_) {
+      steward_seated_ ? WakeSteward() : WakeDriver();
+    }
   }
   // A thread other than the steward blocks in the seat: what was just gathered must be written now,
   // for nobody else will look soon.

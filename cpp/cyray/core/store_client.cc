@@ -117,6 +117,12 @@ void StoreClient::Abort(const StoreBlock& block) {
   process_.poller().NoteGathered();
 }
 
+void StoreClient::Discard(const ObjectId& id) {
+  std::lock_guard lock(process_.mutex());
+  FreeStray(id, process_.address().node);
+  SendReleases();
+}
+
 void StoreClient::DetachViews() {
   if (!arena_) return;
   std::vector<store::ArenaMapping::Range> viewed;

@@ -51,6 +51,8 @@ class StoreClient : public StoreOutbox {
   ObjectEntry* SealOwned(const StoreBlock& block, std::vector<ObjectEntry*> contained);
   void SealReturn(const StoreBlock& block);
   void Abort(const StoreBlock& block);
+  // What an earlier attempt of a task stored on this node under that name goes.
+  void Discard(const ObjectId& id);
   store::ArenaMapping& arena() { return *arena_; }
   const std::shared_ptr<store::ArenaMapping>& shared_arena() const { return arena_; }
 

@@ -22,7 +22,9 @@ Submitter::Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& 
       dependents_(slab_, unready_, [this](PendingTask* task) {
         if (task->actor != nullptr) return actors_.OnArgumentReady(task);
         tasks_.OnArgumentReady(task);
-      }) {}
+      }) {
+  actors_.set_on_dead([this](const ActorId& id) { LetGoOf(id); });
+}
 
 TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   std::lock_guard lock(process_.mutex());
@@ -133,7 +135,23 @@ Status Submitter::CreateActor(const ActorCreation& creation, bool wait) {
   return Status::Ok();
 }
 
+void Submitter::HoldForActor(const ActorId& id, std::vector<ObjectEntry*> entries, bool created) {
+  std::lock_guard lock(process_.mutex());
+  if (entries.empty()) return;
+  ActorClient* client = actors_.Acquire(id);
+  held_[id] = {client, std::move(entries)};
+  if (!created || client->death_error) return LetGoOf(id);
+  actors_.Subscribe(*client);
+}
+
 // --- With the core mutex held ---
+
+void Submitter::LetGoOf(const ActorId& id) {
+  const auto node = held_.extract(id);
+  if (node.empty()) return;
+  for (ObjectEntry* entry : node.mapped().entries) directory_.Release(entry);
+  actors_.Release(node.mapped().client);
+}
 
 void Submitter::OnRegistered(const ActorId& id, const Result<std::string>& answer) {
   // Whoever waited was interrupted: the request is on its way all the same.
@@ -198,8 +216,8 @@ void Submitter::OnProcessDied(const Address& process, const std::string& reason)
 
 void Submitter::FailAll(const ValuePtr& error) {
   raylet_lost_ = true;
+  actors_.FailAll(error);  // an actor's last answers are read, and may make tasks ready
   tasks_.FailAll(error);
-  actors_.FailAll(error);
 }
 
 void Submitter::Describe(std::string& out) const {

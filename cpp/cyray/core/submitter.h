@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "cyray/core/actor_creation.h"
@@ -45,6 +46,9 @@ class Submitter {
   // Registers an actor; `wait` blocks for the acknowledgement (names may be taken), else a failure
   // becomes the death of the actor.
   Status CreateActor(const ActorCreation& creation, bool wait);
+  // The counts of `entries`, which restarts of a detached actor need, are let go when it is dead
+  // for good: at once when it was not `created`.
+  void HoldForActor(const ActorId& id, std::vector<ObjectEntry*> entries, bool created);
 
   // --- With the core mutex held ---
 
@@ -96,11 +100,18 @@ class Submitter {
  private:
   void OnRegistered(const ActorId& id, const Result<std::string>& answer);
   void TellArgumentsReady(const ActorId& id);
+  void LetGoOf(const ActorId& id);
+
+  struct Held {
+    ActorClient* client;
+    std::vector<ObjectEntry*> entries;
+  };
 
   ThisProcess& process_;
   Requests& requests_;
   ObjectDirectory& directory_;
   // Guarded by the core mutex.
+  std::unordered_map<ActorId, Held> held_;
   TaskSlab slab_;
   TaskCompletion completion_;
   TaskSubmitter tasks_;

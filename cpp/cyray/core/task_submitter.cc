@@ -56,7 +56,7 @@ void TaskSubmitter::ForgetUnusedShapes() {
   std::erase_if(shapes_by_key_, [this](const auto& item) {
     Shape* shape = item.second;
     const bool used = shape->templates > 0 || !shape->ready.empty() || !shape->leases.empty() ||
-                      !shape->requests.empty() || shape->has_leases;
+                      shape->unanswered > 0 || shape->has_leases;
     if (!used) free_shapes_.push_back(shape);
     return !used;
   });
@@ -131,10 +131,7 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
   task->waits_there = false;
   lease.in_flight.Append(task);
   if (task->tmpl->average_us > 0) lease.queued_us += task->tmpl->average_us;
-  if (was_idle) {
-    task->pushed_ns = links_.NowNs();
-    lease.last_reply_ns = task->pushed_ns;
-  }
+  if (was_idle) lease.last_reply_ns = links_.NowNs();
   completion_.Push(*lease.link, task, lease.gpu_ids);
   if (was_idle) {
     links_.Flush(*lease.link);
@@ -180,6 +177,7 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
         b, id, demand, static_cast<wire::SchedulingStrategy>(shape.strategy),
         wire::ToWire(shape.affinity_node), shape.affinity_soft, places));
     shape.requests.push_back(id);
+    ++shape.unanswered;
     raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
       OnLeaseReply(shape, id, frame != nullptr ? frame->As<wire::LeaseReply>() : nullptr);
     });
@@ -198,6 +196,7 @@ void TaskSubmitter::CancelRequests(Shape& shape, size_t keep) {
 }
 
 void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply) {
+  --shape.unanswered;
   const bool asked = std::erase(shape.requests, request_id) > 0;
   if (reply == nullptr) return;
   if (!reply->ok()) {

@@ -65,7 +65,6 @@ struct PendingTask {
   uint32_t unresolved = 0;  // refs that have no value yet
   uint32_t attempt = 0;
   int retries_left = 0;
-  int64_t pushed_ns = 0;
   bool live = false;
   bool waits_there = false;  // pushed, and its worker lacks arguments: others begin before it
   Place place = Place::kNone;
@@ -145,6 +144,7 @@ struct Shape {
   std::deque<PendingTask*> ready;  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight, oldest first
+  uint32_t unanswered = 0;         // of these and of those that were cancelled
   Crew crew;                       // of a shape that is not bounded
   bool has_leases = false;         // is in the submitter's list of those that have
   uint32_t templates = 0;          // whose tasks are of this shape

@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "cyray/common/dropped_lines.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -23,9 +24,7 @@ flatbuffers::Offset<wire::LogLines> WriteLines(FlatBufferBuilder& builder,
   std::vector<flatbuffers::Offset<flatbuffers::String>> texts;
   texts.reserve(lines.lines.size() + 1);
   if (dropped > 0) {
-    texts.push_back(builder.CreateString("[" + std::to_string(dropped) +
-                                         " lines were dropped here: the driver did not keep up; "
-                                         "the log files have them]"));
+    texts.push_back(builder.CreateString(DroppedLines(dropped)));
   }
   for (const std::string& line : lines.lines) texts.push_back(builder.CreateString(line));
   const auto ip = builder.CreateString(node_ip);
@@ -87,7 +86,7 @@ void DriverFeed::Deliver(const WorkerId& driver, const std::string& node_ip,
                          const WorkerLogs::Lines& lines) {
   ClientConnection* client = parts_.clients->Find(driver);
   if (client == nullptr || !client->is_driver() || !client->log_to_driver) return;
-  if (client->channel().unsent_bytes() > kMaxBacklogBytes) {
+  if (client->channel().unsent_bytes() > kMaxLineBacklogBytes) {
     client->dropped_log_lines += lines.lines.size();
     return;
   }
@@ -101,7 +100,7 @@ void DriverFeed::Forward(const Address& driver, const WorkerLogs::Lines& lines) 
     dropped_.erase(driver.node);
     return;
   }
-  if (parts_.peers->unsent_relay_bytes(driver.node) > kMaxBacklogBytes) {
+  if (parts_.peers->unsent_relay_bytes(driver.node) > kMaxLineBacklogBytes) {
     dropped_[driver.node] += lines.lines.size();
     return;
   }
@@ -142,7 +141,9 @@ void DriverFeed::WarnHere(const NodeId& except, const std::string& text) {
   std::set<JobId> jobs;
   parts_.clients->ForEach([&](const ClientConnection& client) { jobs.insert(client.job); });
   std::erase_if(jobs, [&](const JobId& job) { return DriverOf(job).node == except; });
-  if (jobs.empty()) CYRAY_LOG(kWarning) << text;
+  if (jobs.empty()) {
+    CYRAY_LOG(kWarning) << text;
+  }
   for (const JobId& job : jobs) Warn(job, text);
 }
 

@@ -5,7 +5,7 @@
 // A driver, or a raylet, that does not keep up loses lines and is told how many. Before it leaves a
 // driver asks for what is still on its way (FlushOutput): every node reads out its workers' pipes.
 // Threading: confined to its runtime's loop.
-// Invariant: unsent lines take at most kMaxBacklogBytes per driver and per node.
+// Invariant: unsent lines take at most kMaxLineBacklogBytes per driver and per node.
 
 #pragma once
 
@@ -44,8 +44,6 @@ class DriverFeed {
   void WarnHere(const NodeId& except, const std::string& text);
   // A frame of a driver. False: the frame is bad.
   bool OnFlushOutput(ClientConnection& driver, const wire::FlushOutput* request);
-
-  static constexpr size_t kMaxBacklogBytes = 8u << 20;
 
  private:
   struct Flush {

@@ -87,8 +87,6 @@ def kill_actor(bytes actor_id, bint no_restart, str reason):
     with nogil:
         status = KillActor(s.core.control(), id, no_restart, why)
     check(s, status)
-    if no_restart:
-        s.creation_refs.pop(actor_id, None)  # a detached one's: it does not start again
 
 
 def kv_put(str space, str key, bytes value, bint overwrite=True):

@@ -58,5 +58,6 @@ cdef extern from "cyray/core/store_client.h" namespace "cyray::core" nogil:
         ObjectEntry* SealOwned(const StoreBlock&, vector[ObjectEntry*])
         void SealReturn(const StoreBlock&)
         void Abort(const StoreBlock&)
+        void Discard(const ObjectId&)
         ArenaMapping& arena()
         shared_ptr[ArenaMapping]& shared_arena()

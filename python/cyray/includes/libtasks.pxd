@@ -79,6 +79,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         void ReleaseActorClient(ActorClient*)
         ActorId NewActorId()
         Status CreateActor(const ActorCreation&, cbool)
+        void HoldForActor(const ActorId&, vector[ObjectEntry*], cbool)
 
 
 cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:

@@ -7,6 +7,7 @@ cdef class _Results:
     cdef vector[StoreBlock] blocks   # written, not sealed
     cdef uint64_t inline_bytes       # of the outcomes so far
     cdef list serialized             # those whose refs have to be counted
+    cdef bint again                  # an earlier attempt of the task may have stored results here
 
     cdef int add(self, object value, bint is_error, const Address& owner, ObjectId id) except -1:
         # `value`: as it is, or Serialized.
@@ -36,6 +37,9 @@ cdef class _Results:
             outcome.value = ValuePtr(encode_inline(serialized))
             self.inline_bytes += serialized.size
         else:
+            # Refs in the bytes of an earlier attempt are its worker's, and may have died with it.
+            if self.again and serialized.contained:
+                s.core.store().Discard(id)
             with nogil:
                 status = write_block(s.core, serialized, id, owner, &block)
             if status.ok():
@@ -77,6 +81,7 @@ cdef _Results encode_results(ExecContext context, CallableEntry entry, object va
     cdef Address owner
     if n == 0 or not now.core.executor().OwnerOfResults(task[0], &owner):
         return results
+    results.again = task.attempt > 0
     if n == 1:
         results.add(value, False, owner, ObjectId(task.id, 1))
         results.give()

@@ -51,9 +51,6 @@ cdef class Session:
     cdef bint is_driver
     cdef set exported           # ids of functions that this process gave to the GCS
     cdef dict templates         # by description
-    # What a detached actor's creation needs as long as it may start again: its by-reference
-    # arguments. Those of other actors live as long as the actor's handles.
-    cdef dict creation_refs
     cdef dict callbacks         # token -> (ref, callable)
     cdef uint64_t next_token
 
@@ -73,7 +70,6 @@ cdef Session new_session(CoreWorker* core, bint is_driver, uint32_t epoch):
     made.epoch = epoch
     made.exported = set()
     made.templates = {}
-    made.creation_refs = {}
     made.callbacks = {}
     made.next_token = 1
     return made

@@ -417,7 +417,6 @@ def create_actor(plan, tuple args, dict kwargs, bint wait):
     cdef ActorCreation creation
     cdef vector[ObjectEntry*] contained
     cdef Status status
-    cdef size_t i
     creation.actor_id = s.core.submitter().NewActorId()
     cdef bytes actor_id = PyBytes_FromStringAndSize(<const char*>creation.actor_id.data(), 16)
     creation.class_id = FunctionId.FromBytes(PyBytes_AS_STRING(<bytes>plan.function_id))
@@ -433,7 +432,6 @@ def create_actor(plan, tuple args, dict kwargs, bint wait):
     creation.max_restarts = plan.max_restarts
     creation.max_concurrency = plan.max_concurrency
     give_function(s, plan.function_id, plan.pickled)
-    cdef list held = []
     if args or kwargs:
         creation.args = ValuePtr(encode_args(s, args, kwargs, &creation.refs, &contained))
     cdef ObjectRef ref = make_ref(s.core.objects().NewActorHandle(creation.actor_id), s.epoch)
@@ -441,14 +439,11 @@ def create_actor(plan, tuple args, dict kwargs, bint wait):
     contained.insert(contained.end(), creation.refs.begin(), creation.refs.end())
     if not creation.detached:
         s.core.objects().HoldWith(ref.entry, contained)
-    else:
-        for i in range(contained.size()):
-            held.append(make_ref(contained[i], s.epoch))
     with nogil:
         status = s.core.submitter().CreateActor(creation, wait)
+        if creation.detached:
+            s.core.submitter().HoldForActor(creation.actor_id, contained, status.ok())
     still(s)
     if not status.ok():
         raise_status(status)
-    if held:
-        s.creation_refs[actor_id] = held
     return make_handle(actor_id, plan.meta, None if creation.detached else ref)
