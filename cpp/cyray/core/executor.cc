@@ -48,6 +48,7 @@ void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcom
   const WorkerId submitter = task->submitter;
   queue_.Reply(std::move(task), ok ? wire::TaskStatus::Ok : wire::TaskStatus::Error,
                std::move(outcomes), retry);
+  loop_.TurnFollows();
   LinkTable& links = process_.links();
   Link* link = links.Find(submitter);
   if (link == nullptr) return;

@@ -51,6 +51,8 @@ class ExternalLoop {
     const uint64_t one = 1;
     [[maybe_unused]] const ssize_t n = ::write(wake_fd_, &one, sizeof one);
   }
+  // The loop has a turn before it, whatever comes: after each call's end.
+  void TurnFollows() { woken_ = true; }
   // It found nothing more to take: what comes from now on has to wake it.
   void FoundNothing() { looks_ = false; }
 
