@@ -238,8 +238,51 @@ def test_an_actor_whose_process_dies_says_so():
         cyray.get(counter.read.remote())
     assert caught.value.class_name == "Counter"
     text = str(caught.value)
-    assert f"\n\tclass_name: Counter\n\tpid: {pid}\n\tip: 127.0.0.1\nThe actor is dead" in text
+    assert text.startswith("The actor is dead because its worker process has died.")
+    assert text.endswith(where_it_was(pid))
     assert f"worker-*-{pid}.out" in text and ".." not in text
+
+
+def where_it_was(pid, class_name="Counter"):
+    node = cyray.get_runtime_context().get_node_id()
+    return f"\n\tclass_name: {class_name}\n\tpid: {pid}\n\tip: 127.0.0.1\n\tnode_id: {node}"
+
+
+def test_an_actor_that_was_killed_says_so_to_calls_in_flight_and_later(gate):
+    path = gate.path
+    counter = Counter.remote()
+    pid = pid_of(counter)
+    calls = [counter.__ray_call__.remote(lambda _: open(path).close()), counter.read.remote()]
+    cyray.kill(counter)
+    for call in (*calls, counter.read.remote()):
+        with pytest.raises(ActorDiedError) as caught:
+            cyray.get(call, timeout=20)
+        text = str(caught.value)
+        assert text.startswith("The actor is dead because it was killed by `cyray.kill`.\n")
+        assert text.endswith(where_it_was(pid))
+        assert "unexpectedly" not in text
+        assert caught.value.class_name == "Counter"
+
+
+def test_an_actor_whose_process_dies_in_init_says_which_process(tmp_path):
+    noted = str(tmp_path / "pid")
+
+    @cyray.remote
+    class Dies:
+        def __init__(self):
+            with open(noted, "w") as file:
+                file.write(str(os.getpid()))
+            os._exit(3)
+
+        def read(self):
+            pass
+
+    actor = Dies.remote()
+    with pytest.raises(ActorDiedError, match="exit code 3") as caught:
+        cyray.get(actor.read.remote(), timeout=20)
+    pid = (tmp_path / "pid").read_text()
+    assert str(caught.value).endswith(where_it_was(pid, "Dies"))
+    assert f"worker-*-{pid}.out" in str(caught.value)
 
 
 def test_a_call_that_a_restart_ends_says_what_to_do(tmp_path):

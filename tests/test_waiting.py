@@ -72,3 +72,57 @@ def test_actors_that_are_gone_leave_nothing():
     eventually(lambda: counted("links") <= links + 3)
     assert counted("actors known") <= 256 + 1
     eventually(lambda: _raylet.live_objects() == objects)
+
+
+def timed_out(call) -> str:
+    with pytest.raises(cyray.exceptions.GetTimeoutError) as caught:
+        cyray.get(call, timeout=0.01)
+    return str(caught.value)
+
+
+def test_a_call_to_an_actor_that_no_node_can_take_says_what_it_needs():
+    actor = SignalActor.options(num_cpus=1, resources={"gizmo": 2}).remote()
+    call = actor.wait.remote()
+    where = f"queued for actor {actor._actor_id.hex()}, which no node can take: it needs "
+    eventually(lambda: where + "{CPU: 1, gizmo: 2}" in timed_out(call))
+
+
+def test_a_call_to_an_actor_that_waits_on_its_node_says_for_what(gate):
+    path = gate.path
+
+    @cyray.remote(num_cpus=2)
+    def at_the_gate():
+        open(path).close()
+
+    held = at_the_gate.remote()
+    eventually(lambda: cyray.available_resources().get("CPU", 0) == 0)
+    actor = SignalActor.options(num_cpus=2).remote()
+    call = actor.send.remote()
+    node = cyray.get_runtime_context().get_node_id()
+    where = f"which is to start on node {node}: it waits there for {{CPU: 2}} and a worker"
+    eventually(lambda: where in timed_out(call))
+    gate.open()
+    cyray.get([held, call], timeout=20)
+    cyray.kill(actor)
+
+
+def test_a_call_to_an_actor_whose_constructor_waits_says_so(gate):
+    path = gate.path
+
+    @cyray.remote(num_cpus=0)
+    def at_the_gate():
+        open(path).close()
+
+    @cyray.remote(num_cpus=0)
+    class Takes:
+        def __init__(self, value):
+            pass
+
+        def read(self):
+            return 1
+
+    actor = Takes.remote(at_the_gate.remote())
+    call = actor.read.remote()
+    eventually(lambda: "whose constructor waits for its arguments" in timed_out(call))
+    gate.open()
+    assert cyray.get(call, timeout=20) == 1

@@ -28,11 +28,18 @@ class ActorSubmitterTest : public SubmitterFake {
     mine_.push_back(entry);
     return entry;
   }
-  void Update(ActorState state, uint32_t incarnation, uint8_t worker) {
+  void Update(ActorState state, uint32_t incarnation, uint8_t worker,
+              const std::string& waits = "") {
     flatbuffers::FlatBufferBuilder b;
     const Address address = WorkerAddress(worker);
-    b.Finish(wire::CreateActorUpdate(b, wire::ToWire(actor_id_), state, wire::ToWire(address),
-                                     incarnation));
+    const auto text = b.CreateString(waits);
+    wire::ActorUpdateBuilder update(b);
+    update.add_actor_id(wire::ToWire(actor_id_));
+    update.add_state(state);
+    update.add_address(wire::ToWire(address));
+    update.add_incarnation(incarnation);
+    update.add_waits(text);
+    b.Finish(update.Finish());
     actors_.OnActorUpdate(*flatbuffers::GetRoot<wire::ActorUpdate>(b.GetBufferPointer()));
   }
   void TearDown() override {
@@ -70,6 +77,27 @@ TEST_F(ActorSubmitterTest, CallsWaitForTheActorAndThenGoInOrder) {
     EXPECT_EQ(slab_.Find(tags[i])->returns[0], mine_[i]);
   }
   for (const uint64_t tag : tags) Reply(10, tag);
+}
+
+TEST_F(ActorSubmitterTest, ACallThatIsQueuedSaysWhatItWaitsFor) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate();
+  ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
+  ObjectEntry* first = Call(tmpl);
+  const auto of = [this](ObjectEntry* result) { return DescribeTask(*slab_.FindByResult(result)); };
+  const std::string queued = "queued for actor " + actor_id_.Hex();
+  EXPECT_THAT(of(first), testing::EndsWith(queued + ", of which the GCS has not told yet"));
+  Update(ActorState::PendingCreation, 0, 0, "which no node can take: it needs {CPU: 8}");
+  EXPECT_THAT(of(first), testing::EndsWith(queued + ", which no node can take: it needs {CPU: 8}"));
+  Update(ActorState::Alive, 0, 10);
+  EXPECT_THAT(of(first), testing::HasSubstr("pushed to actor"));
+  ObjectEntry* second = Call(tmpl, {argument});
+  ObjectEntry* third = Call(tmpl);
+  EXPECT_THAT(of(second), testing::EndsWith("which waits for 1 of its arguments"));
+  EXPECT_THAT(of(third), testing::EndsWith("behind a call that waits for its arguments"));
+  objects_.Resolve(argument, ValuePtr(Value::Copy("v", 1)), false);
+  objects_.Release(argument);
+  for (const uint64_t tag : Pushed(10)) Reply(10, tag);
 }
 
 TEST_F(ActorSubmitterTest, ACallThatWaitsForAnArgumentHoldsBackLaterOnesOnlyWhereOrderMatters) {

@@ -85,22 +85,46 @@ TEST_F(ActorTableTest, RegisteringTheSameActorAgainChangesNothing) {
 
 TEST_F(ActorTableTest, AnActorThatEndsIsRestartedAsOftenAsItMay) {
   const ActorId id = Alive(Spec("", 1));
-  ActorActions actions = table_.Ended(node_, id, 0, "killed by signal 9", false);
+  ActorActions actions = table_.Ended(node_, id, 0, {"killed by signal 9", false});
   EXPECT_EQ(Count(actions, Kind::kPlace), 1u);
   EXPECT_EQ(StateOf(id), State::Restarting);
   EXPECT_EQ(table_.Find(id)->incarnation, 1u);
   (void)table_.Placed(id, node_);
   StartedNow(id);
   EXPECT_EQ(StateOf(id), State::Alive);
-  (void)table_.Ended(node_, id, 1, "killed by signal 9", false);
+  (void)table_.Ended(node_, id, 1, {"killed by signal 9", false});
   EXPECT_EQ(StateOf(id), State::Dead);
   EXPECT_TRUE(table_.Find(id)->death_cause.starts_with(
       "The actor is dead because its worker process has died. "));
 }
 
+TEST_F(ActorTableTest, TheProcessOfAnActorThatEndsBeforeItStartedIsKnown) {
+  const ActorId id = Placed(Spec());
+  (void)table_.Ended(node_, id, 0, {"exit code 3", false, 77, "10.0.0.1"});
+  EXPECT_EQ(StateOf(id), State::Dead);
+  EXPECT_EQ(table_.Find(id)->pid, 77);
+  EXPECT_EQ(table_.Find(id)->node_ip, "10.0.0.1");
+  EXPECT_NE(table_.Find(id)->death_cause.find("worker-*-77.out"), std::string::npos);
+  const ActorId again = Alive(Spec("", 1));
+  (void)table_.Kill(again, {.no_restart = false});
+  (void)table_.Ended(node_, again, 0, {"it was killed", true, 1});
+  (void)table_.Placed(again, node_);
+  (void)table_.Ended(node_, again, 1, {"exit code 3", false, 78});
+  EXPECT_EQ(table_.Find(again)->pid, 78) << "not that of its first process";
+}
+
+TEST_F(ActorTableTest, WhoWatchesIsToldWhenItHasANode) {
+  const ActorSpec spec = Spec("", 1);
+  EXPECT_EQ(Count(*table_.Register(spec), Kind::kPublish), 0u) << "the choice of a node tells";
+  EXPECT_EQ(Count(table_.Placed(spec.id, node_), Kind::kPublish), 1u);
+  StartedNow(spec.id);
+  EXPECT_EQ(Count(table_.Ended(node_, spec.id, 0, {"", false}), Kind::kPublish), 0u);
+  EXPECT_EQ(Count(table_.Placed(spec.id, node_), Kind::kPublish), 1u);
+}
+
 TEST_F(ActorTableTest, AnActorThatLeavesByItsOwnWillIsNotRestarted) {
   const ActorId id = Alive(Spec("", -1));
-  (void)table_.Ended(node_, id, 0, "exit_actor() was called.", true);
+  (void)table_.Ended(node_, id, 0, {"exit_actor() was called.", true});
   EXPECT_EQ(StateOf(id), State::Dead);
 }
 
@@ -113,9 +137,9 @@ TEST_F(ActorTableTest, AnErrorInItsConstructorKillsItWithThatError) {
 
 TEST_F(ActorTableTest, MessagesOfAnOldIncarnationAreIgnored) {
   const ActorId id = Alive(Spec("", -1));
-  (void)table_.Ended(node_, id, 0, "", false);
+  (void)table_.Ended(node_, id, 0, {"", false});
   (void)table_.Placed(id, node_);
-  EXPECT_TRUE(table_.Ended(node_, id, 0, "", false).empty());
+  EXPECT_TRUE(table_.Ended(node_, id, 0, {"", false}).empty());
   EXPECT_TRUE(table_.InitFailed(node_, id, 0, {}).empty());
   // A process of the old incarnation that says it runs is stopped.
   ActorActions actions = table_.Started(node_, {id, 0, {node_, worker_}, 1, ""});
@@ -228,7 +252,7 @@ TEST_F(ActorTableTest, AKillThatAllowsRestartsUsesOne) {
   EXPECT_EQ(StateOf(id), State::Restarting);
   EXPECT_EQ(table_.Find(id)->restarts_left(), 0);
   EXPECT_TRUE(table_.Kill(id, {.no_restart = false}).empty()) << "it is under way";
-  EXPECT_EQ(Count(table_.Ended(node_, id, 0, "it was killed", /*intended=*/true), Kind::kPlace),
+  EXPECT_EQ(Count(table_.Ended(node_, id, 0, {"it was killed", /*intended=*/true}), Kind::kPlace),
             1u);
   (void)table_.Placed(id, node_);
   StartedNow(id);
@@ -247,7 +271,7 @@ TEST_F(ActorTableTest, ItIsNotRestartedBeforeItsKilledProcessHasEnded) {
   };
   const auto places = [](const ActorActions& actions) { return Count(actions, Kind::kPlace); };
   ActorId id = killed(Alive(Spec("", 1)));
-  EXPECT_EQ(places(table_.Ended(node_, id, 0, "", true)), 1u);
+  EXPECT_EQ(places(table_.Ended(node_, id, 0, {"", true})), 1u);
   id = killed(Placed(Spec("", 1)));
   const ActorActions started = table_.Started(node_, {id, 0, {node_, worker_}, 1, "ip"});
   EXPECT_EQ(Count(started, Kind::kStop), 1u) << "it was ready before it was told";
@@ -285,7 +309,7 @@ TEST_F(ActorTableTest, WithoutReferencesItFinishesItsQueueAndIsNotRestarted) {
   EXPECT_TRUE(actions[0].graceful);
   EXPECT_EQ(StateOf(id), State::Alive);
   EXPECT_EQ(table_.FindByName("", "a"), nullptr);
-  (void)table_.Ended(node_, id, 0, "", false);
+  (void)table_.Ended(node_, id, 0, {"", false});
   EXPECT_EQ(StateOf(id), State::Dead);
   EXPECT_EQ(table_.Find(id)->death_cause,
             "The actor is dead because all references to the actor were removed.");
@@ -504,7 +528,7 @@ class RandomWorld {
     const auto [id, process] = *it;
     processes_.erase(it);
     if (!up_[process.node]) return;
-    Take(table_.Ended(process.node, id, process.incarnation, "", process.told || Pick(4) == 0));
+    Take(table_.Ended(process.node, id, process.incarnation, {"", process.told || Pick(4) == 0}));
   }
 
   void EndNode() {

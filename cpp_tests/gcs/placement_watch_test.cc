@@ -96,6 +96,32 @@ TEST_F(WaitingActorsTest, ADriverIsToldOnceOfAnActorThatNoNodeCanTake) {
   EXPECT_EQ(Warnings().size(), 2u) << "the first is not told of again";
 }
 
+TEST_F(WaitingActorsTest, WhoWatchesAnActorIsToldWhatItWaitsFor) {
+  const auto waits = [this](const ActorId& id) {
+    std::string last = "nothing was told";
+    for (const auto& [stream, message] : gcs_.sent) {
+      const auto* update = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_ActorUpdate();
+      if (update == nullptr || wire::FromWireOrNil(update->actor_id()) != id) continue;
+      last = flatbuffers::GetString(update->waits());
+    }
+    return last;
+  };
+  const auto watched = [this](int64_t cpus) {
+    const ActorId id = AddActor(cpus);
+    flatbuffers::FlatBufferBuilder builder;
+    gcs_.StreamMessage(
+        kHere, FinishReport(builder, wire::CreateWatchActor(builder, wire::ToWire(id), true)));
+    return id;
+  };
+  const ActorId small = watched(1);
+  EXPECT_TRUE(waits(small).starts_with("which is to start on node " + node_.Hex())) << waits(small);
+  const ActorId large = watched(8);
+  EXPECT_EQ(waits(large), "which no node can take: it needs {CPU: 8}");
+  const NodeId other = NodeId::Random();
+  Join(other, kThere, 8);
+  ASSERT_TRUE(gcs_.RunUntil([&] { return waits(large).find(other.Hex()) != std::string::npos; }));
+}
+
 TEST_F(WaitingActorsTest, WhatWaitsIsListedUntilANodeTakesIt) {
   AddActor(8);
   AddActor(8);

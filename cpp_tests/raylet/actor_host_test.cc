@@ -223,6 +223,18 @@ TEST_F(ActorHostTest, TheDeathOfItsWorkerEndsItAndFreesWhatItHeld) {
   EXPECT_FALSE(node_.actors.HasActorOf(job_));
 }
 
+TEST_F(ActorHostTest, TheDeathOfItsWorkerInInitNamesTheProcess) {
+  Register();
+  auto worker = AwaitActorsWorker();
+  const pid_t pid = worker.life->pid();
+  ::kill(pid, SIGKILL);
+  worker.process->Close();
+  const auto dead = AwaitState(ActorState::Dead);
+  ASSERT_TRUE(dead);
+  EXPECT_EQ(dead->As<wire::ActorUpdate>()->pid(), pid);
+  EXPECT_EQ(wire::FromWireOrNil(dead->As<wire::ActorUpdate>()->node_id()), node_.options.node_id);
+}
+
 TEST_F(ActorHostTest, AnActorWithARestartLeftStartsAgainInAnotherWorker) {
   Register(/*max_restarts=*/1);
   auto first = AwaitActorsWorker();

@@ -380,13 +380,17 @@ def test_a_dead_actor_is_described():
     )
     assert isinstance(error, RayActorError)
     assert error.actor_id == "ab"
-    assert "\n\tactor_id: ab\n" in str(error)
-    assert str(error).endswith("`cyray.kill`.")
+    assert str(error) == (
+        "The actor is dead because it was killed by `cyray.kill`.\n\tactor_id: ab"
+    )
     assert pickle.loads(pickle.dumps(error)).actor_id == "ab"
     assert error.class_name is None
     error = system_error("actor_unavailable", "\tclass_name: A.B\n\tpid: 3\nIt ended.", "ab")
     assert pickle.loads(pickle.dumps(error)).class_name == "A.B"
     assert str(error).endswith("\n\tactor_id: ab\n\tclass_name: A.B\n\tpid: 3\nIt ended.")
+    error = system_error("actor_died", "\tclass_name: A.B\nIt ended.\n\tits log's end", "ab")
+    assert str(error) == "It ended.\n\tactor_id: ab\n\tclass_name: A.B\n\tits log's end"
+    assert str(system_error("actor_died", "", "ab")).startswith("The actor died unexpectedly")
 
 
 def test_an_actor_whose_init_raised_shows_that_error():

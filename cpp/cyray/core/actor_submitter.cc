@@ -14,11 +14,16 @@ using wire::FrameType;
 namespace {
 
 // A line for each of what is known of an actor besides its id, before the text of its error.
-std::string About(const std::string& class_name, int pid = 0, const std::string& ip = "") {
-  std::string out;
-  if (!class_name.empty()) out += "\tclass_name: " + class_name + "\n";
-  if (pid > 0) out += "\tpid: " + std::to_string(pid) + "\n";
+std::string About(const std::string& class_name) {
+  return class_name.empty() ? "" : "\tclass_name: " + class_name + "\n";
+}
+std::string AboutDead(const std::string& class_name, const wire::ActorUpdate& update) {
+  std::string out = About(class_name);
+  const std::string ip = flatbuffers::GetString(update.node_ip());
+  const NodeId node = wire::FromWireOrNil(update.node_id());
+  if (update.pid() > 0) out += "\tpid: " + std::to_string(update.pid()) + "\n";
   if (!ip.empty()) out += "\tip: " + ip + "\n";
+  if (!node.is_nil()) out += "\tnode_id: " + node.Hex() + "\n";
   return out;
 }
 
@@ -286,6 +291,7 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
   ActorClient& client = *it->second;
   if (update.incarnation() < client.incarnation) return;
   if (update.class_name() != nullptr) client.class_name = update.class_name()->str();
+  client.waits = flatbuffers::GetString(update.waits());
   switch (update.state()) {
     case wire::ActorState::Alive:
       BecomeAlive(client, update);
@@ -297,8 +303,7 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
         return Die(client,
                    ValuePtr(Value::Copy(update.init_error()->data(), update.init_error()->size())));
       }
-      const std::string about =
-          About(client.class_name, update.pid(), flatbuffers::GetString(update.node_ip()));
+      const std::string about = AboutDead(client.class_name, update);
       return Die(client, SystemError(ErrorKind::kActorDied, about + client.death_cause, client.id));
     }
     case wire::ActorState::Restarting:

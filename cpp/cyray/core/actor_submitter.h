@@ -54,6 +54,7 @@ struct ActorClient {
   bool losing_link = false;  // its last answers are read
   bool subscribed = false;
   std::string class_name;
+  std::string waits;  // for what, before it lives: "which waits for ..."; empty: nobody has said
   std::string death_cause;
   ValuePtr death_error;    // what every later call gets
   ValuePtr unreachable;    // the same, until the next incarnation

@@ -65,6 +65,23 @@ const PendingTask* TaskSlab::FindByResult(const ObjectEntry* result) const {
   return nullptr;
 }
 
+namespace {
+
+// What stands between a call that has its arguments and its actor's process.
+std::string WhyQueued(const ActorClient& actor) {
+  if (actor.state != wire::ActorState::Alive) {
+    return ", " + (actor.waits.empty() ? "of which the GCS has not told yet" : actor.waits);
+  }
+  const std::string where = " at " + actor.address.ToString();
+  if (actor.link == nullptr) return where + ", which cannot be reached now";
+  if (actor.queue.front()->waiting_for_args()) {
+    return where + " behind a call that waits for its arguments";
+  }
+  return where + " behind " + std::to_string(actor.in_flight.count) + " calls";
+}
+
+}  // namespace
+
 std::string DescribeTask(const PendingTask& task) {
   std::string out = (task.actor != nullptr ? "call " : "task ") +
                     (task.name ? *task.name : task.tmpl->name) + " (attempt " +
@@ -84,10 +101,7 @@ std::string DescribeTask(const PendingTask& task) {
     return out + "pushed to " + actor + " at " + task.actor->address.ToString();
   }
   if (task.place == Place::kLimbo) return out + "in limbo since the worker was lost of " + actor;
-  if (task.actor->state == wire::ActorState::DependenciesUnready) {
-    return out + "queued for " + actor + ", whose constructor waits for its arguments";
-  }
-  return out + "queued for " + actor;
+  return out + "queued for " + actor + WhyQueued(*task.actor);
 }
 
 }  // namespace cyray::core

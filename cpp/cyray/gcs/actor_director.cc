@@ -3,6 +3,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "cyray/gcs/actor_waits.h"
 #include "cyray/gcs/codec.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -75,7 +76,7 @@ void ActorDirector::Apply(const ActorActions& actions) {
         commit_->Erase(Storage::Kind::kActorSpec, action.actor.view());
         break;
       case ActorAction::Kind::kPlace:
-        Place(action.actor);
+        if (!Place(action.actor)) Publish(action.actor);
         break;
       case ActorAction::Kind::kStart:
         Start(action);
@@ -181,7 +182,7 @@ void ActorDirector::Publish(const ActorId& actor) {
 wire::Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {
   flatbuffers::FlatBufferBuilder builder(512);
   if (const ActorRecord* record = table_.Find(actor)) {
-    return FinishCommand(builder, WriteUpdate(builder, *record));
+    return FinishCommand(builder, WriteUpdate(builder, *record, WhatItWaitsFor(*record)));
   }
   ActorRecord unknown;
   unknown.spec.id = actor;

@@ -68,7 +68,7 @@ struct ActorAction {
   enum class Kind {
     kStoreState,  // the state changed and must go to disk; a dead actor's spec leaves it
     kForget,      // remove all of it from disk
-    kPlace,       // choose a node, then say Placed() or Unschedulable()
+    kPlace,       // choose a node, then say Placed() or Unschedulable(); else tell who watches
     kStart,       // send StartActor to `node`
     kStop,        // send StopActor to `node`
     kPublish,     // tell who watches

@@ -57,7 +57,8 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   if (record.spec.arguments_pending) record.state = State::DependenciesUnready;
   AddLiving(record);
   if (AwaitsPlacement(record)) waiting_.Add(id, record.spec.kind());
-  ActorActions actions{{Kind::kStoreState, id}, {Kind::kPublish, id}};
+  ActorActions actions{{Kind::kStoreState, id}};
+  if (!AwaitsPlacement(record)) actions.push_back({Kind::kPublish, id});
   if (const KillEvent* early = early_kills_.Find(id)) {
     for (ActorAction& action : Kill(id, *early)) actions.push_back(std::move(action));
     early_kills_.Remove(id);
@@ -72,7 +73,7 @@ ActorActions ActorTable::ArgumentsReady(const ActorId& id) {
   record->state = State::PendingCreation;
   if (!record->is_owned()) LeaveOwner(*record);
   waiting_.Add(id, record->spec.kind());
-  return {{Kind::kStoreState, id}, {Kind::kPublish, id}, {Kind::kPlace, id}};
+  return {{Kind::kStoreState, id}, {Kind::kPlace, id}};
 }
 
 void ActorTable::Restore(ActorRecord record) {
@@ -94,7 +95,8 @@ ActorActions ActorTable::Placed(const ActorId& id, const NodeId& node) {
   if (record == nullptr || !AwaitsPlacement(*record)) return {};
   SetNode(*record, node);
   waiting_.Remove(id);
-  return {{Kind::kStoreState, id}, {Kind::kStart, id, node, record->incarnation}};
+  return {
+      {Kind::kStoreState, id}, {Kind::kPublish, id}, {Kind::kStart, id, node, record->incarnation}};
 }
 
 ActorActions ActorTable::Unschedulable(const ActorId& id, const std::string& reason) {
@@ -143,11 +145,15 @@ ActorActions ActorTable::GivenBack(const NodeId& node, const ActorId& id, uint32
 }
 
 ActorActions ActorTable::Ended(const NodeId& node, const ActorId& id, uint32_t incarnation,
-                               const std::string& reason, bool intended) {
+                               const Ending& ending) {
   ActorRecord* record = FindCurrent(id, incarnation, node);
   if (record == nullptr) return {};
+  if (record->pid == 0 && ending.pid != 0) {
+    record->pid = ending.pid;
+    record->node_ip = ending.node_ip;
+  }
   ActorActions actions;
-  ProcessLeft(*record, reason, intended, actions);
+  ProcessLeft(*record, ending.reason, ending.intended, actions);
   return actions;
 }
 
@@ -320,11 +326,11 @@ void ActorTable::Restart(ActorRecord& record, bool counts, ActorActions& actions
   const ActorId id = record.spec.id;
   if (counts) CountRestart(record);
   record.stopping = false;
+  record.pid = 0;
   ++record.incarnation;
   SetNode(record, NodeId::Nil());
   waiting_.Add(id, record.spec.kind());
   actions.push_back({Kind::kStoreState, id});
-  actions.push_back({Kind::kPublish, id});
   actions.push_back({Kind::kPlace, id});
 }
 

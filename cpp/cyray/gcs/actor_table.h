@@ -56,9 +56,15 @@ class ActorTable {
                           wire::Bytes error);
   // It had not begun there and was asked back.
   ActorActions GivenBack(const NodeId& node, const ActorId& id, uint32_t incarnation);
-  // Its process is gone. `intended`: it left by its own will and is not restarted.
+  struct Ending {
+    std::string reason;
+    bool intended = false;  // it left by its own will and is not restarted
+    int pid = 0;            // of its process, and the address of its node, when it never started
+    std::string node_ip = {};
+  };
+  // Its process is gone.
   ActorActions Ended(const NodeId& node, const ActorId& id, uint32_t incarnation,
-                     const std::string& reason, bool intended);
+                     const Ending& ending);
 
   struct KillEvent {
     bool no_restart = true;

@@ -468,7 +468,8 @@ void Cluster::OnActorStarted(const NodeId& id, const wire::ActorStarted& started
 
 void Cluster::OnActorEnded(const NodeId& id, const wire::ActorEnded& ended) {
   actors_.Apply(actors_.table().Ended(id, FromWireOrNil(ended.actor_id()), ended.incarnation(),
-                                      flatbuffers::GetString(ended.reason()), ended.intended()));
+                                      {flatbuffers::GetString(ended.reason()), ended.intended(),
+                                       ended.pid(), nodes_.Find(id)->ip}));
 }
 
 void Cluster::OnWatch(uint64_t stream, const wire::WatchActor& watch) {

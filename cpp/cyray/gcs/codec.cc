@@ -51,11 +51,13 @@ Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
   return spec;
 }
 
-Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRecord& record) {
+Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRecord& record,
+                                      const std::string& waits) {
   auto cause = Text(builder, record.death_cause);
   auto init_error = Blob(builder, record.init_error);
   auto class_name = Text(builder, record.spec.class_name);
   auto node_ip = Text(builder, record.node_ip);
+  auto waits_text = Text(builder, waits);
   wire::ActorUpdateBuilder update(builder);
   update.add_actor_id(ToWire(record.spec.id));
   update.add_state(record.state);
@@ -67,6 +69,8 @@ Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRec
   update.add_class_name(class_name);
   update.add_pid(record.pid);
   update.add_node_ip(node_ip);
+  update.add_node_id(ToWire(record.node));
+  update.add_waits(waits_text);
   return update.Finish();
 }
 

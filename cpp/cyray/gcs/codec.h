@@ -17,8 +17,10 @@ namespace cyray::gcs {
 StatusCode CodeFromWire(uint8_t code);
 // kInvalidArgument: ids are missing.
 Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request);
+// `waits`: what it waits for, where people are told (actor_waits.h).
 flatbuffers::Offset<wire::ActorUpdate> WriteUpdate(flatbuffers::FlatBufferBuilder& builder,
-                                                   const ActorRecord& record);
+                                                   const ActorRecord& record,
+                                                   const std::string& waits = {});
 flatbuffers::Offset<wire::ActorInfo> WriteInfo(flatbuffers::FlatBufferBuilder& builder,
                                                const ActorRecord& record);
 // A row that is left out when the GCS starts: somebody wrote into its file, or the disk lost bytes.

@@ -157,7 +157,7 @@ void ActorHost::OnWorkerDied(const DeadWorker& dead) {
   const auto found = by_worker_.find(dead.id);
   if (found == by_worker_.end()) return;
   const auto it = actors_.find(found->second);
-  if (it != actors_.end()) End(it, dead.reason, dead.intended);
+  if (it != actors_.end()) End(it, dead.reason, dead.intended, dead.pid);
 }
 
 wire::Bytes ActorHost::StartedReport(const ActorId& id, const Actor& actor, int pid,
@@ -172,12 +172,12 @@ wire::Bytes ActorHost::StartedReport(const ActorId& id, const Actor& actor, int 
 
 // --- Ends -------------------------------------------------------------------------------------
 
-void ActorHost::End(Actors::iterator actor, const std::string& reason, bool intended) {
+void ActorHost::End(Actors::iterator actor, const std::string& reason, bool intended, int pid) {
   FlatBufferBuilder builder;
   const auto text = builder.CreateString(reason);
-  End(actor, gcs::FinishReport(builder,
-                               wire::CreateActorEnded(builder, ToWire(actor->first),
-                                                      actor->second.incarnation, text, intended)));
+  End(actor, gcs::FinishReport(
+                 builder, wire::CreateActorEnded(builder, ToWire(actor->first),
+                                                 actor->second.incarnation, text, intended, pid)));
 }
 
 void ActorHost::End(Actors::iterator actor, wire::Bytes report) {

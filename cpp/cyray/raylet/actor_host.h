@@ -91,7 +91,8 @@ class ActorHost {
   // A report that it is alive, or that its __init__ failed.
   wire::Bytes StartedReport(const ActorId& id, const Actor& actor, int pid,
                             const wire::ActorReady& ready) const;
-  void End(Actors::iterator actor, const std::string& reason, bool intended);
+  // `pid`: of the process that was to be it, or was; 0: none.
+  void End(Actors::iterator actor, const std::string& reason, bool intended, int pid = 0);
   void End(Actors::iterator actor, wire::Bytes report);
   bool HasEnded(const ActorId& id, uint32_t incarnation) const;
 

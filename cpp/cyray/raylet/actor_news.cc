@@ -20,9 +20,10 @@ wire::Bytes Copy(const wire::ActorUpdate& update) {
           : builder.CreateVector(update.init_error()->data(), update.init_error()->size());
   const auto class_name = text(update.class_name());
   const auto ip = text(update.node_ip());
+  const auto waits = text(update.waits());
   builder.Finish(wire::CreateActorUpdate(
       builder, update.actor_id(), update.state(), update.address(), update.incarnation(),
-      update.restarts_left(), cause, error, class_name, update.pid(), ip));
+      update.restarts_left(), cause, error, class_name, update.pid(), ip, update.node_id(), waits));
   return wire::FinishedBytes(builder);
 }
 

@@ -101,12 +101,24 @@ def system_error(kind: str, message: str, actor_id: str | None = None) -> RayErr
     if cls is None:
         return RaySystemError(message or f"Unknown failure {kind!r}.")
     if issubclass(cls, RayActorError):
-        lines = [cls.base_message, *([f"\tactor_id: {actor_id}"] if actor_id else [])]
-        error = cls("\n".join([*lines, message] if message else lines), actor_id)
-        # The core names it on a line of its own (core/actor_submitter.cc).
-        _, found, rest = message.partition("\tclass_name: ")
-        error.class_name = rest.partition("\n")[0] if found else None
-        return error
+        return _actor_error(cls, message, actor_id)
     if cls is TaskUnschedulableError and actor_id:
         cls = ActorUnschedulableError
     return cls(message) if message else cls()
+
+
+def _actor_error(cls: type[RayActorError], message: str, actor_id: str | None) -> RayActorError:
+    # What is known of the actor stands before the text, each on a line of its own that begins with a
+    # tab (core/actor_submitter.cc).
+    text = message.split("\n") if message else []
+    facts = []
+    while text and text[0].startswith("\t"):
+        facts.append(text.pop(0))
+    named = [line for line in facts if line.startswith("\tclass_name: ")]
+    if actor_id:
+        facts.insert(0, f"\tactor_id: {actor_id}")
+    # Why it is dead says more than that it is; the usual sentence is for deaths of which nothing is known.
+    first = [text.pop(0)] if text and cls is ActorDiedError else [cls.base_message]
+    error = cls("\n".join([*first, *facts, *text]), actor_id)
+    error.class_name = named[0].partition(": ")[2] if named else None
+    return error
