@@ -251,3 +251,71 @@ def test_a_process_that_does_not_read_holds_nobody_else_up(three):
         os.kill(pid, signal.SIGCONT)
     assert all(answer == body for answer in cyray.get(waiting, timeout=40))
     assert eventually(lambda: sum(node["Alive"] for node in cyray.nodes()) == 3)
+
+
+def test_a_node_that_is_cut_off_reaches_nobody_and_nobody_reaches_it(three):
+    _, node_b, _ = three.list_all_nodes()
+    b, c, of_b, of_c = on("b"), on("c"), on("b"), on("c")
+    cyray.get([b.ask.remote(of_c, -1), c.ask.remote(of_b, -1)], timeout=20)
+    three.cut_off(node_b)
+    three.add_node(num_cpus=1, resources={"d": 1})
+    d, of_d = on("d"), on("d")
+    over_the_cut = [c.ask.remote(of_b, 1), d.ask.remote(of_b, 2), b.add.remote(3)]
+    assert cyray.get([of_c.add.remote(4), of_d.add.remote(5)], timeout=20) == [4, 5]
+    ready, _ = cyray.wait(over_the_cut, num_returns=1, timeout=0.5)
+    assert not ready
+    assert all(node["Alive"] for node in cyray.nodes())
+    three.rejoin(node_b)
+    assert cyray.get(over_the_cut, timeout=20) == [1, 2, 3]
+    assert sorted(cyray.get(of_b.all.remote(), timeout=20)) == [-1, 1, 2]
+    assert cyray.get(b.ask.remote(of_c, 6), timeout=20) == 6
+
+
+def test_what_a_cut_off_node_dials_itself_is_cut_too(three, gate):
+    _, node_b, node_c = three.list_all_nodes()
+    b, of_c = on("b"), on("c")
+    cyray.get([b.add.remote(-1), of_c.add.remote(-1)], timeout=20)
+    path = gate.path
+
+    def ask_later(_, other):
+        open(path).close()
+        return cyray.get(other.add.remote(1))
+
+    call = b.__ray_call__.remote(ask_later, of_c)
+    cyray.wait([call], timeout=0.1)  # it is on its way there
+    to_c = three.proxy(node_c)
+    three.cut_off(node_b)
+    before = to_c.cuts
+    gate.open()
+    eventually(lambda: to_c.cuts > before, 20, "node b dials node c")
+    assert cyray.get(of_c.all.remote(), timeout=20) == [-1]
+    three.rejoin(node_b)
+    assert cyray.get(call, timeout=20) == 1
+
+
+def test_a_node_without_a_proxy_is_refused_by_name(cluster, three):
+    head = cluster.add_node(num_cpus=0)
+    for ask in (cluster.proxy, cluster.cut_off, cluster.rejoin):
+        with pytest.raises(RuntimeError, match=r"make it with Cluster\(\.\.\., proxied=True\)"):
+            ask(head)
+    node = three.list_all_nodes()[1]
+    three.remove_node(node)
+    for stranger in (head, node):
+        for ask in (three.proxy, three.cut_off, three.rejoin, three.remove_node):
+            with pytest.raises(
+                ValueError, match=f"{stranger.node_id} is not a node of this cluster"
+            ):
+                ask(stranger)
+    with pytest.raises(ValueError, match=r"'raylet' is not a node.*add_node\(\)"):
+        three.proxy("raylet")
+
+
+def test_a_closed_proxy_does_not_keep_its_cluster_from_ending(three):
+    head, b, c = three.list_all_nodes()
+    three.proxy(b).close()
+    three.cut_off(c)
+    three.rejoin(c)
+    three.remove_node(b)
+    three.proxy(head).close()
+    three.shutdown()
+    assert three.list_all_nodes() == []

@@ -8,7 +8,12 @@ session folder (sockets `raylet`, `raylet.1`, ...). With `proxied=True` other no
 them through a FaultProxy, which cuts, stalls and delays their connections as it is told:
 
     cluster = Cluster(initialize_head=True, connect=True, proxied=True)
-    cluster.proxy(cluster.add_node(num_cpus=1)).cut()
+    node = cluster.add_node(num_cpus=1)
+    cluster.cut_off(node)         # from all other nodes, whoever dials, until cluster.rejoin(node)
+    cluster.proxy(node).delay(1)  # what goes over the connections that others make to it
+
+A proxy stands between nodes alone: what a node says to the GCS goes past it, so a node that is cut off
+is alive for the cluster.
 
 Threading: used by one thread.
 """
@@ -56,6 +61,7 @@ class Cluster:
         """
         self._proxied = proxied
         self._proxies: dict[str, FaultProxy] = {}  # by node id
+        self._cut_off: list[LocalNode] = []
         self.head_node: LocalNode | None = None
         self.worker_nodes: list[LocalNode] = []
         self._connected = False
@@ -136,24 +142,89 @@ class Cluster:
             raise
         proxy.forward_to(node.port)
         self._proxies[node.node_id] = proxy
+        self._refuse_cut_off(proxy)
         return node
 
+    # --- Faults ---
+
     def proxy(self, node: LocalNode) -> FaultProxy:
-        """What connections to this node go through, in a cluster with `proxied`."""
+        """What the connections go through that other nodes make to this one, in a cluster with `proxied`.
+
+        What this node dials goes through the proxies of those that it dials: `cut_off` is for both.
+
+        Raises:
+            RuntimeError: the cluster was made without `proxied`.
+            ValueError: the node is not of this cluster, or was removed.
+        """
+        if not self._proxied:
+            raise RuntimeError(
+                "The nodes of this cluster reach each other directly, and no FaultProxy stands between "
+                "them: make it with Cluster(..., proxied=True)."
+            )
+        self._check_member(node)
         return self._proxies[node.node_id]
+
+    def cut_off(self, node: LocalNode) -> None:
+        """Resets all connections between this node and the others, and every new one, until `rejoin`.
+
+        Whoever dials, and nodes that are added later too. The node still talks with the GCS, so it is
+        alive for the cluster; calls and objects between it and other nodes wait. Raises as `proxy` does.
+        """
+        own = self.proxy(node)
+        if node not in self._cut_off:
+            self._cut_off.append(node)
+        for proxy in self._open_proxies():
+            if proxy is own:
+                proxy.drop()
+            else:
+                proxy.drop(dialed_by=node.pid)
+
+    def rejoin(self, node: LocalNode) -> None:
+        """Ends `cut_off`, and whatever other faults the node's own proxy was told to make.
+
+        Raises as `proxy` does.
+        """
+        own = self.proxy(node)
+        if node in self._cut_off:
+            self._cut_off.remove(node)
+        for proxy in self._open_proxies():
+            if proxy is own:
+                proxy.heal()
+                self._refuse_cut_off(proxy)
+            else:
+                proxy.admit(node.pid)
+
+    def _open_proxies(self) -> list[FaultProxy]:
+        return [proxy for proxy in self._proxies.values() if not proxy.closed]
+
+    def _refuse_cut_off(self, proxy: FaultProxy) -> None:
+        for node in self._cut_off:
+            proxy.drop(dialed_by=node.pid)
+
+    def _check_member(self, node: LocalNode) -> None:
+        if node not in self.list_all_nodes():
+            known = ", ".join(one.node_id for one in self.list_all_nodes())
+            raise ValueError(
+                f"{node.node_id if isinstance(node, LocalNode) else repr(node)} is not a node of this cluster, "
+                "or was removed. Nodes are what add_node() returns, and head_node; there are "
+                f"{known or 'none'}."
+            )
+
+    # --- Ends ---
 
     def remove_node(self, node: LocalNode, allow_graceful: bool = True) -> None:
         """Ends a node: in order, or with SIGKILL to its raylet. The head goes last."""
         if node is self.head_node and self.worker_nodes:
             raise ValueError("The head node cannot be removed before the others.")
-        if node is not self.head_node and node not in self.worker_nodes:
-            raise ValueError("This node is not of this cluster, or was removed.")
+        self._check_member(node)
         if allow_graceful:
             node.stop()
         else:
             node.kill()
         if proxy := self._proxies.pop(node.node_id, None):
             proxy.close()
+        if node in self._cut_off:
+            self._cut_off.remove(node)
         if node is self.head_node:
             self.head_node = None
         else:
@@ -200,5 +271,6 @@ class Cluster:
         for proxy in self._proxies.values():
             proxy.close()
         self._proxies.clear()
+        self._cut_off.clear()
         self.worker_nodes = []
         self.head_node = None

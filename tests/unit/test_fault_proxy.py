@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 
@@ -171,3 +172,40 @@ def test_a_target_that_does_not_answer_holds_nobody_else_up(target):
         assert proxy.cut() == 31
     pair.close()
     proxy.close()
+
+
+def test_connections_of_one_process_alone_are_dropped(proxy, target):
+    proxy.drop(dialed_by=os.getppid())
+    there = Pair(proxy, target)
+    there.near.sendall(b"x")
+    assert read(there.far, 1) == b"x"
+    assert proxy.cuts == 0
+    proxy.drop(dialed_by=os.getpid())
+    assert is_reset(there.near) and is_reset(there.far)
+    assert is_turned_away(proxy.port)
+    there.close()
+    proxy.admit(os.getpid())
+    again = Pair(proxy, target)
+    again.near.sendall(b"y")
+    assert read(again.far, 1) == b"y"
+    again.close()
+
+
+def test_a_proxy_can_be_closed_twice_and_says_afterwards_that_it_is(proxy):
+    proxy.close()
+    proxy.close()
+    assert proxy.closed
+    for fault in (
+        proxy.cut,
+        proxy.drop,
+        proxy.stall,
+        proxy.heal,
+        lambda: proxy.delay(1),
+        lambda: proxy.admit(1),
+        lambda: proxy.cut_each_after(1, 2),
+        lambda: proxy.forward_to(1),
+    ):
+        with pytest.raises(
+            RuntimeError, match=rf"port {proxy.port}\) was closed.*drop\(\) and heal"
+        ):
+            fault()

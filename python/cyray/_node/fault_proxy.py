@@ -17,6 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from cyray._os import proc
+
 _READ_BYTES = 256 << 10
 _BUFFER_BYTES = 1 << 20  # unsent in one direction; then that direction is not read
 
@@ -36,6 +38,7 @@ class _Direction:
 
 class _Connection:
     def __init__(self, near: socket.socket, far: socket.socket, budget: int | None) -> None:
+        self.near = near
         self.far = far
         self.directions = (_Direction(near, far), _Direction(far, near))
         self.left = budget  # bytes until it is cut; None: never
@@ -57,6 +60,14 @@ class _Connection:
             _reset(direction.source)
 
 
+def _is_dialed_by(near: socket.socket, pid: int) -> bool:
+    """Whether that process made the connection of which `near` is our end."""
+    try:
+        return proc.holds_connection(pid, near.getpeername(), near.getsockname())
+    except OSError:  # it has ended
+        return False
+
+
 def _reset(end: socket.socket) -> None:
     """Ends a connection as a firewall or a dying machine does."""
     with contextlib.suppress(OSError):
@@ -67,7 +78,9 @@ def _reset(end: socket.socket) -> None:
 class FaultProxy:
     """Forwards TCP connections of `port` to `target_port` of this machine, until told otherwise.
 
-    `cuts` and `connections` count what happened.
+    Everything it does, it does to connections that others make to the target, in both directions of
+    each. What the target itself dials goes through the proxies of those that it dials, if they have
+    any: `Cluster.cut_off` tells all of them. `cuts` and `connections` count what happened.
     """
 
     def __init__(self, target_port: int = 0) -> None:
@@ -82,12 +95,18 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._stalled = False
         self._refusing = False
+        self._refused_pids: set[int] = set()
         self._delay_s = 0.0
         self._budget: Callable[[], int | None] = lambda: None
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="cyray-fault-proxy", daemon=True)
         self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._ended
 
     @property
     def held_bytes(self) -> int:
@@ -97,44 +116,66 @@ class FaultProxy:
 
     def forward_to(self, target_port: int) -> None:
         """From now on connections are forwarded, also those that wait."""
+        self._check_open()
         self.target_port = target_port
         self._wake()
 
     # --- Faults ---
 
     def cut(self) -> int:
-        """Resets all connections now. How many there were."""
+        """Resets all connections to the target now; new ones are forwarded. How many there were."""
+        self._check_open()
         with self._lock:
             return self._cut_all()
 
     def cut_each_after(self, least: int, most: int, seed: int = 0) -> None:
-        """Resets each new connection after a random number of bytes, between those."""
+        """Resets each new connection to the target after a random number of bytes, between those."""
+        self._check_open()
         chance = random.Random(seed)
         with self._lock:
             self._budget = lambda: chance.randint(least, most)
 
     def stall(self) -> None:
-        """Moves nothing more, and resets nothing, until `heal`."""
+        """Moves nothing more on connections to the target, and resets nothing, until `heal`."""
+        self._check_open()
         self._set(stalled=True)
 
-    def drop(self) -> None:
-        """Resets all connections and every new one, until `heal`."""
+    def drop(self, dialed_by: int | None = None) -> None:
+        """Resets all connections to the target and every new one, until `heal`.
+
+        `dialed_by`: the pid of a process (a node's raylet: `node.pid`); only those that this process makes.
+        What the target dials is left alone.
+        """
+        self._check_open()
         with self._lock:
-            self._refusing = True
-            self._cut_all()
+            if dialed_by is None:
+                self._refusing = True
+                self._cut_all()
+            else:
+                self._refused_pids.add(dialed_by)
+                self._cut_where(lambda connection: _is_dialed_by(connection.near, dialed_by))
         self._wake()
 
+    def admit(self, pid: int) -> None:
+        """Takes `drop(dialed_by=pid)` back, and no other fault."""
+        self._check_open()
+        with self._lock:
+            self._refused_pids.discard(pid)
+
     def delay(self, seconds: float) -> None:
-        """Lets what comes from now on wait for so long."""
+        """Lets what comes from now on, in either direction of a connection, wait for so long."""
+        self._check_open()
         with self._lock:
             self._delay_s = seconds
 
     def heal(self) -> None:
         """Forwards as before all faults, and at once what was delayed."""
+        self._check_open()
         with self._lock:
             self._budget = lambda: None
             self._delay_s = 0.0
             self._refusing = False
+            self._refused_pids.clear()
             for connection in self._open:
                 connection.left = None
                 for way in connection.directions:
@@ -142,17 +183,29 @@ class FaultProxy:
         self._set(stalled=False)
 
     def close(self) -> None:
-        """Ends the proxy and its connections."""
-        self._ended = True
+        """Ends the proxy and its connections; new ones find nobody. Nothing when it is closed already."""
+        with self._lock:
+            if self._ended:
+                return
+            self._ended = True
         self._wake()
         self._thread.join()
         with self._lock:
             self._cut_all()
         self._listener.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        with self._lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_write = -1
 
     # --- Forwarding ---
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise RuntimeError(
+                f"This FaultProxy (port {self.port}) was closed: nothing goes through it any more. To "
+                "cut connections for a while, use drop() and heal()."
+            )
 
     def _set(self, stalled: bool) -> None:
         with self._lock:
@@ -160,16 +213,22 @@ class FaultProxy:
         self._wake()
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):
             os.write(self._wake_write, b"w")
 
     def _cut_all(self) -> int:
-        count = len(self._open)
-        for connection in self._open:
+        return self._cut_where(lambda connection: True)
+
+    def _cut_where(self, is_meant: Callable[[_Connection], bool]) -> int:
+        meant = [connection for connection in self._open if is_meant(connection)]
+        for connection in meant:
             connection.close()
-        self._open.clear()
-        self.cuts += count
-        return count
+            self._open.remove(connection)
+        self.cuts += len(meant)
+        return len(meant)
+
+    def _refuses(self, near: socket.socket) -> bool:
+        return self._refusing or any(_is_dialed_by(near, pid) for pid in self._refused_pids)
 
     def _run(self) -> None:
         while not self._ended:
@@ -217,7 +276,7 @@ class FaultProxy:
         except OSError:
             return
         self.connections += 1
-        if self._refusing:
+        if self._refuses(near):
             _reset(near)
             self.cuts += 1
             return

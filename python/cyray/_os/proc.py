@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
+import sys
 from collections.abc import Iterable
 
 
@@ -18,12 +20,13 @@ class Process:
     """One process as it was when it was looked at; pid and start name it for as long as the machine runs."""
 
     # Not a NamedTuple: making one takes longer than all else that `init` imports of this room.
-    __slots__ = ("parent", "pid", "session", "start_ticks", "zombie")
+    __slots__ = ("parent", "pid", "session", "start_ticks", "stopped", "zombie")
 
     def __init__(self, pid: int, fields: list[bytes]) -> None:
         """`fields`: of /proc/<pid>/stat, behind the name."""
         self.pid = pid
         self.zombie = fields[0] in (b"Z", b"X")
+        self.stopped = fields[0] in (b"T", b"t")  # by a signal, or by a debugger
         self.parent = int(fields[1])
         self.session = int(fields[3])
         self.start_ticks = int(fields[19])  # clock ticks since boot
@@ -44,6 +47,12 @@ def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 when it is gone or a zombie."""
     process = read_process(pid)
     return 0 if process is None or process.zombie else process.start_ticks
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process exists and does not run until somebody lets it: SIGSTOP, a debugger."""
+    process = read_process(pid)
+    return process is not None and process.stopped
 
 
 def processes() -> list[Process]:
@@ -94,6 +103,32 @@ def has_in_environment(pid: int, entry: str) -> bool:
             return entry.encode() in file.read().split(b"\0")
     except OSError:
         return False
+
+
+def holds_connection(pid: int, near: tuple[str, int], far: tuple[str, int]) -> bool:
+    """Whether a process has the socket of a TCP connection (IPv4) whose own end is `near`."""
+    ends = [_in_hex(near), _in_hex(far)]
+    try:
+        with open("/proc/net/tcp") as file:
+            rows = [line.split() for line in file]
+        inodes = {f"socket:[{row[9]}]" for row in rows if row[1:3] == ends}
+        entries = os.listdir(f"/proc/{pid}/fd") if inodes else []
+    except OSError:
+        return False
+    return any(_link(f"/proc/{pid}/fd/{entry}") in inodes for entry in entries)
+
+
+def _in_hex(address: tuple[str, int]) -> str:
+    # As /proc/net/tcp has it: the bytes of the address as a number of this machine's.
+    number = int.from_bytes(socket.inet_aton(address[0]), sys.byteorder)
+    return f"{number:08X}:{address[1]:04X}"
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def kill(process: Process, number: int = signal.SIGKILL) -> bool:
