@@ -633,3 +633,39 @@ def test_workers_forget_functions_that_nobody_has_any_more():
         one = cyray.remote(num_cpus=all_cpus)(make(number))
         assert cyray.get(one.remote())[0] == number
     assert cyray.get(one.remote())[1] < 1_600
+
+
+def test_what_cannot_be_pickled_is_named_where_it_is_passed_captured_or_returned():
+    lock = threading.Lock()
+
+    @cyray.remote
+    def takes(*args, **kwargs):
+        pass
+
+    @cyray.remote
+    def captures():
+        return lock
+
+    @cyray.remote
+    def returns():
+        return [threading.Lock()]
+
+    @cyray.remote
+    class Takes:
+        def __init__(self, *args):
+            pass
+
+        def method(self, **kwargs):
+            pass
+
+    actor = Takes.remote()
+    for call, said in (
+        (lambda: takes.remote(1, 2, [lock]), r"position 2 \(from 0 on\).* its item \[0\] is"),
+        (lambda: takes.remote(1, 2, second={"a": lock}), r"argument 'second'.* its item \['a'\]"),
+        (lambda: Takes.remote(lock), "position 0"),
+        (lambda: actor.method.remote(a=1, b=lock), "argument 'b'"),
+        (captures.remote, r"the function .*captures .* its captured variable 'lock'"),
+        (lambda: cyray.get(returns.remote()), r"\[<unlocked.*: its item \[0\] is"),
+    ):
+        with pytest.raises(TypeError, match=f"Could not serialize.*{said}"):
+            call()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import cloudpickle
 import pytest
 
 from cyray._pickle import by_value, extra
@@ -114,3 +120,112 @@ def test_no_options_take_no_bytes() -> None:
 def test_what_cannot_be_pickled_is_named() -> None:
     with pytest.raises(TypeError, match="Could not serialize"):
         extra.dumps({"retry_exceptions": sys._getframe()})
+
+
+LOCK = threading.Lock()
+CONFIG = {"rate": 1, "locks": [1, LOCK]}
+
+
+def uses_global() -> Any:
+    return LOCK
+
+
+def uses_global_inside() -> Any:
+    return [CONFIG for _ in range(3)]
+
+
+def refusal_of(value: Any, **options: Any) -> str:
+    with cloudpickled_by_value(), pytest.raises(TypeError, match="Could not serialize") as caught:
+        by_value.dumps(value, **options)
+    return str(caught.value)
+
+
+@contextlib.contextmanager
+def cloudpickled_by_value() -> Iterator[None]:
+    # As if this module were the program itself.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def test_a_function_that_cannot_be_pickled_names_the_variable() -> None:
+    captured = threading.Lock()
+
+    def captures() -> Any:
+        return captured
+
+    def calls_another() -> Any:
+        return captures()
+
+    def has_default(a: int, lock: Any = LOCK) -> Any:
+        return lock
+
+    is_lock = "is <unlocked _thread.lock"
+    for function, way in {
+        uses_global: "its global variable 'LOCK'",
+        uses_global_inside: "its global variable 'CONFIG', in that item ['locks'], in that item [1],",
+        captures: "its captured variable 'captured'",
+        calls_another: "its captured variable 'captures', in that captured variable 'captured',",
+        has_default: "its default value [0]",
+        functools.partial(captures, 1): "its function, in that captured variable 'captured',",
+    }.items():
+        assert f": {way} {is_lock}" in refusal_of(function)
+    assert "Could not serialize the function uses_global (" in refusal_of(uses_global)
+
+
+def test_a_value_that_cannot_be_pickled_names_the_part() -> None:
+    class Holder:
+        def __init__(self, **parts: Any) -> None:
+            self.__dict__.update(parts)
+
+        def method(self) -> Any:
+            return LOCK
+
+    class Slotted:
+        __slots__ = ("mine", "never_set")
+
+        def __init__(self) -> None:
+            self.mine = LOCK
+
+    looped: dict[str, Any] = {}
+    looped.update(own=looped, lock=LOCK)
+    for value, way in (
+        ([1, (2, {3: LOCK})], "its item [1], in that item [1], in that item [3],"),
+        (Holder(a=1, b=Holder(c=LOCK)), "its attribute 'b', in that attribute 'c',"),
+        (Slotted(), "its attribute 'mine'"),
+        (Holder().method, "its function, in that global variable 'LOCK',"),
+        (Holder, "its attribute 'method', in that global variable 'LOCK',"),
+        (
+            [Holder()],
+            "its item [0], in that class, in that attribute 'method', in that global "
+            "variable 'LOCK',",
+        ),
+        (looped, "its item ['lock']"),
+    ):
+        assert f": {way} is <unlocked _thread.lock" in refusal_of(value)
+
+
+def test_an_argument_that_cannot_be_pickled_is_named() -> None:
+    assert "serialize the argument at position 2 (from 0 on), <unl" in refusal_of(LOCK, argument=2)
+    text = refusal_of([LOCK], argument="locks")
+    assert "serialize the argument 'locks', [<unl" in text and ": its item [0] is <unl" in text
+
+
+def test_what_refuses_to_be_pickled_itself_is_named_too() -> None:
+    pointer = ctypes.pointer(ctypes.c_int(1))
+    with pytest.raises(ValueError, match="pointers cannot be pickled") as caught:
+        by_value.dumps({"a": pointer}, argument=0)
+    if sys.version_info >= (3, 11):
+        assert "position 0 (from 0 on)" in caught.value.__notes__[0]
+        assert ": its item ['a'] is <" in caught.value.__notes__[0]
+
+
+def test_looking_for_what_cannot_be_pickled_ends() -> None:
+    nested: list[Any] = []
+    for _ in range(10_000):
+        nested = [nested]
+    assert "recursion" in refusal_of(nested)
+    wide = [{"number": n} for n in range(100_000)]
+    assert "its item" not in refusal_of([*wide, LOCK])

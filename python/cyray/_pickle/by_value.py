@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -69,24 +70,71 @@ def dumps_either(value: Any) -> bytes:
     return pickled
 
 
-def dumps(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None) -> bytes:
+def dumps(
+    value: Any,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None,
+    argument: int | str | None = None,
+) -> bytes:
     """Pickle `value` with protocol 5.
+
+    `argument`: its position or name in a call, for the message.
 
     Raises:
         TypeError: something in it cannot be pickled; the message names it.
+        ValueError, NotImplementedError: it says so itself, as a pointer of ctypes does; with a note (from
+            Python 3.11 on) that names it.
     """
     out = io.BytesIO()
     try:
         _Pickler(out, protocol=5, buffer_callback=buffer_callback).dump(value)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise TypeError(
-            f"Could not serialize {_describe(value)}: {str(error).rstrip('.')}. Everything that is passed to or "
-            "returned from a task or actor must be picklable."
+            f"{_failure(value, error, argument)}. Everything that a task or actor is passed, captures or "
+            "returns must be picklable."
         ) from error
+    except (ValueError, NotImplementedError) as error:
+        if hasattr(error, "add_note"):
+            error.add_note(_failure(value, error, argument))
+        raise
     return out.getvalue()
 
 
+def _failure(value: Any, error: Exception, argument: int | str | None) -> str:
+    from cyray._pickle import blame
+
+    found = blame.find(value, error, _probe)
+    what = _describe(value)
+    if isinstance(argument, int):
+        what = f"the argument at position {argument} (from 0 on), {what}"
+    elif argument is not None:
+        what = f"the argument {argument!r}, {what}"
+    if found.way:
+        comma = "," if "," in found.way else ""
+        what += f": {found.way}{comma} is {_describe(found.value)}"
+    try:
+        why = str(found.error).rstrip(".")
+    except Exception:  # an error of the user's own
+        why = type(found.error).__qualname__
+    return f"Could not serialize {what}: {why}"
+
+
+class _Probe(_Pickler):
+    """Finds out whether a value can be pickled. Refs and handles can, and are not counted for it."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj).__module__ == "cyray._raylet":
+            return int, ()
+        return super().reducer_override(obj)
+
+
+def _probe(value: Any) -> None:
+    _Probe(io.BytesIO(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
+
+
 def _describe(value: Any) -> str:
+    if isinstance(value, (types.FunctionType, type)):
+        kind = "class" if isinstance(value, type) else "function"
+        return f"the {kind} {value.__qualname__} ({value.__module__})"
     try:
         text = repr(value)
     except Exception:  # a repr may do anything

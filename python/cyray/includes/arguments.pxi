@@ -36,7 +36,7 @@ cdef Value* encode_args(Session s, tuple args, dict kwargs, vector[ObjectEntry*]
         size = simple_size(item)
         if size == 0 or not fits_inline(size, total):
             if type(item) is not ObjectRef:
-                serialized = serialize(item)
+                serialized = serialize(item, i if i < npos else list(kwargs)[i - npos])
                 size = (<Serialized>serialized).size
                 if not fits_inline(size, total):
                     item = put_serialized(s, serialized)

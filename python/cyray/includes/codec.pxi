@@ -110,12 +110,14 @@ cdef class Serialized:
             at += self.views[i].len
 
 
-cdef object _by_value_dumps(object value, list buffers):
+cdef object _by_value_dumps(object value, list buffers, object argument):
     # What the C pickler cannot do by reference: functions and classes of __main__, closures, lambdas.
-    return hook("dumps_by_value")(value, buffers.append)
+    # When that fails as well, it says which part of the value is to blame.
+    return hook("dumps_by_value")(value, buffers.append, argument)
 
 
-cdef Serialized serialize(object value):
+cdef Serialized serialize(object value, object argument=None):
+    # `argument`: the position or name of the value in a call, for errors.
     cdef Serialized out = Serialized.__new__(Serialized)
     cdef CyrayThread* here = this_thread()
     cdef PyObject* outer = here.captured
@@ -128,12 +130,12 @@ cdef Serialized serialize(object value):
         try:
             out.pickled = _dumps(value, 5, buffer_callback=buffers.append)
             by_value = b"__main__" in out.pickled or _must_pickle_by_value()
-        except (_PicklingError, AttributeError, TypeError, RecursionError):
+        except (_PicklingError, AttributeError, TypeError, RecursionError, ValueError, NotImplementedError):
             by_value = True
         if by_value:
             buffers.clear()
             out.contained.clear()
-            out.pickled = _by_value_dumps(value, buffers)
+            out.pickled = _by_value_dumps(value, buffers, argument)
     finally:
         here.captured = outer
     out.pieces = [buffer.raw() for buffer in buffers] if buffers else None
