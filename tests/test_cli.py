@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 
+import click.testing
 import pytest
-from support import Driver, command, eventually, run_driver, session_processes
+from support import (
+    Driver,
+    command,
+    eventually,
+    find_process,
+    run_driver,
+    session_processes,
+)
 
 import cyray
+import cyray.cli.status
 
 
 @pytest.fixture
@@ -167,6 +178,89 @@ def test_ctrl_c_ends_the_wait_for_a_raylet_that_does_not_answer(address, tmp_pat
         os.kill(raylet, signal.SIGCONT)
 
 
+def head_and_gcs():
+    (raylet,) = [pid for pid, text in session_processes().items() if "_bin/raylet" in text]
+    return {"the raylet": raylet, "the GCS": find_process(raylet, "gcs_server")}
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def read_until(stream, part):
+    """The line that has it."""
+    for line in stream:
+        if part in line:
+            return line
+    raise AssertionError(f"{part!r} was never said")
+
+
+STATUS = [sys.executable, "-m", "cyray.cli", "status"]
+
+
+@pytest.mark.parametrize("who", ["the raylet", "the GCS"])
+def test_who_waits_for_a_process_that_stands_still_is_told_for_which(address, who):
+    pid = head_and_gcs()[who]
+    with stopped(pid):
+        status = subprocess.Popen(STATUS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said = read_until(status.stderr, "still waiting for the raylet at ")
+        assert "to register this program, 30 s at most" in said
+        assert who in said and f"is stopped (process {pid}, as by SIGSTOP)" in said
+    out, err = status.communicate(timeout=30)
+    assert status.returncode == 0 and "Cluster status" in out and err == ""
+
+
+def test_a_question_to_a_cluster_that_stands_still_is_told_of(address, tmp_path):
+    raylet = head_and_gcs()["the raylet"]
+    driver = Driver(
+        tmp_path,
+        """
+        import sys
+        import cyray
+
+        cyray.init(address=sys.argv[1])
+        print("connected", flush=True)
+        sys.stdin.readline()
+        print(len(cyray.nodes()))
+        """,
+        address,
+        stdin=True,
+    )
+    assert driver.line() == "connected"
+    with stopped(raylet):
+        driver.process.stdin.write("go\n")
+        driver.process.stdin.flush()
+        said = read_until(driver.process.stderr, "still waiting for the GCS at ")
+        assert f"GCS at {address} to answer ListNodes; the raylet is stopped" in said
+    assert driver.finish()[0] == "1\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("who", ["the raylet", "the GCS"])
+def test_waiting_for_a_process_that_stands_still_ends(address, who):
+    pid = head_and_gcs()[who]
+    with stopped(pid):
+        said = command("status", code=1)
+        assert "did not register this program: no answer within 30 s" in said
+        assert f"is stopped (process {pid}, as by SIGSTOP)" in said
+
+
+def test_the_answers_to_status_are_not_awaited_for_ever(address, monkeypatch):
+    # The module of the command, which has the command's name in its package.
+    monkeypatch.setattr(sys.modules["cyray.cli.status"], "ANSWER_LIMIT_S", 0.05)
+    monkeypatch.setattr(cyray, "nodes", lambda: threading.Event().wait(30))
+    result = click.testing.CliRunner().invoke(cyray.cli.main, ["status", "--address", address])
+    assert result.exit_code == 1
+    assert "The cluster's GCS did not answer within 0 s" in result.output
+    assert not cyray.is_initialized()
+
+
 def test_wrong_usage_is_told():
     assert "--head" in command("start", code=2)
     assert "--resources" in command("start", "--head", "--resources", "nonsense", code=2)
@@ -207,7 +301,10 @@ def test_a_cluster_outlives_its_drivers(address):
 
 
 def test_without_a_cluster_there_is_nothing_to_stop_or_show():
-    assert "Did not find any active cyray processes." in command("stop")
+    said = command("stop")
+    assert (
+        f"any active cyray processes (looked in {os.environ['CYRAY_TMPDIR']}; CYRAY_TMPDIR" in said
+    )
     command("status", code=1)
 
 

@@ -41,7 +41,7 @@ class StoreClientTest : public testing::Test, public PollerHandler, public Silen
 
   std::unique_ptr<FarEnd> raylet_;
   ThisProcess process_{*this, {[](Link&, const wire::Frame&) {}, [](Link&, const std::string&) {}}};
-  Requests requests_{process_};
+  Requests requests_{process_, [](const char*) {}};
   StoreClient store_{process_, requests_, directory_};
   ObjectDirectory directory_{*this, store_};
 };

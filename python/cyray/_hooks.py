@@ -13,6 +13,8 @@ from typing import Any
 TABLE = {
     # A driver's.
     "auto_init": "cyray._driver.init:auto_init",
+    "tell_of_silence": "cyray._driver.silence:tell_of_registration",
+    "registration_failed": "cyray._driver.silence:registration_failed",
     "ensure_event_thread": "cyray._driver.events:ensure_event_thread",
     # What calls mean.
     "describe_task": "cyray._api.task:describe",

@@ -19,6 +19,7 @@ class Process:
 
     def __init__(self) -> None:
         self.namespace = ""  # in which actors are named and found
+        self.raylet_socket = ""  # a driver's: the path, of the last session
         self.actor_name: str | None = None
         self.actor_meta: dict[str, Any] = {}
         self.incarnation = 0

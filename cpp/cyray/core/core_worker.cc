@@ -10,7 +10,7 @@ CoreWorker::CoreWorker()
     : process_(*this,
                {[this](Link& link, const wire::Frame& frame) { router_.OnLinkFrame(link, frame); },
                 [this](Link& link, const std::string& why) { router_.OnLinkBroken(link, why); }}),
-      requests_(process_),
+      requests_(process_, [this](const char* question) { events_.PushSilence(question); }),
       control_(process_, requests_),
       loop_(process_),
       events_(process_, loop_),

@@ -78,6 +78,13 @@ void EventQueue::PushWarning(const wire::Warning& warning) {
   Push(std::move(event));
 }
 
+void EventQueue::PushSilence(const char* question) {
+  Event event;
+  event.kind = Event::Kind::kSilence;
+  event.text = question;
+  Push(std::move(event));
+}
+
 Event EventQueue::Take() { return TakeFrom(events_); }
 
 Event EventQueue::TakeFrom(std::deque<Event>& queue) {

@@ -27,6 +27,7 @@ struct Event {
     kCallback,     // token: the object of AddCallback is here
     kLogLines,     // number: pid; label, text: node ip, lines, flag: stderr
     kWarning,      // text
+    kSilence,      // text: the question that nobody has answered for long
     kAssignJob,    // id: job, label: namespace, text: config
     kBecomeActor,  // id: actor; number: incarnation; text: spec's extra; label: class name
     kExit,         // leave; flag: gracefully; text: why
@@ -60,6 +61,7 @@ class EventQueue {
   // Lines beyond kMaxLineBacklogBytes are dropped, and counted in the next that are taken.
   void PushLogLines(const wire::LogLines& log);
   void PushWarning(const wire::Warning& warning);
+  void PushSilence(const char* question);
   // For a worker's main thread.
   bool empty() const { return events_.empty(); }
   Event Take();

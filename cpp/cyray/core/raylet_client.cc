@@ -18,15 +18,21 @@ using wire::FrameType;
 constexpr int64_t kRegisterTimeoutMs = 30'000;
 constexpr int64_t kRegisterSliceMs = 100;  // between two looks for signals
 
-Status WaitReadable(int fd, int64_t deadline_ms, InterruptCheck interrupted) {
+Status WaitReadable(int fd, int64_t began_ms, const RegisterOptions& options) {
+  bool told = options.silent == nullptr;
   while (true) {
-    const int64_t left = deadline_ms - MonotonicMs();
-    if (left <= 0) return Status(StatusCode::kTimedOut, "the raylet did not answer within 30 s");
+    const int64_t waited = MonotonicMs() - began_ms;
+    const int64_t left = kRegisterTimeoutMs - waited;
+    if (left <= 0) return Status(StatusCode::kTimedOut, "no answer within 30 s");
+    if (!told && waited >= kSilenceMs) {
+      told = true;
+      options.silent();
+    }
     pollfd poll_fd{fd, POLLIN, 0};
     const int ready = ::poll(&poll_fd, 1, static_cast<int>(std::min(left, kRegisterSliceMs)));
     if (ready > 0) return Status::Ok();
     if (ready < 0 && errno != EINTR) return Status::FromErrno("poll");
-    if (interrupted != nullptr && interrupted()) {
+    if (options.interrupted != nullptr && options.interrupted()) {
       return Status(StatusCode::kCancelled, "interrupted");
     }
   }
@@ -52,10 +58,9 @@ Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOption
   channel->Send(FrameType::kRegister, b);
   if (Status s = channel->Flush(); !s.ok()) return Fail(s);
 
-  const int64_t deadline = MonotonicMs() + kRegisterTimeoutMs;
+  const int64_t began_ms = MonotonicMs();
   while (true) {
-    if (Status s = WaitReadable(channel->fd(), deadline, options.interrupted); !s.ok())
-      return Fail(s);
+    if (Status s = WaitReadable(channel->fd(), began_ms, options); !s.ok()) return Fail(s);
     auto filled = channel->Fill();
     if (!filled) return Fail(filled.error());
     auto next = channel->Next();

@@ -25,6 +25,9 @@ namespace cyray::core {
 
 using InterruptCheck = bool (*)();
 
+// A person is told what a driver waits for when the raylet or the GCS says nothing for so long.
+inline constexpr int64_t kSilenceMs = 5'000;
+
 struct RegisterOptions {
   bool is_driver = true;
   WorkerId worker_id;
@@ -35,6 +38,8 @@ struct RegisterOptions {
   // Runs Python's signal handlers; true, when one raised, ends a wait that is not over: for the
   // registration, and every later one of the core.
   InterruptCheck interrupted = nullptr;
+  // Called once when nobody has answered the registration for kSilenceMs.
+  void (*silent)() = nullptr;
 };
 
 struct Registration {

@@ -1,5 +1,7 @@
 #include "cyray/core/requests.h"
 
+#include "cyray/util/clock.h"
+
 namespace cyray::core {
 namespace {
 
@@ -36,10 +38,6 @@ Status CheckGcsRequestSize(std::string_view request, size_t bytes) {
                                                   std::to_string(kMaxGcsRequestBytes));
 }
 
-Status Requests::RayletIsGone() {
-  return Status(StatusCode::kDisconnected, "the raylet of this node is gone");
-}
-
 uint64_t Requests::Send(FrameType type,
                         const std::function<void(flatbuffers::FlatBufferBuilder&, uint64_t)>& build,
                         RayletOutbox::ReplyHandler on_reply) {
@@ -56,8 +54,22 @@ Result<std::string> Requests::AskGcs(Lock& lock, GcsMethod method, Bytes payload
       !fits.ok()) {
     return Fail(std::move(fits));
   }
-  return Ask<std::string>(
-      lock, {.type = FrameType::kGcsCall, .build = GcsCall(method, payload), .read = ReadGcsReply});
+  return Ask<std::string>(lock, {.type = FrameType::kGcsCall,
+                                 .build = GcsCall(method, payload),
+                                 .read = ReadGcsReply,
+                                 .tell_of = wire::EnumNameGcsMethod(method)});
+}
+
+Status Requests::Await(Lock& lock, int64_t deadline_ns, const char* tell_of,
+                       const std::function<bool()>& done) {
+  if (tell_of == nullptr || !process_.is_driver()) return process_.Await(lock, deadline_ns, done);
+  Status status = process_.Await(lock, MonotonicNs() + kSilenceMs * 1'000'000, done);
+  if (status.code() != StatusCode::kTimedOut) return status;
+  if (const int64_t now = MonotonicMs(); now - told_ms_ >= kTellAgainMs) {
+    told_ms_ = now;
+    on_silence_(tell_of);
+  }
+  return process_.Await(lock, deadline_ns, done);
 }
 
 void Requests::TellGcs(GcsMethod method, Bytes payload, Answer on_answer) {
@@ -66,8 +78,8 @@ void Requests::TellGcs(GcsMethod method, Bytes payload, Answer on_answer) {
   };
   Status fits = CheckGcsRequestSize(wire::EnumNameGcsMethod(method), payload.size());
   if (!fits.ok()) return answer(Fail(std::move(fits)));
-  Send(FrameType::kGcsCall, GcsCall(method, payload), [answer](Frame* frame) {
-    answer(frame != nullptr ? ReadGcsReply(*frame) : Fail(RayletIsGone()));
+  Send(FrameType::kGcsCall, GcsCall(method, payload), [this, answer](Frame* frame) {
+    answer(frame != nullptr ? ReadGcsReply(*frame) : Fail(process_.RayletIsGone()));
   });
 }
 

@@ -53,9 +53,13 @@ class Requests {
     // Gives back what a reply grants that nobody waits for any more; may be empty.
     std::function<void(const T&)> take_back = {};
     int64_t deadline_ns = kForever;
+    const char* tell_of = nullptr;  // for on_silence
   };
 
-  explicit Requests(ThisProcess& process) : process_(process) {}
+  // `on_silence`: a driver's question to the GCS, by name, has had no answer for kSilenceMs, and
+  // goes on waiting. Not called again within kTellAgainMs.
+  Requests(ThisProcess& process, std::function<void(const char* question)> on_silence)
+      : process_(process), on_silence_(std::move(on_silence)) {}
 
   // Sends and waits; the mutex is free meanwhile.
   template <class T>
@@ -67,12 +71,18 @@ class Requests {
   void TellGcs(wire::GcsMethod method, Bytes payload, Answer on_answer = {});
 
  private:
+  static constexpr int64_t kTellAgainMs = 30'000;
+
   uint64_t Send(wire::FrameType type,
                 const std::function<void(flatbuffers::FlatBufferBuilder&, uint64_t)>& build,
                 RayletOutbox::ReplyHandler on_reply);
-  static Status RayletIsGone();
+  // ThisProcess::Await, that tells of a long silence.
+  Status Await(Lock& lock, int64_t deadline_ns, const char* tell_of,
+               const std::function<bool()>& done);
 
   ThisProcess& process_;
+  const std::function<void(const char*)> on_silence_;
+  int64_t told_ms_ = -kTellAgainMs;
 };
 
 template <class T>
@@ -84,18 +94,18 @@ Result<T> Requests::Ask(Lock& lock, const Question<T>& question) {
     bool given_up = false;
   };
   auto asked = std::make_shared<Asked>();
-  const uint64_t id =
-      Send(question.type, question.build,
-           [asked, read = question.read, take_back = question.take_back](wire::Frame* frame) {
-             auto answer = frame != nullptr ? read(*frame) : Result<T>(Fail(RayletIsGone()));
-             if (!asked->given_up) {
-               asked->answer = std::move(answer);
-             } else if (answer) {
-               take_back(*answer);
-             }
-           });
-  Status status =
-      process_.Await(lock, question.deadline_ns, [&] { return asked->answer.has_value(); });
+  const uint64_t id = Send(
+      question.type, question.build,
+      [this, asked, read = question.read, take_back = question.take_back](wire::Frame* frame) {
+        auto answer = frame != nullptr ? read(*frame) : Result<T>(Fail(process_.RayletIsGone()));
+        if (!asked->given_up) {
+          asked->answer = std::move(answer);
+        } else if (answer) {
+          take_back(*answer);
+        }
+      });
+  Status status = Await(lock, question.deadline_ns, question.tell_of,
+                        [&] { return asked->answer.has_value(); });
   if (status.ok()) return std::move(*asked->answer);
   asked->given_up = true;
   if (!question.take_back) {

@@ -238,9 +238,8 @@ void Router::OnRayletLost() {
     // The node is over. Nothing of this process may outlive it, whatever Python is doing.
     ::_exit(1);
   }
-  const ValuePtr error = SystemError(
-      ErrorKind::kRayletDied, "The raylet of this node died: the session is over. Its log is in " +
-                                  parts_.process.registration().session_dir + "/logs/raylet.out.");
+  const ValuePtr error =
+      SystemError(ErrorKind::kRayletDied, parts_.process.RayletIsGone().message());
   parts_.submitter.FailAll(error);
   parts_.directory.OnRayletLost(error);
   Event event;

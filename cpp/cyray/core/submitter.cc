@@ -70,9 +70,8 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
     returns[i] = entry;
   }
   if (raylet_lost_ || process_.leaving()) {
-    completion_.Fail(task, SystemError(ErrorKind::kRayletDied,
-                                       process_.leaving() ? ThisProcess::ShutDown().message()
-                                                          : "the raylet of this node is gone"));
+    const Status why = process_.leaving() ? ThisProcess::ShutDown() : process_.RayletIsGone();
+    completion_.Fail(task, SystemError(ErrorKind::kRayletDied, why.message()));
   } else if (actor != nullptr) {
     actors_.Submit(actor, task, directory_);
     return ActorSubmitter::Crowded(*actor);

@@ -64,6 +64,14 @@ class ThisProcess {
   static Status ShutDown() {
     return Status(StatusCode::kDisconnected, "cyray was shut down meanwhile");
   }
+  // What everybody is told when the raylet is gone: the session is over.
+  Status RayletIsGone() const {
+    return Status(
+        StatusCode::kDisconnected,
+        "The raylet of this node died, and the session is over: cyray.shutdown() and then "
+        "cyray.init() begin another one. Its log is in " +
+            registration_.session_dir + "/logs.");
+  }
 
   // Waits until `over` holds; true when it does. False: the time is over, or a signal handler
   // raised, for which Python is asked from time to time, without the mutex.

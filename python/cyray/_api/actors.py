@@ -58,7 +58,7 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
     if actor._is_stale:
         from cyray._errors.classes import ActorHandleNotFoundError
 
-        raise ActorHandleNotFoundError(f"{actor} belongs to a cyray session that was shut down.")
+        raise ActorHandleNotFoundError(_raylet.of_ended_session(str(actor)))
     _raylet.kill_actor(actor._actor_id, no_restart, "")
 
 

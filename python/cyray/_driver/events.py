@@ -59,6 +59,10 @@ def handle_event(event: tuple[Any, ...]) -> None:
         logs.print_lines(pid, ip, label, is_stderr, lines)
     elif kind == _raylet.EVENT_WARNING:
         sys.stderr.write(f"cyray: {event[1]}\n")
+    elif kind == _raylet.EVENT_SILENCE:
+        from cyray._driver import silence
+
+        silence.tell_of_question(event[1])
 
 
 def end_event_thread() -> None:

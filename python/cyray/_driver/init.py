@@ -19,6 +19,7 @@ from cyray._node import addresses, environment
 from cyray._node.options import module_names
 from cyray._node.sessions import package_version
 from cyray._os import machine
+from cyray._process import me
 from cyray._spec import options as _options
 
 # What old programs say, and what it means now; None: accepted and without effect here.
@@ -127,7 +128,8 @@ def _find_or_start(
     if target is not None:
         _refuse_with_address({**own, "worker_preload": preload or None})
     session.register()
-    return session.start_node(own, preload) if target is None else target.socket
+    me.raylet_socket = session.start_node(own, preload) if target is None else target.socket
+    return me.raylet_socket
 
 
 def _refuse_with_address(own: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from cyray import _hooks, _raylet
 from cyray._driver import events
+from cyray._node import interrupts
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
 from cyray._process import me
@@ -54,8 +55,8 @@ class Session:
         # atexit runs first what was registered last. `_node.local` has registered the end of this process's
         # nodes when it was imported, and the driver must leave before they end, or what is still on its
         # way (output of workers) is lost.
-        atexit.unregister(shutdown)
-        atexit.register(shutdown, _exiting_interpreter=True)
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)
 
     def start_node(self, own: dict[str, Any], preload: tuple[str, ...]) -> str:
         """Starts a node for this session alone; the path of its socket."""
@@ -87,6 +88,27 @@ def shutdown(_exiting_interpreter: bool = False, wait_for_processes: bool = Fals
             end_session(_exiting_interpreter)
     finally:
         call_waiting()
+
+
+def _at_exit() -> None:
+    """`shutdown` for the end of the interpreter. Ctrl-C hurries what is the user's own, and cuts off
+    nothing of cyray's."""
+    interrupted = False
+    with interrupts.held_back() as held:
+        while not lock.acquire(timeout=0.1):
+            if held.came:  # another thread starts or ends a session, and may take long for it
+                break
+        else:
+            try:
+                end_session(exiting_interpreter=True)
+            finally:
+                lock.release()
+    try:
+        call_waiting()
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted or held.came:
+        interrupts.end_of_it()
 
 
 def end_session(exiting_interpreter: bool = False) -> None:

@@ -37,6 +37,7 @@ from cyray._os import machine, proc
 from cyray._os.files import import_path, read_text, unlink, write_atomically
 
 READY_TIMEOUT_S = 30.0
+SILENCE_S = 5.0  # then a person is told what is waited for
 _ZYGOTE_LINE = re.compile(r"zygote \d+: ")  # as _worker/process.py writes them
 STOP_GRACE_S = 5.0  # usually some 20 ms; a busy machine takes its time
 
@@ -209,10 +210,15 @@ class LocalNode:
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         received = b""
+        silent_until = time.monotonic() + SILENCE_S
         while b"\n" not in received:
-            left_ms = int((deadline - time.monotonic()) * 1000)
-            if left_ms <= 0 or not poll.poll(left_ms):
-                self._fail(f"was not ready after {READY_TIMEOUT_S:.0f} s")
+            left_s = max(min(deadline, silent_until) - time.monotonic(), 0)
+            if not poll.poll(int(left_s * 1000)):
+                if silent_until > deadline:
+                    self._fail(f"was not ready after {READY_TIMEOUT_S:.0f} s")
+                silent_until = float("inf")
+                self._tell_of_silence()
+                continue
             chunk = os.read(fd, 65536)
             if not chunk:
                 break
@@ -226,6 +232,17 @@ class LocalNode:
         if "node_id" not in ready:
             self._fail("could not start: it ended before it was ready")
         return ready
+
+    def _tell_of_silence(self) -> None:
+        from cyray._node import silence
+
+        joins = (
+            f" to join the cluster at {self.options.gcs_address}" if not self.options.head else ""
+        )
+        sys.stderr.write(
+            f"cyray: still waiting for the raylet (process {self.pid}){joins}, {READY_TIMEOUT_S:.0f} s at "
+            f"most; {silence.describe(self.socket)}\n"
+        )
 
     def _fail(self, what: str) -> None:
         tails = []
@@ -285,8 +302,13 @@ def _after_fork_in_child() -> None:
 
 
 def _stop_all() -> None:
-    for node in list(_live_nodes):
-        node.stop()
+    from cyray._node import interrupts
+
+    with interrupts.held_back() as held:
+        for node in list(_live_nodes):
+            node.stop()
+    if held.came:
+        interrupts.end_of_it()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cyray._node import end
+from cyray._node import end, sessions
 from cyray.cli.types import Amount
 
 
@@ -18,7 +18,10 @@ def stop(force: bool, grace_period: float) -> None:
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
     if outcome.found == 0:
-        click.echo("Did not find any active cyray processes.")
+        click.echo(
+            f"Did not find any active cyray processes (looked in {sessions.base_dir()}; CYRAY_TMPDIR names "
+            "another folder)."
+        )
         return
     if outcome.left:
         raise click.ClickException(

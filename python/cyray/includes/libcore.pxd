@@ -24,6 +24,7 @@ cdef extern from "cyray/core/raylet_client.h" namespace "cyray::core" nogil:
         string job_config
         cbool log_to_driver
         cbool (*interrupted)() noexcept nogil
+        void (*silent)() noexcept nogil
 
     cdef cppclass Registration:
         NodeId node_id

@@ -119,6 +119,7 @@ cdef extern from "cyray/core/event_queue.h" namespace "cyray::core::Event" nogil
         kCallback
         kLogLines
         kWarning
+        kSilence
         kAssignJob
         kBecomeActor
         kExit

@@ -469,7 +469,7 @@ cdef tuple event_tuple(Event& event):
         return (kind, event.number, event.text.decode("utf-8", "replace"),
                 event.label.decode("utf-8", "replace"), bool(event.flag),
                 [line.decode("utf-8", "replace") for line in event.lines])
-    if event.kind == EventKind.kWarning:
+    if event.kind == EventKind.kWarning or event.kind == EventKind.kSilence:
         return kind, event.text.decode("utf-8", "replace")
     if event.kind == EventKind.kAssignJob:
         return kind, <bytes>event.id, event.label.decode(), <bytes>event.text
@@ -484,6 +484,7 @@ cdef tuple event_tuple(Event& event):
 EVENT_CALLBACK = <int>EventKind.kCallback
 EVENT_LOG_LINES = <int>EventKind.kLogLines
 EVENT_WARNING = <int>EventKind.kWarning
+EVENT_SILENCE = <int>EventKind.kSilence
 EVENT_ASSIGN_JOB = <int>EventKind.kAssignJob
 EVENT_BECOME_ACTOR = <int>EventKind.kBecomeActor
 EVENT_EXIT = <int>EventKind.kExit

@@ -42,8 +42,7 @@ cdef class ObjectRef:
 
     cdef ObjectEntry* live(self) except NULL:
         if self.epoch != now.epoch:
-            raise RuntimeError(
-                "this ObjectRef belongs to a cyray session that was shut down")
+            raise RuntimeError(of_ended_session("this ObjectRef"))
         return self.entry
 
     def binary(self):

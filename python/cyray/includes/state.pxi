@@ -87,7 +87,7 @@ cdef inline Session session():
 cdef inline Session connected():
     # For questions about this process, which are no reason to start a session.
     if now.core == NULL:
-        raise RuntimeError("this process is not connected to a node")
+        raise RuntimeError("this process is not connected to a node: call cyray.init() first")
     return now
 
 
@@ -108,7 +108,14 @@ cdef inline string_view view_of(bytes data):
 
 
 cdef raise_shut_down():
-    raise RuntimeError("cyray was shut down meanwhile")
+    raise RuntimeError("cyray was shut down meanwhile, and all tasks, actors and objects of its session are "
+                       "gone: cyray.init() begins another one")
+
+
+def of_ended_session(str what):
+    """The text about something, such as a ref, that outlived its session."""
+    anew = "make it anew in the present one" if now.core != NULL else "call cyray.init() and make it anew"
+    return f"{what} belongs to a cyray session that was shut down, and is gone with it: {anew}"
 
 
 cdef extern from *:
@@ -124,6 +131,17 @@ cdef extern from *:
 cdef cbool signal_raised() noexcept with gil:
     # InterruptCheck: Python's signal handlers run between the slices of a wait.
     return check_signals() != 0
+
+
+cdef object _registers_at = None   # the path of a raylet's socket, while this driver registers there
+
+
+cdef void registration_silent() noexcept with gil:
+    # RegisterOptions.silent.
+    try:
+        hook("tell_of_silence")(_registers_at)
+    except Exception:  # noqa: BLE001 - it cannot be told, and the wait goes on
+        pass
 
 
 cdef raise_status(Status status):
@@ -149,7 +167,7 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     Raises:
         ConnectionError: the raylet cannot be reached or refused.
     """
-    global now
+    global now, _registers_at
     if now.core != NULL:
         raise RuntimeError("this process is connected already")
     cdef bint is_driver = worker_id is None
@@ -172,6 +190,9 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
     options.job_config = job_config
     options.log_to_driver = log_to_driver
     options.interrupted = signal_raised
+    if is_driver:
+        _registers_at = path.decode("utf-8", "surrogateescape")
+        options.silent = registration_silent
     cdef CoreWorker* made = new CoreWorker()
     with nogil:
         status = made.Connect(move_fd(fd), options)
@@ -179,7 +200,10 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
         del made
         if status.code() == StatusCode.kCancelled:
             reraise()
-        raise ConnectionError(f"{socket}: {status.message().decode('utf-8', 'replace')}")
+        message = status.message().decode("utf-8", "replace")
+        if is_driver and status.code() == StatusCode.kTimedOut:
+            message = hook("registration_failed")(_registers_at, message)
+        raise ConnectionError(f"{socket}: {message}")
     now = new_session(made, is_driver, now.epoch + 1)
 
 
@@ -204,6 +228,23 @@ def disconnect(bint exiting, waiting):
 
 def is_connected():
     return now.core != NULL
+
+
+cdef extern from *:
+    """
+    #include <csignal>
+    static inline void cyray_die_of_interrupt(void) {
+      std::signal(SIGINT, SIG_DFL);
+      std::raise(SIGINT);
+    }
+    """
+    void die_of_interrupt "cyray_die_of_interrupt"() noexcept
+    int Py_AtExit(void (*)() noexcept)
+
+
+def die_of_interrupt_at_end():
+    """Once Python has done all that it does at its end, this process dies of SIGINT."""
+    Py_AtExit(die_of_interrupt)
 
 
 def abandon_after_fork():

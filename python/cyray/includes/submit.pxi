@@ -337,9 +337,7 @@ cdef class ActorHandle:
 
     cdef int attach(self) except -1:
         if self.epoch != 0:
-            raise RuntimeError(
-                f"this handle of an actor ({self._meta['class_name']}) belongs to a cyray session "
-                "that was shut down")
+            raise RuntimeError(of_ended_session(f"this handle of an actor ({self._meta['class_name']})"))
         cdef bint in_order = self._meta["in_order"]
         cdef uint32_t max_concurrency = self._meta["max_concurrency"]
         if now.core == NULL:
