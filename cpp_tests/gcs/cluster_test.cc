@@ -196,6 +196,31 @@ TEST_F(ClusterEventsTest, AnActorThatWaitsAtABusyNodeMovesToOneThatHasRoom) {
   EXPECT_EQ(StartsOn(kStream), 1u);
 }
 
+// What its disk says of a node is what that had when it registered.
+TEST_F(ClusterEventsTest, AGcsThatIsStartedAgainRecallsNobodyToANodeThatHasNotReported) {
+  Join();
+  const JobId job = RegisterJob();
+  const NodeId other = NodeId::Random();
+  JoinAs(other, kStream + 1);
+  ReportFree(kStream, 0);
+  ReportFree(kStream + 1, 0);
+  const ActorId actor = ActorOf(job);
+  const bool waits_here = StartsOn(kStream) == 1;
+  EXPECT_EQ(StartsOn(kStream) + StartsOn(kStream + 1), 1u);
+  gcs_.Restart();
+  gcs_.sent.clear();
+  const StreamId its = kStream + (waits_here ? 2 : 3), free = kStream + (waits_here ? 3 : 2);
+  HelloAs(node_, kStream + 2, {driver_.worker});
+  HelloAs(other, kStream + 3, {});
+  EXPECT_EQ(StartsOn(its), 1u) << "the order may have been lost with the stream";
+  ReportFree(free, 0);
+  gcs_.Call(GcsMethod::ListNodes, {});
+  EXPECT_EQ(RecallsOn(its), 0u) << "it has no room";
+  ReportFree(free, 1);
+  ASSERT_TRUE(gcs_.RunUntil([&] { return RecallsOn(its) == 1; }));
+  EXPECT_NE(StateOf(actor), State::Dead);
+}
+
 TEST_F(ClusterEventsTest, AHelloPutsRightWhatIsBelievedOfANode) {
   Join();
   const JobId job = RegisterJob();

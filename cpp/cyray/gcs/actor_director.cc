@@ -124,7 +124,7 @@ size_t ActorDirector::PlaceWaiting() {
 
 void ActorDirector::OnRoom(const NodeId& id) {
   const NodeEntry* node = nodes_->Find(id);
-  if (node == nullptr || !node->alive || hooks_.is_suspect(id)) return;
+  if (node == nullptr || !node->alive || node->awaits_report || hooks_.is_suspect(id)) return;
   for (const auto& [actor, from] : placement_.RecallFor(*node)) {
     const ActorRecord* record = table_.Find(actor);
     flatbuffers::FlatBufferBuilder builder(128);

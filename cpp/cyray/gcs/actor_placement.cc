@@ -22,7 +22,8 @@ ActorPlacement::Choice ActorPlacement::Best(const ActorSpec& spec, const NodeTab
   for (const auto& [id, node] : nodes.nodes()) {
     if (!node.alive || !node.total.Covers(spec.placement)) continue;
     ResourceSet free = AvailableOn(node);
-    if (now && (!free.Covers(spec.placement) || suspects(id))) continue;
+    const bool may_have_room = free.Covers(spec.placement) && !node.awaits_report;
+    if (now && (!may_have_room || suspects(id))) continue;
     ids.push_back(id);
     available.push_back(std::move(free));
     places.push_back({&node.total, &available.back(), id == spec.owner.node});

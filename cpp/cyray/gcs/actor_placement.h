@@ -1,6 +1,7 @@
 // ActorPlacement: on which node an actor is to start.
 //
 // Nodes that have the demand now, and are not suspect, come before those that could have it later.
+// What a node that was restored from disk has is known when it has reported.
 // Among them sched/choose_node.h decides, the creator's node being preferred. What was sent to a
 // node but has not started yet counts as used, because the node's report lags behind.
 // Threading: confined to the GCS's state loop. Pure.

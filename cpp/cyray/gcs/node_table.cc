@@ -19,6 +19,7 @@ NodeTable::RegisterOutcome NodeTable::Register(NodeEntry entry) {
 
 void NodeTable::Restore(NodeEntry entry) {
   if (!entry.alive) dead_.push_back(entry.id);
+  entry.awaits_report = entry.alive;
   const NodeId id = entry.id;
   nodes_[id] = std::move(entry);
 }
@@ -28,10 +29,12 @@ NodeTable::Reported NodeTable::SetResources(const NodeId& id, ResourceSet availa
   auto it = nodes_.find(id);
   if (it == nodes_.end() || !it->second.alive) return {};
   NodeEntry& node = it->second;
-  const Reported reported{.changed = node.available != available || node.total != total ||
-                                     node.report_number != report_number,
-                          .grew = !node.available.Covers(available) || !node.total.Covers(total)};
+  const Reported reported{
+      .changed =
+          node.available != available || node.total != total || node.report_number != report_number,
+      .grew = node.awaits_report || !node.available.Covers(available) || !node.total.Covers(total)};
   node.available = std::move(available);
+  node.awaits_report = false;
   node.total = std::move(total);
   node.report_number = report_number;
   return reported;

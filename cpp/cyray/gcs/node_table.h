@@ -26,6 +26,8 @@ struct NodeEntry {
   bool is_head = false;
   ResourceSet total;
   ResourceSet available;
+  // Restored from disk: `available` is what it had when it registered, with a GCS of before.
+  bool awaits_report = false;
   std::string death_reason;
   std::map<ResourceSet, uint32_t> pending;  // demands that wait at its raylet, and how many
   uint64_t change = 0;                      // the number of its latest change (change_index.h)
