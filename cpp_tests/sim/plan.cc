@@ -168,7 +168,7 @@ void Plan::DrawRestartUntold(const std::vector<FaultKind>& allowed) {
   add(FaultKind::kKillWorker, 0);
   at_ns += static_cast<int64_t>(Below(600)) * kMs;
   add(FaultKind::kKillGcs, 0);
-  at_ns += static_cast<int64_t>(Below(50)) * kMs;
+  at_ns += static_cast<int64_t>(Below(200)) * kMs;
   if (OneIn(2)) add(FaultKind::kStepClock, kSecond);
 }
 
