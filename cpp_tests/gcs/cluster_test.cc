@@ -5,7 +5,10 @@
 
 #include <algorithm>
 
+#include "cpp_tests/gcs/memory_storage.h"
 #include "cpp_tests/gcs/service_fixture.h"
+#include "cyray/sim/virtual_runtime.h"
+#include "cyray/sim/virtual_time.h"
 
 namespace cyray::gcs {
 namespace {
@@ -145,6 +148,124 @@ TEST(ClusterEvents, ADriverOfADeadNodeGetsNoJob) {
   const auto job = gcs.Call(GcsMethod::RegisterJob, RegisterJobPayload({node, WorkerId::Random()}));
   ASSERT_FALSE(job);
   EXPECT_EQ(job.error().code(), StatusCode::kNotFound);
+}
+
+// The report overtook the registration, which was sent again.
+TEST_F(ClusterEventsTest, ADriverThatHasDiedGetsNoJob) {
+  Join();
+  ASSERT_TRUE(gcs_.Call(GcsMethod::ReportWorkerDeath, WorkerDeathPayload(driver_)));
+  const auto job = gcs_.Call(GcsMethod::RegisterJob, RegisterJobPayload(driver_));
+  ASSERT_FALSE(job);
+  EXPECT_EQ(job.error().code(), StatusCode::kNotFound);
+}
+
+// What the GCS says of actors that it does not know, under virtual time.
+class UnknownActorTest : public testing::Test {
+ protected:
+  static constexpr int64_t kSecond = 1'000'000'000;
+
+  UnknownActorTest() {
+    EXPECT_TRUE(service_.Load().ok());
+    Call(GcsMethod::RegisterNode, RegisterNodePayload(driver_.node, Cpus(1)));
+    flatbuffers::FlatBufferBuilder builder;
+    const std::vector<wire::WireWorkerId> here{*wire::ToWire(driver_.worker)};
+    const auto processes = builder.CreateVectorOfStructs(here);
+    Report(FinishReport(builder,
+                        wire::CreateNodeHello(builder, wire::ToWire(driver_.node), 0, processes)));
+    Call(GcsMethod::RegisterJob, RegisterJobPayload(driver_));
+  }
+  void Call(GcsMethod method, wire::Bytes payload) {
+    service_.OnCall(static_cast<uint16_t>(method), CallId::Random(), std::move(payload),
+                    [](const Result<wire::Bytes>&) {});
+    storage_.Sync();
+  }
+  void Report(const wire::Bytes& report) {
+    service_.OnStreamMessage(kStream, report);
+    storage_.Sync();
+  }
+  void Watch(const ActorId& actor) {
+    flatbuffers::FlatBufferBuilder builder;
+    Report(FinishReport(builder, wire::CreateWatchActor(builder, wire::ToWire(actor), true)));
+  }
+  // As it was said last; nothing: not a word.
+  std::optional<State> StateOf(const ActorId& actor) const {
+    std::optional<State> state;
+    for (const wire::Bytes& message : sent_) {
+      const auto* update = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_ActorUpdate();
+      if (update != nullptr && wire::FromWire(*update->actor_id()) == actor) {
+        state = update->state();
+      }
+    }
+    return state;
+  }
+  void Pass(int64_t seconds) {  // the raylet says that it lives
+    for (int64_t i = 0; i < seconds; ++i) {
+      flatbuffers::FlatBufferBuilder builder;
+      Report(FinishReport(builder, wire::CreateHeartbeat(builder, 1)));
+      time_.RunFor(kSecond);
+      storage_.Sync();
+    }
+  }
+
+  sim::VirtualTime time_{1};
+  sim::VirtualRuntime runtime_{&time_};
+  MemoryDisk disk_;
+  MemoryStorage storage_{&disk_};
+  std::vector<wire::Bytes> sent_;
+  GcsService service_{
+      &runtime_, &storage_,
+      StreamOutlets{
+          .send = [this](StreamId, const wire::Bytes& message) { sent_.push_back(message); },
+          .accept = [](StreamId) {},
+          .close = [](StreamId, const Status&) {}},
+      Membership::Timing{}};
+  const Address driver_{NodeId::Random(), WorkerId::Random()};
+};
+
+TEST_F(UnknownActorTest, ItIsAwaitedWhileItsJobRuns) {
+  const ActorId actor = NewActorId(1), never = NewActorId(1);
+  Watch(actor);
+  Watch(never);
+  Pass(60);
+  EXPECT_EQ(StateOf(actor), std::nullopt);
+  Call(GcsMethod::RegisterActor, RegisterActorPayload(actor, {.owner = driver_}));
+  EXPECT_EQ(StateOf(actor), State::PendingCreation);
+  Pass(100);
+  EXPECT_EQ(StateOf(actor), State::PendingCreation);
+  EXPECT_EQ(StateOf(never), State::Dead);
+}
+
+TEST_F(UnknownActorTest, ItIsDeadSoonAfterTheEndOfItsJob) {
+  const ActorId actor = NewActorId(1), other = NewActorId(2);
+  Watch(actor);
+  Watch(other);
+  Pass(12);
+  EXPECT_EQ(StateOf(actor), std::nullopt);
+  EXPECT_EQ(StateOf(other), State::Dead) << "there is no such job";
+  Call(GcsMethod::FinishJob, FinishJobPayload(JobOf(actor)));
+  Pass(6);
+  EXPECT_EQ(StateOf(actor), State::Dead);
+}
+
+TEST_F(UnknownActorTest, ItIsDeadAtOnceWhenItWasRefusedOrForgotten) {
+  const ActorId refused = NewActorId(1);
+  std::vector<ActorId> actors;
+  Call(GcsMethod::RegisterActor,
+       RegisterActorPayload(NewActorId(1), {.name = "taken", .owner = driver_}));
+  Call(GcsMethod::RegisterActor,
+       RegisterActorPayload(refused, {.name = "taken", .owner = driver_}));
+  std::vector<wire::Bytes> registrations;
+  for (size_t i = 0; i < 10'100; ++i) {  // more than are kept when they are dead
+    actors.push_back(NewActorId(1));
+    registrations.push_back(RegisterActorPayload(actors.back(), {.owner = driver_}));
+  }
+  Call(GcsMethod::ChangeActors, ChangeActorsPayload(registrations, {}));
+  for (const ActorId& actor : actors) Call(GcsMethod::KillActor, KillPayload(actor, true, false));
+  sent_.clear();
+  Watch(refused);
+  Watch(actors.front());
+  EXPECT_EQ(StateOf(refused), State::Dead);
+  EXPECT_EQ(StateOf(actors.front()), State::Dead);
 }
 
 // More than the GCS keeps of the dead end in one event.

@@ -227,6 +227,34 @@ TEST_F(PlacementTest, WhoWaitsForRoomIsRecalledForANodeThatHasIt) {
   EXPECT_EQ(placement_.RecallFor(*nodes_.Find(other))[0].actor, specs[1].id);
 }
 
+TEST_F(PlacementTest, WhoWaitsAtTheNodeThatHasRoomIsNotLookedAt) {
+  const NodeId busy = Add(4, 0), other = Add(4, 4);
+  constexpr size_t kKinds = 3;
+  for (size_t i = 0; i < 3000; ++i) {
+    const ActorSpec spec = Wanting(1 + static_cast<int64_t>(i % kKinds));
+    placement_.Sent(spec.id, busy, spec.kind(), /*later=*/true);
+  }
+  size_t looked_at = 0;
+  nodes_.SetResources(busy, Cpus(4), Cpus(4), 1);
+  EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(busy), &looked_at).empty());
+  EXPECT_LE(looked_at, kKinds);
+  const size_t recalled = placement_.RecallFor(*nodes_.Find(other), &looked_at).size();
+  EXPECT_GT(recalled, 0u);
+  EXPECT_LE(looked_at, recalled + kKinds);
+}
+
+TEST_F(PlacementTest, WhoseAffinityKeepsItAtItsNodeIsNotRecalled) {
+  const NodeId busy = Add(4, 0), other = Add(4, 4);
+  for (const bool soft : {false, true}) {
+    ActorSpec spec = Wanting(1);
+    spec.strategy = wire::SchedulingStrategy::NodeAffinity;
+    spec.affinity_node = busy;
+    spec.affinity_soft = soft;
+    placement_.Sent(spec.id, busy, spec.kind(), /*later=*/true);
+    EXPECT_TRUE(placement_.RecallFor(*nodes_.Find(other)).empty());
+  }
+}
+
 TEST(PlacementLine, OneOfAKindThatFindsNoRoomSparesTheLookAtTheOthers) {
   PlacementLine line;
   std::vector<ActorId> actors;

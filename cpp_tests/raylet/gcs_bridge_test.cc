@@ -72,6 +72,12 @@ class GcsBridgeTest : public ::testing::Test {
     return node_.Await(*client.process, FrameType::kGcsReply);
   }
   void Register(Client& client, const ActorId& actor) {
+    AskToRegister(client, actor);
+    const auto reply = Reply(client);
+    ASSERT_TRUE(reply);
+    EXPECT_TRUE(reply->As<wire::GcsReply>()->ok());
+  }
+  void AskToRegister(Client& client, const ActorId& actor) {
     const Address owner = node_.options.AddressOf(client.connection->worker());
     Ask(client, GcsMethod::RegisterActor, [&](auto& builder) {
       const auto name = builder.CreateString("A");
@@ -85,9 +91,6 @@ class GcsBridgeTest : public ::testing::Test {
       request.add_placement(placement);
       return request.Finish();
     });
-    const auto reply = Reply(client);
-    ASSERT_TRUE(reply);
-    EXPECT_TRUE(reply->As<wire::GcsReply>()->ok());
   }
   static void Subscribe(Client& client, const ActorId& actor, bool subscribe = true) {
     client.process->Send(FrameType::kSubscribeActor, [&](auto& builder) {
@@ -141,15 +144,19 @@ class AskedGcs : public gcs::GcsConnection {
     Bytes payload;
     ReplyCallback callback;
   };
-  explicit AskedGcs(std::vector<Asked>* asked) : asked_(asked) {}
+  explicit AskedGcs(std::vector<Asked>* asked, std::vector<Bytes>* reported = nullptr)
+      : asked_(asked), reported_(reported) {}
   void Call(GcsMethod method, Bytes payload, ReplyCallback callback) override {
     asked_->push_back({method, std::move(payload), std::move(callback)});
   }
   void OpenStream(StreamCallbacks) override {}
-  void Report(Bytes) override {}
+  void Report(Bytes report) override {
+    if (reported_ != nullptr) reported_->push_back(std::move(report));
+  }
 
  private:
   std::vector<Asked>* const asked_;
+  std::vector<Bytes>* const reported_;
 };
 
 TEST_F(GcsBridgeTest, ActorsDroppedTogetherGoInOneCallAndBeforeWhatIsAskedAfterThem) {
@@ -188,6 +195,47 @@ TEST_F(GcsBridgeTest, ActorsDroppedTogetherGoInOneCallAndBeforeWhatIsAskedAfterT
   const auto reply = Reply(client);
   ASSERT_TRUE(reply);
   EXPECT_FALSE(reply->As<wire::GcsReply>()->ok());
+}
+
+TEST_F(GcsBridgeTest, AWatchDoesNotOvertakeTheRegistrationThatStandsInALine) {
+  std::vector<AskedGcs::Asked> asked;
+  std::vector<Bytes> reports;
+  bridge_.Connect("nowhere", std::make_unique<AskedGcs>(&asked, &reports));
+  Client owner = AddClient(), other = AddClient();
+  Ask(owner, GcsMethod::PutFunction, [&](auto& builder) {
+    const auto pickled = builder.CreateVector(Bytes(9u << 20));  // all that may be on its way
+    return wire::CreatePutFunctionRequest(builder, 0, 0, pickled);
+  });
+  const ActorId actor = ActorId::Random(), second = ActorId::Random();
+  AskToRegister(owner, actor);
+  AskToRegister(owner, second);
+  ASSERT_TRUE(node_.Until([&] {
+    owner.process->Flush();
+    return bridge_.waiting_calls() == 2 && asked.size() == 1;
+  }));
+  Subscribe(owner, actor);
+  Subscribe(other, actor);
+  Subscribe(other, second);
+  for (int i = 0; i < 5; ++i) node_.Round();
+  EXPECT_EQ(reports.size(), 0u);
+  const auto answer = [&asked](size_t call, Result<Bytes> result) {
+    const auto callback = std::move(asked[call].callback);  // it asks for more
+    callback(std::move(result));
+  };
+  flatbuffers::FlatBufferBuilder done;
+  done.Finish(wire::CreateChangeActorsReply(done));
+  answer(0, Text(""));
+  ASSERT_TRUE(node_.Until([&] { return asked.size() == 2; }));
+  EXPECT_EQ(reports.size(), 0u) << "it may overtake that on the way";
+  answer(1, wire::FinishedBytes(done));
+  ASSERT_EQ(reports.size(), 2u);
+  std::set<ActorId> watched;
+  for (const Bytes& report : reports) {
+    const auto* watch = wire::VerifiedRoot<wire::NodeReport>(report)->body_as_WatchActor();
+    ASSERT_NE(watch, nullptr);
+    watched.insert(wire::FromWire(*watch->actor_id()));
+  }
+  EXPECT_EQ(watched, (std::set{actor, second}));
 }
 
 TEST_F(GcsBridgeTest, WhoAsksForMuchKeepsNobodyElseWaiting) {

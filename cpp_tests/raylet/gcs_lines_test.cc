@@ -122,7 +122,8 @@ TEST_F(GcsLinesTest, ActorsThatAreMadeAndDroppedInTurnsGoTogether) {
   EXPECT_EQ(wire::FromWire(*request->dropped()->Get(7)), actors[7]);
   const auto answers = lines_.OnReply(calls[0].id, Done({7}), 0);
   ASSERT_EQ(answers.size(), 100u);
-  for (const auto& [client, asked, result] : answers) EXPECT_EQ(result.has_value(), asked != 15);
+  for (const auto& [client, asked, result, registered] : answers)
+    EXPECT_EQ(result.has_value(), asked != 15);
 }
 
 // Each costs a sync and a round of messages, which the next task of that program waits for.

@@ -56,11 +56,13 @@ ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeT
                                             : Best(spec, nodes, suspects, random, /*now=*/false);
 }
 
-void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, const PlacementKind& kind,
+void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, PlacementKind kind,
                           bool later) {
   Settled(actor);
   Count(actor, node, kind.demand);
-  if (later) queued_.Add(actor, kind);
+  if (!later || kind.is_bound_to(node)) return;
+  kind.waits_at = node;
+  queued_.Add(actor, kind);
 }
 
 void ActorPlacement::Count(const ActorId& actor, const NodeId& node, const ResourceSet& demand) {
@@ -78,17 +80,24 @@ void ActorPlacement::Settled(const ActorId& actor) {
   sending_.erase(it);
 }
 
-std::vector<ActorPlacement::Recall> ActorPlacement::RecallFor(const NodeEntry& node) {
+std::vector<ActorPlacement::Recall> ActorPlacement::RecallFor(const NodeEntry& node,
+                                                              size_t* looked_at) {
   std::vector<Recall> recalls;
-  queued_.Visit([&](const ActorId& actor) {
+  ResourceSet free = AvailableOn(node);
+  const auto suits = [&](const PlacementKind& kind) {
+    return kind.waits_at != node.id && free.Covers(kind.demand);
+  };
+  const auto recall = [&](const ActorId& actor) {
     const auto [from, demand] = sending_.at(actor);
-    if (from == node.id) return true;
-    if (!AvailableOn(node).Covers(demand)) return false;
+    if (!free.Covers(demand)) return false;
     recalls.push_back({actor, from});
     Settled(actor);
     Count(actor, node.id, demand);
+    free.Subtract(demand);
     return true;
-  });
+  };
+  const size_t looked = queued_.Visit(recall, suits);
+  if (looked_at != nullptr) *looked_at = looked;
   return recalls;
 }
 

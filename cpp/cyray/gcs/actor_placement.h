@@ -39,19 +39,19 @@ class ActorPlacement {
 
   // `actor` was sent to `node`, until Settled(): it started, ended, died or came back. `later`: it
   // waits there for room.
-  void Sent(const ActorId& actor, const NodeId& node, const PlacementKind& kind, bool later);
+  void Sent(const ActorId& actor, const NodeId& node, PlacementKind kind, bool later);
   void Settled(const ActorId& actor);
   bool IsSentTo(const ActorId& actor, const NodeId& node) const {
     const auto it = sending_.find(actor);
     return it != sending_.end() && it->second.node == node;
   }
   // `node` has room that it had not. Who waits at another one and could have it, oldest first; they
-  // count as sent to `node` from now on.
+  // count as sent to `node` from now on. `looked_at`: how many were looked at for that.
   struct Recall {
     ActorId actor;
     NodeId from;
   };
-  std::vector<Recall> RecallFor(const NodeEntry& node);
+  std::vector<Recall> RecallFor(const NodeEntry& node, size_t* looked_at = nullptr);
 
  private:
   struct Sending {

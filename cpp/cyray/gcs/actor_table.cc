@@ -13,6 +13,7 @@ using Kind = ActorAction::Kind;
 using State = wire::ActorState;
 
 constexpr size_t kEarlyKillsKept = 100'000;
+constexpr size_t kGoneKept = 100'000;
 constexpr char kKilled[] = "The actor is dead because it was killed by `cyray.kill`.";
 constexpr char kOwnerDied[] = "The actor is dead because its owner has died. ";
 constexpr char kOutOfScope[] =
@@ -26,7 +27,8 @@ void AddAll(ActorActions added, ActorActions& actions) {
 
 }  // namespace
 
-ActorTable::ActorTable(size_t dead_kept) : dead_kept_(dead_kept), early_kills_(kEarlyKillsKept) {}
+ActorTable::ActorTable(size_t dead_kept)
+    : dead_kept_(dead_kept), early_kills_(kEarlyKillsKept), gone_(kGoneKept) {}
 
 template <class Key>
 std::vector<ActorId> ActorTable::Of(const Index<Key>& index, const Key& key) {
@@ -43,6 +45,7 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
   if (!spec.name.empty()) {
     const Name name{spec.ns, spec.name};
     if (names_.contains(name)) {
+      gone_.Add(spec.id, true, /*now_ms=*/0);
       return Fail(StatusCode::kAlreadyExists,
                   "The name " + spec.name + " (namespace=" + spec.ns +
                       ") is already taken. Please use "
@@ -52,6 +55,7 @@ Result<ActorActions> ActorTable::Register(ActorSpec spec) {
     names_[name] = spec.id;
   }
   const ActorId id = spec.id;
+  gone_.Remove(id);  // refused, and asked for again
   ActorRecord& record = actors_[id];
   record.spec = std::move(spec);
   if (record.spec.arguments_pending) record.state = State::DependenciesUnready;
@@ -402,6 +406,7 @@ void ActorTable::FreeName(const ActorRecord& record) {
 void ActorTable::ForgetOldest(ActorActions& actions) {
   while (dead_.size() > dead_kept_) {
     actions.push_back({Kind::kForget, dead_.front()});
+    gone_.Add(dead_.front(), true, /*now_ms=*/0);
     actors_.erase(dead_.front());
     dead_.pop_front();
   }

@@ -90,6 +90,9 @@ class ActorTable {
                          const std::vector<Life>& starting);
 
   const ActorRecord* Find(const ActorId& id) const;
+  // It is not in the table and will not be, as far as is remembered: it died long ago, or its
+  // registration was refused.
+  bool IsGone(const ActorId& id) const { return gone_.Find(id) != nullptr; }
   const ActorRecord* FindByName(const std::string& ns, const std::string& name) const;
   const std::map<ActorId, ActorRecord>& actors() const { return actors_; }
   // Those that wait for a node.
@@ -147,6 +150,7 @@ class ActorTable {
   PlacementLine waiting_;
   std::deque<ActorId> dead_;  // oldest death first
   Recent<ActorId, KillEvent> early_kills_;
+  Recent<ActorId, bool> gone_;
 };
 
 }  // namespace cyray::gcs

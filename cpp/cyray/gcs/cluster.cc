@@ -21,7 +21,10 @@ constexpr int64_t kEndToldMs = 60'000;
 constexpr int64_t kDeathKeptMs = 660'000;
 constexpr size_t kDeathsKept = 20'000;
 constexpr size_t kDeadNodesKept = 100;
-constexpr int64_t kUnknownActorMs = 5000;
+// Whether an actor that is watched and not registered is still to come is looked at each so often,
+// for as long as its registration may be on its way while its job runs.
+constexpr int64_t kUnknownActorMs = 5'000;
+constexpr int64_t kRegistrationMs = 120'000;
 
 ActorTable::StartedEvent ReadStarted(const wire::ActorStarted& started,
                                      const std::string& node_ip) {
@@ -186,8 +189,8 @@ void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool 
 
 Result<JobId> Cluster::RegisterJob(JobEntry job) {
   // Nobody would tell of its end.
-  if (const NodeEntry* node = nodes_.Find(job.driver.node); node != nullptr && !node->alive) {
-    return Fail(StatusCode::kNotFound, "the driver's node has been declared dead");
+  if (const std::optional<std::string> death = DeathOf(job.driver)) {
+    return Fail(StatusCode::kNotFound, "the driver is dead: " + *death);
   }
   const JobId id = jobs_.Register(std::move(job), runtime_->WallMs()).id;
   AnnounceJob(id);
@@ -415,10 +418,8 @@ void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) 
   const NodeTable::Reported reported = nodes_.SetResources(
       id, FromWire(report.available()), FromWire(report.total()), report.number());
   if (!report.same_pending()) nodes_.SetPending(id, ReadPending(report.pending()));
-  if (reported.grew) {
-    actors_.PlaceWaiting();
-    actors_.OnRoom(id);
-  }
+  if (reported.total_grew) actors_.PlaceWaiting();  // they wait for a node that could have them
+  if (reported.grew) actors_.OnRoom(id);
   if (!reported.changed && views_.Knows(id)) return;
   views_.Changed(id, ReadStamp(report.told()));
   RelaySoon();
@@ -483,17 +484,28 @@ void Cluster::OnWatch(uint64_t stream, const wire::WatchActor& watch) {
     streams_.SendTo(stream, actors_.UpdateCommand(actor));
     return;
   }
+  if (actors_.table().IsGone(actor)) {
+    streams_.SendTo(stream, actors_.UpdateCommand(actor));
+    return;
+  }
   // Its registration comes another way and may be overtaken by the watch; that will publish it.
-  unknown_.push_back({runtime_->NowMs() + kUnknownActorMs, stream, actor});
+  const int64_t now = runtime_->NowMs();
+  unknown_.push_back({now + kUnknownActorMs, now, stream, actor});
   unknown_due_.StartOnce(kUnknownActorMs, [this] { TellUnknown(); });
 }
 
 void Cluster::TellUnknown() {
   const int64_t now = runtime_->NowMs();
   for (; !unknown_.empty() && unknown_.front().due_ms <= now; unknown_.pop_front()) {
-    const UnknownWatch& watch = unknown_.front();
+    UnknownWatch watch = unknown_.front();
     if (actors_.table().Find(watch.actor) != nullptr || !streams_.NodeOf(watch.stream)) continue;
-    streams_.SendTo(watch.stream, actors_.UpdateCommand(watch.actor));
+    const JobEntry* job = jobs_.Find(JobOf(watch.actor));
+    if (job != nullptr && job->running && now - watch.since_ms < kRegistrationMs) {
+      watch.due_ms = now + kUnknownActorMs;
+      unknown_.push_back(watch);
+    } else {
+      streams_.SendTo(watch.stream, actors_.UpdateCommand(watch.actor));
+    }
   }
   commit_->End();
   if (unknown_.empty()) return;

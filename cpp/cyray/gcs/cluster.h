@@ -114,6 +114,7 @@ class Cluster {
   // Watches of actors that are not registered yet; the oldest first.
   struct UnknownWatch {
     int64_t due_ms;
+    int64_t since_ms;
     uint64_t stream;
     ActorId actor;
   };

@@ -29,10 +29,12 @@ NodeTable::Reported NodeTable::SetResources(const NodeId& id, ResourceSet availa
   auto it = nodes_.find(id);
   if (it == nodes_.end() || !it->second.alive) return {};
   NodeEntry& node = it->second;
+  const bool total_grew = !node.total.Covers(total);
   const Reported reported{
       .changed =
           node.available != available || node.total != total || node.report_number != report_number,
-      .grew = node.awaits_report || !node.available.Covers(available) || !node.total.Covers(total)};
+      .grew = node.awaits_report || !node.available.Covers(available) || total_grew,
+      .total_grew = total_grew};
   node.available = std::move(available);
   node.awaits_report = false;
   node.total = std::move(total);

@@ -43,7 +43,8 @@ class NodeTable {
 
   struct Reported {
     bool changed = false;
-    bool grew = false;  // something may fit now that did not before
+    bool grew = false;        // something may fit now that did not before
+    bool total_grew = false;  // also when all of it is free
   };
   Reported SetResources(const NodeId& id, ResourceSet available, ResourceSet total,
                         uint64_t report_number);

@@ -23,6 +23,11 @@ struct PlacementKind {
   wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
   NodeId affinity_node;
   bool affinity_soft = false;
+  NodeId waits_at;  // a node that may get room for it; nil: none yet
+  // Its affinity would bring it back to that node from any other.
+  bool is_bound_to(const NodeId& node) const {
+    return strategy == wire::SchedulingStrategy::NodeAffinity && affinity_node == node;
+  }
   auto operator<=>(const PlacementKind&) const = default;
 };
 
@@ -46,13 +51,19 @@ class PlacementLine {
   bool Contains(const ActorId& actor) const { return places_.contains(actor); }
   size_t size() const { return places_.size(); }
 
-  // visit(actor): oldest first; false passes over the rest of its kind. The visitor may remove the
-  // actor that it is given, and no other. Returns how many were visited.
+  // visit(actor): oldest first, of the kinds that suit; false passes over the rest of its kind. The
+  // visitor may remove the actor that it is given, and no other. Returns how many were visited.
   template <class Visitor>
   size_t Visit(Visitor visit) {
+    return Visit(visit, [](const PlacementKind&) { return true; });
+  }
+  template <class Visitor, class Suits>
+  size_t Visit(Visitor visit, Suits suits) {
     using Next = std::pair<uint64_t, PlacementKind>;
     std::priority_queue<Next, std::vector<Next>, std::greater<>> order;
-    for (const auto& [kind, line] : lines_) order.emplace(line.begin()->first, kind);
+    for (const auto& [kind, line] : lines_) {
+      if (suits(kind)) order.emplace(line.begin()->first, kind);
+    }
     size_t visited = 0;
     while (!order.empty()) {
       const auto [ticket, kind] = order.top();

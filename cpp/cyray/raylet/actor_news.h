@@ -44,6 +44,7 @@ class ActorNews {
   void OnUpdate(const wire::ActorUpdate& update);
   // All that the process has said to that client was passed on, and its end.
   void OnTalkOver(const WorkerId& client, const Address& process);
+  bool IsWatched(const ActorId& actor) const { return actors_.contains(actor); }
   // To a GCS that knows nothing of this node's watches.
   void WatchAgain() const;
 

@@ -220,9 +220,10 @@ void GcsBridge::GoOn(uint64_t client_id) {
   for (GcsLines::Call& call : lines_.GoOn(client_id)) {
     CallBytes(call.method, std::move(call.payload),
               [this, client_id, id = call.id](const Result<Bytes>& result) {
-                for (const auto& [client, request, answer] :
+                for (const auto& [client, request, answer, registered] :
                      lines_.OnReply(id, result, runtime_->NowMs())) {
                   Reply(client, request, answer);
+                  if (news_.IsWatched(registered)) SendWatch(registered, true);
                 }
                 GoOn(client_id);
               });
@@ -262,7 +263,10 @@ bool GcsBridge::OnSubscribeActor(ClientConnection& client, const wire::Subscribe
   return true;
 }
 
+// The GCS takes for dead whom it does not get to know: a watch does not overtake a registration
+// that is on its way through this raylet.
 void GcsBridge::SendWatch(const ActorId& actor, bool watch) {
+  if (watch && lines_.IsRegistering(actor)) return;  // sent with its answer
   FlatBufferBuilder builder;
   Report(gcs::FinishReport(builder, wire::CreateWatchActor(builder, ToWire(actor), watch)));
 }

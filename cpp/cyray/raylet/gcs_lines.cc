@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cyray/gcs/codec.h"
+#include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
 namespace {
@@ -54,11 +55,13 @@ Changed ReadChanged(const Result<Bytes>& reply) {
 
 }  // namespace
 
-GcsLines::Kind GcsLines::KindOf(const Ask& ask, bool* named) {
+GcsLines::Kind GcsLines::KindOf(const Ask& ask, bool* named, ActorId* registers) {
   if (ask.method == GcsMethod::RegisterActor) {
     const auto* request = VerifiedRoot<wire::RegisterActorRequest>(ask.payload);
-    *named = request != nullptr && request->name() != nullptr && request->name()->size() > 0;
-    return request != nullptr ? Kind::kRegister : Kind::kPlain;
+    if (request == nullptr) return Kind::kPlain;
+    *named = request->name() != nullptr && request->name()->size() > 0;
+    *registers = wire::FromWireOrNil(request->actor_id());
+    return Kind::kRegister;
   }
   if (ask.method != GcsMethod::KillActor) return Kind::kPlain;
   const auto* request = VerifiedRoot<wire::KillActorRequest>(ask.payload);
@@ -68,7 +71,9 @@ GcsLines::Kind GcsLines::KindOf(const Ask& ask, bool* named) {
 
 bool GcsLines::Add(Ask ask, int64_t now_ms) {
   bool named = false;
-  const Kind kind = KindOf(ask, &named);
+  ActorId registers;
+  const Kind kind = KindOf(ask, &named, &registers);
+  if (!registers.is_nil()) registering_.insert(registers);
   Line& line = lines_[ask.client];
   Waiting* last = line.waiting.empty() ? nullptr : &line.waiting.back();
   const bool joins = kind != Kind::kPlain && last != nullptr && !last->plain &&
@@ -81,7 +86,7 @@ bool GcsLines::Add(Ask ask, int64_t now_ms) {
   last->since_ms = now_ms;
   last->bytes += ask.payload.size();
   last->drops = last->drops || kind == Kind::kDrop;
-  last->parts.push_back({ask.request, kind, std::move(ask.payload)});
+  last->parts.push_back({ask.request, kind, std::move(ask.payload), registers});
   ++waiting_;
   return kind != Kind::kPlain;
 }
@@ -152,14 +157,21 @@ std::vector<GcsLines::Answer> GcsLines::OnReply(uint64_t call, const Result<Byte
   for (const Part& part : sent.parts) {
     const auto refused =
         part.kind == Kind::kRegister ? changed.refused.find(registration++) : changed.refused.end();
-    answers.push_back(
-        {sent.client, part.request,
-         refused == changed.refused.end() ? changed.others : Result<Bytes>(Fail(refused->second))});
+    answers.push_back(AnswerTo(
+        sent.client, part,
+        refused == changed.refused.end() ? changed.others : Result<Bytes>(Fail(refused->second))));
   }
   if (!reply && reply.error().code() == StatusCode::kUnavailable) {
     Expire(sent.client, reply.error(), now_ms, answers);
   }
   return answers;
+}
+
+GcsLines::Answer GcsLines::AnswerTo(uint64_t client, const Part& part, Result<Bytes> result) {
+  if (const auto it = registering_.find(part.registers); it != registering_.end()) {
+    registering_.erase(it);
+  }
+  return {client, part.request, std::move(result), part.registers};
 }
 
 // The GCS is away: who has waited here as long as a call is tried waits no longer.
@@ -168,7 +180,7 @@ void GcsLines::Expire(uint64_t client, const Status& why, int64_t now_ms,
   std::deque<Waiting>& waiting = lines_[client].waiting;
   while (!waiting.empty() && waiting.front().since_ms + kGiveUpMs <= now_ms) {
     for (const Part& part : waiting.front().parts) {
-      answers.push_back({client, part.request, Fail(why)});
+      answers.push_back(AnswerTo(client, part, Fail(why)));
     }
     waiting_ -= waiting.front().parts.size();
     waiting.pop_front();

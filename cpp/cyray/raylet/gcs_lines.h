@@ -14,8 +14,10 @@
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "cyray/common/ids.h"
 #include "cyray/util/status.h"
 #include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
@@ -40,6 +42,7 @@ class GcsLines {
     uint64_t client = 0;
     uint64_t request = 0;
     Result<wire::Bytes> result;
+    ActorId registered = {};  // that this was about, or nil
   };
 
   // True: it may be joined by others until the round is over. Otherwise its line is to go on.
@@ -48,6 +51,8 @@ class GcsLines {
   std::vector<Call> GoOn(uint64_t client);
   // Its line is to go on, then: that of the answers, which are all of one client.
   std::vector<Answer> OnReply(uint64_t call, const Result<wire::Bytes>& reply, int64_t now_ms);
+  // Its registration waits here or is not answered yet: the GCS may not know it.
+  bool IsRegistering(const ActorId& actor) const { return registering_.contains(actor); }
   // Asks that wait here.
   size_t waiting() const { return waiting_; }
 
@@ -57,6 +62,7 @@ class GcsLines {
     uint64_t request;
     Kind kind;
     wire::Bytes payload;
+    ActorId registers;  // or nil
   };
   struct Waiting {
     wire::GcsMethod method;  // of the first part
@@ -79,7 +85,9 @@ class GcsLines {
     size_t bytes;
     std::vector<Part> parts;  // without their payloads
   };
-  static Kind KindOf(const Ask& ask, bool* named);
+  static Kind KindOf(const Ask& ask, bool* named, ActorId* registers);
+  // `result`: of that part.
+  Answer AnswerTo(uint64_t client, const Part& part, Result<wire::Bytes> result);
   static bool MayGo(const Line& line, const Waiting& next);
   Call Send(uint64_t client, Waiting waiting);
   void Expire(uint64_t client, const Status& why, int64_t now_ms, std::vector<Answer>& answers);
@@ -88,6 +96,7 @@ class GcsLines {
   std::unordered_map<uint64_t, Sent> sent_;
   uint64_t next_call_ = 1;
   size_t waiting_ = 0;
+  std::unordered_multiset<ActorId> registering_;
 };
 
 }  // namespace cyray::raylet
