@@ -3,6 +3,8 @@
 
 #include "cyray/raylet/gcs_bridge.h"
 
+#include <set>
+
 #include "cpp_tests/raylet/gcs_fake.h"
 
 namespace cyray::raylet {
@@ -365,6 +367,18 @@ TEST_F(GcsBridgeTest, WatchedActorsAreWatchedAgainAfterTheGcsCameBack) {
     const auto update = owner.process->Take(FrameType::kActorUpdate);
     return update && update->As<wire::ActorUpdate>()->state() == wire::ActorState::Dead;
   }));
+}
+
+TEST_F(GcsBridgeTest, AHelloNamesWhoIsConnectedAndWhoseEndIsYetToBeReported) {
+  const Client client = AddClient();
+  const WorkerId ending = WorkerId::Random();
+  flatbuffers::FlatBufferBuilder builder;
+  const auto processes = bridge_.WriteProcesses(builder, {ending});
+  builder.Finish(wire::CreateNodeHello(builder, ToWire(node_.options.node_id), 0, processes));
+  std::set<WorkerId> named;
+  const auto* hello = flatbuffers::GetRoot<wire::NodeHello>(builder.GetBufferPointer());
+  for (const auto* worker : *hello->processes()) named.insert(wire::FromWire(*worker));
+  EXPECT_EQ(named, (std::set<WorkerId>{ending, client.connection->worker()}));
 }
 
 TEST_F(GcsBridgeTest, CallsThatAreNoneAreBad) {

@@ -276,6 +276,20 @@ TEST_F(OutageTest, ShortOutagesPassWithoutAWord) {
   EXPECT_EQ(b_.received, a_.sent);
 }
 
+TEST_F(OutageTest, OneThatPassedWhileThisRayletStoodStillPassesWithoutAWord) {
+  wire_.Cut();
+  a_.Send(b_.id);
+  RunFor(3'500);
+  ASSERT_TRUE(a_.peers->OutageOf(b_.id));
+  runtime_.Pause();
+  RunFor(20'000);
+  wire_.Heal();
+  runtime_.Continue();
+  RunFor(3'000);
+  EXPECT_TRUE(warnings_.empty()) << warnings_[0];
+  EXPECT_EQ(b_.received, a_.sent);
+}
+
 TEST_F(OutageTest, OfANodeThatDiesNothingMoreIsTold) {
   wire_.Cut();
   a_.Send(b_.id);

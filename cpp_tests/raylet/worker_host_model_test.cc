@@ -148,6 +148,25 @@ TEST_F(WorkerHostModel, AWorkerThatDoesNotRegisterInHalfAMinuteIsKilled) {
   EXPECT_EQ(died_.at(worker).reason, "it did not register in time");
 }
 
+TEST_F(WorkerHostModel, ThatTheRayletStoodStillIsNotCountedAgainstWorkers) {
+  const WorkerId worker = StartOne(/*registers=*/false);
+  RunFor(10'000);
+  runtime_.Pause();
+  RunFor(40'000);
+  runtime_.Continue();
+  RunFor(19'000);
+  EXPECT_FALSE(processes_.all.at(worker).killed);
+  workers_.OnRegistered(worker, 1);
+  workers_.AskToExit(worker, "it was idle", 100, /*if_unused=*/false);
+  runtime_.Pause();
+  RunFor(40'000);
+  runtime_.Continue();
+  RunFor(90);
+  EXPECT_FALSE(processes_.all.at(worker).killed) << "it has had no time";
+  RunFor(20);
+  EXPECT_TRUE(processes_.all.at(worker).killed);
+}
+
 TEST_F(WorkerHostModel, OneThatRegisteredIsNotKilledForIt) {
   const WorkerId worker = StartOne();
   RunFor(60'000);

@@ -150,8 +150,10 @@ TEST_F(WorkerHostTest, AWorkerIsEndingFromItsLastWordToItsDeclaredDeath) {
   worker.process->Close();
   ASSERT_TRUE(node_.Until([&] { return node_.clients.Find(worker.id) == nullptr; }));
   EXPECT_TRUE(node_.workers.IsEnding(worker.id));
+  EXPECT_EQ(node_.workers.Ending(), std::vector<WorkerId>{worker.id});
   ASSERT_NE(AwaitDeath(), nullptr);
   EXPECT_FALSE(node_.workers.IsEnding(worker.id));
+  EXPECT_TRUE(node_.workers.Ending().empty());
 }
 
 TEST_F(WorkerHostTest, AWorkerWhoseSocketClosedIsKilledIfItStillRuns) {

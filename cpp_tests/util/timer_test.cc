@@ -45,6 +45,38 @@ TEST_F(TimerTest, EndsWithItsOwner) {
   EXPECT_EQ(runs_, 0);
 }
 
+TEST_F(TimerTest, WhatIsAllowedIsCountedWithoutPausesOfThisProcess) {
+  constexpr int64_t kMs = 1'000'000;
+  Timer timer(&runtime_);
+  timer.Allow(2'500, [&] { ++runs_; });
+  time_.RunFor(1'500 * kMs);
+  runtime_.Pause();
+  time_.RunFor(60'000 * kMs);
+  runtime_.Continue();
+  time_.RunFor(1'400 * kMs);
+  EXPECT_EQ(runs_, 0);
+  EXPECT_TRUE(timer.running());
+  time_.RunFor(200 * kMs);
+  EXPECT_EQ(runs_, 1);
+  EXPECT_FALSE(timer.running());
+  timer.Allow(0, [&] { ++runs_; });
+  RunAll();
+  EXPECT_EQ(runs_, 2);
+}
+
+TEST_F(TimerTest, WhatIsAllowedToAKeyEndsWithItOrIsReplaced) {
+  Timers<int> timers(&runtime_);
+  timers.Allow(1, 3, [&] { runs_ += 100; });
+  timers.Allow(1, 3, [&] {
+    EXPECT_FALSE(timers.running(1));
+    ++runs_;
+  });
+  timers.Allow(2, 3, [&] { runs_ += 100; });
+  timers.Stop(2);
+  RunAll();
+  EXPECT_EQ(runs_, 1);
+}
+
 TEST_F(TimerTest, ACallbackMayStartItAgainOrDestroyIt) {
   auto timer = std::make_unique<Timer>(&runtime_);
   timer->Start(0, [&] {

@@ -116,8 +116,9 @@ void GcsBridge::ReportDeath(const Address& process, const std::string& reason, b
 }
 
 flatbuffers::Offset<flatbuffers::Vector<const wire::WireWorkerId*>> GcsBridge::WriteProcesses(
-    FlatBufferBuilder& builder) const {
+    FlatBufferBuilder& builder, const std::vector<WorkerId>& ending) const {
   std::vector<wire::WireWorkerId> processes;
+  for (const WorkerId& worker : ending) processes.push_back(*ToWire(worker));
   clients_->ForEach([&](const ClientConnection& client) {
     if (!client.worker().is_nil()) processes.push_back(*ToWire(client.worker()));
   });

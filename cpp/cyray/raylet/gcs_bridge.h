@@ -72,9 +72,10 @@ class GcsBridge {
   void Report(wire::Bytes report);
   // A driver or worker of this node is gone.
   void ReportDeath(const Address& process, const std::string& reason, bool intended);
-  // For NodeHello: who is connected here, and the latest deaths.
+  // For NodeHello: who is connected here or `ending`, which is yet to be reported, and the latest
+  // deaths.
   flatbuffers::Offset<flatbuffers::Vector<const wire::WireWorkerId*>> WriteProcesses(
-      flatbuffers::FlatBufferBuilder& builder) const;
+      flatbuffers::FlatBufferBuilder& builder, const std::vector<WorkerId>& ending) const;
   std::vector<flatbuffers::Offset<wire::ReportWorkerDeathRequest>> WriteDeaths(
       flatbuffers::FlatBufferBuilder& builder) const;
 

@@ -22,7 +22,7 @@ OutageWatch::OutageWatch(Runtime* runtime, PeerTable* peers, Warn warn)
 
 void OutageWatch::OnOutage(const NodeId& node) {
   if (const auto outage = peers_->OutageOf(node)) {
-    return patience_.Start(node, kPatienceMs - outage->for_ms, [this, node] { Look(node); });
+    return patience_.Allow(node, kPatienceMs - outage->for_ms, [this, node] { Look(node); });
   }
   patience_.Stop(node);
   const auto told = told_.extract(node);
@@ -35,7 +35,7 @@ void OutageWatch::Look(const NodeId& node) {
   const auto outage = peers_->OutageOf(node);
   if (!outage) return;
   if (!outage->awaited) {
-    return patience_.Start(node, kLookAgainMs, [this, node] { Look(node); });
+    return patience_.Allow(node, kLookAgainMs, [this, node] { Look(node); });
   }
   told_[node] = runtime_->NowMs() - outage->for_ms;
   warn_(node, "No connection to " + NameOf(node) + " (" + outage->address.ip + ":" +

@@ -3,7 +3,7 @@
 //
 // What was sent there waits as long as the GCS says that the node lives: without a word a program
 // would seem to hang. Outages of less than kPatienceMs, and those that nobody waits for, pass
-// without one.
+// without one, and so does what this raylet has missed itself, while it stood still.
 // Threading: confined to its runtime's loop.
 
 #pragma once

@@ -512,7 +512,7 @@ void Raylet::OnRemoteDied(const Address& address) {
 wire::Bytes Raylet::MakeHello() {
   FlatBufferBuilder builder;
   const auto alive = builder.CreateVector(actors_.WriteAlive(builder));
-  const auto processes = gcs_.WriteProcesses(builder);
+  const auto processes = gcs_.WriteProcesses(builder, workers_.Ending());
   const auto deaths = builder.CreateVector(gcs_.WriteDeaths(builder));
   const auto starting = builder.CreateVector(actors_.WriteStarting(builder));
   return gcs::FinishReport(

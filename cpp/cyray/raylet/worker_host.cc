@@ -89,7 +89,7 @@ bool WorkerHost::StartWorker(const JobId& job) {
   const WorkerId worker = WorkerId::Random();
   processes_[worker];
   pool_.Started(worker, job);
-  registers_.Start(worker, kRegisterLimitMs,
+  registers_.Allow(worker, kRegisterLimitMs,
                    [this, worker] { Kill(worker, "it did not register in time", false); });
   const Status status = parts_.processes->Start(worker, job.is_nil() ? nullptr : OwnPython(job));
   if (status.ok()) return true;
@@ -183,7 +183,7 @@ void WorkerHost::OnExiting(const WorkerId& worker, bool intended, const std::str
   pool_.MarkExiting(worker);
   it->second.intended = intended;
   it->second.told_reason = reason;
-  exits_.Start(worker, kExitingLimitMs,
+  exits_.Allow(worker, kExitingLimitMs,
                [this, worker] { Kill(worker, "it did not leave as it said", true); });
 }
 
@@ -215,7 +215,7 @@ void WorkerHost::AskToExit(const WorkerId& worker, const std::string& reason, in
     it->second.intended = true;
   }
   parts_.processes->AskToExit(worker, reason, if_unused);
-  leaving_.Start(worker, kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
+  leaving_.Allow(worker, kill_after_ms, [this, worker, reason] { Kill(worker, reason, true); });
 }
 
 void WorkerHost::OnStays(const WorkerId& worker) {
@@ -267,6 +267,14 @@ bool WorkerHost::IsEnding(const WorkerId& worker) const {
   return it != processes_.end() && it->second.connection_closed && !it->second.declared;
 }
 
+std::vector<WorkerId> WorkerHost::Ending() const {
+  std::vector<WorkerId> ending;
+  for (const auto& [worker, process] : processes_) {
+    if (IsEnding(worker)) ending.push_back(worker);
+  }
+  return ending;
+}
+
 int WorkerHost::PidOf(const WorkerId& worker) const {
   const auto it = processes_.find(worker);
   return it == processes_.end() ? 0 : it->second.pid;
@@ -306,7 +314,7 @@ void WorkerHost::AwaitRest(const WorkerId& worker) {
     return;
   }
   const int64_t wait = process.registered ? kReasonWaitMs : kStartReasonWaitMs;
-  if (!rest_.running(worker)) rest_.Start(worker, wait, [this, worker] { Declare(worker); });
+  if (!rest_.running(worker)) rest_.Allow(worker, wait, [this, worker] { Declare(worker); });
 }
 
 void WorkerHost::Declare(const WorkerId& worker) {

@@ -4,7 +4,8 @@
 // It binds workers to jobs, ends them, and notices their deaths. A worker is dead when its
 // connection closed and its exit is known, or a moment after the first of the two, so that the
 // reason can be told; first of all what it said last is read, which may be the reason, or that it
-// meant to leave. Whatever it held is settled by the owner's on_died. The processes themselves
+// meant to leave. Whatever it held is settled by the owner's on_died. Time in which this raylet
+// stood still is not counted against a worker. The processes themselves
 // are behind worker_processes.h. Threading: confined to its runtime's loop.
 // Invariants: each process here has its entry in the pool until it is declared dead; its own entry
 // goes when the process is gone, whether anybody tells of its exit or not.
@@ -80,6 +81,7 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
   const WorkerPool& pool() const { return pool_; }
   // It has closed its connection, and is not declared dead yet.
   bool IsEnding(const WorkerId& worker) const;
+  std::vector<WorkerId> Ending() const;
   int PidOf(const WorkerId& worker) const override;
   bool HasIdleUnbound() const { return pool_.HasIdleUnbound(); }
 
