@@ -115,6 +115,28 @@ TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
   answers.join();
 }
 
+TEST_F(CoreWorkerTest, AFunctionIsGivenToTheGcsUntilItHasIt) {
+  const auto answer = [&](bool ok, StatusCode code) {
+    const GotFrame frame = Next(FrameType::kGcsCall);
+    const auto* call = frame.As<wire::GcsCall>();
+    EXPECT_EQ(static_cast<wire::GcsMethod>(call->method()), wire::GcsMethod::PutFunction);
+    const auto* request = flatbuffers::GetRoot<wire::PutFunctionRequest>(call->payload()->data());
+    EXPECT_EQ(wire::BytesOrEmpty(request->pickled()), (wire::Bytes{'d', 'e', 'f'}));
+    raylet_->Send(FrameType::kGcsReply, [&](auto& b) {
+      return wire::CreateGcsReply(b, call->request_id(), ok, ok ? 0 : b.CreateString("why"),
+                                  static_cast<uint8_t>(code));
+    });
+  };
+  ASSERT_TRUE(PutFunction(core_.control(), JobId::Nil(), FunctionId::Nil(), "def").ok());
+  answer(false, StatusCode::kUnavailable);  // the GCS was away for a minute
+  answer(false, StatusCode::kIoError);      // its disk is full
+  answer(true, StatusCode::kOk);
+  std::thread waits([&] { EXPECT_TRUE(Ask(wire::GcsMethod::ListJobs).has_value()); });
+  const uint64_t next = Next(FrameType::kGcsCall).As<wire::GcsCall>()->request_id();
+  raylet_->Send(FrameType::kGcsReply, [&](auto& b) { return wire::CreateGcsReply(b, next, true); });
+  waits.join();
+}
+
 TEST_F(CoreWorkerTest, AWorkerLeavesWhenItIsAskedToIfUnusedOnlyWhenItOwnsNothing) {
   const auto ask = [&](bool if_unused) {
     raylet_->Send(FrameType::kExitWorker, [&](auto& b) {

@@ -19,7 +19,7 @@ Result<std::string> Control::Ask(wire::GcsMethod method, const FlatBufferBuilder
 void Control::Tell(wire::GcsMethod method, const FlatBufferBuilder& payload) {
   std::lock_guard lock(process_.mutex());
   if (process_.leaving()) return;
-  requests_.TellGcs(method, {payload.GetBufferPointer(), payload.GetSize()});
+  facts_.Tell(method, wire::FinishedBytes(payload));
   process_.raylet().Flush();
 }
 

@@ -6,17 +6,19 @@
 
 #include <string>
 
+#include "cyray/core/gcs_facts.h"
 #include "cyray/core/requests.h"
 
 namespace cyray::core {
 
 class Control {
  public:
-  Control(ThisProcess& process, Requests& requests) : process_(process), requests_(requests) {}
+  Control(ThisProcess& process, Requests& requests, GcsFacts& facts)
+      : process_(process), requests_(requests), facts_(facts) {}
 
   // A request of gcs.fbs; the payload of its reply.
   Result<std::string> Ask(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& payload);
-  // The same without an answer: nobody hears how it went.
+  // The same without an answer, until the GCS knows it (gcs_facts.h).
   void Tell(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& payload);
 
   // JSON of what everybody on this node waits for; within two seconds.
@@ -27,6 +29,7 @@ class Control {
  private:
   ThisProcess& process_;
   Requests& requests_;
+  GcsFacts& facts_;
 };
 
 }  // namespace cyray::core

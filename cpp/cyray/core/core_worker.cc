@@ -11,7 +11,13 @@ CoreWorker::CoreWorker()
                {[this](Link& link, const wire::Frame& frame) { router_.OnLinkFrame(link, frame); },
                 [this](Link& link, const std::string& why) { router_.OnLinkBroken(link, why); }}),
       requests_(process_, [this](const char* question) { events_.PushSilence(question); }),
-      control_(process_, requests_),
+      facts_(
+          [this](wire::GcsMethod method, const wire::Bytes& payload, auto on_answer) {
+            requests_.TellGcs(method, payload, std::move(on_answer));
+            process_.poller().NoteGathered();
+          },
+          [this] { return process_.links().NowNs(); }),
+      control_(process_, requests_, facts_),
       loop_(process_),
       events_(process_, loop_),
       store_(process_, requests_, directory_),
@@ -19,7 +25,7 @@ CoreWorker::CoreWorker()
       directory_(objects_, store_),
       executor_(process_, directory_, events_, loop_),
       reader_(process_, directory_, store_, executor_),
-      submitter_(process_, requests_, directory_),
+      submitter_(process_, requests_, facts_, directory_),
       router_({process_, directory_, objects_, store_, submitter_, executor_, events_}) {}
 
 CoreWorker::~CoreWorker() {
@@ -83,11 +89,13 @@ void CoreWorker::FlushStale() {
 }
 
 int64_t CoreWorker::NextTimerNs() {
-  return std::min({submitter_.NextTimerNs(), directory_.NextTickNs(), store_.NextTimerNs()});
+  return std::min({submitter_.NextTimerNs(), facts_.NextTickNs(), directory_.NextTickNs(),
+                   store_.NextTimerNs()});
 }
 
 void CoreWorker::RunTimers(int64_t now_ns) {
   submitter_.RunTimers(now_ns);
+  facts_.Tick(now_ns);
   directory_.Tick(now_ns);
   store_.RunTimers(now_ns);
 }

@@ -87,6 +87,7 @@ class CoreWorker : private PollerHandler {
   // some that stand below for later.
   ThisProcess process_;
   Requests requests_;
+  GcsFacts facts_;
   Control control_;
   ExternalLoop loop_;
   EventQueue events_;

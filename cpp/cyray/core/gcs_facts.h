@@ -1,9 +1,9 @@
 // GcsFacts: what the GCS has to learn from this process, however long it is away or its disk takes
-// nothing: that an actor's arguments are ready, that its last handle is gone.
+// nothing: what a function is, that an actor's arguments are ready, that its last handle is gone.
 //
-// A fact whose answer is that it may work later is told again after a pause. Repetitions are
-// harmless, as the GCS's methods for facts are idempotent.
-// Guarded by the core mutex. Pure.
+// A fact is kept until it is answered, and one whose answer is that it may work later is told again
+// after a pause. Repetitions are harmless, as the GCS's methods for facts are idempotent. Guarded
+// by the core mutex. Pure.
 
 #pragma once
 

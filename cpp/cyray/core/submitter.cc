@@ -5,19 +5,15 @@
 
 namespace cyray::core {
 
-Submitter::Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& directory)
+Submitter::Submitter(ThisProcess& process, Requests& requests, GcsFacts& facts,
+                     ObjectDirectory& directory)
     : process_(process),
       requests_(requests),
+      facts_(facts),
       directory_(directory),
       completion_(directory, process.links(), slab_),
       tasks_(directory, process.links(), process.raylet(), completion_, slab_),
       actors_(process.links(), process.raylet(), completion_),
-      facts_(
-          [this](wire::GcsMethod method, const wire::Bytes& payload, auto on_answer) {
-            requests_.TellGcs(method, payload, std::move(on_answer));
-            process_.poller().NoteGathered();
-          },
-          [this] { return process_.links().NowNs(); }),
       unready_([this](const ActorId& id) { TellArgumentsReady(id); }),
       dependents_(slab_, unready_, [this](PendingTask* task) {
         if (task->actor != nullptr) return actors_.OnArgumentReady(task);

@@ -28,7 +28,7 @@ namespace cyray::core {
 
 class Submitter {
  public:
-  Submitter(ThisProcess& process, Requests& requests, ObjectDirectory& directory);
+  Submitter(ThisProcess& process, Requests& requests, GcsFacts& facts, ObjectDirectory& directory);
 
   // One that this caller uses until it is released; tasks use theirs by themselves.
   TaskTemplate* AddTemplate(const TemplateSpec& spec);
@@ -82,13 +82,10 @@ class Submitter {
   // All that is pending fails.
   void FailAll(const ValuePtr& error);
 
-  int64_t NextTimerNs() const {
-    return std::min({tasks_.NextTickNs(), actors_.NextTickNs(), facts_.NextTickNs()});
-  }
+  int64_t NextTimerNs() const { return std::min(tasks_.NextTickNs(), actors_.NextTickNs()); }
   void RunTimers(int64_t now_ns) {
     if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
     if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
-    facts_.Tick(now_ns);
   }
   size_t pending() const { return slab_.live(); }
   size_t actors() const { return actors_.clients(); }
@@ -109,6 +106,7 @@ class Submitter {
 
   ThisProcess& process_;
   Requests& requests_;
+  GcsFacts& facts_;
   ObjectDirectory& directory_;
   // Guarded by the core mutex.
   std::unordered_map<ActorId, Held> held_;
@@ -116,7 +114,6 @@ class Submitter {
   TaskCompletion completion_;
   TaskSubmitter tasks_;
   ActorSubmitter actors_;
-  GcsFacts facts_;
   UnreadyActors unready_;
   DependentTasks dependents_;
   bool raylet_lost_ = false;
