@@ -221,10 +221,10 @@ class FaultProxy:
 
     def _cut_where(self, is_meant: Callable[[_Connection], bool]) -> int:
         meant = [connection for connection in self._open if is_meant(connection)]
+        self.cuts += len(meant)
         for connection in meant:
             connection.close()
             self._open.remove(connection)
-        self.cuts += len(meant)
         return len(meant)
 
     def _refuses(self, near: socket.socket) -> bool:
@@ -277,8 +277,8 @@ class FaultProxy:
             return
         self.connections += 1
         if self._refuses(near):
+            self.cuts += 1  # before the other end can see it
             _reset(near)
-            self.cuts += 1
             return
         far = socket.socket()
         for end in (near, far):
