@@ -287,6 +287,17 @@ TEST_F(CoreWorkerTest, AnEventLoopIsWokenOnceForWhatIsGatheredOutsideItsTurns) {
   core_.loop().EndTurn();
   core_.store().Abort(block);
   EXPECT_EQ(woken(), 1u);
+  // The end of a call says that a turn follows; of one that ran in a turn this is that turn.
+  core_.loop().PollNow();
+  core_.loop().TurnFollows();
+  core_.loop().EndTurn();
+  core_.store().Abort(block);
+  EXPECT_EQ(woken(), 1u);
+  core_.loop().PollNow();
+  core_.loop().EndTurn();
+  core_.loop().TurnFollows();
+  core_.store().Abort(block);
+  EXPECT_EQ(woken(), 0u);
 }
 
 TEST_F(CoreWorkerTest, LinesThatNobodyPrintsTakeBoundedMemoryAndTheRestIsCounted) {

@@ -176,7 +176,6 @@ void ActorWorld::StartActor(const ActorId& actor, uint32_t incarnation) {
     const auto spec = builder.CreateVector(std::vector<uint8_t>{1, 2, 3});
     const auto name = builder.CreateString("Counter");
     wire::StartActorBuilder start(builder);
-    const auto job = ToWire(kJob);
     start.add_actor_id(ToWire(actor));
     start.add_incarnation(incarnation);
     start.add_job_id(ToWire(kJob));

@@ -39,7 +39,7 @@ class ExternalLoop {
   // Writes what the turn has gathered: replies.
   void EndTurn() {
     std::lock_guard lock(process_.mutex());
-    looks_ = false;
+    looks_ = woken_ = false;
     process_.FlushAll();
   }
 
@@ -60,7 +60,7 @@ class ExternalLoop {
   ThisProcess& process_;
   int wake_fd_ = -1;
   bool looks_ = false;  // from PollNow until it found nothing more to take
-  bool woken_ = false;  // until the next PollNow
+  bool woken_ = false;  // a turn follows, which begins with PollNow
 };
 
 }  // namespace cyray::core

@@ -125,6 +125,7 @@ void LinkTable::FlushSoon(Link& link, int64_t gather_ns) {
     }
   } else if (poller_.DriverBlocked()) {
     raylet_.Flush();
+    return poller_.NoteActivity();
   }
   poller_.NoteGathered();
 }

@@ -132,10 +132,14 @@ Status Submitter::CreateActor(const ActorCreation& creation, bool wait) {
 
 void Submitter::HoldForActor(const ActorId& id, std::vector<ObjectEntry*> entries, bool created) {
   std::lock_guard lock(process_.mutex());
+  if (!created) {
+    for (ObjectEntry* entry : entries) directory_.Release(entry);
+    return;
+  }
   if (entries.empty()) return;
   ActorClient* client = actors_.Acquire(id);
   held_[id] = {client, std::move(entries)};
-  if (!created || client->death_error) return LetGoOf(id);
+  if (client->death_error) return LetGoOf(id);
   actors_.Subscribe(*client);
 }
 

@@ -140,7 +140,10 @@ void DriverFeed::Warn(const JobId& job, const std::string& text) {
 void DriverFeed::WarnHere(const NodeId& except, const std::string& text) {
   std::set<JobId> jobs;
   parts_.clients->ForEach([&](const ClientConnection& client) { jobs.insert(client.job); });
-  std::erase_if(jobs, [&](const JobId& job) { return DriverOf(job).node == except; });
+  std::erase_if(jobs, [&](const JobId& job) {
+    const Address driver = DriverOf(job);
+    return driver.is_nil() || driver.node == except;
+  });
   if (jobs.empty()) {
     CYRAY_LOG(kWarning) << text;
   }
