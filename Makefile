@@ -87,7 +87,7 @@ fuzz: $(VENV)/.stamp-build
 	@for f in build/fuzz/cpp_tests/*_fuzz; do mkdir -p build/fuzz/corpus/$$(basename $$f); \
 	  $$f -max_total_time=60 -rss_limit_mb=2048 build/fuzz/corpus/$$(basename $$f) || exit 1; done
 
-# All tests, the slow ones too, over and over. ALARM_MINUTES=60: so long nobody may be taken for dead.
+# All Python tests, the slow ones too, over and over. ALARM_MINUTES=60: so long nobody may be taken for dead.
 soak: $(VENV)/.stamp-dev build
 	@end=$$(( $$(date +%s) + 60 * $(SOAK_MINUTES) )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do round=$$((round + 1)); echo "soak: round $$round"; \

@@ -127,6 +127,7 @@ class ActorRun : public RandomRun {
     }
   }
   void Tick(int64_t now_ns) {
+    RayletAnswers();
     const bool waits = actors_.NextTickNs() != kForever;
     EXPECT_EQ(waits, alive_told_ && !up_ && !told_of_death_ && !given_up_ && !dead_);
     if (waits && actors_.NextTickNs() <= now_ns) {

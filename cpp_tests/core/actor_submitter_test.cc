@@ -270,6 +270,11 @@ TEST_F(ActorSubmitterTest, CallsFailWhenTheConnectionBreaksAndNobodySaysThatTheA
   ObjectEntry* queued = Call(tmpl);
   actors_.Tick(MonotonicNs());
   EXPECT_FALSE(in_flight->ready());
+  const int64_t early = actors_.NextTickNs();
+  actors_.Tick(early);
+  EXPECT_FALSE(in_flight->ready()) << "the raylet stands still, as far as is known";
+  EXPECT_GT(actors_.NextTickNs(), early);
+  RayletAnswers();
   actors_.Tick(actors_.NextTickNs());
   ObjectEntry* later = Call(tmpl);
   for (ObjectEntry* entry : {in_flight, queued, later}) {

@@ -172,6 +172,14 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     raylet_end_->Send(type, build);
     raylet_.OnReady();
   }
+  // It does not stand still.
+  void RayletAnswers() {
+    for (auto pings = FromProcess(wire::FrameType::kPing); !pings.empty();
+         pings = FromProcess(wire::FrameType::kPing)) {
+      const uint64_t id = pings[0].As<wire::Ping>()->request_id();
+      FromRaylet(wire::FrameType::kPong, [id](auto& b) { return wire::CreatePong(b, id); });
+    }
+  }
   void Grant(const GotFrame& request, uint64_t lease_id, uint8_t worker) {
     const uint64_t id = request.As<wire::RequestLease>()->request_id();
     const Address address = WorkerAddress(worker);

@@ -56,6 +56,7 @@ class TaskRun : public RandomRun {
     if (dice < 93) return Reclaim();
     if (dice < 95) return RepeatAnswer();
     if (dice < 97) return LackArguments();
+    RayletAnswers();
     tasks_.Tick(MonotonicNs() + (Chance(20) ? LinkTable::kNewsHereNs : 0));
   }
 
@@ -290,6 +291,7 @@ class TaskRun : public RandomRun {
       for (auto& [number, worker] : workers_) {
         if (worker.reachable) links_.OnReady(LinkTo(number), EPOLLIN);
       }
+      RayletAnswers();
       tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs);
       Observe();
       GrantOne();

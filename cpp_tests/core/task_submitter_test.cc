@@ -479,6 +479,9 @@ TEST_F(TaskSubmitterTest, ALeaseWhoseConnectionBrokeThoughItsWorkerLivesIsGivenU
   EXPECT_FALSE(ran->ready()) << "the raylet may still say that the worker died";
   EXPECT_LE(tasks_.NextTickNs(), MonotonicNs() + LinkTable::kNewsHereNs);
   tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs);
+  EXPECT_FALSE(ran->ready()) << "the raylet stands still, as far as is known";
+  RayletAnswers();
+  tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs);
   tasks_.CheckInvariants();
   EXPECT_EQ(KindOf(ran), ErrorKind::kWorkerCrashed);
   const auto returned = FromProcess(FrameType::kReturnLease);

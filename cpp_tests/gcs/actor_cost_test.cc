@@ -30,6 +30,7 @@ class ActorCost : public testing::Test {
     Report(
         FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_), 0, processes)));
     storage_.Sync();
+    sent_.clear();
   }
 
   void Report(const wire::Bytes& report) { service_.OnStreamMessage(kStream, report); }

@@ -55,6 +55,15 @@ class ClusterEventsTest : public testing::Test {
     gcs_.StreamMessage(
         stream, FinishReport(builder, wire::CreateResourceReport(builder, available, total)));
   }
+  void SayWaits(StreamId stream, const std::vector<ActorId>& actors) {
+    flatbuffers::FlatBufferBuilder builder;
+    std::vector<flatbuffers::Offset<wire::ActorLife>> lives;
+    for (const ActorId& actor : actors) {
+      lives.push_back(wire::CreateActorLife(builder, wire::ToWire(actor), 0));
+    }
+    const auto waiting = builder.CreateVector(lives);
+    gcs_.StreamMessage(stream, FinishReport(builder, wire::CreateActorsHere(builder, waiting)));
+  }
   template <class Table>
   size_t SentOn(StreamId stream) const {
     return std::count_if(gcs_.sent.begin(), gcs_.sent.end(), [&](const auto& sent) {
@@ -317,6 +326,39 @@ TEST_F(ClusterEventsTest, AnActorThatWaitsAtABusyNodeMovesToOneThatHasRoom) {
   EXPECT_EQ(StartsOn(kStream), 1u);
 }
 
+// What had room when it was chosen may have been taken before the actor came there.
+TEST_F(ClusterEventsTest, AnActorThatFoundNoRoomWhereItWasSentMovesToOneThatHasSome) {
+  Join();
+  const JobId job = RegisterJob();
+  const ActorId actor = ActorOf(job);
+  EXPECT_EQ(StartsOn(kStream), 1u) << "by what the node reported";
+  JoinAs(NodeId::Random(), kStream + 1);
+  ReportFree(kStream + 1, 4);
+  EXPECT_EQ(RecallsOn(kStream), 0u) << "it is about to begin";
+  SayWaits(kStream, {actor, NewActorId(1)});
+  ASSERT_TRUE(gcs_.RunUntil([&] { return RecallsOn(kStream) == 1; }));
+  SayWaits(kStream, {actor});
+  gcs_.Call(GcsMethod::ListNodes, {});
+  EXPECT_EQ(RecallsOn(kStream), 1u) << "once";
+}
+
+TEST_F(ClusterEventsTest, AnActorThatBeganThoughItWasRecalledTakesNoRoomElsewhere) {
+  Join();
+  const JobId job = RegisterJob();
+  ReportFree(kStream, 0);
+  const ActorId first = ActorOf(job), second = ActorOf(job);
+  const NodeId other = NodeId::Random();
+  ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(other, Cpus(1))));
+  HelloAs(other, kStream + 1, {});
+  EXPECT_EQ(RecallsOn(kStream), 1u) << "there is room for one";
+  flatbuffers::FlatBufferBuilder builder;
+  const auto life = wire::CreateActorLife(builder, wire::ToWire(first), 0);
+  const auto begun = builder.CreateVector(&life, 1);
+  gcs_.StreamMessage(kStream, FinishReport(builder, wire::CreateActorsHere(builder, 0, begun)));
+  ASSERT_TRUE(gcs_.RunUntil([&] { return RecallsOn(kStream) == 2; }));
+  EXPECT_NE(StateOf(second), State::Dead);
+}
+
 // What its disk says of a node is what that had when it registered.
 TEST_F(ClusterEventsTest, AGcsThatIsStartedAgainRecallsNobodyToANodeThatHasNotReported) {
   Join();
@@ -403,6 +445,49 @@ TEST_F(ClusterEventsTest, WhoComesBackIsToldTheDifferenceAlsoByTheNextGcs) {
     EXPECT_EQ(SentOn<wire::JobChanged>(stream), 0u);
     EXPECT_EQ(SentOn<wire::ResourceViews>(stream), 0u);
   }
+}
+
+// More nodes and jobs than the GCS remembers ended while it was away.
+TEST_F(ClusterEventsTest, WhoComesBackLearnsWhoIsLeftHoweverManyEnded) {
+  Join();
+  const NodeId neighbour = NodeId::Random();
+  JoinAs(neighbour, kStream + 1);
+  std::vector<NodeId> nodes;
+  std::vector<JobId> jobs;
+  for (int i = 0; i < 120; ++i) {
+    nodes.push_back(NodeId::Random());
+    ASSERT_TRUE(gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(nodes.back(), Cpus(1))));
+  }
+  const auto registered = gcs_.Call(GcsMethod::RegisterNode, RegisterNodePayload(node_, Cpus(1)));
+  const uint64_t change = wire::VerifiedRoot<wire::RegisterNodeReply>(*registered)->change();
+  gcs_.service().OnStreamClosed(kStream);
+  for (const NodeId& node : nodes) {
+    ASSERT_TRUE(gcs_.Call(GcsMethod::NodeLeaves, NodeLeavesPayload(node)));
+  }
+  for (int i = 0; i < 1'100; ++i) jobs.push_back(RegisterJob());
+  const JobId runs = jobs.back();
+  jobs.pop_back();
+  for (const JobId& job : jobs) ASSERT_TRUE(gcs_.Call(GcsMethod::FinishJob, FinishJobPayload(job)));
+  gcs_.sent.clear();
+  flatbuffers::FlatBufferBuilder builder;
+  const std::vector<wire::WireWorkerId> here{*wire::ToWire(driver_.worker)};
+  const auto list = builder.CreateVectorOfStructs(here);
+  const StreamId stream = kStream + 2;
+  gcs_.StreamMessage(
+      stream, FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node_), 0, list, 0,
+                                                          change)));
+  gcs_.Call(GcsMethod::ListNodes, {});
+  EXPECT_EQ(SentOn<wire::NodeChanged>(stream), 100u) << "with their reasons, as far as is known";
+  ASSERT_EQ(SentOn<wire::Census>(stream), 1u);
+  std::set<NodeId> living;
+  for (const auto& [to, message] : gcs_.sent) {
+    const auto* census = wire::VerifiedRoot<wire::NodeCommand>(message)->body_as_Census();
+    if (to != stream || census == nullptr) continue;
+    for (const auto* node : *census->nodes()) living.insert(wire::FromWire(*node));
+    ASSERT_EQ(census->jobs()->size(), 1u);
+    EXPECT_EQ(wire::FromWire(*census->jobs()->Get(0)), runs);
+  }
+  EXPECT_EQ(living, (std::set{node_, neighbour}));
 }
 
 TEST_F(ClusterEventsTest, ViewsOfResourcesAreMadeOnceForAllNodes) {

@@ -43,6 +43,25 @@ class FullDiskTest : public testing::Test {
     EXPECT_NE(reply.error().message().find("cannot store"), std::string::npos)
         << reply.error().message();
   }
+  // Of ChangeActors: all registrations, and the drops, if there are some.
+  void ExpectAllRefused(const wire::Bytes& payload) {
+    const Result<wire::Bytes> reply = Call(GcsMethod::ChangeActors, payload);
+    ASSERT_TRUE(reply.has_value());
+    const auto* request = wire::VerifiedRoot<wire::ChangeActorsRequest>(payload);
+    const auto* changed = wire::VerifiedRoot<wire::ChangeActorsReply>(*reply);
+    ASSERT_EQ(changed->refused()->size(), request->registrations()->size());
+    for (const auto* refused : *changed->refused()) {
+      EXPECT_EQ(refused->code(), static_cast<uint8_t>(StatusCode::kIoError));
+    }
+    ASSERT_NE(changed->dropped(), nullptr);
+    EXPECT_NE(changed->dropped()->error()->str().find("it was done"), std::string::npos);
+  }
+  // A process of a node that the GCS knows.
+  Address Join() {
+    const NodeId node = NodeId::Random();
+    EXPECT_TRUE(Call(GcsMethod::RegisterNode, RegisterNodePayload(node, {})));
+    return {node, WorkerId::Random()};
+  }
   void AwaitWorkingDisk() {
     ASSERT_TRUE(gcs_.RunUntil([&] { return gcs_.storage().Failure().ok(); }));
   }
@@ -118,21 +137,53 @@ TEST_F(FullDiskTest, OfActorsThatAreChangedTogetherNoneIsRegisteredAndThoseDropp
     }
     return false;
   };
-  const ActorOptions options{.owner = {NodeId::Random(), WorkerId::Random()}};
+  const ActorOptions options{.owner = Join()};
   const ActorId there = NewActorId(), first = NewActorId(), second = NewActorId();
   ASSERT_TRUE(Call(GcsMethod::RegisterActor, RegisterActorPayload(there, options)));
   {
     FullDisk full;
-    ExpectRefused(GcsMethod::ChangeActors,
-                  ChangeActorsPayload({RegisterActorPayload(first, options)}, {there}));
+    ExpectAllRefused(ChangeActorsPayload({RegisterActorPayload(first, options)}, {there}));
     EXPECT_FALSE(made(first));
     // The disk is known to fail by now.
-    ExpectRefused(GcsMethod::ChangeActors,
-                  ChangeActorsPayload({RegisterActorPayload(second, options)}, {}));
+    ExpectAllRefused(ChangeActorsPayload({RegisterActorPayload(second, options)}, {there}));
     EXPECT_FALSE(made(second));
   }
   AwaitWorkingDisk();
   for (const ActorId& id : {there, first, second}) EXPECT_FALSE(made(id));
+}
+
+// The answer to it was lost, with the GCS that gave it or on the way.
+TEST_F(FullDiskTest, WhatWasRegisteredBeforeIsNotRefusedWhenItIsAskedForAgain) {
+  const Address owner = Join();
+  const NodeId node = NodeId::Random();
+  const ActorId actor = NewActorId();
+  const wire::Bytes registration = RegisterActorPayload(actor, {.owner = owner});
+  ASSERT_TRUE(Call(GcsMethod::RegisterActor, registration));
+  ASSERT_TRUE(Call(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(1))));
+  for (const bool restart : {false, true}) {
+    if (restart) gcs_.Restart();
+    std::optional<Result<wire::Bytes>> joined;
+    {
+      FullDisk full;
+      ExpectRefused(GcsMethod::KvPut, KvPutPayload("key", "1"));
+      Call(GcsMethod::KillActor, KillPayload(NewActorId(), true, false));
+      EXPECT_TRUE(Call(GcsMethod::RegisterActor, registration));
+      const wire::Bytes another = RegisterActorPayload(NewActorId(), {.owner = owner});
+      const Result<wire::Bytes> reply =
+          Call(GcsMethod::ChangeActors, ChangeActorsPayload({another, registration}, {}));
+      ASSERT_TRUE(reply);
+      const auto* changed = wire::VerifiedRoot<wire::ChangeActorsReply>(*reply);
+      ASSERT_EQ(changed->refused()->size(), 1u);
+      EXPECT_EQ(changed->refused()->Get(0)->index(), 0u);
+      gcs_.service().OnCall(static_cast<uint16_t>(GcsMethod::RegisterNode), CallId::Random(),
+                            RegisterNodePayload(node, Cpus(1)),
+                            [&](const Result<wire::Bytes>& result) { joined = result; });
+    }
+    AwaitWorkingDisk();
+    ASSERT_TRUE(gcs_.RunUntil([&] { return joined.has_value(); }));
+    EXPECT_TRUE(joined->has_value()) << "it waits for the disk, as it says what others changed";
+    EXPECT_NE(StateOf(actor), wire::ActorState::Dead);
+  }
 }
 
 TEST_F(FullDiskTest, ACallDoneBeforeIsAnsweredAlsoWithoutTheDisk) {
@@ -147,7 +198,7 @@ TEST_F(FullDiskTest, ACallDoneBeforeIsAnsweredAlsoWithoutTheDisk) {
 }
 
 TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
-  const Address driver{NodeId::Random(), WorkerId::Random()};
+  const Address driver = Join();
   const ActorId actor = NewActorId(), second = NewActorId();
   {
     FullDisk full;
@@ -181,27 +232,26 @@ TEST_F(FullDiskTest, JobsActorsAndNodesThatCannotBeStoredAreNot) {
 // Its answer was lost, so its raylet asks again, while another change meets a full disk.
 TEST_F(FullDiskTest, ARepeatedRegistrationIsNotUndone) {
   const ActorId actor = NewActorId();
-  const wire::Bytes payload =
-      RegisterActorPayload(actor, {.owner = {NodeId::Random(), WorkerId::Random()}});
+  const wire::Bytes payload = RegisterActorPayload(actor, {.owner = Join()});
   ASSERT_TRUE(Call(GcsMethod::RegisterActor, payload));
   {
     FullDisk full;
-    int refused = 0;
+    int refused = 0, done = 0;
     const auto call = [&](GcsMethod method, wire::Bytes bytes) {
       gcs_.service().OnCall(
           static_cast<uint16_t>(method), CallId::Random(), std::move(bytes),
-          [&](const Result<wire::Bytes>& result) { refused += result.has_value() ? 0 : 1; });
+          [&](const Result<wire::Bytes>& result) { ++(result.has_value() ? done : refused); });
     };
     call(GcsMethod::KvPut, KvPutPayload("key", "1"));
     call(GcsMethod::RegisterActor, payload);
-    ASSERT_TRUE(gcs_.RunUntil([&] { return refused == 2; }));
+    ASSERT_TRUE(gcs_.RunUntil([&] { return refused == 1 && done == 1; }));
   }
   AwaitWorkingDisk();
   EXPECT_EQ(StateOf(actor), wire::ActorState::PendingCreation);
 }
 
 TEST_F(FullDiskTest, DeathsAndEndsStayAndAreWrittenLater) {
-  const Address driver{NodeId::Random(), WorkerId::Random()};
+  const Address driver = Join();
   const Result<wire::Bytes> job = Call(GcsMethod::RegisterJob, RegisterJobPayload(driver));
   ASSERT_TRUE(job);
   const ActorId killed = NewActorId(), owned = NewActorId();

@@ -55,6 +55,26 @@ TEST_F(MembershipTest, ASilentNodeIsDeadAfterItsTimeAndNotBefore) {
   EXPECT_EQ(members_.StateOf(node_), State::kUnknown);
 }
 
+// As shipped: a connection to the GCS may be broken for five seconds.
+TEST(MembershipTiming, ANodeThatComesBackWithinFiveSecondsLives) {
+  Membership members{Membership::Timing{}};
+  const NodeId node = NodeId::Random();
+  members.Join(node, 0);
+  members.Up(node, 100);
+  members.Down(node, 1'000);
+  const auto run_to = [&members](int64_t now_ms) {
+    size_t dead = 0;
+    while (members.NextTick() && *members.NextTick() <= now_ms) {
+      dead += members.Tick(*members.NextTick()).size();
+    }
+    return dead;
+  };
+  EXPECT_EQ(run_to(6'100), 0u);
+  members.Up(node, 6'100);
+  members.Down(node, 7'000);
+  EXPECT_EQ(run_to(15'000), 1u) << "not for ever";
+}
+
 TEST_F(MembershipTest, ABrokenStreamIsNotADeath) {
   members_.Join(node_, 0);
   members_.Up(node_, 0);

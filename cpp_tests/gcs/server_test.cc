@@ -384,9 +384,11 @@ TEST_F(ServerTest, ResourcesOfANodeReachTheOthersAndTheSums) {
 TEST_F(ServerTest, JobsAreNumberedOnOverARestart) {
   StartServer();
   GcsClient client(&loop_, address(), kTestToken);
+  const NodeId node = NodeId::Random();
+  ASSERT_TRUE(CallAndWait(client, GcsMethod::RegisterNode, RegisterNodePayload(node, {})));
   auto register_job = [&] {
-    Result<wire::Bytes> reply = CallAndWait(
-        client, GcsMethod::RegisterJob, RegisterJobPayload({NodeId::Random(), WorkerId::Random()}));
+    Result<wire::Bytes> reply =
+        CallAndWait(client, GcsMethod::RegisterJob, RegisterJobPayload({node, WorkerId::Random()}));
     return reply.has_value()
                ? wire::FromWire(*wire::VerifiedRoot<wire::RegisterJobReply>(*reply)->job_id()).Hex()
                : reply.error().ToString();
@@ -401,7 +403,12 @@ TEST_F(ServerTest, JobsAreNumberedOnOverARestart) {
 TEST_F(ServerTest, ARepeatedCallIsDoneOnceAlsoOverARestart) {
   StartServer();
   const CallId id = CallId::Random();
-  const wire::Bytes payload = RegisterJobPayload({NodeId::Random(), WorkerId::Random()});
+  const NodeId node = NodeId::Random();
+  {
+    GcsClient raylet(&loop_, address(), kTestToken);
+    ASSERT_TRUE(CallAndWait(raylet, GcsMethod::RegisterNode, RegisterNodePayload(node, {})));
+  }
+  const wire::Bytes payload = RegisterJobPayload({node, WorkerId::Random()});
   // Straight to the service's side of the port: a client never uses an id twice.
   auto call = [&] {
     RawClient client(address(), OwnConnection());

@@ -1,8 +1,8 @@
 // ActorHost under virtual time with a played GCS, leases and workers: random lives of actors.
 //
 // No actor has two workers that may run it; what has ended is not begun again; each end comes to
-// the GCS with its reason, told again to one that was away; nobody asks a worker that did not
-// become the actor to leave; in the end no actor, request or lease is left.
+// the GCS with its reason, told again to one that was away; so is who waits for room; nobody asks a
+// worker that did not become the actor to leave; in the end no actor, request or lease is left.
 
 #include <gtest/gtest.h>
 
@@ -47,6 +47,11 @@ class ActorWorld : public ActorOutbox, public ActorLeases, public ActorWorkers {
     std::string reason;     // the first that was told
     bool intended = false;
   };
+  struct Request {
+    int64_t since_ns;
+    bool lacks_room;
+    bool told = false;  // the GCS
+  };
   struct Known {  // by the GCS
     uint32_t incarnation = 0;
     bool alive = false;
@@ -77,12 +82,14 @@ class ActorWorld : public ActorOutbox, public ActorLeases, public ActorWorkers {
   void Report(wire::Bytes report) override;
   // ActorLeases
   void RequestForActor(const RequestKey& key, const JobId&, ResourceSet) override {
-    EXPECT_TRUE(requests.emplace(key, 0).second) << "it has asked";
+    EXPECT_TRUE(requests.emplace(key, Request{time.now_ns(), Draw(2) == 0}).second)
+        << "it has asked";
     EXPECT_FALSE(stopped.contains({key.actor, static_cast<uint32_t>(key.id)}));
   }
   void CancelActor(const RequestKey& key) override {
     EXPECT_EQ(requests.erase(key), 1u) << "it waits for nothing";
   }
+  bool LacksRoom(const RequestKey& key) const override { return requests.at(key).lacks_room; }
   void EndActorLease(const WorkerId& worker) override {
     EXPECT_EQ(leased.erase(worker), 1u) << "it has no lease";
   }
@@ -124,7 +131,7 @@ class ActorWorld : public ActorOutbox, public ActorLeases, public ActorWorkers {
   sim::VirtualTime time;
   sim::VirtualRuntime runtime;
   NodeOptions options;
-  std::map<RequestKey, int> requests;
+  std::map<RequestKey, Request> requests;
   std::map<WorkerId, RequestKey> leased;
   std::map<WorkerId, Worker> workers;
   std::map<ActorId, Known> known;
@@ -134,13 +141,15 @@ class ActorWorld : public ActorOutbox, public ActorLeases, public ActorWorkers {
   std::deque<std::function<void()>> commands;
   bool up = true;
   bool again = false;  // the host tells its ends anew
-  uint64_t restarts = 0, declined = 0, told_again = 0, given_back = 0;
+  int64_t up_ns = 0;   // since when it is up
+  uint64_t restarts = 0, declined = 0, told_again = 0, given_back = 0, waited = 0, stayed = 0;
   ActorHost host{{&runtime, &options, this, this, this}};
 
  private:
   Worker& Told(const WorkerId& worker, const std::string& reason, bool intended);
   void OnStarted(const wire::ActorStarted& started);
   void OnEnded(const Incarnation& which, const std::string& reason, bool intended);
+  void OnHere(const wire::ActorsHere& here);
 };
 
 ActorWorld::Worker& ActorWorld::Told(const WorkerId& worker, const std::string& reason,
@@ -209,6 +218,8 @@ void ActorWorld::RecallActor(const ActorId& actor, uint32_t incarnation) {
 // A new stream: the hello, and what the GCS puts right after it.
 void ActorWorld::ComeBack() {
   up = true;
+  up_ns = time.now_ns();
+  for (auto& [key, request] : requests) request.told = false;
   std::set<Incarnation> listed;
   FlatBufferBuilder builder;
   for (const auto& offset : host.WriteAlive(builder)) {
@@ -240,7 +251,7 @@ void ActorWorld::ComeBack() {
     }
   }
   again = true;
-  host.TellEndsAgain();
+  host.TellAgain();
   again = false;
 }
 
@@ -258,6 +269,29 @@ void ActorWorld::Report(wire::Bytes report) {
     Known& actor = known.at(FromWire(*back->actor_id()));
     if (actor.over || actor.incarnation != back->incarnation()) return;
     StartActor(FromWire(*back->actor_id()), ++actor.incarnation);
+  } else if (const auto* here = root->body_as_ActorsHere()) {
+    OnHere(*here);
+  }
+}
+
+void ActorWorld::OnHere(const wire::ActorsHere& here) {
+  if (here.waiting() != nullptr) {
+    for (const wire::ActorLife* life : *here.waiting()) {
+      Request& request =
+          requests.at({.id = life->incarnation(), .actor = FromWire(*life->actor_id())});
+      EXPECT_TRUE(request.lacks_room);
+      EXPECT_FALSE(request.told) << "once on a stream";
+      request.told = up;
+      ++waited;
+    }
+  }
+  if (here.begun() != nullptr) {
+    for (const wire::ActorLife* life : *here.begun()) {
+      const ActorId actor = FromWire(*life->actor_id());
+      EXPECT_FALSE(requests.contains({.id = life->incarnation(), .actor = actor}));
+      EXPECT_EQ(host.actors().at(actor).incarnation, life->incarnation());
+      ++stayed;
+    }
   }
 }
 
@@ -425,7 +459,11 @@ void ActorWorld::Check() {
     EXPECT_EQ(workers.at(actor.worker).assigned, (Incarnation{id, actor.incarnation}));
     EXPECT_EQ(leased.at(actor.worker), key);
   }
-  for (const auto& [key, unused] : requests) EXPECT_TRUE(host.actors().contains(key.actor));
+  for (const auto& [key, request] : requests) {
+    EXPECT_TRUE(host.actors().contains(key.actor));
+    const bool is_late = time.now_ns() - std::max(request.since_ns, up_ns) > 500 * kMs;
+    EXPECT_TRUE(!up || !request.lacks_room || !is_late || request.told) << "nobody knows it waits";
+  }
   for (const auto& [id, worker] : workers) {
     EXPECT_TRUE(theirs.contains(id) || worker.killed || worker.asked || !leased.contains(id))
         << "nobody ends it";
@@ -464,6 +502,8 @@ TEST_P(ActorHostLives, EachEndIsToldAndNothingIsLeft) {
   EXPECT_GT(world.declined, 0u);
   EXPECT_GT(world.told_again, 0u);
   EXPECT_GT(world.given_back, 0u);
+  EXPECT_GT(world.waited, 0u);
+  EXPECT_GT(world.stayed, 0u);
   world.Settle();
   world.Check();
   EXPECT_TRUE(world.host.actors().empty());

@@ -26,7 +26,7 @@ struct ActorNode : WorkerNode {
                 },
                 [](const Status&) {},
                 [this] {
-                  actors.TellEndsAgain();
+                  actors.TellAgain();
                   up = true;
                 },
                 [] { return wire::Bytes{}; }}),
@@ -59,6 +59,7 @@ struct ActorNode : WorkerNode {
   void OnCommand(const wire::NodeCommand& command) {
     if (const auto* start = command.body_as_StartActor()) actors.OnStartActor(*start);
     if (const auto* stop = command.body_as_StopActor()) actors.OnStopActor(*stop);
+    if (const auto* recall = command.body_as_RecallActor()) actors.OnRecallActor(*recall);
   }
   bool up = false;
   GcsBridge bridge;

@@ -126,6 +126,28 @@ TEST_F(GcsLinesTest, ActorsThatAreMadeAndDroppedInTurnsGoTogether) {
     EXPECT_EQ(result.has_value(), asked != 15);
 }
 
+TEST_F(GcsLinesTest, DropsThatAreNotStoredYetAreToldSoBesideRegistrationsThatAre) {
+  for (const ActorId& actor : {ActorId::Random(), ActorId::Random()}) {
+    Register(actor);
+    Drop(actor);
+  }
+  const auto calls = lines_.GoOn(kClient);
+  ASSERT_EQ(calls.size(), 1u);
+  flatbuffers::FlatBufferBuilder builder;
+  const auto why = builder.CreateString("the disk is full");
+  const auto dropped =
+      wire::CreateActorRefusal(builder, 0, static_cast<uint8_t>(StatusCode::kIoError), why);
+  builder.Finish(wire::CreateChangeActorsReply(builder, 0, dropped));
+  const auto answers = lines_.OnReply(calls[0].id, wire::FinishedBytes(builder), 0);
+  ASSERT_EQ(answers.size(), 4u);
+  size_t done = 0;
+  for (const auto& answer : answers) {
+    EXPECT_EQ(answer.result.has_value(), !answer.registered.is_nil());
+    done += answer.result.has_value() ? 1 : 0;
+  }
+  EXPECT_EQ(done, 2u);
+}
+
 // Each costs a sync and a round of messages, which the next task of that program waits for.
 TEST_F(GcsLinesTest, ThousandsOfDropsTakeADozenChanges) {
   constexpr size_t kActors = 12'000;

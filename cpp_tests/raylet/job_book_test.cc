@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace cyray::raylet {
 namespace {
 
@@ -19,6 +21,16 @@ TEST(JobBook, AnEndedJobIsStillKnownForItsDetachedActors) {
   EXPECT_TRUE(jobs.Find(Number(1))->ended);
   jobs.Add({Number(1), {}, "space", {}});
   EXPECT_TRUE(jobs.Find(Number(1))->ended) << "a late word of its start";
+}
+
+TEST(JobBook, WhichJobsRanAtAChangeIsKnown) {
+  JobBook jobs;
+  for (const uint32_t number : {1, 2, 3, 4}) {
+    jobs.Add({.id = Number(number), .change = number + 10});
+  }
+  jobs.End(Number(2), kNobody);
+  const std::vector<JobId> running = jobs.RunningAt(13);
+  EXPECT_EQ(std::set<JobId>(running.begin(), running.end()), (std::set{Number(1), Number(3)}));
 }
 
 TEST(JobBook, AnUnknownJobDoesNotEnd) {

@@ -34,6 +34,13 @@ class LeaseSchedulerTest : public ::testing::Test {
   void Ask(char client, uint64_t id, ResourceSet demand, int64_t now = 0) {
     scheduler_.AddRequest(Request(client, id, std::move(demand)), now);
   }
+  void Bind(char client, uint64_t id, const NodeId& node, bool soft = false, int64_t now = 0) {
+    LeaseRequest request = Request(client, id, Cpu(1));
+    request.strategy = Strategy::kNodeAffinity;
+    request.affinity_node = node;
+    request.affinity_soft = soft;
+    scheduler_.AddRequest(std::move(request), now);
+  }
   static LeaseRequest Request(char client, uint64_t id, ResourceSet demand) {
     LeaseRequest request;
     request.key = {Client(client), id};
@@ -251,6 +258,20 @@ TEST_F(LeaseSchedulerTest, OnlyRequestsThatLackNothingButAWorkerAreStarved) {
   scheduler_.CheckInvariants();
 }
 
+TEST_F(LeaseSchedulerTest, WhoWaitsForResourcesIsKnownFromWhoWaitsForAWorker) {
+  workers_ = 0;
+  Ask('a', 1, Cpu(1));
+  Ask('b', 2, Cpu(2));
+  Ask('c', 3, Cpu(100));
+  Run();
+  EXPECT_FALSE(scheduler_.LacksResources({Client('a'), 1}));
+  EXPECT_FALSE(scheduler_.LacksResources({Client('c'), 3})) << "it can never be here";
+  EXPECT_FALSE(scheduler_.LacksResources({Client('d'), 4})) << "nobody asked";
+  workers_ = 1;
+  Run();
+  EXPECT_TRUE(scheduler_.LacksResources({Client('b'), 2}));
+}
+
 TEST_F(LeaseSchedulerTest, CancelTakesThatRequestOutOfWhateverGroup) {
   Ask('a', 1, Cpu(3));
   Ask('a', 2, Cpu(4));
@@ -378,16 +399,38 @@ TEST_F(LeaseSchedulerTest, SpreadTakesNodesInTurn) {
 }
 
 TEST_F(LeaseSchedulerTest, HardAffinityToADeadNodeIsRefusedAndASoftOneRunsHere) {
-  LeaseRequest request = Request('a', 1, Cpu(1));
-  request.strategy = Strategy::kNodeAffinity;
-  request.affinity_node = kThere;
-  scheduler_.AddRequest(request, 0);
+  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
+  scheduler_.RemoveNodeView(kThere);
+  Bind('a', 1, kThere);
   const auto hard = Run();
   ASSERT_EQ(hard.refusals.size(), 1u);
-  EXPECT_NE(hard.refusals[0].error.find("is dead or unknown"), std::string::npos);
-  request.affinity_soft = true;
-  scheduler_.AddRequest(request, 0);
+  EXPECT_NE(hard.refusals[0].error.find("is dead"), std::string::npos);
+  Bind('a', 2, kThere, /*soft=*/true);
   EXPECT_EQ(Run().grants.size(), 1u);
+}
+
+// Its driver may have heard of the node before the raylet does.
+TEST_F(LeaseSchedulerTest, NewsOfANodeThatARequestNamesAreAwaitedForAWhile) {
+  const NodeId nowhere = NodeId::FromBytes("nowhere-------------");
+  Bind('a', 1, kThere);
+  Bind('a', 2, nowhere);
+  const auto first = Run(/*now=*/0);
+  EXPECT_TRUE(first.refusals.empty());
+  EXPECT_EQ(first.call_again_ms, 5'000);
+  Bind('a', 3, nowhere, /*soft=*/false, /*now=*/4'000);
+  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
+  const auto told = Run(4'000);
+  ASSERT_EQ(told.forwards.size(), 1u);
+  EXPECT_EQ(told.forwards[0].request.key.id, 1u);
+  EXPECT_TRUE(told.refusals.empty());
+  EXPECT_EQ(told.call_again_ms, 1'000);
+  const auto late = Run(5'000);
+  ASSERT_EQ(late.refusals.size(), 1u);
+  EXPECT_EQ(late.refusals[0].request.key.id, 2u);
+  EXPECT_NE(late.refusals[0].error.find("is not one of the cluster's"), std::string::npos);
+  EXPECT_EQ(late.call_again_ms, 4'000);
+  EXPECT_EQ(Run(9'000).refusals.size(), 1u);
+  EXPECT_EQ(Run(9'000).call_again_ms, -1);
 }
 
 TEST_F(LeaseSchedulerTest, AnActorNeedsItsPlacementButKeepsOnlyWhatItHolds) {
@@ -435,25 +478,16 @@ TEST_F(LeaseSchedulerTest, AnActorKeepsItsCpuWhileItWaits) {
 TEST_F(LeaseSchedulerTest, ASoftAffinityIsNotHeldUpByAHardOneToAnAvoidedNode) {
   scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
   scheduler_.SetAvoided(kThere, true);
-  LeaseRequest hard = Request('a', 1, Cpu(1));
-  hard.strategy = Strategy::kNodeAffinity;
-  hard.affinity_node = kThere;
-  scheduler_.AddRequest(hard, 0);
-  scheduler_.RemoveNodeView(kThere);
-  scheduler_.SetNodeView(kThere, Cpu(2), Cpu(2));
-  scheduler_.SetAvoided(kThere, true);
-  LeaseRequest soft = Request('a', 2, Cpu(1));
-  soft.strategy = Strategy::kNodeAffinity;
-  soft.affinity_node = NodeId::FromBytes("gone----------------");
-  scheduler_.AddRequest(soft, 0);
-  soft.key.id = 3;
-  soft.affinity_soft = true;
-  scheduler_.AddRequest(soft, 0);
+  Bind('a', 1, kThere);
+  Bind('a', 2, kThere, /*soft=*/true);
   const auto actions = Run();
   ASSERT_EQ(actions.grants.size(), 1u);
-  EXPECT_EQ(actions.grants[0].key.id, 3u);
-  ASSERT_EQ(actions.refusals.size(), 1u);
-  EXPECT_EQ(actions.refusals[0].request.key.id, 2u);
+  EXPECT_EQ(actions.grants[0].key.id, 2u);
+  EXPECT_TRUE(actions.refusals.empty());
+  scheduler_.SetAvoided(kThere, false);
+  const auto later = Run();
+  ASSERT_EQ(later.forwards.size(), 1u);
+  EXPECT_EQ(later.forwards[0].request.key.id, 1u);
 }
 
 TEST_F(LeaseSchedulerTest, AWorkerIsAskedForWithTheGpusOfItsLease) {

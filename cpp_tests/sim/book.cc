@@ -108,8 +108,9 @@ void Book::InstanceBegins(const ActorId& id) {
     Never("the actor " + id.Hex() + " lives twice, in " + std::to_string(other.pid) + " and " +
           std::to_string(pid));
   }
-  if (!actor.instances.empty() && actor.instances.back().ready &&
-      EndedByEngine(actor.instances.back().pid)) {
+  const auto ended = std::ranges::count_if(
+      actor.instances, [this](const Instance& one) { return one.ready && EndedByEngine(one.pid); });
+  if (ended > actor.asked) {
     Never("the actor " + id.Hex() + " is started again in " + std::to_string(pid) +
           ", though nobody had ended the process " + std::to_string(actor.instances.back().pid));
   }
@@ -135,8 +136,12 @@ bool Book::NeverBegan(const ActorId& id) const {
 int Book::Deaths(const ActorId& id) const {
   const auto it = actors_.find(id);
   if (it == actors_.end()) return 0;
-  return static_cast<int>(std::ranges::count_if(
-      it->second.instances, [this](const Instance& one) { return !IsAlive(one.pid); }));
+  const Actor& actor = it->second;
+  const auto gone = std::ranges::count_if(
+      actor.instances, [this](const Instance& one) { return !IsAlive(one.pid); });
+  const auto ended = std::ranges::count_if(
+      actor.instances, [this](const Instance& one) { return EndedByEngine(one.pid); });
+  return static_cast<int>(gone - ended) + std::max(actor.asked, static_cast<int>(ended));
 }
 
 bool Book::MayBeDead(const ActorId& id) const {

@@ -64,7 +64,9 @@ class Book {
   // The world ends it, or it itself.
   void Struck(int pid) { struck_.insert(pid); }
   bool NeverBegan(const ActorId& id) const;
-  // How many processes of it are gone.
+  // Somebody asks the GCS to end its process, which may be one that never gets to run.
+  void AskedToEnd(const ActorId& id) { ++actors_[id].asked; }
+  // How many processes of it are gone, at most.
   int Deaths(const ActorId& id) const;
   // It has no restart left.
   bool MayBeDead(const ActorId& id) const;
@@ -91,6 +93,7 @@ class Book {
     int max_restarts = -1;
     int maker = 0;
     bool keeps_refs = false;
+    int asked = 0;  // to end
     std::vector<Instance> instances;
   };
   void Never(const std::string& what);

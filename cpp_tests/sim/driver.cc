@@ -102,6 +102,17 @@ Driver::Result Driver::CallNamed(Player* player, const Step& step, const std::st
   return result;
 }
 
+void Driver::RestartActor(Player* player, size_t number) {
+  const ActorId actor = actors_[number].id;
+  if (actor.is_nil()) return;  // it is made when it is called first
+  while (true) {
+    Book::Get().AskedToEnd(actor);  // once more, should only the answer be lost
+    const Status asked = core::KillActor(player->core().control(), actor, /*no_restart=*/false, "");
+    if (asked.code() != StatusCode::kUnavailable) return;
+    kernel().Sleep(100 * kMs);
+  }
+}
+
 void Driver::TakeStep(Player* player, const Step& step) {
   switch (step.what) {
     case Step::What::kTask:
@@ -121,6 +132,9 @@ void Driver::TakeStep(Player* player, const Step& step) {
           CallNamed(player, step, "made " + std::to_string(salt), Expected(step.key, salt)));
       return;
     }
+    case Step::What::kRestart:
+      results_.push_back({});
+      return RestartActor(player, step.actor);
   }
 }
 
@@ -132,7 +146,8 @@ void Driver::DropActors(Player* player, size_t step) {
     for (size_t later = step; later < mine_->steps.size(); ++later) {
       const Step& other = mine_->steps[later];
       used |= other.actor == i &&
-              (other.what == Step::What::kCall || other.what == Step::What::kPassHandle);
+              (other.what == Step::What::kCall || other.what == Step::What::kPassHandle ||
+               other.what == Step::What::kRestart);
     }
     if (!used) player->Drop(&actors_[i]);
   }

@@ -35,7 +35,7 @@ class Driver {
 
  private:
   struct Result {
-    core::ObjectEntry* entry = nullptr;  // null: there was nobody to ask
+    core::ObjectEntry* entry = nullptr;  // null: nobody was asked for one
     uint64_t expected = 0;
     ActorId actor;  // not nil: a call of it
     bool never_fails = true;
@@ -46,6 +46,7 @@ class Driver {
   void TakeStep(Player* player, const Step& step);
   Result TaskOf(Player* player, const Step& step);
   Result CallOf(Player* player, const Step& step);
+  void RestartActor(Player* player, size_t number);
   // Reads all results and judges them; beside the steps, when a thread of its own does so.
   void ReadResults(Player* player);
   void WriteKeys(Player* player);

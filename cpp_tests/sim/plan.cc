@@ -52,6 +52,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
     DrawActors(&drivers[i], i);
     DrawSteps(&drivers[i], i);
   }
+  gcs_forgets = OneIn(2);
 }
 
 bool Plan::Has(FaultKind kind) const {
@@ -326,6 +327,7 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
   if (stores_ && dies_ && nodes.size() > 1 && OneIn(2)) DrawBurst(driver);
   const bool ends_actor = dies_ && !driver->actors.empty();
   if (ends_actor && OneIn(2)) DrawCallBurst(driver);
+  const bool restarts = !driver->actors.empty() && OneIn(3);
   size_t made = SIZE_MAX;
   for (uint64_t i = 5 + Below(25); i > 0; --i) {
     Step step;
@@ -343,6 +345,10 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
     }
     step.pause_ns = static_cast<int64_t>(Below(OneIn(3) ? 2 : 400)) * kMs;
     driver->steps.push_back(std::move(step));
+    if (restarts && OneIn(6)) {
+      driver->steps.push_back(
+          {.what = Step::What::kRestart, .actor = Below(driver->actors.size())});
+    }
   }
   if (ends_actor && OneIn(2)) DrawCallBurst(driver);
   if (meets && meets_last) DrawMeeting(driver);

@@ -72,6 +72,7 @@ struct Step {
     kPassHandle,  // to a task, which calls the actor
     kCallOther,   // of a named actor of another driver
     kCallMade,    // of the actor that an earlier kMake made
+    kRestart,     // ends the process of an actor of this driver, which may start again
   };
   What what = What::kTask;
   TaskKey key;
@@ -101,6 +102,7 @@ struct Plan {
   std::vector<Fault> faults;
   FarPath far;
   PlayerRules rules;
+  bool gcs_forgets = false;  // who is dead, and finished jobs, at once
 
   bool Has(FaultKind kind) const;
   // Somebody outside ends processes that run tasks.

@@ -279,7 +279,7 @@ UniqueFd ListenerFrom(const Arguments& argv) {
   return ListenOn(ValueOf(argv, "--ip"), kGcsPort);
 }
 
-int RunGcs(const Arguments& argv) {
+int RunGcs(const Arguments& argv, const gcs::ClusterMemory& memory) {
   EventLoop loop;
   auto storage = SqliteStorage::Open(NextDatabase(ValueOf(argv, "--session-dir")), &loop);
   if (!storage) {
@@ -294,7 +294,7 @@ int RunGcs(const Arguments& argv) {
       {.send = [&](uint64_t stream, const wire::Bytes& message) { port.Send(stream, message); },
        .accept = [&](uint64_t stream) { port.AcceptStream(stream); },
        .close = [&](uint64_t stream, const Status& status) { port.CloseStream(stream, status); }},
-      {});
+      {}, memory);
   const Status loaded = service.Load();
   CYRAY_CHECK(loaded.ok()) << loaded.ToString();
   port.Serve(&service);
@@ -313,11 +313,15 @@ std::string SocketOf(const RayletSpec& spec) {
   return spec.folder + "/n" + std::to_string(spec.node) + "/raylet";
 }
 
-void AddPrograms(Kernel* kernel, std::function<int(UniqueFd, WorkerId)> run_worker) {
+void AddPrograms(Kernel* kernel, std::function<int(UniqueFd, WorkerId)> run_worker,
+                 bool gcs_forgets) {
   kernel->AddProgram("zygote", [run_worker](const Arguments& argv, const auto&) {
     return Zygote(std::atoi(argv[3].c_str()), run_worker).Run();
   });
-  kernel->AddProgram("gcs_server", [](const Arguments& argv, const auto&) { return RunGcs(argv); });
+  const gcs::ClusterMemory memory =
+      gcs_forgets ? gcs::ClusterMemory{.dead_nodes = 0, .finished_jobs = 1} : gcs::ClusterMemory{};
+  kernel->AddProgram("gcs_server",
+                     [memory](const Arguments& argv, const auto&) { return RunGcs(argv, memory); });
 }
 
 Process* StartRaylet(Kernel* kernel, const RayletSpec& spec) {

@@ -23,7 +23,9 @@ struct RayletSpec {
 
 // Makes "zygote" and "gcs_server" known to the kernel. `run_worker` is the main function of
 // each worker, with its end of the raylet's connection.
-void AddPrograms(Kernel* kernel, std::function<int(UniqueFd socket, WorkerId id)> run_worker);
+// `gcs_forgets`: the GCS remembers no dead node and one finished job.
+void AddPrograms(Kernel* kernel, std::function<int(UniqueFd socket, WorkerId id)> run_worker,
+                 bool gcs_forgets);
 Process* StartRaylet(Kernel* kernel, const RayletSpec& spec);
 std::string SocketOf(const RayletSpec& spec);
 

@@ -285,14 +285,15 @@ void World::FindLeaks(std::string* why) {
 }
 
 void World::Start() {
-  AddPrograms(&kernel_, [rules = plan_.rules](UniqueFd socket, WorkerId id) {
+  const auto run_worker = [rules = plan_.rules](UniqueFd socket, WorkerId id) {
     Player player(rules);
     core::RegisterOptions options;
     options.is_driver = false;
     options.worker_id = id;
     if (!player.Connect(std::move(socket), options).ok()) return 1;
     return player.RunTasks();
-  });
+  };
+  AddPrograms(&kernel_, run_worker, plan_.gcs_forgets);
   for (const NodePlan& node : plan_.nodes) {
     kernel_.time().At(node.starts_ns, [this, &node] {
       if (!dead_nodes_.contains(node.spec.node)) StartRaylet(&kernel_, node.spec);

@@ -39,14 +39,12 @@ enum class ErrorKind : uint8_t {
   kWorkerCrashed = 1,
   kActorDied = 2,
   kActorUnavailable = 3,
-  kCancelled = 4,
-  kObjectLost = 5,
-  kOwnerDied = 6,
-  kNodeDied = 7,
-  kObjectStoreFull = 8,
-  kUnschedulable = 9,
-  kRayletDied = 10,
-  kInternal = 11,
+  kObjectLost = 4,
+  kOwnerDied = 5,
+  kObjectStoreFull = 6,
+  kUnschedulable = 7,
+  kRayletDied = 8,
+  kInternal = 9,
 };
 
 // The name that Python knows a kind by; nullptr for one that there is not.
@@ -58,14 +56,10 @@ constexpr const char* ErrorKindName(ErrorKind kind) {
       return "actor_died";
     case ErrorKind::kActorUnavailable:
       return "actor_unavailable";
-    case ErrorKind::kCancelled:
-      return "cancelled";
     case ErrorKind::kObjectLost:
       return "object_lost";
     case ErrorKind::kOwnerDied:
       return "owner_died";
-    case ErrorKind::kNodeDied:
-      return "node_died";
     case ErrorKind::kObjectStoreFull:
       return "object_store_full";
     case ErrorKind::kUnschedulable:

@@ -2,6 +2,9 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "core_generated.h"
 #include "cyray/util/clock.h"
 #include "cyray/wire/convert.h"
@@ -10,6 +13,7 @@
 namespace cyray::core {
 namespace {
 
+using flatbuffers::FlatBufferBuilder;
 using wire::Frame;
 using wire::FrameType;
 
@@ -253,7 +257,30 @@ void LinkTable::Break(Link& link, const std::string& reason) {
   if (link.channel) poller_.Unwatch(link.channel->fd());
   // The channel is closed later (FlushDirty): a frame of it may be in use up the stack.
   broken_.push_back(&link);
+  AskRaylet();
   events_.on_broken(link, reason);
+}
+
+void LinkTable::AskRaylet() {
+  if (!raylet_.connected()) return;
+  if (std::exchange(asked_raylet_, true)) {
+    ask_again_ = true;
+    return;
+  }
+  const uint64_t id = raylet_.NextRequestId();
+  FlatBufferBuilder builder(64);
+  builder.Finish(wire::CreatePing(builder, id));
+  raylet_.Request(id, FrameType::kPing, builder, [this](wire::Frame* frame) {
+    asked_raylet_ = false;
+    raylet_answered_ns_ = NowNs();
+    if (std::exchange(ask_again_, false) && frame != nullptr) AskRaylet();
+  });
+}
+
+int64_t LinkTable::NewsDueNs(const Address& peer, int64_t broken_ns) const {
+  const int64_t limit_ns = peer.node == self_.node ? kNewsHereNs : kNewsElsewhereNs;
+  const int64_t since_ns = asked_raylet_ ? NowNs() : std::max(broken_ns, raylet_answered_ns_);
+  return since_ns + limit_ns;
 }
 
 void LinkTable::GiveUp(Link& link, const std::string& reason) {

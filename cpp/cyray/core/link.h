@@ -70,7 +70,8 @@ class LinkTable : public LinkOutbox {
 
   // Dead processes that are remembered.
   static constexpr size_t kMaxDead = 4'096;
-  // The raylet tells of a death on this node in milliseconds, the GCS of one elsewhere in seconds.
+  // The raylet tells of a death on this node in milliseconds, the GCS of one elsewhere in seconds;
+  // time in which the raylet stands still does not count.
   static constexpr int64_t kNewsHereNs = 2'000'000'000;
   static constexpr int64_t kNewsElsewhereNs = 15'000'000'000;
 
@@ -97,9 +98,7 @@ class LinkTable : public LinkOutbox {
   // The raylet cannot deliver what was sent to that process.
   void OnRelayFailed(const WorkerId& worker, const std::string& reason);
   void Drain(Link& link) override;
-  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const override {
-    return broken_ns + (peer.node == self_.node ? kNewsHereNs : kNewsElsewhereNs);
-  }
+  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const override;
   // That process is dead, its link broken, and nobody holds the link: it goes with the next
   // FlushDirty.
   void Forget(const WorkerId& worker);
@@ -111,6 +110,7 @@ class LinkTable : public LinkOutbox {
   // False when there is nothing more to read.
   bool Read(Link& link);
   void MarkDirty(Link& link);
+  void AskRaylet();
   void SendReset(Link& link);
   void OnReset(Link& link);
 
@@ -124,6 +124,10 @@ class LinkTable : public LinkOutbox {
   std::vector<Link*> dirty_;
   std::vector<Link*> broken_;  // their channels are still open
   std::vector<WorkerId> to_forget_;
+  // News come through the raylet, which is asked when links break whether it stands still.
+  bool asked_raylet_ = false;
+  bool ask_again_ = false;  // a link broke since
+  int64_t raylet_answered_ns_ = 0;
   Recent<WorkerId, std::monostate> dead_{kMaxDead};
   Link gone_;  // the link to each of them
 };

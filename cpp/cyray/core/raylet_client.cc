@@ -166,6 +166,8 @@ void RayletClient::Dispatch(Frame& frame) {
       return Answer<wire::GcsReply>(frame);
     case FrameType::kNodeInfoReply:
       return Answer<wire::NodeInfoReply>(frame);
+    case FrameType::kPong:
+      return Answer<wire::Pong>(frame);
     case FrameType::kFlushOutputReply:
       return Answer<wire::FlushOutputReply>(frame);
     default:

@@ -133,6 +133,32 @@ void ActorDirector::OnRoom(const NodeId& id) {
   }
 }
 
+void ActorDirector::OnActorsHere(const NodeId& node, const wire::ActorsHere& here) {
+  if (here.begun() != nullptr) {
+    for (const wire::ActorLife* life : *here.begun()) {
+      const ActorRecord* record = FindStarting(node, *life);
+      if (record == nullptr) continue;
+      placement_.Sent(record->spec.id, node, record->spec.kind(), /*later=*/false);
+    }
+  }
+  if (here.waiting() != nullptr) {
+    for (const wire::ActorLife* life : *here.waiting()) {
+      const ActorRecord* record = FindStarting(node, *life);
+      if (record != nullptr) placement_.Waits(record->spec.id, node, record->spec.kind());
+    }
+  }
+  for (const auto& [id, entry] : nodes_->nodes()) OnRoom(id);
+}
+
+const ActorRecord* ActorDirector::FindStarting(const NodeId& node,
+                                               const wire::ActorLife& life) const {
+  const ActorRecord* record = table_.Find(wire::FromWireOrNil(life.actor_id()));
+  const bool starts = record != nullptr && !record->dead() && record->node == node &&
+                      record->incarnation == life.incarnation() &&
+                      record->state != wire::ActorState::Alive;
+  return starts ? record : nullptr;
+}
+
 void ActorDirector::Start(const ActorAction& action) {
   const ActorRecord* record = table_.Find(action.actor);
   if (record == nullptr || record->dead()) return;

@@ -43,6 +43,8 @@ class ActorDirector {
   size_t PlaceWaiting();
   // The node has room that it had not: it gets actors that wait for room elsewhere.
   void OnRoom(const NodeId& node);
+  // Actors that wait at that node for room, or have begun there though they were recalled.
+  void OnActorsHere(const NodeId& node, const wire::ActorsHere& here);
   // A NodeCommand with the actor's state; an unknown actor is said to be dead.
   wire::Bytes UpdateCommand(const ActorId& actor) const;
 
@@ -53,6 +55,8 @@ class ActorDirector {
   // False when no node can have it now.
   bool Place(const ActorId& actor);
   void Start(const ActorAction& action);
+  // The actor, when that life of it is still to start there.
+  const ActorRecord* FindStarting(const NodeId& node, const wire::ActorLife& life) const;
   // Whether the actor is still to start, or runs, where the action sends it.
   bool IsWanted(const ActorAction& action) const;
   void Store(const ActorId& actor);

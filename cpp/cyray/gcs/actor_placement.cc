@@ -60,7 +60,11 @@ void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, PlacementKin
                           bool later) {
   Settled(actor);
   Count(actor, node, kind.demand);
-  if (!later || kind.is_bound_to(node)) return;
+  if (later) Waits(actor, node, std::move(kind));
+}
+
+void ActorPlacement::Waits(const ActorId& actor, const NodeId& node, PlacementKind kind) {
+  if (!IsSentTo(actor, node) || queued_.Contains(actor) || kind.is_bound_to(node)) return;
   kind.waits_at = node;
   queued_.Add(actor, kind);
 }

@@ -20,7 +20,6 @@ constexpr int64_t kEndToldMs = 60'000;
 // For longer than raylets repeat them in their hellos: they are news once.
 constexpr int64_t kDeathKeptMs = 660'000;
 constexpr size_t kDeathsKept = 20'000;
-constexpr size_t kDeadNodesKept = 100;
 // Whether an actor that is watched and not registered is still to come is looked at each so often,
 // for as long as its registration may be on its way while its job runs.
 constexpr int64_t kUnknownActorMs = 5'000;
@@ -66,12 +65,14 @@ wire::ViewStamp WriteStamp(const ResourceViews::Stamp& stamp) {
 }  // namespace
 
 Cluster::Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, StreamOutlets outlets,
-                 std::function<void(const JobId&)> job_over)
+                 std::function<void(const JobId&)> job_over, ClusterMemory memory)
     : runtime_(runtime),
       commit_(commit),
       outlets_(std::move(outlets)),
       job_over_(std::move(job_over)),
+      memory_(memory),
       membership_(timing),
+      jobs_(memory.finished_jobs),
       streams_(commit, outlets_.send),
       actors_(&nodes_, &streams_, commit,
               {[this](const JobId& job) { OnActorDeath(job); },
@@ -159,7 +160,7 @@ void Cluster::EndNode(const NodeId& id, const std::string& reason) {
   for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) FinishJob(job);
   actors_.Apply(actors_.table().NodeDied(id, reason));
   actors_.PlaceWaiting();
-  for (const NodeId& old : nodes_.Trim(kDeadNodesKept)) {
+  for (const NodeId& old : nodes_.Trim(memory_.dead_nodes)) {
     changes_.Forget({old, JobId::Nil()});
     commit_->Erase(Storage::Kind::kNode, old.view());
   }
@@ -258,7 +259,8 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
 
 std::optional<std::string> Cluster::DeathOf(const Address& worker) const {
   const NodeEntry* node = nodes_.Find(worker.node);
-  if (node != nullptr && !node->alive) return "Its node died: " + node->death_reason;
+  if (node == nullptr) return "Its node is unknown, or died long ago.";
+  if (!node->alive) return "Its node died: " + node->death_reason;
   const std::string* reason = deaths_.Find(worker);
   return reason == nullptr ? std::nullopt : std::optional(*reason);
 }
@@ -296,6 +298,9 @@ void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
           actors_.table().GivenBack(*node, FromWireOrNil(back->actor_id()), back->incarnation()));
       break;
     }
+    case wire::NodeReportBody::ActorsHere:
+      actors_.OnActorsHere(*node, *report->body_as_ActorsHere());
+      break;
     case wire::NodeReportBody::WatchActor:
       OnWatch(stream, *report->body_as_WatchActor());
       break;
@@ -386,6 +391,20 @@ void Cluster::TellChanges(const NodeId& id, uint64_t known) {
       streams_.Send(id, NodeCommandOf(*nodes_.Find(node)));
     }
   });
+  streams_.Send(id, CensusCommand());
+}
+
+wire::Bytes Cluster::CensusCommand() const {
+  std::vector<wire::WireNodeId> nodes;
+  for (const auto& [id, node] : nodes_.nodes()) {
+    if (node.alive) nodes.push_back(*ToWire(id));
+  }
+  std::vector<wire::WireJobId> jobs;
+  for (const JobId& job : jobs_.Running()) jobs.push_back(*ToWire(job));
+  flatbuffers::FlatBufferBuilder builder(1024);
+  const auto all_nodes = builder.CreateVectorOfStructs(nodes);
+  const auto all_jobs = builder.CreateVectorOfStructs(jobs);
+  return FinishCommand(builder, wire::CreateCensus(builder, all_nodes, all_jobs, changes_.last()));
 }
 
 // Views that leave at once would overtake the news of their nodes, which wait for the disk.

@@ -33,12 +33,18 @@ struct StreamOutlets {
   std::function<void(uint64_t stream, const Status&)> close;
 };
 
+// How much is remembered of what is over.
+struct ClusterMemory {
+  size_t dead_nodes = 100;
+  size_t finished_jobs = 1000;
+};
+
 class Cluster {
  public:
   // `job_over`: the job has ended and none of its actors lives: nobody needs its functions any
   // more.
   Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, StreamOutlets outlets,
-          std::function<void(const JobId&)> job_over);
+          std::function<void(const JobId&)> job_over, ClusterMemory memory = {});
 
   Status Load(Storage& storage);
 
@@ -78,8 +84,10 @@ class Cluster {
   void TellUnknown();
   // What the node says of itself holds: who is not there has ended.
   void EndWhoIsGone(const NodeId& node, const wire::NodeHello& hello);
-  // What the node has missed: changes after `known`.
+  // What the node has missed: changes after `known`, and who is left. Ends that are too old to be
+  // kept are among no changes.
   void TellChanges(const NodeId& node, uint64_t known);
+  wire::Bytes CensusCommand() const;
   // From now on it is told of others' resources.
   void TellViews(uint64_t stream, const ResourceViews::Stamp& known);
 
@@ -94,13 +102,14 @@ class Cluster {
   // A detached actor may start on a node that joined after its job had ended.
   void TellEndedJob(const NodeId& node, const JobId& job);
   void WarnDriver(const JobId& job, const std::string& text);
-  // Why the process died, when that was lately or its node is dead.
+  // Why the process died, when that was lately or its node is dead or forgotten.
   std::optional<std::string> DeathOf(const Address& worker) const;
 
   Runtime* const runtime_;
   Commit* const commit_;
   const StreamOutlets outlets_;
   const std::function<void(const JobId&)> job_over_;
+  const ClusterMemory memory_;
   NodeTable nodes_;
   Membership membership_;
   JobTable jobs_;

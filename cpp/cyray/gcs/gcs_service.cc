@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cyray/gcs/codec.h"
+#include "cyray/gcs/methods.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -14,79 +15,6 @@ using wire::FromWire;
 using wire::FromWireOrNil;
 using wire::GcsMethod;
 using wire::ToWire;
-
-std::unexpected<Status> BadRequest() {
-  return Fail(StatusCode::kInvalidArgument, "the request's bytes are not what its method takes");
-}
-
-template <class T>
-wire::Bytes Finished(FlatBufferBuilder& builder, flatbuffers::Offset<T> root) {
-  builder.Finish(root);
-  return wire::FinishedBytes(builder);
-}
-
-wire::Bytes EmptyReply() {
-  FlatBufferBuilder builder(32);
-  return Finished(builder, wire::CreateEmpty(builder));
-}
-
-bool IsRead(GcsMethod method) {
-  switch (method) {
-    case GcsMethod::KvGet:
-    case GcsMethod::KvKeys:
-    case GcsMethod::GetActorByName:
-    case GcsMethod::ListActors:
-    case GcsMethod::ListNodes:
-    case GcsMethod::ListJobs:
-    case GcsMethod::ClusterResources:
-      return true;
-    default:
-      return false;
-  }
-}
-
-// Methods whose repetition would change something again, or be answered otherwise. For the others
-// the ids in the request make a repetition harmless.
-bool IsOnce(GcsMethod method, const wire::Bytes& payload) {
-  switch (method) {
-    case GcsMethod::KvPut:
-    case GcsMethod::KvDelete:
-    case GcsMethod::RegisterJob:
-      return true;
-    case GcsMethod::KillActor: {
-      // Whoever is to stay dead cannot die twice; a restart can be asked for twice.
-      const auto* request = wire::VerifiedRoot<wire::KillActorRequest>(payload);
-      return request != nullptr && !request->no_restart() && !request->out_of_scope();
-    }
-    default:
-      return false;
-  }
-}
-
-// Requests that a full disk refuses. The others tell of what has happened already.
-bool IsRequest(GcsMethod method) {
-  switch (method) {
-    case GcsMethod::KvPut:
-    case GcsMethod::KvDelete:
-    case GcsMethod::RegisterActor:
-    case GcsMethod::RegisterJob:
-    case GcsMethod::RegisterNode:
-      return true;
-    default:
-      return false;
-  }
-}
-
-Result<wire::Bytes> NotDurable(GcsMethod method, const Status& why) {
-  const char* what = "it was done, but the GCS cannot store that now and will try again: ";
-  if (IsRequest(method)) what = "the GCS cannot store the change, so nothing was changed: ";
-  if (method == GcsMethod::ChangeActors) {
-    what =
-        "the GCS cannot store the changes, so no actor was registered; those that were dropped "
-        "end: ";
-  }
-  return Fail(why.code(), what + why.message());
-}
 
 std::string FunctionKey(const FunctionTable::Key& key) {
   return std::string(key.first.view()) + std::string(key.second.view());
@@ -106,41 +34,16 @@ wire::Bytes StoredCallOf(const CallLog::Entry& entry) {
                   wire::CreateStoredCall(builder, static_cast<uint8_t>(entry.code), payload));
 }
 
-// What a method reads of all that is stored. What waits for room, which the list of nodes tells
-// too, is a view of resources: it rests on nothing.
-std::initializer_list<Storage::Kind> KindsOf(GcsMethod read) {
-  using Kind = Storage::Kind;
-  static constexpr auto kKeys = {Kind::kKv};
-  static constexpr auto kActors = {Kind::kActorSpec, Kind::kActorState};
-  static constexpr auto kJobs = {Kind::kJob};
-  static constexpr auto kNodes = {Kind::kNode};
-  switch (read) {
-    case GcsMethod::KvGet:
-    case GcsMethod::KvKeys:
-      return kKeys;
-    case GcsMethod::GetActorByName:
-    case GcsMethod::ListActors:
-      return kActors;
-    case GcsMethod::ListJobs:
-      return kJobs;
-    case GcsMethod::ListNodes:
-    case GcsMethod::ClusterResources:
-      return kNodes;
-    default:
-      CYRAY_CHECK(false) << "method " << static_cast<int>(read) << " reads nothing";
-      return {};
-  }
-}
-
 }  // namespace
 
 GcsService::GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams,
-                       Membership::Timing timing)
+                       Membership::Timing timing, ClusterMemory memory)
     : runtime_(runtime),
       storage_(storage),
       commit_(storage),
-      cluster_(runtime, &commit_, timing, std::move(streams),
-               [this](const JobId& job) { DropFunctions(job); }) {}
+      cluster_(
+          runtime, &commit_, timing, std::move(streams),
+          [this](const JobId& job) { DropFunctions(job); }, memory) {}
 
 GcsService::~GcsService() { FailWaiters(); }
 
@@ -192,30 +95,35 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
     return;
   }
   // What was done before, by a call whose answer was lost, is neither refused nor undone.
-  const bool repeated = IsRepeated(method, payload);
   const Status failing = storage_->Failure();
-  if (!failing.ok() && IsRequest(method) && !repeated) return reply(NotDurable(method, failing));
+  if (!failing.ok() && IsRequest(method) && !IsRepeated(method, payload)) {
+    return reply(NotDurable(method, failing));
+  }
   Outcome outcome = Apply(method, payload);
-  if (repeated) outcome.undo = nullptr;
+  if (outcome.may_wait) {
+    commit_.Leave([reply = std::move(reply), answer = outcome.reply] { reply(answer); });
+    return commit_.End();
+  }
   if (once) RememberCall(id, outcome.reply);
+  unstored_.insert(outcome.actors.begin(), outcome.actors.end());
   commit_.End([this, method, once, id, reply = std::move(reply),
                outcome = std::move(outcome)](const Status& status) {
     if (status.ok() && once) calls_.MarkDurable(id);
-    if (status.ok() || !outcome.reply.has_value()) return reply(outcome.reply);
-    if (outcome.undo != nullptr) {
-      outcome.undo();
-      if (once) ForgetCall(id);
-      commit_.End();
+    Result<wire::Bytes> answer = outcome.reply;
+    if (!status.ok() && outcome.reply.has_value()) {
+      answer = outcome.undo != nullptr ? outcome.undo(status) : NotDurable(method, status);
+      if (outcome.undo != nullptr && once) ForgetCall(id);
     }
-    reply(NotDurable(method, status));
+    for (const ActorId& actor : outcome.actors) unstored_.erase(actor);
+    if (!status.ok()) commit_.End();
+    reply(answer);
   });
 }
 
 bool GcsService::IsRepeated(GcsMethod method, const wire::Bytes& payload) const {
   if (method == GcsMethod::RegisterActor) {
     const auto* request = wire::VerifiedRoot<wire::RegisterActorRequest>(payload);
-    return request != nullptr &&
-           cluster_.actors().table().Find(FromWireOrNil(request->actor_id())) != nullptr;
+    return request != nullptr && IsRegistered(FromWireOrNil(request->actor_id()));
   }
   if (method != GcsMethod::RegisterNode) return false;
   const auto* request = wire::VerifiedRoot<wire::RegisterNodeRequest>(payload);
@@ -310,7 +218,7 @@ GcsService::Outcome GcsService::KvPut(const wire::Bytes& payload) {
   Outcome outcome(Finished(builder, wire::CreateKvPutReply(builder, added)));
   if (put.outcome == KvTable::PutOutcome::kKept) return outcome;
   StoreKv(space, key, std::move(value));
-  outcome.undo = [this, space, key, added, before = std::move(put.replaced)] {
+  outcome.undo = [this, space, key, added, before = std::move(put.replaced)](const Status& why) {
     if (added) {
       kv_.Delete(space, key, /*prefix=*/false);
       commit_.Erase(Storage::Kind::kKv, KvTable::StorageKey(space, key));
@@ -318,6 +226,7 @@ GcsService::Outcome GcsService::KvPut(const wire::Bytes& payload) {
       kv_.Put(space, key, before, /*overwrite=*/true);
       StoreKv(space, key, before);
     }
+    return NotDurable(GcsMethod::KvPut, why);
   };
   return outcome;
 }
@@ -344,11 +253,12 @@ GcsService::Outcome GcsService::KvDelete(const wire::Bytes& payload) {
   FlatBufferBuilder builder(32);
   const auto count = static_cast<uint32_t>(removed.size());
   return {Finished(builder, wire::CreateKvDeleteReply(builder, count)),
-          [this, space, removed = std::move(removed)] {
+          [this, space, removed = std::move(removed)](const Status& why) {
             for (const auto& [key, value] : removed) {
               kv_.Put(space, key, value, /*overwrite=*/true);
               StoreKv(space, key, value);
             }
+            return NotDurable(GcsMethod::KvDelete, why);
           }};
 }
 
@@ -430,9 +340,20 @@ void GcsService::DropFunctions(const JobId& job) {
 // --- Actors ---
 
 GcsService::Outcome GcsService::RegisterActor(const wire::Bytes& payload) {
+  const bool repeated = IsRepeated(GcsMethod::RegisterActor, payload);
   const Result<ActorId> id = cluster_.RegisterActor(payload);
   if (!id.has_value()) return {Fail(id.error())};
-  return {EmptyReply(), [this, id = *id] { TakeBackActor(id); }};
+  Outcome outcome{EmptyReply(), [this, id = *id](const Status& why) -> Result<wire::Bytes> {
+                    if (!unstored_.contains(id)) return EmptyReply();
+                    TakeBackActor(id);
+                    return NotDurable(GcsMethod::RegisterActor, why);
+                  }};
+  if (!repeated) outcome.actors.push_back(*id);
+  return outcome;
+}
+
+bool GcsService::IsRegistered(const ActorId& actor) const {
+  return cluster_.actors().table().Find(actor) != nullptr;
 }
 
 void GcsService::TakeBackActor(const ActorId& actor) {
@@ -479,30 +400,32 @@ GcsService::Outcome GcsService::ChangeActors(const wire::Bytes& payload) {
     return {BadRequest()};
   }
   const Status failing = storage_->Failure();
-  FlatBufferBuilder builder;
-  std::vector<flatbuffers::Offset<wire::ActorRefusal>> refused;
+  std::vector<Result<ActorId>> registered;
   std::vector<ActorId> added;
-  for (uint32_t i = 0; i < request->registrations()->size(); ++i) {
-    const wire::Bytes one = wire::BytesOrEmpty(request->registrations()->Get(i)->request());
+  for (const auto* registration : *request->registrations()) {
+    const wire::Bytes one = wire::BytesOrEmpty(registration->request());
     const bool repeated = IsRepeated(GcsMethod::RegisterActor, one);
-    const Result<ActorId> id = failing.ok() || repeated
-                                   ? cluster_.RegisterActor(one)
-                                   : Fail(NotDurable(GcsMethod::RegisterActor, failing).error());
-    if (id && !repeated) added.push_back(*id);
-    if (id) continue;
-    const auto error = builder.CreateString(id.error().message());
-    refused.push_back(
-        wire::CreateActorRefusal(builder, i, static_cast<uint8_t>(id.error().code()), error));
+    registered.push_back(failing.ok() || repeated
+                             ? cluster_.RegisterActor(one)
+                             : Fail(NotDurable(GcsMethod::RegisterActor, failing).error()));
+    if (registered.back() && !repeated) added.push_back(*registered.back());
   }
   ActorDirector& actors = cluster_.actors();
   for (const wire::WireActorId* id : *request->dropped()) {
     actors.Apply(actors.table().Kill(FromWire(*id), {.out_of_scope = true}));
   }
-  const auto list = builder.CreateVector(refused);
-  return {Finished(builder, wire::CreateChangeActorsReply(builder, list)),
-          [this, added = std::move(added)] {
-            for (const ActorId& id : added) TakeBackActor(id);
-          }};
+  Outcome outcome{ChangeActorsReply(registered, Status::Ok()),
+                  [this, registered](const Status& why) mutable -> Result<wire::Bytes> {
+                    for (Result<ActorId>& id : registered) {
+                      if (!id || !unstored_.contains(*id)) continue;
+                      TakeBackActor(*id);
+                      id = Fail(NotDurable(GcsMethod::RegisterActor, why).error());
+                    }
+                    return ChangeActorsReply(registered,
+                                             NotDurable(GcsMethod::ChangeActors, why).error());
+                  }};
+  outcome.actors = std::move(added);
+  return outcome;
 }
 
 Result<wire::Bytes> GcsService::ListActors() {
@@ -547,11 +470,17 @@ GcsService::Outcome GcsService::RegisterNode(const wire::Bytes& payload) {
   NodeEntry node = ReadNode(*request->node());
   if (node.id.is_nil()) return {BadRequest()};
   const NodeId node_id = node.id;
+  const bool repeated = cluster_.nodes().IsAlive(node_id);
   if (Status status = cluster_.RegisterNode(std::move(node)); !status.ok()) return {Fail(status)};
   FlatBufferBuilder builder;
-  return {Finished(builder, cluster_.WriteState(builder)), [this, node_id] {
-            cluster_.EndNode(node_id, "The GCS could not store its registration.");
-          }};
+  Outcome outcome{Finished(builder, cluster_.WriteState(builder)),
+                  [this, node_id](const Status& why) {
+                    cluster_.EndNode(node_id, "The GCS could not store its registration.");
+                    return NotDurable(GcsMethod::RegisterNode, why);
+                  }};
+  // It says what the state is, which others have changed.
+  outcome.may_wait = repeated;
+  return outcome;
 }
 
 GcsService::Outcome GcsService::RegisterJob(const wire::Bytes& payload) {
@@ -566,8 +495,12 @@ GcsService::Outcome GcsService::RegisterJob(const wire::Bytes& payload) {
   const Result<JobId> id = cluster_.RegisterJob(std::move(job));
   if (!id.has_value()) return {Fail(id.error())};
   FlatBufferBuilder builder(32);
-  return {Finished(builder, wire::CreateRegisterJobReply(builder, ToWire(*id))),
-          [this, id = *id] { cluster_.FinishJob(id); }};
+  const uint64_t change = cluster_.jobs().Find(*id)->change;
+  return {Finished(builder, wire::CreateRegisterJobReply(builder, ToWire(*id), change)),
+          [this, id = *id](const Status& why) {
+            cluster_.FinishJob(id);
+            return NotDurable(GcsMethod::RegisterJob, why);
+          }};
 }
 
 Result<wire::Bytes> GcsService::NodeLeaves(const wire::Bytes& payload) {

@@ -13,7 +13,9 @@
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "cyray/gcs/call_log.h"
 #include "cyray/gcs/cluster.h"
@@ -28,7 +30,8 @@ namespace cyray::gcs {
 
 class GcsService : public RpcHandler {
  public:
-  GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams, Membership::Timing timing);
+  GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams, Membership::Timing timing,
+             ClusterMemory memory = {});
   ~GcsService() override;
 
   // Reads everything that was stored. Before the first call.
@@ -50,12 +53,16 @@ class GcsService : public RpcHandler {
     std::unique_ptr<Timer> timer;
   };
 
-  // What a change answers, and how it is taken back.
+  // What a change answers, and what becomes of it when the disk refuses it.
   struct Outcome {
-    Outcome(Result<wire::Bytes> answer, std::function<void()> undo_it = nullptr)
+    // Takes it back, and says what to answer then.
+    using Undo = std::function<Result<wire::Bytes>(const Status& why)>;
+    Outcome(Result<wire::Bytes> answer, Undo undo_it = nullptr)
         : reply(std::move(answer)), undo(std::move(undo_it)) {}
     Result<wire::Bytes> reply;
-    std::function<void()> undo;  // null: it stays
+    Undo undo;                    // null: it stays
+    std::vector<ActorId> actors;  // that it registers
+    bool may_wait = false;        // its answer, until the disk takes what is queued
   };
 
   Result<wire::Bytes> Read(wire::GcsMethod method, const wire::Bytes& payload);
@@ -79,6 +86,7 @@ class GcsService : public RpcHandler {
   Outcome RegisterActor(const wire::Bytes& payload);
   // It was registered, and the disk refused that.
   void TakeBackActor(const ActorId& actor);
+  bool IsRegistered(const ActorId& actor) const;
   Result<wire::Bytes> GetActorByName(const wire::Bytes& payload);
   Result<wire::Bytes> ActorArgumentsReady(const wire::Bytes& payload);
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);
@@ -99,6 +107,7 @@ class GcsService : public RpcHandler {
   KvTable kv_;
   FunctionTable functions_;
   CallLog calls_;
+  std::unordered_set<ActorId> unstored_;  // their registrations wait for the disk
   std::unordered_map<uint64_t, FunctionWaiter> function_waiters_;
   uint64_t next_waiter_ = 1;
   Cluster cluster_;

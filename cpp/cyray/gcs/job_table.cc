@@ -52,6 +52,12 @@ std::vector<JobId> JobTable::RunningWithDriver(const Address& address) const {
   return found;
 }
 
+std::vector<JobId> JobTable::Running() const {
+  std::vector<JobId> found;
+  for (const auto& [driver, number] : running_) found.push_back(IdOf(number));
+  return found;
+}
+
 std::vector<JobId> JobTable::Trim(const std::function<bool(const JobId&)>& needed) {
   std::vector<JobId> forgotten;
   for (auto it = finished_.begin(); finished_.size() > finished_kept_ && it != finished_.end();) {

@@ -43,6 +43,7 @@ class JobTable {
   void SetChange(const JobId& id, uint64_t change);
   // Running jobs whose driver is this process, or (worker nil) on this node.
   std::vector<JobId> RunningWithDriver(const Address& address) const;
+  std::vector<JobId> Running() const;
   // Forgets finished jobs beyond the bound, the earliest end first, but those `needed`; returns
   // their ids.
   std::vector<JobId> Trim(const std::function<bool(const JobId&)>& needed);

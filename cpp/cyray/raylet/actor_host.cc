@@ -19,6 +19,7 @@ constexpr int64_t kGracefulLimitMs = 30'000;
 constexpr int64_t kLeaveMs = 1000;      // for a worker whose __init__ failed
 constexpr int64_t kDeclineMs = 100;     // for a worker to say that it does not become the actor
 constexpr int64_t kEndKeptMs = 60'000;  // as long as calls of the GCS are tried
+constexpr int64_t kLookMs = 200;        // who waits longer than a moment is told of
 constexpr size_t kEndsKept = 1000;
 constexpr size_t kEndBytesKept = 16 << 20;  // the error of an __init__ may be large
 
@@ -46,7 +47,35 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
   actor.class_name = flatbuffers::GetString(start.class_name());
   actor.spec = wire::BytesOrEmpty(start.spec());
   actor.held = FromWire(start.held());
+  AskForRoom(id, actor);
+}
+
+void ActorHost::AskForRoom(const ActorId& id, Actor& actor) {
   parts_.leases->RequestForActor(KeyOf(id, actor.incarnation), actor.job, actor.held);
+  LookSoon();
+}
+
+void ActorHost::LookSoon() {
+  look_.StartOnce(kLookMs, [this] { LookWhoWaits(); });
+}
+
+void ActorHost::LookWhoWaits() {
+  FlatBufferBuilder builder;
+  std::vector<flatbuffers::Offset<wire::ActorLife>> waiting;
+  bool all_told = true;
+  for (auto& [id, actor] : actors_) {
+    if (actor.state != State::kWaiting || actor.told) continue;
+    actor.told = parts_.leases->LacksRoom(KeyOf(id, actor.incarnation));
+    all_told &= actor.told;
+    if (actor.told) {
+      waiting.push_back(wire::CreateActorLife(builder, ToWire(id), actor.incarnation));
+    }
+  }
+  if (!waiting.empty()) {
+    const auto list = builder.CreateVector(waiting);
+    parts_.outbox->Report(gcs::FinishReport(builder, wire::CreateActorsHere(builder, list)));
+  }
+  if (!all_told) LookSoon();
 }
 
 void ActorHost::OnGrant(const LeaseGrant& grant) {
@@ -78,7 +107,7 @@ void ActorHost::OnWorkerStays(const WorkerId& worker) {
   by_worker_.erase(found);
   actor.state = State::kWaiting;
   actor.worker = {};
-  parts_.leases->RequestForActor(KeyOf(it->first, actor.incarnation), actor.job, actor.held);
+  AskForRoom(it->first, actor);
 }
 
 void ActorHost::OnRefused(const RequestKey& key, const std::string& error) {
@@ -142,13 +171,16 @@ void ActorHost::OnRecallActor(const wire::RecallActor& recall) {
   if (recall.actor_id() == nullptr) return;
   const ActorId id = FromWire(*recall.actor_id());
   const auto it = actors_.find(id);
-  if (it == actors_.end() || it->second.incarnation != recall.incarnation() ||
-      it->second.state != State::kWaiting) {
+  if (it == actors_.end() || it->second.incarnation != recall.incarnation()) return;
+  FlatBufferBuilder builder(128);
+  if (it->second.state != State::kWaiting) {
+    const auto life = wire::CreateActorLife(builder, ToWire(id), recall.incarnation());
+    const auto begun = builder.CreateVector(&life, 1);
+    parts_.outbox->Report(gcs::FinishReport(builder, wire::CreateActorsHere(builder, 0, begun)));
     return;
   }
   parts_.leases->CancelActor(KeyOf(id, recall.incarnation()));
   actors_.erase(it);
-  FlatBufferBuilder builder(128);
   parts_.outbox->Report(gcs::FinishReport(
       builder, wire::CreateActorGivenBack(builder, ToWire(id), recall.incarnation())));
 }
@@ -203,8 +235,13 @@ bool ActorHost::HasEnded(const ActorId& id, uint32_t incarnation) const {
   });
 }
 
-void ActorHost::TellEndsAgain() {
+void ActorHost::TellAgain() {
   for (const Ended& ended : ended_) parts_.outbox->Report(ended.report);
+  for (auto& [id, actor] : actors_) {
+    if (actor.state != State::kWaiting) continue;
+    actor.told = false;
+    LookSoon();
+  }
 }
 
 bool ActorHost::HasActorOf(const JobId& job) const {

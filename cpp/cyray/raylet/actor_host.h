@@ -3,7 +3,8 @@
 //   StartActor -> waiting (resources, worker) -> creating (AssignActor sent) -> alive (ActorReady)
 //   StopActor or the worker's death ends each of these states.
 // An end that is told while the GCS is away is lost: the latest are kept and told again to one that
-// comes back, which ignores what it knows.
+// comes back, which ignores what it knows. It is also told who waits here for room, as what had
+// room when it chose this node may have been taken since: it may recall them for another node.
 // It knows neither sockets nor processes: it speaks through actor_outbox.h. Threading: confined to
 // its runtime's loop.
 // Invariant: an actor past `waiting` has exactly one worker, and that worker this actor alone.
@@ -20,6 +21,7 @@
 #include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
 #include "cyray/util/runtime.h"
+#include "cyray/util/timer.h"
 #include "gcs_generated.h"
 #include "local_generated.h"
 
@@ -35,7 +37,7 @@ class ActorHost {
     ActorWorkers* workers;
   };
 
-  explicit ActorHost(Parts parts) : parts_(parts) {}
+  explicit ActorHost(Parts parts) : parts_(parts), look_(parts.runtime) {}
 
   void OnStartActor(const wire::StartActor& start);
   void OnStopActor(const wire::StopActor& stop);
@@ -51,19 +53,20 @@ class ActorHost {
   void OnWorkerDied(const DeadWorker& dead);
 
   bool HasActorOf(const JobId& job) const;
-  // The actors that are alive here, for NodeHello; with those whose end TellEndsAgain() will tell:
+  // The actors that are alive here, for NodeHello; with those whose end TellAgain() will tell:
   // the GCS takes an actor that is not there for lost, not for one that left.
   std::vector<flatbuffers::Offset<wire::ActorStarted>> WriteAlive(
       flatbuffers::FlatBufferBuilder& builder) const;
   // And those that wait here or are being created.
   std::vector<flatbuffers::Offset<wire::ActorLife>> WriteStarting(
       flatbuffers::FlatBufferBuilder& builder) const;
-  // The stream is new, the hello was accepted.
-  void TellEndsAgain();
+  // The stream is new, the hello was accepted: what was told on the last one may be lost.
+  void TellAgain();
 
   enum class State : uint8_t { kWaiting, kCreating, kAlive };
   struct Actor {
     State state = State::kWaiting;
+    bool told = false;  // the GCS, that it waits for room
     uint32_t incarnation = 0;
     JobId job;
     std::string class_name;
@@ -95,12 +98,16 @@ class ActorHost {
   void End(Actors::iterator actor, const std::string& reason, bool intended, int pid = 0);
   void End(Actors::iterator actor, wire::Bytes report);
   bool HasEnded(const ActorId& id, uint32_t incarnation) const;
+  void AskForRoom(const ActorId& id, Actor& actor);
+  void LookWhoWaits();
+  void LookSoon();
 
   const Parts parts_;
   Actors actors_;
   std::unordered_map<WorkerId, ActorId> by_worker_;
   std::deque<Ended> ended_;  // the oldest first
   size_t ended_bytes_ = 0;   // of their reports
+  Timer look_;               // at who waits
 };
 
 }  // namespace cyray::raylet

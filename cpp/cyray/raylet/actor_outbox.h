@@ -36,6 +36,8 @@ class ActorLeases {
   // CPU starts also while tasks that may never end have them all.
   virtual void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held) = 0;
   virtual void CancelActor(const RequestKey& key) = 0;
+  // Whether it waits for resources, and not for a worker alone.
+  virtual bool LacksRoom(const RequestKey& key) const = 0;
   // The worker of that grant does not become the actor.
   virtual void EndActorLease(const WorkerId& worker) = 0;
 };

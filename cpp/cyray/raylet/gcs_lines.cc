@@ -33,22 +33,27 @@ Bytes EmptyReply() {
 
 // What ChangeActors was answered.
 struct Changed {
-  Result<Bytes> others;                // all but the refused
+  Result<Bytes> others;                // of registrations: all but the refused
   std::map<uint32_t, Status> refused;  // by their place among the registrations
+  Result<Bytes> dropped;
 };
 
 Changed ReadChanged(const Result<Bytes>& reply) {
-  if (!reply) return {reply, {}};
+  const auto status_of = [](const wire::ActorRefusal& refusal) {
+    return Status(gcs::CodeFromWire(refusal.code()), flatbuffers::GetString(refusal.error()));
+  };
+  if (!reply) return {reply, {}, reply};
   const auto* answer = VerifiedRoot<wire::ChangeActorsReply>(*reply);
   if (answer == nullptr) {
-    return {Fail(StatusCode::kProtocolError, "the GCS answered ChangeActors with something else"),
-            {}};
+    const Status wrong(StatusCode::kProtocolError,
+                       "the GCS answered ChangeActors with something else");
+    return {Fail(wrong), {}, Fail(wrong)};
   }
-  Changed changed{EmptyReply(), {}};
+  Changed changed{EmptyReply(), {}, EmptyReply()};
+  if (answer->dropped() != nullptr) changed.dropped = Fail(status_of(*answer->dropped()));
   if (answer->refused() == nullptr) return changed;
   for (const auto* one : *answer->refused()) {
-    changed.refused.emplace(
-        one->index(), Status(gcs::CodeFromWire(one->code()), flatbuffers::GetString(one->error())));
+    changed.refused.emplace(one->index(), status_of(*one));
   }
   return changed;
 }
@@ -152,14 +157,15 @@ std::vector<GcsLines::Answer> GcsLines::OnReply(uint64_t call, const Result<Byte
   --line.calls;
   line.changes -= sent.plain ? 0 : 1;
   line.bytes -= sent.bytes;
-  const Changed changed = sent.parts.size() > 1 ? ReadChanged(reply) : Changed{reply, {}};
+  const Changed changed = sent.parts.size() > 1 ? ReadChanged(reply) : Changed{reply, {}, reply};
   uint32_t registration = 0;
   for (const Part& part : sent.parts) {
-    const auto refused =
-        part.kind == Kind::kRegister ? changed.refused.find(registration++) : changed.refused.end();
-    answers.push_back(AnswerTo(
-        sent.client, part,
-        refused == changed.refused.end() ? changed.others : Result<Bytes>(Fail(refused->second))));
+    Result<Bytes> result = part.kind == Kind::kDrop ? changed.dropped : changed.others;
+    if (part.kind == Kind::kRegister) {
+      const auto refused = changed.refused.find(registration++);
+      if (refused != changed.refused.end()) result = Fail(refused->second);
+    }
+    answers.push_back(AnswerTo(sent.client, part, std::move(result)));
   }
   if (!reply && reply.error().code() == StatusCode::kUnavailable) {
     Expire(sent.client, reply.error(), now_ms, answers);

@@ -26,7 +26,8 @@ struct Job {
   std::string name_space;
   std::vector<uint8_t> config;
   std::optional<JobPython> python = std::nullopt;  // when it is not the node's
-  bool ended = false;                              // its driver is gone
+  uint64_t change = 0;  // the number of its latest change that is known (gcs/change_index.h)
+  bool ended = false;   // its driver is gone
 };
 
 class JobBook {
@@ -61,6 +62,14 @@ class JobBook {
   const Job* Find(const JobId& id) const {
     const auto it = jobs_.find(id);
     return it == jobs_.end() ? nullptr : &it->second;
+  }
+  // Those that have not ended, as far as all changes up to that one tell.
+  std::vector<JobId> RunningAt(uint64_t change) const {
+    std::vector<JobId> running;
+    for (const auto& [id, job] : jobs_) {
+      if (!job.ended && job.change <= change) running.push_back(id);
+    }
+    return running;
   }
   size_t size() const { return jobs_.size(); }
 

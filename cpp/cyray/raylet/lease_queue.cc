@@ -124,6 +124,13 @@ std::optional<LeaseRequest> LeaseQueue::Cancel(const RequestKey& key) {
   return request;
 }
 
+bool LeaseQueue::LacksResources(const RequestKey& key) const {
+  const auto it = index_.find(key);
+  if (it == index_.end()) return false;
+  const StallKey::Kind kind = it->second.first->stall().kind;
+  return kind == StallKey::kResource || kind == StallKey::kMixed;
+}
+
 void LeaseQueue::CancelOf(const Address& client) {
   std::vector<RequestKey> keys;
   const bool whole_node = client.worker.is_nil();

@@ -106,6 +106,8 @@ class LeaseQueue {
   std::optional<LeaseRequest> Cancel(const RequestKey& key);
   // Those of a client; its worker id nil: of all clients of that node. None of actors.
   void CancelOf(const Address& client);
+  // Whether it waits for resources, as far as it was looked at.
+  bool LacksResources(const RequestKey& key) const;
   // Takes out those of a group.
   std::vector<LeaseRequest> TakeAll(Group* group);
 

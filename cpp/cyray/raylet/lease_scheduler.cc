@@ -17,6 +17,8 @@ constexpr int64_t kReserveEndMs = 2000;
 // So long a lease that was asked back may take; then another one is asked for, too.
 constexpr int64_t kReclaimPatienceMs = 100;
 constexpr int64_t kWarnAfterMs = 1000;
+// So long news of a node may take that its driver has heard of.
+constexpr int64_t kUnknownNodeMs = 5000;
 // What is looked at in one Schedule beyond what it can grant.
 constexpr int kMaxMixed = 64;         // groups that lack nothing single; others come next time
 constexpr int64_t kMixedAgainMs = 5;  // which is so soon
@@ -38,13 +40,18 @@ bool LeaseScheduler::CancelRequest(const RequestKey& key) { return queue_.Cancel
 ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_worker) {
   ScheduleActions actions;
   if (queue_.size() == 0) return actions;
-  if (std::exchange(views_changed_, false)) queue_.SortAnew();
+  if (now_ms >= unknown_due_ms_) views_changed_ = true;
+  if (std::exchange(views_changed_, false)) {
+    unknown_due_ms_ = INT64_MAX;
+    queue_.SortAnew();
+  }
   Scan scan{.now_ms = now_ms, .take = take_worker, .actions = &actions};
   Serve(scan);
   if (queue_.size() == 0) return actions;
   CountWantedWorkers(scan);
   FindReclaims(now_ms, &actions);
   WarnInfeasible(now_ms, &actions);
+  if (unknown_due_ms_ != INT64_MAX) actions.CallAgainIn(unknown_due_ms_ - now_ms);
   return actions;
 }
 
@@ -168,6 +175,13 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(Group* group, Scan& scan) {
     }
     case Choice::kHere:
       return ServeHere(group, here_now, scan);
+    case Choice::kUnknown:
+      if (const int64_t due_ms = group->front_since_ms() + kUnknownNodeMs; scan.now_ms < due_ms) {
+        unknown_due_ms_ = std::min(unknown_due_ms_, due_ms);
+        queue_.Move(group, {.kind = StallKey::kNews});
+        return Step::kWaits;
+      }
+      [[fallthrough]];
     case Choice::kRefused:
       scan.actions->refusals.push_back({queue_.TakeFront(group), std::move(choice.error)});
       return Step::kMoved;
@@ -378,9 +392,7 @@ void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
     const LeaseRequest& request = group->front();
     const int64_t left = kWarnAfterMs - (now_ms - group->front_since_ms());
     if (left > 0) {
-      if (actions->call_again_ms < 0 || left < actions->call_again_ms) {
-        actions->call_again_ms = left;
-      }
+      actions->CallAgainIn(left);
       continue;
     }
     if (warned_.emplace(request.job, request.demand).second) {

@@ -3,15 +3,17 @@
 // Requests wait in a LeaseQueue and are served in its order. A request is granted when its demand
 // is free and the pool has a worker for its job and GPUs; it is forwarded when another node suits
 // it better or alone can run it;
-// it stays pending, with a warning after a second, when no node can ever run it. Actors take part
-// as requests that check `demand` and keep `held` for life. What is known of other nodes is old: a
-// forwarded demand counts there until it is answered, and who found a node full may come back.
-// Schedule looks at the groups whose stall says that they may run now, not at all that wait.
+// it stays pending, with a warning after a second, when no node can ever run it. News of nodes may
+// come later than a request that names one, which is therefore awaited for a while. Actors take
+// part as requests that check `demand` and keep `held` for life. What is known of other nodes is
+// old: a forwarded demand counts there until it is answered, and who found a node full may come
+// back. Schedule looks at the groups whose stall says that they may run now, not at all that wait.
 // Threading: confined to its owner. Pure: events in, Actions out; time is an argument in ms.
 // Invariants: each worker has at most one lease; free resources + leases = the node's total.
 
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -30,6 +32,7 @@
 #include "cyray/raylet/lease_request.h"
 #include "cyray/raylet/node_resources.h"
 #include "cyray/raylet/worker_use.h"
+#include "cyray/util/recent.h"
 
 namespace cyray::raylet {
 
@@ -72,6 +75,9 @@ struct ScheduleActions {
   std::vector<JobWarning> warnings;
   std::map<WorkerUse, int> workers_wanted;  // requests whose resources are free but lack a worker
   int64_t call_again_ms = -1;               // time itself may change the outcome after so long
+  void CallAgainIn(int64_t ms) {
+    call_again_ms = call_again_ms < 0 ? ms : std::min(call_again_ms, ms);
+  }
 };
 
 class LeaseScheduler {
@@ -83,6 +89,8 @@ class LeaseScheduler {
 
   void AddRequest(LeaseRequest request, int64_t now_ms);
   bool CancelRequest(const RequestKey& key);
+  // Whether a request waits for resources of this node.
+  bool LacksResources(const RequestKey& key) const { return queue_.LacksResources(key); }
   ScheduleActions Schedule(int64_t now_ms, const TakeWorker& take_worker);
 
   // The worker whose lease ends, when `holder` holds that lease.
@@ -135,6 +143,7 @@ class LeaseScheduler {
   void CheckInvariants() const;
 
  private:
+  static constexpr size_t kDeadNodesKept = 4096;
   using Group = LeaseQueue::Group;
   struct Lease {
     RequestKey key;
@@ -178,9 +187,9 @@ class LeaseScheduler {
     std::optional<ResourceSet> reachable;  // what leases alone keep from being free
   };
   struct Choice {
-    enum Kind { kHere, kThere, kLater, kNever, kRefused } kind;
+    enum Kind { kHere, kThere, kLater, kNever, kRefused, kUnknown } kind;
     NodeId node;
-    std::string error;
+    std::string error;  // kUnknown: the refusal, should no news come of the node
   };
 
   // Of one source of waiting groups: those that got no lease back.
@@ -246,7 +255,10 @@ class LeaseScheduler {
   Order mixed_at_ = LeaseQueue::kFirst;               // where the last Schedule left kMixed
   Views views_;
   std::set<std::pair<JobId, ResourceSet>> warned_;
-  bool views_changed_ = false;  // who no node could have may have one now
+  struct Nothing {};
+  Recent<NodeId, Nothing> dead_{kDeadNodesKept};
+  bool views_changed_ = false;          // who no node could have may have one now
+  int64_t unknown_due_ms_ = INT64_MAX;  // when the first who waits for news of a node is refused
   uint64_t next_lease_ = 1;
   uint64_t random_;
   uint64_t looked_at_ = 0;

@@ -37,15 +37,20 @@ LeaseScheduler::Choice LeaseScheduler::ChooseAffinity(const LeaseRequest& reques
   if (here || view != views_.end()) {
     const bool able =
         here ? resources_.HasEver(request.demand) : view->second.total.Covers(request.demand);
-    if (able && !here && view->second.avoided) return {Choice::kLater};
-    if (able) return {here ? Choice::kHere : Choice::kThere, target};
+    const bool not_now = able && !here && view->second.avoided;
+    if (not_now && !request.affinity_soft) return {Choice::kLater};
+    if (able && !not_now) return {here ? Choice::kHere : Choice::kThere, target};
   }
   if (request.affinity_soft) return {Choice::kNever};
-  const std::string why = here || view != views_.end()
-                              ? "can never have {" + request.demand.ToString() + "}"
-                              : "is dead or unknown";
-  return {Choice::kRefused, target,
-          "The task is not schedulable: its node " + target.Hex() + " " + why + "."};
+  const auto refused = [&](const std::string& why) -> Choice {
+    return {Choice::kRefused, target,
+            "The task is not schedulable: its node " + target.Hex() + " " + why + "."};
+  };
+  if (here || view != views_.end()) {
+    return refused("can never have {" + request.demand.ToString() + "}");
+  }
+  if (dead_.Find(target) != nullptr) return refused("is dead");
+  return {Choice::kUnknown, target, refused("is not one of the cluster's").error};
 }
 
 std::optional<NodeId> LeaseScheduler::BestLocality(const LeaseRequest& request) const {
@@ -164,6 +169,7 @@ void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, Resource
 }
 
 void LeaseScheduler::RemoveNodeView(const NodeId& node) {
+  dead_.Add(node, {}, 0);
   if (views_.erase(node) > 0) views_changed_ = true;
 }
 

@@ -275,6 +275,8 @@ void LeaseService::CancelActor(const RequestKey& key) {
   if (scheduler_.CancelRequest(key)) Touch();
 }
 
+bool LeaseService::LacksRoom(const RequestKey& key) const { return scheduler_.LacksResources(key); }
+
 void LeaseService::EndActorLease(const WorkerId& worker) {
   if (scheduler_.WorkerDied(worker)) Touch();
 }

@@ -64,6 +64,7 @@ class LeaseService : public ActorLeases {
   // ActorLeases; answered by on_actor_grant or on_actor_refused.
   void RequestForActor(const RequestKey& key, const JobId& job, ResourceSet held) override;
   void CancelActor(const RequestKey& key) override;
+  bool LacksRoom(const RequestKey& key) const override;
   void EndActorLease(const WorkerId& worker) override;
 
   // A process of this node is gone: as a worker and as a client.

@@ -96,6 +96,14 @@ bool PeerTable::Knows(const NodeId& node) const {
   return peer != nullptr && peer->address.has_value();
 }
 
+std::vector<NodeId> PeerTable::Known() const {
+  std::vector<NodeId> known;
+  for (const auto& [node, peer] : peers_) {
+    if (peer.address) known.push_back(node);
+  }
+  return known;
+}
+
 PeerTable::Peer* PeerTable::Find(const NodeId& node) {
   auto it = peers_.find(node);
   if (it != peers_.end()) return &it->second;

@@ -116,6 +116,9 @@ class PeerTable : private net::PeerConnection::Delegate {
   // Whether the GCS has told of it and not of its death.
   bool Knows(const NodeId& node) const;
 
+  // All of those.
+  std::vector<NodeId> Known() const;
+
   // Queues a frame. False: the node is dead, or the frame is larger than wire::kMaxFrameBytes.
   [[nodiscard]] bool Send(const NodeId& node, wire::FrameType type,
                           const flatbuffers::FlatBufferBuilder& builder);

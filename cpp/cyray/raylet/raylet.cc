@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "cyray/gcs/codec.h"
 #include "cyray/gcs/farewell.h"
@@ -91,7 +92,7 @@ Raylet::Raylet(NodeOptions options)
             },
             [this] {
               gcs_watch_.OnUp();
-              actors_.TellEndsAgain();
+              actors_.TellAgain();
               reporter_.OnUp();
             },
             [this] { return ClusterResources(); },
@@ -291,6 +292,14 @@ bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
       return gcs_.OnSubscribeActor(client, frame.As<wire::SubscribeActor>());
     case FrameType::kFlushOutput:
       return feed_.OnFlushOutput(client, frame.As<wire::FlushOutput>());
+    case FrameType::kPing: {
+      const auto* ping = frame.As<wire::Ping>();
+      if (ping == nullptr) return false;
+      FlatBufferBuilder builder(64);
+      builder.Finish(wire::CreatePong(builder, ping->request_id()));
+      clients_.Send(client, FrameType::kPong, builder);
+      return true;
+    }
     case FrameType::kNodeInfo: {
       const auto* request = frame.As<wire::NodeInfo>();
       if (request == nullptr) return false;
@@ -454,6 +463,8 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
         known_change_ = std::max<uint64_t>(known_change_, job->change());
       }
       return;
+    case wire::NodeCommandBody::Census:
+      return OnCensus(*command.body_as_Census());
     case wire::NodeCommandBody::JobWarning: {
       const auto* warning = command.body_as_JobWarning();
       return feed_.Warn(FromWireOrNil(warning->job_id()), flatbuffers::GetString(warning->text()));
@@ -489,8 +500,31 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
   }
   std::string reason = flatbuffers::GetString(record.death_reason());
   if (reason.empty()) reason = "node " + node.Hex() + " died";
+  OnNodeDied(node, reason);
+}
+
+void Raylet::OnNodeDied(const NodeId& node, const std::string& reason) {
   peers_.RemoveNode(node, reason);  // tells all others, once
   broker_.OnRemoteDied({node, WorkerId::Nil()}, reason);
+}
+
+void Raylet::OnCensus(const wire::Census& census) {
+  std::unordered_set<NodeId> nodes;
+  std::unordered_set<JobId> jobs;
+  if (census.nodes() != nullptr) {
+    for (const wire::WireNodeId* node : *census.nodes()) nodes.insert(FromWire(*node));
+  }
+  if (census.jobs() != nullptr) {
+    for (const wire::WireJobId* job : *census.jobs()) jobs.insert(FromWire(*job));
+  }
+  for (const NodeId& node : peers_.Known()) {
+    if (nodes.contains(node)) continue;
+    OnNodeDied(node, "node " + node.Hex() + " died while this one had no connection to the GCS");
+  }
+  for (const JobId& job : jobs_.RunningAt(census.change())) {
+    if (!jobs.contains(job)) EndJob(job);
+  }
+  leases_.Touch();  // leases of those jobs may wait
 }
 
 void Raylet::OnJobChanged(const wire::JobChanged& change) {
@@ -499,7 +533,7 @@ void Raylet::OnJobChanged(const wire::JobChanged& change) {
   const JobId job = FromWire(*record->job_id());
   const std::vector<uint8_t> config = wire::BytesOrEmpty(change.config());
   jobs_.Add({job, FromWireOrNil(record->driver()), flatbuffers::GetString(record->namespace_()),
-             config, OwnPythonOf(config, options_.python)});
+             config, OwnPythonOf(config, options_.python), record->change()});
   if (!record->running()) EndJob(job);
   leases_.Touch();  // leases of that job may wait for it
 }

@@ -78,6 +78,8 @@ class Raylet {
   void OnResourceViews(const wire::ResourceViews& views);
   void OnNodeChanged(const wire::NodeRecord& node);
   void OnJobChanged(const wire::JobChanged& change);
+  void OnCensus(const wire::Census& census);
+  void OnNodeDied(const NodeId& node, const std::string& reason);
   void OnRemoteDied(const Address& address);
   wire::Bytes MakeHello();
   wire::Bytes ClusterResources() const;

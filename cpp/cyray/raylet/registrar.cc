@@ -69,7 +69,7 @@ void Registrar::OnJobRegistered(uint64_t client_id, const std::vector<uint8_t>& 
   client->job = FromWireOrNil(answer->job_id());
   const auto python = OwnPythonOf(config, parts_.options->python);
   parts_.jobs->Add({client->job, parts_.options->AddressOf(client->worker()), client->name_space,
-                    config, python});
+                    config, python, answer->change()});
   if (python || parts_.workers->HasIdleUnbound() || parts_.workers->pool().starting_count() == 0) {
     Answer(*client);
     return;

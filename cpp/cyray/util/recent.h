@@ -61,8 +61,8 @@ class Recent {
     Value value;
     typename Order::iterator place;
   };
-  const size_t limit_;
-  const int64_t keep_ms_;
+  size_t limit_;
+  int64_t keep_ms_;
   std::map<Key, Kept> values_;
   Order order_;  // the oldest first
 };

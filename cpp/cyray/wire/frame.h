@@ -69,6 +69,8 @@ enum class FrameType : uint16_t {
   kReturnSpares,
   kFlushOutput,
   kFlushOutputReply,
+  kPing,
+  kPong,
   // core.fbs, Python process and Python process
   kTemplate = 64,
   kPushTask,
