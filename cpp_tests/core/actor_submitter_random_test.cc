@@ -127,7 +127,6 @@ class ActorRun : public RandomRun {
     }
   }
   void Tick(int64_t now_ns) {
-    RayletAnswers();
     const bool waits = actors_.NextTickNs() != kForever;
     EXPECT_EQ(waits, alive_told_ && !up_ && !told_of_death_ && !given_up_ && !dead_);
     if (waits && actors_.NextTickNs() <= now_ns) {
@@ -135,6 +134,8 @@ class ActorRun : public RandomRun {
       limbo_.clear();
       for (Call& call : calls_) call.may_fail = call.may_fail || !call.result->ready();
     }
+    actors_.Tick(now_ns);
+    RayletAnswers();
     actors_.Tick(now_ns);
     EXPECT_EQ(actors_.NextTickNs() != kForever, waits && !given_up_);
   }

@@ -71,6 +71,7 @@ class MemoryLinks : public LinkOutbox {
   int64_t NewsDueNs(const Address&, int64_t broken_ns) const override {
     return broken_ns + 1'000'000'000;
   }
+  bool IsWithoutNews(const Address&, int64_t, int64_t) override { return true; }
 
  private:
   World& world_;

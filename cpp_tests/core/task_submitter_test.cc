@@ -481,7 +481,7 @@ TEST_F(TaskSubmitterTest, ALeaseWhoseConnectionBrokeThoughItsWorkerLivesIsGivenU
   tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs);
   EXPECT_FALSE(ran->ready()) << "the raylet stands still, as far as is known";
   RayletAnswers();
-  tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs);
+  tasks_.Tick(MonotonicNs() + LinkTable::kNewsHereNs + LinkOutbox::kLookForNewsNs);
   tasks_.CheckInvariants();
   EXPECT_EQ(KindOf(ran), ErrorKind::kWorkerCrashed);
   const auto returned = FromProcess(FrameType::kReturnLease);

@@ -447,6 +447,37 @@ TEST_F(ClusterEventsTest, WhoComesBackIsToldTheDifferenceAlsoByTheNextGcs) {
   }
 }
 
+// The newest change was of a node that is forgotten, so it is nowhere on disk.
+TEST(ForgetfulGcs, ANumberThatANodeKnowsIsGivenToNothingElse) {
+  constexpr StreamId kFirst = 1, kSecond = 2;
+  const TemporaryFolder folder;
+  ServiceFixture gcs(folder.path() + "/gcs.sqlite",
+                     {.silence_ms = 3'600'000, .reconnect_ms = 3'600'000},
+                     {.dead_nodes = 0, .finished_jobs = 1});
+  const NodeId node = NodeId::Random(), gone = NodeId::Random(), joins = NodeId::Random();
+  for (const NodeId& one : {node, gone}) {
+    ASSERT_TRUE(gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(one, Cpus(1))));
+  }
+  ASSERT_TRUE(gcs.Call(GcsMethod::NodeLeaves, NodeLeavesPayload(gone)));
+  const auto state = gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(1)));
+  const uint64_t known = wire::VerifiedRoot<wire::RegisterNodeReply>(*state)->change();
+  const auto hello = [&](StreamId stream) {
+    flatbuffers::FlatBufferBuilder builder;
+    gcs.StreamMessage(
+        stream,
+        FinishReport(builder, wire::CreateNodeHello(builder, wire::ToWire(node), 0, 0, 0, known)));
+    gcs.Call(GcsMethod::ListNodes, {});
+    return std::ranges::count_if(gcs.sent, [stream](const auto& sent) {
+      return sent.first == stream &&
+             wire::VerifiedRoot<wire::NodeCommand>(sent.second)->body_as_NodeChanged() != nullptr;
+    });
+  };
+  EXPECT_EQ(hello(kFirst), 0);
+  gcs.Restart();
+  ASSERT_TRUE(gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(joins, Cpus(1))));
+  EXPECT_EQ(hello(kSecond), 1) << "it has not heard of the one that joined";
+}
+
 // More nodes and jobs than the GCS remembers ended while it was away.
 TEST_F(ClusterEventsTest, WhoComesBackLearnsWhoIsLeftHoweverManyEnded) {
   Join();

@@ -250,6 +250,33 @@ TEST_F(FullDiskTest, ARepeatedRegistrationIsNotUndone) {
   EXPECT_EQ(StateOf(actor), wire::ActorState::PendingCreation);
 }
 
+// Asked again before the disk has said anything to the first.
+TEST_F(FullDiskTest, ARepeatedRegistrationIsRefusedWithTheFirst) {
+  const ActorId actor = NewActorId();
+  const wire::Bytes one = RegisterActorPayload(actor, {.owner = Join()});
+  {
+    FullDisk full;
+    int refused = 0;
+    size_t listed = 0;
+    const auto call = [&](GcsMethod method, wire::Bytes bytes) {
+      gcs_.service().OnCall(
+          static_cast<uint16_t>(method), CallId::Random(), std::move(bytes),
+          [&](const Result<wire::Bytes>& result) {
+            ++refused;
+            if (!result) return;
+            listed += wire::VerifiedRoot<wire::ChangeActorsReply>(*result)->refused()->size();
+          });
+    };
+    call(GcsMethod::RegisterActor, one);
+    call(GcsMethod::RegisterActor, one);
+    call(GcsMethod::ChangeActors, ChangeActorsPayload({one}, {}));
+    ASSERT_TRUE(gcs_.RunUntil([&] { return refused == 3; }));
+    EXPECT_EQ(listed, 1u);
+  }
+  AwaitWorkingDisk();
+  EXPECT_EQ(StateOf(actor), wire::ActorState::Dead);
+}
+
 TEST_F(FullDiskTest, DeathsAndEndsStayAndAreWrittenLater) {
   const Address driver = Join();
   const Result<wire::Bytes> job = Call(GcsMethod::RegisterJob, RegisterJobPayload(driver));

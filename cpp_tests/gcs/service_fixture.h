@@ -64,8 +64,9 @@ class ServiceFixture {
   static constexpr int64_t kLongMs = 3'600'000;
 
   explicit ServiceFixture(std::string database,
-                          Membership::Timing timing = {kLongMs, kLongMs, kLongMs, kLongMs})
-      : database_(std::move(database)), timing_(timing) {
+                          Membership::Timing timing = {kLongMs, kLongMs, kLongMs, kLongMs},
+                          ClusterMemory memory = {})
+      : database_(std::move(database)), timing_(timing), memory_(memory) {
     Start();
   }
 
@@ -118,12 +119,13 @@ class ServiceFixture {
                                      const wire::Bytes& message) { sent.emplace_back(s, message); },
                       .accept = [this](StreamId s) { accepted.insert(s); },
                       .close = [this](StreamId s, const Status&) { closed.insert(s); }},
-        timing_);
+        timing_, memory_);
     ASSERT_TRUE(service_->Load().ok());
   }
 
   const std::string database_;
   const Membership::Timing timing_;
+  const ClusterMemory memory_;
   EventLoop loop_;
   std::unique_ptr<Storage> storage_;
   std::unique_ptr<GcsService> service_;

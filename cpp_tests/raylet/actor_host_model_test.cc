@@ -409,7 +409,9 @@ void ActorWorld::Step() {
   if (what >= 8) {
     if (const auto it = Some(workers, any); it != workers.end()) Act(it->first);
   } else if (what >= 5) {
-    if (const auto it = Some(requests, any); it != requests.end()) Grant(RequestKey(it->first));
+    // Room comes late.
+    const auto may = [this](const auto& one) { return !one.second.lacks_room || Draw(30) == 0; };
+    if (const auto it = Some(requests, may); it != requests.end()) Grant(RequestKey(it->first));
   } else if (what == 4) {
     const auto it = Some(requests, any);
     if (it == requests.end() || Draw(5) != 0) return;
@@ -461,7 +463,9 @@ void ActorWorld::Check() {
   }
   for (const auto& [key, request] : requests) {
     EXPECT_TRUE(host.actors().contains(key.actor));
-    const bool is_late = time.now_ns() - std::max(request.since_ns, up_ns) > 500 * kMs;
+    const int64_t tell_ns = (int64_t{200} << std::min<uint64_t>(key.id, 8)) * kMs;
+    const bool is_late =
+        time.now_ns() - std::max(request.since_ns, up_ns) > tell_ns + 2 * 200 * kMs;
     EXPECT_TRUE(!up || !request.lacks_room || !is_late || request.told) << "nobody knows it waits";
   }
   for (const auto& [id, worker] : workers) {

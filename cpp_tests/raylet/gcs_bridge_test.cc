@@ -122,6 +122,30 @@ class GcsBridgeTest : public ::testing::Test {
        [](const Status&) {}, [this] { up_ = true; }, [] { return Text("what the raylet knows"); }}};
 };
 
+// A driver may be there before its node is one of the cluster's.
+TEST_F(GcsBridgeTest, WhatIsAskedBeforeTheNodeIsRegisteredComesAfterThat) {
+  flatbuffers::FlatBufferBuilder builder;
+  const Address driver = node_.options.AddressOf(WorkerId::Random());
+  builder.Finish(wire::CreateRegisterJobRequest(builder, ToWire(driver), 1));
+  std::optional<Result<Bytes>> job;
+  bridge_.Connect(gcs_.address());
+  bridge_.Call(GcsMethod::RegisterJob, builder, [&](Result<Bytes> reply) { job = reply; });
+  gcs::NodeEntry entry;
+  entry.id = node_.options.node_id;
+  flatbuffers::FlatBufferBuilder node;
+  node.Finish(wire::CreateRegisterNodeRequest(node, gcs::WriteNode(node, entry)));
+  bool registered = false;
+  bridge_.Call(GcsMethod::RegisterNode, node, [&](Result<Bytes> reply) {
+    EXPECT_TRUE(reply.has_value());
+    EXPECT_FALSE(job.has_value());
+    registered = true;
+  });
+  ASSERT_TRUE(node_.Until([&] { return registered; }));
+  bridge_.OpenStream();
+  ASSERT_TRUE(node_.Until([&] { return job.has_value(); }));
+  EXPECT_TRUE(job->has_value());
+}
+
 TEST_F(GcsBridgeTest, CallsMadeBeforeTheGcsIsKnownAreAnsweredOnceItIs) {
   Client client = AddClient();
   Ask(client, GcsMethod::KvPut, [](auto& builder) {
@@ -131,7 +155,7 @@ TEST_F(GcsBridgeTest, CallsMadeBeforeTheGcsIsKnownAreAnsweredOnceItIs) {
   });
   node_.Round();
   EXPECT_EQ(client.process->CountOf(FrameType::kGcsReply), 0u);
-  bridge_.Connect(gcs_.address());
+  Join();
   const auto reply = Reply(client);
   ASSERT_TRUE(reply);
   EXPECT_TRUE(reply->As<wire::GcsReply>()->ok());
@@ -164,6 +188,7 @@ class AskedGcs : public gcs::GcsConnection {
 TEST_F(GcsBridgeTest, ActorsDroppedTogetherGoInOneCallAndBeforeWhatIsAskedAfterThem) {
   std::vector<AskedGcs::Asked> asked;
   bridge_.Connect("nowhere", std::make_unique<AskedGcs>(&asked));
+  bridge_.OpenStream();
   Client client = AddClient();
   std::vector<ActorId> actors;
   const auto drop = [&] {
@@ -203,6 +228,7 @@ TEST_F(GcsBridgeTest, AWatchDoesNotOvertakeTheRegistrationThatStandsInALine) {
   std::vector<AskedGcs::Asked> asked;
   std::vector<Bytes> reports;
   bridge_.Connect("nowhere", std::make_unique<AskedGcs>(&asked, &reports));
+  bridge_.OpenStream();
   Client owner = AddClient(), other = AddClient();
   Ask(owner, GcsMethod::PutFunction, [&](auto& builder) {
     const auto pickled = builder.CreateVector(Bytes(9u << 20));  // all that may be on its way
@@ -243,6 +269,7 @@ TEST_F(GcsBridgeTest, AWatchDoesNotOvertakeTheRegistrationThatStandsInALine) {
 TEST_F(GcsBridgeTest, WhoAsksForMuchKeepsNobodyElseWaiting) {
   std::vector<AskedGcs::Asked> asked;
   bridge_.Connect("nowhere", std::make_unique<AskedGcs>(&asked));
+  bridge_.OpenStream();
   Client greedy = AddClient(), modest = AddClient();
   constexpr size_t kMany = 5000;
   for (size_t i = 0; i < kMany; ++i) {

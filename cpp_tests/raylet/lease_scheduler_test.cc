@@ -407,6 +407,15 @@ TEST_F(LeaseSchedulerTest, HardAffinityToADeadNodeIsRefusedAndASoftOneRunsHere) 
   EXPECT_NE(hard.refusals[0].error.find("is dead"), std::string::npos);
   Bind('a', 2, kThere, /*soft=*/true);
   EXPECT_EQ(Run().grants.size(), 1u);
+  // One that was dead before this node knew of any, and one that a request waits for.
+  const NodeId early = NodeId::FromBytes("early---------------");
+  scheduler_.RemoveNodeView(early);
+  Bind('b', 3, early);
+  const NodeId late = NodeId::FromBytes("late----------------");
+  Bind('c', 4, late);
+  EXPECT_EQ(Run().refusals.size(), 1u);
+  scheduler_.RemoveNodeView(late);
+  EXPECT_EQ(Run().refusals.size(), 1u);
 }
 
 // Its driver may have heard of the node before the raylet does.

@@ -262,13 +262,19 @@ int64_t ActorSubmitter::NewsDueNs(const ActorClient& client) const {
 int64_t ActorSubmitter::NextTickNs() const {
   int64_t next = kForever;
   for (const ActorClient* client : lost_) next = std::min(next, NewsDueNs(*client));
-  return next;
+  return next == kForever ? kForever : std::max(next, look_again_ns_);
 }
 
 void ActorSubmitter::Tick(int64_t now_ns) {
   std::vector<ActorClient*> due;
+  look_again_ns_ = 0;
   for (ActorClient* client : lost_) {
-    if (NewsDueNs(*client) <= now_ns) due.push_back(client);
+    if (NewsDueNs(*client) > now_ns) continue;
+    if (links_.IsWithoutNews(client->address, client->lost_at_ns, now_ns)) {
+      due.push_back(client);
+    } else {
+      look_again_ns_ = now_ns + LinkOutbox::kLookForNewsNs;
+    }
   }
   for (ActorClient* client : due) GiveUp(*client);
 }

@@ -146,6 +146,7 @@ class ActorSubmitter {
   std::unordered_map<ActorId, std::unique_ptr<ActorClient>> clients_;
   std::unordered_map<WorkerId, std::vector<ActorClient*>> by_worker_;
   std::vector<ActorClient*> lost_;  // whose worker is lost, without news
+  int64_t look_again_ns_ = 0;       // for news of them
   std::list<ActorClient*> idle_;    // the longest idle first
 };
 

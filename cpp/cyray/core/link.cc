@@ -257,30 +257,23 @@ void LinkTable::Break(Link& link, const std::string& reason) {
   if (link.channel) poller_.Unwatch(link.channel->fd());
   // The channel is closed later (FlushDirty): a frame of it may be in use up the stack.
   broken_.push_back(&link);
-  AskRaylet();
   events_.on_broken(link, reason);
 }
 
-void LinkTable::AskRaylet() {
+bool LinkTable::IsWithoutNews(const Address& peer, int64_t broken_ns, int64_t now_ns) {
+  if (answered_ns_ >= NewsDueNs(peer, broken_ns)) return true;
+  if (asked_raylet_ns_ == 0) AskRaylet(now_ns);
+  return false;
+}
+
+void LinkTable::AskRaylet(int64_t now_ns) {
   if (!raylet_.connected()) return;
-  if (std::exchange(asked_raylet_, true)) {
-    ask_again_ = true;
-    return;
-  }
+  asked_raylet_ns_ = now_ns;
   const uint64_t id = raylet_.NextRequestId();
   FlatBufferBuilder builder(64);
   builder.Finish(wire::CreatePing(builder, id));
-  raylet_.Request(id, FrameType::kPing, builder, [this](wire::Frame* frame) {
-    asked_raylet_ = false;
-    raylet_answered_ns_ = NowNs();
-    if (std::exchange(ask_again_, false) && frame != nullptr) AskRaylet();
-  });
-}
-
-int64_t LinkTable::NewsDueNs(const Address& peer, int64_t broken_ns) const {
-  const int64_t limit_ns = peer.node == self_.node ? kNewsHereNs : kNewsElsewhereNs;
-  const int64_t since_ns = asked_raylet_ ? NowNs() : std::max(broken_ns, raylet_answered_ns_);
-  return since_ns + limit_ns;
+  raylet_.Request(id, FrameType::kPing, builder,
+                  [this](wire::Frame*) { answered_ns_ = std::exchange(asked_raylet_ns_, 0); });
 }
 
 void LinkTable::GiveUp(Link& link, const std::string& reason) {

@@ -70,8 +70,9 @@ class LinkTable : public LinkOutbox {
 
   // Dead processes that are remembered.
   static constexpr size_t kMaxDead = 4'096;
-  // The raylet tells of a death on this node in milliseconds, the GCS of one elsewhere in seconds;
-  // time in which the raylet stands still does not count.
+  // The raylet tells of a death on this node in milliseconds, the GCS of one elsewhere in seconds.
+  // After that this raylet is asked whether it stands still (or does not read this process, because
+  // what it sends to another one waits): nobody is given up before it answers.
   static constexpr int64_t kNewsHereNs = 2'000'000'000;
   static constexpr int64_t kNewsElsewhereNs = 15'000'000'000;
 
@@ -98,7 +99,10 @@ class LinkTable : public LinkOutbox {
   // The raylet cannot deliver what was sent to that process.
   void OnRelayFailed(const WorkerId& worker, const std::string& reason);
   void Drain(Link& link) override;
-  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const override;
+  int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const override {
+    return broken_ns + (peer.node == self_.node ? kNewsHereNs : kNewsElsewhereNs);
+  }
+  bool IsWithoutNews(const Address& peer, int64_t broken_ns, int64_t now_ns) override;
   // That process is dead, its link broken, and nobody holds the link: it goes with the next
   // FlushDirty.
   void Forget(const WorkerId& worker);
@@ -110,7 +114,7 @@ class LinkTable : public LinkOutbox {
   // False when there is nothing more to read.
   bool Read(Link& link);
   void MarkDirty(Link& link);
-  void AskRaylet();
+  void AskRaylet(int64_t now_ns);
   void SendReset(Link& link);
   void OnReset(Link& link);
 
@@ -124,10 +128,10 @@ class LinkTable : public LinkOutbox {
   std::vector<Link*> dirty_;
   std::vector<Link*> broken_;  // their channels are still open
   std::vector<WorkerId> to_forget_;
-  // News come through the raylet, which is asked when links break whether it stands still.
-  bool asked_raylet_ = false;
-  bool ask_again_ = false;  // a link broke since
-  int64_t raylet_answered_ns_ = 0;
+  // When the raylet was asked whether it stands still; 0: it has answered. And when it was asked
+  // what it answered last.
+  int64_t asked_raylet_ns_ = 0;
+  int64_t answered_ns_ = 0;
   Recent<WorkerId, std::monostate> dead_{kMaxDead};
   Link gone_;  // the link to each of them
 };

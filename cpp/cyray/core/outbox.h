@@ -50,6 +50,10 @@ class LinkOutbox {
   // When a link broke at `broken_ns` and nobody has said until then that its process is dead, the
   // process lives and the connection alone is gone.
   virtual int64_t NewsDueNs(const Address& peer, int64_t broken_ns) const = 0;
+  // Whether that is certain at `now_ns`, which is no earlier: the raylet, which tells of deaths,
+  // has answered since. Asks it otherwise; look again after kLookForNewsNs.
+  virtual bool IsWithoutNews(const Address& peer, int64_t broken_ns, int64_t now_ns) = 0;
+  static constexpr int64_t kLookForNewsNs = 100'000'000;
 };
 
 // Frames to the raylet of this node, in order.

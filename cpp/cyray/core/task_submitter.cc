@@ -469,10 +469,12 @@ void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>&
     Lease& lease = *shape.leases[i];
     if (lease.broken_at_ns != 0) {
       const int64_t due = links_.NewsDueNs(lease.worker, lease.broken_at_ns);
-      if (due <= now_ns) {
+      if (due > now_ns) {
+        TickAt(due);
+      } else if (links_.IsWithoutNews(lease.worker, lease.broken_at_ns, now_ns)) {
         silent.push_back(&lease);
       } else {
-        TickAt(due);
+        TickAt(now_ns + LinkOutbox::kLookForNewsNs);
       }
     }
     if (lease.in_flight.count > 0 || lease.broken) {

@@ -134,19 +134,23 @@ void ActorDirector::OnRoom(const NodeId& id) {
 }
 
 void ActorDirector::OnActorsHere(const NodeId& node, const wire::ActorsHere& here) {
+  bool changed = false;
   if (here.begun() != nullptr) {
     for (const wire::ActorLife* life : *here.begun()) {
       const ActorRecord* record = FindStarting(node, *life);
       if (record == nullptr) continue;
       placement_.Sent(record->spec.id, node, record->spec.kind(), /*later=*/false);
+      changed = true;
     }
   }
   if (here.waiting() != nullptr) {
     for (const wire::ActorLife* life : *here.waiting()) {
       const ActorRecord* record = FindStarting(node, *life);
-      if (record != nullptr) placement_.Waits(record->spec.id, node, record->spec.kind());
+      if (record == nullptr) continue;
+      changed |= placement_.Waits(record->spec.id, node, record->spec.kind());
     }
   }
+  if (!changed) return;
   for (const auto& [id, entry] : nodes_->nodes()) OnRoom(id);
 }
 

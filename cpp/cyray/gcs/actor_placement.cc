@@ -63,10 +63,11 @@ void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, PlacementKin
   if (later) Waits(actor, node, std::move(kind));
 }
 
-void ActorPlacement::Waits(const ActorId& actor, const NodeId& node, PlacementKind kind) {
-  if (!IsSentTo(actor, node) || queued_.Contains(actor) || kind.is_bound_to(node)) return;
+bool ActorPlacement::Waits(const ActorId& actor, const NodeId& node, PlacementKind kind) {
+  if (!IsSentTo(actor, node) || queued_.Contains(actor) || kind.is_bound_to(node)) return false;
   kind.waits_at = node;
   queued_.Add(actor, kind);
+  return true;
 }
 
 void ActorPlacement::Count(const ActorId& actor, const NodeId& node, const ResourceSet& demand) {

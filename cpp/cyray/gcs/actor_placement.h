@@ -41,8 +41,9 @@ class ActorPlacement {
   // waits there for room.
   void Sent(const ActorId& actor, const NodeId& node, PlacementKind kind, bool later);
   void Settled(const ActorId& actor);
-  // There was no room for it where it was sent, whatever the node had reported.
-  void Waits(const ActorId& actor, const NodeId& node, PlacementKind kind);
+  // There was no room for it where it was sent, whatever the node had reported. False: that is
+  // known, or changes nothing.
+  bool Waits(const ActorId& actor, const NodeId& node, PlacementKind kind);
   bool IsSentTo(const ActorId& actor, const NodeId& node) const {
     const auto it = sending_.find(actor);
     return it != sending_.end() && it->second.node == node;

@@ -1,8 +1,9 @@
 // ChangeIndex: the latest change of each thing by its number, so that who knows all changes up to
 // one is told those after it, and no others.
 //
-// Numbers are kept with the things on disk, so that they go on when the GCS is started again.
-// Threading: confined to its owner. Pure. Invariant: a thing has one number, its latest.
+// Numbers are kept with the things on disk, so that they go on when the GCS is started again,
+// behind a gap: the last ones may have been of things that were forgotten since, and are known to
+// others. Threading: confined to its owner. Pure. Invariant: a thing has one number, its latest.
 
 #pragma once
 
@@ -32,6 +33,8 @@ class ChangeIndex {
     by_number_.erase(it->second);
     numbers_.erase(it);
   }
+  // All that was kept is restored.
+  void BeginAnew() { last_ += kGap; }
   uint64_t last() const { return last_; }
   // In their order.
   template <class Visitor>
@@ -40,6 +43,7 @@ class ChangeIndex {
   }
 
  private:
+  static constexpr uint64_t kGap = uint64_t{1} << 32;
   std::map<Key, uint64_t> numbers_;
   std::map<uint64_t, Key> by_number_;
   uint64_t last_ = 0;

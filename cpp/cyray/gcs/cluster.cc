@@ -107,6 +107,7 @@ Status Cluster::Load(Storage& storage) {
     changes_.Restore({NodeId::Nil(), job.id}, job.change);
     jobs_.Restore(std::move(job));
   }));
+  changes_.BeginAnew();
   CYRAY_RETURN_IF_ERROR(actors_.Load(storage));
   actors_.EndOnDeadNodes();
   commit_->End();

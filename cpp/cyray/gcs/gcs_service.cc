@@ -94,14 +94,16 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
     });
     return;
   }
-  // What was done before, by a call whose answer was lost, is neither refused nor undone.
+  // What was done before, by a call whose answer was lost, is neither refused nor undone. (What was
+  // undone is dead: whoever asks again is answered, and told of the death.)
   const Status failing = storage_->Failure();
   if (!failing.ok() && IsRequest(method) && !IsRepeated(method, payload)) {
     return reply(NotDurable(method, failing));
   }
   Outcome outcome = Apply(method, payload);
-  if (outcome.may_wait) {
-    commit_.Leave([reply = std::move(reply), answer = outcome.reply] { reply(answer); });
+  if (outcome.may_wait != nullptr) {
+    commit_.Leave(
+        [reply = std::move(reply), answer = std::move(outcome.may_wait)] { reply(answer()); });
     return commit_.End();
   }
   if (once) RememberCall(id, outcome.reply);
@@ -478,8 +480,12 @@ GcsService::Outcome GcsService::RegisterNode(const wire::Bytes& payload) {
                     cluster_.EndNode(node_id, "The GCS could not store its registration.");
                     return NotDurable(GcsMethod::RegisterNode, why);
                   }};
-  // It says what the state is, which others have changed.
-  outcome.may_wait = repeated;
+  if (repeated) {
+    outcome.may_wait = [this, node_id, answer = outcome.reply]() -> Result<wire::Bytes> {
+      if (cluster_.nodes().IsAlive(node_id)) return answer;
+      return Fail(StatusCode::kNotFound, "node " + node_id.Hex() + " has been declared dead");
+    };
+  }
   return outcome;
 }
 

@@ -62,7 +62,8 @@ class GcsService : public RpcHandler {
     Result<wire::Bytes> reply;
     Undo undo;                    // null: it stays
     std::vector<ActorId> actors;  // that it registers
-    bool may_wait = false;        // its answer, until the disk takes what is queued
+    // Not null: the answer, which says what others have changed, and waits until that is stored.
+    std::function<Result<wire::Bytes>()> may_wait;
   };
 
   Result<wire::Bytes> Read(wire::GcsMethod method, const wire::Bytes& payload);

@@ -19,7 +19,11 @@ constexpr int64_t kGracefulLimitMs = 30'000;
 constexpr int64_t kLeaveMs = 1000;      // for a worker whose __init__ failed
 constexpr int64_t kDeclineMs = 100;     // for a worker to say that it does not become the actor
 constexpr int64_t kEndKeptMs = 60'000;  // as long as calls of the GCS are tried
-constexpr int64_t kLookMs = 200;        // who waits longer than a moment is told of
+// Who waits longer than this is told of; longer with each life of the actor, for what makes it wait
+// may not be in what nodes report (which GPU is free, who has waited longer): it would be sent from
+// one to the other.
+constexpr int64_t kTellMs = 200;
+constexpr uint32_t kMaxTellDoublings = 8;
 constexpr size_t kEndsKept = 1000;
 constexpr size_t kEndBytesKept = 16 << 20;  // the error of an __init__ may be large
 
@@ -51,31 +55,38 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
 }
 
 void ActorHost::AskForRoom(const ActorId& id, Actor& actor) {
+  actor.told = false;
+  actor.tell_ms =
+      parts_.runtime->NowMs() + (kTellMs << std::min(actor.incarnation, kMaxTellDoublings));
   parts_.leases->RequestForActor(KeyOf(id, actor.incarnation), actor.job, actor.held);
-  LookSoon();
+  LookAt(actor.tell_ms);
 }
 
-void ActorHost::LookSoon() {
-  look_.StartOnce(kLookMs, [this] { LookWhoWaits(); });
+void ActorHost::LookAt(int64_t at_ms) {
+  if (look_.running() && look_at_ms_ <= at_ms) return;
+  look_at_ms_ = at_ms;
+  look_.Start(at_ms - parts_.runtime->NowMs(), [this] { LookWhoWaits(); });
 }
 
 void ActorHost::LookWhoWaits() {
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::ActorLife>> waiting;
-  bool all_told = true;
+  const int64_t now = parts_.runtime->NowMs();
+  int64_t next = INT64_MAX;
   for (auto& [id, actor] : actors_) {
     if (actor.state != State::kWaiting || actor.told) continue;
-    actor.told = parts_.leases->LacksRoom(KeyOf(id, actor.incarnation));
-    all_told &= actor.told;
+    actor.told = actor.tell_ms <= now && parts_.leases->LacksRoom(KeyOf(id, actor.incarnation));
     if (actor.told) {
       waiting.push_back(wire::CreateActorLife(builder, ToWire(id), actor.incarnation));
+    } else {
+      next = std::min(next, std::max(actor.tell_ms, now + kTellMs));
     }
   }
   if (!waiting.empty()) {
     const auto list = builder.CreateVector(waiting);
     parts_.outbox->Report(gcs::FinishReport(builder, wire::CreateActorsHere(builder, list)));
   }
-  if (!all_told) LookSoon();
+  if (next != INT64_MAX) LookAt(next);
 }
 
 void ActorHost::OnGrant(const LeaseGrant& grant) {
@@ -240,7 +251,7 @@ void ActorHost::TellAgain() {
   for (auto& [id, actor] : actors_) {
     if (actor.state != State::kWaiting) continue;
     actor.told = false;
-    LookSoon();
+    LookAt(std::max(actor.tell_ms, parts_.runtime->NowMs() + kTellMs));
   }
 }
 

@@ -66,7 +66,8 @@ class ActorHost {
   enum class State : uint8_t { kWaiting, kCreating, kAlive };
   struct Actor {
     State state = State::kWaiting;
-    bool told = false;  // the GCS, that it waits for room
+    bool told = false;    // the GCS, that it waits for room
+    int64_t tell_ms = 0;  // when it is
     uint32_t incarnation = 0;
     JobId job;
     std::string class_name;
@@ -100,14 +101,15 @@ class ActorHost {
   bool HasEnded(const ActorId& id, uint32_t incarnation) const;
   void AskForRoom(const ActorId& id, Actor& actor);
   void LookWhoWaits();
-  void LookSoon();
+  void LookAt(int64_t at_ms);  // or earlier
 
   const Parts parts_;
   Actors actors_;
   std::unordered_map<WorkerId, ActorId> by_worker_;
   std::deque<Ended> ended_;  // the oldest first
   size_t ended_bytes_ = 0;   // of their reports
-  Timer look_;               // at who waits
+  int64_t look_at_ms_ = 0;
+  Timer look_;  // at who waits
 };
 
 }  // namespace cyray::raylet

@@ -64,12 +64,13 @@ void GcsBridge::Connect(const std::string& address,
   client_ = connection != nullptr
                 ? std::move(connection)
                 : std::make_unique<gcs::GcsClient>(runtime_, address, options_->token);
-  for (QueuedCall& call : std::exchange(queued_, {})) {
-    client_->Call(call.method, std::move(call.payload), std::move(call.callback));
-  }
 }
 
 void GcsBridge::OpenStream() {
+  member_ = true;
+  for (QueuedCall& call : std::exchange(queued_, {})) {
+    client_->Call(call.method, std::move(call.payload), std::move(call.callback));
+  }
   client_->OpenStream({[this] { return callbacks_.make_hello(); },
                        [this](const wire::NodeCommand* command) { OnCommand(command); },
                        [this] { OnUp(); },
@@ -91,7 +92,7 @@ void GcsBridge::Call(GcsMethod method, const FlatBufferBuilder& builder,
 
 void GcsBridge::CallBytes(GcsMethod method, Bytes payload,
                           gcs::GcsConnection::ReplyCallback callback) {
-  if (client_ == nullptr) {
+  if (client_ == nullptr || (!member_ && method != GcsMethod::RegisterNode)) {
     queued_.push_back({method, std::move(payload), std::move(callback)});
     return;
   }

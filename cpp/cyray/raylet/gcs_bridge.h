@@ -118,6 +118,7 @@ class GcsBridge {
   const Callbacks callbacks_;
   std::string address_;
   std::unique_ptr<gcs::GcsConnection> client_;
+  bool member_ = false;  // the GCS knows this node: it may be told of what is there
   std::vector<QueuedCall> queued_;
   FunctionCache functions_;
   struct Death {

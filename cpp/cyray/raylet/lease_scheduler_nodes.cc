@@ -169,8 +169,8 @@ void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, Resource
 }
 
 void LeaseScheduler::RemoveNodeView(const NodeId& node) {
-  dead_.Add(node, {}, 0);
-  if (views_.erase(node) > 0) views_changed_ = true;
+  if (dead_.Add(node, {}, 0)) views_changed_ = true;  // who waits for news of it has them
+  views_.erase(node);
 }
 
 void LeaseScheduler::SetAvoided(const NodeId& node, bool avoided) {

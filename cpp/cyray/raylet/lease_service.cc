@@ -239,6 +239,10 @@ void LeaseService::OnPeerLost(const NodeId& node) {
   for (const WorkerId& worker : scheduler_.ClientsOfNodeDied(node)) {
     parts_.workers->Kill(worker, "the node of its submitter died", true);
   }
+  NodeDied(node);
+}
+
+void LeaseService::NodeDied(const NodeId& node) {
   scheduler_.RemoveNodeView(node);
   Touch();
 }

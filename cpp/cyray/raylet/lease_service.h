@@ -78,6 +78,7 @@ class LeaseService : public ActorLeases {
   // `job` nil: of all jobs.
   void RefuseStarved(const std::string& why, const JobId& job = JobId::Nil());
 
+  void NodeDied(const NodeId& node);
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
                    uint64_t report = 0);
   // What has waited here for a second or longer; kept up to date to a second.

@@ -505,6 +505,7 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
 
 void Raylet::OnNodeDied(const NodeId& node, const std::string& reason) {
   peers_.RemoveNode(node, reason);  // tells all others, once
+  leases_.NodeDied(node);           // of one that was dead before, too
   broker_.OnRemoteDied({node, WorkerId::Nil()}, reason);
 }
 
