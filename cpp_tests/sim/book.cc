@@ -120,12 +120,22 @@ void Book::InstanceBegins(const ActorId& id) {
 void Book::InstanceReady(const ActorId& id) {
   Actor& actor = actors_[id];
   actor.instances.back().ready = true;
+  actor.instances.back().ready_ns = kernel_->now_ns();
   kernel_->time().At(kernel_->now_ns() + rules_.news_ns,
                      [this, id] { actors_[id].keeps_refs |= IsAlive(actors_[id].maker); });
   const auto ready = std::ranges::count_if(actor.instances, &Instance::ready);
   if (actor.max_restarts < 0 || ready <= actor.max_restarts + 1) return;
   Never("the actor " + id.Hex() + " was made " + std::to_string(ready) +
         " times, with max_restarts " + std::to_string(actor.max_restarts));
+}
+
+void Book::StruckWithItsNode(int pid) {
+  Struck(pid);
+  for (auto& [id, actor] : actors_) {
+    for (Instance& one : actor.instances) {
+      if (one.pid == pid && kernel_->now_ns() - one.ready_ns < rules_.news_ns) one.ready = false;
+    }
+  }
 }
 
 bool Book::NeverBegan(const ActorId& id) const {

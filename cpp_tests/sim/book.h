@@ -63,6 +63,9 @@ class Book {
   void InstanceReady(const ActorId& id);
   // The world ends it, or it itself.
   void Struck(int pid) { struck_.insert(pid); }
+  // With its node, so that the news of what it became may be lost: an instance of which nobody has
+  // heard counts as none.
+  void StruckWithItsNode(int pid);
   bool NeverBegan(const ActorId& id) const;
   // Somebody asks the GCS to end its process, which may be one that never gets to run.
   void AskedToEnd(const ActorId& id) { ++actors_[id].asked; }
@@ -88,6 +91,7 @@ class Book {
   struct Instance {
     int pid = 0;
     bool ready = false;
+    int64_t ready_ns = 0;
   };
   struct Actor {
     int max_restarts = -1;

@@ -117,7 +117,7 @@ void World::StrikeNode(const Fault& fault) {
   std::vector<int> ended;
   for (const auto& [pid, process] : kernel_.processes()) {
     if (!process->alive || process->node != node) continue;
-    book_.Struck(pid);
+    book_.StruckWithItsNode(pid);
     if (power || process->name.starts_with("raylet.")) ended.push_back(pid);
   }
   for (const int pid : ended) kernel_.Signal(pid, SIGKILL);
