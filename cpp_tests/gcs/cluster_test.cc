@@ -478,6 +478,23 @@ TEST(ForgetfulGcs, ANumberThatANodeKnowsIsGivenToNothingElse) {
   EXPECT_EQ(hello(kSecond), 1) << "it has not heard of the one that joined";
 }
 
+TEST(ForgetfulGcs, WhatAProcessOfAForgottenNodeRegistersLateIsDead) {
+  const TemporaryFolder folder;
+  ServiceFixture gcs(folder.path() + "/gcs.sqlite", {.silence_ms = 3'600'000},
+                     {.dead_nodes = 0, .finished_jobs = 1});
+  const NodeId node = NodeId::Random();
+  const Address driver{node, WorkerId::Random()};
+  ASSERT_TRUE(gcs.Call(GcsMethod::RegisterNode, RegisterNodePayload(node, Cpus(1))));
+  ASSERT_TRUE(gcs.Call(GcsMethod::NodeLeaves, NodeLeavesPayload(node)));
+  EXPECT_FALSE(gcs.Call(GcsMethod::RegisterJob, RegisterJobPayload(driver)));
+  ASSERT_TRUE(
+      gcs.Call(GcsMethod::RegisterActor, RegisterActorPayload(NewActorId(1), {.owner = driver})));
+  const Result<wire::Bytes> reply = gcs.Call(GcsMethod::ListActors, {});
+  const auto* actors = wire::VerifiedRoot<wire::ListActorsReply>(*reply)->actors();
+  ASSERT_EQ(actors->size(), 1u);
+  EXPECT_EQ(actors->Get(0)->update()->state(), State::Dead);
+}
+
 // More nodes and jobs than the GCS remembers ended while it was away.
 TEST_F(ClusterEventsTest, WhoComesBackLearnsWhoIsLeftHoweverManyEnded) {
   Join();

@@ -410,7 +410,7 @@ void ActorWorld::Step() {
     if (const auto it = Some(workers, any); it != workers.end()) Act(it->first);
   } else if (what >= 5) {
     // Room comes late.
-    const auto may = [this](const auto& one) { return !one.second.lacks_room || Draw(30) == 0; };
+    const auto may = [this](const auto& one) { return !one.second.lacks_room || Draw(100) == 0; };
     if (const auto it = Some(requests, may); it != requests.end()) Grant(RequestKey(it->first));
   } else if (what == 4) {
     const auto it = Some(requests, any);
@@ -422,7 +422,7 @@ void ActorWorld::Step() {
   } else if (what == 3) {
     if (!up) {
       ComeBack();
-    } else if (Draw(3) == 0) {
+    } else if (Draw(12) == 0) {
       GoAway();
     }
   } else if (up && (what == 2 || actor == known.end())) {

@@ -135,7 +135,7 @@ TEST_F(GcsBridgeTest, WhatIsAskedBeforeTheNodeIsRegisteredComesAfterThat) {
   flatbuffers::FlatBufferBuilder node;
   node.Finish(wire::CreateRegisterNodeRequest(node, gcs::WriteNode(node, entry)));
   bool registered = false;
-  bridge_.Call(GcsMethod::RegisterNode, node, [&](Result<Bytes> reply) {
+  bridge_.Register(node, [&](Result<Bytes> reply) {
     EXPECT_TRUE(reply.has_value());
     EXPECT_FALSE(job.has_value());
     registered = true;

@@ -60,7 +60,7 @@ inline void JoinCluster(NodeFake& node, GcsBridge& bridge, const std::string& ad
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateRegisterNodeRequest(builder, gcs::WriteNode(builder, entry)));
   bool registered = false;
-  bridge.Call(wire::GcsMethod::RegisterNode, builder, [&](Result<wire::Bytes> reply) {
+  bridge.Register(builder, [&](Result<wire::Bytes> reply) {
     EXPECT_TRUE(reply.has_value());
     registered = true;
   });

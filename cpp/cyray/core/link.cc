@@ -2,7 +2,6 @@
 
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "core_generated.h"
@@ -261,13 +260,13 @@ void LinkTable::Break(Link& link, const std::string& reason) {
 }
 
 bool LinkTable::IsWithoutNews(const Address& peer, int64_t broken_ns, int64_t now_ns) {
+  if (!raylet_.connected()) return true;  // nobody will tell
   if (answered_ns_ >= NewsDueNs(peer, broken_ns)) return true;
   if (asked_raylet_ns_ == 0) AskRaylet(now_ns);
   return false;
 }
 
 void LinkTable::AskRaylet(int64_t now_ns) {
-  if (!raylet_.connected()) return;
   asked_raylet_ns_ = now_ns;
   const uint64_t id = raylet_.NextRequestId();
   FlatBufferBuilder builder(64);

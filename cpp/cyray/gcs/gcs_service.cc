@@ -75,8 +75,8 @@ void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, 
   const auto method = static_cast<GcsMethod>(number);
   if (method == GcsMethod::GetFunction) {
     GetFunction(payload, reply);
-  } else if (IsRead(method)) {
-    commit_.Answer(KindsOf(method),
+  } else if (ReadBy(method).size() > 0) {
+    commit_.Answer(ReadBy(method),
                    [reply = std::move(reply), answer = Read(method, payload)] { reply(answer); });
     commit_.End();
   } else {
@@ -101,9 +101,9 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
     return reply(NotDurable(method, failing));
   }
   Outcome outcome = Apply(method, payload);
-  if (outcome.may_wait != nullptr) {
+  if (outcome.when_stored != nullptr) {
     commit_.Leave(
-        [reply = std::move(reply), answer = std::move(outcome.may_wait)] { reply(answer()); });
+        [reply = std::move(reply), answer = std::move(outcome.when_stored)] { reply(answer()); });
     return commit_.End();
   }
   if (once) RememberCall(id, outcome.reply);
@@ -111,21 +111,22 @@ void GcsService::Change(GcsMethod method, const CallId& id, const wire::Bytes& p
   commit_.End([this, method, once, id, reply = std::move(reply),
                outcome = std::move(outcome)](const Status& status) {
     if (status.ok() && once) calls_.MarkDurable(id);
-    Result<wire::Bytes> answer = outcome.reply;
+    std::optional<Result<wire::Bytes>> refusal;
     if (!status.ok() && outcome.reply.has_value()) {
-      answer = outcome.undo != nullptr ? outcome.undo(status) : NotDurable(method, status);
+      refusal = outcome.undo != nullptr ? outcome.undo(status) : NotDurable(method, status);
       if (outcome.undo != nullptr && once) ForgetCall(id);
+      commit_.End();
     }
     for (const ActorId& actor : outcome.actors) unstored_.erase(actor);
-    if (!status.ok()) commit_.End();
-    reply(answer);
+    reply(refusal ? *refusal : outcome.reply);
   });
 }
 
 bool GcsService::IsRepeated(GcsMethod method, const wire::Bytes& payload) const {
   if (method == GcsMethod::RegisterActor) {
     const auto* request = wire::VerifiedRoot<wire::RegisterActorRequest>(payload);
-    return request != nullptr && IsRegistered(FromWireOrNil(request->actor_id()));
+    return request != nullptr &&
+           cluster_.actors().table().Find(FromWireOrNil(request->actor_id())) != nullptr;
   }
   if (method != GcsMethod::RegisterNode) return false;
   const auto* request = wire::VerifiedRoot<wire::RegisterNodeRequest>(payload);
@@ -354,10 +355,6 @@ GcsService::Outcome GcsService::RegisterActor(const wire::Bytes& payload) {
   return outcome;
 }
 
-bool GcsService::IsRegistered(const ActorId& actor) const {
-  return cluster_.actors().table().Find(actor) != nullptr;
-}
-
 void GcsService::TakeBackActor(const ActorId& actor) {
   ActorDirector& actors = cluster_.actors();
   actors.Apply(actors.table().Kill(
@@ -416,16 +413,16 @@ GcsService::Outcome GcsService::ChangeActors(const wire::Bytes& payload) {
   for (const wire::WireActorId* id : *request->dropped()) {
     actors.Apply(actors.table().Kill(FromWire(*id), {.out_of_scope = true}));
   }
-  Outcome outcome{ChangeActorsReply(registered, Status::Ok()),
-                  [this, registered](const Status& why) mutable -> Result<wire::Bytes> {
-                    for (Result<ActorId>& id : registered) {
-                      if (!id || !unstored_.contains(*id)) continue;
-                      TakeBackActor(*id);
-                      id = Fail(NotDurable(GcsMethod::RegisterActor, why).error());
-                    }
-                    return ChangeActorsReply(registered,
-                                             NotDurable(GcsMethod::ChangeActors, why).error());
-                  }};
+  Outcome outcome{
+      ChangeActorsReply(registered, Status::Ok()),
+      [this, registered = std::move(registered)](const Status& why) mutable -> Result<wire::Bytes> {
+        for (Result<ActorId>& id : registered) {
+          if (!id || !unstored_.contains(*id)) continue;
+          TakeBackActor(*id);
+          id = Fail(NotDurable(GcsMethod::RegisterActor, why).error());
+        }
+        return ChangeActorsReply(registered, NotDurable(GcsMethod::ChangeActors, why).error());
+      }};
   outcome.actors = std::move(added);
   return outcome;
 }
@@ -481,7 +478,7 @@ GcsService::Outcome GcsService::RegisterNode(const wire::Bytes& payload) {
                     return NotDurable(GcsMethod::RegisterNode, why);
                   }};
   if (repeated) {
-    outcome.may_wait = [this, node_id, answer = outcome.reply]() -> Result<wire::Bytes> {
+    outcome.when_stored = [this, node_id, answer = outcome.reply]() -> Result<wire::Bytes> {
       if (cluster_.nodes().IsAlive(node_id)) return answer;
       return Fail(StatusCode::kNotFound, "node " + node_id.Hex() + " has been declared dead");
     };

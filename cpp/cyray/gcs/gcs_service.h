@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -62,8 +63,9 @@ class GcsService : public RpcHandler {
     Result<wire::Bytes> reply;
     Undo undo;                    // null: it stays
     std::vector<ActorId> actors;  // that it registers
-    // Not null: the answer, which says what others have changed, and waits until that is stored.
-    std::function<Result<wire::Bytes>()> may_wait;
+    // Not null: it changes nothing, and its answer says what others have changed, so it leaves when
+    // that is stored, however long the disk refuses it.
+    std::function<Result<wire::Bytes>()> when_stored;
   };
 
   Result<wire::Bytes> Read(wire::GcsMethod method, const wire::Bytes& payload);
@@ -87,7 +89,6 @@ class GcsService : public RpcHandler {
   Outcome RegisterActor(const wire::Bytes& payload);
   // It was registered, and the disk refused that.
   void TakeBackActor(const ActorId& actor);
-  bool IsRegistered(const ActorId& actor) const;
   Result<wire::Bytes> GetActorByName(const wire::Bytes& payload);
   Result<wire::Bytes> ActorArgumentsReady(const wire::Bytes& payload);
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);

@@ -1,7 +1,5 @@
 #include "cyray/gcs/methods.h"
 
-#include "cyray/util/log.h"
-
 namespace cyray::gcs {
 
 using flatbuffers::FlatBufferBuilder;
@@ -16,18 +14,26 @@ wire::Bytes EmptyReply() {
   return Finished(builder, wire::CreateEmpty(builder));
 }
 
-bool IsRead(GcsMethod method) {
+std::initializer_list<Storage::Kind> ReadBy(GcsMethod method) {
+  using Kind = Storage::Kind;
+  static constexpr auto kKeys = {Kind::kKv};
+  static constexpr auto kActors = {Kind::kActorSpec, Kind::kActorState};
+  static constexpr auto kJobs = {Kind::kJob};
+  static constexpr auto kNodes = {Kind::kNode};
   switch (method) {
     case GcsMethod::KvGet:
     case GcsMethod::KvKeys:
+      return kKeys;
     case GcsMethod::GetActorByName:
     case GcsMethod::ListActors:
-    case GcsMethod::ListNodes:
+      return kActors;
     case GcsMethod::ListJobs:
+      return kJobs;
+    case GcsMethod::ListNodes:
     case GcsMethod::ClusterResources:
-      return true;
+      return kNodes;
     default:
-      return false;
+      return {};
   }
 }
 
@@ -82,30 +88,6 @@ wire::Bytes ChangeActorsReply(const std::vector<Result<ActorId>>& registered,
   const auto not_stored = dropped.ok() ? 0 : refusal(0, dropped);
   builder.Finish(wire::CreateChangeActorsReply(builder, list, not_stored));
   return wire::FinishedBytes(builder);
-}
-
-std::initializer_list<Storage::Kind> KindsOf(GcsMethod read) {
-  using Kind = Storage::Kind;
-  static constexpr auto kKeys = {Kind::kKv};
-  static constexpr auto kActors = {Kind::kActorSpec, Kind::kActorState};
-  static constexpr auto kJobs = {Kind::kJob};
-  static constexpr auto kNodes = {Kind::kNode};
-  switch (read) {
-    case GcsMethod::KvGet:
-    case GcsMethod::KvKeys:
-      return kKeys;
-    case GcsMethod::GetActorByName:
-    case GcsMethod::ListActors:
-      return kActors;
-    case GcsMethod::ListJobs:
-      return kJobs;
-    case GcsMethod::ListNodes:
-    case GcsMethod::ClusterResources:
-      return kNodes;
-    default:
-      CYRAY_CHECK(false) << "method " << static_cast<int>(read) << " reads nothing";
-      return {};
-  }
 }
 
 }  // namespace cyray::gcs

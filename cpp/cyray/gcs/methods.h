@@ -1,4 +1,4 @@
-// What is true of each of the GCS's methods, whatever it does: whether it only reads, and what;
+// What is true of each of the GCS's methods, whatever it does: what it reads, if it only reads;
 // whether it may be done twice; what a full disk means for it. And the answers that several have.
 // Threading: pure functions.
 
@@ -15,10 +15,9 @@
 
 namespace cyray::gcs {
 
-bool IsRead(wire::GcsMethod method);
-// What it reads of all that is stored. What waits for room, which the list of nodes tells too, is a
-// view of resources: it rests on nothing.
-std::initializer_list<Storage::Kind> KindsOf(wire::GcsMethod read);
+// What it reads of all that is stored; nothing: it does not only read. What waits for room, which
+// the list of nodes tells too, is a view of resources: it rests on nothing.
+std::initializer_list<Storage::Kind> ReadBy(wire::GcsMethod method);
 // Methods whose repetition would change something again, or be answered otherwise. For the others
 // the ids in the request make a repetition harmless.
 bool IsOnce(wire::GcsMethod method, const wire::Bytes& payload);

@@ -55,7 +55,6 @@ void ActorHost::OnStartActor(const wire::StartActor& start) {
 }
 
 void ActorHost::AskForRoom(const ActorId& id, Actor& actor) {
-  actor.told = false;
   actor.tell_ms =
       parts_.runtime->NowMs() + (kTellMs << std::min(actor.incarnation, kMaxTellDoublings));
   parts_.leases->RequestForActor(KeyOf(id, actor.incarnation), actor.job, actor.held);
@@ -72,21 +71,20 @@ void ActorHost::LookWhoWaits() {
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::ActorLife>> waiting;
   const int64_t now = parts_.runtime->NowMs();
-  int64_t next = INT64_MAX;
+  int64_t next = kTold;
   for (auto& [id, actor] : actors_) {
-    if (actor.state != State::kWaiting || actor.told) continue;
-    actor.told = actor.tell_ms <= now && parts_.leases->LacksRoom(KeyOf(id, actor.incarnation));
-    if (actor.told) {
+    if (actor.state != State::kWaiting) continue;
+    if (actor.tell_ms <= now && parts_.leases->LacksRoom(KeyOf(id, actor.incarnation))) {
       waiting.push_back(wire::CreateActorLife(builder, ToWire(id), actor.incarnation));
-    } else {
-      next = std::min(next, std::max(actor.tell_ms, now + kTellMs));
+      actor.tell_ms = kTold;
     }
+    next = std::min(next, std::max(actor.tell_ms, now + kTellMs));
   }
   if (!waiting.empty()) {
     const auto list = builder.CreateVector(waiting);
     parts_.outbox->Report(gcs::FinishReport(builder, wire::CreateActorsHere(builder, list)));
   }
-  if (next != INT64_MAX) LookAt(next);
+  if (next != kTold) LookAt(next);
 }
 
 void ActorHost::OnGrant(const LeaseGrant& grant) {
@@ -250,8 +248,8 @@ void ActorHost::TellAgain() {
   for (const Ended& ended : ended_) parts_.outbox->Report(ended.report);
   for (auto& [id, actor] : actors_) {
     if (actor.state != State::kWaiting) continue;
-    actor.told = false;
-    LookAt(std::max(actor.tell_ms, parts_.runtime->NowMs() + kTellMs));
+    actor.tell_ms = parts_.runtime->NowMs() + kTellMs;
+    LookAt(actor.tell_ms);
   }
 }
 

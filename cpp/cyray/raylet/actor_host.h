@@ -11,6 +11,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <string>
 #include <unordered_map>
@@ -64,10 +65,10 @@ class ActorHost {
   void TellAgain();
 
   enum class State : uint8_t { kWaiting, kCreating, kAlive };
+  static constexpr int64_t kTold = INT64_MAX;
   struct Actor {
     State state = State::kWaiting;
-    bool told = false;    // the GCS, that it waits for room
-    int64_t tell_ms = 0;  // when it is
+    int64_t tell_ms = 0;  // when the GCS is told that it waits for room; kTold: it was
     uint32_t incarnation = 0;
     JobId job;
     std::string class_name;

@@ -66,8 +66,13 @@ void GcsBridge::Connect(const std::string& address,
                 : std::make_unique<gcs::GcsClient>(runtime_, address, options_->token);
 }
 
+void GcsBridge::Register(const FlatBufferBuilder& builder,
+                         gcs::GcsConnection::ReplyCallback callback) {
+  client_->Call(GcsMethod::RegisterNode, wire::FinishedBytes(builder), std::move(callback));
+}
+
 void GcsBridge::OpenStream() {
-  member_ = true;
+  registered_ = true;
   for (QueuedCall& call : std::exchange(queued_, {})) {
     client_->Call(call.method, std::move(call.payload), std::move(call.callback));
   }
@@ -92,7 +97,7 @@ void GcsBridge::Call(GcsMethod method, const FlatBufferBuilder& builder,
 
 void GcsBridge::CallBytes(GcsMethod method, Bytes payload,
                           gcs::GcsConnection::ReplyCallback callback) {
-  if (client_ == nullptr || (!member_ && method != GcsMethod::RegisterNode)) {
+  if (!registered_) {
     queued_.push_back({method, std::move(payload), std::move(callback)});
     return;
   }

@@ -2,10 +2,10 @@
 //
 // Forwards the calls that processes may make, keeps functions at hand, and carries the node stream,
 // of which what becomes of actors goes to the clients that watch them (actor_news.h). Calls made
-// before the GCS is known wait; those of one process stand in a line (gcs_lines.h), and actors that
-// it makes and drops in one round of the loop go together. Deaths of processes are reported as they
-// happen and repeated in each hello, for the GCS may have been away. Threading: confined to the
-// raylet's loop.
+// before the node is registered wait; those of one process stand in a line (gcs_lines.h), and
+// actors that it makes and drops in one round of the loop go together. Deaths of processes are
+// reported as they happen and repeated in each hello, for the GCS may have been away. Threading:
+// confined to the raylet's loop.
 
 #pragma once
 
@@ -63,6 +63,10 @@ class GcsBridge {
   // Once the GCS's address is known; `connection`: another way there than gRPC.
   void Connect(const std::string& address,
                std::unique_ptr<gcs::GcsConnection> connection = nullptr);
+  // Makes this node one of the cluster's.
+  void Register(const flatbuffers::FlatBufferBuilder& builder,
+                gcs::GcsConnection::ReplyCallback callback);
+  // It is one by now: what was asked until then leaves.
   void OpenStream();
   const std::string& address() const { return address_; }
 
@@ -87,7 +91,7 @@ class GcsBridge {
   void OnTalkOver(const WorkerId& client, const Address& process) {
     news_.OnTalkOver(client, process);
   }
-  // Calls that the GCS has not been asked yet: in their lines, or before it is known.
+  // Calls that the GCS has not been asked yet: in their lines, or before it knows the node.
   size_t waiting_calls() const { return lines_.waiting() + queued_.size(); }
 
  private:
@@ -118,7 +122,7 @@ class GcsBridge {
   const Callbacks callbacks_;
   std::string address_;
   std::unique_ptr<gcs::GcsConnection> client_;
-  bool member_ = false;  // the GCS knows this node: it may be told of what is there
+  bool registered_ = false;
   std::vector<QueuedCall> queued_;
   FunctionCache functions_;
   struct Death {

@@ -416,8 +416,7 @@ void Raylet::OnGcsReady(const std::string& address) {
   const auto node = wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, port,
                                            socket, options_.head, total, available);
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
-  gcs_.Call(wire::GcsMethod::RegisterNode, builder,
-            [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
+  gcs_.Register(builder, [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
 }
 
 void Raylet::OnNodeRegistered(Result<wire::Bytes> reply) {
