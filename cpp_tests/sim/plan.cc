@@ -53,6 +53,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
     DrawSteps(&drivers[i], i);
   }
   gcs_forgets = OneIn(2);
+  if (gcs_forgets) DrawDeathUnheard(allowed);
 }
 
 bool Plan::Has(FaultKind kind) const {
@@ -171,6 +172,19 @@ void Plan::DrawRestartUntold(const std::vector<FaultKind>& allowed) {
   add(FaultKind::kKillGcs, 0);
   at_ns += static_cast<int64_t>(Below(200)) * kMs;
   if (OneIn(2)) add(FaultKind::kStepClock, kSecond);
+}
+
+// When a node is taken for dead a driver's node has no stream to the GCS, which forgets it at once.
+void Plan::DrawDeathUnheard(const std::vector<FaultKind>& allowed) {
+  const auto kill = std::ranges::find(faults, FaultKind::kKillNode, &Fault::kind);
+  const bool may = std::ranges::find(allowed, FaultKind::kBlock) != allowed.end();
+  if (!may || kill == faults.end() || Victims().front() == 1) return;
+  // The path between nodes 0 and 1; a stream is given up after 2.5 s, a node after 6 to 7.
+  faults.push_back({.at_ns = kill->at_ns + (3200 + static_cast<int64_t>(Below(800))) * kMs,
+                    .kind = FaultKind::kBlock,
+                    .draw = 0,
+                    .lasts_ns = 3900 * kMs});
+  KeepSilencesApart();
 }
 
 // A node that comes while the GCS's disk is full is turned away, as it should be.

@@ -126,6 +126,7 @@ struct Plan {
   void DrawFaults(const std::vector<FaultKind>& allowed);
   void DrawEndUntold(const std::vector<FaultKind>& allowed);
   void DrawRestartUntold(const std::vector<FaultKind>& allowed);
+  void DrawDeathUnheard(const std::vector<FaultKind>& allowed);
   void KeepSilencesApart();
   void KeepJoiningApart();
   void DrawActors(DriverPlan* driver, size_t number);
