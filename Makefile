@@ -16,10 +16,13 @@ PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 SEEDS ?= 1000
 NAMES ?=
+SPACE := $(subst ,, )
+SHORT := wire net gcs core
+LAUNCHER := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 
 # `make -j2 test` must not build twice at once in one folder; ninja uses all cores by itself.
 .NOTPARALLEL:
-.PHONY: setup setup-dev build demo test test-cpp test-python check bench bench-cpp sim unmend asan tsan fuzz soak format clean
+.PHONY: setup setup-dev build demo test test-cpp test-asan test-python check bench bench-cpp sim unmend asan tsan fuzz soak format clean
 
 # Stamps: the scripts decide what is missing, the stamps make a second call free.
 $(VENV)/.stamp-build: scripts/setup.sh pyproject.toml
@@ -39,12 +42,18 @@ demo: build
 	@scripts/examples.sh "$(PY)"
 	$(PY) examples/demo.py
 
-test: test-cpp test-python
+test: test-cpp test-asan test-python
 
 # ctest runs the fuzz targets' replays too.
 test-cpp: $(VENV)/.stamp-build
 	@BUILD="$(BUILD)" PY="$(PY)" JOBS="$(JOBS)" scripts/build.sh all
 	ctest --test-dir "$(BUILD)" --output-on-failure -j "$(JOBS)"
+
+# The short form of `make asan`: what parses and what decides.
+test-asan: $(VENV)/.stamp-build
+	cmake --preset asan -DPython_EXECUTABLE="$(abspath $(PY))" $(LAUNCHER)
+	cmake --build build/asan -j "$(JOBS)" --target $(addsuffix _tests,$(SHORT))
+	ctest --test-dir build/asan --output-on-failure -j "$(JOBS)" -R '^($(subst $(SPACE),|,$(SHORT)))\.'
 
 test-python: $(VENV)/.stamp-dev build
 	@scripts/examples.sh "$(PY)"
@@ -76,7 +85,7 @@ unmend: $(VENV)/.stamp-build
 	$(PY) tools/unmend.py $(NAMES)
 
 asan tsan: $(VENV)/.stamp-build
-	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))"
+	cmake --preset $@ -DPython_EXECUTABLE="$(abspath $(PY))" $(LAUNCHER)
 	cmake --build build/$@ -j "$(JOBS)"
 	ctest --test-dir build/$@ --output-on-failure
 

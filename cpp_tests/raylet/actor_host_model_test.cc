@@ -123,7 +123,7 @@ class ActorWorld : public ActorOutbox, public ActorLeases, public ActorWorkers {
   void SayReady(const WorkerId& worker, bool ok);
   void SayStays(const WorkerId& worker);
   void Die(const WorkerId& worker, const std::string& how);
-  void Act(const WorkerId& worker);
+  void Act(WorkerId worker);
   void Step();
   void Settle();
   void Check();
@@ -384,7 +384,7 @@ void ActorWorld::Die(const WorkerId& worker, const std::string& how) {
   EXPECT_TRUE(!was_its || ended.at(*one.assigned) == reason);
 }
 
-void ActorWorld::Act(const WorkerId& worker) {
+void ActorWorld::Act(const WorkerId worker) {
   const Worker one = workers.at(worker);
   if (one.assigned && !one.ready && Draw(2) == 0) {
     if (one.served && Draw(3) == 0) {

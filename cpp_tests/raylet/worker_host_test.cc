@@ -4,7 +4,6 @@
 #include "cyray/raylet/worker_host.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <fstream>
 
 #include "cpp_tests/raylet/node_fake.h"
+#include "cpp_tests/util/process_limit.h"
 
 namespace cyray::raylet {
 namespace {
@@ -422,16 +422,13 @@ TEST_F(WorkerHostTest, FailuresThatAreFarApartCountTooUntilAWorkerComesUp) {
 }
 
 TEST_F(WorkerHostTest, WithoutDescriptorsWhoWaitsIsToldAndWorkersStartWhenThereAreSome) {
+  if (kIsSanitized) GTEST_SKIP();
   Start();
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  rlimit none = before;
-  none.rlim_cur = 3;
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  wanted_ = 1;
-  const bool told = node_.Until([&] { return !node_.cannot_start.empty(); });
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
-  ASSERT_TRUE(told);
+  {
+    const ProcessLimit none(RLIMIT_NOFILE, 3);
+    wanted_ = 1;
+    ASSERT_TRUE(node_.Until([&] { return !node_.cannot_start.empty(); }));
+  }
   EXPECT_NE(node_.cannot_start[0].find("Too many open files"), std::string::npos)
       << node_.cannot_start[0];
   node_.cannot_start.clear();
@@ -439,6 +436,7 @@ TEST_F(WorkerHostTest, WithoutDescriptorsWhoWaitsIsToldAndWorkersStartWhenThereA
 }
 
 TEST_F(WorkerHostTest, AFreshWorkerForWhichNoDescriptorWasFreeIsKilledAllTheSame) {
+  if (kIsSanitized) GTEST_SKIP();
   Start();
   const std::string python = node_.options.session_dir + "/stubborn";
   std::ofstream(python) << "#!/bin/sh\nexec sleep 1000\n";  // it does not see its socket close

@@ -5,11 +5,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cstring>
 
+#include "cpp_tests/util/process_limit.h"
 #include "cyray/store/arena_mapping.h"
 
 namespace cyray::store {
@@ -56,23 +56,14 @@ TEST(Arena, WarmingAheadStopsAtItsGoal) {
   EXPECT_LE(arena.backed_end(), 70 * kMiB);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kIsSanitized = true;  // such a process needs terabytes for itself
-#else
-constexpr bool kIsSanitized = false;
-#endif
-
 TEST(Arena, AMappingThatALimitOfTheProcessForbidsNamesIt) {
   if (kIsSanitized) GTEST_SKIP();
   const Arena arena = *Arena::Create(uint64_t{64} << 30);
   UniqueFd read_only = *arena.DuplicateReadOnly(), read_write = *arena.DuplicateReadWrite();
-  rlimit before;
-  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
-  const rlimit low{uint64_t{32} << 30, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &low), 0);
-  const auto mapping =
-      ArenaMapping::Map(std::move(read_only), std::move(read_write), arena.capacity_bytes());
-  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  const auto mapping = [&] {
+    const ProcessLimit low(RLIMIT_AS, uint64_t{32} << 30);
+    return ArenaMapping::Map(std::move(read_only), std::move(read_write), arena.capacity_bytes());
+  }();
   ASSERT_FALSE(mapping.has_value());
   EXPECT_NE(mapping.error().message().find("may have 34359738368 bytes (RLIMIT_AS, `ulimit -v`)"),
             std::string::npos)

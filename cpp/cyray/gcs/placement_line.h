@@ -69,7 +69,8 @@ class PlacementLine {
       const auto [ticket, kind] = order.top();
       order.pop();
       ++visited;
-      if (!visit(lines_.at(kind).at(ticket))) continue;
+      const ActorId actor = lines_.at(kind).at(ticket);  // what is listed may go
+      if (!visit(actor)) continue;
       const auto line = lines_.find(kind);
       if (line == lines_.end()) continue;
       const auto next = line->second.upper_bound(ticket);
