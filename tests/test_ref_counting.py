@@ -337,9 +337,21 @@ def test_a_worker_that_owns_what_is_used_becomes_no_actor(settled, end):
             again = await_restart(actor, pid)
             assert again not in owners
         cyray.kill(actor)
-        with pytest.raises(cyray.exceptions.ActorDiedError):
-            cyray.get(actor.pid.remote(), timeout=20)
+        await_death(actor)
     assert cyray.get(list(refs)) == ["mine"] * 3
+
+
+def await_death(actor):
+    """A kill returns when it is decided; until it strikes, the actor answers."""
+
+    def is_dead():
+        try:
+            cyray.get(actor.pid.remote(), timeout=20)
+        except cyray.exceptions.ActorDiedError:
+            return True
+        return False
+
+    eventually(is_dead, 20, "the actor is dead")
 
 
 def await_restart(actor, before):
