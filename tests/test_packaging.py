@@ -157,11 +157,11 @@ def test_what_ray_has_and_cyray_has_not_yet_is_told() -> None:
     code = """
 import cyray
 try:
-    cyray.cancel
+    cyray.timeline
 except AttributeError as error:
     print(error)
 print(hasattr(cyray, "nonsense"))
 """
     told, other = run_python(code).splitlines()
-    assert told.startswith("cyray.cancel is not there yet")
+    assert told.startswith("cyray.timeline is not there yet")
     assert other == "False"

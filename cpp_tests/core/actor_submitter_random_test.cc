@@ -36,11 +36,13 @@ class ActorRun : public RandomRun {
     bool pushed = false;  // and not answered
     bool sent_back = false;
     bool may_fail = false;
+    bool cancelled = false;  // and is not pushed again
   };
 
   void Step() override {
     const size_t dice = Below(100);
-    if (dice < 40) return CallOne();
+    if (dice < 37) return CallOne();
+    if (dice < 40) return CancelOne();
     if (dice < 50) return ResolveOne();
     if (dice < 80) return AnswerOne();
     if (dice < 85) return RepeatAnswer();
@@ -68,6 +70,18 @@ class ActorRun : public RandomRun {
     calls_.push_back({result, arg, tmpl->max_retries});
     if (dead_ || given_up_) calls_.back().may_fail = true;
   }
+  void CancelOne() {
+    if (calls_.empty()) return;
+    const size_t number = Below(calls_.size());
+    Call& call = calls_[number];
+    PendingTask* pending = call.result->maker;
+    if (pending == nullptr) return;
+    const bool in_flight = pending->place == Place::kInFlight;
+    call.cancelled = call.may_fail = true;
+    actors_.Cancel(pending, Chance(50));
+    EXPECT_EQ(call.result->ready(), !in_flight);
+    limbo_.erase(number);
+  }
   void ResolveOne() {
     std::vector<ObjectEntry*> pending;
     for (ObjectEntry* arg : args_) {
@@ -90,7 +104,7 @@ class ActorRun : public RandomRun {
       } else {
         call.may_fail = true;
       }
-    } else if (status == TaskStatus::WorkerExiting) {
+    } else if (status == TaskStatus::WorkerExiting && !call.cancelled) {
       limbo_.insert(by_tag_.at(tag));
     }
     SendReply(worker_, tag, status, retry);
@@ -100,6 +114,7 @@ class ActorRun : public RandomRun {
     if (!up_ || has_.empty()) return;
     const uint64_t tag = has_[client_->in_order ? 0 : Below(has_.size())];
     const size_t dice = Below(100);
+    if (calls_[by_tag_.at(tag)].cancelled && dice < 50) return Answer(tag, TaskStatus::Cancelled);
     if (dice < 75) return Answer(tag, TaskStatus::Ok);
     if (dice < 85) return Answer(tag, TaskStatus::Error);
     if (dice < 95) return Answer(tag, TaskStatus::Error, /*retry=*/true);
@@ -195,6 +210,7 @@ class ActorRun : public RandomRun {
         by_tag_[tag] = number;
         Call& call = calls_[number];
         EXPECT_FALSE(std::exchange(call.pushed, true)) << "pushed twice";
+        EXPECT_FALSE(call.cancelled) << "it was cancelled, and is pushed again";
         EXPECT_TRUE(call.arg == nullptr || call.arg->ready());
         if (client_->in_order && !call.sent_back) {
           EXPECT_GE(number + 1, last_pushed_) << "a younger call was pushed before";

@@ -84,7 +84,7 @@ TEST_F(ActorSubmitterTest, ACallThatIsQueuedSaysWhatItWaitsFor) {
   TaskTemplate* tmpl = MakeTemplate();
   ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
   ObjectEntry* first = Call(tmpl);
-  const auto of = [this](ObjectEntry* result) { return DescribeTask(*slab_.FindByResult(result)); };
+  const auto of = [this](ObjectEntry* result) { return DescribeTask(*result->maker); };
   const std::string queued = "queued for actor " + actor_id_.Hex();
   EXPECT_THAT(of(first), testing::EndsWith(queued + ", of which the GCS has not told yet"));
   Update(ActorState::PendingCreation, 0, 0, "which no node can take: it needs {CPU: 8}");
@@ -287,6 +287,55 @@ TEST_F(ActorSubmitterTest, CallsFailWhenTheConnectionBreaksAndNobodySaysThatTheA
   Update(ActorState::Alive, 1, 11);
   Call(tmpl);
   Reply(11, Pushed(11).at(0));
+}
+
+TEST_F(ActorSubmitterTest, ACallThatIsCancelledBeforeItIsPushedNeverIsAndHoldsUpNobody) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate(/*max_retries=*/-1);
+  ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
+  Update(ActorState::Alive, 0, 10);
+  ObjectEntry* waits = Call(tmpl, {argument});
+  ObjectEntry* behind = Call(tmpl);
+  ObjectEntry* last = Call(tmpl);
+  EXPECT_THAT(Pushed(10), IsEmpty());
+  actors_.Cancel(last->maker, false);
+  actors_.Cancel(waits->maker, false);
+  actors_.CheckInvariants();
+  EXPECT_EQ(KindOf(waits), ErrorKind::kTaskCancelled);
+  EXPECT_EQ(KindOf(last), ErrorKind::kTaskCancelled);
+  objects_.Resolve(argument, ValuePtr(Value::Copy("v", 1)), false);
+  objects_.Release(argument);
+  Reply(10, Pushed(10).at(0));
+  EXPECT_FALSE(behind->is_error);
+}
+
+TEST_F(ActorSubmitterTest, ACallThatIsCancelledIsNotMadeAgainWhateverBecomesOfTheActor) {
+  AddWorker(10);
+  TaskTemplate* tmpl = MakeTemplate(/*max_retries=*/-1);
+  Update(ActorState::Alive, 0, 10);
+  ObjectEntry* answered = Call(tmpl);
+  ObjectEntry* fails = Call(tmpl);
+  ObjectEntry* comes_back = Call(tmpl);
+  ObjectEntry* lost = Call(tmpl);
+  ObjectEntry* in_limbo = Call(tmpl);
+  ObjectEntry* stays = Call(tmpl);
+  const auto tags = Pushed(10);
+  for (ObjectEntry* entry : {answered, fails, comes_back, lost}) actors_.Cancel(entry->maker, true);
+  EXPECT_THAT(AskedToCancel(10), ElementsAre(tags[0], tags[1], tags[2], tags[3]));
+  Reply(10, tags[0], TaskStatus::Cancelled);
+  Reply(10, tags[1], TaskStatus::Error, /*retry=*/true);
+  Reply(10, tags[2], TaskStatus::WorkerExiting);
+  Kill(10);
+  actors_.Cancel(in_limbo->maker, false);
+  EXPECT_EQ(KindOf(in_limbo), ErrorKind::kTaskCancelled);
+  Update(ActorState::Restarting, 1, 0);
+  for (ObjectEntry* entry : {answered, fails, comes_back, lost}) {
+    EXPECT_EQ(KindOf(entry), ErrorKind::kTaskCancelled);
+  }
+  AddWorker(11);
+  Update(ActorState::Alive, 1, 11);
+  Reply(11, Pushed(11).at(0));
+  EXPECT_FALSE(stays->is_error);
 }
 
 TEST_F(ActorSubmitterTest, CallsWaitForWordOfAnActorWhoseProcessIsDeadForSure) {

@@ -46,7 +46,7 @@ struct Submitting {
     TemplateTable::Use(&tmpl);
     task->args = ValuePtr(Value::Copy("0123456789", 10));
     ObjectEntry* entry = objects.NewOwned(ObjectId(task->id, 1));
-    task->returns.push_back(entry);
+    task->Makes(entry);
     return task;
   }
 };

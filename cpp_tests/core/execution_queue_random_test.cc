@@ -28,11 +28,13 @@ class QueueRun : public ExecutionRun {
     ObjectId argument;
     bool ran = false;
     int answers = 0;
+    bool cancelled = false;  // before it began
   };
   uint8_t AnySubmitter() { return static_cast<uint8_t>(10 + Below(2)); }
 
   void Step() override {
     const size_t dice = Below(100);
+    if (dice < 4) return Cancel();
     if (dice < 40) return Push(AnySubmitter());
     if (dice < 60) return RunNext();
     if (dice < 78) return Finish();
@@ -69,6 +71,22 @@ class QueueRun : public ExecutionRun {
     if (running_ == nullptr || blocked_ > 0) return;
     Answer(std::move(running_), TaskStatus::Ok, 1);
   }
+  void Cancel() {
+    if (tasks_of_run_.empty()) return;
+    const size_t tag = Below(tasks_of_run_.size());
+    Task& task = tasks_of_run_[tag];
+    if (task.submitter == broken_) return;
+    Observe();
+    const bool waits = !task.ran && task.answers == 0;
+    const ExecTask* runs = queue_.OnCancel(LinkTo(task.submitter), tag, false);
+    EXPECT_EQ(runs != nullptr, running_ != nullptr && running_->tag == tag);
+    EXPECT_TRUE(runs == nullptr || runs->cancelled);
+    task.cancelled |= waits;
+    Observe();
+    if (waits) {
+      EXPECT_EQ(task.answers, 1);
+    }
+  }
   void Steal(uint8_t submitter) {
     if (submitter != broken_) ExecutionRun::Steal(submitter);
   }
@@ -100,7 +118,7 @@ class QueueRun : public ExecutionRun {
         const bool came_back = reply->status() != TaskStatus::Ok;
         EXPECT_EQ(task.ran, !came_back);
         if (came_back) {
-          EXPECT_TRUE(closed_ || !actor_) << "an actor keeps its calls";
+          EXPECT_TRUE(closed_ || !actor_ || task.cancelled) << "an actor keeps its calls";
         }
       }
     }

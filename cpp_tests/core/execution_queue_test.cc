@@ -154,6 +154,58 @@ TEST_F(ExecutionQueueTest, TasksRunInOrderOfArrivalAndAreAnswered) {
   EXPECT_THAT(Replies(11), ElementsAre(std::pair(uint64_t{2}, TaskStatus::Ok)));
 }
 
+TEST_F(ExecutionQueueTest, ATaskThatIsCancelledBeforeItBeginsIsAnsweredAndOneThatRunsIsMarked) {
+  const ObjectId large = LargeId(50);
+  Push(10, 1);
+  Push(11, 2);
+  Push(10, 2);
+  Push(10, 3, &large);
+  auto runs = queue_.Next();
+  auto other = queue_.Next();
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 1, false), runs.get());
+  EXPECT_TRUE(runs->cancelled);
+  EXPECT_FALSE(other->cancelled);
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 2, false), nullptr);
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 3, false), nullptr);
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 4, false), nullptr) << "it has never been here";
+  EXPECT_THAT(Replies(10), ElementsAre(std::pair(uint64_t{2}, TaskStatus::Cancelled),
+                                       std::pair(uint64_t{3}, TaskStatus::Cancelled)));
+  objects_.OnPinned(large, 64, 10);
+  EXPECT_FALSE(queue_.HasReady());
+  queue_.Reply(std::move(runs), TaskStatus::Cancelled, {}, false);
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 1, false), nullptr) << "it is over";
+  EXPECT_EQ(queue_.OnCancel(LinkTo(11), 2, false), other.get());
+  Finish(std::move(other));
+  EXPECT_THAT(Replies(10), ElementsAre(std::pair(uint64_t{1}, TaskStatus::Cancelled)));
+  EXPECT_EQ(queue_.running(), 0u);
+  EXPECT_EQ(objects_.size(), 0u);
+}
+
+TEST_F(ExecutionQueueTest, ATaskThatEndsWithItsProcessIsNotFoundAnyMore) {
+  for (uint64_t tag : {1, 2, 3}) Push(10, tag);
+  auto first = queue_.Next(), second = queue_.Next(), third = queue_.Next();
+  queue_.Abandon(std::move(second));
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 2, true), nullptr);
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 3, true), third.get());
+  EXPECT_TRUE(third->cancels_children);
+  Finish(std::move(third));
+  Finish(std::move(first));
+  EXPECT_EQ(queue_.running(), 0u);
+}
+
+TEST_F(ExecutionQueueTest, ACancelledCallOfAnActorHoldsUpNobody) {
+  queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
+  const ObjectId large = LargeId(50);
+  Push(10, 1, &large);
+  Push(10, 2);
+  EXPECT_FALSE(queue_.HasReady());
+  EXPECT_EQ(queue_.OnCancel(LinkTo(10), 1, false), nullptr);
+  auto second = queue_.Next();
+  ASSERT_NE(second, nullptr);
+  EXPECT_EQ(second->tag, 2u);
+  Finish(std::move(second));
+}
+
 TEST_F(ExecutionQueueTest, ATaskOfATemplateThatNeverCameIsRefused) {
   EXPECT_FALSE(Push(10, 1, nullptr, /*template_id=*/99));
   EXPECT_FALSE(queue_.HasReady());

@@ -152,7 +152,7 @@ class Process : public SilentOutbox {
     task->refs = std::move(refs);
     ObjectEntry* entry = objects.NewOwned(ObjectId(task->id, 1));
     objects.AddRef(entry);
-    task->returns.push_back(entry);
+    task->Makes(entry);
     tasks.Submit(task);
     return entry;
   }

@@ -155,7 +155,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     task->refs = std::move(refs);
     ObjectEntry* entry = objects_.NewOwned(ObjectId(task->id, 1));
     objects_.AddRef(entry);
-    task->returns.push_back(entry);
+    task->Makes(entry);
     if (actor != nullptr) {
       actors_.Submit(actor, task, objects_);
     } else {
@@ -207,6 +207,14 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
         tags.push_back(frame.As<wire::PushTask>()->tag());
       }
     } while (link != nullptr && link->channel != nullptr && link->channel->HasUnsent());
+    return tags;
+  }
+  // Tags of the tasks that the worker was asked to cancel since the last call.
+  std::vector<uint64_t> AskedToCancel(uint8_t worker) {
+    std::vector<uint64_t> tags;
+    for (const GotFrame& frame : worker_ends_[worker]->Take(wire::FrameType::kCancelTask)) {
+      tags.push_back(frame.As<wire::CancelTask>()->tag());
+    }
     return tags;
   }
   void SendReply(uint8_t worker, uint64_t tag, wire::TaskStatus status, bool retry = false,
@@ -264,6 +272,16 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   void Kill(uint8_t worker) {
     worker_ends_.erase(worker);
     links_.OnReady(LinkTo(worker), EPOLLIN | EPOLLHUP);
+  }
+  // Its process is dead: what it had answered is read first.
+  void BreakLease(uint8_t worker) {
+    Link& link = LinkTo(worker);
+    tasks_.OnLinkBroken(link, "killed");
+    links_.Drain(link);
+    tasks_.OnLeaseBroken(WorkerAddress(worker), "killed");
+  }
+  void Release(std::initializer_list<ObjectEntry*> entries) {
+    for (ObjectEntry* entry : entries) objects_.Release(entry);
   }
   void ExpectAllAnswered() {
     EXPECT_EQ(slab_.live(), 0u);

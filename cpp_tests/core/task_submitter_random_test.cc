@@ -37,6 +37,7 @@ class TaskRun : public RandomRun {
     int retries;
     uint8_t at = 0;  // the worker that has it
     bool failed = false;
+    bool cancelled = false;  // it may fail, and does not begin again
   };
   struct Worker {
     uint64_t lease = 0;
@@ -47,6 +48,7 @@ class TaskRun : public RandomRun {
 
   void Step() override {
     const size_t dice = Below(100);
+    if (dice < 3) return CancelOne();
     if (dice < 35) return SubmitOne();
     if (dice < 50) return GrantOne();
     if (dice < 80) return AnswerOne();
@@ -70,6 +72,17 @@ class TaskRun : public RandomRun {
     results_.push_back(result);
     made_by_[result] = model_.size();
     model_.push_back({result, args, tmpl->max_retries});
+  }
+
+  void CancelOne() {
+    if (model_.empty()) return;
+    Task& task = model_[Below(model_.size())];
+    PendingTask* pending = task.result->maker;
+    if (pending == nullptr) return;
+    const bool pushed = pending->lease != nullptr;
+    task.cancelled = true;
+    tasks_.Cancel(pending, {.force = Chance(30)});
+    EXPECT_EQ(task.result->ready(), !pushed);
   }
 
   void GrantOne() {
@@ -131,6 +144,7 @@ class TaskRun : public RandomRun {
     if (number == 0) return;
     const uint64_t tag = Running(number);
     const size_t dice = Below(100);
+    if (ModelOf(tag).cancelled && dice < 50) return Answer(number, tag, TaskStatus::Cancelled);
     if (dice < 70) return Answer(number, tag, TaskStatus::Ok);
     if (dice < 78) return Answer(number, tag, TaskStatus::Error);
     if (dice < 90) return Answer(number, tag, TaskStatus::Error, /*retry=*/true);
@@ -278,6 +292,7 @@ class TaskRun : public RandomRun {
         by_tag_[tag] = made_by_.at(task->returns[0]);
         Task& model = ModelOf(tag);
         EXPECT_EQ(model.at, 0) << "it is at two workers";
+        EXPECT_FALSE(model.cancelled) << "it was cancelled, and begins again";
         model.at = number;
         worker.has.push_back(tag);
       }
@@ -314,7 +329,7 @@ class TaskRun : public RandomRun {
       EXPECT_TRUE(task.result->ready());
       bool failed = task.failed;
       for (ObjectEntry* arg : task.args) failed = failed || arg->is_error;
-      if (!refused_) {
+      if (!refused_ && !task.cancelled) {
         EXPECT_EQ(task.result->is_error, failed);
       }
     }

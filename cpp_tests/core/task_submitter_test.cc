@@ -27,15 +27,6 @@ class TaskSubmitterTest : public SubmitterFake {
     tmpl->average_us = average_us;
     return tmpl;
   }
-  void BreakLease(uint8_t worker) {
-    Link& link = LinkTo(worker);
-    tasks_.OnLinkBroken(link, "killed");
-    links_.Drain(link);
-    tasks_.OnLeaseBroken(WorkerAddress(worker), "killed");
-  }
-  void Release(std::initializer_list<ObjectEntry*> entries) {
-    for (ObjectEntry* entry : entries) objects_.Release(entry);
-  }
 };
 
 TEST_F(TaskSubmitterTest, ATaskWaitsForALeaseRunsAndIsAnswered) {
@@ -188,6 +179,29 @@ TEST_F(TaskSubmitterTest, AnArgumentWhoseOwnerIsFoundDeadWhileAskingFailsTheTask
   ObjectEntry* result = Submit(MakeTemplate(), {first, second});
   EXPECT_TRUE(result->is_error);
   Release({first, second, result});
+  ExpectAllAnswered();
+}
+
+TEST_F(TaskSubmitterTest, ATaskSharesAWorkerWithItsLikeAndStandsBehindNoOther) {
+  AddWorker(10);
+  AddWorker(11);
+  ObjectEntry* other = Submit(MakeTemplate());
+  TaskTemplate* sharing = MakeTemplate();
+  sharing->max_concurrency = 4;
+  GrantFirst(1, 10);
+  EXPECT_THAT(Pushed(10), SizeIs(1));
+  std::vector<ObjectEntry*> results{other};
+  for (int i = 0; i < 3; ++i) results.push_back(Submit(sharing));
+  EXPECT_THAT(Pushed(10), IsEmpty());
+  GrantFirst(2, 11);
+  EXPECT_THAT(Pushed(11), SizeIs(3));
+  sharing->average_us = 100;  // short ones so far: one may stand behind another function's
+  results.push_back(Submit(sharing));
+  EXPECT_THAT(Pushed(10), IsEmpty());
+  EXPECT_THAT(Pushed(11), SizeIs(1));
+  BreakLease(10);
+  BreakLease(11);
+  for (ObjectEntry* entry : results) objects_.Release(entry);
   ExpectAllAnswered();
 }
 

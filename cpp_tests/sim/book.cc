@@ -41,6 +41,10 @@ void Book::Begins(const core::ExecTask& task, bool is_call) {
     Never("the task " + task.id.Hex() + " began again in " + std::to_string(pid) +
           ", though it had answered");
   }
+  if (known.cancelled) {
+    Never("the task " + task.id.Hex() + " began in " + std::to_string(pid) +
+          ", though it was cancelled");
+  }
   known.attempts.push_back({pid});
   if (known.max_retries >= 0 && std::ssize(known.attempts) > known.max_retries + 1) {
     Never("the task " + task.id.Hex() + " began " + std::to_string(known.attempts.size()) +
@@ -64,6 +68,13 @@ void Book::Ends(const TaskId& id) {
 void Book::Answers(const TaskId& id) {
   const int pid = Kernel::Current()->pid;
   for (Attempt& attempt : tasks_[id].attempts) attempt.answered |= attempt.pid == pid;
+}
+
+void Book::Cancels(const TaskId& id) {
+  Task& task = tasks_[id];
+  task.cancelled |= std::ranges::any_of(task.attempts, [this](const Attempt& attempt) {
+    return !attempt.ended && IsAlive(attempt.pid);
+  });
 }
 
 int Book::Attempts(const TaskId& id) const {

@@ -6,7 +6,7 @@
 // Never: two running attempts of a task, or two live instances of an actor; more attempts than
 // max_retries allows; more instances than max_restarts allows; an actor that is started again
 // though nobody ended its process; calls of one caller out of order; an attempt after another one
-// that had answered.
+// that had answered, or after it is known that the task was cancelled.
 // Threading: confined to the simulation's thread. There is one Book at a time.
 
 #pragma once
@@ -47,6 +47,10 @@ class Book {
   // What it returned is on its way, and waits for nobody.
   void Answers(const TaskId& id);
   int Attempts(const TaskId& id) const;
+  // Its submitter cancels it: where an attempt runs, that is the last one.
+  void Cancels(const TaskId& id);
+  // Whoever waited for it knows that it was cancelled.
+  void Cancelled(const TaskId& id) { tasks_[id].cancelled = true; }
   // So whoever waits for it hears of that, whatever becomes of the process.
   bool HasAnswered(const TaskId& id) const;
   // Why a task cannot have failed with the end of the process `pid`; empty: it can. `only_own`:
@@ -86,6 +90,7 @@ class Book {
   };
   struct Task {
     int max_retries = -1;
+    bool cancelled = false;  // it does not begin any more
     std::vector<Attempt> attempts;
   };
   struct Instance {

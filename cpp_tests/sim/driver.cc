@@ -138,6 +138,22 @@ void Driver::TakeStep(Player* player, const Step& step) {
   }
 }
 
+void Driver::Cancel(Player* player, const Step& step) {
+  if (!step.cancels.empty()) kernel().Sleep(step.cancels_after_ns);
+  for (const size_t number : step.cancels) {
+    Book::Get().Cancels(results_[number].entry->id.task());
+    const core::Cancellation how{.force = mine_->steps[number].forced, .recursive = true};
+    const Status asked = player->core().submitter().Cancel(results_[number].entry, how);
+    if (!asked.ok()) wrong_ = "cancelling is refused: " + asked.ToString();
+  }
+}
+
+bool Driver::MayBeCancelled(const Step& step) const {
+  return step.cancelled || std::ranges::any_of(step.arguments, [this](size_t from) {
+           return MayBeCancelled(mine_->steps[from]);
+         });
+}
+
 // The handle of an actor goes with its last use.
 void Driver::DropActors(Player* player, size_t step) {
   if (mine_->keeps_actors) return;
@@ -196,6 +212,15 @@ std::string Driver::Judge(const Step& step, const Result& result, const Decoded&
   if (!got.is_error) return got.number == result.expected ? "" : "another number was returned";
   const SystemError error = SystemError::Of(got);
   if (error.kind == 0) return "an error that is none of cyray's own";
+  const bool is_task = result.actor.is_nil();
+  if (static_cast<ErrorKind>(error.kind) == ErrorKind::kTaskCancelled) {
+    if (!MayBeCancelled(step)) return "nobody has cancelled it: " + error.text;
+    if (is_task) Book::Get().Cancelled(result.entry->id.task());
+    return is_task && Book::Get().HasAnswered(result.entry->id.task()) ? "it had answered" : "";
+  }
+  if (error.text.find("cancelled by force") != std::string::npos) {
+    return MayBeCancelled(step) ? "" : "nobody has cancelled it by force: " + error.text;
+  }
   // A task that calls an actor answers with the error of its call.
   const bool is_own = step.key.kind != TaskKind::kCall && SaysProcessEnded(error);
   if (is_own && Book::Get().HasAnswered(result.entry->id.task())) {
@@ -288,6 +313,7 @@ int Driver::Run() {
   for (size_t i = 0; i < mine_->steps.size(); ++i) {
     stage_ = "takes step " + std::to_string(i);
     TakeStep(&player, mine_->steps[i]);
+    Cancel(&player, mine_->steps[i]);
     DropActors(&player, i + 1);
     kernel().Sleep(1 + mine_->steps[i].pause_ns);
   }

@@ -46,6 +46,9 @@ class Driver {
   void TakeStep(Player* player, const Step& step);
   Result TaskOf(Player* player, const Step& step);
   Result CallOf(Player* player, const Step& step);
+  void Cancel(Player* player, const Step& step);
+  // It, or what it gets as an argument, may be over before it began or ended.
+  bool MayBeCancelled(const Step& step) const;
   void RestartActor(Player* player, size_t number);
   // Reads all results and judges them; beside the steps, when a thread of its own does so.
   void ReadResults(Player* player);

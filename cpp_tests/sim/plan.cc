@@ -54,6 +54,8 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   }
   gcs_forgets = OneIn(2);
   if (gcs_forgets) DrawDeathUnheard(allowed);
+  if (!OneIn(3)) return;
+  for (DriverPlan& driver : drivers) DrawCancels(&driver);
 }
 
 bool Plan::Has(FaultKind kind) const {
@@ -366,6 +368,23 @@ void Plan::DrawSteps(DriverPlan* driver, size_t number) {
   }
   if (ends_actor && OneIn(2)) DrawCallBurst(driver);
   if (meets && meets_last) DrawMeeting(driver);
+}
+
+// But none that another one waits for, or that makes an actor which somebody has to end.
+void Plan::DrawCancels(DriverPlan* driver) {
+  for (size_t i = 0; i < driver->steps.size(); ++i) {
+    Step& step = driver->steps[i];
+    const bool is_task = step.what == Step::What::kTask || step.what == Step::What::kPassHandle;
+    const bool is_needed = step.key.kind == TaskKind::kMeet || step.key.kind == TaskKind::kMake;
+    if ((!is_task && step.what != Step::What::kCall) || is_needed || !OneIn(4)) continue;
+    step.cancelled = true;
+    step.forced = is_task && !gives_ && OneIn(3);
+    if (step.key.kind == TaskKind::kDie) step.key.depth += kLingers;
+    const uint64_t later = step.key.kind == TaskKind::kDie ? 0 : Below(4);
+    const size_t at = std::min(i + later, driver->steps.size() - 1);
+    driver->steps[at].cancels.push_back(i);
+    driver->steps[at].cancels_after_ns = static_cast<int64_t>(Below(60)) * kMs / 10;
+  }
 }
 
 std::string Plan::Describe() const {

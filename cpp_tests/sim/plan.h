@@ -80,6 +80,10 @@ struct Step {
   size_t actor = 0;               // or the driver whose actor it is, or the step that made it
   std::vector<size_t> arguments;  // steps whose results are passed by reference
   int64_t pause_ns = 0;           // after it
+  std::vector<size_t> cancels;    // steps, this one among them, that are cancelled before that
+  int64_t cancels_after_ns = 0;
+  bool cancelled = false;  // it is among those of another one
+  bool forced = false;     // by force
 };
 
 struct DriverPlan {
@@ -136,6 +140,7 @@ struct Plan {
   void DrawBurst(DriverPlan* driver);
   void DrawCallBurst(DriverPlan* driver);
   void DrawSteps(DriverPlan* driver, size_t number);
+  void DrawCancels(DriverPlan* driver);
   TaskKey DrawKey(TaskKind kind);
 
   std::mt19937_64 random_;

@@ -17,6 +17,9 @@ namespace {
 using core::kForever;
 using core::ObjectEntry;
 
+// What a task that was cancelled raises.
+struct Cancelled {};
+
 constexpr size_t kHeadBytes = sizeof(uint64_t) + sizeof(uint32_t);
 constexpr uint64_t kLargeBytes = 300 << 10;
 
@@ -90,6 +93,10 @@ Decoded Player::Get(ObjectEntry* entry) {
   return out;
 }
 
+void Player::LookWhetherCancelled() {
+  if (running_ != nullptr && running_->cancelled) throw Cancelled{};
+}
+
 // --- Submitting -------------------------------------------------------------------------------
 
 core::TaskTemplate* Player::TemplateOf(const TaskKey& key, int max_retries, bool is_call) {
@@ -121,6 +128,7 @@ core::Submission Player::SubmissionOf(const TaskKey& key, const Given& given, bo
   for (ObjectEntry* ref : given.arguments) core_.objects().AddRef(ref);
   submission.contained = given.refs;
   submission.refs = given.arguments;
+  if (running_ != nullptr) submission.parent = running_->number;
   return submission;
 }
 
@@ -264,6 +272,7 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
       break;
     case TaskKind::kSlow:
       Nap(1 + key.salt % rules_.slow_ms);
+      LookWhetherCancelled();
       break;
     case TaskKind::kSum:
       AddArguments(task, &result);
@@ -286,6 +295,7 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
     Add(child, &result);
     Release(child);
   }
+  if (result.refs.empty()) LookWhetherCancelled();
   return result;
 }
 
@@ -343,10 +353,23 @@ void Player::Execute(std::unique_ptr<core::ExecTask> task) {
   const TaskKey key = TaskKey::Unpack(given.number);
   Kernel::Get()->Log("begins " + task->id.Hex() + " of kind " +
                      std::to_string(static_cast<int>(key.kind)));
-  const Decoded result = Play(key, task.get(), given.refs);
+  running_ = actor_.is_nil() ? task.get() : nullptr;
+  Decoded result;
+  bool gave_up = false;
+  try {
+    result = Play(key, task.get(), given.refs);
+  } catch (const Cancelled&) {
+    gave_up = true;
+  }
+  running_ = nullptr;
   for (ObjectEntry* ref : given.refs) Release(ref);
+  if (gave_up) {
+    Book::Get().Ends(task->id);
+    return core_.executor().ReplyCancelled(std::move(task));
+  }
   std::vector<core::Outcome> outcomes;
   outcomes.push_back(MakeOutcome(*task, key, result));
+  if (key.Lingers()) Nap(1 + key.salt % 20);
   if (key.kind == TaskKind::kDie && task->attempt < key.Deaths()) Die();
   Book::Get().Ends(task->id);
   // Else the answer waits until the owners of what it borrowed know of that.

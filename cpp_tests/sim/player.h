@@ -103,6 +103,8 @@ class Player {
   std::vector<core::ObjectEntry*> StartChildren(const TaskKey& key,
                                                 const std::vector<core::ObjectEntry*>& passed);
   void Meet(const TaskKey& key);
+  // Throws when the task that runs here was cancelled.
+  void LookWhetherCancelled();
   [[noreturn]] void Die();
   void Store(core::ExecTask& task, core::Outcome* outcome);
   core::Outcome MakeOutcome(core::ExecTask& task, const TaskKey& key, const Decoded& result);
@@ -115,6 +117,7 @@ class Player {
   ActorId actor_;
   uint32_t incarnation_ = 0;
   std::vector<core::ObjectEntry*> kept_;
+  const core::ExecTask* running_ = nullptr;  // not a call: that goes on when it is cancelled
 };
 
 }  // namespace cyray::sim

@@ -25,6 +25,9 @@ enum class TaskKind : uint8_t {
 // In a salt: kGive may be among what the task starts.
 inline constexpr uint64_t kGivenRefs = uint64_t{1} << 47;
 
+// In the depth of a kDie.
+inline constexpr uint8_t kLingers = 8;
+
 struct TaskKey {
   TaskKind kind = TaskKind::kLeaf;
   uint8_t depth = 0;  // how many generations of tasks it may start; of kDie: whether it stores
@@ -39,10 +42,12 @@ struct TaskKey {
   uint64_t Own() const;
   // Of kDie: how many attempts end the process.
   uint32_t Deaths() const { return salt % 3 == 0 ? 2 : 1; }
+  // Of kDie: whether it takes a while, so that it can be cancelled before.
+  bool Lingers() const { return kind == TaskKind::kDie && depth >= kLingers; }
   // In worlds where some tasks take no CPU: whether it is one of them.
   bool MayBeFree() const { return kind != TaskKind::kMeet && salt % 4 == 0; }
   bool StoresResult() const {
-    return kind == TaskKind::kLarge || (kind == TaskKind::kDie && depth > 0);
+    return kind == TaskKind::kLarge || (kind == TaskKind::kDie && depth % kLingers > 0);
   }
 };
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         util,
     )
     from cyray._api.actors import get_actor, kill
+    from cyray._api.cancel import cancel
     from cyray._api.cluster import available_resources, cluster_resources, nodes
     from cyray._api.context import get_gpu_ids, get_runtime_context
     from cyray._api.method import method
@@ -40,6 +41,7 @@ __all__ = [
     "ObjectID",
     "ObjectRef",
     "available_resources",
+    "cancel",
     "cluster_resources",
     "exceptions",
     "get",
@@ -59,6 +61,7 @@ __all__ = [
 
 _LAZY = {
     "available_resources": "cyray._api.cluster",
+    "cancel": "cyray._api.cancel",
     "cluster_resources": "cyray._api.cluster",
     "get_actor": "cyray._api.actors",
     "get_gpu_ids": "cyray._api.context",
@@ -72,7 +75,7 @@ _LAZY = {
     "shutdown": "cyray._driver.session",
 }
 # Ray has them.
-_NOT_YET = ("cancel", "timeline", "runtime_env", "data", "rllib", "serve", "train", "tune")
+_NOT_YET = ("timeline", "runtime_env", "data", "rllib", "serve", "train", "tune")
 _SUBMODULES = ("actor", "accelerators", "cluster_utils", "exceptions", "test_utils", "util")
 
 

@@ -27,6 +27,7 @@ TABLE = {
     "show_gpus": "cyray._worker.gpus:show_gpus",
     "ensure_threads": "cyray._worker.threads:ensure_threads",
     "leaves": "cyray._worker.errors:leaves",
+    "gives_up": "cyray._worker.errors:gives_up",
     "leave_from_thread": "cyray._worker.main:leave_from_thread",
     "stop_loop": "cyray._process:stop_loop",
     "is_loop_of_actor": "cyray._process:is_loop_of_actor",

@@ -45,6 +45,7 @@ enum class ErrorKind : uint8_t {
   kUnschedulable = 7,
   kRayletDied = 8,
   kInternal = 9,
+  kTaskCancelled = 10,
 };
 
 // The name that Python knows a kind by; nullptr for one that there is not.
@@ -68,6 +69,8 @@ constexpr const char* ErrorKindName(ErrorKind kind) {
       return "raylet_died";
     case ErrorKind::kInternal:
       return "internal";
+    case ErrorKind::kTaskCancelled:
+      return "task_cancelled";
   }
   return nullptr;
 }

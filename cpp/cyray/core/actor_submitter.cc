@@ -127,9 +127,30 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
 }
 
 void ActorSubmitter::Enqueue(ActorClient& client, PendingTask* task) {
-  task->place = Place::kQueue;
-  client.queue.push_back(task);
+  client.queue.Append(task);
   Pump(client);
+}
+
+void ActorSubmitter::Cancel(PendingTask* task, bool recursive) {
+  ActorClient& client = *task->actor;
+  switch (task->place) {
+    case Place::kInFlight:
+      task->cancelled = true;
+      return completion_.SendCancel(*client.link, *task, {.recursive = recursive});
+    case Place::kQueue:
+      client.queue.Remove(task);
+      break;
+    case Place::kWaiting:
+      client.waiting.Remove(task);
+      break;
+    case Place::kLimbo:
+      client.limbo.Remove(task);
+      break;
+    case Place::kNone:
+      break;
+  }
+  Pump(client);  // others may have stood behind it
+  completion_.Cancel(task);
 }
 
 void ActorSubmitter::OnArgumentReady(PendingTask* task) {
@@ -144,10 +165,9 @@ void ActorSubmitter::Pump(ActorClient& client) {
   const size_t most = kMaxInFlight + client.max_concurrency - 1;
   while (!client.queue.empty() && client.link != nullptr && !client.losing_link &&
          client.in_flight.count < most) {
-    PendingTask* task = client.queue.front();
+    PendingTask* task = client.queue.first;
     if (task->waiting_for_args()) break;
-    client.queue.pop_front();
-    task->place = Place::kNone;
+    client.queue.Remove(task);
     if (!task->refs.empty()) {
       if (ValuePtr error = completion_.FailedArgument(task)) {
         completion_.Fail(task, std::move(error));
@@ -168,8 +188,9 @@ void ActorSubmitter::Pump(ActorClient& client) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
-  const bool ran =
-      reply.status() == wire::TaskStatus::Ok || reply.status() == wire::TaskStatus::Error;
+  const bool ran = reply.status() == wire::TaskStatus::Ok ||
+                   reply.status() == wire::TaskStatus::Error ||
+                   reply.status() == wire::TaskStatus::Cancelled;
   if (task->place == Place::kLimbo && ran && client.address == link.peer) {
     client.limbo.Remove(task);  // answered in time, and told by the raylet when the link was gone
   } else if (client.link == &link && task->place == Place::kInFlight) {
@@ -180,8 +201,11 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   ++client.answered;
   if (!client.queue.empty()) Pump(client);
   switch (reply.status()) {
+    case wire::TaskStatus::Cancelled:
+      return completion_.ResolveCancelled(link, task, reply);
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:
+      if (task->cancelled) return completion_.Cancel(task);
       // The actor leaves: what becomes of this call is decided when it has.
       client.limbo.Append(task);
       return;
@@ -190,7 +214,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
         if (task->retries_left > 0) --task->retries_left;
         ++task->attempt;
         completion_.Disregard(link, task, reply);
-        return Enqueue(client, task);
+        return task->cancelled ? completion_.Cancel(task) : Enqueue(client, task);
       }
       [[fallthrough]];
     default:
@@ -342,9 +366,12 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
 }
 
 void ActorSubmitter::SettleLimbo(ActorClient& client) {
-  std::vector<PendingTask*> again, failed;
-  while (PendingTask* task = client.limbo.first) {
-    client.limbo.Remove(task);
+  std::vector<PendingTask*> again, failed, cancelled;
+  while (PendingTask* task = client.limbo.TakeFirst()) {
+    if (task->cancelled) {
+      cancelled.push_back(task);
+      continue;
+    }
     if (task->retries_left == 0) {
       failed.push_back(task);
       continue;
@@ -355,10 +382,10 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   }
   // Those that a leaving worker handed back came in no order.
   std::sort(again.begin(), again.end(), [](const PendingTask* a, const PendingTask* b) {
-    return Sequence(a->id) < Sequence(b->id);
+    return Sequence(a->id) > Sequence(b->id);
   });
-  for (PendingTask* task : again) task->place = Place::kQueue;
-  client.queue.insert(client.queue.begin(), again.begin(), again.end());
+  for (PendingTask* task : again) client.queue.Prepend(task);
+  for (PendingTask* task : cancelled) completion_.Cancel(task);
   if (failed.empty()) return;
   const ValuePtr error =
       SystemError(ErrorKind::kActorUnavailable,
@@ -381,16 +408,12 @@ void ActorSubmitter::Die(ActorClient& client, ValuePtr error) {
 
 void ActorSubmitter::FailPending(ActorClient& client, const ValuePtr& error) {
   std::vector<PendingTask*> failed;
-  for (InFlight* list : {&client.limbo, &client.waiting}) {
-    while (PendingTask* task = list->first) {
-      list->Remove(task);
-      failed.push_back(task);
-    }
+  for (TaskList* list : {&client.limbo, &client.waiting, &client.queue}) {
+    while (PendingTask* task = list->TakeFirst()) failed.push_back(task);
   }
-  failed.insert(failed.end(), client.queue.begin(), client.queue.end());
-  client.queue.clear();
-  for (PendingTask* task : failed) task->place = Place::kNone;
-  for (PendingTask* task : failed) completion_.Fail(task, error);
+  for (PendingTask* task : failed) {
+    task->cancelled ? completion_.Cancel(task) : completion_.Fail(task, error);
+  }
 }
 
 void ActorSubmitter::OnRegistrationFailed(const ActorId& id, const std::string& reason) {
@@ -415,7 +438,7 @@ void ActorSubmitter::Describe(std::string& out) const {
     if (client->handles == 0 && client->pending() == 0) continue;
     out += "actor " + id.Hex() + " (" + client->class_name + ") " +
            wire::EnumNameActorState(client->state) + ": " +
-           std::to_string(client->queue.size() + client->waiting.count) + " queued, " +
+           std::to_string(client->queue.count + client->waiting.count) + " queued, " +
            std::to_string(client->in_flight.count) + " in flight, " +
            std::to_string(client->limbo.count) + " in limbo" +
            (client->unreachable ? ", unreachable" : "") + "\n";
@@ -431,15 +454,17 @@ void ActorSubmitter::CheckInvariants() const {
       const auto& there = by_worker_.at(client->link->peer.worker);
       CYRAY_CHECK(std::count(there.begin(), there.end(), client.get()) == 1) << id.Hex();
     }
-    for (const PendingTask* task : client->queue) {
-      CYRAY_CHECK(task->live && task->actor == client.get() && task->place == Place::kQueue);
-      CYRAY_CHECK(client->in_order || !task->waiting_for_args()) << id.Hex();
-    }
-    for (const InFlight* list : {&client->waiting, &client->in_flight, &client->limbo}) {
+    for (const TaskList* list :
+         {&client->queue, &client->waiting, &client->in_flight, &client->limbo}) {
+      const bool may_wait =
+          list == &client->waiting || (list == &client->queue && client->in_order);
       uint32_t count = 0;
       for (const PendingTask* task = list->first; task != nullptr; task = task->next) {
         CYRAY_CHECK(task->live && task->actor == client.get() && task->place == list->place);
-        CYRAY_CHECK(task->waiting_for_args() == (list == &client->waiting)) << id.Hex();
+        CYRAY_CHECK(may_wait || !task->waiting_for_args()) << id.Hex();
+        CYRAY_CHECK(list != &client->waiting || task->waiting_for_args()) << id.Hex();
+        CYRAY_CHECK(list == &client->in_flight || !task->cancelled || list == &client->limbo)
+            << id.Hex();
         ++count;
       }
       CYRAY_CHECK(count == list->count) << count << " of " << list->count;

@@ -19,7 +19,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <list>
 #include <memory>
@@ -42,11 +41,11 @@ struct ActorClient {
   wire::ActorState state = wire::ActorState::PendingCreation;
   uint32_t incarnation = 0;
   Address address;
-  Link* link = nullptr;            // while alive and reachable
-  std::deque<PendingTask*> queue;  // not pushed yet, in order
-  InFlight waiting{.place = Place::kWaiting};
-  InFlight in_flight;
-  InFlight limbo{.place = Place::kLimbo};
+  Link* link = nullptr;                    // while alive and reachable
+  TaskList queue{.place = Place::kQueue};  // not pushed yet, in order
+  TaskList waiting{.place = Place::kWaiting};
+  TaskList in_flight;
+  TaskList limbo{.place = Place::kLimbo};
   uint64_t answered = 0;
   size_t crowd = kCrowd;
   uint32_t max_concurrency = 1;
@@ -63,7 +62,9 @@ struct ActorClient {
   uint32_t handles = 0;
   std::optional<std::list<ActorClient*>::iterator> idle_at;  // no handles
 
-  size_t pending() const { return queue.size() + waiting.count + in_flight.count + limbo.count; }
+  size_t pending() const {
+    return size_t{queue.count} + waiting.count + in_flight.count + limbo.count;
+  }
 };
 
 class ActorSubmitter {
@@ -91,6 +92,8 @@ class ActorSubmitter {
   void Release(ActorClient* client);
 
   void Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects);
+  // No further attempt begins. One that was pushed is answered by its worker.
+  void Cancel(PendingTask* task, bool recursive);
   void OnArgumentReady(PendingTask* task);
   void OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply);
   void OnLinkBroken(Link& link, const std::string& reason);

@@ -142,11 +142,7 @@ std::string CoreWorker::DescribeMissing(const ObjectEntry& entry) {
   if (!entry.owned) {
     return out + ": its owner " + directory_.OwnerOf(&entry).ToString() + " was asked";
   }
-  // It is looked for among all of them, with the mutex held.
-  constexpr size_t kMostSearched = 10'000;
-  if (submitter_.pending() > kMostSearched) return out + ": the result of a task or call from here";
-  const PendingTask* maker = submitter_.MakerOf(entry);
-  return maker == nullptr ? out : out + ": the result of " + DescribeTask(*maker);
+  return entry.maker == nullptr ? out : out + ": the result of " + DescribeTask(*entry.maker);
 }
 
 }  // namespace cyray::core

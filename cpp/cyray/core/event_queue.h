@@ -32,6 +32,7 @@ struct Event {
     kBecomeActor,  // id: actor; number: incarnation; text: spec's extra; label: class name
     kExit,         // leave; flag: gracefully; text: why
     kRayletLost,
+    kCancel,  // token: the number of an actor's call that runs and is cancelled
   };
   Kind kind = Kind::kNone;
   uint64_t token = 0;

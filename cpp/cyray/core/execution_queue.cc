@@ -141,7 +141,7 @@ bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
   if (task.submitter_is_nil()) return thread == Thread::kMain;
   // With one thread it is the main one, or an event loop there, which has a bound of its own.
   if (is_actor_) {
-    return actor_threads_ > 1 ? running_ < actor_threads_ : thread == Thread::kMain;
+    return actor_threads_ > 1 ? running_.size() < actor_threads_ : thread == Thread::kMain;
   }
   const uint32_t limit = task.tmpl->max_concurrency;
   return limit > 1 ? task.tmpl->running < limit : thread == Thread::kMain;
@@ -171,7 +171,9 @@ std::unique_ptr<ExecTask> ExecutionQueue::Next(Thread thread) {
   if (!is_actor_ && !task->submitter_is_nil()) {
     task->untold = untold_.Begin(task->submitter, task->tag);
   }
-  ++running_;
+  task->number = ++begun_;
+  task->running_at = running_.size();
+  running_.push_back(task.get());
   ++task->tmpl->running;
   return task;
 }
@@ -201,9 +203,15 @@ void ExecutionQueue::Release(ExecTask& task) {
   task.arguments.clear();
 }
 
+void ExecutionQueue::Unlist(const ExecTask& task) {
+  running_.back()->running_at = task.running_at;
+  std::swap(running_[task.running_at], running_.back());
+  running_.pop_back();
+}
+
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                            std::vector<Outcome> outcomes, bool retry) {
-  --running_;
+  Unlist(*task);
   task->args = {};
   Release(*task);
   // Refs that outlive the task are registered with their owners before the submitter may let go. An
@@ -295,8 +303,7 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
   b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named));
   links_.Send(*link, FrameType::kTaskReply, b);
   ++link->replies_sent;
-  const bool ran = status == wire::TaskStatus::Ok || status == wire::TaskStatus::Error;
-  if (ran) untold_.Answered(task.untold, *link, b.GetBufferPointer(), b.GetSize());
+  if (task.number != 0) untold_.Answered(task.untold, *link, b.GetBufferPointer(), b.GetSize());
 }
 
 void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status) {
@@ -323,6 +330,25 @@ void ExecutionQueue::OnSteal(Link& link, const wire::StealTasks& steal) {
     HandBack(std::move(*it), wire::TaskStatus::HandedBack);
   }
   links_.Flush(link);
+}
+
+const ExecTask* ExecutionQueue::OnCancel(Link& link, uint64_t tag, bool recursive) {
+  const auto is_it = [&](const auto& task) {
+    return task->tag == tag && task->submitter == link.peer.worker;
+  };
+  const auto runs = std::find_if(running_.begin(), running_.end(), is_it);
+  if (runs != running_.end()) {
+    (*runs)->cancels_children |= recursive;
+    (*runs)->cancelled = true;
+    return *runs;
+  }
+  const auto queued = std::find_if(queue_.begin(), queue_.end(), is_it);
+  if (queued == queue_.end()) return nullptr;  // it was answered, or handed back
+  auto task = std::move(*queued);
+  queue_.erase(queued);
+  HandBack(std::move(task), wire::TaskStatus::Cancelled);
+  links_.FlushSoon(link);
+  return nullptr;
 }
 
 void ExecutionQueue::SetBlocked(bool blocked) {

@@ -11,6 +11,7 @@
 
 #include <flatbuffers/flatbuffers.h>
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -50,6 +51,12 @@ struct ExecTask {
   bool unwanted = false;           // nobody gets its answer
   bool told_waiting = false;       // its submitter knows that it did not begin when its turn came
   int64_t started_ns = 0;
+  uint64_t number = 0;    // of those that began in this process, from 1
+  size_t running_at = 0;  // where it is listed
+  // Its submitter does not want it any more: it is to end soon. Read without the core mutex, too,
+  // and what it submits before it knows of that, then.
+  std::atomic<bool> cancelled = false;
+  bool cancels_children = false;  // written before
   Untold::Task untold;
   bool submitter_is_nil() const { return submitter.is_nil(); }
 };
@@ -79,6 +86,8 @@ class ExecutionQueue {
   // False when the frame makes no sense.
   bool OnPushTask(Link& link, const wire::PushTask& push);
   void OnSteal(Link& link, const wire::StealTasks& steal);
+  // One that has not begun is answered. One that runs is marked, and returned; else null.
+  const ExecTask* OnCancel(Link& link, uint64_t tag, bool recursive);
   // Asks for the creation of an actor as the first task.
   void PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl);
   ExecTemplate* Intern(ExecTemplate tmpl);
@@ -91,6 +100,8 @@ class ExecutionQueue {
   std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
   void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status, std::vector<Outcome> outcomes,
              bool retry);
+  // It began and ends with this process, without an answer.
+  void Abandon(std::unique_ptr<ExecTask> task) { Unlist(*task); }
   // To be asked before results are stored: who gets them. Null when nobody will, whatever becomes
   // of the link: its submitter is dead, or looks elsewhere.
   const Address* ResultsFor(ExecTask& task);
@@ -104,12 +115,13 @@ class ExecutionQueue {
 
   size_t queued() const { return queue_.size(); }
   size_t templates() const { return templates_.size(); }
-  uint32_t running() const { return running_; }
+  uint32_t running() const { return static_cast<uint32_t>(running_.size()); }
   const ExecTemplate* FrontTemplate() const {
     return queue_.empty() ? nullptr : queue_.front()->tmpl;
   }
 
  private:
+  void Unlist(const ExecTask& task);
   bool MayRun(const ExecTask& task, Thread thread) const;
   void TakeArguments(ExecTask& task,
                      const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
@@ -134,7 +146,8 @@ class ExecutionQueue {
   };
   std::unordered_map<uint64_t, Awaited> awaited_;
   uint64_t next_key_ = 1;
-  uint32_t running_ = 0;
+  std::vector<ExecTask*> running_;
+  uint64_t begun_ = 0;  // ever
   bool is_actor_ = false;
   bool in_order_ = true;
   uint32_t actor_threads_ = 1;

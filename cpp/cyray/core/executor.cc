@@ -1,5 +1,7 @@
 #include "cyray/core/executor.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "cyray/core/system_error.h"
@@ -44,15 +46,29 @@ std::unique_ptr<ExecTask> Executor::TakeNext(ExecutionQueue::Thread thread, Even
 
 void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes,
                      bool retry) {
+  SendReply(std::move(task), ok ? wire::TaskStatus::Ok : wire::TaskStatus::Error,
+            std::move(outcomes), retry);
+}
+
+void Executor::ReplyCancelled(std::unique_ptr<ExecTask> task) {
+  SendReply(std::move(task), wire::TaskStatus::Cancelled, {}, false);
+}
+
+void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
+                         std::vector<Outcome> outcomes, bool retry) {
   std::lock_guard lock(process_.mutex());
   const WorkerId submitter = task->submitter;
-  queue_.Reply(std::move(task), ok ? wire::TaskStatus::Ok : wire::TaskStatus::Error,
-               std::move(outcomes), retry);
+  queue_.Reply(std::move(task), status, std::move(outcomes), retry);
   loop_.TurnFollows();
   LinkTable& links = process_.links();
   Link* link = links.Find(submitter);
   if (link == nullptr) return;
   links.FlushSoon(*link, queue_.queued() > 0 ? kReplyGatherNs : kGatherNs);
+}
+
+void Executor::Abandon(std::unique_ptr<ExecTask> task) {
+  std::lock_guard lock(process_.mutex());
+  queue_.Abandon(std::move(task));
 }
 
 bool Executor::OwnerOfResults(ExecTask& task, Address* owner) {
@@ -89,11 +105,40 @@ void Executor::ActorReady(const ActorId& id, uint32_t incarnation, bool ok,
 void Executor::WorkerExiting(bool intended, const std::string& reason) {
   std::lock_guard lock(process_.mutex());
   queue_.Close();
+  SendExiting(intended, reason);
+}
+
+void Executor::SendExiting(bool intended, const std::string& reason) {
   builder_.Clear();
   auto text = builder_.CreateString(reason);
   builder_.Finish(wire::CreateWorkerExiting(builder_, intended, text));
   process_.raylet().Send(FrameType::kWorkerExiting, builder_);
   process_.FlushAll();
+}
+
+void Executor::SetInterrupt(std::function<void()> interrupt) {
+  std::lock_guard lock(process_.mutex());
+  interrupt_ = std::move(interrupt);
+}
+
+uint64_t Executor::OnCancel(Link& link, const wire::CancelTask& cancel) {
+  const ExecTask* task = queue_.OnCancel(link, cancel.tag(), cancel.recursive());
+  loop_.Wake();  // what stood behind it
+  if (task == nullptr) return 0;
+  if (queue_.is_actor()) {
+    Event event;
+    event.kind = Event::Kind::kCancel;
+    event.token = task->number;
+    events_.Push(std::move(event));
+  } else if (!cancel.force()) {
+    interrupt_();
+  }
+  return task->number;
+}
+
+void Executor::EndByForce() {
+  SendExiting(/*intended=*/true, "a task that ran there was cancelled by force");
+  ::_exit(1);
 }
 
 void Executor::OnAssignActor(const wire::AssignActor& assign) {

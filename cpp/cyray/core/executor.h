@@ -10,6 +10,7 @@
 #include <flatbuffers/flatbuffers.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +36,10 @@ class Executor {
   std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
+  // The same for one that was cancelled and therefore gave up.
+  void ReplyCancelled(std::unique_ptr<ExecTask> task);
+  // It ends with this process, which leaves: its submitter learns of that.
+  void Abandon(std::unique_ptr<ExecTask> task);
   // Who owns what the task returns. False: nobody, and its answer will reach nobody.
   bool OwnerOfResults(ExecTask& task, Address* owner);
 
@@ -43,6 +48,10 @@ class Executor {
   // One that is too large to travel through the GCS is replaced by one that says so.
   void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, std::string_view error);
   void WorkerExiting(bool intended, const std::string& reason);
+  // When a task is cancelled that runs, `interrupt` is called, on any thread and with the core
+  // mutex held: Python's main thread is to look whether that is what runs there. Of an actor's call
+  // there is an event.
+  void SetInterrupt(std::function<void()> interrupt);
 
   // --- With the core mutex held ---
 
@@ -57,6 +66,11 @@ class Executor {
     return true;
   }
   void OnSteal(Link& link, const wire::StealTasks& steal) { queue_.OnSteal(link, steal); }
+  // The number of the task, when it runs: Python is told, unless it is to end by force, which is
+  // left to the caller. Else 0.
+  uint64_t OnCancel(Link& link, const wire::CancelTask& cancel);
+  // What runs here is to end with this process, at once. Does not return.
+  [[noreturn]] void EndByForce();
   void OnLinkBroken(Link& link) { queue_.OnLinkBroken(link); }
   // The argument that `key` names is here, or will not come.
   void OnArgumentHere(uint64_t key) {
@@ -78,6 +92,9 @@ class Executor {
   uint32_t running() const { return queue_.running(); }
 
  private:
+  void SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
+                 std::vector<Outcome> outcomes, bool retry);
+  void SendExiting(bool intended, const std::string& reason);
   std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
 
   ThisProcess& process_;
@@ -86,6 +103,7 @@ class Executor {
   // Guarded by the core mutex.
   ExecutionQueue queue_;
   int blocked_threads_ = 0;
+  std::function<void()> interrupt_ = [] {};
   flatbuffers::FlatBufferBuilder builder_;
 };
 

@@ -53,8 +53,9 @@ class ExternalLoop {
   }
   // The loop has a turn before it, whatever comes: after each call's end.
   void TurnFollows() { woken_ = true; }
-  // It found nothing more to take: what comes from now on has to wake it.
-  void FoundNothing() { looks_ = false; }
+  // It found nothing more to take: what comes from now on has to wake it. What ended in this turn
+  // has had its turn.
+  void FoundNothing() { looks_ = woken_ = false; }
 
  private:
   ThisProcess& process_;

@@ -30,14 +30,17 @@ LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl, int64_t no
   LeaseChoice choice;
   Lease*& best = choice.emptiest;
   Lease*& busy = choice.busy;
+  bool best_shares = false;
   for (const auto& owned : shape.leases) {
     Lease* lease = owned.get();
     if (lease->broken || lease->exiting || lease->reclaimed) continue;
     const uint32_t count = lease->in_flight.count;
+    // With its like; another function's task would have the main thread, which starts the others.
+    const bool shares =
+        count > 0 && count < tmpl.max_concurrency && lease->in_flight.first->tmpl == &tmpl;
     if (count > 0) {
       if (lease->hold || lease->asked_back == AskedBack::kAll || count >= kMaxAhead) continue;
       if (now_ns > 0 && Waits(*lease, now_ns)) continue;
-      const bool shares = count < tmpl.max_concurrency;
       if (!shares) {
         if (tmpl.average_us < 0 || tmpl.average_us > kLongTaskUs) continue;
         // One task ahead hides the round trip; more only while they are short.
@@ -47,10 +50,15 @@ LeaseChoice ChooseLease(const Shape& shape, const TaskTemplate& tmpl, int64_t no
       }
       if (busy == nullptr || count < busy->in_flight.count) busy = lease;
     }
-    // The emptiest; among idle ones the last used, whose caches are warm.
-    if (best == nullptr || count < best->in_flight.count ||
-        (count == 0 && best->in_flight.count == 0 && lease->last_reply_ns > best->last_reply_ns)) {
+    // The emptiest; among idle ones the last used, whose caches are warm. Where it begins at once
+    // comes before where it would have to wait.
+    const uint32_t least = best != nullptr ? best->in_flight.count : UINT32_MAX;
+    const bool waits_less = shares && !best_shares && least > 0;
+    const bool waits_more = !shares && best_shares && count > 0;
+    if (waits_less || (!waits_more && count < least) ||
+        (count == 0 && least == 0 && lease->last_reply_ns > best->last_reply_ns)) {
       best = lease;
+      best_shares = shares;
     }
   }
   return choice;
@@ -61,7 +69,7 @@ bool IsSlow(const Lease& lease, int64_t now_ns) {
 }
 
 bool IsStuck(const Lease& lease, int64_t now_ns) {
-  const InFlight& tasks = lease.in_flight;
+  const TaskList& tasks = lease.in_flight;
   return tasks.count > 1 && tasks.count > tasks.first->tmpl->max_concurrency &&
          lease.asked_back != AskedBack::kAll && !lease.broken && IsSlow(lease, now_ns);
 }
@@ -101,7 +109,7 @@ void NoteRun(TaskTemplate& tmpl, double us) {
 }
 
 const TaskTemplate* NextTemplate(const Shape& shape) {
-  if (!shape.ready.empty()) return shape.ready.front()->tmpl;
+  if (!shape.ready.empty()) return shape.ready.first->tmpl;
   for (const auto& lease : shape.leases) {
     if (lease->in_flight.count > 1) return lease->in_flight.last->tmpl;
   }

@@ -84,6 +84,7 @@ struct ObjectEntry {
   uint32_t refs = 1;
   ValuePtr value;
   LocalPin* pin = nullptr;
+  PendingTask* maker = nullptr;  // the task of this process that makes it, until it is answered
   std::unique_ptr<ObjectExtra> extra;
 
   ObjectExtra& Extra() {

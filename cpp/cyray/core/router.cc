@@ -47,12 +47,27 @@ void Router::OnLinkFrame(Link& link, const Frame& frame) {
         return parts_.executor.OnSteal(link, *steal);
       }
       break;
+    case FrameType::kCancelTask:
+      if (const auto* cancel = frame.As<wire::CancelTask>()) return OnCancelTask(link, *cancel);
+      break;
+    case FrameType::kCancelObject:
+      if (const auto* cancel = frame.As<wire::CancelObject>()) {
+        return parts_.submitter.OnCancelObject(*cancel);
+      }
+      break;
     default:
       if (parts_.objects.OnFrame(link, frame)) return;
   }
   parts_.process.links().GiveUp(link, "it sent a frame of type " +
                                           std::to_string(static_cast<int>(frame.type)) +
                                           " that is not valid");
+}
+
+void Router::OnCancelTask(Link& link, const wire::CancelTask& cancel) {
+  const uint64_t number = parts_.executor.OnCancel(link, cancel);
+  if (number == 0) return;
+  if (cancel.recursive()) parts_.submitter.CancelChildren(number, cancel.force());
+  if (cancel.force() && !parts_.executor.is_actor()) parts_.executor.EndByForce();
 }
 
 void Router::OnLastAnswers(Link& link, const wire::LastAnswers& last) {

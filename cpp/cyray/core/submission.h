@@ -18,6 +18,7 @@ struct Submission {
   ValuePtr args;
   std::vector<ObjectEntry*> refs;
   std::vector<ObjectEntry*> contained;
+  uint64_t parent = 0;          // ExecTask::number of the task that submits it; 0: none does
   ObjectEntry* hold = nullptr;  // kept until the reply: the handle that an actor call went through
   std::unique_ptr<std::string> name;
 };

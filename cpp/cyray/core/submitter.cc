@@ -50,6 +50,7 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
   task->id = process_.ids().Next();
   task->tmpl = submission.tmpl;
   TemplateTable::Use(task->tmpl);
+  task->parent = submission.parent;
   task->retries_left = submission.tmpl->max_retries;
   task->args = std::move(submission.args);
   task->refs.assign(submission.refs.begin(), submission.refs.end());
@@ -62,7 +63,7 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
   for (int i = 0; i < submission.tmpl->num_returns; ++i) {
     ObjectEntry* entry = directory_.NewOwned(ObjectId(task->id, static_cast<uint32_t>(i + 1)));
     entry->refs = 2;  // the caller's and the task's
-    task->returns.push_back(entry);
+    task->Makes(entry);
     returns[i] = entry;
   }
   if (raylet_lost_ || process_.leaving()) {
@@ -76,6 +77,29 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
     process_.poller().NoteTimer(tasks_.NextTickNs());
   }
   return false;
+}
+
+Status Submitter::Cancel(ObjectEntry* entry, const Cancellation& how) {
+  std::lock_guard lock(process_.mutex());
+  if (entry->ready()) return Status::Ok();
+  if (!entry->owned) {
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateCancelObject(b, wire::ToWire(entry->id), how.force, how.recursive));
+    Link& link = process_.links().To(directory_.OwnerOf(entry));
+    process_.links().Send(link, wire::FrameType::kCancelObject, b);
+    process_.links().Flush(link);
+    return Status::Ok();
+  }
+  if (entry->maker == nullptr) return Status::Ok();  // it stands for something else
+  if (how.force && entry->maker->actor != nullptr) {
+    return Status(StatusCode::kInvalidArgument,
+                  "force=True ends the process that runs a task, and " + NameOf(*entry->maker) +
+                      " is a call of an actor: cyray.kill(actor) ends that");
+  }
+  CancelTask(entry->maker, how);
+  process_.poller().NoteTimer(tasks_.NextTickNs());
+  process_.poller().WakeWaiters();
+  return Status::Ok();
 }
 
 void Submitter::Throttle(ActorClient* actor) {
@@ -156,6 +180,25 @@ void Submitter::OnRegistered(const ActorId& id, const Result<std::string>& answe
   // Whoever waited was interrupted: the request is on its way all the same.
   const bool ok = answer || answer.error().code() == StatusCode::kCancelled;
   ok ? unready_.OnRegistered(id) : unready_.Forget(id);
+}
+
+void Submitter::CancelTask(PendingTask* task, const Cancellation& how) {
+  if (task->actor != nullptr) return actors_.Cancel(task, how.recursive);
+  tasks_.Cancel(task, how);
+}
+
+void Submitter::OnCancelObject(const wire::CancelObject& cancel) {
+  const ObjectEntry* entry = directory_.Find(wire::FromWireOrNil(cancel.object_id()));
+  if (entry == nullptr || entry->maker == nullptr) return;
+  if (cancel.force() && entry->maker->actor != nullptr) return;  // refused, as by its own process
+  CancelTask(entry->maker, {.force = cancel.force(), .recursive = cancel.recursive()});
+}
+
+void Submitter::CancelChildren(uint64_t parent, bool force) {
+  for (const uint64_t tag : slab_.ChildrenOf(parent)) {
+    PendingTask* task = slab_.Find(tag);
+    if (task != nullptr) CancelTask(task, {.force = force, .recursive = true});
+  }
 }
 
 void Submitter::OnActorOutOfScope(const ActorId& id) {

@@ -37,6 +37,10 @@ class Submitter {
   // Counts in `submission` pass to the task.
   // True when the caller should call Throttle before it submits more.
   bool Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
+  // The task that makes `entry` is not to begin, or to end: its result will be TaskCancelledError,
+  // unless it is there already. Of another process's task its owner is asked, once, if it can be
+  // reached. An error for a call that is to be cancelled by force.
+  Status Cancel(ObjectEntry* entry, const Cancellation& how);
   // Lets a crowded actor catch up, for a millisecond at most, and not again while it does not.
   void Throttle(ActorClient* actor);
   // For one handle; ReleaseActorClient gives it back. `in_order`: the actor runs calls one by one.
@@ -67,6 +71,10 @@ class Submitter {
   void OnLastAnswers(Link& link, const wire::LastAnswers& last);
   void OnTaskProgress(Link& link, const wire::TaskProgress& progress);
   void OnLinkBroken(Link& link, const std::string& reason);
+  // From whoever holds a ref to it.
+  void OnCancelObject(const wire::CancelObject& cancel);
+  // What the task running here with that number submitted is to end with it.
+  void CancelChildren(uint64_t parent, bool force);
   // From the raylet.
   void OnReclaim(const wire::ReclaimLease& reclaim);
   // The last ref of an actor's handle went: the GCS is to end it.
@@ -89,15 +97,13 @@ class Submitter {
   }
   size_t pending() const { return slab_.live(); }
   size_t actors() const { return actors_.clients(); }
-  const PendingTask* MakerOf(const ObjectEntry& result) const {
-    return slab_.FindByResult(&result);
-  }
   void Describe(std::string& out) const;
 
  private:
   void OnRegistered(const ActorId& id, const Result<std::string>& answer);
   void TellArgumentsReady(const ActorId& id);
   void LetGoOf(const ActorId& id);
+  void CancelTask(PendingTask* task, const Cancellation& how);
 
   struct Held {
     ActorClient* client;

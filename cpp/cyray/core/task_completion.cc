@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cyray/common/encoding.h"
+#include "cyray/core/system_error.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::core {
@@ -87,13 +88,16 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
   links_.Send(link, FrameType::kPushTask, b);
 }
 
-void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply) {
-  // Before the arguments are let go of: refs that the worker still holds.
-  if (reply.borrowed() != nullptr) {
-    for (const wire::WireObjectId* id : *reply.borrowed()) {
-      objects_.OnAddBorrower(link.peer.worker, wire::FromWire(*id));
-    }
+// Before the arguments are let go of: refs that the worker still holds.
+void TaskCompletion::TakeBorrowed(Link& link, const wire::TaskReply& reply) {
+  if (reply.borrowed() == nullptr) return;
+  for (const wire::WireObjectId* id : *reply.borrowed()) {
+    objects_.OnAddBorrower(link.peer.worker, wire::FromWire(*id));
   }
+}
+
+void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+  TakeBorrowed(link, reply);
   const size_t sent = reply.returns() != nullptr ? reply.returns()->size() : 0;
   for (size_t i = 0; i < task->returns.size(); ++i) {
     ObjectEntry* entry = task->returns[i];
@@ -163,7 +167,7 @@ void TaskCompletion::FreeUnlessThere(const ObjectId& id, const NodeId& node) {
 ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
   for (const ObjectEntry* entry : task->refs) {
     if (entry->state == ObjectState::kInline && entry->is_error) {
-      return DependencyError(task->name ? *task->name : task->tmpl->name, entry->value);
+      return DependencyError(NameOf(*task), entry->value);
     }
   }
   return {};
@@ -174,6 +178,23 @@ void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {
   Drop(task);
 }
 
+void TaskCompletion::Cancel(PendingTask* task) {
+  Fail(task, SystemError(ErrorKind::kTaskCancelled, "\ttask_id: " + task->id.Hex() + "\nThe task " +
+                                                        NameOf(*task) + " was cancelled."));
+}
+
+void TaskCompletion::SendCancel(Link& link, const PendingTask& task, const Cancellation& how) {
+  builder_.Clear();
+  builder_.Finish(wire::CreateCancelTask(builder_, task.tag(), how.force, how.recursive));
+  links_.Send(link, FrameType::kCancelTask, builder_);
+  links_.Flush(link);
+}
+
+void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+  TakeBorrowed(link, reply);
+  Cancel(task);
+}
+
 void TaskCompletion::Drop(PendingTask* task) {
   if (!abandoned_.empty()) {
     if (auto nodes = abandoned_.extract(task->tag()); !nodes.empty()) {
@@ -182,7 +203,10 @@ void TaskCompletion::Drop(PendingTask* task) {
       }
     }
   }
-  for (ObjectEntry* entry : task->returns) objects_.Release(entry);
+  for (ObjectEntry* entry : task->returns) {
+    entry->maker = nullptr;
+    objects_.Release(entry);
+  }
   for (ObjectEntry* entry : task->refs) objects_.Release(entry);
   for (ObjectEntry* entry : task->contained) objects_.Release(entry);
   slab_.Free(task);

@@ -36,11 +36,18 @@ class TaskCompletion {
   // has its results, if they are not there.
   void NoteAbandoned(const PendingTask* task, const NodeId& node);
   void Fail(PendingTask* task, ValuePtr error);
+  // Its attempts are over, and there is no other one: it was cancelled.
+  void Cancel(PendingTask* task);
+  // Asks the worker that it was pushed to.
+  void SendCancel(Link& link, const PendingTask& task, const Cancellation& how);
+  // That worker has cancelled it; refs among its arguments may have outlived what ran of it.
+  void ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply);
   // The value that makes the task fail before it runs, because of an error among its arguments.
   ValuePtr FailedArgument(const PendingTask* task) const;
   void Drop(PendingTask* task);
 
  private:
+  void TakeBorrowed(Link& link, const wire::TaskReply& reply);
   void SendTemplate(Link& link, const TaskTemplate& tmpl);
   void FreeUnlessThere(const ObjectId& id, const NodeId& node);
   ObjectDirectory& objects_;

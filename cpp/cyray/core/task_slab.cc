@@ -1,7 +1,5 @@
 #include "cyray/core/task_slab.h"
 
-#include <algorithm>
-
 #include "cyray/core/actor_submitter.h"
 #include "cyray/util/log.h"
 
@@ -39,6 +37,8 @@ void TaskSlab::Free(PendingTask* task) {
   task->lease = nullptr;
   task->next = task->previous = nullptr;
   task->unresolved = task->attempt = 0;
+  task->parent = 0;
+  task->cancelled = task->forced = false;
   task->generation = generation;
   task->place = Place::kNone;
   task->live = false;
@@ -53,16 +53,19 @@ PendingTask* TaskSlab::Find(uint64_t tag) {
   return task->live && task->generation == static_cast<uint32_t>(tag >> 32) ? task : nullptr;
 }
 
-const PendingTask* TaskSlab::FindByResult(const ObjectEntry* result) const {
+std::vector<uint64_t> TaskSlab::ChildrenOf(uint64_t parent) const {
+  std::vector<uint64_t> children;
+  if (live_ == 0) return children;
   for (const auto& chunk : chunks_) {
     for (const PendingTask& task : *chunk) {
-      if (!task.live) continue;
-      if (std::find(task.returns.begin(), task.returns.end(), result) != task.returns.end()) {
-        return &task;
-      }
+      if (task.live && task.parent == parent) children.push_back(task.tag());
     }
   }
-  return nullptr;
+  return children;
+}
+
+const std::string& NameOf(const PendingTask& task) {
+  return task.name != nullptr ? *task.name : task.tmpl->name;
 }
 
 namespace {
@@ -74,7 +77,7 @@ std::string WhyQueued(const ActorClient& actor) {
   }
   const std::string where = " at " + actor.address.ToString();
   if (actor.link == nullptr) return where + ", which cannot be reached now";
-  if (actor.queue.front()->waiting_for_args()) {
+  if (actor.queue.first->waiting_for_args()) {
     return where + " behind a call that waits for its arguments";
   }
   return where + " behind " + std::to_string(actor.in_flight.count) + " calls";
@@ -83,8 +86,7 @@ std::string WhyQueued(const ActorClient& actor) {
 }  // namespace
 
 std::string DescribeTask(const PendingTask& task) {
-  std::string out = (task.actor != nullptr ? "call " : "task ") +
-                    (task.name ? *task.name : task.tmpl->name) + " (attempt " +
+  std::string out = (task.actor != nullptr ? "call " : "task ") + NameOf(task) + " (attempt " +
                     std::to_string(task.attempt + 1) + "), ";
   if (task.waiting_for_args()) {
     return out + "which waits for " + std::to_string(task.unresolved) + " of its arguments";

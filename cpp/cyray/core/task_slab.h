@@ -23,8 +23,8 @@ class TaskSlab {
   void Free(PendingTask* task);
   PendingTask* Find(uint64_t tag);
   PendingTask* AtSlot(uint32_t slot) { return &(*chunks_[slot / kChunk])[slot % kChunk]; }
-  // Looks at every task: for people.
-  const PendingTask* FindByResult(const ObjectEntry* result) const;
+  // The tags of those that the task with that number submitted; looks at all.
+  std::vector<uint64_t> ChildrenOf(uint64_t parent) const;
   size_t live() const { return live_; }
   // Each is used by its tasks (Use) until they are freed.
   TemplateTable& templates() { return templates_; }
@@ -39,6 +39,7 @@ class TaskSlab {
   size_t live_ = 0;
 };
 
+const std::string& NameOf(const PendingTask& task);
 // What the task is and where it is, for people.
 std::string DescribeTask(const PendingTask& task);
 

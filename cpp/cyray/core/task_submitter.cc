@@ -85,20 +85,27 @@ void TaskSubmitter::Enqueue(PendingTask* task, bool front) {
     }
   }
   Shape& shape = *task->tmpl->shape;
-  if (front) {
-    shape.ready.push_front(task);
-  } else {
-    shape.ready.push_back(task);
-  }
+  front ? shape.ready.Prepend(task) : shape.ready.Append(task);
   Pump(shape);
+}
+
+void TaskSubmitter::Cancel(PendingTask* task, const Cancellation& how) {
+  if (task->lease != nullptr) {
+    task->cancelled = true;
+    task->forced |= how.force;
+    return completion_.SendCancel(*task->lease->link, *task, how);
+  }
+  Shape& shape = *task->tmpl->shape;
+  if (task->place == Place::kQueue) shape.ready.Remove(task);
+  completion_.Cancel(task);
+  Pump(shape);  // nobody may wait for a worker any more
 }
 
 void TaskSubmitter::Pump(Shape& shape) {
   while (!shape.ready.empty()) {
-    Lease* lease = LeaseFor(shape, *shape.ready.front()->tmpl);
+    Lease* lease = LeaseFor(shape, *shape.ready.first->tmpl);
     if (lease == nullptr) break;
-    PendingTask* task = shape.ready.front();
-    shape.ready.pop_front();
+    PendingTask* task = shape.ready.TakeFirst();
     if (!task->refs.empty()) {  // an argument may have been lost since
       if (ValuePtr error = completion_.FailedArgument(task)) {
         completion_.Fail(task, std::move(error));
@@ -142,7 +149,7 @@ void TaskSubmitter::PushOn(Lease& lease, PendingTask* task) {
 }
 
 void TaskSubmitter::AskForWorkers(Shape& shape, size_t stuck) {
-  const size_t want = shape.ready.size() + stuck;
+  const size_t want = shape.ready.count + stuck;
   const TaskTemplate* const tmpl = NextTemplate(shape);
   if (tmpl == nullptr || !UsesCrew(shape, *tmpl)) return RequestLeases(shape, want);
   const int64_t now = links_.NowNs();
@@ -165,7 +172,7 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
     // Where the arguments of the next task are; leases are shared, so it is a hint.
     std::vector<wire::NodeBytes> locality;
     if (!shape.ready.empty()) {
-      for (const ObjectEntry* entry : shape.ready.front()->refs) {
+      for (const ObjectEntry* entry : shape.ready.first->refs) {
         if (entry->state != ObjectState::kStored) continue;
         for (const NodeId& node : entry->extra->locations) {
           locality.emplace_back(*wire::ToWire(node), entry->extra->stored_bytes);
@@ -204,9 +211,7 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
     // Unschedulable for good: every task of this shape gets to know.
     const std::string why = reply->error() != nullptr ? reply->error()->str() : "";
     const ValuePtr error = SystemError(ErrorKind::kUnschedulable, why);
-    auto failed = std::move(shape.ready);
-    shape.ready.clear();
-    for (PendingTask* task : failed) completion_.Fail(task, error);
+    while (PendingTask* task = shape.ready.TakeFirst()) completion_.Fail(task, error);
     return;
   }
   auto owned = std::make_unique<Lease>();
@@ -249,9 +254,15 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
   if (tmpl->average_us > 0) lease->queued_us = std::max(0.0, lease->queued_us - tmpl->average_us);
   if (lease->in_flight.count == 0) lease->queued_us = 0;
   // What runs there goes on when others come back.
-  if (reply.status() != wire::TaskStatus::HandedBack) lease->last_reply_ns = links_.NowNs();
+  const bool ran = reply.status() != wire::TaskStatus::HandedBack &&
+                   (reply.status() != wire::TaskStatus::Cancelled || reply.run_us() > 0);
+  if (ran) lease->last_reply_ns = links_.NowNs();
 
   switch (reply.status()) {
+    case wire::TaskStatus::Cancelled:
+      if (was_first) lease->hold = false;
+      completion_.ResolveCancelled(link, task, reply);
+      break;
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:
       if (reply.status() == wire::TaskStatus::WorkerExiting) {
@@ -261,14 +272,14 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
       }
       // Handed back in order, pushed to the front in order: the last comes out first, which for
       // independent tasks does not matter.
-      shape.ready.push_front(task);
+      task->cancelled ? completion_.Cancel(task) : shape.ready.Prepend(task);
       break;
     case wire::TaskStatus::Error:
       if (reply.retry() && task->retries_left != 0) {
         if (task->retries_left > 0) --task->retries_left;
         ++task->attempt;
         completion_.Disregard(link, task, reply);
-        shape.ready.push_back(task);
+        task->cancelled ? completion_.Cancel(task) : shape.ready.Append(task);
         break;
       }
       [[fallthrough]];
@@ -385,11 +396,17 @@ void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reas
   }
 }
 
-std::string TaskSubmitter::CrashText(const PendingTask& task, int worker_pid,
-                                     const std::string& reason) {
-  return "The worker (pid " + std::to_string(worker_pid) + ") died while it ran " +
-         (task.name != nullptr ? *task.name : task.tmpl->name) +
-         ", and no retry is left: " + Sentence(reason) + WhereOutputIs(worker_pid);
+ValuePtr TaskSubmitter::CrashError(const PendingTask& task, int worker_pid,
+                                   const std::string& reason) {
+  const std::string worker = "The worker (pid " + std::to_string(worker_pid) + ") ";
+  const std::string& name = NameOf(task);
+  if (task.forced) {
+    return SystemError(ErrorKind::kWorkerCrashed, worker + "was ended, as " + name +
+                                                      ", which it ran, was cancelled by force.");
+  }
+  return SystemError(ErrorKind::kWorkerCrashed, worker + "died while it ran " + name +
+                                                    ", and no retry is left: " + Sentence(reason) +
+                                                    WhereOutputIs(worker_pid));
 }
 
 std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease, const BegunTags& tags) {
@@ -423,10 +440,10 @@ std::vector<PendingTask*> TaskSubmitter::LikelyBegun(const Lease& lease) {
 }
 
 void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, const BegunTags& begun) {
-  std::vector<PendingTask*> failed;
+  std::vector<PendingTask*> failed, cancelled;
   for (PendingTask* task : Begun(lease, begun)) {
     completion_.NoteAbandoned(task, lease.worker.node);
-    if (task->retries_left == 0) {
+    if (task->forced || (task->retries_left == 0 && !task->cancelled)) {
       lease.in_flight.Remove(task);
       task->lease = nullptr;
       failed.push_back(task);
@@ -439,13 +456,17 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, const Begun
   while (PendingTask* task = lease.in_flight.last) {
     lease.in_flight.Remove(task);
     task->lease = nullptr;
-    lease.shape->ready.push_front(task);
+    if (task->cancelled) {
+      cancelled.push_back(task);
+    } else {
+      lease.shape->ready.Prepend(task);
+    }
   }
   lease.queued_us = 0;
   for (PendingTask* task : failed) {
-    completion_.Fail(
-        task, SystemError(ErrorKind::kWorkerCrashed, CrashText(*task, lease.worker_pid, reason)));
+    completion_.Fail(task, CrashError(*task, lease.worker_pid, reason));
   }
+  for (PendingTask* task : cancelled) completion_.Cancel(task);
 }
 
 void TaskSubmitter::Tick(int64_t now_ns) {
@@ -503,8 +524,8 @@ void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>&
 void TaskSubmitter::FailAll(const ValuePtr& error) {
   for (auto& shape : shapes_) {
     shape->requests.clear();
-    std::vector<PendingTask*> failed(shape->ready.begin(), shape->ready.end());
-    shape->ready.clear();
+    std::vector<PendingTask*> failed;
+    while (PendingTask* task = shape->ready.TakeFirst()) failed.push_back(task);
     for (auto& lease : shape->leases) {
       lease->broken = true;
       while (PendingTask* task = lease->in_flight.first) {
@@ -520,9 +541,10 @@ void TaskSubmitter::FailAll(const ValuePtr& error) {
 void TaskSubmitter::CheckInvariants() const {
   size_t leases = 0;
   for (const auto& shape : shapes_) {
-    for (const PendingTask* task : shape->ready) {
+    for (const PendingTask* task = shape->ready.first; task != nullptr; task = task->next) {
       CYRAY_CHECK(task->live && task->lease == nullptr && !task->waiting_for_args());
       CYRAY_CHECK(task->tmpl->shape == shape.get()) << task->id.Hex();
+      CYRAY_CHECK(task->place == Place::kQueue && !task->cancelled) << task->id.Hex();
     }
     CYRAY_CHECK(shape->leases.empty() || shape->has_leases) << shape->demand.ToString();
     for (const auto& lease : shape->leases) {
@@ -544,7 +566,7 @@ void TaskSubmitter::CheckInvariants() const {
 void TaskSubmitter::Describe(std::string& out) const {
   for (const auto& shape : shapes_) {
     if (shape->ready.empty() && shape->requests.empty() && shape->leases.empty()) continue;
-    out += "shape {" + shape->demand.ToString() + "}: " + std::to_string(shape->ready.size()) +
+    out += "shape {" + shape->demand.ToString() + "}: " + std::to_string(shape->ready.count) +
            " ready, " + std::to_string(shape->requests.size()) + " lease requests\n";
     for (const auto& lease : shape->leases) {
       out += "  lease " + std::to_string(lease->id) + " on " + lease->worker.ToString() + " pid " +

@@ -45,6 +45,8 @@ class TaskSubmitter {
   // Queues a task whose return entries are made; `task` is live and belongs to the submitter now.
   void Submit(PendingTask* task);
   void OnArgumentReady(PendingTask* task);
+  // No further attempt begins. One that was pushed is answered by its worker, or ends with it.
+  void Cancel(PendingTask* task, const Cancellation& how);
 
   void OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply);
   // What its worker says of a task that is not taken in order.
@@ -91,7 +93,7 @@ class TaskSubmitter {
   static std::vector<PendingTask*> Begun(const Lease& lease, const BegunTags& begun);
   // When nothing is known of it, as of a worker whose node is dead.
   static std::vector<PendingTask*> LikelyBegun(const Lease& lease);
-  static std::string CrashText(const PendingTask& task, int worker_pid, const std::string& reason);
+  static ValuePtr CrashError(const PendingTask& task, int worker_pid, const std::string& reason);
   void Requeue(Lease& lease, const std::string& reason, const BegunTags& begun);
   Lease* FindLease(const Address& worker);
   void TickAt(int64_t due_ns) {

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,13 +37,19 @@ struct TaskTemplate {
   bool was_long = false;   // the last run took far longer than those before it
 };
 
-// Where an actor call is. A normal task is in flight when it has a lease.
+// Where a task is.
 enum class Place : uint8_t {
-  kNone,      // being moved
+  kNone,      // being moved; a normal task that waits for arguments
   kWaiting,   // for arguments, where order does not matter
   kQueue,     // to be pushed
   kInFlight,  // pushed
   kLimbo,     // pushed to a worker that is gone
+};
+
+// What a caller wants of a task that it cancels.
+struct Cancellation {
+  bool force = false;      // where it runs, its process ends
+  bool recursive = false;  // so do, or are cancelled, the tasks that it submitted
 };
 
 // A submitted task until its reply. Lives in a slab; `tag` on the wire is slot and generation.
@@ -65,35 +70,52 @@ struct PendingTask {
   uint32_t unresolved = 0;  // refs that have no value yet
   uint32_t attempt = 0;
   int retries_left = 0;
+  uint64_t parent = 0;  // the task running here that submitted it, by number; 0: none
   bool live = false;
   bool waits_there = false;  // pushed, and its worker lacks arguments: others begin before it
+  bool cancelled = false;    // no further attempt begins
+  bool forced = false;       // and the process of this one is ended for that
   Place place = Place::kNone;
+  // It is the task that makes `entry`, and has a count of it.
+  void Makes(ObjectEntry* entry) {
+    entry->maker = this;
+    returns.push_back(entry);
+  }
   bool waiting_for_args() const { return unresolved > 0; }
   uint64_t tag() const { return uint64_t{generation} << 32 | slot; }
 };
 
-// A list of tasks in one place: most often those pushed on one worker and not yet answered, in
-// order of pushing.
-struct InFlight {
+// The tasks in one place, in order. Each is in one list at most.
+struct TaskList {
   PendingTask* first = nullptr;
   PendingTask* last = nullptr;
   uint32_t count = 0;
   Place place = Place::kInFlight;
 
-  void Append(PendingTask* task) {
-    task->previous = last;
-    task->next = nullptr;
-    (last != nullptr ? last->next : first) = task;
-    last = task;
-    task->place = place;
-    ++count;
-  }
+  bool empty() const { return first == nullptr; }
+  void Prepend(PendingTask* task) { Insert(nullptr, task, first); }
+  void Append(PendingTask* task) { Insert(last, task, nullptr); }
   void Remove(PendingTask* task) {
     (task->previous != nullptr ? task->previous->next : first) = task->next;
     (task->next != nullptr ? task->next->previous : last) = task->previous;
     task->next = task->previous = nullptr;
     task->place = Place::kNone;
     --count;
+  }
+  PendingTask* TakeFirst() {
+    PendingTask* task = first;
+    if (task != nullptr) Remove(task);
+    return task;
+  }
+
+ private:
+  void Insert(PendingTask* before, PendingTask* task, PendingTask* after) {
+    task->previous = before;
+    task->next = after;
+    (before != nullptr ? before->next : first) = task;
+    (after != nullptr ? after->previous : last) = task;
+    task->place = place;
+    ++count;
   }
 };
 
@@ -108,7 +130,7 @@ struct Lease {
   int worker_pid = 0;
   Link* link = nullptr;
   std::vector<int> gpu_ids;
-  InFlight in_flight;
+  TaskList in_flight;
   double queued_us = 0;  // estimate of the run time of what is in flight
   int64_t idle_since_ns = 0;
   int64_t last_reply_ns = 0;
@@ -141,7 +163,7 @@ struct Shape {
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
-  std::deque<PendingTask*> ready;  // arguments there, waiting for a lease
+  TaskList ready{.place = Place::kQueue};  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight, oldest first
   uint32_t unanswered = 0;         // of these and of those that were cancelled

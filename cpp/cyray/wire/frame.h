@@ -85,6 +85,8 @@ enum class FrameType : uint16_t {
   kContainedTaken,
   kLinkReset,
   kLastAnswers,
+  kCancelTask,
+  kCancelObject,
   // peer.fbs, raylet and raylet
   kForwardLease = 128,
   kForwardLeaseReply,

@@ -99,7 +99,7 @@ class RuntimeContext:
         return "{}"
 
     def is_canceled(self) -> bool:
-        """Whether the running task was asked to stop."""
+        """Whether the running task or call was cancelled."""
         return bool(getattr(self._source, "is_canceled", False))
 
     @property
@@ -190,6 +190,10 @@ class ContextSource:
     def _of_task(part: int) -> str | None:
         task = _raylet.current_task()
         return task[part] if task else None
+
+    @property
+    def is_canceled(self) -> bool:
+        return _raylet.is_cancelled()
 
     @property
     def current_actor_id(self) -> str | None:

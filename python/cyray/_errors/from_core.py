@@ -56,6 +56,7 @@ FAILURE_CLASSES: dict[str, type[RayError]] = {
     "unschedulable": TaskUnschedulableError,
     "raylet_died": LocalRayletDiedError,
     "internal": RaySystemError,
+    "task_cancelled": TaskCancelledError,
 }
 
 
@@ -99,9 +100,19 @@ def system_error(kind: str, message: str, actor_id: str | None = None) -> RayErr
         return RaySystemError(message or f"Unknown failure {kind!r}.")
     if issubclass(cls, RayActorError):
         return _actor_error(cls, message, actor_id)
+    if cls is TaskCancelledError:
+        return _cancelled(message)
     if cls is TaskUnschedulableError and actor_id:
         cls = ActorUnschedulableError
     return cls(message) if message else cls()
+
+
+def _cancelled(message: str) -> TaskCancelledError:
+    fact, _, text = message.partition("\n")
+    named = fact.startswith("\ttask_id: ")
+    return (
+        TaskCancelledError(text, fact.partition(": ")[2]) if named else TaskCancelledError(message)
+    )
 
 
 def _actor_error(cls: type[RayActorError], message: str, actor_id: str | None) -> RayActorError:

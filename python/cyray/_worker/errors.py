@@ -7,6 +7,7 @@ raises, whatever the user's exception does.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from cyray import _raylet
@@ -23,6 +24,16 @@ def leaves(error: BaseException) -> str | None:
         except Exception:  # a repr may do anything
             return "sys.exit() is called"
     return None
+
+
+def gives_up(error: BaseException) -> bool:
+    """Whether a task that was cancelled raised `error` for that."""
+    from cyray._errors.classes import TaskCancelledError
+
+    asyncio = sys.modules.get("asyncio")
+    return isinstance(error, (KeyboardInterrupt, TaskCancelledError)) or (
+        asyncio is not None and isinstance(error, asyncio.CancelledError)
+    )
 
 
 def task_error(error: BaseException, name: str, instance: Any) -> BaseException:

@@ -6,10 +6,12 @@ thread alone; `threads` has the others.
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import signal
 import sys
+import time
 from types import FrameType
 from typing import Any
 
@@ -20,6 +22,8 @@ from cyray._worker import actor, label
 
 # The actor that the next creation task makes.
 _pending_actor: tuple[Any, ...] | None = None
+# The task for which a SIGINT came that is sent again.
+_put_off: tuple[str, str, str] | None = None
 
 
 def main(fd: int, worker_id: str) -> None:
@@ -29,6 +33,7 @@ def main(fd: int, worker_id: str) -> None:
         me.visible_gpus = machine.visible_gpus() or None
         # A handler, not SIG_IGN: what a task starts would inherit that.
         signal.signal(signal.SIGINT, _on_interrupt)
+        signal.signal(_raylet.CANCEL_SIGNAL, _on_cancel)
         _raylet.connect(fd, bytes.fromhex(worker_id))
         label.install(_raylet.current_label)
         _raylet.run_worker(on_event)
@@ -44,14 +49,55 @@ def main(fd: int, worker_id: str) -> None:
 
 def _on_interrupt(number: int, frame: FrameType | None) -> None:
     """SIGINT interrupts the user's code on the main thread; between tasks it means nothing."""
-    if me.loop is not None:  # the loop of an async actor runs many calls at once
+    global _put_off
+    meant, _put_off = _put_off, None
+    # The loop of an async actor runs many calls at once.
+    if me.loop is not None or not _is_users(frame):
         return
-    if frame is not None and frame.f_code is main.__code__ and _raylet.current_task() is not None:
-        raise KeyboardInterrupt  # compiled code of the user's, which has no frame
+    task = _raylet.current_task()
+    if meant is not None and meant != task:
+        return
+    if _locks_modules(frame):
+        _put_off = task
+        _send_again(number)
+    else:
+        raise KeyboardInterrupt
+
+
+def _on_cancel(number: int, frame: FrameType | None) -> None:
+    """A task of this worker was cancelled: the one on the main thread, or another one."""
+    if _locks_modules(frame):
+        _send_again(number)
+    else:
+        _raylet.interrupt_if_cancelled()
+
+
+def _locks_modules(frame: FrameType | None) -> bool:
+    """Whether Python's own code of `import` runs right here: an exception can leave its locks taken for ever."""
+    while frame is not None and frame.f_globals is globals():  # this handler, interrupted itself
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+
+
+def _send_again(number: int) -> None:
+    """The signal once more, when this thread is likely to be elsewhere."""
+    _thread.start_new_thread(_send_soon, (_thread.get_ident(), number))
+
+
+def _send_soon(thread: int, number: int) -> None:
+    time.sleep(0.001)
+    signal.pthread_kill(thread, number)
+
+
+def _is_users(frame: FrameType | None) -> bool:
+    """Whether the code of a task runs, not the engine's around it."""
+    if frame is not None and frame.f_code is main.__code__:
+        return _raylet.current_task() is not None  # compiled code of the user's has no frame
     while frame is not None and frame.f_code is not main.__code__:
         if not frame.f_globals.get("__name__", "").startswith("cyray."):
-            raise KeyboardInterrupt
+            return True
         frame = frame.f_back
+    return False
 
 
 def leave_from_thread(failed: bool = False) -> None:
@@ -83,6 +129,8 @@ def on_event(event: tuple[Any, ...]) -> None:
     elif kind == _raylet.EVENT_CREATE_ACTOR:
         assert _pending_actor is not None
         actor.create(_pending_actor, event[1], on_event)
+    elif kind == _raylet.EVENT_CANCEL:
+        _raylet.cancel_call(event[1])
     elif kind == _raylet.EVENT_EXIT:
         _exit_requested()
     elif kind == _raylet.EVENT_CALLBACK:

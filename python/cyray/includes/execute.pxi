@@ -10,6 +10,8 @@ cdef class ExecContext:
     # A task while it runs on a thread.
     cdef unique_ptr[ExecTask] task
     cdef object callable_entry
+    cdef bint interruptible     # the user's code runs, or may: what it raises ends the task alone
+    cdef bint interrupted       # it was cancelled, and got its KeyboardInterrupt for that
 
 
 @cython.final
@@ -174,6 +176,8 @@ cdef object call_function(ExecContext context, CallableEntry entry):
             args, kwargs, written = decode_args(context, entry.inout)
         finally:
             here.call = NULL
+    if task.cancelled:
+        interrupt(context)
     if kwargs is None:
         value = entry.function(*args)
     else:
@@ -195,14 +199,17 @@ cdef int execute(ExecContext context) except -1:
     cdef CallableEntry entry = None
     cdef _Results results
     try:
+        context.interruptible = True
         entry = callable_of(context.task.get())
         context.callable_entry = entry
         if not context.task.get().gpu_ids.empty():
             hook("show_gpus")(list(context.task.get().gpu_ids))
         value = call_function(context, entry)
         results = encode_results(context, entry, value)
+        context.interruptible = False
         value = None
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
+        context.interruptible = False
         value = None
         reason = answer_error(context, entry, error)
         if reason is not None:
@@ -216,7 +223,11 @@ cdef object answer_error(ExecContext context, CallableEntry entry, object error)
     if now.core == NULL:
         leave_forked_child(error)
     reason = hook("leaves")(error)
-    if reason is None:
+    if reason is not None:
+        now.core.executor().Abandon(move_task(context.task))
+    elif context.task.get().cancelled and hook("gives_up")(error):
+        now.core.executor().ReplyCancelled(move_task(context.task))
+    else:
         retry = is_retriable(entry, error)
         finish(context, False, encode_failure(context, task_name(context.task.get()), error), retry)
     return reason
@@ -235,6 +246,7 @@ def run_worker(on_event):
     """The main loop of a worker: run tasks until told to leave. ``on_event`` gets event tuples."""
     global _main_thread
     _main_thread = PyThread_get_thread_ident()
+    interrupt_with(session().core.executor(), CANCEL_SIGNAL)
     run_tasks(on_event)
 
 
@@ -276,6 +288,7 @@ cdef run_tasks(on_event):
                 hook("ensure_threads")(context.task.get().tmpl.max_concurrency)
             execute(context)
         context.callable_entry = None
+        context.interrupted = False
 
 
 cdef forget_interrupt():

@@ -121,6 +121,7 @@ cdef extern from "cyray/common/encoding.h" namespace "cyray" nogil:
 
     cdef enum class ErrorKind(uint8_t):
         kInternal
+        kTaskCancelled
 
 
 cdef extern from "cyray/wire/encoded.h" namespace "cyray::wire" nogil:

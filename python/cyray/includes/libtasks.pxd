@@ -15,6 +15,11 @@ cdef extern from "cyray/core/task_types.h" namespace "cyray::core" nogil:
         uint32_t id
         int num_returns
 
+    cdef cppclass Cancellation:
+        Cancellation()
+        cbool force
+        cbool recursive
+
 
 cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
     cdef cppclass Submission:
@@ -23,6 +28,7 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         ValuePtr args
         vector[ObjectEntry*] refs
         vector[ObjectEntry*] contained
+        uint64_t parent
         ObjectEntry* hold
         unique_ptr[string] name
 
@@ -74,6 +80,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         TaskTemplate* AddTemplate(const TemplateSpec&)
         void ReleaseTemplate(TaskTemplate*)
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
+        Status Cancel(ObjectEntry*, const Cancellation&)
         void Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, cbool, uint32_t)
         void ReleaseActorClient(ActorClient*)
@@ -103,6 +110,9 @@ cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
         string name
         vector[int] gpu_ids
         vector[ObjectId] borrowed
+        uint64_t number
+        cbool cancelled
+        cbool cancels_children
         cbool submitter_is_nil()
 
     cdef cppclass Outcome:
@@ -124,6 +134,7 @@ cdef extern from "cyray/core/event_queue.h" namespace "cyray::core::Event" nogil
         kBecomeActor
         kExit
         kRayletLost
+        kCancel
 
 
 cdef extern from "cyray/core/event_queue.h" namespace "cyray::core" nogil:
@@ -157,6 +168,8 @@ cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
         unique_ptr[ExecTask] NextTask(int64_t, cbool, Event*)
         unique_ptr[ExecTask] TryNextTask(Event*, cbool)
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
+        void ReplyCancelled(unique_ptr[ExecTask])
+        void Abandon(unique_ptr[ExecTask])
         cbool OwnerOfResults(ExecTask&, Address*)
         void BecomeActor(cbool, uint32_t)
         void ActorReady(const ActorId&, uint32_t, cbool, string_view)

@@ -463,7 +463,7 @@ def _as_asyncio_future(ObjectRef ref):
 
 cdef tuple event_tuple(Event& event):
     cdef int kind = <int>event.kind
-    if event.kind == EventKind.kCallback:
+    if event.kind == EventKind.kCallback or event.kind == EventKind.kCancel:
         return kind, event.token
     if event.kind == EventKind.kLogLines:
         return (kind, event.number, event.text.decode("utf-8", "replace"),
@@ -488,6 +488,7 @@ EVENT_SILENCE = <int>EventKind.kSilence
 EVENT_ASSIGN_JOB = <int>EventKind.kAssignJob
 EVENT_BECOME_ACTOR = <int>EventKind.kBecomeActor
 EVENT_EXIT = <int>EventKind.kExit
+EVENT_CANCEL = <int>EventKind.kCancel
 
 
 def next_event(timeout=None):

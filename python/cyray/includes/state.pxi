@@ -13,6 +13,7 @@ import os
 import sys
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_SetString
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE, PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject_GenericGetAttr
 from cpython.ref cimport Py_INCREF, PyObject
@@ -129,8 +130,9 @@ cdef extern from *:
 
 
 cdef cbool signal_raised() noexcept with gil:
-    # InterruptCheck: Python's signal handlers run between the slices of a wait.
-    return check_signals() != 0
+    # InterruptCheck: Python's signal handlers run between the slices of a wait, which ends when its task
+    # is cancelled.
+    return check_signals() != 0 or raise_if_cancelled()
 
 
 cdef object _registers_at = None   # the path of a raylet's socket, while this driver registers there

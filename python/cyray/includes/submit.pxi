@@ -12,6 +12,11 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     cdef int i, n = tmpl.num_returns
     submission.tmpl = tmpl
     submission.hold = hold
+    cdef ExecContext parent = None
+    if not s.is_driver:
+        parent = current_context()
+        if parent is not None and parent.task.get() != NULL:
+            submission.parent = parent.task.get().number
     if name is not None:
         submission.name.reset(new string(<string>name))
     if args or kwargs:
@@ -20,12 +25,16 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     if n == 1:
         if s.core.submitter().Submit(move_submission(submission), actor, &one):
             throttle(s, actor)
+        if parent is not None and is_untold(parent) and parent.task.get().cancels_children:
+            cancel_late(s, one)
         return make_ref(one, s.epoch)
     many.resize(n)
     if s.core.submitter().Submit(move_submission(submission), actor, many.data()):
         throttle(s, actor)
     if n == 0:
         return None
+    if parent is not None and is_untold(parent) and parent.task.get().cancels_children:
+        cancel_late(s, many[0])
     return [make_ref(many[i], s.epoch) for i in range(n)]
 
 
