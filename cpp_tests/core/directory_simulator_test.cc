@@ -60,6 +60,7 @@ class Process : public DirectoryOutbox, public StoreOutbox {
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override;
   void FreeStray(const ObjectId&, const NodeId&) override {}
   void ActorOutOfScope(const ActorId&) override {}
+  void GeneratorDropped(const ObjectId&, PendingTask*) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   void Publish(const ObjectId&) override {}
 

@@ -76,6 +76,7 @@ class WordsOutbox : public DirectoryOutbox, public StoreOutbox {
   void FreeStored(const ObjectId& id, const std::vector<NodeId>&) override { Note("free", 0, id); }
   void FreeStray(const ObjectId& id, const NodeId&) override { Note("stray", 0, id); }
   void ActorOutOfScope(const ActorId&) override { notes.emplace_back("actor"); }
+  void GeneratorDropped(const ObjectId&, PendingTask*) override {}
   void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                      std::vector<uint64_t> callbacks) override {
     for (uint64_t tag : dependents) notes.push_back("task " + std::to_string(tag));

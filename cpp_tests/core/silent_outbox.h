@@ -19,6 +19,7 @@ class SilentOutbox : public DirectoryOutbox, public StoreOutbox {
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void ForEachWaitedFor(const std::function<void(ObjectEntry*)>&) override {}
   void ActorOutOfScope(const ActorId&) override {}
+  void GeneratorDropped(const ObjectId&, PendingTask*) override {}
   void OnObjectReady(ObjectEntry*, std::vector<uint64_t>, std::vector<uint64_t>) override {}
   void PullToStore(ObjectEntry*) override {}
   void ReleasePin(const ObjectId&) override {}

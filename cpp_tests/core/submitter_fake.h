@@ -288,6 +288,13 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     objects_.CheckInvariants();
   }
 
+  void OnStreamItem(Link& link, const wire::StreamItem& item) {
+    PendingTask* task = slab_.Find(item.tag());
+    if (task == nullptr) return completion_.RefuseItem(link, item);
+    const bool is_there = task->lease != nullptr && task->lease->link == &link;
+    completion_.AddItem(link, task, is_there, item);
+  }
+
   // PollerHandler
   void OnReady(void*, uint32_t) override {}
   void FlushAll() override {}
@@ -329,6 +336,9 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
                         PendingTask* task = slab_.Find(progress->tag());
                         if (task == nullptr) return;
                         return tasks_.OnTaskProgress(link, task, progress->begun());
+                      }
+                      if (frame.type == wire::FrameType::kStreamItem) {
+                        return OnStreamItem(link, *frame.As<wire::StreamItem>());
                       }
                       const auto* reply = frame.As<wire::TaskReply>();
                       ASSERT_NE(reply, nullptr);

@@ -302,6 +302,36 @@ TEST_F(TaskSubmitterTest, ATaskBehindASlowOneGetsAWorkerOfItsOwn) {
   ExpectAllAnswered();
 }
 
+TEST_F(TaskSubmitterTest, AnotherWorkerIsAskedForWhenATaskThatCameMeanwhileTookTheOne) {
+  AddWorker(10);
+  AddWorker(11);
+  TaskTemplate* tmpl = KnownTemplate(10);
+  ObjectEntry* slow = Submit(tmpl);
+  GrantFirst(1, 10);
+  ObjectEntry* quick = Submit(tmpl);
+  const auto tags = Pushed(10);
+  ASSERT_THAT(tags, SizeIs(2));
+  const int64_t deadline = MonotonicNs() + 10'000'000'000;
+  std::vector<GotFrame> requests;
+  while (requests.empty() && MonotonicNs() < deadline) {
+    tasks_.Tick(MonotonicNs());
+    requests = FromProcess(FrameType::kRequestLease);
+  }
+  ASSERT_THAT(requests, SizeIs(1));
+  ObjectEntry* other = Submit(MakeTemplate());
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty()) << "it is on its way";
+  Grant(requests[0], 2, 11);
+  const auto taken = Pushed(11);
+  ASSERT_THAT(taken, SizeIs(1));
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(1))
+      << "for the one behind the slow one";
+  Reply(11, taken[0]);
+  Reply(10, tags[0]);
+  Reply(10, tags[1]);
+  Release({slow, quick, other});
+  ExpectAllAnswered();
+}
+
 TEST_F(TaskSubmitterTest, AnIdleWorkerTakesTheOnlyTaskBehindOneThatIsKnownToBeLong) {
   AddWorker(10);
   AddWorker(11);

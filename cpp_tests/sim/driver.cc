@@ -67,8 +67,12 @@ Driver::Result Driver::TaskOf(Player* player, const Step& step) {
   result.expected = Expected(step.key, passed);
   result.never_fails = step.max_retries < 0;
   if (step.key.kind == TaskKind::kMake) given.refs.push_back(player->Put(step.key.salt));
+  if (step.key.kind == TaskKind::kDrain) {
+    given.refs.push_back(player->Submit(step.key.Child(0, TaskKind::kYield)));
+  }
+  result.is_generator = step.key.kind == TaskKind::kYield;
   result.entry = player->Submit(step.key, given);
-  if (step.key.kind == TaskKind::kMake) player->Release(given.refs[0]);
+  for (core::ObjectEntry* ref : given.refs) player->Release(ref);
   return result;
 }
 
@@ -141,6 +145,7 @@ void Driver::TakeStep(Player* player, const Step& step) {
 void Driver::Cancel(Player* player, const Step& step) {
   if (!step.cancels.empty()) kernel().Sleep(step.cancels_after_ns);
   for (const size_t number : step.cancels) {
+    if (results_[number].entry == nullptr) continue;  // a generator that was let go of
     Book::Get().Cancels(results_[number].entry->id.task());
     const core::Cancellation how{.force = mine_->steps[number].forced, .recursive = true};
     const Status asked = player->core().submitter().Cancel(results_[number].entry, how);
@@ -236,8 +241,11 @@ void Driver::ReadResults(Player* player) {
     const Result result = results_[i];
     if (result.entry == nullptr) continue;
     stage_ = "waits for step " + std::to_string(i);
-    const Decoded got = player->Get(result.entry);
+    const TaskKey& key = mine_->steps[i].key;
+    const Decoded got =
+        result.is_generator ? player->Collect(result.entry, key) : player->Get(result.entry);
     const std::string why = Judge(mine_->steps[i], result, got);
+    if (key.IsDropped()) player->Release(std::exchange(results_[i].entry, nullptr));
     if (why.empty()) continue;
     wrong_ = "step " + std::to_string(i) + " of kind " +
              std::to_string(static_cast<int>(mine_->steps[i].key.kind)) + ": " + why;

@@ -39,6 +39,7 @@ class Driver {
     uint64_t expected = 0;
     ActorId actor;  // not nil: a call of it
     bool never_fails = true;
+    bool is_generator = false;
   };
 
   bool Connect(Player* player);

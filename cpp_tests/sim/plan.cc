@@ -54,8 +54,12 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   }
   gcs_forgets = OneIn(2);
   if (gcs_forgets) DrawDeathUnheard(allowed);
-  if (!OneIn(3)) return;
-  for (DriverPlan& driver : drivers) DrawCancels(&driver);
+  if (OneIn(3)) {
+    for (DriverPlan& driver : drivers) DrawCancels(&driver);
+  }
+  for (DriverPlan& driver : drivers) {
+    if (driver.keys == 0 && OneIn(2)) DrawStreams(&driver);
+  }
 }
 
 bool Plan::Has(FaultKind kind) const {
@@ -384,6 +388,28 @@ void Plan::DrawCancels(DriverPlan* driver) {
     const size_t at = std::min(i + later, driver->steps.size() - 1);
     driver->steps[at].cancels.push_back(i);
     driver->steps[at].cancels_after_ns = static_cast<int64_t>(Below(60)) * kMs / 10;
+  }
+}
+
+void Plan::DrawStreams(DriverPlan* driver) {
+  constexpr int kRetries[] = {0, 1, 2, -1};
+  // An item that a consumer has taken is lost with it.
+  const bool drains = !kills_workers() && !delays_news() && !Has(FaultKind::kCut);
+  for (uint64_t i = 1 + Below(5); i > 0; --i) {
+    Step step{.key = DrawKey(TaskKind::kYield)};
+    if (step.key.depth == 1 && !stores_) step.key.depth = 0;
+    if (step.key.depth == 2 && !dies_) step.key.depth = 0;
+    step.max_retries = kRetries[Below(4)];
+    if (drains && OneIn(3)) {
+      step.key = {TaskKind::kDrain, 1, step.key.salt};
+      step.max_retries = -1;
+    } else if (OneIn(4)) {
+      step.cancelled = true;
+      step.cancels.push_back(driver->steps.size());
+      step.cancels_after_ns = static_cast<int64_t>(Below(60)) * kMs / 10;
+    }
+    step.pause_ns = static_cast<int64_t>(Below(OneIn(3) ? 2 : 200)) * kMs;
+    driver->steps.push_back(std::move(step));
   }
 }
 

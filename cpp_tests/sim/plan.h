@@ -141,6 +141,7 @@ struct Plan {
   void DrawCallBurst(DriverPlan* driver);
   void DrawSteps(DriverPlan* driver, size_t number);
   void DrawCancels(DriverPlan* driver);
+  void DrawStreams(DriverPlan* driver);
   TaskKey DrawKey(TaskKind kind);
 
   std::mt19937_64 random_;

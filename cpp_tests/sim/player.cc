@@ -22,6 +22,7 @@ struct Cancelled {};
 
 constexpr size_t kHeadBytes = sizeof(uint64_t) + sizeof(uint32_t);
 constexpr uint64_t kLargeBytes = 300 << 10;
+constexpr uint32_t kMaxAhead = 5;
 
 void Nap(uint64_t ms) {
   const timespec wait{0, static_cast<long>(ms) * 1'000'000};
@@ -93,6 +94,37 @@ Decoded Player::Get(ObjectEntry* entry) {
   return out;
 }
 
+Decoded Player::Collect(ObjectEntry* generator, const TaskKey& key) {
+  Decoded sum;
+  for (uint64_t number = 0;;) {
+    const auto next = core_.items().Take(generator, /*only_look=*/false);
+    if (!next) {
+      sum.is_error = true;
+      sum.error = next.error().message();
+      return sum;
+    }
+    if (next->end) {
+      if (number != key.Items()) sum.number = ~uint64_t{0};  // some are missing
+      return sum;
+    }
+    ObjectEntry* item = next->item;
+    if (!next->taken) {
+      CYRAY_CHECK(core_.reader().Wait(&item, 1, 1, /*here=*/false, kForever));
+      Release(item);
+      continue;
+    }
+    const Decoded got = Get(item);
+    Release(item);
+    if (got.is_error) return got;
+    if (got.number != key.Item(number++)) sum.number = uint64_t{1} << 63;  // in another order
+    sum.number += got.number;
+    if (key.IsDropped() && number > key.Items() / 2) {
+      sum.number = Expected(key);
+      return sum;
+    }
+  }
+}
+
 void Player::LookWhetherCancelled() {
   if (running_ != nullptr && running_->cancelled) throw Cancelled{};
 }
@@ -109,6 +141,10 @@ core::TaskTemplate* Player::TemplateOf(const TaskKey& key, int max_retries, bool
   spec.name = "task" + std::to_string(static_cast<int>(kind));
   spec.max_retries = max_retries;
   spec.is_actor_method = is_call;
+  if (kind == TaskKind::kYield) {
+    spec.yields = wire::Yields::Items;
+    spec.max_ahead = kMaxAhead;
+  }
   if (is_call) {
     spec.method = spec.name;
   } else if (!free) {
@@ -283,6 +319,16 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
     case TaskKind::kMeet:
       Meet(key);
       break;
+    case TaskKind::kYield:
+      Yield(*task, key);
+      break;
+    case TaskKind::kDrain: {
+      const Decoded drained = Collect(passed.at(0), key.Child(0, TaskKind::kYield));
+      result.is_error = drained.is_error;
+      result.error = drained.error;
+      result.number += drained.number;
+      break;
+    }
     case TaskKind::kMake: {
       ActorHandle made = MakeActor({.name = "made " + std::to_string(key.salt)}, passed);
       core_.submitter().ReleaseActorClient(made.client);
@@ -312,11 +358,27 @@ void Player::Die() {
   __builtin_unreachable();
 }
 
-void Player::Store(core::ExecTask& task, core::Outcome* outcome) {
+void Player::Yield(core::ExecTask& task, const TaskKey& key) {
+  using Sent = core::Executor::Sent;
+  for (uint64_t i = 0; i < key.Items(); ++i) {
+    if (i % 8 == 7) Nap(1 + key.salt % 5);
+    LookWhetherCancelled();
+    if (key.depth == 2 && i == key.Items() / 2 && task.attempt < key.Deaths()) Die();
+    if (core::Executor::SkipItem(task)) continue;
+    core::Outcome outcome;
+    outcome.value = Encode(key.Item(i), {});
+    if (key.depth == 1 && i % 3 == 0) Store(task, core::ItemStream::IdOf(task.id, i), &outcome);
+    const Sent sent = core_.executor().SendItem(task, std::move(outcome));
+    if (sent == Sent::kUnwanted) return;
+    if (sent == Sent::kWait) CYRAY_CHECK(core_.executor().AwaitRoom(task));
+  }
+}
+
+void Player::Store(core::ExecTask& task, const ObjectId& id, core::Outcome* outcome) {
   Address owner;
   if (!core_.executor().OwnerOfResults(task, &owner)) return;
   core::StoreBlock block;
-  const Status created = core_.store().Create(ObjectId(task.id, 1), owner, kLargeBytes, &block);
+  const Status created = core_.store().Create(id, owner, kLargeBytes, &block);
   if (!created.ok()) {
     // An attempt of before has stored it, and says the same.
     if (created.code() == StatusCode::kAlreadyExists) outcome->stored_bytes = kLargeBytes;
@@ -338,7 +400,7 @@ core::Outcome Player::MakeOutcome(core::ExecTask& task, const TaskKey& key, cons
     return outcome;
   }
   outcome.value = Encode(result.number, result.refs);
-  if (key.StoresResult()) Store(task, &outcome);
+  if (key.StoresResult()) Store(task, ObjectId(task.id, 1), &outcome);
   return outcome;
 }
 
@@ -368,7 +430,7 @@ void Player::Execute(std::unique_ptr<core::ExecTask> task) {
     return core_.executor().ReplyCancelled(std::move(task));
   }
   std::vector<core::Outcome> outcomes;
-  outcomes.push_back(MakeOutcome(*task, key, result));
+  if (key.kind != TaskKind::kYield) outcomes.push_back(MakeOutcome(*task, key, result));
   if (key.Lingers()) Nap(1 + key.salt % 20);
   if (key.kind == TaskKind::kDie && task->attempt < key.Deaths()) Die();
   Book::Get().Ends(task->id);

@@ -73,6 +73,8 @@ class Player {
   // A task; one count of the result.
   core::ObjectEntry* Submit(const TaskKey& key, const Given& given = {});
   core::ObjectEntry* Put(uint64_t number);
+  // What a kYield yields: the sum, or the error that it ended with. It is over then, or let go of.
+  Decoded Collect(core::ObjectEntry* generator, const TaskKey& key);
   // Waits; also for what refs inside the value name, whose numbers are added.
   Decoded Get(core::ObjectEntry* entry);
   void Release(core::ObjectEntry* entry) { core_.objects().Release(entry); }
@@ -103,10 +105,12 @@ class Player {
   std::vector<core::ObjectEntry*> StartChildren(const TaskKey& key,
                                                 const std::vector<core::ObjectEntry*>& passed);
   void Meet(const TaskKey& key);
+  // Sends the items of a kYield.
+  void Yield(core::ExecTask& task, const TaskKey& key);
   // Throws when the task that runs here was cancelled.
   void LookWhetherCancelled();
   [[noreturn]] void Die();
-  void Store(core::ExecTask& task, core::Outcome* outcome);
+  void Store(core::ExecTask& task, const ObjectId& id, core::Outcome* outcome);
   core::Outcome MakeOutcome(core::ExecTask& task, const TaskKey& key, const Decoded& result);
 
   const PlayerRules rules_;

@@ -56,6 +56,13 @@ uint64_t Expected(const TaskKey& key, uint64_t passed) {
     case TaskKind::kSum:
     case TaskKind::kKept:
       return sum + passed;
+    case TaskKind::kYield: {
+      uint64_t all = 0;
+      for (uint64_t i = 0; i < key.Items(); ++i) all += key.Item(i);
+      return all;
+    }
+    case TaskKind::kDrain:
+      return sum + Expected(key.Child(0, TaskKind::kYield));
     case TaskKind::kCall:
       return sum + Expected(key.Child(0, TaskKind::kLeaf));
     default:

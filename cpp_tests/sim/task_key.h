@@ -21,6 +21,9 @@ enum class TaskKind : uint8_t {
   kCall,   // calls a kLeaf of the actor whose handle it was passed
   kMake,   // makes a detached actor, which keeps the refs that this one was passed
   kMeet,   // of depth 1 and 2: ends when the other one of its salt has begun, too
+  kYield,  // a generator of numbers; of depth 1 some are stored, of depth 2 it dies on its way
+           // first
+  kDrain,  // the sum of what a kYield yields that it was passed
 };
 // In a salt: kGive may be among what the task starts.
 inline constexpr uint64_t kGivenRefs = uint64_t{1} << 47;
@@ -40,6 +43,11 @@ struct TaskKey {
   TaskKind KindOfChild(uint64_t number) const;
   // The number that is its own.
   uint64_t Own() const;
+  // Of kYield: how many items, and the number of one.
+  uint64_t Items() const { return salt % 40; }
+  uint64_t Item(uint64_t number) const { return Own() + number; }
+  // Whoever iterates over it stops half way, and lets it go.
+  bool IsDropped() const { return kind == TaskKind::kYield && salt % 5 == 0; }
   // Of kDie: how many attempts end the process.
   uint32_t Deaths() const { return salt % 3 == 0 ? 2 : 1; }
   // Of kDie: whether it takes a while, so that it can be cancelled before.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cyray._raylet import ObjectID, ObjectRef, get, put, wait
+from cyray._raylet import ObjectID, ObjectRef, ObjectRefGenerator, get, put, wait
 
 if TYPE_CHECKING:
     from cyray import (
@@ -40,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ObjectID",
     "ObjectRef",
+    "ObjectRefGenerator",
     "available_resources",
     "cancel",
     "cluster_resources",

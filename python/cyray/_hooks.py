@@ -26,6 +26,7 @@ TABLE = {
     "find_method": "cyray._worker.actor:find_method",
     "show_gpus": "cyray._worker.gpus:show_gpus",
     "ensure_threads": "cyray._worker.threads:ensure_threads",
+    "run_coroutine": "cyray._worker.coroutines:run",
     "leaves": "cyray._worker.errors:leaves",
     "gives_up": "cyray._worker.errors:gives_up",
     "leave_from_thread": "cyray._worker.main:leave_from_thread",

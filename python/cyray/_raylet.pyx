@@ -13,6 +13,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``objects.pxi``   put, get, wait, futures
 - ``submit.pxi``    tasks, actors and their methods as callables
 - ``execute.pxi``   the loop of a worker
+- ``generators.pxi``  streaming generators, on both sides
 - ``cancel.pxi``    cancelling, on both sides
 - ``results.pxi``   what a task returns or raises
 - ``gcs.pxi``       questions to the GCS
@@ -26,6 +27,7 @@ include "includes/arguments.pxi"
 include "includes/objects.pxi"
 include "includes/submit.pxi"
 include "includes/execute.pxi"
+include "includes/generators.pxi"
 include "includes/cancel.pxi"
 include "includes/results.pxi"
 include "includes/gcs.pxi"

@@ -46,6 +46,7 @@ enum class ErrorKind : uint8_t {
   kRayletDied = 8,
   kInternal = 9,
   kTaskCancelled = 10,
+  kEndOfStream = 11,  // no error: behind the last item of a generator
 };
 
 // The name that Python knows a kind by; nullptr for one that there is not.
@@ -71,6 +72,8 @@ constexpr const char* ErrorKindName(ErrorKind kind) {
       return "internal";
     case ErrorKind::kTaskCancelled:
       return "task_cancelled";
+    case ErrorKind::kEndOfStream:
+      return "end_of_stream";
   }
   return nullptr;
 }

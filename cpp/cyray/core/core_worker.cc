@@ -26,7 +26,8 @@ CoreWorker::CoreWorker()
       executor_(process_, directory_, events_, loop_),
       reader_(process_, directory_, store_, executor_),
       submitter_(process_, requests_, facts_, directory_),
-      router_({process_, directory_, objects_, store_, submitter_, executor_, events_}) {}
+      items_(process_, directory_, submitter_),
+      router_({process_, directory_, objects_, store_, submitter_, items_, executor_, events_}) {}
 
 CoreWorker::~CoreWorker() {
   Disconnect(false);
@@ -43,6 +44,8 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   process_.SetJob(registration().job_id);
   directory_.SetIdentity(address());
   executor_.SetIdentity(address());
+  executor_.SetAheadBytes(std::clamp(registration().arena_bytes / 4, ItemStream::kMinAheadBytes,
+                                     ItemStream::kMaxAheadBytes));
   submitter_.SetIdentity(address(), process_.job_id());
   process_.Listen([this](wire::Frame& frame) { router_.OnRayletFrame(frame); },
                   [this] { router_.OnRayletLost(); });

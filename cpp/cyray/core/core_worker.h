@@ -9,6 +9,7 @@
 //   reader()     waits for objects, reads them
 //   store()      blocks of the node's store
 //   submitter()  tasks and actor calls from here
+//   items()      items of generators, for consumers
 //   executor()   tasks and actor calls to here
 //   events()     what Python has to do besides
 //   control()    questions to the GCS and the raylet
@@ -27,6 +28,7 @@
 #include "cyray/core/event_queue.h"
 #include "cyray/core/executor.h"
 #include "cyray/core/external_loop.h"
+#include "cyray/core/item_taker.h"
 #include "cyray/core/object_directory.h"
 #include "cyray/core/object_reader.h"
 #include "cyray/core/objects.h"
@@ -61,6 +63,7 @@ class CoreWorker : private PollerHandler {
   ObjectReader& reader() { return reader_; }
   StoreClient& store() { return store_; }
   Submitter& submitter() { return submitter_; }
+  ItemTaker& items() { return items_; }
   Executor& executor() { return executor_; }
   EventQueue& events() { return events_; }
   ExternalLoop& loop() { return loop_; }
@@ -97,6 +100,7 @@ class CoreWorker : private PollerHandler {
   Executor executor_;
   ObjectReader reader_;
   Submitter submitter_;
+  ItemTaker items_;
   Router router_;
   bool keep_views_ = false;
 };

@@ -33,6 +33,7 @@ struct Event {
     kExit,         // leave; flag: gracefully; text: why
     kRayletLost,
     kCancel,  // token: the number of an actor's call that runs and is cancelled
+    kRoom,    // token: the number of one that waits for its consumers and may go on
   };
   Kind kind = Kind::kNone;
   uint64_t token = 0;

@@ -10,7 +10,10 @@ std::string ContentOf(const ExecTemplate& tmpl) {
   for (const std::string* part : {&tmpl.name, &tmpl.method, &tmpl.extra}) {
     content += std::to_string(part->size()) + ":" + *part;
   }
-  content += std::to_string(tmpl.num_returns) + "/" + std::to_string(tmpl.max_concurrency);
+  for (const uint64_t number : {uint64_t(tmpl.num_returns), uint64_t{tmpl.max_concurrency},
+                                uint64_t(tmpl.yields), uint64_t{tmpl.max_ahead}}) {
+    content += std::to_string(number) + "/";
+  }
   return content;
 }
 

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core_generated.h"
 #include "cyray/common/ids.h"
 #include "cyray/core/link.h"
 
@@ -27,6 +28,8 @@ struct ExecTemplate {
   std::string name;
   std::string method;
   int num_returns = 1;
+  wire::Yields yields = wire::Yields::None;
+  uint32_t max_ahead = 0;
   uint32_t max_concurrency = 1;
   std::string extra;
   double average_us = 0;

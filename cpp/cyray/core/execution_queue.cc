@@ -25,6 +25,8 @@ void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template)
   if (wire_template.name() != nullptr) tmpl.name = wire_template.name()->str();
   if (wire_template.method() != nullptr) tmpl.method = wire_template.method()->str();
   tmpl.num_returns = wire_template.num_returns();
+  tmpl.yields = wire_template.yields();
+  tmpl.max_ahead = wire_template.max_ahead();
   tmpl.max_concurrency = std::max(1u, wire_template.max_concurrency());
   if (wire_template.extra() != nullptr) {
     tmpl.extra.assign(reinterpret_cast<const char*>(wire_template.extra()->data()),
@@ -50,6 +52,11 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
     HandBack(std::move(task),
              closed_ ? wire::TaskStatus::WorkerExiting : wire::TaskStatus::HandedBack);
     return true;
+  }
+  if (task->tmpl->yields != wire::Yields::None) {
+    task->production = std::make_unique<Production>();
+    task->production->there = push.items_there();
+    task->production->taken = push.items_taken();
   }
   if (push.args() != nullptr && push.args()->size() > 0) {
     task->args = ValuePtr(Value::Copy(push.args()->data(), push.args()->size()));
@@ -258,31 +265,8 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
   std::vector<flatbuffers::Offset<wire::ReturnValue>> many;
   for (size_t i = 0; i < outcomes.size(); ++i) {
     Outcome& outcome = outcomes[i];
-    flatbuffers::Offset<flatbuffers::Vector<uint8_t>> value;
-    if (outcome.value) value = b.CreateVector(outcome.value->data(), outcome.value->size());
-    flatbuffers::Offset<flatbuffers::Vector<const wire::RefWithOwner*>> contained;
-    if (!outcome.contained.empty()) {
-      std::vector<wire::RefWithOwner> refs;
-      for (ObjectEntry* entry : outcome.contained) {
-        const Address owner = objects_.OwnerOf(entry);
-        refs.emplace_back(*wire::ToWire(entry->id), *wire::ToWire(owner));
-      }
-      contained = b.CreateVectorOfStructs(refs);
-      named = wire::ToWire(task.id);
-      auto& given = link->given[ObjectId(task.id, static_cast<uint32_t>(i + 1))];
-      given.insert(given.end(), outcome.contained.begin(), outcome.contained.end());
-    }
-    wire::ReturnValueBuilder rv(b);
-    if (outcome.value) {
-      rv.add_value(value);
-    } else {
-      rv.add_stored_bytes(outcome.stored_bytes);
-      rv.add_node(wire::ToWire(self_.node));
-      named = wire::ToWire(task.id);
-    }
-    rv.add_is_error(outcome.is_error);
-    if (!outcome.contained.empty()) rv.add_contained(contained);
-    const auto done = rv.Finish();
+    if (!outcome.value || !outcome.contained.empty()) named = wire::ToWire(task.id);
+    const auto done = Build(*link, ObjectId(task.id, static_cast<uint32_t>(i + 1)), outcome);
     if (outcomes.size() == 1) {
       one = done;
     } else {
@@ -300,10 +284,94 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
     run_us = static_cast<uint32_t>(std::min<int64_t>((ns + 500) / 1000, UINT32_MAX));
     task.tmpl->average_us = task.tmpl->average_us * 0.8 + run_us * 0.2;
   }
-  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named));
+  const uint64_t items = task.production ? task.production->number : 0;
+  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named, items));
   links_.Send(*link, FrameType::kTaskReply, b);
   ++link->replies_sent;
-  if (task.number != 0) untold_.Answered(task.untold, *link, b.GetBufferPointer(), b.GetSize());
+  if (task.number == 0) return;
+  // Without its items the answer of a generator says nothing: it is not to arrive without them.
+  const auto way = task.production ? Untold::Way::kWritten : Untold::Way::kNoted;
+  untold_.Answered(task.untold, *link, b.GetBufferPointer(), b.GetSize(), way);
+}
+
+flatbuffers::Offset<wire::ReturnValue> ExecutionQueue::Build(Link& link, const ObjectId& id,
+                                                             Outcome& outcome) {
+  auto& b = builder_;
+  flatbuffers::Offset<flatbuffers::Vector<uint8_t>> value;
+  if (outcome.value) value = b.CreateVector(outcome.value->data(), outcome.value->size());
+  flatbuffers::Offset<flatbuffers::Vector<const wire::RefWithOwner*>> contained;
+  if (!outcome.contained.empty()) {
+    std::vector<wire::RefWithOwner> refs;
+    for (ObjectEntry* entry : outcome.contained) {
+      const Address owner = objects_.OwnerOf(entry);
+      refs.emplace_back(*wire::ToWire(entry->id), *wire::ToWire(owner));
+    }
+    contained = b.CreateVectorOfStructs(refs);
+    auto& given = link.given[id];
+    given.insert(given.end(), outcome.contained.begin(), outcome.contained.end());
+  }
+  wire::ReturnValueBuilder rv(b);
+  if (outcome.value) {
+    rv.add_value(value);
+  } else {
+    rv.add_stored_bytes(outcome.stored_bytes);
+    rv.add_node(wire::ToWire(self_.node));
+  }
+  rv.add_is_error(outcome.is_error);
+  if (!outcome.contained.empty()) rv.add_contained(contained);
+  return rv.Finish();
+}
+
+bool ExecutionQueue::SkipItem(ExecTask& task) {
+  Production& production = *task.production;
+  if (production.number >= production.there) return false;
+  ++production.number;
+  return true;
+}
+
+bool ExecutionQueue::SendItem(ExecTask& task, Outcome outcome) {
+  Link* const link = links_.Find(task.submitter);
+  if (task.unwanted || link == nullptr || link->state == Link::State::kBroken) {
+    task.unwanted = true;
+    for (ObjectEntry* entry : outcome.contained) objects_.Release(entry);
+    return false;
+  }
+  Production& production = *task.production;
+  const uint64_t number = production.number++;
+  const uint64_t bytes =
+      ItemStream::kItemBytes + (outcome.value ? outcome.value->size() : outcome.stored_bytes);
+  production.sizes.push_back(bytes);
+  production.bytes += bytes;
+  builder_.Clear();
+  const auto item = Build(*link, ItemStream::IdOf(task.id, number), outcome);
+  builder_.Finish(wire::CreateStreamItem(builder_, task.tag, task.attempt, number,
+                                         wire::ToWire(task.id), item));
+  links_.Send(*link, FrameType::kStreamItem, builder_);
+  links_.FlushSoon(*link, kReplyGatherNs);
+  return true;
+}
+
+bool ExecutionQueue::HasRoom(const ExecTask& task) const {
+  const Production& production = *task.production;
+  if (task.unwanted || task.cancelled || production.number <= production.taken) return true;
+  const uint64_t ahead = production.number - production.taken;
+  const uint32_t most = task.tmpl->max_ahead;
+  return production.bytes < ahead_bytes_ && (most == 0 || ahead < most);
+}
+
+ExecTask* ExecutionQueue::OnItemsTaken(const Link& link, const wire::ItemsTaken& taken) {
+  const auto found = std::find_if(running_.begin(), running_.end(), [&](const ExecTask* task) {
+    return task->tag == taken.tag() && task->submitter == link.peer.worker &&
+           task->attempt == taken.attempt() && task->production;
+  });
+  if (found == running_.end()) return nullptr;
+  Production& production = *(*found)->production;
+  production.taken = std::max(production.taken, std::min(taken.count(), production.number));
+  while (production.sizes.size() > production.number - production.taken) {
+    production.bytes -= production.sizes.front();
+    production.sizes.pop_front();
+  }
+  return *found;
 }
 
 void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status) {

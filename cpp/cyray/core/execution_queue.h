@@ -21,6 +21,7 @@
 
 #include "core_generated.h"
 #include "cyray/core/exec_templates.h"
+#include "cyray/core/item_stream.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
 #include "cyray/core/untold.h"
@@ -34,6 +35,16 @@ struct Argument {
   ValuePtr value;
   bool is_error = false;
   uint64_t awaited_by = 0;  // the key under which it is awaited; 0: it is not
+};
+
+// What a streaming generator has yielded.
+struct Production {
+  uint64_t number = 0;         // of the next item
+  uint64_t there = 0;          // of earlier attempts: its owner has these
+  uint64_t taken = 0;          // by consumers, as far as is known
+  std::deque<uint64_t> sizes;  // of those that were sent here and are not taken
+  uint64_t bytes = 0;          // of all these
+  bool tells = false;          // when it has room again
 };
 
 struct ExecTask {
@@ -57,6 +68,7 @@ struct ExecTask {
   // and what it submits before it knows of that, then.
   std::atomic<bool> cancelled = false;
   bool cancels_children = false;  // written before
+  std::unique_ptr<Production> production;
   Untold::Task untold;
   bool submitter_is_nil() const { return submitter.is_nil(); }
 };
@@ -100,6 +112,16 @@ class ExecutionQueue {
   std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
   void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status, std::vector<Outcome> outcomes,
              bool retry);
+  // A running generator's next item. Whether its owner has it already, and it is not to be sent.
+  static bool SkipItem(ExecTask& task);
+  // Sends it. False: nobody gets it.
+  bool SendItem(ExecTask& task, Outcome outcome);
+  // Whether the generator may go on, or has to wait for its consumers.
+  bool HasRoom(const ExecTask& task) const;
+  // The task that it is about; null: it is over.
+  ExecTask* OnItemsTaken(const Link& link, const wire::ItemsTaken& taken);
+  // How many bytes of items may wait for consumers, for each generator.
+  void SetAheadBytes(uint64_t bytes) { ahead_bytes_ = bytes; }
   // It began and ends with this process, without an answer.
   void Abandon(std::unique_ptr<ExecTask> task) { Unlist(*task); }
   // To be asked before results are stored: who gets them. Null when nobody will, whatever becomes
@@ -130,6 +152,8 @@ class ExecutionQueue {
   void TellBegun(const ExecTask& task);
   void SendProgress(Link& link, const ExecTask& task, bool begun);
   void Release(ExecTask& task);
+  // One value of `task`, the object `id` there; refs inside it are the receiver's to take.
+  flatbuffers::Offset<wire::ReturnValue> Build(Link& link, const ObjectId& id, Outcome& outcome);
   void SendReply(ExecTask& task, wire::TaskStatus status, std::vector<Outcome>& outcomes,
                  const std::vector<ObjectId>& borrowed, bool retry);
 
@@ -153,6 +177,7 @@ class ExecutionQueue {
   uint32_t actor_threads_ = 1;
   int blocked_ = 0;
   bool closed_ = false;
+  uint64_t ahead_bytes_ = ItemStream::kMinAheadBytes;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

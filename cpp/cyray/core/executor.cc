@@ -66,6 +66,44 @@ void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status
   links.FlushSoon(*link, queue_.queued() > 0 ? kReplyGatherNs : kGatherNs);
 }
 
+Executor::Sent Executor::SendItem(ExecTask& task, Outcome outcome) {
+  std::lock_guard lock(process_.mutex());
+  if (!queue_.SendItem(task, std::move(outcome))) return Sent::kUnwanted;
+  return queue_.HasRoom(task) ? Sent::kGoOn : Sent::kWait;
+}
+
+bool Executor::AwaitRoom(const ExecTask& task) {
+  // A wait shorter than this is not worth telling anybody.
+  constexpr int64_t kPatienceNs = 200'000;
+  ThisProcess::Lock lock(process_.mutex());
+  bool has_room = false;
+  const auto over = [&] { return (has_room = queue_.HasRoom(task)) || process_.leaving(); };
+  if (process_.poller().WaitUntil(lock, MonotonicNs() + kPatienceNs, over)) return has_room;
+  Waits::Scope scope(process_.waits(), "room for the items of ", task.tmpl->name);
+  const bool lends = LendsCpu();
+  if (lends) SetBlocked(true);
+  process_.WaitAttentively(lock, kForever, over);
+  if (lends) SetBlocked(false);
+  return has_room;
+}
+
+bool Executor::HasRoomOrTells(ExecTask& task) {
+  std::lock_guard lock(process_.mutex());
+  task.production->tells = !queue_.HasRoom(task);
+  return !task.production->tells;
+}
+
+void Executor::OnItemsTaken(const Link& link, const wire::ItemsTaken& taken) {
+  ExecTask* const task = queue_.OnItemsTaken(link, taken);
+  if (task == nullptr || !task->production->tells || !queue_.HasRoom(*task)) return;
+  task->production->tells = false;
+  Event event;
+  event.kind = Event::Kind::kRoom;
+  event.token = task->number;
+  events_.Push(std::move(event));
+  loop_.Wake();
+}
+
 void Executor::Abandon(std::unique_ptr<ExecTask> task) {
   std::lock_guard lock(process_.mutex());
   queue_.Abandon(std::move(task));

@@ -36,6 +36,15 @@ class Executor {
   std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
+  // A running generator's next item: whether it is not to be sent, as its owner has it.
+  static bool SkipItem(ExecTask& task) { return ExecutionQueue::SkipItem(task); }
+  // Sends it. Then the generator goes on, or waits (AwaitRoom) for its consumers, or ends.
+  enum class Sent : uint8_t { kGoOn, kWait, kUnwanted };
+  Sent SendItem(ExecTask& task, Outcome outcome);
+  // False: a signal handler raised, or the process leaves. Lends the CPU, as a get does.
+  bool AwaitRoom(const ExecTask& task);
+  // The same for a call on an event loop: whether it may go on. Else an event tells when it may.
+  bool HasRoomOrTells(ExecTask& task);
   // The same for one that was cancelled and therefore gave up.
   void ReplyCancelled(std::unique_ptr<ExecTask> task);
   // It ends with this process, which leaves: its submitter learns of that.
@@ -56,6 +65,7 @@ class Executor {
   // --- With the core mutex held ---
 
   void SetIdentity(const Address& self) { queue_.SetIdentity(self); }
+  void SetAheadBytes(uint64_t bytes) { queue_.SetAheadBytes(bytes); }
   void SetTaskNotes(wire::TaskNotes notes) { queue_.SetTaskNotes(std::move(notes)); }
   // From submitters.
   void OnTemplate(Link& link, const wire::Template& tmpl) { queue_.OnTemplate(link, tmpl); }
@@ -71,6 +81,7 @@ class Executor {
   uint64_t OnCancel(Link& link, const wire::CancelTask& cancel);
   // What runs here is to end with this process, at once. Does not return.
   [[noreturn]] void EndByForce();
+  void OnItemsTaken(const Link& link, const wire::ItemsTaken& taken);
   void OnLinkBroken(Link& link) { queue_.OnLinkBroken(link); }
   // The argument that `key` names is here, or will not come.
   void OnArgumentHere(uint64_t key) {

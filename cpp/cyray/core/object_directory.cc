@@ -144,6 +144,7 @@ void ObjectDirectory::MaybeFree(ObjectEntry* entry) {
     const bool owned = dead->owned, registered = dead->registered;
     const bool stored = dead->state == ObjectState::kStored;
     const bool handle = dead->actor_handle;
+    if (dead->generator) outbox_.GeneratorDropped(id, dead->maker);
     Destroy(dead);
     if (!owned) {
       if (registered) {

@@ -50,6 +50,8 @@ class DirectoryOutbox {
   virtual void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) = 0;
   // The last handle of an actor that this process created is gone.
   virtual void ActorOutOfScope(const ActorId& id) = 0;
+  // The last handle of a generator is gone; `maker` is what makes its items, if it is not over.
+  virtual void GeneratorDropped(const ObjectId& id, PendingTask* maker) = 0;
   // The value of `entry` arrived: its dependents (tags of tasks, maybe gone) and callbacks can go
   // on.
   virtual void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,

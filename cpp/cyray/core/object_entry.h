@@ -80,6 +80,7 @@ struct ObjectEntry {
   bool pulling : 1 = false;       // stored: asked the raylet for a pin, or will again in a moment
   bool pull_failed : 1 = false;   // stored: `extra->pull_error` is for whoever waits
   bool actor_handle : 1 = false;  // stands for the handles of an actor; has no value
+  bool generator : 1 = false;     // owned: stands for a streaming generator
   bool deferred : 1 = false;      // borrowed while a task's arguments were decoded, not registered
   uint32_t refs = 1;
   ValuePtr value;

@@ -242,5 +242,8 @@ void Objects::OnObjectReady(ObjectEntry*, std::vector<uint64_t> dependents,
 }
 
 void Objects::ActorOutOfScope(const ActorId& id) { dependents_.submitter.OnActorOutOfScope(id); }
+void Objects::GeneratorDropped(const ObjectId& id, PendingTask* maker) {
+  dependents_.submitter.OnGeneratorDropped(id, maker);
+}
 
 }  // namespace cyray::core

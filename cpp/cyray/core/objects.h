@@ -69,6 +69,7 @@ class Objects : public DirectoryOutbox {
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override;
   void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) override;
   void ActorOutOfScope(const ActorId& id) override;
+  void GeneratorDropped(const ObjectId& id, PendingTask* maker) override;
   void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
                      std::vector<uint64_t> callbacks) override;
 

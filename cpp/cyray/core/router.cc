@@ -50,6 +50,26 @@ void Router::OnLinkFrame(Link& link, const Frame& frame) {
     case FrameType::kCancelTask:
       if (const auto* cancel = frame.As<wire::CancelTask>()) return OnCancelTask(link, *cancel);
       break;
+    case FrameType::kStreamItem:
+      if (const auto* item = frame.As<wire::StreamItem>()) {
+        return parts_.submitter.OnStreamItem(link, *item);
+      }
+      break;
+    case FrameType::kTakeItem:
+      if (const auto* take = frame.As<wire::TakeItem>()) {
+        return parts_.items.OnTakeItem(link, *take);
+      }
+      break;
+    case FrameType::kTakenItem:
+      if (const auto* taken = frame.As<wire::TakenItem>()) {
+        return parts_.items.OnTakenItem(link, *taken);
+      }
+      break;
+    case FrameType::kItemsTaken:
+      if (const auto* taken = frame.As<wire::ItemsTaken>()) {
+        return parts_.executor.OnItemsTaken(link, *taken);
+      }
+      break;
     case FrameType::kCancelObject:
       if (const auto* cancel = frame.As<wire::CancelObject>()) {
         return parts_.submitter.OnCancelObject(*cancel);
@@ -85,6 +105,7 @@ void Router::OnLastAnswers(Link& link, const wire::LastAnswers& last) {
 void Router::OnLinkBroken(Link& link, const std::string& reason) {
   parts_.objects.OnLinkBroken(link);
   parts_.executor.OnLinkBroken(link);
+  parts_.items.OnLinkBroken(link, reason);
   parts_.submitter.OnLinkBroken(link, reason);
   parts_.directory.OnProcessDied(
       link.peer.worker, "the process " + link.peer.ToString() + " has ended (" + reason + ")");

@@ -13,6 +13,7 @@
 
 #include "cyray/core/event_queue.h"
 #include "cyray/core/executor.h"
+#include "cyray/core/item_taker.h"
 #include "cyray/core/objects.h"
 #include "cyray/core/store_client.h"
 #include "cyray/core/submitter.h"
@@ -28,6 +29,7 @@ class Router {
     Objects& objects;
     StoreClient& store;
     Submitter& submitter;
+    ItemTaker& items;
     Executor& executor;
     EventQueue& events;
   };

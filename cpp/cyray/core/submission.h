@@ -27,6 +27,8 @@ struct TemplateSpec {
   FunctionId function_id;
   std::string name, method, extra;
   int num_returns = 1;
+  wire::Yields yields = wire::Yields::None;
+  uint32_t max_ahead = 0;
   int max_retries = 0;
   uint32_t max_concurrency = 1;
   ResourceSet demand;

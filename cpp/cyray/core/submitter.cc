@@ -30,6 +30,8 @@ TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   tmpl->method = spec.method;
   tmpl->extra = spec.extra;
   tmpl->num_returns = spec.num_returns;
+  tmpl->yields = spec.yields;
+  tmpl->max_ahead = spec.max_ahead;
   tmpl->max_retries = spec.max_retries;
   tmpl->max_concurrency = spec.max_concurrency;
   if (!spec.is_actor_method) {
@@ -62,9 +64,12 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
   task->name = std::move(submission.name);
   for (int i = 0; i < submission.tmpl->num_returns; ++i) {
     ObjectEntry* entry = directory_.NewOwned(ObjectId(task->id, static_cast<uint32_t>(i + 1)));
-    entry->refs = 2;  // the caller's and the task's
-    task->Makes(entry);
     returns[i] = entry;
+    if (submission.tmpl->yields != wire::Yields::Items) {
+      entry->refs = 2;  // the caller's and the task's
+      task->Makes(entry);
+    }
+    if (submission.tmpl->yields != wire::Yields::None) completion_.generators().Begin(task, entry);
   }
   if (raylet_lost_ || process_.leaving()) {
     const Status why = process_.leaving() ? ThisProcess::ShutDown() : process_.RayletIsGone();
@@ -100,6 +105,18 @@ Status Submitter::Cancel(ObjectEntry* entry, const Cancellation& how) {
   process_.poller().NoteTimer(tasks_.NextTickNs());
   process_.poller().WakeWaiters();
   return Status::Ok();
+}
+
+Submitter::NextItem Submitter::TakeItem(ObjectEntry* generator, bool only_look) {
+  ItemStream* const stream = completion_.generators().Find(generator->id);
+  if (stream == nullptr) return {};
+  if (stream->exhausted()) return {.end = true};
+  ObjectEntry* const item = only_look ? nullptr : stream->Take();
+  if (item == nullptr) return {.item = stream->Look()};
+  if (const PendingTask* task = generator->maker; task != nullptr) {
+    if (Link* link = LinkOf(*task)) completion_.TellTaken(*link, *task);
+  }
+  return {.item = item, .taken = true};
 }
 
 void Submitter::Throttle(ActorClient* actor) {
@@ -185,6 +202,33 @@ void Submitter::OnRegistered(const ActorId& id, const Result<std::string>& answe
 void Submitter::CancelTask(PendingTask* task, const Cancellation& how) {
   if (task->actor != nullptr) return actors_.Cancel(task, how.recursive);
   tasks_.Cancel(task, how);
+}
+
+Link* Submitter::LinkOf(const PendingTask& task) {
+  if (task.place != Place::kInFlight) return nullptr;
+  return task.actor != nullptr ? task.actor->link : task.lease->link;
+}
+
+void Submitter::OnStreamItem(Link& link, const wire::StreamItem& item) {
+  PendingTask* task = slab_.Find(item.tag());
+  if (task != nullptr) {
+    return completion_.AddItem(link, task, LinkOf(*task) == &link, item);
+  }
+  completion_.RefuseItem(link, item);
+}
+
+void Submitter::OnGeneratorDropped(const ObjectId& id, PendingTask* maker) {
+  completion_.generators().Drop(id, maker);
+  if (maker == nullptr) return;
+  unwanted_.push_back(maker->tag());
+  process_.poller().NoteTimer(0);
+}
+
+void Submitter::CancelUnwanted() {
+  for (const uint64_t tag : std::exchange(unwanted_, {})) {
+    PendingTask* task = slab_.Find(tag);
+    if (task != nullptr) CancelTask(task, {.recursive = true});
+  }
 }
 
 void Submitter::OnCancelObject(const wire::CancelObject& cancel) {

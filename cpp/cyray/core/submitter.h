@@ -67,6 +67,19 @@ class Submitter {
     if (task->actor != nullptr) return actors_.OnTaskReply(link, task, reply);
     tasks_.OnTaskReply(link, task, reply);
   }
+  // The next item of a generator, and one count of it. Not `taken`, as it was only looked at or has
+  // not come, it stays the next one, or turns out as the end. Null: at the end, or where this is no
+  // generator of this process.
+  struct NextItem {
+    ObjectEntry* item = nullptr;
+    bool taken = false;
+    bool end = false;
+    bool found() const { return item != nullptr || end; }
+  };
+  NextItem TakeItem(ObjectEntry* generator, bool only_look);
+  void OnStreamItem(Link& link, const wire::StreamItem& item);
+  // No handle of a generator is left: what makes its items is cancelled, a moment later.
+  void OnGeneratorDropped(const ObjectId& id, PendingTask* maker);
   // Of a worker that is dead: what did not come on its link.
   void OnLastAnswers(Link& link, const wire::LastAnswers& last);
   void OnTaskProgress(Link& link, const wire::TaskProgress& progress);
@@ -90,8 +103,12 @@ class Submitter {
   // All that is pending fails.
   void FailAll(const ValuePtr& error);
 
-  int64_t NextTimerNs() const { return std::min(tasks_.NextTickNs(), actors_.NextTickNs()); }
+  int64_t NextTimerNs() const {
+    if (!unwanted_.empty()) return 0;
+    return std::min(tasks_.NextTickNs(), actors_.NextTickNs());
+  }
   void RunTimers(int64_t now_ns) {
+    if (!unwanted_.empty()) CancelUnwanted();
     if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
     if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
   }
@@ -104,6 +121,9 @@ class Submitter {
   void TellArgumentsReady(const ActorId& id);
   void LetGoOf(const ActorId& id);
   void CancelTask(PendingTask* task, const Cancellation& how);
+  void CancelUnwanted();
+  // Where it was pushed; null: nowhere.
+  static Link* LinkOf(const PendingTask& task);
 
   struct Held {
     ActorClient* client;
@@ -122,6 +142,7 @@ class Submitter {
   ActorSubmitter actors_;
   UnreadyActors unready_;
   DependentTasks dependents_;
+  std::vector<uint64_t> unwanted_;  // tags of tasks whose generators are dropped
   bool raylet_lost_ = false;
 };
 

@@ -42,7 +42,8 @@ void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
   auto extra =
       b.CreateVector(reinterpret_cast<const uint8_t*>(tmpl.extra.data()), tmpl.extra.size());
   b.Finish(wire::CreateTemplate(b, tmpl.id, wire::ToWire(tmpl.function_id), wire::ToWire(job_),
-                                name, method, tmpl.num_returns, tmpl.max_concurrency, extra));
+                                name, method, tmpl.num_returns, tmpl.max_concurrency, extra,
+                                tmpl.yields, tmpl.max_ahead));
   links_.Send(link, FrameType::kTemplate, b);
 }
 
@@ -83,8 +84,14 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
   if (task->name) name = b.CreateString(*task->name);
   flatbuffers::Offset<flatbuffers::Vector<int32_t>> gpus;
   if (!gpu_ids.empty()) gpus = b.CreateVector(gpu_ids);
+  uint64_t items = 0, taken = 0;
+  if (task->stream != nullptr) {
+    items = task->stream->came();
+    taken = task->stream->taken();
+    task->stream->Told();
+  }
   b.Finish(wire::CreatePushTask(b, task->tag(), tmpl.id, task->attempt, wire::ToWire(task->id),
-                                args, refs, name, gpus));
+                                args, refs, name, gpus, items, taken));
   links_.Send(link, FrameType::kPushTask, b);
 }
 
@@ -96,62 +103,125 @@ void TaskCompletion::TakeBorrowed(Link& link, const wire::TaskReply& reply) {
   }
 }
 
+void TaskCompletion::Give(Link& link, ObjectEntry* entry, const ObjectId& outer,
+                          const wire::ReturnValue& value) {
+  if (value.contained() != nullptr && value.contained()->size() > 0) {
+    std::vector<RefWithOwner> refs;
+    for (const wire::RefWithOwner* ref : *value.contained()) {
+      refs.push_back({wire::FromWire(ref->object_id()), wire::FromWire(ref->owner())});
+    }
+    objects_.SetContained(entry, objects_.TakeContained(link.peer, outer, refs));
+  }
+  if (value.value() != nullptr) {
+    objects_.Resolve(entry, ValuePtr(Value::Copy(value.value()->data(), value.value()->size())),
+                     value.is_error());
+  } else {
+    entry->is_error = value.is_error();
+    objects_.ResolveStored(entry, wire::FromWireOrNil(value.node()), value.stored_bytes());
+  }
+}
+
 void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   TakeBorrowed(link, reply);
   const size_t sent = reply.returns() != nullptr ? reply.returns()->size() : 0;
+  const bool failed = reply.status() != wire::TaskStatus::Ok;
+  if (task->stream != nullptr) {
+    ResolveStream(link, task, reply);
+    return Drop(task);
+  }
+  if (task->returns.empty()) Disregard(link, task, reply);  // a generator that nobody holds
   for (size_t i = 0; i < task->returns.size(); ++i) {
     ObjectEntry* entry = task->returns[i];
-    // A task that failed as a whole answers with one error for all its returns.
-    const bool for_all = reply.status() != wire::TaskStatus::Ok && sent > 0;
+    // A task that failed answers with one error for all its returns that it did not make.
     const wire::ReturnValue* value =
-        i < sent ? reply.returns()->Get(i) : (for_all ? reply.returns()->Get(sent - 1) : nullptr);
+        i < sent ? reply.returns()->Get(i)
+                 : (failed && sent > 0 ? reply.returns()->Get(sent - 1) : nullptr);
     if (value == nullptr) {
       objects_.Fail(entry, ErrorKind::kInternal,
                     "the worker " + link.peer.ToString() + " answered without a value");
       continue;
     }
-    if (value->contained() != nullptr && value->contained()->size() > 0) {
-      std::vector<RefWithOwner> refs;
-      for (const wire::RefWithOwner* ref : *value->contained()) {
-        refs.push_back({wire::FromWire(ref->object_id()), wire::FromWire(ref->owner())});
-      }
-      objects_.SetContained(entry, objects_.TakeContained(link.peer, entry->id, refs));
-    }
-    if (value->value() != nullptr) {
-      objects_.Resolve(entry, ValuePtr(Value::Copy(value->value()->data(), value->value()->size())),
-                       value->is_error());
-    } else {
-      entry->is_error = value->is_error();
-      objects_.ResolveStored(entry, wire::FromWireOrNil(value->node()), value->stored_bytes());
-    }
+    Give(link, entry, entry->id, *value);
   }
   Drop(task);
+}
+
+void TaskCompletion::ResolveStream(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+  const auto* returns = reply.returns();
+  if (reply.status() == wire::TaskStatus::Ok && reply.items() == task->stream->came()) {
+    return generators_.End(task);
+  }
+  if (reply.status() != wire::TaskStatus::Ok && returns != nullptr && returns->size() == 1) {
+    return generators_.End(task, [&](ObjectEntry* item) {
+      Give(link, item, ObjectId(task->id, 1), *returns->Get(0));
+    });
+  }
+  const std::string why = "the worker " + link.peer.ToString() + " sent " +
+                          std::to_string(task->stream->came()) + " items of " +
+                          std::to_string(reply.items());
+  generators_.End(task, [&](ObjectEntry* item) { objects_.Fail(item, ErrorKind::kInternal, why); });
+}
+
+void TaskCompletion::AddItem(Link& link, PendingTask* task, bool is_there,
+                             const wire::StreamItem& item) {
+  if (item.item() == nullptr) return;
+  const ObjectId id = ItemStream::IdOf(task->id, item.number());
+  if (!is_there || task->stream == nullptr || item.attempt() != task->attempt ||
+      item.number() != task->stream->came()) {
+    return Refuse(link, task->stream != nullptr ? task : nullptr, id, *item.item());
+  }
+  ObjectEntry* const generator = task->generator;
+  ItemStream& stream = *task->stream;
+  objects_.AddRef(generator);  // a task for which the item is ready may let go of it
+  stream.Add([&](ObjectEntry* entry) { Give(link, entry, id, *item.item()); });
+  if (task->stream != nullptr) TellTaken(link, *task);
+  objects_.Release(generator);
+}
+
+void TaskCompletion::RefuseItem(Link& link, const wire::StreamItem& item) {
+  if (item.item() == nullptr || item.task_id() == nullptr) return;
+  const ObjectId id = ItemStream::IdOf(wire::FromWire(*item.task_id()), item.number());
+  Refuse(link, nullptr, id, *item.item());
+}
+
+void TaskCompletion::TellTaken(Link& link, const PendingTask& task) {
+  const auto taken = task.stream->TakeNews();
+  if (!taken) return;
+  builder_.Clear();
+  builder_.Finish(wire::CreateItemsTaken(builder_, task.tag(), task.attempt, *taken));
+  links_.Send(link, FrameType::kItemsTaken, builder_);
+  links_.Flush(link);
 }
 
 void TaskCompletion::Disregard(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   if (reply.task_id() == nullptr || reply.returns() == nullptr) return;
   const TaskId id = wire::FromWire(*reply.task_id());
   for (uint32_t i = 0; i < reply.returns()->size(); ++i) {
-    const wire::ReturnValue* value = reply.returns()->Get(i);
-    const ObjectId outer(id, i + 1);
-    if (value->value() == nullptr) {
-      const NodeId node = wire::FromWireOrNil(value->node());
-      if (task != nullptr) {
-        NoteAbandoned(task, node);  // the attempt that counts may store it there, too
-      } else {
-        FreeUnlessThere(outer, node);
-      }
-    }
-    if (value->contained() == nullptr || value->contained()->size() == 0) continue;
-    builder_.Clear();
-    builder_.Finish(wire::CreateContainedTaken(builder_, wire::ToWire(outer)));
-    links_.Send(link, FrameType::kContainedTaken, builder_);
-    links_.FlushSoon(link);
+    Refuse(link, task, ObjectId(id, i + 1), *reply.returns()->Get(i));
   }
 }
 
+void TaskCompletion::Refuse(Link& link, const PendingTask* task, const ObjectId& id,
+                            const wire::ReturnValue& value) {
+  if (value.value() == nullptr) {
+    const NodeId node = wire::FromWireOrNil(value.node());
+    if (task != nullptr) {
+      NoteAbandoned(task, node);  // the attempt that counts may store it there, too
+    } else {
+      FreeUnlessThere(id, node);
+    }
+  }
+  if (value.contained() == nullptr || value.contained()->size() == 0) return;
+  builder_.Clear();
+  builder_.Finish(wire::CreateContainedTaken(builder_, wire::ToWire(id)));
+  links_.Send(link, FrameType::kContainedTaken, builder_);
+  links_.FlushSoon(link);
+}
+
 void TaskCompletion::NoteAbandoned(const PendingTask* task, const NodeId& node) {
-  auto& nodes = abandoned_[task->tag()];
+  const auto [found, is_new] = abandoned_.try_emplace(task->tag());
+  auto& [nodes, first_item] = found->second;
+  if (is_new && task->stream != nullptr) first_item = task->stream->came();
   if (std::find(nodes.begin(), nodes.end(), node) == nodes.end()) nodes.push_back(node);
 }
 
@@ -175,6 +245,7 @@ ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
 
 void TaskCompletion::Fail(PendingTask* task, ValuePtr error) {
   for (ObjectEntry* entry : task->returns) objects_.Resolve(entry, error, true);
+  generators_.End(task, [&](ObjectEntry* item) { objects_.Resolve(item, error, true); });
   Drop(task);
 }
 
@@ -195,12 +266,22 @@ void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire:
   Cancel(task);
 }
 
+void TaskCompletion::FreeAbandoned(const PendingTask& task, const Abandoned& abandoned) {
+  // More large items than this are never on their way.
+  constexpr uint64_t kMostItems = ItemStream::kMaxAheadBytes / kInlineBytes + 1;
+  for (const NodeId& node : abandoned.nodes) {
+    for (const ObjectEntry* entry : task.returns) FreeUnlessThere(entry->id, node);
+    if (task.tmpl->yields == wire::Yields::None) continue;
+    for (uint64_t i = 0; i < kMostItems; ++i) {
+      FreeUnlessThere(ItemStream::IdOf(task.id, abandoned.first_item + i), node);
+    }
+  }
+}
+
 void TaskCompletion::Drop(PendingTask* task) {
   if (!abandoned_.empty()) {
-    if (auto nodes = abandoned_.extract(task->tag()); !nodes.empty()) {
-      for (const NodeId& node : nodes.mapped()) {
-        for (const ObjectEntry* entry : task->returns) FreeUnlessThere(entry->id, node);
-      }
+    if (auto found = abandoned_.extract(task->tag()); !found.empty()) {
+      FreeAbandoned(*task, found.mapped());
     }
   }
   for (ObjectEntry* entry : task->returns) {

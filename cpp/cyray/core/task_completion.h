@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cyray/core/generators.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
 #include "cyray/core/outbox.h"
@@ -24,11 +25,18 @@ namespace cyray::core {
 class TaskCompletion {
  public:
   TaskCompletion(ObjectDirectory& objects, LinkOutbox& links, TaskSlab& slab)
-      : objects_(objects), links_(links), slab_(slab) {}
+      : objects_(objects), links_(links), slab_(slab), generators_(objects) {}
 
   void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
   void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
   void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // One more item of a generator. `is_there`: the task is in flight on that link.
+  void AddItem(Link& link, PendingTask* task, bool is_there, const wire::StreamItem& item);
+  // The same of a task that is over.
+  void RefuseItem(Link& link, const wire::StreamItem& item);
+  // The worker that makes its items, if it has to know, is told what was taken.
+  void TellTaken(Link& link, const PendingTask& task);
+  Generators& generators() { return generators_; }
   // The reply counts for nothing: its sender lets go of the refs inside the values, and what it
   // stored is freed, unless it is the result all the same. `task`: null when it is answered.
   void Disregard(Link& link, PendingTask* task, const wire::TaskReply& reply);
@@ -47,16 +55,28 @@ class TaskCompletion {
   void Drop(PendingTask* task);
 
  private:
+  // What attempts that do not count may have stored.
+  struct Abandoned {
+    std::vector<NodeId> nodes;
+    uint64_t first_item = 0;  // of a generator
+  };
+  void ResolveStream(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  void FreeAbandoned(const PendingTask& task, const Abandoned& abandoned);
   void TakeBorrowed(Link& link, const wire::TaskReply& reply);
   void SendTemplate(Link& link, const TaskTemplate& tmpl);
+  // What came for `entry`; `outer` is its name for the giver of refs inside.
+  void Give(Link& link, ObjectEntry* entry, const ObjectId& outer, const wire::ReturnValue& value);
+  // What nobody takes: its refs are let go of, and what was stored is freed.
+  void Refuse(Link& link, const PendingTask* task, const ObjectId& id,
+              const wire::ReturnValue& value);
   void FreeUnlessThere(const ObjectId& id, const NodeId& node);
   ObjectDirectory& objects_;
   LinkOutbox& links_;
   TaskSlab& slab_;
   Address self_;
   JobId job_;
-  // By tag, of pending tasks: nodes that may have results of attempts that do not count.
-  std::unordered_map<uint64_t, std::vector<NodeId>> abandoned_;
+  Generators generators_;
+  std::unordered_map<uint64_t, Abandoned> abandoned_;  // by the tag of a pending task
   flatbuffers::FlatBufferBuilder builder_;
 };
 

@@ -233,7 +233,11 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
     return Pump(shape);
   }
   Pump(shape);
-  if (lease->in_flight.count == 0) BecameIdle(*lease);
+  if (lease->in_flight.count == 0) return BecameIdle(*lease);
+  // A task that came meanwhile has the worker that was asked for those behind a slow one.
+  if (const size_t stuck = CountStuck(shape, links_.NowNs()); stuck > 0) {
+    AskForWorkers(shape, stuck);
+  }
 }
 
 Lease* TaskSubmitter::FindLease(const Address& worker) {

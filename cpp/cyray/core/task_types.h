@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core_generated.h"
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
 #include "cyray/core/object_entry.h"
@@ -19,6 +20,7 @@ struct Lease;
 struct Link;
 struct Shape;
 struct ActorClient;
+class ItemStream;
 
 // The static part of a task: one per remote function and set of options, or per actor method.
 struct TaskTemplate {
@@ -29,7 +31,9 @@ struct TaskTemplate {
   std::string name;
   std::string method;
   int num_returns = 1;
-  int max_retries = 0;  // -1: for ever
+  wire::Yields yields = wire::Yields::None;
+  uint32_t max_ahead = 0;  // items, as in wire::Template
+  int max_retries = 0;     // -1: for ever
   uint32_t max_concurrency = 1;
   std::string extra;       // options that only the worker's Python side reads
   Shape* shape = nullptr;  // normal tasks
@@ -62,7 +66,11 @@ struct PendingTask {
   std::vector<ObjectEntry*> refs;       // by-reference arguments, one count each
   std::vector<ObjectEntry*> contained;  // refs inside argument values, one count each
   std::vector<ObjectEntry*> returns;    // one count each, held until resolved
-  std::unique_ptr<std::string> name;    // overrides the template's
+  // Of a streaming generator, until its handles are gone: what stands for it, not counted here, and
+  // its items.
+  ObjectEntry* generator = nullptr;
+  ItemStream* stream = nullptr;
+  std::unique_ptr<std::string> name;  // overrides the template's
   ActorClient* actor = nullptr;
   Lease* lease = nullptr;       // where it was pushed
   PendingTask* next = nullptr;  // in the list of what was pushed there, in order

@@ -18,10 +18,10 @@ Untold::Task Untold::Begin(const WorkerId& submitter, uint64_t tag) {
   return {.noted = true, .place = notes_->Begin(submitter, tag)};
 }
 
-void Untold::Answered(Task task, Link& link, const uint8_t* reply, size_t size) {
+void Untold::Answered(Task task, Link& link, const uint8_t* reply, size_t size, Way way) {
   if (!notes_) return;
   if (!unwritten_.empty()) EndWritten();
-  const bool noted = Note(link, reply, size);
+  const bool noted = way == Way::kNoted && Note(link, reply, size);
   if (!task.noted) return;
   if (!noted) {
     links_.Flush(link);

@@ -32,8 +32,10 @@ class Untold {
   void SetMemory(wire::TaskNotes notes) { notes_.emplace(std::move(notes)); }
 
   Task Begin(const WorkerId& submitter, uint64_t tag);
-  // Its answer, a TaskReply, was sent on that link just now.
-  void Answered(Task task, Link& link, const uint8_t* reply, size_t size);
+  // Its answer, a TaskReply, was sent on that link just now. It is told of when the answer is noted
+  // or, where that alone would not do, written.
+  enum class Way : uint8_t { kNoted, kWritten };
+  void Answered(Task task, Link& link, const uint8_t* reply, size_t size, Way way = Way::kNoted);
   // Nobody waits for its answer.
   void Drop(Task task);
   void OnLinkBroken(const WorkerId& worker);

@@ -87,6 +87,10 @@ enum class FrameType : uint16_t {
   kLastAnswers,
   kCancelTask,
   kCancelObject,
+  kStreamItem,
+  kItemsTaken,
+  kTakeItem,
+  kTakenItem,
   // peer.fbs, raylet and raylet
   kForwardLease = 128,
   kForwardLeaseReply,

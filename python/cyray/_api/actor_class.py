@@ -168,7 +168,11 @@ class ClassPlan(NamedTuple):
             function = getattr(function, "__func__", function)
             if not callable(function) and not callable(getattr(cls, name, None)):
                 continue
-            is_async = is_async or _compat.is_coroutine_function(function)
+            is_async = (
+                is_async
+                or _compat.is_coroutine_function(function)
+                or _compat.generator_kind(function) == "async generator"
+            )
             methods[name] = portable(getattr(function, "__cyray_method_options__", {}))
             if kind := _compat.generator_kind(function):
                 methods[name]["generator"] = kind

@@ -28,6 +28,8 @@ def cancel(ref: Any, *, force: bool = False, recursive: bool = True) -> None:
         TypeError: `ref` is no ref; an actor is ended by `cyray.kill`.
         ValueError: `force` for a call of an actor; where another process made the call, it is ignored.
     """
+    if isinstance(ref, _raylet.ObjectRefGenerator):
+        ref = ref.completed()
     if not isinstance(ref, _raylet.ObjectRef):
         hint = " For actors there is cyray.kill()." if isinstance(ref, _raylet.ActorHandle) else ""
         raise TypeError(f"cyray.cancel() takes an ObjectRef, not {type(ref)}.{hint}")

@@ -30,14 +30,14 @@ def describe_method(
     """The plan of a method: overrides of the call > `@method` > the actor's options.
 
     Raises:
-        ValueError: it is a generator, and the call does not say how many values it yields.
+        ValueError: it is a generator, and fewer than two values are asked for by their number.
     """
     options = {**meta["methods"].get(name, {}), **portable(overrides or {})}
     if "retry_exceptions" in (overrides or {}) and not (overrides or {})["retry_exceptions"]:
         options.pop("extra", None)  # this call takes back what `@method` says
     whole_name = f"{meta['class_name']}.{name}"
-    _options.check_generator(whole_name, options.get("generator"), options.get("num_returns"))
-    return plans.method_plan(meta, name, options)
+    yields = _options.yields(whole_name, options.get("generator"), options.get("num_returns"))
+    return plans.method_plan(meta, name, options, yields)
 
 
 def method(*args: Any, **options: Any) -> Any:

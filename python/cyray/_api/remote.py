@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from cyray import _compat, _raylet
+from cyray import _raylet
 from cyray._spec import options as _options
 
 _BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
@@ -51,11 +51,6 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         raise TypeError(
             "The @cyray.remote decorator must be applied to either a function or a class, not to "
             f"{type(target).__name__}."
-        )
-    if _compat.is_coroutine_function(target):
-        raise ValueError(
-            "'async def' should not be used for remote tasks. You can wrap the async function with "
-            "asyncio.run(f()), or use an async actor."
         )
     return _raylet.RemoteFunction(target, _options.task_options(options))
 

@@ -23,7 +23,7 @@ def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
 def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
     """The plan of a remote function's tasks, but for the pickled function itself."""
     kind = _compat.generator_kind(function)
-    _options.check_generator(display_name(function), kind, options.get("num_returns"))
+    yields = _options.yields(display_name(function), kind, options.get("num_returns"))
     extra: dict[str, Any] = {}
     if options.get("inout"):
         extra["inout"] = inout_slots(options["inout"], function)
@@ -32,7 +32,7 @@ def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
     demand = _options.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
-    return plans.task_plan(display_name(function), options, demand, _extra.dumps(extra))
+    return plans.task_plan(display_name(function), options, demand, _extra.dumps(extra), yields)
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

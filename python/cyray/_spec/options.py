@@ -142,10 +142,18 @@ def _non_empty_text(name: str, value: Any) -> Any:
 
 def _num_returns(name: str, value: Any) -> Any:
     if isinstance(value, str) and value in _STREAMING:
-        raise ValueError(f"num_returns='{value}' (generators) is not supported yet.")
+        return value
     if isinstance(value, str):
-        raise ValueError(f"The keyword 'num_returns' only accepts integers, not {value!r}.")
+        raise ValueError(
+            f"The keyword 'num_returns' only accepts integers, 'streaming' and 'dynamic', not {value!r}."
+        )
     return int_at_least(0, _MOST_RETURNS)(name, value)
+
+
+def _max_ahead(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, int) and value == -1):
+        return None
+    return int_at_least(1)(name, value)
 
 
 def _retry_exceptions(name: str, value: Any) -> Any:
@@ -220,6 +228,7 @@ _TASK: dict[str, _Check] = {
     "retry_exceptions": _retry_exceptions,
     "max_concurrency": int_at_least(1, MOST_THREADS),
     "inout": _inout,
+    "_generator_backpressure_num_objects": _max_ahead,
 }
 _ACTOR: dict[str, _Check] = {
     **_COMMON,
@@ -236,6 +245,7 @@ _METHOD: dict[str, _Check] = {
     "num_returns": _num_returns,
     "max_task_retries": int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
+    "_generator_backpressure_num_objects": _max_ahead,
 }
 
 _ALIASES = {"num_return_vals": "num_returns", "max_reconstructions": "max_restarts"}
@@ -262,7 +272,6 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "object_store_memory": (None,),
     "enable_tensor_transport": (None, False),
     "tensor_transport": (None,),
-    "_generator_backpressure_num_objects": (None, -1),
     "_num_objects_per_yield": (None, 1),
     "_actor_generator_backpressure_num_objects": (None, -1),
 }
@@ -272,7 +281,6 @@ _METHOD_HARMLESS = frozenset(
         "enable_task_events",
         "tensor_transport",
         "_labels",
-        "_generator_backpressure_num_objects",
         "_num_objects_per_yield",
     )
 )
@@ -368,24 +376,26 @@ def concurrency_of(options: Mapping[str, Any], is_async: bool, class_name: str) 
     return asked
 
 
-def check_generator(name: str, kind: str | None, num_returns: int | None) -> None:
-    """Refuses what yields its results one after the other, unless they are asked for by their number.
+def yields(name: str, kind: str | None, num_returns: int | str | None) -> str | None:
+    """How `name` gives its results: None, all at its end; "streaming" or "dynamic", one after the other.
 
     `kind`: as `_compat.generator_kind` gives it.
 
     Raises:
-        ValueError: nothing would take what `name` yields.
+        ValueError: it is a generator, and fewer than two results are asked for by their number.
     """
-    if kind == "async generator":
+    if isinstance(num_returns, str):
+        return num_returns
+    if kind is None:
+        return None
+    if num_returns is None:
+        return "streaming"
+    if num_returns < 2:
         raise ValueError(
-            f"{name} is an async generator, and these are not supported yet: gather in a list what it "
-            "yields, and return that."
+            f"{name} is a generator: num_returns={num_returns} would lose what it yields. Leave it out "
+            "and iterate over what .remote() returns, or give how many it yields, 2 or more."
         )
-    if kind is not None and (num_returns is None or num_returns < 2):
-        raise ValueError(
-            f"{name} is a generator, and results that come one after the other are not supported yet: "
-            "give num_returns=<how many it yields, 2 or more>, or return a list."
-        )
+    return None
 
 
 # --- Resources --------------------------------------------------------------------------------

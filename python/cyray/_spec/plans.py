@@ -14,6 +14,10 @@ DEFAULT_MAX_RETRIES = 3  # of tasks
 ANYWHERE, SPREAD, ON_NODE = 0, 1, 2
 _STRATEGIES = {None: ANYWHERE, "DEFAULT": ANYWHERE, "SPREAD": SPREAD}
 
+# wire::Yields
+AT_ONCE, STREAMED, GATHERED = 0, 1, 2
+_YIELDS = {None: AT_ONCE, "streaming": STREAMED, "dynamic": GATHERED}
+
 Amounts = tuple[tuple[str, int], ...]  # of resources, by name, in units of 1/10000
 
 
@@ -35,6 +39,8 @@ class TaskPlan(NamedTuple):
     max_retries: int = DEFAULT_MAX_RETRIES
     max_concurrency: int = 1
     extra: bytes = b""  # pickled, for the worker's Python alone
+    yields: int = AT_ONCE
+    max_ahead: int = 0  # of a generator: items that wait for consumers; 0: any number
 
 
 class MethodPlan(NamedTuple):
@@ -45,6 +51,8 @@ class MethodPlan(NamedTuple):
     num_returns: int = 1
     max_retries: int = 0
     extra: bytes = b""
+    yields: int = AT_ONCE
+    max_ahead: int = 0
 
 
 class ActorPlan(NamedTuple):
@@ -80,28 +88,43 @@ def placement(options: Mapping[str, Any], demand: Mapping[str, int]) -> Placemen
 
 
 def task_plan(
-    name: str, options: Mapping[str, Any], demand: Mapping[str, int], extra: bytes
+    name: str,
+    options: Mapping[str, Any],
+    demand: Mapping[str, int],
+    extra: bytes,
+    yields: str | None = None,
 ) -> TaskPlan:
     """Of a function with these options (already checked)."""
-    returns, retries = options.get("num_returns"), options.get("max_retries")
+    retries = options.get("max_retries")
     return TaskPlan(
         name,
         placement(options, demand),
-        num_returns=1 if returns is None else returns,
+        num_returns=_returns(options, yields),
+        yields=_YIELDS[yields],
+        max_ahead=options.get("_generator_backpressure_num_objects") or 0,
         max_retries=DEFAULT_MAX_RETRIES if retries is None else retries,
         max_concurrency=options.get("max_concurrency") or 1,
         extra=extra,
     )
 
 
-def method_plan(meta: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> MethodPlan:
+def method_plan(
+    meta: Mapping[str, Any], name: str, options: Mapping[str, Any], yields: str | None = None
+) -> MethodPlan:
     """Of a method of an actor with this meta; `options` (already checked) are the method's own."""
-    returns, retries = options.get("num_returns"), options.get("max_task_retries")
+    retries = options.get("max_task_retries")
     return MethodPlan(
         # That of one call, `.options(name=...)`, goes with the call.
         meta["methods"].get(name, {}).get("name") or f"{meta['class_name']}.{name}",
         name,
-        num_returns=1 if returns is None else returns,
+        num_returns=_returns(options, yields),
+        yields=_YIELDS[yields],
+        max_ahead=options.get("_generator_backpressure_num_objects") or 0,
         max_retries=meta.get("max_task_retries", 0) if retries is None else retries,
         extra=options.get("extra", b""),
     )
+
+
+def _returns(options: Mapping[str, Any], yields: str | None) -> int:
+    returns = options.get("num_returns")
+    return 1 if returns is None or yields is not None else int(returns)

@@ -131,6 +131,8 @@ def on_event(event: tuple[Any, ...]) -> None:
         actor.create(_pending_actor, event[1], on_event)
     elif kind == _raylet.EVENT_CANCEL:
         _raylet.cancel_call(event[1])
+    elif kind == _raylet.EVENT_ROOM:
+        _raylet.room_made(event[1])
     elif kind == _raylet.EVENT_EXIT:
         _exit_requested()
     elif kind == _raylet.EVENT_CALLBACK:

@@ -11,6 +11,7 @@ cdef class ExecContext:
     cdef unique_ptr[ExecTask] task
     cdef object callable_entry
     cdef bint interruptible     # the user's code runs, or may: what it raises ends the task alone
+    cdef _Results partial       # what its generator yielded before the error that it ended with
     cdef bint interrupted       # it was cancelled, and got its KeyboardInterrupt for that
 
 
@@ -25,7 +26,8 @@ cdef class CallableEntry:
     cdef object inout           # tuple of positions and names, or None
     cdef object retry           # False, True or a tuple of exception types
     cdef dict demand            # resources in units of 1/10000; None for one CPU
-    cdef bint is_coroutine
+    cdef bint is_coroutine      # or an async generator
+    cdef bint yields            # its results, one after the other
     cdef uint64_t serial        # of the template; others have had its id before
 
 
@@ -134,7 +136,9 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     entry.inout = extra.get("inout")
     entry.retry = extra.get("retry_exceptions", False)
     entry.demand = extra.get("demand")
-    entry.is_coroutine = _compat.is_coroutine_function(entry.function)
+    entry.yields = <int>tmpl.yields != 0
+    entry.is_coroutine = (_compat.is_coroutine_function(entry.function)
+                          or _compat.generator_kind(entry.function) == "async generator")
     return entry
 
 
@@ -205,7 +209,13 @@ cdef int execute(ExecContext context) except -1:
         if not context.task.get().gpu_ids.empty():
             hook("show_gpus")(list(context.task.get().gpu_ids))
         value = call_function(context, entry)
-        results = encode_results(context, entry, value)
+        if entry.is_coroutine:
+            value = hook("run_coroutine")(value)
+        if entry.yields:
+            stream(context, value)
+            results = _Results.__new__(_Results)
+        else:
+            results = encode_results(context, entry, value)
         context.interruptible = False
         value = None
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
@@ -229,7 +239,11 @@ cdef object answer_error(ExecContext context, CallableEntry entry, object error)
         now.core.executor().ReplyCancelled(move_task(context.task))
     else:
         retry = is_retriable(entry, error)
-        finish(context, False, encode_failure(context, task_name(context.task.get()), error), retry)
+        failure = encode_failure(context, task_name(context.task.get()), error)
+        if context.partial is not None:
+            failure = context.partial.followed_by(failure)
+        finish(context, False, failure, retry)
+    context.partial = None
     return reason
 
 
@@ -449,7 +463,7 @@ cdef class Call:
         try:
             if self.coroutine is None:
                 _coroutine_context.set(self.context)
-                self.coroutine = call_function(self.context, self.context.callable_entry)
+                self.begin()
             ended = PyIter_Send(self.coroutine, value, &result) == PYGEN_RETURN
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             self.raised(error)
@@ -460,6 +474,16 @@ cdef class Call:
             return value
         self.returned(value)
         raise StopIteration
+
+    cdef int begin(self) except -1:
+        cdef CallableEntry entry = self.context.callable_entry
+        made = call_function(self.context, entry)
+        if entry.yields:
+            made = _stream_async(self.context, made)
+        elif hasattr(made, "__aiter__"):
+            made = _gather_async(made, entry.num_returns)
+        self.coroutine = made
+        return 0
 
     def throw(self, kind, value=None, traceback=None):
         try:
@@ -479,8 +503,11 @@ cdef class Call:
             self.coroutine.close()
 
     cdef int returned(self, object value) except -1:
+        cdef CallableEntry entry = self.context.callable_entry
         try:
-            results = encode_results(self.context, self.context.callable_entry, value)
+            results = _Results.__new__(_Results)
+            if not entry.yields:
+                results = encode_results(self.context, entry, value)
         except BaseException as error:  # noqa: BLE001
             self.raised(error)
         else:

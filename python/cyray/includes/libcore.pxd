@@ -51,6 +51,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         ObjectReader& reader()
         StoreClient& store()
         Submitter& submitter()
+        ItemTaker& items()
         Executor& executor()
         EventQueue& events()
         ExternalLoop& loop()

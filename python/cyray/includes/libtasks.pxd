@@ -10,10 +10,16 @@ from cyray.includes.libground cimport *
 from cyray.includes.libvalues cimport *
 
 
+cdef extern from "core_generated.h" namespace "cyray::wire" nogil:
+    cdef enum class Yields(uint8_t):
+        pass
+
+
 cdef extern from "cyray/core/task_types.h" namespace "cyray::core" nogil:
     cdef cppclass TaskTemplate:
         uint32_t id
         int num_returns
+        Yields yields
 
     cdef cppclass Cancellation:
         Cancellation()
@@ -39,6 +45,8 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         string method
         string extra
         int num_returns
+        Yields yields
+        uint32_t max_ahead
         int max_retries
         uint32_t max_concurrency
         ResourceSet demand
@@ -89,6 +97,29 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         void HoldForActor(const ActorId&, vector[ObjectEntry*], cbool)
 
 
+cdef extern from *:
+    """
+    #include "cyray/core/item_taker.h"
+    // A Result, as Cython takes it.
+    static inline ::cyray::Status cyray_take_item(::cyray::core::ItemTaker& taker,
+                                                  ::cyray::core::ObjectEntry* generator,
+                                                  bool only_look,
+                                                  ::cyray::core::ItemTaker::NextItem* next) {
+      auto taken = taker.Take(generator, only_look);
+      if (!taken) return taken.error();
+      *next = *taken;
+      return ::cyray::Status::Ok();
+    }
+    """
+    cdef cppclass NextItem "::cyray::core::ItemTaker::NextItem":
+        ObjectEntry* item
+        cbool taken
+        cbool end
+    cdef cppclass ItemTaker "::cyray::core::ItemTaker":
+        pass
+    Status take_of "cyray_take_item"(ItemTaker&, ObjectEntry*, cbool, NextItem*) nogil
+
+
 cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
     cdef cppclass ExecTemplate:
         uint32_t python_id
@@ -98,6 +129,7 @@ cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
         string name
         string method
         int num_returns
+        Yields yields
         uint32_t max_concurrency
         string extra
 
@@ -135,6 +167,7 @@ cdef extern from "cyray/core/event_queue.h" namespace "cyray::core::Event" nogil
         kExit
         kRayletLost
         kCancel
+        kRoom
 
 
 cdef extern from "cyray/core/event_queue.h" namespace "cyray::core" nogil:
@@ -163,8 +196,19 @@ cdef extern from "cyray/core/external_loop.h" namespace "cyray::core" nogil:
         void EndTurn()
 
 
+cdef extern from "cyray/core/executor.h" namespace "cyray::core::Executor" nogil:
+    cdef enum class Sent(uint8_t):
+        kGoOn
+        kWait
+        kUnwanted
+
+
 cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
     cdef cppclass Executor:
+        cbool SkipItem(ExecTask&)
+        Sent SendItem(ExecTask&, Outcome)
+        cbool AwaitRoom(const ExecTask&)
+        cbool HasRoomOrTells(ExecTask&)
         unique_ptr[ExecTask] NextTask(int64_t, cbool, Event*)
         unique_ptr[ExecTask] TryNextTask(Event*, cbool)
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)

@@ -199,11 +199,7 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     if type(object_refs) is ObjectRef:
         return get_one(object_refs, timeout, writable)
     if not isinstance(object_refs, list):
-        if hasattr(object_refs, "_get_via_handle"):
-            return object_refs._get_via_handle(timeout)
-        raise ValueError(
-            f"Invalid type of object refs, {type(object_refs)}: get() takes an ObjectRef or a list of "
-            "them.")
+        return get_other(object_refs, timeout)
     cdef list refs = list(object_refs)   # ours: another thread may change the caller's
     cdef Py_ssize_t n = PyList_GET_SIZE(refs), i
     cdef int64_t deadline = deadline_from(timeout)
@@ -254,6 +250,15 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     return out
 
 
+cdef object get_other(object_refs, timeout):
+    if hasattr(object_refs, "_get_via_handle"):
+        return object_refs._get_via_handle(timeout)
+    if type(object_refs) is ObjectRefGenerator:
+        return object_refs
+    raise ValueError(
+        f"Invalid type of object refs, {type(object_refs)}: get() takes an ObjectRef or a list of them.")
+
+
 cdef void drop_views(vector[ReadView]& views, size_t start, size_t end) noexcept:
     cdef size_t i
     for i in range(start, end):
@@ -294,7 +299,8 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
     """Wait until ``num_returns`` of the refs are ready or the time is over.
 
     Args:
-        object_refs: a list of distinct refs.
+        object_refs: a list of distinct refs and generators; one of these is ready when ``next`` would not
+            wait.
         num_returns: how many to wait for.
         timeout: seconds; ``None`` waits for ever, 0 only looks.
         fetch_local: count an object as ready when it is on this node; else when it is anywhere.
@@ -310,7 +316,7 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
         raise TypeError(f"wait() expected a list of ObjectRef, got {type(object_refs)}")
     object_refs = list(object_refs)   # ours: another thread may change the caller's
     for ref in object_refs:
-        if type(ref) is not ObjectRef:
+        if type(ref) is not ObjectRef and type(ref) is not ObjectRefGenerator:
             raise TypeError(f"wait() expected a list of ObjectRef, got a list containing {type(ref)}")
     if isinstance(num_returns, bool) or not isinstance(num_returns, int):
         raise TypeError(f"num_returns must be an int, not {type(num_returns)}")
@@ -326,7 +332,11 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
     cdef vector[uint8_t] flags
     cdef bint here = bool(fetch_local)
     cdef int64_t deadline = deadline_from(timeout)
+    cdef list looked_at = []   # held while they are waited for
     for ref in object_refs:
+        if type(ref) is ObjectRefGenerator:
+            ref = (<ObjectRefGenerator>ref).look()
+            looked_at.append(ref)
         entries.push_back((<ObjectRef>ref).live())
     wait_entries(entries.data(), entries.size(), num_returns, here, deadline)
     flags.resize(entries.size())
@@ -397,6 +407,7 @@ cdef class Awaiting:
     cdef object future
     cdef ObjectRef ref
     cdef object token
+    cdef bint only_ready   # nobody wants the value: the future says that it is here
 
     def __call__(self):
         # The object is here; on the thread that takes events.
@@ -410,6 +421,9 @@ cdef class Awaiting:
         future, ref = self.future, self.ref
         self.future = self.ref = None
         if future is None or future.done():
+            return
+        if self.only_ready:
+            future.set_result(None)
             return
         try:
             future.set_result(get(ref))
@@ -448,6 +462,10 @@ cdef object asyncio_future_class():
 
 
 def _as_asyncio_future(ObjectRef ref):
+    return awaiting_of(ref).future
+
+
+cdef Awaiting awaiting_of(ObjectRef ref):
     cdef Awaiting awaiting = Awaiting.__new__(Awaiting)
     made = asyncio_future_class()
     awaiting.loop = _asyncio.get_running_loop()
@@ -456,14 +474,15 @@ def _as_asyncio_future(ObjectRef ref):
     future.awaiting = awaiting
     on_main = _actor_mode and hook("is_loop_of_actor")(awaiting.loop)
     awaiting.token = on_ready(ref, awaiting, on_main)
-    return future
+    return awaiting
 
 
 # --- Events ----------------------------------------------------------------------------------------
 
 cdef tuple event_tuple(Event& event):
     cdef int kind = <int>event.kind
-    if event.kind == EventKind.kCallback or event.kind == EventKind.kCancel:
+    if (event.kind == EventKind.kCallback or event.kind == EventKind.kCancel
+            or event.kind == EventKind.kRoom):
         return kind, event.token
     if event.kind == EventKind.kLogLines:
         return (kind, event.number, event.text.decode("utf-8", "replace"),
@@ -489,6 +508,7 @@ EVENT_ASSIGN_JOB = <int>EventKind.kAssignJob
 EVENT_BECOME_ACTOR = <int>EventKind.kBecomeActor
 EVENT_EXIT = <int>EventKind.kExit
 EVENT_CANCEL = <int>EventKind.kCancel
+EVENT_ROOM = <int>EventKind.kRoom
 
 
 def next_event(timeout=None):

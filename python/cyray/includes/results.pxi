@@ -54,6 +54,12 @@ cdef class _Results:
             self.serialized.append((self.outcomes.size(), serialized))
         return 0
 
+    cdef _Results followed_by(self, _Results last):
+        cdef size_t i
+        for i in range(last.outcomes.size()):
+            self.outcomes.push_back(last.outcomes[i])
+        return self
+
     cdef int give(self) except -1:
         # Everything is there: from now on it is the submitter's.
         cdef size_t i
@@ -87,29 +93,49 @@ cdef _Results encode_results(ExecContext context, CallableEntry entry, object va
         results.give()
         return results
     # Everything that may fail for the value's sake comes before the first write.
-    values = [item if simple_size(item) else serialize(item) for item in values_of(value, n)]
+    error = None
+    if isinstance(value, (tuple, list)):
+        check_count(len(value), n)
+        values = [item if simple_size(item) else serialize(item) for item in value]
+    else:
+        values, error = values_of(value, n)
     try:
-        for i in range(n):
+        for i in range(len(values)):
             results.add(values[i], False, owner, ObjectId(task.id, i + 1))
     except BaseException:
         results.abort()
         raise
     results.give()
+    if error is not None:
+        context.partial = results
+        raise error
     return results
 
 
-cdef values_of(object value, Py_ssize_t n):
-    # The `n` values that a task returned as a tuple, list or iterable, which may be endless.
-    if not isinstance(value, (tuple, list)):
-        try:
-            value = list(itertools.islice(value, n + 1))
-        except TypeError:
-            raise ValueError(f"Task returned 1 objects, but num_returns={n}.") from None
-    if len(value) > n:
+cdef int check_count(Py_ssize_t count, Py_ssize_t n) except -1:
+    if count > n:
         raise ValueError(f"Task returned more than num_returns={n} objects.")
-    if len(value) < n:
-        raise ValueError(f"Task returned {len(value)} objects, but num_returns={n}.")
-    return value
+    if count < n:
+        raise ValueError(f"Task returned {count} objects, but num_returns={n}.")
+    return 0
+
+
+cdef tuple values_of(object value, Py_ssize_t n):
+    # The first `n` that an iterable yields, which may be endless, and the error that it ended with before.
+    cdef list values = []
+    try:
+        iterator = iter(value)
+    except TypeError:
+        raise ValueError(f"Task returned 1 objects, but num_returns={n}.") from None
+    try:
+        while len(values) < n:
+            item = next(iterator)
+            values.append(item if simple_size(item) else serialize(item))
+    except StopIteration:
+        return values, ValueError(f"Task returned {len(values)} objects, but num_returns={n}.")
+    except BaseException as error:  # noqa: BLE001 - raised once what came before is on its way
+        return values, error
+    return values, None
 
 
 cdef _Results encode_failure(ExecContext context, str name, object error):

@@ -27,7 +27,8 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
             throttle(s, actor)
         if parent is not None and is_untold(parent) and parent.task.get().cancels_children:
             cancel_late(s, one)
-        return make_ref(one, s.epoch)
+        ref = make_ref(one, s.epoch)
+        return ref if <int>tmpl.yields != STREAMS else make_generator(ref)
     many.resize(n)
     if s.core.submitter().Submit(move_submission(submission), actor, many.data()):
         throttle(s, actor)
@@ -90,6 +91,8 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
         raise ValueError(f"the options of {plan.name[:200]} take {spec.extra.size():,} bytes; at most "
                          f"{MAX_INLINE_BYTES:,} go to the workers with a function or method")
     spec.num_returns = plan.num_returns
+    spec.yields = <Yields><int>plan.yields
+    spec.max_ahead = plan.max_ahead
     spec.max_retries = plan.max_retries
     spec.max_concurrency = 1
     spec.is_actor_method = function_id is None
