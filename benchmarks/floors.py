@@ -33,6 +33,8 @@ FLOORS = (
     Floor("chain", 80, "ray"),
     Floor("no_cpu", 150, "ray"),
     Floor("speedup", 1.8),
+    Floor("stream_items", 200_000),
+    Floor("cancel_10k", 0.3),
     Floor("actor_sync", 90, "ray"),
     Floor("actor_async", 100, "ray"),
     Floor("async_actor", 80, "ray"),

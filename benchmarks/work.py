@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -26,6 +27,14 @@ def count_arguments(*args: Any) -> int:
 
 def many_values(n: int) -> list[int]:
     return list(range(n))
+
+
+def count_up(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+def sleep_long() -> None:
+    time.sleep(3600)
 
 
 def spin_200_us() -> int:

@@ -276,11 +276,11 @@ def test_each_call_knows_its_own_task():
     calls = [context.ids.options(name=f"call {i}").remote() for i in range(5)]
     results = cyray.get(calls, timeout=20)
     assert {actor for actor, _, _, _ in results} == {context._actor_id.hex()}
-    assert [task for _, task, _, _ in results] == [ref.task_id() for ref in calls]
-    assert [task for _, _, task, _ in results] == [ref.task_id() for ref in calls]
+    assert [task for _, task, _, _ in results] == [ref.task_id().hex() for ref in calls]
+    assert [task for _, _, task, _ in results] == [ref.task_id().hex() for ref in calls]
     assert [name for _, _, _, name in results] == [f"call {i}" for i in range(5)]
     ref = context.plain.remote()
-    assert cyray.get(ref) == ref.task_id()
+    assert cyray.get(ref) == ref.task_id().hex()
 
 
 def test_calls_are_tasks_of_the_loop():

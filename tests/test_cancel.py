@@ -53,7 +53,7 @@ def begun(path):
 def cancelled(ref, timeout=20):
     with pytest.raises(TaskCancelledError) as raised:
         cyray.get(ref, timeout=timeout)
-    assert raised.value.task_id == ref.task_id()
+    assert raised.value.task_id == ref.task_id().hex()
     return str(raised.value)
 
 
@@ -549,3 +549,60 @@ def test_waits_of_other_threads_and_loops_end(tmp_path):
 
     assert [type(error) for error in asyncio.run(awaits())] == [TaskCancelledError] * 3
     assert support.poll(lambda: cyray.available_resources().get("CPU") == 2, 10)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import cyray, cyray._private
+
+cyray.init(num_cpus=2, cancel_on_interrupt=sys.argv[2] == "yes")
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+@cyray.remote
+def sleep(path, seconds):
+    open(path, "w").close()
+    time.sleep(seconds)
+    return "slept"
+
+def interrupt(paths):
+    while not all(os.path.exists(path) for path in paths):
+        time.sleep(0.01)
+    while "a thread waits for" not in cyray._private.dump():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def get(refs, paths):
+    threading.Thread(target=interrupt, args=(paths,)).start()
+    try:
+        cyray.get(refs)
+    except KeyboardInterrupt:
+        print("interrupted")
+
+folder, cancels = sys.argv[1], sys.argv[2] == "yes"
+seconds = 60 if cancels else 1
+paths = [os.path.join(folder, f"{i}") for i in range(3)]
+refs = [sleep.remote(path, seconds) for path in paths[:2]]
+get(refs, paths[:2])
+one = sleep.remote(paths[2], seconds)
+get(one, paths[2:])
+for ref in [*refs, one]:
+    try:
+        print(cyray.get(ref, timeout=20))
+    except cyray.exceptions.TaskCancelledError:
+        print("cancelled")
+"""
+
+
+@pytest.mark.parametrize("cancels", ["yes", "no"])
+def test_ctrl_c_cancels_what_a_get_waited_for_when_it_is_to(tmp_path, cancels):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(INTERRUPTED))
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path), cancels],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    each = "cancelled" if cancels == "yes" else "slept"
+    assert done.stdout.split() == ["interrupted"] * 2 + [each] * 3, done.stderr

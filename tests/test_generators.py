@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from support import eventually
+from support import eventually, is_running
 
 import cyray
 from cyray import ObjectRefGenerator
@@ -569,6 +569,48 @@ def test_an_actor_keeps_one_and_ends_it_with_itself(tmp_path):
     assert cyray.get(keeper.first.remote(5)) == [0, 1, 2, 3, 4]
     cyray.kill(keeper)
     assert steady(path) < 10_000
+
+
+@pytest.mark.parametrize("kind", ["task", "method", "async method"])
+def test_a_producer_that_waits_ends_with_its_owner(tmp_path, kind):
+    class Producer:
+        def items(self, path):
+            try:
+                while True:
+                    yield os.getpid()
+            finally:
+                open(path, "w").close()
+
+    class Async:
+        async def items(self, path):
+            try:
+                while True:
+                    yield os.getpid()
+            finally:
+                open(path, "w").close()
+
+    @cyray.remote(num_cpus=0)
+    class Owner:
+        def begin(self, made, path):
+            call = getattr(made, "items", made)
+            self.refs = call.options(_generator_backpressure_num_objects=2).remote(path)
+            return cyray.get(next(self.refs))
+
+    if kind == "task":
+        made = cyray.remote(num_cpus=0, num_returns="streaming")(
+            lambda path: Producer().items(path)
+        )
+    else:
+        made = cyray.remote(num_cpus=0)(Producer if kind == "method" else Async).remote()
+    owner = Owner.remote()
+    path = str(tmp_path / "ended")
+    pid = cyray.get(owner.begin.remote(made, path))
+    assert not os.path.exists(path)
+    cyray.kill(owner)
+    # A worker that was lent to a process that died is ended with what runs there.
+    eventually(lambda: os.path.exists(path) or not is_running(pid), 20, "it ends")
+    if kind != "task":
+        assert cyray.get(next(made.items.remote(path))) == pid, "its actor lives on"
 
 
 def test_items_of_an_owner_that_is_gone_are_errors(tmp_path):

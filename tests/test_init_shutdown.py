@@ -494,6 +494,7 @@ def test_what_are_no_module_names_is_refused(given):
         ("namespace", "\udc80"),
         ("log_to_driver", "no"),
         ("ignore_reinit_error", "yes"),
+        ("cancel_on_interrupt", 1),
         ("num_cpus", "2"),
         ("memory", "1G"),
         ("object_store_memory", float("nan")),

@@ -180,7 +180,7 @@ def test_sigint_reaches_what_a_task_starts_and_interrupts_a_task_alone():
         return cyray.wait([asleep], timeout=0.1)[0]
 
     eventually(interrupt, 40)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(cyray.exceptions.RayTaskError, match="KeyboardInterrupt"):
         cyray.get(asleep, timeout=40)
     worker = cyray.get(interrupted.remote(), timeout=40)
     os.kill(worker, 2)  # between tasks

@@ -413,8 +413,13 @@ def test_a_call_that_cannot_be_sent_keeps_nothing(settled):
     def f(*args, **kwargs):
         return 1
 
-    actor = Keeper.remote()
-    for call in (f.remote, actor.keep.remote):
+    @cyray.remote
+    class Taker:
+        def take(self, *args, **kwargs):
+            return 1
+
+    actor = Taker.remote()
+    for call in (f.remote, actor.take.remote):
         ref = cyray.put(np.zeros(BIG))
         with pytest.raises(TypeError, match="cannot be pickled"):
             call([ref], ref, np.zeros(BIG), key={"ref": ref}, last=NoPickle())

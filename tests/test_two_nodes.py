@@ -15,7 +15,8 @@ import remote_code
 from support import eventually, is_running
 
 import cyray
-from cyray.exceptions import RayActorError, RayError
+from cyray.exceptions import ObjectFreedError, RayActorError, RayError
+from cyray.internal import free
 
 OTHER = {"num_cpus": 0, "resources": {"other": 1}}
 
@@ -364,3 +365,36 @@ def test_a_full_store_loses_nothing(small_store):
     del filler
     assert cyray.wait([ref], timeout=20) == ([ref], [])
     assert cyray.get(ref, timeout=20)[0] == 7
+
+
+@cyray.remote(**OTHER)
+def ones(mib):
+    return np.ones(mib * 1024**2, dtype=np.uint8)
+
+
+def test_a_freed_object_goes_on_all_nodes(two):
+    refs = []
+    for _ in range(4):  # each takes more than half of either store
+        ref = ones.remote(170)
+        assert cyray.get(ref, timeout=20)[-1] == 1
+        free([ref])
+        refs.append(ref)
+
+    @cyray.remote(**OTHER)
+    def read(refs):
+        return cyray.get(refs[0])[0]
+
+    for ref in refs:
+        for of in (ref, read.remote([ref])):
+            with pytest.raises(ObjectFreedError, match=ref.hex()):
+                cyray.get(of, timeout=20)
+
+
+def test_a_copy_that_is_freed_here_alone_is_fetched_again(two):
+    ref = ones.remote(1)
+    for _ in range(3):
+        assert cyray.get(ref, timeout=20)[-1] == 1
+        free([ref], local_only=True)
+    free([ref])
+    with pytest.raises(ObjectFreedError):
+        cyray.get(ref)

@@ -19,7 +19,7 @@ PACKAGE = "cyray"
 # From the ground up. A room imports rooms above its line in this list, and itself; rooms of one line do
 # not know each other.
 ROOMS = (
-    ("_hooks", "_compat", "_process"),
+    ("_hooks", "_compat", "_ids", "_process"),
     ("_os",),
     ("_spec",),
     ("_pickle",),
@@ -28,7 +28,7 @@ ROOMS = (
     ("_node",),
     ("_driver", "_worker"),
     ("_api",),
-    ("", "actor", "exceptions"),  # "": cyray/__init__.py
+    ("", "actor", "exceptions", "internal"),  # "": cyray/__init__.py
     ("util", "cluster_utils", "test_utils"),
     ("accelerators", "_private"),
     ("cli",),

@@ -111,3 +111,39 @@ def tasks_without_cpu(engine: Engine) -> dict[str, float]:
 
     engine.get(task())
     return {"no_cpu": rate(batch)}
+
+
+@case(
+    "tasks",
+    "generators",
+    Metric("stream_items", "small items of one generator, refs and values", "/s"),
+)
+def stream(engine: Engine) -> dict[str, float]:
+    task = engine.generator(work.count_up)
+
+    def batch() -> int:
+        count = engine.stream_length
+        assert sum(engine.get(item) for item in task(count)) == count * (count - 1) // 2
+        return count
+
+    sum(engine.get(item) for item in task(100))
+    return {"stream_items": rate(batch)}
+
+
+@case(
+    "tasks",
+    "cancel",
+    Metric("cancel_10k", "10,000 pending tasks cancelled, until each has its error", "s", False),
+)
+def cancel_pending(engine: Engine) -> dict[str, float]:
+    task = engine.task(work.sleep_long)
+    count = 10_000
+
+    def once() -> float:
+        running = [task() for _ in range(engine.workers)]
+        pending = [task() for _ in range(count)]
+        seconds = timed(lambda: engine.cancel_all(pending))
+        engine.cancel_all(running)
+        return seconds
+
+    return {"cancel_10k": repeated(once, 2.0)}

@@ -17,12 +17,13 @@ class Engine:
     # Of: "tasks", "dependencies" (futures as arguments), "actors", "async_actors", "kill", "objects",
     # "refs" (gets of many refs), "ref_arguments" (ten thousand of them to one task), "nested_refs"
     # (in objects), "returns" (several return values), "nodes" (further nodes on this machine), "no_cpu"
-    # (tasks that ask for no CPU).
+    # (tasks that ask for no CPU), "generators", "cancel".
     can: frozenset[str] = frozenset({"tasks"})
     package = ""  # whose version the report names; "" for Python's own
     # How much of the large cases it does, so that a round takes minutes; rates do not depend on it.
     queue_length = 30_000
     ref_count = 10_000
+    stream_length = 2_000
     submits_at_once = (
         True  # a task leaves for the workers when it is made, not when it is waited for
     )
@@ -74,6 +75,14 @@ class Engine:
         raise NotImplementedError
 
     def task_with_returns(self, function: Callable[..., Any], count: int) -> Callable[..., Any]:
+        raise NotImplementedError
+
+    def generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A callable that submits a generator `function` and returns an iterable of its items' futures."""
+        raise NotImplementedError
+
+    def cancel_all(self, futures: Sequence[Any]) -> None:
+        """Cancels them all, and waits until each is over."""
         raise NotImplementedError
 
     def join_nodes(self, count: int) -> None:

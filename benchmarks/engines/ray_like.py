@@ -32,6 +32,8 @@ class RayLikeEngine(Engine):
             "returns",
             "nodes",
             "no_cpu",
+            "generators",
+            "cancel",
         }
     )
     command = ""  # the module whose main() is the engine's command line
@@ -73,6 +75,14 @@ class RayLikeEngine(Engine):
 
     def task_with_returns(self, function: Callable[..., Any], count: int) -> Callable[..., Any]:
         return self.api.remote(num_returns=count)(function).remote  # type: ignore[no-any-return]
+
+    def generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.api.remote(num_returns="streaming")(function).remote  # type: ignore[no-any-return]
+
+    def cancel_all(self, futures: Sequence[Any]) -> None:
+        for future in futures:
+            self.api.cancel(future)
+        self.api.wait(list(futures), num_returns=len(futures))
 
     def join_nodes(self, count: int) -> None:
         while len(self._nodes) < count:
@@ -123,6 +133,7 @@ class CyrayEngine(RayLikeEngine):
     package = "cyray"
     command = "cyray.cli"
     queue_length = 1_000_000
+    stream_length = 100_000
 
 
 class BlockingEngine(CyrayEngine):

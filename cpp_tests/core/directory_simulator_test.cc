@@ -15,6 +15,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "cyray/core/object_directory.h"
@@ -26,7 +27,18 @@ namespace {
 using Refs = std::vector<RefWithOwner>;
 
 struct SimFrame {
-  enum class Kind { kFetch, kState, kAdd, kAck, kRemove, kTaken, kTask, kReply, kDied } kind;
+  enum class Kind {
+    kFetch,
+    kState,
+    kAdd,
+    kAck,
+    kRemove,
+    kTaken,
+    kTask,
+    kReply,
+    kDied,
+    kFreed
+  } kind;
   uint64_t number = 0;  // request id, or the task's
   ObjectId id;
   bool known = false;
@@ -53,6 +65,8 @@ class Process : public DirectoryOutbox, public StoreOutbox {
   bool SendAddBorrower(const Address& owner, uint64_t request, const ObjectId& id) override;
   void SendRemoveBorrower(const Address& owner, const ObjectId& id) override;
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
+  void SendFreedToOwner(const Address& owner, const ObjectId& id) override;
+  void SendFreedToBorrower(const WorkerId& borrower, const ObjectId& id) override;
   void PullToStore(ObjectEntry* entry) override { pulls.push_back(entry->id); }
   void ReleasePin(const ObjectId& id) override { --pins[id]; }
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
@@ -92,7 +106,12 @@ class Process : public DirectoryOutbox, public StoreOutbox {
 
 class Simulator {
  public:
-  Simulator(uint64_t seed, bool deaths) : random_(seed), deaths_(deaths) {
+  // What happens besides: processes die; users free objects that they hold.
+  struct Faults {
+    bool deaths = false;
+    bool frees = false;
+  };
+  Simulator(uint64_t seed, Faults faults) : random_(seed), faults_(faults) {
     for (int i = 0; i < 4; ++i) processes_.push_back(std::make_unique<Process>(*this, i));
   }
 
@@ -154,6 +173,7 @@ class Simulator {
     if (dice < 45) return Deliver();
     Process* p = AnyLive();
     if (p == nullptr) return;
+    if (faults_.frees && Below(10) == 0) return Free(*p);
     if (dice < 55) return Make(*p);
     if (dice < 65) return Submit(*p);
     if (dice < 75) return Finish(*p);
@@ -161,7 +181,7 @@ class Simulator {
     if (dice < 98) return Get(*p);
     if (dice == 98) return AnswerPull(*p);
     if (Below(3) == 0) p->objects.TrimWarmPins(Below(3));
-    if (deaths_ && Below(8) == 0) Die(*p);
+    if (faults_.deaths && Below(8) == 0) Die(*p);
   }
 
   void Make(Process& p) {
@@ -236,6 +256,12 @@ class Simulator {
     p.user.erase(p.user.begin() + static_cast<ptrdiff_t>(at));
     p.objects.Release(entry);
   }
+  void Free(Process& p) {
+    if (p.user.empty()) return;
+    anybody_freed_ = true;
+    ObjectEntry* entry = p.user[Below(p.user.size())];
+    Below(4) == 0 ? p.objects.FreeHere(entry) : p.objects.Free(entry);
+  }
   // Reads a value, and takes the refs in it.
   void Get(Process& p) {
     if (p.user.empty()) return;
@@ -306,6 +332,8 @@ class Simulator {
         return OnReply(p, from, frame);
       case SimFrame::Kind::kDied:
         return OnDied(p, from);
+      case SimFrame::Kind::kFreed:
+        return p.objects.OnFreed(peer, frame.id);
     }
   }
   void OnTask(Process& p, const Process& from, const SimFrame& frame) {
@@ -378,7 +406,8 @@ class Simulator {
     for (const auto& p : processes_) {
       if (p->dead) continue;
       p->objects.CheckInvariants();
-      if (anybody_died_) continue;  // who kept an object alive for others may be gone
+      // Who kept an object alive for others may be gone, or does not keep it any more.
+      if (anybody_died_ || anybody_freed_) continue;
       for (ObjectEntry* entry : p->user) ExpectKnown(entry->id, p->objects.OwnerOf(entry), "held");
       for (const auto& task : p->running) {
         for (ObjectEntry* entry : task.args) {
@@ -386,7 +415,7 @@ class Simulator {
         }
       }
     }
-    if (anybody_died_) return;
+    if (anybody_died_ || anybody_freed_) return;
     for (const auto& [ends, queue] : queues_) {
       for (const SimFrame& frame : queue) {
         for (const RefWithOwner& ref : frame.refs) ExpectKnown(ref.id, ref.owner, "in a frame");
@@ -430,8 +459,8 @@ class Simulator {
   }
 
   std::mt19937_64 random_;
-  const bool deaths_;
-  bool anybody_died_ = false;
+  const Faults faults_;
+  bool anybody_died_ = false, anybody_freed_ = false;
   int64_t now_ns_ = 0;
   uint64_t next_id_ = 0, next_task_ = 0;
   std::vector<std::unique_ptr<Process>> processes_;
@@ -466,23 +495,34 @@ void Process::SendRemoveBorrower(const Address& owner, const ObjectId& id) {
 void Process::SendContainedTaken(const Address& giver, const ObjectId& outer) {
   sim.Send(*this, giver.worker, {SimFrame::Kind::kTaken, 0, outer, false, false, {}, {}});
 }
+void Process::SendFreedToOwner(const Address& owner, const ObjectId& id) {
+  SendFreedToBorrower(owner.worker, id);
+}
+void Process::SendFreedToBorrower(const WorkerId& borrower, const ObjectId& id) {
+  sim.Send(*this, borrower, {SimFrame::Kind::kFreed, 0, id, false, false, {}, {}});
+}
 void Process::FreeStored(const ObjectId& id, const std::vector<NodeId>&) {
   EXPECT_TRUE(sim.freed.insert(id).second) << id.Hex() << " is freed twice";
 }
 
-class DirectorySimulator : public testing::TestWithParam<bool> {};
+class DirectorySimulator : public testing::TestWithParam<std::tuple<bool, bool>> {};
 
 TEST_P(DirectorySimulator, CountsAreNeverTooLowAndInTheEndZero) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    Simulator simulator(seed, GetParam());
+    const auto [deaths, frees] = GetParam();
+    Simulator simulator(seed, {deaths, frees});
     simulator.Run(600);
     if (HasFailure()) return;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, DirectorySimulator, testing::Bool(),
-                         [](const auto& p) { return p.param ? "WithDeaths" : "WithoutDeaths"; });
+INSTANTIATE_TEST_SUITE_P(, DirectorySimulator, testing::Combine(testing::Bool(), testing::Bool()),
+                         [](const auto& p) {
+                           return std::string(std::get<0>(p.param) ? "WithDeaths"
+                                                                   : "WithoutDeaths") +
+                                  (std::get<1>(p.param) ? "AndFrees" : "");
+                         });
 
 }  // namespace
 }  // namespace cyray::core

@@ -16,6 +16,8 @@ class SilentOutbox : public DirectoryOutbox, public StoreOutbox {
   bool SendAddBorrower(const Address&, uint64_t, const ObjectId&) override { return true; }
   void SendRemoveBorrower(const Address&, const ObjectId&) override {}
   void SendContainedTaken(const Address&, const ObjectId&) override {}
+  void SendFreedToOwner(const Address&, const ObjectId&) override {}
+  void SendFreedToBorrower(const WorkerId&, const ObjectId&) override {}
   bool IsWaitedFor(const ObjectEntry*, bool) override { return false; }
   void ForEachWaitedFor(const std::function<void(ObjectEntry*)>&) override {}
   void ActorOutOfScope(const ActorId&) override {}

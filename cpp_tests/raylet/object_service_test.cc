@@ -77,6 +77,14 @@ class ObjectServiceTest : public ::testing::Test {
       return wire::CreateReleaseObjects(builder, builder.CreateVectorOfStructs(ToWire(id), 1));
     });
   }
+  void Free(Client& client, uint32_t number) {
+    client.process->Send(FrameType::kFreeObjects, [&](auto& builder) {
+      const ObjectId id = Number(number);
+      const NodeId node = node_.options.node_id;
+      return wire::CreateFreeObjects(builder, builder.CreateVectorOfStructs(ToWire(id), 1),
+                                     builder.CreateVectorOfStructs(ToWire(node), 1));
+    });
+  }
   // The process is dead, and its raylet knows.
   void End(Client& client) {
     client.process->Close();
@@ -198,6 +206,24 @@ TEST_F(ObjectServiceTest, AGetThatOvertakesTheSealByFarWaitsForIt) {
   ASSERT_TRUE(reply);
   EXPECT_TRUE(reply->As<wire::GetObjectReply>()->ok());
   EXPECT_EQ(reply->As<wire::GetObjectReply>()->bytes(), 500u);
+}
+
+TEST_F(ObjectServiceTest, WhatItsOwnerFreedBeforeTheSealIsReadGoesWithTheSeal) {
+  Client writer = AddClient(), owner = AddClient(), other = AddClient();
+  for (uint32_t spare : {1, 2}) {
+    Create(writer, spare, 1000, /*spare=*/true);
+    ASSERT_TRUE(Created(writer));
+  }
+  Free(owner, 10);
+  Free(other, 11);  // not its own: another attempt will store it here
+  for (int i = 0; i < 10; ++i) node_.Round(0);
+  SealFor(owner.address, writer, 1, 10, 500);
+  SealFor(owner.address, writer, 2, 11, 500);
+  ASSERT_TRUE(node_.Until([&] { return store_->Contains(Number(11)); }));
+  Release(writer, 10);
+  ASSERT_TRUE(node_.Until([&] { return !store_->Contains(Number(10)); }));
+  EXPECT_TRUE(store_->Contains(Number(11)));
+  EXPECT_EQ(store_->CheckInvariants(), "");
 }
 
 TEST_F(ObjectServiceTest, AnObjectThatIsNowhereIsAnErrorThatNamesIt) {

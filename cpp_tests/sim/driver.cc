@@ -223,6 +223,10 @@ std::string Driver::Judge(const Step& step, const Result& result, const Decoded&
     if (is_task) Book::Get().Cancelled(result.entry->id.task());
     return is_task && Book::Get().HasAnswered(result.entry->id.task()) ? "it had answered" : "";
   }
+  if (step.key.kind == TaskKind::kLate &&
+      static_cast<ErrorKind>(error.kind) == ErrorKind::kTaskTimeout) {
+    return "";
+  }
   if (error.text.find("cancelled by force") != std::string::npos) {
     return MayBeCancelled(step) ? "" : "nobody has cancelled it by force: " + error.text;
   }

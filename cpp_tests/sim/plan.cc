@@ -59,6 +59,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   }
   for (DriverPlan& driver : drivers) {
     if (driver.keys == 0 && OneIn(2)) DrawStreams(&driver);
+    if (driver.keys == 0 && OneIn(3)) DrawLate(&driver);
   }
 }
 
@@ -409,6 +410,16 @@ void Plan::DrawStreams(DriverPlan* driver) {
       step.cancels_after_ns = static_cast<int64_t>(Below(60)) * kMs / 10;
     }
     step.pause_ns = static_cast<int64_t>(Below(OneIn(3) ? 2 : 200)) * kMs;
+    driver->steps.push_back(std::move(step));
+  }
+}
+
+void Plan::DrawLate(DriverPlan* driver) {
+  constexpr int kRetries[] = {0, 1, 2, -1};
+  for (uint64_t i = 1 + Below(3); i > 0; --i) {
+    Step step{.key = DrawKey(TaskKind::kLate), .max_retries = kRetries[Below(4)]};
+    step.key.depth = OneIn(3) ? 1 : 0;
+    step.pause_ns = static_cast<int64_t>(Below(50)) * kMs;
     driver->steps.push_back(std::move(step));
   }
 }

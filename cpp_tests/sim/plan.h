@@ -142,6 +142,7 @@ struct Plan {
   void DrawSteps(DriverPlan* driver, size_t number);
   void DrawCancels(DriverPlan* driver);
   void DrawStreams(DriverPlan* driver);
+  void DrawLate(DriverPlan* driver);
   TaskKey DrawKey(TaskKind kind);
 
   std::mt19937_64 random_;

@@ -23,6 +23,7 @@ struct Cancelled {};
 constexpr size_t kHeadBytes = sizeof(uint64_t) + sizeof(uint32_t);
 constexpr uint64_t kLargeBytes = 300 << 10;
 constexpr uint32_t kMaxAhead = 5;
+constexpr uint64_t kTimeoutMs = 20;
 
 void Nap(uint64_t ms) {
   const timespec wait{0, static_cast<long>(ms) * 1'000'000};
@@ -141,6 +142,7 @@ core::TaskTemplate* Player::TemplateOf(const TaskKey& key, int max_retries, bool
   spec.name = "task" + std::to_string(static_cast<int>(kind));
   spec.max_retries = max_retries;
   spec.is_actor_method = is_call;
+  if (kind == TaskKind::kLate) spec.timeout_ms = kTimeoutMs;
   if (kind == TaskKind::kYield) {
     spec.yields = wire::Yields::Items;
     spec.max_ahead = kMaxAhead;
@@ -321,6 +323,13 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
       break;
     case TaskKind::kYield:
       Yield(*task, key);
+      break;
+    case TaskKind::kLate:
+      // Longer than its timeout, and of depth 1 than the grace after it.
+      for (uint64_t i = 0; i < 100; ++i) {
+        Nap(key.depth == 0 ? 5 : 50);
+        if (key.depth == 0) LookWhetherCancelled();
+      }
       break;
     case TaskKind::kDrain: {
       const Decoded drained = Collect(passed.at(0), key.Child(0, TaskKind::kYield));

@@ -23,6 +23,7 @@ enum class TaskKind : uint8_t {
   kMeet,   // of depth 1 and 2: ends when the other one of its salt has begun, too
   kYield,  // a generator of numbers; of depth 1 some are stored, of depth 2 it dies on its way
            // first
+  kLate,   // runs over its timeout; of depth 1 without looking whether it should end
   kDrain,  // the sum of what a kYield yields that it was passed
 };
 // In a salt: kGive may be among what the task starts.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         actor,
         cluster_utils,
         exceptions,
+        internal,
         test_utils,
         util,
     )
@@ -34,13 +35,35 @@ if TYPE_CHECKING:
     from cyray._api.remote import remote
     from cyray._driver.init import init
     from cyray._driver.session import is_initialized, shutdown
+    from cyray._ids import (
+        ActorClassID,
+        ActorID,
+        ClusterID,
+        FunctionID,
+        JobID,
+        NodeID,
+        PlacementGroupID,
+        TaskID,
+        UniqueID,
+        WorkerID,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActorClassID",
+    "ActorID",
+    "ClusterID",
+    "FunctionID",
+    "JobID",
+    "NodeID",
     "ObjectID",
     "ObjectRef",
     "ObjectRefGenerator",
+    "PlacementGroupID",
+    "TaskID",
+    "UniqueID",
+    "WorkerID",
     "available_resources",
     "cancel",
     "cluster_resources",
@@ -61,6 +84,16 @@ __all__ = [
 ]
 
 _LAZY = {
+    "ActorClassID": "cyray._ids",
+    "ActorID": "cyray._ids",
+    "ClusterID": "cyray._ids",
+    "FunctionID": "cyray._ids",
+    "JobID": "cyray._ids",
+    "NodeID": "cyray._ids",
+    "PlacementGroupID": "cyray._ids",
+    "TaskID": "cyray._ids",
+    "UniqueID": "cyray._ids",
+    "WorkerID": "cyray._ids",
     "available_resources": "cyray._api.cluster",
     "cancel": "cyray._api.cancel",
     "cluster_resources": "cyray._api.cluster",
@@ -77,7 +110,15 @@ _LAZY = {
 }
 # Ray has them.
 _NOT_YET = ("timeline", "runtime_env", "data", "rllib", "serve", "train", "tune")
-_SUBMODULES = ("actor", "accelerators", "cluster_utils", "exceptions", "test_utils", "util")
+_SUBMODULES = (
+    "actor",
+    "accelerators",
+    "cluster_utils",
+    "exceptions",
+    "internal",
+    "test_utils",
+    "util",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ TABLE = {
     "describe_method": "cyray._api.method:describe_method",
     "method_options": "cyray._spec.options:method_options",
     "ref_future": "cyray._api.future:RefFuture",
+    "refs_inside": "cyray._api.nested:refs_inside",
     # A worker's.
     "find_method": "cyray._worker.actor:find_method",
     "show_gpus": "cyray._worker.gpus:show_gpus",
@@ -41,6 +42,8 @@ TABLE = {
     "load_definition": "cyray._pickle.definition:load_definition",
     "content_id": "cyray._pickle.definition:content_id",
     "load_extra": "cyray._pickle.extra:loads",
+    "task_id": "cyray._ids:TaskID",
+    "job_id": "cyray._ids:JobID",
     "of_status": "cyray._errors.from_core:of_status",
     "system_error": "cyray._errors.from_core:system_error",
     "raise_error": "cyray._errors.from_core:raise_error",

@@ -10,7 +10,8 @@ A table of contents: each part is a small file in ``includes/``.
 - ``ref.pxi``       ``ObjectRef``
 - ``codec.pxi``     values to bytes and back
 - ``arguments.pxi`` a task's arguments to bytes and back
-- ``objects.pxi``   put, get, wait, futures
+- ``objects.pxi``   put, get, free, futures
+- ``wait.pxi``      wait
 - ``submit.pxi``    tasks, actors and their methods as callables
 - ``execute.pxi``   the loop of a worker
 - ``generators.pxi``  streaming generators, on both sides
@@ -25,6 +26,7 @@ include "includes/ref.pxi"
 include "includes/codec.pxi"
 include "includes/arguments.pxi"
 include "includes/objects.pxi"
+include "includes/wait.pxi"
 include "includes/submit.pxi"
 include "includes/execute.pxi"
 include "includes/generators.pxi"

@@ -53,6 +53,7 @@ __all__ = [
     "RuntimeEnvSetupError",
     "StreamingGeneratorReplayInconsistentError",
     "TaskCancelledError",
+    "TaskTimeoutError",
     "TaskPlacementGroupRemoved",
     "TaskUnschedulableError",
     "UnreconstructableError",

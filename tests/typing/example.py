@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import cyray
 from cyray.actor import ActorClass, ActorHandle, exit_actor
 from cyray.exceptions import GetTimeoutError, RayTaskError
-from cyray.util import ActorPool
+from cyray.internal import free
+from cyray.util import ActorPool, as_completed
 from cyray.util.queue import Queue
 from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -39,6 +42,19 @@ def main() -> None:
         address: str = context["address"]
         assert cyray.is_initialized()
     ref: cyray.ObjectRef = cyray.put([1, 2])
+    typed: cyray.ObjectRef[int] = cyray.put(1)
+    number: int = cyray.get(typed)
+    numbers: list[int] = cyray.get([typed, cyray.put(2)])
+    pair_of_numbers: tuple[int, ...] = cyray.get((typed, typed))
+    by_name: dict[str, int] = cyray.get({"one": typed})
+    nested: Any = cyray.get([{"one": typed}, [typed]])
+    soon, later = cyray.wait({typed: "one"}, num_returns=np.int64(1))
+    still_typed: cyray.ObjectRef[int] = (soon + later)[0]
+    for done in as_completed([typed]):
+        print(done, number, numbers, pair_of_numbers, by_name, nested, still_typed)
+    task: cyray.TaskID = typed.task_id()
+    print(task.hex(), cyray.TaskID.from_hex(task.hex()).job_id().int())
+    free([typed])
     value: Any = cyray.get(ref, timeout=1.5)
     ready, rest = cyray.wait([ref], num_returns=1, timeout=0)
     first: cyray.ObjectRef = ready[0]

@@ -47,6 +47,8 @@ enum class ErrorKind : uint8_t {
   kInternal = 9,
   kTaskCancelled = 10,
   kEndOfStream = 11,  // no error: behind the last item of a generator
+  kObjectFreed = 12,
+  kTaskTimeout = 13,
 };
 
 // The name that Python knows a kind by; nullptr for one that there is not.
@@ -74,6 +76,10 @@ constexpr const char* ErrorKindName(ErrorKind kind) {
       return "task_cancelled";
     case ErrorKind::kEndOfStream:
       return "end_of_stream";
+    case ErrorKind::kObjectFreed:
+      return "object_freed";
+    case ErrorKind::kTaskTimeout:
+      return "task_timeout";
   }
   return nullptr;
 }

@@ -188,9 +188,9 @@ void ActorSubmitter::Pump(ActorClient& client) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
-  const bool ran = reply.status() == wire::TaskStatus::Ok ||
-                   reply.status() == wire::TaskStatus::Error ||
-                   reply.status() == wire::TaskStatus::Cancelled;
+  const bool ran =
+      reply.status() == wire::TaskStatus::Ok || reply.status() == wire::TaskStatus::Error ||
+      reply.status() == wire::TaskStatus::Cancelled || reply.status() == wire::TaskStatus::TimedOut;
   if (task->place == Place::kLimbo && ran && client.address == link.peer) {
     client.limbo.Remove(task);  // answered in time, and told by the raylet when the link was gone
   } else if (client.link == &link && task->place == Place::kInFlight) {
@@ -202,6 +202,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   if (!client.queue.empty()) Pump(client);
   switch (reply.status()) {
     case wire::TaskStatus::Cancelled:
+    case wire::TaskStatus::TimedOut:
       return completion_.ResolveCancelled(link, task, reply);
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:

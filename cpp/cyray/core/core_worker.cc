@@ -27,7 +27,10 @@ CoreWorker::CoreWorker()
       reader_(process_, directory_, store_, executor_),
       submitter_(process_, requests_, facts_, directory_),
       items_(process_, directory_, submitter_),
-      router_({process_, directory_, objects_, store_, submitter_, items_, executor_, events_}) {}
+      router_({process_, directory_, objects_, store_, submitter_, items_, executor_, events_}) {
+  executor_.set_cancel_children(
+      [this](uint64_t number) { submitter_.CancelChildren(number, /*force=*/false); });
+}
 
 CoreWorker::~CoreWorker() {
   Disconnect(false);
@@ -92,12 +95,13 @@ void CoreWorker::FlushStale() {
 }
 
 int64_t CoreWorker::NextTimerNs() {
-  return std::min({submitter_.NextTimerNs(), facts_.NextTickNs(), directory_.NextTickNs(),
-                   store_.NextTimerNs()});
+  return std::min({submitter_.NextTimerNs(), executor_.NextTimerNs(), facts_.NextTickNs(),
+                   directory_.NextTickNs(), store_.NextTimerNs()});
 }
 
 void CoreWorker::RunTimers(int64_t now_ns) {
   submitter_.RunTimers(now_ns);
+  executor_.RunTimers(now_ns);
   facts_.Tick(now_ns);
   directory_.Tick(now_ns);
   store_.RunTimers(now_ns);

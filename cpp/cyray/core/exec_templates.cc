@@ -11,7 +11,7 @@ std::string ContentOf(const ExecTemplate& tmpl) {
     content += std::to_string(part->size()) + ":" + *part;
   }
   for (const uint64_t number : {uint64_t(tmpl.num_returns), uint64_t{tmpl.max_concurrency},
-                                uint64_t(tmpl.yields), uint64_t{tmpl.max_ahead}}) {
+                                uint64_t(tmpl.yields), uint64_t{tmpl.max_ahead}, tmpl.timeout_ms}) {
     content += std::to_string(number) + "/";
   }
   return content;

@@ -30,6 +30,7 @@ struct ExecTemplate {
   int num_returns = 1;
   wire::Yields yields = wire::Yields::None;
   uint32_t max_ahead = 0;
+  uint64_t timeout_ms = 0;
   uint32_t max_concurrency = 1;
   std::string extra;
   double average_us = 0;

@@ -27,6 +27,7 @@ void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template)
   tmpl.num_returns = wire_template.num_returns();
   tmpl.yields = wire_template.yields();
   tmpl.max_ahead = wire_template.max_ahead();
+  tmpl.timeout_ms = wire_template.timeout_ms();
   tmpl.max_concurrency = std::max(1u, wire_template.max_concurrency());
   if (wire_template.extra() != nullptr) {
     tmpl.extra.assign(reinterpret_cast<const char*>(wire_template.extra()->data()),
@@ -210,7 +211,37 @@ void ExecutionQueue::Release(ExecTask& task) {
   task.arguments.clear();
 }
 
-void ExecutionQueue::Unlist(const ExecTask& task) {
+bool ExecutionQueue::Starts(ExecTask& task, int64_t now_ns) {
+  task.started_ns = now_ns;
+  if (task.tmpl->timeout_ms == 0 || task.submitter_is_nil()) return false;
+  // Two hundred years are enough for each.
+  const auto ms = static_cast<int64_t>(std::min<uint64_t>(task.tmpl->timeout_ms, INT64_MAX >> 22));
+  task.due_ns = now_ns + ms * 1'000'000;
+  due_.emplace(task.due_ns, &task);
+  return true;
+}
+
+ExecTask* ExecutionQueue::TakeDue(int64_t now_ns, bool* over) {
+  if (NextDueNs() > now_ns) return nullptr;
+  ExecTask* const task = due_.begin()->second;
+  due_.erase(due_.begin());
+  *over = std::exchange(task->timed_out, true);
+  task->due_ns = 0;
+  if (*over) return task;
+  task->cancels_children = true;
+  task->cancelled = true;
+  task->due_ns = now_ns + kGraceNs;
+  due_.emplace(task->due_ns, task);
+  return task;
+}
+
+void ExecutionQueue::AnswerTimedOut(ExecTask& task) {
+  std::vector<Outcome> none;
+  SendReply(task, wire::TaskStatus::TimedOut, none, {}, false);
+}
+
+void ExecutionQueue::Unlist(ExecTask& task) {
+  if (task.due_ns != 0) due_.erase({task.due_ns, &task});
   running_.back()->running_at = task.running_at;
   std::swap(running_[task.running_at], running_.back());
   running_.pop_back();
@@ -359,19 +390,28 @@ bool ExecutionQueue::HasRoom(const ExecTask& task) const {
   return production.bytes < ahead_bytes_ && (most == 0 || ahead < most);
 }
 
-ExecTask* ExecutionQueue::OnItemsTaken(const Link& link, const wire::ItemsTaken& taken) {
+void ExecutionQueue::OnItemsTaken(const Link& link, const wire::ItemsTaken& taken) {
   const auto found = std::find_if(running_.begin(), running_.end(), [&](const ExecTask* task) {
     return task->tag == taken.tag() && task->submitter == link.peer.worker &&
            task->attempt == taken.attempt() && task->production;
   });
-  if (found == running_.end()) return nullptr;
+  if (found == running_.end()) return;
   Production& production = *(*found)->production;
   production.taken = std::max(production.taken, std::min(taken.count(), production.number));
   while (production.sizes.size() > production.number - production.taken) {
     production.bytes -= production.sizes.front();
     production.sizes.pop_front();
   }
-  return *found;
+}
+
+std::vector<ExecTask*> ExecutionQueue::TakeThoseWithRoom() {
+  std::vector<ExecTask*> found;
+  for (ExecTask* task : running_) {
+    if (!task->production || !task->production->tells || !HasRoom(*task)) continue;
+    task->production->tells = false;
+    found.push_back(task);
+  }
+  return found;
 }
 
 void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status) {
@@ -446,6 +486,10 @@ void ExecutionQueue::OnLinkBroken(Link& link) {
     return true;
   });
   for (auto& task : dropped) Release(*task);
+  // Should the link come back, its submitter has looked elsewhere for the items that follow.
+  for (ExecTask* task : running_) {
+    if (task->production && task->submitter == link.peer.worker) task->unwanted = true;
+  }
   untold_.OnLinkBroken(link.peer.worker);
   ExecTemplates::Forget(link);
 }

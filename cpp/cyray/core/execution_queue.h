@@ -15,8 +15,10 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core_generated.h"
@@ -68,6 +70,8 @@ struct ExecTask {
   // and what it submits before it knows of that, then.
   std::atomic<bool> cancelled = false;
   bool cancels_children = false;  // written before
+  int64_t due_ns = 0;      // when it runs over its timeout or, timed out, over its grace; 0: never
+  bool timed_out = false;  // and was cancelled for that
   std::unique_ptr<Production> production;
   Untold::Task untold;
   bool submitter_is_nil() const { return submitter.is_nil(); }
@@ -118,10 +122,23 @@ class ExecutionQueue {
   bool SendItem(ExecTask& task, Outcome outcome);
   // Whether the generator may go on, or has to wait for its consumers.
   bool HasRoom(const ExecTask& task) const;
-  // The task that it is about; null: it is over.
-  ExecTask* OnItemsTaken(const Link& link, const wire::ItemsTaken& taken);
+  // Running generators that were to be told when they have room again, and have.
+  std::vector<ExecTask*> TakeThoseWithRoom();
+  void OnItemsTaken(const Link& link, const wire::ItemsTaken& taken);
   // How many bytes of items may wait for consumers, for each generator.
   void SetAheadBytes(uint64_t bytes) { ahead_bytes_ = bytes; }
+  // --- Timeouts: from the start of a run ---
+
+  static constexpr int64_t kGraceNs = 2'000'000'000;
+  // It begins now. Whether it may run out of time.
+  bool Starts(ExecTask& task, int64_t now_ns);
+  // The first moment at which a running task is over its time; kForever: none.
+  int64_t NextDueNs() const { return due_.empty() ? kForever : due_.begin()->first; }
+  // The next one that is over its time, marked as cancelled, and due again when its grace is over;
+  // or null. `over`: it was marked before.
+  ExecTask* TakeDue(int64_t now_ns, bool* over);
+  // Its answer, in the name of a task that ends with this process.
+  void AnswerTimedOut(ExecTask& task);
   // It began and ends with this process, without an answer.
   void Abandon(std::unique_ptr<ExecTask> task) { Unlist(*task); }
   // To be asked before results are stored: who gets them. Null when nobody will, whatever becomes
@@ -143,7 +160,7 @@ class ExecutionQueue {
   }
 
  private:
-  void Unlist(const ExecTask& task);
+  void Unlist(ExecTask& task);
   bool MayRun(const ExecTask& task, Thread thread) const;
   void TakeArguments(ExecTask& task,
                      const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
@@ -172,6 +189,7 @@ class ExecutionQueue {
   uint64_t next_key_ = 1;
   std::vector<ExecTask*> running_;
   uint64_t begun_ = 0;  // ever
+  std::set<std::pair<int64_t, ExecTask*>> due_;
   bool is_actor_ = false;
   bool in_order_ = true;
   uint32_t actor_threads_ = 1;

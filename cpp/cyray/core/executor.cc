@@ -40,7 +40,9 @@ std::unique_ptr<ExecTask> Executor::TakeNext(ExecutionQueue::Thread thread, Even
     return nullptr;
   }
   auto task = queue_.Next(thread);
-  if (task) task->started_ns = MonotonicNs();
+  if (task && queue_.Starts(*task, MonotonicNs())) {
+    process_.poller().NoteTimer(queue_.NextDueNs());
+  }
   return task;
 }
 
@@ -51,7 +53,8 @@ void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcom
 }
 
 void Executor::ReplyCancelled(std::unique_ptr<ExecTask> task) {
-  SendReply(std::move(task), wire::TaskStatus::Cancelled, {}, false);
+  const auto status = task->timed_out ? wire::TaskStatus::TimedOut : wire::TaskStatus::Cancelled;
+  SendReply(std::move(task), status, {}, false);
 }
 
 void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
@@ -94,14 +97,23 @@ bool Executor::HasRoomOrTells(ExecTask& task) {
 }
 
 void Executor::OnItemsTaken(const Link& link, const wire::ItemsTaken& taken) {
-  ExecTask* const task = queue_.OnItemsTaken(link, taken);
-  if (task == nullptr || !task->production->tells || !queue_.HasRoom(*task)) return;
-  task->production->tells = false;
-  Event event;
-  event.kind = Event::Kind::kRoom;
-  event.token = task->number;
-  events_.Push(std::move(event));
-  loop_.Wake();
+  queue_.OnItemsTaken(link, taken);
+  TellOfRoom();
+}
+
+void Executor::OnLinkBroken(Link& link) {
+  queue_.OnLinkBroken(link);
+  TellOfRoom();
+}
+
+void Executor::TellOfRoom() {
+  for (const ExecTask* task : queue_.TakeThoseWithRoom()) {
+    Event event;
+    event.kind = Event::Kind::kRoom;
+    event.token = task->number;
+    events_.Push(std::move(event));
+    loop_.Wake();
+  }
 }
 
 void Executor::Abandon(std::unique_ptr<ExecTask> task) {
@@ -163,19 +175,35 @@ uint64_t Executor::OnCancel(Link& link, const wire::CancelTask& cancel) {
   const ExecTask* task = queue_.OnCancel(link, cancel.tag(), cancel.recursive());
   loop_.Wake();  // what stood behind it
   if (task == nullptr) return 0;
-  if (queue_.is_actor()) {
-    Event event;
-    event.kind = Event::Kind::kCancel;
-    event.token = task->number;
-    events_.Push(std::move(event));
-  } else if (!cancel.force()) {
-    interrupt_();
-  }
+  if (queue_.is_actor() || !cancel.force()) Interrupt(*task);
   return task->number;
 }
 
-void Executor::EndByForce() {
-  SendExiting(/*intended=*/true, "a task that ran there was cancelled by force");
+void Executor::Interrupt(const ExecTask& task) {
+  if (!queue_.is_actor()) return interrupt_();
+  Event event;
+  event.kind = Event::Kind::kCancel;
+  event.token = task.number;
+  events_.Push(std::move(event));
+  loop_.Wake();
+}
+
+void Executor::RunTimers(int64_t now_ns) {
+  bool over = false;
+  while (ExecTask* task = queue_.TakeDue(now_ns, &over)) {
+    if (over) {
+      queue_.AnswerTimedOut(*task);
+      EndByForce("a task that ran there, " + task->tmpl->name +
+                 ", ran over its timeout_s and did not end when it was told");
+    }
+    cancel_children_(task->number);
+    Interrupt(*task);
+  }
+}
+
+void Executor::EndByForce(const std::string& why) {
+  // An actor that its call kept busy may be restarted.
+  SendExiting(/*intended=*/!queue_.is_actor(), why);
   ::_exit(1);
 }
 

@@ -80,9 +80,16 @@ class Executor {
   // left to the caller. Else 0.
   uint64_t OnCancel(Link& link, const wire::CancelTask& cancel);
   // What runs here is to end with this process, at once. Does not return.
-  [[noreturn]] void EndByForce();
+  [[noreturn]] void EndByForce(const std::string& why);
+  // What a task that runs here submitted is to end with it.
+  void set_cancel_children(std::function<void(uint64_t number)> cancel) {
+    cancel_children_ = std::move(cancel);
+  }
+  // When the next running task is over its time, and what becomes of those that are.
+  int64_t NextTimerNs() const { return queue_.NextDueNs(); }
+  void RunTimers(int64_t now_ns);
   void OnItemsTaken(const Link& link, const wire::ItemsTaken& taken);
-  void OnLinkBroken(Link& link) { queue_.OnLinkBroken(link); }
+  void OnLinkBroken(Link& link);
   // The argument that `key` names is here, or will not come.
   void OnArgumentHere(uint64_t key) {
     queue_.OnArgumentHere(key);
@@ -105,6 +112,9 @@ class Executor {
  private:
   void SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                  std::vector<Outcome> outcomes, bool retry);
+  void TellOfRoom();
+  // Python is told that the task is cancelled.
+  void Interrupt(const ExecTask& task);
   void SendExiting(bool intended, const std::string& reason);
   std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
 
@@ -115,6 +125,7 @@ class Executor {
   ExecutionQueue queue_;
   int blocked_threads_ = 0;
   std::function<void()> interrupt_ = [] {};
+  std::function<void(uint64_t)> cancel_children_ = [](uint64_t) {};
   flatbuffers::FlatBufferBuilder builder_;
 };
 

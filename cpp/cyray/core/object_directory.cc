@@ -89,6 +89,7 @@ void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
 }
 
 void ObjectDirectory::Resolve(ObjectEntry* entry, ValuePtr value, bool is_error) {
+  if (entry->freed) return;
   if (entry->pulling || entry->pull_failed) EndPull(entry);
   entry->value = std::move(value);
   entry->is_error = is_error;
@@ -102,6 +103,10 @@ void ObjectDirectory::ResolveStored(ObjectEntry* entry, const NodeId& node, uint
 }
 
 void ObjectDirectory::ResolveUnpublished(ObjectEntry* entry, const NodeId& node, uint64_t bytes) {
+  if (entry->freed) {
+    entry->is_error = true;  // the caller has set it for what came
+    return store_.FreeStored(entry->id, {node});
+  }
   ObjectExtra& extra = entry->Extra();
   extra.stored_bytes = bytes;
   extra.locations.assign(1, node);
@@ -111,6 +116,10 @@ void ObjectDirectory::ResolveUnpublished(ObjectEntry* entry, const NodeId& node,
 
 void ObjectDirectory::SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained) {
   if (contained.empty()) return;
+  if (entry->freed) {
+    for (ObjectEntry* inner : contained) Release(inner);
+    return;
+  }
   auto& mine = entry->Extra().contained;
   mine.insert(mine.end(), contained.begin(), contained.end());
 }
@@ -560,6 +569,9 @@ void ObjectDirectory::CheckInvariants() const {
     CYRAY_CHECK(entry->owned || borrowed_.at(entry->extra->borrowed_at) == entry) << id.Hex();
     if (entry->state == ObjectState::kInline) {
       CYRAY_CHECK(static_cast<bool>(entry->value)) << id.Hex();
+    }
+    if (entry->freed) {
+      CYRAY_CHECK(entry->state == ObjectState::kInline && entry->is_error) << id.Hex();
     }
     if (!entry->extra) continue;
     for (const WorkerId& borrower : entry->extra->borrowers) {

@@ -44,6 +44,9 @@ class DirectoryOutbox {
   virtual bool SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) = 0;
   virtual void SendRemoveBorrower(const Address& owner, const ObjectId& id) = 0;
   virtual void SendContainedTaken(const Address& giver, const ObjectId& outer) = 0;
+  // The user of this process, or of any, has freed the object.
+  virtual void SendFreedToOwner(const Address& owner, const ObjectId& id) = 0;
+  virtual void SendFreedToBorrower(const WorkerId& borrower, const ObjectId& id) = 0;
   // A thread waits for the object to be here; with `to_read`, one that takes an error instead.
   virtual bool IsWaitedFor(const ObjectEntry* entry, bool to_read) = 0;
   // All objects that threads wait for.
@@ -97,6 +100,12 @@ class ObjectDirectory {
   void FreeCopy(const ObjectId& id, const NodeId& node) { store_.FreeStray(id, node); }
   // An error of cyray's own becomes its value.
   void Fail(ObjectEntry* entry, ErrorKind kind, const std::string& message);
+  // The user frees it: from now on its value is an error, here, at its owner and at all borrowers;
+  // copies in stores go, and what comes for it later, too.
+  void Free(ObjectEntry* entry);
+  // Only the copy in this node's store goes. One that no other node has is freed as above; what is
+  // in no store stays as it is.
+  void FreeHere(ObjectEntry* entry);
   // The refs inside the value of `entry`: each already counted once for it.
   void SetContained(ObjectEntry* entry, std::vector<ObjectEntry*> contained);
 
@@ -180,6 +189,7 @@ class ObjectDirectory {
   // Returns whether the object is known.
   bool OnAddBorrower(const WorkerId& from, const ObjectId& id);
   void OnRemoveBorrower(const WorkerId& from, const ObjectId& id);
+  void OnFreed(const WorkerId& from, const ObjectId& id);
   void OnRegistered(uint64_t request_id);
   // Takes refs inside a value that `giver` sent with task result `outer`: registers them and then
   // tells the giver to let go.
@@ -205,6 +215,8 @@ class ObjectDirectory {
   // The entry's owner is gone: unless its value is here, it is an error from now on.
   void Orphan(ObjectEntry* entry, const std::string& reason);
   void BecomeReady(ObjectEntry* entry);
+  // Puts the error of a freed object in place of its value.
+  void Discard(ObjectEntry* entry);
   void EndPull(ObjectEntry* entry);
   void PullAgain(ObjectEntry* entry, int64_t now_ns);
   void GiveUpPull(ObjectEntry* entry, PullFailure failure, const std::string& reason);

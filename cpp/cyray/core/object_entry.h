@@ -82,6 +82,8 @@ struct ObjectEntry {
   bool actor_handle : 1 = false;  // stands for the handles of an actor; has no value
   bool generator : 1 = false;     // owned: stands for a streaming generator
   bool deferred : 1 = false;      // borrowed while a task's arguments were decoded, not registered
+  bool freed : 1 = false;         // by its user: its value is an error, whatever comes for it
+  bool marked : 1 = false;        // only while a list of entries is looked through for repeats
   uint32_t refs = 1;
   ValuePtr value;
   LocalPin* pin = nullptr;

@@ -107,6 +107,22 @@ bool ObjectReader::IsFar(const ObjectEntry& entry) const {
   return std::find(places.begin(), places.end(), process_.address().node) == places.end();
 }
 
+bool ObjectReader::AreDistinct(ObjectEntry* const* entries, size_t size) {
+  std::lock_guard lock(process_.mutex());
+  size_t marked = 0;
+  while (marked < size && !entries[marked]->marked) entries[marked++]->marked = true;
+  for (size_t i = 0; i < marked; ++i) entries[i]->marked = false;
+  return marked == size;
+}
+
+void ObjectReader::FindReady(ObjectEntry* const* entries, size_t size, size_t count, bool here,
+                             std::vector<size_t>* found) {
+  std::lock_guard lock(process_.mutex());
+  for (size_t i = 0; i < size && found->size() < count; ++i) {
+    if (here ? entries[i]->local() : entries[i]->ready()) found->push_back(i);
+  }
+}
+
 void ObjectReader::ReadyFlags(ObjectEntry* const* entries, size_t size, bool here, uint8_t* flags) {
   std::lock_guard lock(process_.mutex());
   for (size_t i = 0; i < size; ++i) flags[i] = here ? entries[i]->local() : entries[i]->ready();

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "cyray/core/executor.h"
 #include "cyray/core/object_directory.h"
@@ -36,6 +37,11 @@ class ObjectReader {
   // False: the time is over, a signal handler raised (InterruptCheck), or the process leaves.
   bool Wait(ObjectEntry* const* entries, size_t size, size_t count, bool here, int64_t deadline_ns,
             bool or_error = false);
+  // Whether no entry is there twice.
+  bool AreDistinct(ObjectEntry* const* entries, size_t size);
+  // The numbers of the first entries that are ready, `count` of them at most, in order.
+  void FindReady(ObjectEntry* const* entries, size_t size, size_t count, bool here,
+                 std::vector<size_t>* found);
   // Which entries are ready, in order; sets flags[i].
   void ReadyFlags(ObjectEntry* const* entries, size_t size, bool here, uint8_t* flags);
   // The value of an entry that is here; false when it is not.

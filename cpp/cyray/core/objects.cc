@@ -75,6 +75,15 @@ void Objects::BorrowMany(const uint8_t* table, size_t count, bool deferred, Obje
   }
 }
 
+void Objects::Free(ObjectEntry* const* entries, size_t count, bool here_alone) {
+  std::lock_guard lock(process_.mutex());
+  for (size_t i = 0; i < count; ++i) {
+    here_alone ? directory_.FreeHere(entries[i]) : directory_.Free(entries[i]);
+  }
+  process_.FlushAll();
+  process_.poller().WakeWaiters();
+}
+
 size_t Objects::live() {
   std::lock_guard lock(process_.mutex());
   return directory_.size();
@@ -106,6 +115,12 @@ bool Objects::OnFrame(Link& link, const Frame& frame) {
         for (const auto* id : *remove->object_ids()) {
           directory_.OnRemoveBorrower(peer, wire::FromWire(*id));
         }
+        return true;
+      }
+      return false;
+    case FrameType::kObjectFreed:
+      if (const auto* freed = frame.As<wire::ObjectFreed>(); freed && freed->object_id()) {
+        directory_.OnFreed(peer, wire::FromWire(*freed->object_id()));
         return true;
       }
       return false;
@@ -194,6 +209,21 @@ void Objects::SendContainedTaken(const Address& giver, const ObjectId& outer) {
   builder_.Clear();
   builder_.Finish(wire::CreateContainedTaken(builder_, wire::ToWire(outer)));
   (void)SendIfThere(giver, FrameType::kContainedTaken);
+}
+
+void Objects::SendFreedToOwner(const Address& owner, const ObjectId& id) {
+  builder_.Clear();
+  builder_.Finish(wire::CreateObjectFreed(builder_, wire::ToWire(id)));
+  (void)SendIfThere(owner, FrameType::kObjectFreed);
+}
+
+void Objects::SendFreedToBorrower(const WorkerId& borrower, const ObjectId& id) {
+  Link* link = process_.links().Find(borrower);
+  if (link == nullptr) return;
+  builder_.Clear();
+  builder_.Finish(wire::CreateObjectFreed(builder_, wire::ToWire(id)));
+  process_.links().Send(*link, FrameType::kObjectFreed, builder_);
+  process_.links().FlushSoon(*link);
 }
 
 void Objects::SendState(const WorkerId& to, uint64_t request_id, const ObjectId& id,

@@ -49,6 +49,8 @@ class Objects : public DirectoryOutbox {
   // is told of it only if it outlives the task.
   ObjectEntry* Borrow(const ObjectId& id, const Address& owner, bool deferred);
   void BorrowMany(const uint8_t* table, size_t count, bool deferred, ObjectEntry** entries);
+  // The user frees them: ObjectDirectory::Free; with `here_alone`, FreeHere.
+  void Free(ObjectEntry* const* entries, size_t count, bool here_alone);
   // Objects that this process owns or borrows.
   size_t live();
 
@@ -66,6 +68,8 @@ class Objects : public DirectoryOutbox {
   bool SendAddBorrower(const Address& owner, uint64_t request_id, const ObjectId& id) override;
   void SendRemoveBorrower(const Address& owner, const ObjectId& id) override;
   void SendContainedTaken(const Address& giver, const ObjectId& outer) override;
+  void SendFreedToOwner(const Address& owner, const ObjectId& id) override;
+  void SendFreedToBorrower(const WorkerId& borrower, const ObjectId& id) override;
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) override;
   void ForEachWaitedFor(const std::function<void(ObjectEntry*)>& visit) override;
   void ActorOutOfScope(const ActorId& id) override;

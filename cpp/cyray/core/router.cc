@@ -87,7 +87,9 @@ void Router::OnCancelTask(Link& link, const wire::CancelTask& cancel) {
   const uint64_t number = parts_.executor.OnCancel(link, cancel);
   if (number == 0) return;
   if (cancel.recursive()) parts_.submitter.CancelChildren(number, cancel.force());
-  if (cancel.force() && !parts_.executor.is_actor()) parts_.executor.EndByForce();
+  if (cancel.force() && !parts_.executor.is_actor()) {
+    parts_.executor.EndByForce("a task that ran there was cancelled by force");
+  }
 }
 
 void Router::OnLastAnswers(Link& link, const wire::LastAnswers& last) {

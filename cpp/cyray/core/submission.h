@@ -29,6 +29,7 @@ struct TemplateSpec {
   int num_returns = 1;
   wire::Yields yields = wire::Yields::None;
   uint32_t max_ahead = 0;
+  uint64_t timeout_ms = 0;
   int max_retries = 0;
   uint32_t max_concurrency = 1;
   ResourceSet demand;

@@ -32,6 +32,7 @@ TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   tmpl->num_returns = spec.num_returns;
   tmpl->yields = spec.yields;
   tmpl->max_ahead = spec.max_ahead;
+  tmpl->timeout_ms = spec.timeout_ms;
   tmpl->max_retries = spec.max_retries;
   tmpl->max_concurrency = spec.max_concurrency;
   if (!spec.is_actor_method) {

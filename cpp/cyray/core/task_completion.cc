@@ -43,7 +43,7 @@ void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
       b.CreateVector(reinterpret_cast<const uint8_t*>(tmpl.extra.data()), tmpl.extra.size());
   b.Finish(wire::CreateTemplate(b, tmpl.id, wire::ToWire(tmpl.function_id), wire::ToWire(job_),
                                 name, method, tmpl.num_returns, tmpl.max_concurrency, extra,
-                                tmpl.yields, tmpl.max_ahead));
+                                tmpl.yields, tmpl.max_ahead, tmpl.timeout_ms));
   links_.Send(link, FrameType::kTemplate, b);
 }
 
@@ -263,7 +263,13 @@ void TaskCompletion::SendCancel(Link& link, const PendingTask& task, const Cance
 
 void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   TakeBorrowed(link, reply);
-  Cancel(task);
+  if (reply.status() != wire::TaskStatus::TimedOut) return Cancel(task);
+  std::string seconds = std::to_string(static_cast<double>(task->tmpl->timeout_ms) / 1000);
+  seconds.erase(seconds.find_last_not_of('0') + 1);
+  if (seconds.back() == '.') seconds.pop_back();
+  Fail(task, SystemError(ErrorKind::kTaskTimeout,
+                         "\ttask_id: " + task->id.Hex() + "\nThe task " + NameOf(*task) +
+                             " ran for longer than its timeout_s=" + seconds + "."));
 }
 
 void TaskCompletion::FreeAbandoned(const PendingTask& task, const Abandoned& abandoned) {

@@ -48,7 +48,8 @@ class TaskCompletion {
   void Cancel(PendingTask* task);
   // Asks the worker that it was pushed to.
   void SendCancel(Link& link, const PendingTask& task, const Cancellation& how);
-  // That worker has cancelled it; refs among its arguments may have outlived what ran of it.
+  // That worker has cancelled it, or ended it at its timeout; refs among its arguments may have
+  // outlived what ran of it.
   void ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply);
   // The value that makes the task fail before it runs, because of an error among its arguments.
   ValuePtr FailedArgument(const PendingTask* task) const;

@@ -32,8 +32,9 @@ struct TaskTemplate {
   std::string method;
   int num_returns = 1;
   wire::Yields yields = wire::Yields::None;
-  uint32_t max_ahead = 0;  // items, as in wire::Template
-  int max_retries = 0;     // -1: for ever
+  uint32_t max_ahead = 0;   // items, as in wire::Template
+  uint64_t timeout_ms = 0;  // 0: none
+  int max_retries = 0;      // -1: for ever
   uint32_t max_concurrency = 1;
   std::string extra;       // options that only the worker's Python side reads
   Shape* shape = nullptr;  // normal tasks

@@ -82,7 +82,7 @@ bool ObjectService::OnFrame(ClientConnection& client, const wire::Frame& frame) 
     case FrameType::kReleaseObjects:
       return OnRelease(client, frame.As<wire::ReleaseObjects>());
     case FrameType::kFreeObjects:
-      return OnFree(frame.As<wire::FreeObjects>());
+      return OnFree(client, frame.As<wire::FreeObjects>());
     default:
       return false;
   }
@@ -206,6 +206,11 @@ bool ObjectService::OnSealAs(ClientConnection& client, const wire::SealAs* seal)
     CYRAY_LOG(kWarning) << "seal: " << status.message();
   }
   SpareWent(client.id(), spare);
+  const ObjectId id = FromWire(*seal->object_id());
+  if (const WorkerId* freed_by = freed_early_.Find(id); freed_by && *freed_by == owner.worker) {
+    freed_early_.Remove(id);
+    transfer_->Free({id}, {});
+  }
   return true;
 }
 
@@ -284,9 +289,19 @@ bool ObjectService::OnRelease(ClientConnection& client, const wire::ReleaseObjec
   return true;
 }
 
-bool ObjectService::OnFree(const wire::FreeObjects* free) {
+// Its owner may have been told of an object, and have no use for it, before its creator's SealAs
+// was read here: the two have sockets of their own.
+bool ObjectService::OnFree(ClientConnection& client, const wire::FreeObjects* free) {
   if (free == nullptr) return false;
-  transfer_->Free(Ids(free->object_ids()), Nodes(free->locations()), free->there_alone());
+  const std::vector<ObjectId> ids = Ids(free->object_ids());
+  const std::vector<NodeId> nodes = Nodes(free->locations());
+  if (std::find(nodes.begin(), nodes.end(), self_) != nodes.end()) {
+    for (const ObjectId& id : ids) {
+      if (store_->Contains(id) || store_->IsBeingWritten(id)) continue;
+      freed_early_.Add(id, client.worker(), runtime_->NowMs());
+    }
+  }
+  transfer_->Free(ids, nodes, free->there_alone());
   RetryWaiting();
   return true;
 }

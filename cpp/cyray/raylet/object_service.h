@@ -15,6 +15,7 @@
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/store/object_store.h"
+#include "cyray/util/recent.h"
 #include "cyray/util/runtime.h"
 #include "cyray/util/timer.h"
 #include "local_generated.h"
@@ -52,7 +53,7 @@ class ObjectService {
   bool OnAbort(ClientConnection& client, const wire::AbortObject* abort);
   bool OnGet(ClientConnection& client, const wire::GetObject* get);
   bool OnRelease(ClientConnection& client, const wire::ReleaseObjects* release);
-  bool OnFree(const wire::FreeObjects* free);
+  bool OnFree(ClientConnection& client, const wire::FreeObjects* free);
   void WarmLater(int64_t delay_ms);
 
   // A CreateObject that found the store full.
@@ -94,6 +95,10 @@ class ObjectService {
   const std::function<bool(const Address&)> watch_owner_;
   std::unordered_map<uint64_t, std::unordered_set<ObjectId>> spares_;  // by client
   std::vector<Waiting> waiting_;                                       // the oldest first
+  // Objects that are not here and were freed all the same, and by whom: their SealAs may follow.
+  static constexpr size_t kMostFreedEarly = 4'096;
+  static constexpr int64_t kFreedEarlyMs = 10'000;
+  Recent<ObjectId, WorkerId> freed_early_{kMostFreedEarly, kFreedEarlyMs};
 
   Timer warming_;
   Timer retry_;                  // when the time of the first that waits for room is up

@@ -91,6 +91,7 @@ enum class FrameType : uint16_t {
   kItemsTaken,
   kTakeItem,
   kTakenItem,
+  kObjectFreed,
   // peer.fbs, raylet and raylet
   kForwardLease = 128,
   kForwardLeaseReply,

@@ -47,6 +47,7 @@ def init(
     namespace: str | None = None,
     log_to_driver: bool = True,
     ignore_reinit_error: bool = False,
+    cancel_on_interrupt: bool = False,
     worker_preload: list[str] | tuple[str, ...] = (),
     **legacy: Any,
 ) -> RayContext:
@@ -62,6 +63,7 @@ def init(
         namespace: of named actors; an anonymous one of its own when not given.
         log_to_driver: print the output of workers here.
         ignore_reinit_error: return the present context when cyray is initialized already.
+        cancel_on_interrupt: Ctrl-C during a `get` cancels what that `get` waits for.
         worker_preload: names of modules that workers have imported before they run anything; one
             that cannot be imported is reported and left out.
 
@@ -84,6 +86,7 @@ def init(
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
     _options.flag("log_to_driver", log_to_driver)
     _options.flag("ignore_reinit_error", ignore_reinit_error)
+    _options.flag("cancel_on_interrupt", cancel_on_interrupt)
     session = Session(namespace)
     try:
         with sessions.lock:
@@ -103,6 +106,7 @@ def init(
                 job_config=job_config(),
                 log_to_driver=log_to_driver,
             )
+            _raylet.cancel_on_interrupt(cancel_on_interrupt)
             ensure_event_thread()
             context = RayContext()
         call_waiting()

@@ -37,6 +37,16 @@ class TaskCancelledError(RayError):
         self.task_id = task_id
 
 
+class TaskTimeoutError(RayError, TimeoutError):
+    """The task ran for longer than its `timeout_s`; `.task_id` is its hex id."""
+
+    def __init__(
+        self, message: str = "The task ran for too long.", task_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+
+
 # --- Processes and nodes ----------------------------------------------------------------------
 
 

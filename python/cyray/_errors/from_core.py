@@ -15,6 +15,7 @@ from cyray._errors.classes import (
     AuthenticationError,
     GetTimeoutError,
     LocalRayletDiedError,
+    ObjectFreedError,
     ObjectLostError,
     ObjectStoreFullError,
     OutOfMemoryError,
@@ -23,6 +24,7 @@ from cyray._errors.classes import (
     RayError,
     RaySystemError,
     TaskCancelledError,
+    TaskTimeoutError,
     TaskUnschedulableError,
     WorkerCrashedError,
 )
@@ -57,6 +59,8 @@ FAILURE_CLASSES: dict[str, type[RayError]] = {
     "raylet_died": LocalRayletDiedError,
     "internal": RaySystemError,
     "task_cancelled": TaskCancelledError,
+    "task_timeout": TaskTimeoutError,
+    "object_freed": ObjectFreedError,
 }
 
 
@@ -100,19 +104,20 @@ def system_error(kind: str, message: str, actor_id: str | None = None) -> RayErr
         return RaySystemError(message or f"Unknown failure {kind!r}.")
     if issubclass(cls, RayActorError):
         return _actor_error(cls, message, actor_id)
-    if cls is TaskCancelledError:
-        return _cancelled(message)
+    if cls in (TaskCancelledError, TaskTimeoutError):
+        return _of_task(cls, message)
     if cls is TaskUnschedulableError and actor_id:
         cls = ActorUnschedulableError
     return cls(message) if message else cls()
 
 
-def _cancelled(message: str) -> TaskCancelledError:
+def _of_task(cls: type[RayError], message: str) -> RayError:
     fact, _, text = message.partition("\n")
-    named = fact.startswith("\ttask_id: ")
-    return (
-        TaskCancelledError(text, fact.partition(": ")[2]) if named else TaskCancelledError(message)
-    )
+    if not fact.startswith("\ttask_id: "):
+        return cls(message)
+    error = cls(text)
+    error.task_id = fact.partition(": ")[2]  # type: ignore[attr-defined]
+    return error
 
 
 def _actor_error(cls: type[RayActorError], message: str, actor_id: str | None) -> RayActorError:

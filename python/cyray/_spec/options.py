@@ -23,6 +23,7 @@ MOST_THREADS = 1000
 MOST_TEXT = 10_000
 _MOST_UNITS = 2**63 - 1
 _MOST_INT = 2**31 - 1
+_MOST_SECONDS = 10**9
 _MOST_RETURNS = 1_000_000  # what the reply to one task is sure to hold
 _STREAMING = ("streaming", "dynamic")
 
@@ -150,6 +151,18 @@ def _num_returns(name: str, value: Any) -> Any:
     return int_at_least(0, _MOST_RETURNS)(name, value)
 
 
+def _timeout(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(_wrong_type(name, value, "a number of seconds"))
+    if not 0 < value <= _MOST_SECONDS:
+        raise ValueError(
+            f"'{name}' must be more than 0 seconds and at most {_MOST_SECONDS:,}, not {value}."
+        )
+    return value
+
+
 def _max_ahead(name: str, value: Any) -> Any:
     if value is None or (isinstance(value, int) and value == -1):
         return None
@@ -229,6 +242,7 @@ _TASK: dict[str, _Check] = {
     "max_concurrency": int_at_least(1, MOST_THREADS),
     "inout": _inout,
     "_generator_backpressure_num_objects": _max_ahead,
+    "timeout_s": _timeout,
 }
 _ACTOR: dict[str, _Check] = {
     **_COMMON,
@@ -246,6 +260,7 @@ _METHOD: dict[str, _Check] = {
     "max_task_retries": int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
     "_generator_backpressure_num_objects": _max_ahead,
+    "timeout_s": _timeout,
 }
 
 _ALIASES = {"num_return_vals": "num_returns", "max_reconstructions": "max_restarts"}

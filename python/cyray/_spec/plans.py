@@ -6,6 +6,7 @@ frozen, hashable (but for `ActorPlan`, which is used once); the defaults of opti
 
 # Annotations are evaluated here: NamedTuple would compile each as a string, which takes a millisecond.
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -41,6 +42,7 @@ class TaskPlan(NamedTuple):
     extra: bytes = b""  # pickled, for the worker's Python alone
     yields: int = AT_ONCE
     max_ahead: int = 0  # of a generator: items that wait for consumers; 0: any number
+    timeout_ms: int = 0  # of a run; 0: none
 
 
 class MethodPlan(NamedTuple):
@@ -53,6 +55,7 @@ class MethodPlan(NamedTuple):
     extra: bytes = b""
     yields: int = AT_ONCE
     max_ahead: int = 0
+    timeout_ms: int = 0
 
 
 class ActorPlan(NamedTuple):
@@ -102,6 +105,7 @@ def task_plan(
         num_returns=_returns(options, yields),
         yields=_YIELDS[yields],
         max_ahead=options.get("_generator_backpressure_num_objects") or 0,
+        timeout_ms=math.ceil((options.get("timeout_s") or 0) * 1000),
         max_retries=DEFAULT_MAX_RETRIES if retries is None else retries,
         max_concurrency=options.get("max_concurrency") or 1,
         extra=extra,
@@ -120,6 +124,7 @@ def method_plan(
         num_returns=_returns(options, yields),
         yields=_YIELDS[yields],
         max_ahead=options.get("_generator_backpressure_num_objects") or 0,
+        timeout_ms=math.ceil((options.get("timeout_s") or 0) * 1000),
         max_retries=meta.get("max_task_retries", 0) if retries is None else retries,
         extra=options.get("extra", b""),
     )

@@ -238,7 +238,7 @@ cdef object answer_error(ExecContext context, CallableEntry entry, object error)
     elif context.task.get().cancelled and hook("gives_up")(error):
         now.core.executor().ReplyCancelled(move_task(context.task))
     else:
-        retry = is_retriable(entry, error)
+        retry = is_retriable(entry, error) and not context.task.get().timed_out
         failure = encode_failure(context, task_name(context.task.get()), error)
         if context.partial is not None:
             failure = context.partial.followed_by(failure)

@@ -106,11 +106,16 @@ cdef class ObjectRefGenerator:
     athrow = throw
 
     def task_id(self):
-        """Hex id of the task that yields the items."""
+        """The ``TaskID`` of the task that yields the items."""
         return self._ref.task_id()
 
     def __repr__(self):
         return f"ObjectRefGenerator({self._ref.hex() if self._ref.epoch == now.epoch else 'of a session that was shut down'})"
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        """``ObjectRefGenerator[int]`` in annotations yields refs of ints, for type checkers."""
+        return cls
 
     def __copy__(self):
         return self

@@ -121,7 +121,8 @@ cdef extern from "cyray/common/encoding.h" namespace "cyray" nogil:
 
     cdef enum class ErrorKind(uint8_t):
         kInternal
-        kTaskCancelled
+        kEndOfStream
+        kTaskTimeout
 
 
 cdef extern from "cyray/wire/encoded.h" namespace "cyray::wire" nogil:

@@ -21,6 +21,7 @@ cdef extern from "cyray/core/objects.h" namespace "cyray::core" nogil:
         void ExportMany(ObjectEntry**, size_t, uint8_t*)
         ObjectEntry* Borrow(const ObjectId&, const Address&, cbool)
         void BorrowMany(const uint8_t*, size_t, cbool, ObjectEntry**)
+        void Free(ObjectEntry**, size_t, cbool)
         size_t live()
 
 
@@ -35,6 +36,8 @@ cdef extern from "cyray/core/object_reader.h" namespace "cyray::core" nogil:
 
     cdef cppclass ObjectReader:
         cbool Wait(ObjectEntry**, size_t, size_t, cbool, int64_t, cbool)
+        cbool AreDistinct(ObjectEntry**, size_t)
+        void FindReady(ObjectEntry**, size_t, size_t, cbool, vector[size_t]*)
         void ReadyFlags(ObjectEntry**, size_t, cbool, uint8_t*)
         cbool Read(ObjectEntry*, ReadView*)
         size_t ReadMany(ObjectEntry**, size_t, ReadView*)

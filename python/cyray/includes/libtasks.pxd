@@ -47,6 +47,7 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         int num_returns
         Yields yields
         uint32_t max_ahead
+        uint64_t timeout_ms
         int max_retries
         uint32_t max_concurrency
         ResourceSet demand
@@ -145,6 +146,7 @@ cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
         uint64_t number
         cbool cancelled
         cbool cancels_children
+        cbool timed_out
         cbool submitter_is_nil()
 
     cdef cppclass Outcome:

@@ -1,4 +1,4 @@
-# put, get, wait and futures.
+# put, get, free and futures.
 
 cdef ObjectRef put_serialized(Session s, Serialized serialized):
     # Writes a value into the store (large) or into this process's memory (small).
@@ -106,6 +106,17 @@ cdef bint wait_entries(ObjectEntry** entries, size_t size, size_t count, bint he
     return done
 
 
+cdef bint wait_to_read(ObjectEntry** entries, size_t size, int64_t deadline) except -1:
+    # For all of them, or an error; Ctrl-C may cancel them (init).
+    cdef Session s = now
+    try:
+        return wait_entries(entries, size, size, True, deadline, or_error=True)
+    except KeyboardInterrupt:
+        if s.cancels_on_interrupt and s is now:
+            cancel_all(s, entries, size)
+        raise
+
+
 cdef inline bint is_plain(const ReadView& view) noexcept:
     # Whether nothing of the value can point into its memory, or run Python code when it is decoded.
     return view.value != NULL and not view.is_error and view.size > 0 and view.data[0] <= TAG_BYTES
@@ -167,7 +178,7 @@ cdef object get_one(ObjectRef ref, timeout, bint writable):
     cdef ObjectEntry* entry = ref.live()
     # What came may have made room for something else before it is read: it is fetched once more then.
     while not now.core.reader().Read(entry, &view):
-        if not wait_entries(&entry, 1, 1, True, deadline, or_error=True):
+        if not wait_to_read(&entry, 1, deadline):
             raise_get_timeout(&entry, 1, 1, timeout)
     return value_of(view, writable)
 
@@ -183,15 +194,18 @@ cdef raise_get_timeout(ObjectEntry** entries, size_t size, size_t missing, timeo
 
 
 def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=False):
-    """The value of an object, or a list of the values of a list of refs, in order.
+    """The value of an object, or the values of many in the shape in which their refs are given.
 
     Args:
-        object_refs: an ``ObjectRef`` or a list of them.
+        object_refs: an ``ObjectRef``, or a list, tuple or dict of refs and of more such containers; nothing
+            else may be inside. The same comes back with values in the place of refs: lists, tuples (named
+            ones of their own class), dicts with the keys that they had. All are waited for at once.
         timeout: seconds to wait; ``None`` waits for ever, 0 only looks.
         writable: give buffers inside the values as private, writable memory (copy-on-write for
             objects of the store) instead of read-only views of the shared one.
 
     Raises:
+        TypeError: something in a container is no ref.
         GetTimeoutError: the time is over.
         RayTaskError: the task raised; also an instance of the exception's own class.
         RayError: the object cannot be had: its worker, actor or owner died, ...
@@ -199,7 +213,7 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     if type(object_refs) is ObjectRef:
         return get_one(object_refs, timeout, writable)
     if not isinstance(object_refs, list):
-        return get_other(object_refs, timeout)
+        return get_other(object_refs, timeout, writable)
     cdef list refs = list(object_refs)   # ours: another thread may change the caller's
     cdef Py_ssize_t n = PyList_GET_SIZE(refs), i
     cdef int64_t deadline = deadline_from(timeout)
@@ -207,13 +221,16 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
     cdef vector[ReadView] views
     cdef list out
     cdef Session s = now
+    cdef uint32_t epoch = s.epoch
+    cdef PyObject* ref
     entries.resize(n)
     for i in range(n):
-        ref = <object>PyList_GET_ITEM(refs, i)
-        if type(ref) is not ObjectRef:
-            raise TypeError(f"Attempting to call `get` on the value {ref!r}, which is not an "
-                            "ObjectRef.")
-        entries[i] = (<ObjectRef>ref).live()
+        ref = <PyObject*>PyList_GET_ITEM(refs, i)
+        if type(<object>ref) is not ObjectRef:
+            return get_nested(refs, timeout, writable)
+        if (<ObjectRef>ref).epoch != epoch:
+            (<ObjectRef>ref).live()   # raises
+        entries[i] = (<ObjectRef>ref).entry
     if n == 0:
         return []
     views.resize(n)
@@ -224,12 +241,17 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
         got = s.core.reader().ReadMany(entries.data(), n, views.data())
         if got == <size_t>n:
             break
-        drop_views(views, 0, got)
+        drop_views(views.data(), 0, got)
         out = None   # nobody is to see it empty
         wait_for_list(entries, timeout, deadline)
-    # What is plain is taken at once; the rest finds its holder before any unpickling runs Python code.
-    cdef Py_ssize_t pinned = 0
-    i = 0
+    take_values(views.data(), n, out, writable)
+    return out
+
+
+cdef int take_values(ReadView* views, Py_ssize_t n, list out, bint writable) except -1:
+    # Into `out`, which has no items yet, but room for them. What is plain is taken at once; the rest finds
+    # its holder before any unpickling runs Python code.
+    cdef Py_ssize_t i = 0, pinned = 0
     try:
         while i < n:
             i += 1
@@ -247,19 +269,28 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
         for i in range(n):
             if type(<object>PyList_GET_ITEM(out, i)) is Pinned:
                 out[i] = pinned_value_of(views[i], <Pinned>PyList_GET_ITEM(out, i), writable)
-    return out
+    return 0
 
 
-cdef object get_other(object_refs, timeout):
+cdef object get_nested(container, timeout, bint writable):
+    # Of containers in containers. Raises when something inside is no ref.
+    refs, refill = hook("refs_inside")(container)
+    return refill(get(refs, timeout, writable=writable))
+
+
+cdef object get_other(object_refs, timeout, bint writable):
+    if isinstance(object_refs, (tuple, dict)):
+        return get_nested(object_refs, timeout, writable)
     if hasattr(object_refs, "_get_via_handle"):
         return object_refs._get_via_handle(timeout)
     if type(object_refs) is ObjectRefGenerator:
         return object_refs
     raise ValueError(
-        f"Invalid type of object refs, {type(object_refs)}: get() takes an ObjectRef or a list of them.")
+        f"Invalid type of object refs, {type(object_refs)}: get() takes an ObjectRef, or a list, tuple or "
+        "dict of them.")
 
 
-cdef void drop_views(vector[ReadView]& views, size_t start, size_t end) noexcept:
+cdef void drop_views(ReadView* views, size_t start, size_t end) noexcept:
     cdef size_t i
     for i in range(start, end):
         drop_view(views[i])
@@ -277,7 +308,7 @@ cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline)
     cdef size_t n = entries.size(), i, there = 0
     cdef vector[uint8_t] flags
     cdef ReadView view
-    cdef bint done = wait_entries(entries.data(), n, n, True, deadline, or_error=True)
+    cdef bint done = wait_to_read(entries.data(), n, deadline)
     flags.resize(n)
     now.core.reader().ReadyFlags(entries.data(), n, True, flags.data())
     for i in range(n):
@@ -294,57 +325,16 @@ cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline)
     return 0   # another thread took the error: the caller looks again
 
 
-def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, object_ids=None,
-         ray_waitables=None):
-    """Wait until ``num_returns`` of the refs are ready or the time is over.
-
-    Args:
-        object_refs: a list of distinct refs and generators; one of these is ready when ``next`` would not
-            wait.
-        num_returns: how many to wait for.
-        timeout: seconds; ``None`` waits for ever, 0 only looks.
-        fetch_local: count an object as ready when it is on this node; else when it is anywhere.
-
-    Returns:
-        ``(ready, not_ready)``: at most ``num_returns`` refs and the rest, both in the order given.
-    """
-    if object_refs is None:
-        object_refs = object_ids if object_ids is not None else ray_waitables
-    if isinstance(object_refs, ObjectRef):
-        raise TypeError("wait() expected a list of ObjectRef, got a single ObjectRef")
-    if not isinstance(object_refs, list):
-        raise TypeError(f"wait() expected a list of ObjectRef, got {type(object_refs)}")
-    object_refs = list(object_refs)   # ours: another thread may change the caller's
-    for ref in object_refs:
-        if type(ref) is not ObjectRef and type(ref) is not ObjectRefGenerator:
-            raise TypeError(f"wait() expected a list of ObjectRef, got a list containing {type(ref)}")
-    if isinstance(num_returns, bool) or not isinstance(num_returns, int):
-        raise TypeError(f"num_returns must be an int, not {type(num_returns)}")
-    if not object_refs:
-        return [], []
-    if len(set(object_refs)) != len(object_refs):
-        raise ValueError("wait() expected a list of unique refs; one of them is there twice")
-    if num_returns <= 0:
-        raise ValueError(f"num_returns must be at least 1, not {num_returns}")
-    if num_returns > len(object_refs):
-        raise ValueError(f"num_returns is {num_returns}, but there are {len(object_refs)} refs")
+def free_objects(list refs, bint local_only):
+    """The objects of ``refs`` are errors from now on; with ``local_only`` only this node's copies go."""
     cdef vector[ObjectEntry*] entries
-    cdef vector[uint8_t] flags
-    cdef bint here = bool(fetch_local)
-    cdef int64_t deadline = deadline_from(timeout)
-    cdef list looked_at = []   # held while they are waited for
-    for ref in object_refs:
-        if type(ref) is ObjectRefGenerator:
-            ref = (<ObjectRefGenerator>ref).look()
-            looked_at.append(ref)
-        entries.push_back((<ObjectRef>ref).live())
-    wait_entries(entries.data(), entries.size(), num_returns, here, deadline)
-    flags.resize(entries.size())
-    now.core.reader().ReadyFlags(entries.data(), entries.size(), here, flags.data())
-    ready, rest = [], []
-    for i, ref in enumerate(object_refs):
-        (ready if flags[i] and len(ready) < num_returns else rest).append(ref)
-    return ready, rest
+    cdef Session s = now
+    for ref in refs:
+        entries.push_back((<ObjectRef?>ref).live())
+    if entries.empty():
+        return
+    with nogil:
+        s.core.objects().Free(entries.data(), entries.size(), local_only)
 
 
 # --- Callbacks -------------------------------------------------------------------------------------

@@ -33,8 +33,28 @@ cdef class ObjectRef:
     cdef object __weakref__
 
     def __init__(self, id_or_hex=None):
-        raise TypeError("an ObjectRef comes from .remote() or put(), or out of a pickle of one; it "
-                        "cannot be made from an id")
+        raise_no_ref_from_id()
+
+    # An id alone names an object; a ref also says who owns it, and is counted.
+    @classmethod
+    def from_hex(cls, hex_id):
+        """Raises TypeError: no ref can be made from an id."""
+        raise_no_ref_from_id()
+
+    @classmethod
+    def from_binary(cls, id_bytes):
+        """Raises TypeError: no ref can be made from an id."""
+        raise_no_ref_from_id()
+
+    @classmethod
+    def from_random(cls):
+        """Raises TypeError: a ref refers to an object."""
+        raise_no_ref_from_id()
+
+    @classmethod
+    def nil(cls):
+        """Raises TypeError: a ref refers to an object."""
+        raise_no_ref_from_id()
 
     def __dealloc__(self):
         if self.entry != NULL and self.epoch == now.epoch:
@@ -55,11 +75,16 @@ cdef class ObjectRef:
         return self.live().id.Hex().decode()
 
     def task_id(self):
-        """Hex id of the task that makes the object."""
-        return self.live().id.task().Hex().decode()
+        """The ``TaskID`` of the task that makes the object."""
+        return hook("task_id")(self.binary()[:16])
 
     def job_id(self):
-        return self.hex()[24:32]
+        """The ``JobID`` of the job whose object it is."""
+        return hook("job_id")(self.binary()[12:16])
+
+    def call_site(self):
+        """Where the ref was made: cyray does not write it down, so this is empty."""
+        return ""
 
     def is_nil(self):
         return False
@@ -138,7 +163,13 @@ cdef class ObjectRef:
 
     @classmethod
     def __class_getitem__(cls, item):
+        """``ObjectRef[int]`` in annotations is a ref of an int, for type checkers."""
         return cls
+
+
+cdef raise_no_ref_from_id():
+    raise TypeError("an ObjectRef comes from .remote() or put(), or out of a pickle of one; it cannot be "
+                    "made from an id: to pass a ref on, pass the ref itself or cyray's pickle of it")
 
 
 ObjectID = ObjectRef

@@ -54,6 +54,7 @@ cdef class Session:
     cdef dict templates         # by description
     cdef dict callbacks         # token -> (ref, callable)
     cdef uint64_t next_token
+    cdef bint cancels_on_interrupt   # Ctrl-C during a get, what that waits for
 
     def __dealloc__(self):
         cdef CoreWorker* core = self.core
@@ -207,6 +208,11 @@ def connect(socket, bytes worker_id=None, str namespace="", str entrypoint="",
             message = hook("registration_failed")(_registers_at, message)
         raise ConnectionError(f"{socket}: {message}")
     now = new_session(made, is_driver, now.epoch + 1)
+
+
+def cancel_on_interrupt(bint wanted):
+    """Whether Ctrl-C during a ``get`` cancels what that waits for, in this session."""
+    now.cancels_on_interrupt = wanted
 
 
 def disconnect(bint exiting, waiting):

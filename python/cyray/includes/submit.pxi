@@ -93,6 +93,7 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
     spec.num_returns = plan.num_returns
     spec.yields = <Yields><int>plan.yields
     spec.max_ahead = plan.max_ahead
+    spec.timeout_ms = plan.timeout_ms
     spec.max_retries = plan.max_retries
     spec.max_concurrency = 1
     spec.is_actor_method = function_id is None

@@ -1,14 +1,30 @@
 """Libraries on top of the core, and small questions about the cluster.
 
-Everything here goes through cyray's public API. `ActorPool` is loaded when it is asked for, so that
-`import cyray` stays quick.
+Everything here goes through cyray's public API. The larger parts are loaded when they are asked for, so
+that `import cyray` stays quick.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ActorPool", "get_node_ip_address", "list_named_actors"]
+if TYPE_CHECKING:
+    from cyray.util.actor_pool import ActorPool
+    from cyray.util.helpers import as_completed, map_unordered
+
+__all__ = [
+    "ActorPool",
+    "as_completed",
+    "get_node_ip_address",
+    "list_named_actors",
+    "map_unordered",
+]
+
+_LAZY = {
+    "ActorPool": "cyray.util.actor_pool",
+    "as_completed": "cyray.util.helpers",
+    "map_unordered": "cyray.util.helpers",
+}
 
 
 def get_node_ip_address(address: str | None = None) -> str:
@@ -41,8 +57,10 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ActorPool":
-        from cyray.util.actor_pool import ActorPool
+    if name in _LAZY:
+        import importlib
 
-        return ActorPool
+        found = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
