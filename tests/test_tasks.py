@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import os
 import signal
@@ -13,7 +14,7 @@ import threading
 import numpy as np
 import pytest
 import remote_code
-from support import run_driver
+from support import command_line, eventually, is_running, run_driver
 
 import cyray
 from cyray.test_utils import SignalActor
@@ -108,14 +109,119 @@ def test_arguments_defaults_and_keywords():
     assert cyray.get(f.remote(a=1, b=cyray.put(5), c=cyray.put(3)))[:2] == (1, 5)
 
 
-def test_wrong_arguments_fail_the_task():
-    @cyray.remote
-    def f(a):
-        return a
+def test_wrong_arguments_are_refused_as_python_would():
+    def f(a, b=2, /, c=3, *, d=4):
+        return a, b, c, d
 
-    for ref in (f.remote(), f.remote(1, 2), f.remote(b=1)):
-        with pytest.raises(TypeError):
-            cyray.get(ref)
+    remote = cyray.remote(f)
+    calls = (
+        ((), {}),
+        ((1, 2, 3, 4), {}),
+        ((1,), {"a": 1}),
+        ((1,), {"e": 5}),
+        ((1, 2, 3), {"c": 3}),
+    )
+    for args, kwargs in calls:
+        with pytest.raises(TypeError) as wanted:
+            f(*args, **kwargs)
+        with pytest.raises(TypeError) as refused:
+            remote.remote(*args, **kwargs)
+        assert str(refused.value) == str(wanted.value)
+    for _ in range(2):  # the second time its keywords were seen
+        assert cyray.get(remote.remote(1, c=5, d=6)) == (1, 2, 5, 6)
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            remote.remote(1, c=5, e=6)
+
+
+def test_arguments_are_those_of_what_is_called_not_of_what_it_wraps():
+    def inject(function):
+        @functools.wraps(function)
+        def call(*args):
+            return function(10, *args)
+
+        return call
+
+    @cyray.remote
+    @inject
+    def add(a, b):
+        return a + b
+
+    assert cyray.get(add.remote(1)) == 11
+    with pytest.raises(TypeError, match="argument"):
+        cyray.get(add.remote(1, 2))
+    assert cyray.get(cyray.remote(functools.partial(divmod, 7)).remote(2)) == (3, 1)
+
+
+def test_a_remote_function_has_the_signature_of_its_function():
+    def function(a: int, *, b=2) -> int:
+        return a + b
+
+    remote = cyray.remote(function)
+    assert inspect.signature(remote) == inspect.signature(function)
+    assert remote.__wrapped__ is function
+    assert (remote.__module__, remote.__qualname__) == (__name__, function.__qualname__)
+
+
+def test_a_process_leaves_after_max_calls():
+    @cyray.remote(max_calls=2)
+    def pid():
+        return os.getpid()
+
+    pids = cyray.get([pid.remote() for _ in range(12)])
+    assert all(pids.count(one) <= 2 for one in pids)
+    full = {one for one in pids if pids.count(one) == 2}
+    assert full
+    eventually(lambda: not any(is_running(one) for one in full), 10)
+
+
+def test_a_process_that_leaves_loses_no_result_and_nothing_that_waits_behind():
+    @cyray.remote(max_calls=1)
+    def lends(value):
+        return [cyray.put(value)]
+
+    @cyray.remote
+    def use(refs):
+        return cyray.get(refs[0])
+
+    given = [lends.remote(bytes([i]) * 200_000) for i in range(6)]
+    used = cyray.get([use.remote(ref) for ref in given])
+    assert used == [bytes([i]) * 200_000 for i in range(6)]
+    refs = [ref for (ref,) in cyray.get(given)]
+    assert cyray.get(refs) == used
+
+
+def test_the_title_of_a_process_tells_what_runs_there():
+    @cyray.remote
+    def title():
+        import setproctitle
+
+        with open("/proc/self/cmdline") as file:
+            return os.getpid(), setproctitle.getproctitle(), file.read().rstrip("\0")
+
+    pid, asked, shown = cyray.get(title.options(name="special_f").remote())
+    assert asked == shown == "cyray::special_f"
+    eventually(lambda: command_line(pid).strip() == "cyray::IDLE", 10)
+    long = "ü" * 500
+    _, asked, shown = cyray.get(title.options(name=long).remote())
+    assert asked == shown and len(asked) > 100 and f"cyray::{long}".startswith(asked)
+
+
+def test_an_interrupt_in_a_task_does_not_interrupt_who_gets_its_result():
+    @cyray.remote(max_retries=0)
+    def interrupted():
+        raise KeyboardInterrupt("in the task")
+
+    with pytest.raises(cyray.exceptions.RayTaskError) as caught:
+        cyray.get(interrupted.remote())
+    assert not isinstance(caught.value, KeyboardInterrupt)
+    assert isinstance(caught.value.cause, KeyboardInterrupt)
+
+
+def test_a_third_of_a_cpu_and_the_threads_of_libraries():
+    threads = cyray.remote(lambda: os.environ.get("OMP_NUM_THREADS"))
+    wanted = os.environ.get("OMP_NUM_THREADS")
+    assert cyray.get(threads.options(num_cpus=1 / 3).remote()) == (wanted or "1")
+    assert cyray.get(threads.options(num_cpus=2).remote()) == (wanted or "2")
 
 
 def test_options_override_the_decorator_for_their_calls():

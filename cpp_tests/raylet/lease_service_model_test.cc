@@ -71,6 +71,7 @@ class PlayedNode : public LeaseOutbox, public LeaseWorkers {
     leases.Touch();
   }
   void OnExiting(const WorkerId& worker, bool, const std::string&) override { Kill(worker, "", 1); }
+  bool Retires(const WorkerId&) const override { return false; }
   void Kill(const WorkerId& worker, const std::string&, bool) override { dying.insert(worker); }
   void Ensure(const std::map<WorkerUse, int>& wanted) override {
     for (const auto& [use, count] : wanted) starting = std::min(starting + count, 4);

@@ -11,8 +11,6 @@
 Public names only; what is behind each is one module away, and imported when it is first asked for.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from cyray._raylet import ObjectID, ObjectRef, ObjectRefGenerator, get, put, wait

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
+import io
+import os
 import sys
 import types
 
@@ -23,14 +26,17 @@ __all__ = [
     "builtin_base",
     "data_descriptors",
     "dumps",
+    "flush_open_files",
     "generator_kind",
     "is_coroutine_function",
     "keep_slots",
     "loads",
     "modules_by_value",
     "run_exit_functions",
+    "title_area",
 ]
 
+_LEAST_TITLE = 16  # bytes
 # Of `type.__flags__`, Py_TPFLAGS_HEAPTYPE: the class was made at run time, not compiled in.
 _HEAP_TYPE = 1 << 9
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
@@ -42,6 +48,46 @@ def run_exit_functions() -> None:
     Relies on `atexit._run_exitfuncs`.
     """
     atexit._run_exitfuncs()
+
+
+def flush_open_files() -> None:
+    """Writes what Python's open files still keep to themselves: for a process that leaves by `os._exit`.
+
+    Relies on `gc.get_objects` knowing every file object, and none that was there at a `gc.freeze`.
+    """
+    kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+    for file in gc.get_objects():
+        if type(file) in kinds:
+            try:
+                file.flush()
+            except (OSError, ValueError):  # its other end is gone, or it is closed
+                pass
+
+
+def title_area() -> tuple[int, int] | None:
+    """The memory that the kernel shows as this process's command line: address and bytes. None: unknown.
+
+    Relies on the setproctitle package writing titles there and reading them from there; it looks for the place
+    once, and overwrites the end of it. With SPT_NOENV it leaves the environment beside it alone, by which
+    cyray tells its processes (`_os.proc.has_in_environment`).
+    """
+    before = os.environ.get("SPT_NOENV")
+    os.environ["SPT_NOENV"] = "1"
+    try:
+        import setproctitle
+
+        setproctitle.getproctitle()
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (ImportError, OSError):
+        return None
+    finally:
+        if before is None:
+            del os.environ["SPT_NOENV"]
+        else:
+            os.environ["SPT_NOENV"] = before
+    start, end = int(fields[45]), int(fields[46])
+    return (start, end - start) if start > 0 and end - start >= _LEAST_TITLE else None
 
 
 def is_coroutine_function(function: Any) -> bool:

@@ -27,6 +27,7 @@ class Process:
         self.visible_gpus: list[str] | None = None  # CUDA_VISIBLE_DEVICES before cyray set it
         self.held: dict[str, int] | None = None  # by an actor, in units of 1/10000
         self.loop: Any = None  # of an async actor
+        self.exit_code = 0  # of an async actor whose loop is stopped
 
 
 me = Process()
@@ -37,7 +38,8 @@ def is_loop_of_actor(loop: Any) -> bool:
     return me.loop is not None and me.loop is loop
 
 
-def stop_loop() -> None:
-    """Ends the event loop of this async actor, and with it the process."""
+def stop_loop(code: int) -> None:
+    """Ends the event loop of this async actor, and with it the process, which gives `code`."""
+    me.exit_code = code
     if me.loop is not None:
         me.loop.stop()

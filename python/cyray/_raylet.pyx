@@ -13,6 +13,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``objects.pxi``   put, get, free, futures
 - ``wait.pxi``      wait
 - ``submit.pxi``    tasks, actors and their methods as callables
+- ``titles.pxi``    the title of a worker's process
 - ``execute.pxi``   the loop of a worker
 - ``generators.pxi``  streaming generators, on both sides
 - ``cancel.pxi``    cancelling, on both sides
@@ -28,6 +29,7 @@ include "includes/arguments.pxi"
 include "includes/objects.pxi"
 include "includes/wait.pxi"
 include "includes/submit.pxi"
+include "includes/titles.pxi"
 include "includes/execute.pxi"
 include "includes/generators.pxi"
 include "includes/cancel.pxi"

@@ -102,9 +102,9 @@ def test_options_without_effect_are_accepted_and_dropped():
 
 
 def test_max_calls_belongs_to_the_decorator():
-    assert task_options({"max_calls": 0}) == {}
-    with pytest.raises(ValueError, match="not supported yet"):
-        task_options({"max_calls": 1})
+    assert task_options({"max_calls": 2}) == {"max_calls": 2}
+    with pytest.raises(ValueError, match="integers from 0"):
+        task_options({"max_calls": -1})
     with pytest.raises(ValueError, match=r"\.options\(\)"):
         task_options({"max_calls": 1}, in_options=True)
 

@@ -96,8 +96,15 @@ class OfModule(Exception):
 
 def test_options_with_a_class_of_a_module_go_by_reference() -> None:
     pickled = extra.dumps({"retry_exceptions": extra.retry_types([OfModule])})
-    assert extra.loads(pickled) == {"retry_exceptions": (OfModule,)}
-    assert len(pickled) < 150
+    types = extra.load_retry_types(extra.loads(pickled)["retry_exceptions"])
+    assert types == (OfModule,)
+    assert len(pickled) < 250
+
+
+def test_errors_of_a_class_that_is_not_here_are_known_by_its_name() -> None:
+    (kind,) = extra.load_retry_types(((b"", OfModule.__module__, OfModule.__qualname__),))
+    assert isinstance(OfModule(), kind)
+    assert not isinstance(ValueError(), kind)
 
 
 def test_options_with_a_class_of_a_function_go_by_value() -> None:

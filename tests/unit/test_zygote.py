@@ -80,12 +80,14 @@ class RayletSide:
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
             package.mkdir(parents=True)
-            for name in ("_hooks.py", "_os", "_node", "_worker"):
+            for name in ("_hooks.py", "_compat.py", "_os", "_node", "_worker"):
                 source = os.path.join(PACKAGE, name)
                 copy = shutil.copytree if os.path.isdir(source) else shutil.copy
                 copy(source, package / name)
             (package / "__init__.py").write_text("")
-            (package / "_raylet.py").write_text("import random\n")
+            (package / "_raylet.py").write_text(
+                "import random\n\nwrite_title = own_title = lambda *_: None\n"
+            )
             for name in _hooks.WORKERS_NEED:
                 path = tmp_path / "lib" / (name.replace(".", "/") + ".py")
                 path.parent.mkdir(exist_ok=True)

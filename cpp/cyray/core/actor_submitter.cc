@@ -110,6 +110,15 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
   if (client->unreachable && !Reconnect(*client)) {
     return completion_.Fail(task, client->unreachable);
   }
+  if (client->state == wire::ActorState::Restarting && task->retries_left == 0) {
+    return completion_.Fail(
+        task,
+        SystemError(ErrorKind::kActorUnavailable,
+                    About(client->class_name) +
+                        "The actor is being restarted, as its process has ended, and this call "
+                        "did not run. With `max_task_retries` calls wait until it is there.",
+                    client->id));
+  }
   Subscribe(*client);
   // Counted up first: asking for an argument may show at once that its owner is dead.
   task->unresolved = 1;

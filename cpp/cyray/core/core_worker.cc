@@ -30,6 +30,7 @@ CoreWorker::CoreWorker()
       router_({process_, directory_, objects_, store_, submitter_, items_, executor_, events_}) {
   executor_.set_cancel_children(
       [this](uint64_t number) { submitter_.CancelChildren(number, /*force=*/false); });
+  executor_.SetInUse([this] { return directory_.LendsAny() || submitter_.pending() > 0; });
 }
 
 CoreWorker::~CoreWorker() {

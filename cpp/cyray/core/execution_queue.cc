@@ -266,7 +266,9 @@ void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus stat
   }
   auto shared = std::make_shared<std::pair<std::unique_ptr<ExecTask>, std::vector<Outcome>>>(
       std::move(task), std::move(outcomes));
+  ++unanswered_;
   objects_.AfterRegistrations([this, ended, shared, status, held = std::move(held), retry] {
+    --unanswered_;
     ended(*shared->first);
     SendReply(*shared->first, status, shared->second, held, retry);
   });
@@ -316,7 +318,8 @@ void ExecutionQueue::SendReply(ExecTask& task, wire::TaskStatus status,
     task.tmpl->average_us = task.tmpl->average_us * 0.8 + run_us * 0.2;
   }
   const uint64_t items = task.production ? task.production->number : 0;
-  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named, items));
+  b.Finish(wire::CreateTaskReply(b, task.tag, status, returns, held, run_us, retry, named, items,
+                                 /*leaves=*/closed_ && !is_actor_));
   links_.Send(*link, FrameType::kTaskReply, b);
   ++link->replies_sent;
   if (task.number == 0) return;

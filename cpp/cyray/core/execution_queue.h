@@ -150,6 +150,8 @@ class ExecutionQueue {
   void SetBlocked(bool blocked);
   // This worker leaves: nothing that has not begun will run here.
   void Close();
+  // Nothing runs here, and what ran is answered.
+  bool AllAnswered() const { return running_.empty() && unanswered_ == 0; }
   void OnLinkBroken(Link& link);
 
   size_t queued() const { return queue_.size(); }
@@ -188,7 +190,8 @@ class ExecutionQueue {
   std::unordered_map<uint64_t, Awaited> awaited_;
   uint64_t next_key_ = 1;
   std::vector<ExecTask*> running_;
-  uint64_t begun_ = 0;  // ever
+  uint32_t unanswered_ = 0;  // that ended, and whose refs are not registered yet
+  uint64_t begun_ = 0;       // ever
   std::set<std::pair<int64_t, ExecTask*>> due_;
   bool is_actor_ = false;
   bool in_order_ = true;

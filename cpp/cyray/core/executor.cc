@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cyray/core/system_error.h"
 #include "cyray/util/clock.h"
@@ -18,10 +19,17 @@ std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, bool main_thre
   if (const ExecTemplate* next = queue_.FrontTemplate(); next != nullptr) {
     if (next->average_us * 1000 > kReplyGatherNs) process_.FlushAll();
   }
+  if (retired_) process_.FlushAll();  // it may end with the last answer
   const auto thread = main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
   process_.poller().WaitUntil(lock, deadline_ns, [&] {
-    return (main_thread && !events_.empty()) || queue_.HasReady(thread) || process_.leaving();
+    return (main_thread && (!events_.empty() || IsOver())) || queue_.HasReady(thread) ||
+           process_.leaving();
   });
+  if (main_thread && events_.empty() && IsOver()) {
+    event->kind = Event::Kind::kExit;
+    event->text = retired_for_;
+    return nullptr;
+  }
   return TakeNext(thread, event);
 }
 
@@ -67,6 +75,9 @@ void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status
   Link* link = links.Find(submitter);
   if (link == nullptr) return;
   links.FlushSoon(*link, queue_.queued() > 0 ? kReplyGatherNs : kGatherNs);
+  if (!retired_) return;
+  process_.FlushAll();
+  process_.poller().WakeWaiters();  // the main thread may wait for the last answer
 }
 
 Executor::Sent Executor::SendItem(ExecTask& task, Outcome outcome) {
@@ -158,10 +169,28 @@ void Executor::WorkerExiting(bool intended, const std::string& reason) {
   SendExiting(intended, reason);
 }
 
-void Executor::SendExiting(bool intended, const std::string& reason) {
+void Executor::Retire(const std::string& reason) {
+  std::lock_guard lock(process_.mutex());
+  if (std::exchange(retired_, true)) return;
+  retired_for_ = reason;
+  queue_.Close();
+  SendExiting(/*intended=*/true, reason, /*when_unused=*/true);
+}
+
+bool Executor::IsOver() const {
+  if (!retired_ || !queue_.AllAnswered() || in_use_()) return false;
+  const auto& links = process_.links().all();
+  return std::all_of(links.begin(), links.end(), [this](const auto& found) {
+    const Link& link = *found.second;
+    if (link.state == Link::State::kBroken) return true;
+    return link.given.empty() && !process_.links().HasUnsent(link);
+  });
+}
+
+void Executor::SendExiting(bool intended, const std::string& reason, bool when_unused) {
   builder_.Clear();
   auto text = builder_.CreateString(reason);
-  builder_.Finish(wire::CreateWorkerExiting(builder_, intended, text));
+  builder_.Finish(wire::CreateWorkerExiting(builder_, intended, text, when_unused));
   process_.raylet().Send(FrameType::kWorkerExiting, builder_);
   process_.FlushAll();
 }

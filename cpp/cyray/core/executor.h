@@ -57,6 +57,13 @@ class Executor {
   // One that is too large to travel through the GCS is replaced by one that says so.
   void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, std::string_view error);
   void WorkerExiting(bool intended, const std::string& reason);
+  // This worker takes no more tasks. When those that run have ended, and no other process uses what
+  // it owns, the main thread gets the event that ends it. Refs of its own do not keep it: whoever
+  // limits the calls of a function may do so for what it leaves behind.
+  void Retire(const std::string& reason);
+  // Says whether others use what this process owns, or it waits for what it has submitted; called
+  // with the core mutex held.
+  void SetInUse(std::function<bool()> in_use) { in_use_ = std::move(in_use); }
   // When a task is cancelled that runs, `interrupt` is called, on any thread and with the core
   // mutex held: Python's main thread is to look whether that is what runs there. Of an actor's call
   // there is an event.
@@ -115,7 +122,9 @@ class Executor {
   void TellOfRoom();
   // Python is told that the task is cancelled.
   void Interrupt(const ExecTask& task);
-  void SendExiting(bool intended, const std::string& reason);
+  void SendExiting(bool intended, const std::string& reason, bool when_unused = false);
+  // A worker that takes no more tasks may end: nobody would miss anything.
+  bool IsOver() const;
   std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
 
   ThisProcess& process_;
@@ -126,6 +135,9 @@ class Executor {
   int blocked_threads_ = 0;
   std::function<void()> interrupt_ = [] {};
   std::function<void(uint64_t)> cancel_children_ = [](uint64_t) {};
+  std::function<bool()> in_use_ = [] { return false; };
+  bool retired_ = false;
+  std::string retired_for_;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

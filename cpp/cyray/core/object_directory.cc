@@ -490,6 +490,11 @@ std::vector<ObjectEntry*> ObjectDirectory::TakeContained(const Address& giver,
   return taken;
 }
 
+bool ObjectDirectory::LendsAny() const {
+  return std::any_of(borrowed_by_.begin(), borrowed_by_.end(),
+                     [](const auto& lent) { return !lent.second.empty(); });
+}
+
 void ObjectDirectory::OnProcessDied(const WorkerId& worker, const std::string& reason) {
   if (auto node = borrowed_by_.extract(worker); !node.empty()) {
     for (const ObjectId& id : node.mapped()) {

@@ -208,6 +208,8 @@ class ObjectDirectory {
   size_t borrowed_count() const { return borrowed_.size(); }
   // Whether somebody, here or elsewhere, holds a ref of which this process is the owner.
   bool OwnsAny() const { return live_ > borrowed_.size(); }
+  // Whether another process does.
+  bool LendsAny() const;
   void CheckInvariants() const;
 
  private:

@@ -261,6 +261,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
   const bool ran = reply.status() != wire::TaskStatus::HandedBack &&
                    (reply.status() != wire::TaskStatus::Cancelled || reply.run_us() > 0);
   if (ran) lease->last_reply_ns = links_.NowNs();
+  if (reply.leaves()) lease->exiting = true;
 
   switch (reply.status()) {
     case wire::TaskStatus::Cancelled:

@@ -40,6 +40,8 @@ class LeaseWorkers {
   virtual std::optional<WorkerId> Take(const WorkerUse& use, bool for_actor) = 0;
   virtual void PutBack(const WorkerId& worker) = 0;
   virtual void OnExiting(const WorkerId& worker, bool intended, const std::string& reason) = 0;
+  // Whether it takes no more tasks, and will say itself when it leaves.
+  virtual bool Retires(const WorkerId& worker) const = 0;
   virtual void Kill(const WorkerId& worker, const std::string& reason, bool intended) = 0;
   // So many idle ones are missing.
   virtual void Ensure(const std::map<WorkerUse, int>& wanted) = 0;

@@ -127,6 +127,7 @@ void LeaseService::EndLease(uint64_t lease_id, const Address& holder, bool worke
   const auto worker = scheduler_.ReturnLease(lease_id, holder);
   if (!worker) return;  // it broke at the same time
   Touch();
+  if (worker_exiting && parts_.workers->Retires(*worker)) return;
   if (worker_exiting) {
     parts_.workers->OnExiting(*worker, true, "it left by itself");
   } else {

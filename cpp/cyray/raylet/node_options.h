@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,6 +12,10 @@
 #include "cyray/common/resources.h"
 
 namespace cyray::raylet {
+
+// The command line of a worker is longer by so many bytes than it has to be: that is where the
+// title of its process goes.
+inline constexpr size_t kTitleBytes = 256;
 
 struct NodeOptions {
   std::string session_dir;

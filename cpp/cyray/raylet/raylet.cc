@@ -327,8 +327,12 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
     case FrameType::kWorkerExiting: {
       const auto* exiting = frame.As<wire::WorkerExiting>();
       if (exiting == nullptr) return false;
-      workers_.OnExiting(client.worker(), exiting->intended(),
-                         flatbuffers::GetString(exiting->reason()));
+      const std::string reason = flatbuffers::GetString(exiting->reason());
+      if (exiting->when_unused()) {
+        workers_.OnRetires(client.worker(), reason);
+      } else {
+        workers_.OnExiting(client.worker(), exiting->intended(), reason);
+      }
       return true;
     }
     default:

@@ -187,6 +187,21 @@ void WorkerHost::OnExiting(const WorkerId& worker, bool intended, const std::str
                [this, worker] { Kill(worker, "it did not leave as it said", true); });
 }
 
+void WorkerHost::OnRetires(const WorkerId& worker, const std::string& reason) {
+  const auto it = processes_.find(worker);
+  if (it == processes_.end() || it->second.declared) return;
+  pool_.MarkExiting(worker);
+  it->second.retires = true;
+  it->second.intended = true;
+  it->second.told_reason = reason;
+  exits_.Stop(worker);  // whoever had it leased was quicker
+}
+
+bool WorkerHost::Retires(const WorkerId& worker) const {
+  const auto it = processes_.find(worker);
+  return it != processes_.end() && it->second.retires;
+}
+
 void WorkerHost::Kill(const WorkerId& worker, const std::string& reason, bool intended) {
   const auto it = processes_.find(worker);
   if (it == processes_.end()) return;
@@ -243,7 +258,7 @@ bool WorkerHost::HasServed(const WorkerId& worker) const {
 void WorkerHost::EndIdleOf(const JobId& job) {
   for (const WorkerId& worker : pool_.WorkersOfJob(job, /*actors_too=*/false)) {
     const WorkerState state = pool_.Find(worker)->state;
-    if (state == WorkerState::kIdle || state == WorkerState::kStarting) {
+    if (state == WorkerState::kIdle || state == WorkerState::kStarting || Retires(worker)) {
       Kill(worker, "its job has ended", true);
     }
   }

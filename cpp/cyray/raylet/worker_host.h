@@ -64,6 +64,9 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
   void OnConnectionClosed(const WorkerId& worker);
   // The worker said that it leaves.
   void OnExiting(const WorkerId& worker, bool intended, const std::string& reason) override;
+  // It takes no more tasks, and says that it leaves when nobody uses what it owns.
+  void OnRetires(const WorkerId& worker, const std::string& reason);
+  bool Retires(const WorkerId& worker) const override;
   void Kill(const WorkerId& worker, const std::string& reason, bool intended) override;
   void AskToExit(const WorkerId& worker, const std::string& reason, int64_t kill_after_ms,
                  bool if_unused) override;
@@ -96,6 +99,7 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
     bool intended = false;
     bool kill_wanted = false;
     bool may_stay = false;    // asked to leave if unused, and has not answered
+    bool retires = false;     // takes no more tasks, and leaves when nobody uses what it owns
     bool blameless = false;   // when it does not come up, that is no failure to start
     std::string told_reason;  // said before the death; comes before the exit status
     std::string exit_text;

@@ -84,8 +84,12 @@ Status WorkerShell::Start(const WorkerId& worker, const JobPython* own) {
 void WorkerShell::StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own) {
   const WorkerId worker = request.worker;
   SpawnRequest spawn;
-  spawn.argv = {own != nullptr ? own->executable : parts_.options->python, "-m", "cyray._worker",
-                std::to_string(request.socket.get()), worker.Hex()};
+  spawn.argv = {own != nullptr ? own->executable : parts_.options->python,
+                "-m",
+                "cyray._worker",
+                std::to_string(request.socket.get()),
+                worker.Hex(),
+                std::string(kTitleBytes, '.')};
   spawn.env = {{"CYRAY_RAYLET_SOCKET", parts_.options->socket_path},
                {"CYRAY_SESSION_DIR", parts_.options->session_dir},
                {"CYRAY_NODE_ID", parts_.options->node_id.Hex()},

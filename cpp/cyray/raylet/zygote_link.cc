@@ -71,8 +71,9 @@ void ZygoteLink::Start() {
   const UniqueFd child(pair[1]);
   const UniqueFd log = OpenLog(log_path_);
   SpawnRequest spawn;
-  spawn.argv = {options_->python, "-m", "cyray._worker.zygote", std::to_string(child.get()),
-                std::to_string(::getpid())};
+  spawn.argv = {options_->python,           "-m",
+                "cyray._worker.zygote",     std::to_string(child.get()),
+                std::to_string(::getpid()), std::string(kTitleBytes, '.')};
   spawn.env = {{"CYRAY_RAYLET_SOCKET", options_->socket_path},
                {"CYRAY_SESSION_DIR", options_->session_dir},
                {"CYRAY_NODE_ID", options_->node_id.Hex()},

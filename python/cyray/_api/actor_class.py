@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cyray import _compat, _raylet
 from cyray._api.actors import get_actor
 from cyray._api.method import BUILTIN_METHODS, portable
+from cyray._api.signature import check_constructor, signature_of
 from cyray._driver.init import auto_init
 from cyray._errors.classes import ActorAlreadyExistsError
 from cyray._pickle import definition
@@ -21,39 +22,92 @@ from cyray._process import me
 from cyray._spec import options as _options
 from cyray._spec import plans
 
+# Of an object with such a name Python asks the handle itself: to pickle, copy, show and make it.
+_OF_THE_HANDLE = frozenset(
+    [
+        "__class__",
+        "__class_getitem__",
+        "__copy__",
+        "__deepcopy__",
+        "__del__",
+        "__delattr__",
+        "__dict__",
+        "__dir__",
+        "__doc__",
+        "__getattr__",
+        "__getattribute__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+        "__getstate__",
+        "__init__",
+        "__init_subclass__",
+        "__module__",
+        "__new__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__setattr__",
+        "__setstate__",
+        "__sizeof__",
+        "__slots__",
+        "__subclasshook__",
+        "__weakref__",
+    ]
+)
+
 
 class ActorClassInheritanceException(TypeError):
-    """A class cannot inherit from what `@remote` made of another."""
+    """Kept for programs that catch it: a class can inherit from what `@remote` made of another."""
 
 
 class ActorClass:
-    """What `@remote` makes of a class: `A.remote(...)` starts an actor."""
+    """What `@remote` makes of a class: `A.remote(...)` starts an actor.
+
+    Its other attributes are the class's: constants, static and class methods, and its methods as functions,
+    with their signatures. `class B(A)` inherits from the class, and is a plain one until it is decorated.
+    """
 
     __name__: str
 
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         self.underlying_class = cls
-        self._options = options
-        self._class: ClassPlan | None = None
-        self._session = 0  # that it was described in: another one takes the class as it is then
+        self._cyray_options = options
+        self._cyray_class: ClassPlan | None = None
+        self._cyray_session = (
+            0  # that it was described in: another one takes the class as it is then
+        )
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(cls, name, None))
+        self.__wrapped__ = cls
 
     @property
     def __cyray_wraps__(self) -> type:
         return self.underlying_class
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        raise ActorClassInheritanceException(
-            "No class can inherit from an actor class: inherit from the plain class, and apply "
-            "`@remote` to both."
-        )
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__init__":  # for `A.__init__(self)` in a class that inherits
+            return object.__getattribute__(self, "underlying_class").__init__
+        return object.__getattribute__(self, name)
 
-    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
-        raise ActorClassInheritanceException(
-            f"{self.__name__!r} is an actor class, and no class can inherit from it: inherit from the "
-            "plain class, and apply `@remote` to both."
-        )
+    def __getattr__(self, name: str) -> Any:
+        if name[:2] == "__" == name[-2:] or "underlying_class" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.underlying_class, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *dir(self.underlying_class)})
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (self.underlying_class,)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self.underlying_class)
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return issubclass(subclass, self.underlying_class)
+
+    def __getitem__(self, item: Any) -> ActorClass:
+        self.underlying_class[item]  # type: ignore[index]  # TypeError where it is not generic
+        return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -63,11 +117,11 @@ class ActorClass:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Start an actor; returns its handle at once."""
-        return self._create(args, kwargs, self._options)
+        return self._cyray_create(args, kwargs, self._cyray_options)
 
     def options(self, **options: Any) -> BoundActorClass:
         """The same class with other options for the actors made through the result."""
-        merged = {**self._options, **_options.actor_options(options, in_options=True)}
+        merged = {**self._cyray_options, **_options.actor_options(options, in_options=True)}
         return BoundActorClass(self, merged)
 
     def _remote(
@@ -78,10 +132,11 @@ class ActorClass:
     ) -> Any:
         return self.options(**options).remote(*(args or ()), **(kwargs or {}))
 
-    def _create(
+    def _cyray_create(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
     ) -> Any:
         auto_init()
+        check_constructor(self.underlying_class, args, kwargs)
         name = options.get("name") or ""
         namespace = options.get("namespace") or me.namespace
         if options.get("get_if_exists"):
@@ -89,7 +144,7 @@ class ActorClass:
                 return get_actor(name, namespace)
             except ValueError:
                 pass
-        plan = self._plan(options, name, namespace)
+        plan = self._cyray_plan(options, name, namespace)
         try:
             return _raylet.create_actor(plan, args, kwargs, wait=bool(name))
         except ActorAlreadyExistsError:
@@ -97,12 +152,12 @@ class ActorClass:
                 return get_actor(name, namespace)  # somebody else was quicker
             raise
 
-    def _plan(self, options: Mapping[str, Any], name: str, namespace: str) -> plans.ActorPlan:
+    def _cyray_plan(self, options: Mapping[str, Any], name: str, namespace: str) -> plans.ActorPlan:
         session = _raylet.session_number()
-        if self._class is None or self._session != session:
-            self._class = ClassPlan.of(self.underlying_class)
-            self._session = session
-        described = self._class
+        if self._cyray_class is None or self._cyray_session != session:
+            self._cyray_class = ClassPlan.of(self.underlying_class)
+            self._cyray_session = session
+        described = self._cyray_class
         is_async = described.meta["is_async"]
         concurrency = _options.concurrency_of(options, is_async, self.__name__)
         meta = {
@@ -132,7 +187,7 @@ class ActorClass:
         return f"ActorClass({self.__name__})"
 
     def __reduce__(self) -> Any:
-        return ActorClass, (self.underlying_class, self._options)
+        return ActorClass, (self.underlying_class, self._cyray_options)
 
 
 class BoundActorClass:
@@ -144,7 +199,7 @@ class BoundActorClass:
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Start an actor; returns its handle at once."""
-        return self._class._create(args, kwargs, self._options)
+        return self._class._cyray_create(args, kwargs, self._options)
 
 
 class ClassPlan(NamedTuple):
@@ -161,20 +216,25 @@ class ClassPlan(NamedTuple):
         pickled = definition.pickle_definition(cls)
         methods: dict[str, dict[str, Any]] = {name: {} for name in BUILTIN_METHODS}
         is_async = False
-        for name in dir(cls):
-            if name.startswith("__") and name != "__call__":
-                continue
-            function = inspect.getattr_static(cls, name)
-            function = getattr(function, "__func__", function)
+        for name in filter(_may_be_called(cls), dir(cls)):
+            attribute = inspect.getattr_static(cls, name)
+            function = getattr(attribute, "__func__", attribute)
             if not callable(function) and not callable(getattr(cls, name, None)):
                 continue
-            is_async = (
-                is_async
-                or _compat.is_coroutine_function(function)
-                or _compat.generator_kind(function) == "async generator"
-            )
+            kind = _compat.generator_kind(function)
+            is_async |= _compat.is_coroutine_function(function) or kind == "async generator"
             methods[name] = portable(getattr(function, "__cyray_method_options__", {}))
-            if kind := _compat.generator_kind(function):
+            if kind:
                 methods[name]["generator"] = kind
+            signature = signature_of(function, bound=not isinstance(attribute, staticmethod))
+            if signature is not None:
+                methods[name]["signature"] = tuple(signature)
         meta = {"class_name": cls.__name__, "methods": methods, "is_async": is_async}
         return ClassPlan(definition.content_id(pickled), pickled, cls.__name__, meta)
+
+
+def _may_be_called(cls: type) -> Callable[[str], bool]:
+    """Whether a handle has the method of that name: those with an underscore or two as well, but for what every
+    object has."""
+    own = {name for base in cls.__mro__ if base is not object for name in vars(base)}
+    return lambda name: name[:2] != "__" or (name in own and name not in _OF_THE_HANDLE)

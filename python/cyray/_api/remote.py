@@ -6,6 +6,7 @@ Place: a thin choice between `RemoteFunction` of `_raylet` and `ActorClass`.
 from __future__ import annotations
 
 import types
+import typing
 from typing import Any
 
 from cyray import _raylet
@@ -43,6 +44,9 @@ def remote(*args: Any, **options: Any) -> Any:
 
 
 def _make(target: Any, options: dict[str, Any]) -> Any:
+    origin = typing.get_origin(target)
+    if isinstance(origin, type):
+        target = origin  # Stack[int] says of Stack what is in it, and is otherwise the same
     if isinstance(target, type):
         from cyray._api.actor_class import ActorClass
 

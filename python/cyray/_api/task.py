@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyray import _compat
+from cyray._api.signature import signature_of
 from cyray._pickle import extra as _extra
 from cyray._pickle.definition import display_name
 from cyray._spec import options as _options
@@ -29,10 +30,20 @@ def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
         extra["inout"] = inout_slots(options["inout"], function)
     if options.get("retry_exceptions"):
         extra["retry_exceptions"] = _extra.retry_types(options["retry_exceptions"])
+    if calls := _options.calls_of(options):
+        extra["max_calls"] = calls
     demand = _options.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
-    return plans.task_plan(display_name(function), options, demand, _extra.dumps(extra), yields)
+    signature = signature_of(function)
+    return plans.task_plan(
+        display_name(function),
+        options,
+        demand,
+        _extra.dumps(extra),
+        yields,
+        signature and tuple(signature),
+    )
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

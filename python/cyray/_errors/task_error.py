@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -128,7 +129,7 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """This error as an instance of its cause's class too; itself when that cannot be."""
         cause_class = type(self.cause)
-        if isinstance(self, cause_class):
+        if isinstance(self, cause_class) or _is_control(cause_class):
             return self
         try:
             dual_class = _dual_class(cause_class)
@@ -188,6 +189,16 @@ def _rebuild_task_error(fields: dict[str, Any], blob: bytes, dual: bool) -> RayT
     _fill_task_error(result, fields, cause)
     result.__dict__["_cyray_blob"] = blob
     return result.as_instanceof_cause() if dual else result
+
+
+def _is_control(cause_class: type) -> bool:
+    # They say what is to become of the process, generator or asyncio task that raises them: of whoever gets
+    # a task's result they say nothing.
+    kinds: tuple[type, ...] = (KeyboardInterrupt, SystemExit, GeneratorExit)
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        kinds += (asyncio.CancelledError,)
+    return issubclass(cause_class, kinds)
 
 
 _dual_classes: dict[type, type] = {}

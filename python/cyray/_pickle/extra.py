@@ -13,8 +13,39 @@ from typing import Any
 
 
 def retry_types(value: Any) -> Any:
-    """`True`, or a tuple of exception types."""
-    return value if isinstance(value, bool) else tuple(value)
+    """`True`, or for each of some exception classes its pickle, its module and its qualified name."""
+    if isinstance(value, bool):
+        return value
+    return tuple((_pickled(cls), cls.__module__, cls.__qualname__) for cls in value)
+
+
+def _pickled(cls: type) -> bytes:
+    from cyray._pickle import by_value
+
+    try:
+        return by_value.dumps_either(cls)
+    except Exception:  # something in it cannot be pickled: its name has to do
+        return b""
+
+
+def load_retry_types(value: Any) -> Any:
+    """`bool`, or a tuple of classes. Of one that is not to be had here: a class whose instances are the errors
+    that have a class of that name."""
+    return value if isinstance(value, bool) else tuple(_loaded(*one) for one in value)
+
+
+def _loaded(pickled: bytes, module: str, name: str) -> type:
+    try:
+        return pickle.loads(pickled)
+    except Exception:  # its module is not on this worker
+        return _Named("_NamedAlike", (), {"wanted": (module, name)})
+
+
+class _Named(type):
+    wanted: tuple[str, str]
+
+    def __instancecheck__(cls, error: Any) -> bool:
+        return any((one.__module__, one.__qualname__) == cls.wanted for one in type(error).__mro__)
 
 
 def dumps(extra: Mapping[str, Any]) -> bytes:

@@ -239,6 +239,7 @@ _TASK: dict[str, _Check] = {
     "num_returns": _num_returns,
     "max_retries": int_at_least(-1),
     "retry_exceptions": _retry_exceptions,
+    "max_calls": int_at_least(0),
     "max_concurrency": int_at_least(1, MOST_THREADS),
     "inout": _inout,
     "_generator_backpressure_num_objects": _max_ahead,
@@ -281,7 +282,6 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "placement_group_bundle_index": (None, -1),
     "placement_group_capture_child_tasks": (None, False),
     "max_pending_calls": (None, -1),
-    "max_calls": (None, 0),
     "concurrency_groups": (None, {}),
     "concurrency_group": (None,),
     "object_store_memory": (None,),
@@ -309,7 +309,7 @@ _ACTOR_ONLY_HARMLESS = frozenset(
     )
 )
 _TASK_HARMLESS = frozenset(_HARMLESS) - _ACTOR_ONLY_HARMLESS - {"concurrency_group"}
-_ACTOR_HARMLESS = frozenset(_HARMLESS) - {"concurrency_group", "max_calls"}
+_ACTOR_HARMLESS = frozenset(_HARMLESS) - {"concurrency_group"}
 
 
 def task_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:
@@ -391,6 +391,15 @@ def concurrency_of(options: Mapping[str, Any], is_async: bool, class_name: str) 
     return asked
 
 
+def calls_of(options: Mapping[str, Any]) -> int:
+    """How often a process runs a function before it leaves; 0: any number. One that has used GPUs leaves at
+    once, as only its end gives their memory back for certain."""
+    calls: int | None = options.get("max_calls")
+    if calls is None:
+        return 1 if options.get("num_gpus") else 0
+    return calls
+
+
 def yields(name: str, kind: str | None, num_returns: int | str | None) -> str | None:
     """How `name` gives its results: None, all at its end; "streaming" or "dynamic", one after the other.
 
@@ -417,12 +426,20 @@ def yields(name: str, kind: str | None, num_returns: int | str | None) -> str | 
 
 
 def _units(name: str, value: Any) -> int:
-    """`value` in units of 1/10000; ValueError when it is finer."""
+    """`value` in units of 1/10000, rounded down: so many parts of a whole fit into it.
+
+    Raises:
+        ValueError: it is less than one unit, and not 0; or more than can be counted.
+    """
     scaled = value * RESOURCE_UNIT if isinstance(value, int) else float(value) * RESOURCE_UNIT
     if scaled > _MOST_UNITS:
         raise ValueError(f"The quantity of resource {name} is too large: {value}.")
     units = round(scaled)
-    if abs(scaled - units) > 1e-6 * max(1.0, abs(scaled)):
+    if abs(scaled - units) > 1e-6 * max(
+        1.0, abs(scaled)
+    ):  # else it is what a float makes of a whole number
+        units = math.floor(scaled)
+    if units == 0 and scaled > 0:
         raise ValueError(
             f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
         )

@@ -43,6 +43,7 @@ class TaskPlan(NamedTuple):
     yields: int = AT_ONCE
     max_ahead: int = 0  # of a generator: items that wait for consumers; 0: any number
     timeout_ms: int = 0  # of a run; 0: none
+    signature: tuple[Any, ...] | None = None  # which arguments calls may have; None: any
 
 
 class MethodPlan(NamedTuple):
@@ -56,6 +57,7 @@ class MethodPlan(NamedTuple):
     yields: int = AT_ONCE
     max_ahead: int = 0
     timeout_ms: int = 0
+    signature: tuple[Any, ...] | None = None
 
 
 class ActorPlan(NamedTuple):
@@ -96,6 +98,7 @@ def task_plan(
     demand: Mapping[str, int],
     extra: bytes,
     yields: str | None = None,
+    signature: tuple[Any, ...] | None = None,
 ) -> TaskPlan:
     """Of a function with these options (already checked)."""
     retries = options.get("max_retries")
@@ -109,6 +112,7 @@ def task_plan(
         max_retries=DEFAULT_MAX_RETRIES if retries is None else retries,
         max_concurrency=options.get("max_concurrency") or 1,
         extra=extra,
+        signature=signature,
     )
 
 
@@ -127,6 +131,7 @@ def method_plan(
         timeout_ms=math.ceil((options.get("timeout_s") or 0) * 1000),
         max_retries=meta.get("max_task_retries", 0) if retries is None else retries,
         extra=options.get("extra", b""),
+        signature=options.get("signature"),
     )
 
 

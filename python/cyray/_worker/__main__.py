@@ -4,5 +4,6 @@ import sys
 
 from cyray._worker import process
 
+process.make_room_for_title()
 process.import_preload()
 process.become_worker(int(sys.argv[1]), sys.argv[2])

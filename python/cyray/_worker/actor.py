@@ -6,13 +6,15 @@ any.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from cyray import _raylet
 from cyray._pickle import extra as _extra
 from cyray._process import ActorExit, me
-from cyray._worker import errors, gpus
+from cyray._spec.options import RESOURCE_UNIT
+from cyray._worker import cpus, errors, gpus
 from cyray._worker.aio import AsyncLoop
 from cyray._worker.threads import ensure_threads
 
@@ -25,19 +27,20 @@ def create(event: tuple[Any, ...], context: Any, on_event: Callable[..., None]) 
     _, actor_id, incarnation, label, extra, concurrency, _ = event
     try:
         loop = _become(event, _extra.loads(extra))
-        instance = _raylet.construct_actor(context)
+        construct = functools.partial(_raylet.construct_actor, context)
+        instance = construct() if loop is None else loop.run_first(construct)
         if loop is None and concurrency > 1:
             ensure_threads(concurrency)  # before the first call may come
     except BaseException as error:  # whatever stood in its way is the actor's death
-        leave = errors.leaves(error)
-        if leave is None:
+        end = errors.leaves(error)
+        if end is None:
             from cyray._errors.classes import ActorDiedError
 
             cause = errors.task_error(error, f"{label}.__init__", None)
             died = ActorDiedError.from_init_error(cause, actor_id.hex(), label)
             _raylet.actor_ready(actor_id, incarnation, False, _raylet.encode_value(died))
         else:
-            _raylet.worker_exiting(True, leave)
+            _raylet.worker_exiting(end.intended, end.reason)
         raise SystemExit(EXIT_ERROR) from None
     _label_actor(instance, label)
     _raylet.actor_ready(actor_id, incarnation, True)
@@ -54,6 +57,7 @@ def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None
     me.gpu_ids = gpu_ids
     if gpu_ids:
         gpus.show_gpus(gpu_ids)
+    cpus.show_cpus(max(1, me.held.get("CPU", 0) // RESOURCE_UNIT))
     is_async = meta.get("is_async", False)
     threads = 1 if is_async else concurrency  # a loop is one of them, whatever runs on it
     _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)), threads)
@@ -72,7 +76,21 @@ def _label_actor(instance: Any, label: str) -> None:
             _raylet.set_actor_label(label)
 
 
+def run_shutdown_hook() -> None:
+    """What the class wants done before the actor ends in order; what that raises goes to the log."""
+    hook = getattr(_raylet.actor_instance(), "__ray_shutdown__", None)
+    if hook is None:
+        return
+    try:
+        hook()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+
+
 def _terminate() -> None:
+    run_shutdown_hook()
     raise ActorExit
 
 

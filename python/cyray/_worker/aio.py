@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 from cyray import _raylet
+from cyray._process import me
 
 
 class AsyncLoop:
@@ -25,6 +27,20 @@ class AsyncLoop:
         self._exit: BaseException | None = None
         self._on_event: Callable[..., None] | None = None
 
+    def run_first(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns or raises; on the loop, which serves no calls yet."""
+
+        async def inside() -> tuple[Any, BaseException | None]:
+            try:
+                return function(), None
+            except BaseException as error:  # a loop treats some of them in its own way
+                return None, error
+
+        value, error = self.loop.run_until_complete(inside())
+        if error is not None:
+            raise error
+        return value
+
     def run(self, on_event: Callable[..., None]) -> None:
         """Serve calls until the process has to leave."""
         self._on_event = on_event
@@ -34,7 +50,7 @@ class AsyncLoop:
         self.loop.add_reader(self._wake, self._woken)
         self.loop.call_soon(self._poll)
         self.loop.run_forever()
-        raise self._exit or SystemExit(0)
+        raise self._exit or SystemExit(me.exit_code)
 
     def _woken(self) -> None:
         os.eventfd_read(self._wake)

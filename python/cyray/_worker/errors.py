@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from cyray import _raylet
 from cyray._process import ActorExit
 
 
-def leaves(error: BaseException) -> str | None:
-    """Why this process has to end after `error`; None when only the task failed."""
+class End(NamedTuple):
+    """The end of this process by its own doing."""
+
+    reason: str
+    intended: bool  # False: it is as a crash, after which actors are restarted and tasks retried
+
+
+def leaves(error: BaseException) -> End | None:
+    """Whether this process has to end after `error`; None when only the task failed."""
     if isinstance(error, ActorExit):
-        return "exit_actor() is called"
+        return End("exit_actor() is called", True)
     if isinstance(error, SystemExit):
+        intended = error.code is None or (type(error.code) is int and error.code == 0)
         try:
-            return f"sys.exit({error.code!r}) is called"
+            return End(f"sys.exit({error.code!r}) is called", intended)
         except Exception:  # a repr may do anything
-            return "sys.exit() is called"
+            return End("sys.exit() is called", intended)
     return None
 
 

@@ -7,6 +7,7 @@ thread alone; `threads` has the others.
 from __future__ import annotations
 
 import _thread
+import gc
 import json
 import os
 import signal
@@ -37,8 +38,8 @@ def main(fd: int, worker_id: str) -> None:
         _raylet.connect(fd, bytes.fromhex(worker_id))
         label.install(_raylet.current_label)
         _raylet.run_worker(on_event)
-    except SystemExit:
-        pass
+    except SystemExit as end:
+        code = actor.EXIT_ERROR if end.code else 0
     except BaseException:  # the log says why this worker ended
         import traceback
 
@@ -108,6 +109,10 @@ def leave_from_thread(failed: bool = False) -> None:
 def _leave(code: int) -> None:
     try:
         _compat.run_exit_functions()
+        # As a Python program's end does: finalisers run, and files that nobody closed are written.
+        _raylet.forget_user_code()
+        gc.collect()
+        _compat.flush_open_files()
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -134,7 +139,7 @@ def on_event(event: tuple[Any, ...]) -> None:
     elif kind == _raylet.EVENT_ROOM:
         _raylet.room_made(event[1])
     elif kind == _raylet.EVENT_EXIT:
-        _exit_requested()
+        _exit_requested(event[2])
     elif kind == _raylet.EVENT_CALLBACK:
         _raylet.run_callback(event[1])
 
@@ -153,14 +158,7 @@ def _adopt_job(config: bytes) -> None:
         sys.stderr.write(f"cyray: cannot enter the driver's folder {wanted['cwd']!r}: {error}\n")
 
 
-def _exit_requested() -> None:
-    hook = getattr(_raylet.actor_instance(), "__ray_shutdown__", None)
-    if hook is not None:
-        try:
-            hook()
-        except Exception:
-            import traceback
-
-            traceback.print_exc()
-    _raylet.worker_exiting(True, "the worker was asked to leave")
+def _exit_requested(reason: str) -> None:
+    actor.run_shutdown_hook()
+    _raylet.worker_exiting(True, reason or "the worker was asked to leave")
     raise SystemExit(0)

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+from cyray import _compat, _raylet
 from cyray._worker import main
 
 # A library that makes a thread for each CPU at import would make them in the zygote.
@@ -57,6 +58,20 @@ def import_preload() -> None:
     import_all(name for name in os.environ.get("CYRAY_PRELOAD", "").split(",") if name)
 
 
+# Where the title of this process is: address and bytes.
+_title_area: tuple[int, int] | None = None
+
+
+def make_room_for_title() -> None:
+    """To be called once, in the process whose command line it is; its children have it too."""
+    global _title_area
+    with open("/proc/self/cmdline", "rb") as file:
+        line = file.read()
+    _title_area = _compat.title_area()
+    if _title_area is not None:  # what was added for the title alone is not shown
+        _raylet.write_title(*_title_area, line.rstrip(b".\0"))
+
+
 def become_worker(fd: int, worker_id: str) -> None:
     """Serves as that worker and does not return: in a forked child, or in a fresh process."""
     # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
@@ -69,4 +84,6 @@ def become_worker(fd: int, worker_id: str) -> None:
         stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    if _title_area is not None:
+        _raylet.own_title(*_title_area, "IDLE")
     main.main(fd, worker_id)

@@ -26,7 +26,13 @@ from typing import Any
 
 from cyray import _hooks
 from cyray._os import proc
-from cyray._worker.process import become_worker, import_all, import_preload, log
+from cyray._worker.process import (
+    become_worker,
+    import_all,
+    import_preload,
+    log,
+    make_room_for_title,
+)
 
 _MAX_MESSAGE_BYTES = 64 << 10
 _END_LIMIT_S = 30.0  # for the kernel to end what was killed
@@ -314,6 +320,7 @@ def main(argv: list[str]) -> None:
     gc.disable()
     zygote = Zygote(int(argv[0]), int(argv[1]))
     import_all(_NEEDED)
+    make_room_for_title()
     import_preload()
     gc.collect()
     gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.

@@ -28,11 +28,15 @@ cdef class CallableEntry:
     cdef dict demand            # resources in units of 1/10000; None for one CPU
     cdef bint is_coroutine      # or an async generator
     cdef bint yields            # its results, one after the other
+    cdef uint32_t max_calls     # of the function in this process, which leaves then; 0: any number
+    cdef int cpus               # that its tasks have; 0: those of the actor
     cdef uint64_t serial        # of the template; others have had its id before
 
 
 cdef list _callables = []       # by python_id
 cdef dict _functions = {}       # by function id: templates of several options share one
+cdef dict _calls_of = {}        # by function id: how often those with max_calls were called
+cdef int _cpus_shown = 0
 cdef Py_ssize_t _forget_at = 256   # how many there may be before those without a template go
 cdef object _actor_instance = None
 cdef bytes _actor_id = None
@@ -134,8 +138,11 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
         entry.function = hook("find_method")(_actor_instance, tmpl.method.decode())
     extra = hook("load_extra")(<bytes>tmpl.extra)
     entry.inout = extra.get("inout")
-    entry.retry = extra.get("retry_exceptions", False)
+    entry.retry = hook("load_retry_types")(extra.get("retry_exceptions", False))
     entry.demand = extra.get("demand")
+    entry.max_calls = extra.get("max_calls", 0)
+    if entry.function_id is not None and not _actor_mode:
+        entry.cpus = 1 if entry.demand is None else max(1, entry.demand.get("CPU", 0) // 10_000)
     entry.yields = <int>tmpl.yields != 0
     entry.is_coroutine = (_compat.is_coroutine_function(entry.function)
                           or _compat.generator_kind(entry.function) == "async generator")
@@ -152,6 +159,21 @@ cdef CallableEntry callable_of(ExecTask* task):
         entry = resolve_callable(task.tmpl)
         _callables[id] = entry
     return entry
+
+
+cdef int count_call(CallableEntry entry) except -1:
+    # The last call that this process takes of a function: what waits here runs elsewhere.
+    calls = _calls_of[entry.function_id] = _calls_of.get(entry.function_id, 0) + 1
+    if calls == entry.max_calls:
+        now.core.executor().Retire(f"{entry.name} ran there max_calls={calls} times".encode())
+    return 0
+
+
+cdef int show_cpus(int count) except -1:
+    global _cpus_shown
+    _cpus_shown = count
+    hook("show_cpus")(count)
+    return 0
 
 
 cdef bint is_retriable(CallableEntry entry, object error):
@@ -206,6 +228,10 @@ cdef int execute(ExecContext context) except -1:
         context.interruptible = True
         entry = callable_of(context.task.get())
         context.callable_entry = entry
+        if entry.max_calls != 0:
+            count_call(entry)
+        if entry.cpus != _cpus_shown and entry.cpus != 0:
+            show_cpus(entry.cpus)
         if not context.task.get().gpu_ids.empty():
             hook("show_gpus")(list(context.task.get().gpu_ids))
         value = call_function(context, entry)
@@ -221,19 +247,19 @@ cdef int execute(ExecContext context) except -1:
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
         context.interruptible = False
         value = None
-        reason = answer_error(context, entry, error)
-        if reason is not None:
-            leave_with(reason)
+        end = answer_error(context, entry, error)
+        if end is not None:
+            leave_with(end)
         return 0
     return finish(context, True, results, False)
 
 
 cdef object answer_error(ExecContext context, CallableEntry entry, object error):
-    """Replies with what the task raised. Replies nothing where it ends this process: gives why."""
+    """Replies with what the task raised. Replies nothing where it ends this process: gives that end."""
     if now.core == NULL:
         leave_forked_child(error)
-    reason = hook("leaves")(error)
-    if reason is not None:
+    end = hook("leaves")(error)
+    if end is not None:
         now.core.executor().Abandon(move_task(context.task))
     elif context.task.get().cancelled and hook("gives_up")(error):
         now.core.executor().ReplyCancelled(move_task(context.task))
@@ -244,16 +270,16 @@ cdef object answer_error(ExecContext context, CallableEntry entry, object error)
             failure = context.partial.followed_by(failure)
         finish(context, False, failure, retry)
     context.partial = None
-    return reason
+    return end
 
 
-cdef int leave_with(str reason) except -1:
+cdef int leave_with(end) except -1:
     # exit_actor() and sys.exit(): what is queued does not run here any more. The call itself fails
     # with the actor's death when the process has gone.
-    now.core.executor().WorkerExiting(True, reason.encode())
+    worker_exiting(end.intended, end.reason)
     if PyThread_get_thread_ident() != _main_thread:
-        hook("leave_from_thread")()
-    raise SystemExit(0)
+        hook("leave_from_thread")(failed=not end.intended)
+    raise SystemExit(0 if end.intended else 1)
 
 
 def run_worker(on_event):
@@ -300,7 +326,9 @@ cdef run_tasks(on_event):
         else:
             if is_main and context.task.get().tmpl.max_concurrency > 1 and not _actor_mode:
                 hook("ensure_threads")(context.task.get().tmpl.max_concurrency)
+            begin_title(context.task.get())
             execute(context)
+            end_title()
         context.callable_entry = None
         context.interrupted = False
 
@@ -322,6 +350,7 @@ def become_actor(bytes actor_id, str label, bint in_order, uint32_t threads):
     _actor_id = actor_id
     _actor_mode = True
     _actor_label = label
+    rest_as(label)
     session().core.executor().BecomeActor(in_order, threads)
 
 
@@ -388,9 +417,9 @@ def poll_async(on_event, loop, int limit):
         try:
             entry = callable_of(context.task.get())
         except BaseException as error:  # noqa: BLE001 - the caller gets it
-            reason = answer_error(context, None, error)
-            if reason is not None:
-                leave_with(reason)
+            end = answer_error(context, None, error)
+            if end is not None:
+                leave_with(end)
             continue
         if not entry.is_coroutine:
             run_sync_in_loop(context)
@@ -402,9 +431,11 @@ def poll_async(on_event, loop, int limit):
 cdef run_sync_in_loop(ExecContext context):
     global _main_context
     _main_context = context
+    begin_title(context.task.get())
     try:
         execute(context)
     finally:
+        end_title()
         _main_context = None
 
 
@@ -516,11 +547,11 @@ cdef class Call:
         return 0
 
     cdef int raised(self, object error) except -1:
-        reason = answer_error(self.context, self.context.callable_entry, error)
-        if reason is None:
+        end = answer_error(self.context, self.context.callable_entry, error)
+        if end is None:
             return self.ended()
-        now.core.executor().WorkerExiting(True, reason.encode())
-        hook("stop_loop")()
+        worker_exiting(end.intended, end.reason)
+        hook("stop_loop")(0 if end.intended else 1)
         return 0
 
     cdef int ended(self) except -1:
@@ -542,3 +573,12 @@ def turn_ended():
 def actor_instance():
     """The object that this actor is; ``None`` when this process is no actor."""
     return _actor_instance
+
+
+def forget_user_code():
+    """Lets go of the actor, its methods and all functions: the process ends, and runs none any more."""
+    global _actor_instance, _main_context
+    _actor_instance = _main_context = None
+    _thread_contexts.clear()
+    _callables.clear()
+    _functions.clear()

@@ -220,6 +220,7 @@ cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
         void BecomeActor(cbool, uint32_t)
         void ActorReady(const ActorId&, uint32_t, cbool, string_view)
         void WorkerExiting(cbool, const string&)
+        void Retire(const string&)
 
 
 cdef extern from "<utility>" namespace "std" nogil:

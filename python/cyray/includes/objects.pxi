@@ -458,7 +458,10 @@ def _as_asyncio_future(ObjectRef ref):
 cdef Awaiting awaiting_of(ObjectRef ref):
     cdef Awaiting awaiting = Awaiting.__new__(Awaiting)
     made = asyncio_future_class()
-    awaiting.loop = _asyncio.get_running_loop()
+    try:
+        awaiting.loop = _asyncio.get_running_loop()
+    except RuntimeError:   # the thread's loop, which runs later
+        awaiting.loop = _asyncio.get_event_loop()
     future = awaiting.future = made(loop=awaiting.loop)
     awaiting.ref = ref
     future.awaiting = awaiting

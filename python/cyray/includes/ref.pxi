@@ -145,7 +145,7 @@ cdef class ObjectRef:
         return future
 
     def as_future(self):
-        """An ``asyncio.Future`` of the value, on the running loop."""
+        """An ``asyncio.Future`` of the value, on the running loop, or the thread's where none runs yet."""
         return _as_asyncio_future(self)
 
     def __await__(self):

@@ -1,6 +1,12 @@
 # Tasks, actors and their methods as callables. What is decided once per function or method is
 # policy and lives in _api; here is what happens at every call.
 
+from cpython.dict cimport PyDict_Next
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
+
 cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, bytes name,
                           tuple args, dict kwargs):
     # `tmpl`, `actor` and `hold` are of the current session.
@@ -52,10 +58,45 @@ cdef class Template:
     # long as this object, and as long as there are tasks of it.
     cdef TaskTemplate* tmpl
     cdef uint32_t epoch
+    cdef Py_ssize_t least, most    # arguments by position of a call without keywords
+    cdef tuple signature           # None: it is not known, and nothing is refused
+    cdef object checker            # made of it when it is needed
+    cdef tuple names               # the keywords of the last call with some that was right,
+    cdef Py_ssize_t beside         # and how many arguments it had before them
 
     def __dealloc__(self):
         if self.tmpl != NULL and self.epoch == now.epoch:
             now.core.submitter().ReleaseTemplate(self.tmpl)
+
+    cdef inline int accept(self, tuple args, dict kwargs) except -1:
+        # TypeError when the arguments do not fit the function.
+        cdef Py_ssize_t n = PyTuple_GET_SIZE(args)
+        if kwargs:
+            if self.signature is not None and not self.has_seen(n, kwargs):
+                self.check(args, kwargs)
+        elif not self.least <= n <= self.most:
+            self.check(args, kwargs)
+        return 0
+
+    cdef inline bint has_seen(self, Py_ssize_t n, dict kwargs) noexcept:
+        # Keywords that stand in a program are one object each time they are used.
+        cdef PyObject* name
+        cdef Py_ssize_t i = 0, at = 0
+        if self.names is None or n != self.beside or len(kwargs) != PyTuple_GET_SIZE(self.names):
+            return False
+        while PyDict_Next(kwargs, &at, &name, NULL):
+            if name != <PyObject*>PyTuple_GET_ITEM(self.names, i):
+                return False
+            i += 1
+        return True
+
+    cdef int check(self, tuple args, dict kwargs) except -1:
+        if self.checker is None:
+            self.checker = hook("signature_checker")(self.signature)
+        self.checker(*args, **kwargs)
+        if kwargs:
+            self.names, self.beside = tuple(kwargs), PyTuple_GET_SIZE(args)
+        return 0
 
 
 cdef enum:
@@ -70,6 +111,8 @@ cdef Template template_of(Session s, bytes function_id, object plan):
         found = Template.__new__(Template)
         found.tmpl = add_template(s, function_id, plan)
         found.epoch = s.epoch
+        found.signature = plan.signature
+        found.least, found.most = (0, PY_SSIZE_T_MAX) if plan.signature is None else plan.signature[:2]
         if len(s.templates) >= MOST_TEMPLATES:
             s.templates = {}
         s.templates[key] = found
@@ -224,6 +267,7 @@ cdef class RemoteFunction:
         if self.epoch != now.epoch:
             self.prepare()
         cdef Template template = self._template   # another thread may put another one in its place
+        template.accept(args, kwargs)
         return submit(template.tmpl, NULL, NULL, self._task_name, args, kwargs)
 
     def options(self, **options):
@@ -287,6 +331,7 @@ cdef class ActorMethod:
             template = handle._templates.get(self._name) if self._overrides is None else None
             if template is None:
                 template = self.prepare()
+        template.accept(args, kwargs)
         return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs)
 
     cdef Template prepare(self):
@@ -368,8 +413,9 @@ cdef class ActorHandle:
 
     def __getattribute__(self, name):
         # The actor's methods first: looked for in vain elsewhere, each would cost an AttributeError
-        # a call. Names with an underscore may be the handle's own.
-        if type(name) is str and name in self._meta["methods"] and (<str>name)[0] != u"_":
+        # a call. Names with one underscore may be the handle's own.
+        if type(name) is str and name in self._meta["methods"] and (
+                (<str>name)[0] != u"_" or (<str>name)[:2] == u"__"):
             return make_method(self, <str>name, None)
         return PyObject_GenericGetAttr(self, name)
 

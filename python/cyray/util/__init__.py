@@ -1,7 +1,7 @@
 """Libraries on top of the core, and small questions about the cluster.
 
-Everything here goes through cyray's public API. The larger parts are loaded when they are asked for, so
-that `import cyray` stays quick.
+Everything here goes through cyray's public API. The larger parts and the modules are loaded when they are
+asked for, so that `import cyray` stays quick.
 """
 
 from __future__ import annotations
@@ -56,7 +56,14 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     return [name for name, _ in actors]
 
 
+_SUBMODULES = ("accelerators", "actor_pool", "queue", "scheduling_strategies")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        import importlib
+
+        return importlib.import_module(f"cyray.util.{name}")
     if name in _LAZY:
         import importlib
 
