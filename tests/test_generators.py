@@ -438,8 +438,11 @@ def test_methods_wait_for_their_consumers_and_end_with_them(producer):
     if kind != "plain":  # others run meanwhile
         eventually(lambda: cyray.get(actor.count.remote()) >= 3, 20, "it goes on")
         assert cyray.get(actor.count.remote(), timeout=20) <= 6
+    assert [cyray.get(next(refs)) for _ in range(5)] == [1, 2, 3, 4, 5]
     del refs
-    assert cyray.get(actor.count.remote(), timeout=20) <= 6
+    assert cyray.get(actor.count.remote(), timeout=20) <= 12
+    whole = actor.items.options(_generator_backpressure_num_objects=3).remote(200)
+    assert [cyray.get(ref) for ref in whole] == list(range(200))
     assert [cyray.get(ref) for ref in actor.items.remote(3)] == [0, 1, 2]
 
 
@@ -486,6 +489,29 @@ def test_a_call_that_is_tried_again_makes_no_item_twice(tmp_path):
     cyray.kill(actor)
 
 
+def test_a_plain_generator_on_a_loop_lets_others_run():
+    @cyray.remote
+    class Service:
+        def plain(self, n):
+            yield from range(n)
+
+        async def fast(self, n):
+            for i in range(n):
+                yield i
+
+        async def ping(self):
+            return "pong"
+
+    service = Service.remote()
+    for method in (service.plain, service.fast):
+        refs = method.options(_generator_backpressure_num_objects=2).remote(10)
+        assert cyray.get(next(refs)) == 0
+        assert cyray.get(service.ping.remote(), timeout=20) == "pong"
+        assert [cyray.get(ref) for ref in refs] == list(range(1, 10))
+        assert [cyray.get(ref) for ref in method.remote(2000)] == list(range(2000))
+    cyray.kill(service)
+
+
 # --- async def tasks ------------------------------------------------------------------------------
 
 
@@ -522,6 +548,36 @@ def test_tasks_that_are_async_run_on_a_loop_of_their_own(tmp_path):
         cyray.get(ref, timeout=20)
 
 
+def test_dynamic_ones_wait_for_nobody():
+    @cyray.remote(num_returns="dynamic", _generator_backpressure_num_objects=3)
+    def parts(n):
+        yield from range(n)
+
+    assert cyray.get(list(cyray.get(parts.remote(20), timeout=30))) == list(range(20))
+
+
+def test_an_async_generator_that_is_cancelled_cleans_up(tmp_path):
+    @cyray.remote
+    async def ticks(path):
+        try:
+            yield 1
+            await asyncio.sleep(60)
+        finally:
+            open(path, "w").close()
+
+    refs = ticks.remote(str(tmp_path / "clean"))
+    assert cyray.get(next(refs)) == 1
+    cyray.cancel(refs)
+    with pytest.raises(TaskCancelledError):
+        cyray.get(next(refs))
+    eventually(lambda: os.path.exists(tmp_path / "clean"), 20, "its finally runs")
+
+
+def test_inout_is_refused_where_results_come_one_by_one():
+    with pytest.raises(ValueError, match="inout of"):
+        cyray.remote(inout="x")(lambda x: x).options(num_returns="streaming").remote(1)
+
+
 # --- Consumers elsewhere --------------------------------------------------------------------------
 
 
@@ -541,6 +597,21 @@ def test_a_generator_is_given_to_a_task():
     assert refs.next_ready()
     assert cyray.get(consumes.remote(refs, 5)) == [1, 2, 3, 4, 5], "looking takes nothing"
     assert [cyray.get(ref) for ref in refs] == list(range(6, 20)), "each item goes to one consumer"
+
+
+def test_who_looks_first_elsewhere_loses_nothing():
+    @cyray.remote
+    def looks(refs):
+        values = []
+        while not refs.is_finished():
+            refs.next_ready()
+            cyray.wait([refs])
+            ref = next(refs, None)
+            if ref is not None:
+                values.append(cyray.get(ref))
+        return values
+
+    assert cyray.get(looks.remote(count.remote(50)), timeout=60) == list(range(50))
 
 
 def test_several_consumers_share_the_items(tmp_path):

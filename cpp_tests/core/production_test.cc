@@ -128,6 +128,19 @@ TEST_F(ProductionTest, WhatItsOwnerHasIsNotSentAgain) {
   End(std::move(task));
 }
 
+TEST_F(ProductionTest, WhatIsTakenBeforeItGetsThereCounts) {
+  auto task = Begin(/*max_ahead=*/4, /*there=*/4);
+  EXPECT_TRUE(ExecutionQueue::SkipItem(*task));
+  Taken(4);  // it skips still, and is not told again
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(ExecutionQueue::SkipItem(*task));
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_TRUE(queue_.HasRoom(*task));
+    EXPECT_TRUE(Send(*task));
+  }
+  EXPECT_FALSE(queue_.HasRoom(*task));
+  End(std::move(task));
+}
+
 TEST_F(ProductionTest, RefsInsideAnItemAreTheReceiversToTake) {
   auto task = Begin(/*max_ahead=*/0);
   const ObjectId id = ItemStream::IdOf(task->id, 0);

@@ -373,7 +373,10 @@ void Player::Yield(core::ExecTask& task, const TaskKey& key) {
     if (i % 8 == 7) Nap(1 + key.salt % 5);
     LookWhetherCancelled();
     if (key.depth == 2 && i == key.Items() / 2 && task.attempt < key.Deaths()) Die();
-    if (core::Executor::SkipItem(task)) continue;
+    if (core_.executor().SkipItem(task)) {
+      if (i % 4 == 0) Nap(1 + key.salt % 5);
+      continue;
+    }
     core::Outcome outcome;
     outcome.value = Encode(key.Item(i), {});
     if (key.depth == 1 && i % 3 == 0) Store(task, core::ItemStream::IdOf(task.id, i), &outcome);

@@ -276,7 +276,8 @@ void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus stat
 
 const Address* ExecutionQueue::ResultsFor(ExecTask& task) {
   const Link* link = links_.Find(task.submitter);
-  task.unwanted = link == nullptr || link->state == Link::State::kBroken;
+  task.unwanted =
+      (task.production && task.unwanted) || link == nullptr || link->state == Link::State::kBroken;
   return task.unwanted ? nullptr : &link->peer;
 }
 
@@ -388,20 +389,30 @@ bool ExecutionQueue::SendItem(ExecTask& task, Outcome outcome) {
 bool ExecutionQueue::HasRoom(const ExecTask& task) const {
   const Production& production = *task.production;
   if (task.unwanted || task.cancelled || production.number <= production.taken) return true;
+  if (task.tmpl->yields == wire::Yields::Gathered) return true;  // nobody takes any before the end
   const uint64_t ahead = production.number - production.taken;
   const uint32_t most = task.tmpl->max_ahead;
   return production.bytes < ahead_bytes_ && (most == 0 || ahead < most);
 }
 
 void ExecutionQueue::OnItemsTaken(const Link& link, const wire::ItemsTaken& taken) {
-  const auto found = std::find_if(running_.begin(), running_.end(), [&](const ExecTask* task) {
+  const auto is_it = [&](const auto& task) {
     return task->tag == taken.tag() && task->submitter == link.peer.worker &&
            task->attempt == taken.attempt() && task->production;
-  });
-  if (found == running_.end()) return;
-  Production& production = *(*found)->production;
-  production.taken = std::max(production.taken, std::min(taken.count(), production.number));
-  while (production.sizes.size() > production.number - production.taken) {
+  };
+  ExecTask* task = nullptr;
+  if (auto runs = std::find_if(running_.begin(), running_.end(), is_it); runs != running_.end()) {
+    task = *runs;
+  } else if (auto it = std::find_if(queue_.begin(), queue_.end(), is_it); it != queue_.end()) {
+    task = it->get();  // what is there of earlier attempts
+  }
+  if (task == nullptr) return;
+  Production& production = *task->production;
+  // It is not told again of those that are there and that this attempt has not got to yet.
+  const uint64_t most = std::max(production.number, production.there);
+  production.taken = std::max(production.taken, std::min(taken.count(), most));
+  const uint64_t ahead = production.number - std::min(production.number, production.taken);
+  while (production.sizes.size() > ahead) {
     production.bytes -= production.sizes.front();
     production.sizes.pop_front();
   }

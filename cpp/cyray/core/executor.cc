@@ -80,6 +80,12 @@ void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status
   process_.poller().WakeWaiters();  // the main thread may wait for the last answer
 }
 
+bool Executor::SkipItem(ExecTask& task) {
+  if (task.production->there == 0) return false;
+  std::lock_guard lock(process_.mutex());
+  return ExecutionQueue::SkipItem(task);
+}
+
 Executor::Sent Executor::SendItem(ExecTask& task, Outcome outcome) {
   std::lock_guard lock(process_.mutex());
   if (!queue_.SendItem(task, std::move(outcome))) return Sent::kUnwanted;

@@ -37,7 +37,7 @@ class Executor {
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
   // A running generator's next item: whether it is not to be sent, as its owner has it.
-  static bool SkipItem(ExecTask& task) { return ExecutionQueue::SkipItem(task); }
+  bool SkipItem(ExecTask& task);
   // Sends it. Then the generator goes on, or waits (AwaitRoom) for its consumers, or ends.
   enum class Sent : uint8_t { kGoOn, kWait, kUnwanted };
   Sent SendItem(ExecTask& task, Outcome outcome);

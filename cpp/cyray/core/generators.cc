@@ -64,7 +64,7 @@ void Generators::End(PendingTask* task, const Resolve& fail) {
 
 void Generators::Gather(ObjectEntry* generator, ItemStream& stream) {
   std::vector<ObjectEntry*> items;
-  while (items.size() < stream.came()) items.push_back(stream.Take());
+  while (ObjectEntry* item = stream.Take()) items.push_back(item);
   const size_t table_bytes = 8 + items.size() * kRefBytes;
   const size_t value_at = (table_bytes + 63) / 64 * 64;
   Value* value = Value::New(value_at + 1);

@@ -1,5 +1,6 @@
 #include "cyray/core/item_taker.h"
 
+#include <cstring>
 #include <utility>
 
 #include "cyray/wire/convert.h"
@@ -7,6 +8,17 @@
 namespace cyray::core {
 
 using wire::FrameType;
+
+namespace {
+
+// The name under which an item is given: of one answer alone, as the same item may be given twice.
+ObjectId KeyOf(uint64_t request_id) {
+  TaskId task;
+  std::memcpy(task.bytes.data(), &request_id, sizeof request_id);
+  return {task, UINT32_MAX};
+}
+
+}  // namespace
 
 Result<ItemTaker::NextItem> ItemTaker::Take(ObjectEntry* generator, bool only_look) {
   ThisProcess::Lock lock(process_.mutex());
@@ -17,6 +29,7 @@ Result<ItemTaker::NextItem> ItemTaker::Take(ObjectEntry* generator, bool only_lo
   }
   const Address owner = directory_.OwnerOf(generator);
   Link& link = process_.links().To(owner);
+  if (!process_.raylet().connected()) return Fail(process_.RayletIsGone());
   if (link.state == Link::State::kBroken) {
     return Fail(StatusCode::kUnavailable,
                 "the owner of the generator, the process " + owner.ToString() + ", is gone");
@@ -81,8 +94,7 @@ void ItemTaker::OnTakeItem(Link& link, const wire::TakeItem& take) {
   if (next.item != nullptr) {
     id = next.item->id;
     directory_.Index(next.item);
-    directory_.OnAddBorrower(link.peer.worker, id);
-    directory_.Release(next.item);
+    link.given[KeyOf(take.request_id())].push_back(next.item);
   }
   builder_.Clear();
   builder_.Finish(wire::CreateTakenItem(builder_, take.request_id(),
@@ -93,9 +105,11 @@ void ItemTaker::OnTakeItem(Link& link, const wire::TakeItem& take) {
 }
 
 void ItemTaker::OnTakenItem(Link& link, const wire::TakenItem& taken) {
-  const auto node = asked_.extract(taken.request_id());
-  if (node.empty() || node.mapped()->owner != link.peer.worker) return;
-  Asked& asked = *node.mapped();
+  const auto found = asked_.find(taken.request_id());
+  if (found == asked_.end() || found->second->owner != link.peer.worker) return;
+  const auto kept = std::move(found->second);
+  asked_.erase(found);
+  Asked& asked = *kept;
   asked.next.end = taken.end();
   if (taken.end()) return;
   if (taken.object_id() == nullptr) {
@@ -103,10 +117,16 @@ void ItemTaker::OnTakenItem(Link& link, const wire::TakenItem& taken) {
                   ", does not have it any more";
     return;
   }
-  asked.next.item =
-      directory_.Borrow(wire::FromWire(*taken.object_id()), link.peer, /*deferred=*/false);
+  asked.next.item = directory_.TakeContained(link.peer, KeyOf(taken.request_id()),
+                                             {{wire::FromWire(*taken.object_id()), link.peer}})[0];
   asked.next.taken = taken.taken();
   if (asked.given_up) Leave(asked);
+}
+
+void ItemTaker::OnRayletLost() {
+  for (const auto& [id, asked] : std::exchange(asked_, {})) {
+    asked->error = process_.RayletIsGone().message();
+  }
 }
 
 void ItemTaker::OnLinkBroken(const Link& link, const std::string& reason) {

@@ -39,6 +39,7 @@ class ItemTaker {
   void OnTakeItem(Link& link, const wire::TakeItem& take);
   void OnTakenItem(Link& link, const wire::TakenItem& taken);
   void OnLinkBroken(const Link& link, const std::string& reason);
+  void OnRayletLost();
 
  private:
   struct Asked {

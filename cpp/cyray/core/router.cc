@@ -278,6 +278,7 @@ void Router::OnRayletLost() {
   }
   const ValuePtr error =
       SystemError(ErrorKind::kRayletDied, parts_.process.RayletIsGone().message());
+  parts_.items.OnRayletLost();
   parts_.submitter.FailAll(error);
   parts_.directory.OnRayletLost(error);
   Event event;

@@ -111,6 +111,8 @@ Status Submitter::Cancel(ObjectEntry* entry, const Cancellation& how) {
 Submitter::NextItem Submitter::TakeItem(ObjectEntry* generator, bool only_look) {
   ItemStream* const stream = completion_.generators().Find(generator->id);
   if (stream == nullptr) return {};
+  const PendingTask* const maker = generator->maker;
+  if (maker != nullptr && maker->tmpl->yields == wire::Yields::Gathered) return {};
   if (stream->exhausted()) return {.end = true};
   ObjectEntry* const item = only_look ? nullptr : stream->Take();
   if (item == nullptr) return {.item = stream->Look()};

@@ -27,6 +27,11 @@ def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
     yields = _options.yields(display_name(function), kind, options.get("num_returns"))
     extra: dict[str, Any] = {}
     if options.get("inout"):
+        if yields or _compat.is_coroutine_function(function):
+            raise ValueError(
+                f"inout of {display_name(function)}: what a function wrote is returned with its result, and "
+                "this one yields or is `async def`."
+            )
         extra["inout"] = inout_slots(options["inout"], function)
     if options.get("retry_exceptions"):
         extra["retry_exceptions"] = _extra.retry_types(options["retry_exceptions"])

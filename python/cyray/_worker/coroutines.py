@@ -31,9 +31,17 @@ def _items(made: Any) -> Iterator[Any]:
                 return
             yield item
     finally:
+        loop.run_until_complete(_cancel(asyncio.all_tasks(loop)))
         loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
 
 
 async def _next(iterator: Any) -> Any:
     return await anext(iterator)
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -12,6 +12,7 @@ cdef class ExecContext:
     cdef object callable_entry
     cdef bint interruptible     # the user's code runs, or may: what it raises ends the task alone
     cdef _Results partial       # what its generator yielded before the error that it ended with
+    cdef int in_a_row           # items that a call on a loop has sent since others had their turn
     cdef bint interrupted       # it was cancelled, and got its KeyboardInterrupt for that
 
 
@@ -421,7 +422,7 @@ def poll_async(on_event, loop, int limit):
             if end is not None:
                 leave_with(end)
             continue
-        if not entry.is_coroutine:
+        if not entry.is_coroutine and not entry.yields:
             run_sync_in_loop(context)
             continue
         start_call(context, entry, loop)

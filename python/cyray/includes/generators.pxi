@@ -1,8 +1,8 @@
 # Streaming generators: their items, on the consumers' side and on the producer's.
 
 cdef enum:
-    STREAMS = 1    # wire::Yields
-    GATHERS = 2
+    STREAMS = 1    # of wire::Yields
+    MOST_IN_A_ROW = 32   # items of a call on a loop
 
 
 @cython.final
@@ -229,32 +229,52 @@ cdef dict _rooms = {}   # of calls of this async actor that wait for consumers: 
 
 
 async def _stream_async(ExecContext context, values):
-    """The same on the loop of an async actor, for what an ``async def`` method gives."""
+    """The same on the loop of an async actor, which others run on meanwhile."""
     cdef Address owner
-    cdef Sent sent
     if hasattr(values, "__await__"):
         values = await values
-    if not hasattr(values, "__aiter__"):
-        stream(context, values)
-        return
     if not now.core.executor().OwnerOfResults(context.task.get()[0], &owner):
         return
-    async for value in values:
-        if now.core.executor().SkipItem(context.task.get()[0]):
-            continue
-        sent = send_item(context, value, owner)
-        value = None
-        if sent == Sent.kUnwanted:
-            return
-        if sent == Sent.kWait:
-            await _room(context)
+    if hasattr(values, "__aiter__"):
+        async for value in values:
+            if not await _send_in_loop(context, value):
+                return
+    else:
+        for value in values_to_stream(context, values):
+            if not await _send_in_loop(context, value):
+                return
+
+
+async def _send_in_loop(ExecContext context, value):
+    # Whether the next item is wanted. Others get their turn, too, however fast the items come.
+    cdef Address owner
+    cdef Sent sent
+    import asyncio
+    if context.task.get().cancelled and not context.interrupted:
+        context.interrupted = True
+        raise asyncio.CancelledError
+    if now.core.executor().SkipItem(context.task.get()[0]):
+        return True
+    if not now.core.executor().OwnerOfResults(context.task.get()[0], &owner):
+        return False
+    sent = send_item(context, value, owner)
+    context.in_a_row += 1
+    if sent == Sent.kWait:
+        await _room(context)
+    elif context.in_a_row >= MOST_IN_A_ROW:
+        await asyncio.sleep(0)
+    else:
+        return sent != Sent.kUnwanted
+    context.in_a_row = 0
+    return True
 
 
 async def _room(ExecContext context):
     cdef uint64_t number = context.task.get().number
+    import asyncio
     if now.core.executor().HasRoomOrTells(context.task.get()[0]):
         return
-    future = _rooms[number] = _asyncio.get_running_loop().create_future()
+    future = _rooms[number] = asyncio.get_running_loop().create_future()
     try:
         await future
     finally:

@@ -105,6 +105,9 @@ cdef _Results encode_results(ExecContext context, CallableEntry entry, object va
     except BaseException:
         results.abort()
         raise
+    if error is not None and task.cancelled and hook("gives_up")(error):
+        results.abort()
+        raise error
     results.give()
     if error is not None:
         context.partial = results
