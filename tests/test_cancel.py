@@ -492,9 +492,9 @@ def sleep(path):
 
 path = sys.argv[1]
 assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+os.mkfifo(path)
 ref = sleep.remote(path)
-while not os.path.exists(path):
-    time.sleep(0.01)
+open(path).close()  # it has begun
 cyray.cancel(ref)
 try:
     cyray.get(ref, timeout=20)
@@ -565,10 +565,10 @@ def sleep(path, seconds):
     return "slept"
 
 def interrupt(paths):
-    while not all(os.path.exists(path) for path in paths):
-        time.sleep(0.01)
+    for path in paths:
+        open(path).close()  # it has begun
     while "a thread waits for" not in cyray._private.dump():
-        time.sleep(0.01)
+        pass
     os.kill(os.getpid(), signal.SIGINT)
 
 def get(refs, paths):
@@ -581,6 +581,8 @@ def get(refs, paths):
 folder, cancels = sys.argv[1], sys.argv[2] == "yes"
 seconds = 60 if cancels else 1
 paths = [os.path.join(folder, f"{i}") for i in range(3)]
+for path in paths:
+    os.mkfifo(path)
 refs = [sleep.remote(path, seconds) for path in paths[:2]]
 get(refs, paths[:2])
 one = sleep.remote(paths[2], seconds)

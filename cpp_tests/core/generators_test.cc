@@ -139,12 +139,16 @@ class GeneratorsFake : public RandomRun {
 class GeneratorsTest : public GeneratorsFake {
  protected:
   GeneratorsTest() { AddWorker(10); }
+  // One that runs on worker 10.
+  std::pair<ObjectEntry*, Pushed> Begin() {
+    ObjectEntry* generator = Generate(MakeTemplate());
+    GrantFirst(1, 10);
+    return {generator, Pushes(10).at(0)};
+  }
 };
 
 TEST_F(GeneratorsTest, ItemsAreTakenInOrderAndThenThereAreNoMore) {
-  ObjectEntry* generator = Generate(MakeTemplate());
-  GrantFirst(1, 10);
-  const Pushed push = Pushes(10).at(0);
+  const auto [generator, push] = Begin();
   EXPECT_EQ(Take(generator), nullptr);
   ObjectEntry* awaited = StreamOf(generator)->Look();
   EXPECT_FALSE(awaited->ready());
@@ -171,9 +175,7 @@ TEST_F(GeneratorsTest, ItemsAreTakenInOrderAndThenThereAreNoMore) {
 }
 
 TEST_F(GeneratorsTest, AnErrorIsTheLastItemAndTheGenerators) {
-  ObjectEntry* generator = Generate(MakeTemplate());
-  GrantFirst(1, 10);
-  const Pushed push = Pushes(10).at(0);
+  const auto [generator, push] = Begin();
   SendItem(10, push, 0);
   EndsWith(10, push, 1, TaskStatus::Error);
   EXPECT_EQ(TakeNumber(generator), 0u);
@@ -185,9 +187,7 @@ TEST_F(GeneratorsTest, AnErrorIsTheLastItemAndTheGenerators) {
 }
 
 TEST_F(GeneratorsTest, AnAnswerThatDoesNotFitTheItemsIsAnError) {
-  ObjectEntry* generator = Generate(MakeTemplate());
-  GrantFirst(1, 10);
-  const Pushed push = Pushes(10).at(0);
+  const auto [generator, push] = Begin();
   SendItem(10, push, 0);
   SendItem(10, push, 2);  // nonsense
   EndsWith(10, push, 3);
@@ -255,9 +255,7 @@ TEST_F(GeneratorsTest, TheProducerIsToldWhatWasTakenWhenItMatters) {
 }
 
 TEST_F(GeneratorsTest, WithTheLastHandleItsTaskIsCancelledAndItemsGo) {
-  ObjectEntry* generator = Generate(MakeTemplate());
-  GrantFirst(1, 10);
-  const Pushed push = Pushes(10).at(0);
+  const auto [generator, push] = Begin();
   SendItem(10, push, 0);
   SendItem(10, push, 1);
   ObjectEntry* kept = Take(generator);

@@ -27,6 +27,16 @@ class TaskSubmitterTest : public SubmitterFake {
     tmpl->average_us = average_us;
     return tmpl;
   }
+  // For tasks behind slow ones, when these have become slow.
+  std::vector<GotFrame> RequestsForWhatWaits() {
+    const int64_t deadline = MonotonicNs() + 10'000'000'000;
+    std::vector<GotFrame> requests;
+    while (requests.empty() && MonotonicNs() < deadline) {
+      tasks_.Tick(MonotonicNs());
+      requests = FromProcess(FrameType::kRequestLease);
+    }
+    return requests;
+  }
 };
 
 TEST_F(TaskSubmitterTest, ATaskWaitsForALeaseRunsAndIsAnswered) {
@@ -281,12 +291,7 @@ TEST_F(TaskSubmitterTest, ATaskBehindASlowOneGetsAWorkerOfItsOwn) {
   ObjectEntry* quick = Submit(tmpl);
   const auto tags = Pushed(10);
   ASSERT_THAT(tags, SizeIs(2));
-  const int64_t deadline = MonotonicNs() + 10'000'000'000;
-  std::vector<GotFrame> requests;
-  while (requests.empty() && MonotonicNs() < deadline) {
-    tasks_.Tick(MonotonicNs());
-    requests = FromProcess(FrameType::kRequestLease);
-  }
+  const auto requests = RequestsForWhatWaits();
   ASSERT_THAT(requests, SizeIs(1));
   tasks_.Tick(MonotonicNs());
   EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty()) << "it is on its way";
@@ -311,12 +316,7 @@ TEST_F(TaskSubmitterTest, AnotherWorkerIsAskedForWhenATaskThatCameMeanwhileTookT
   ObjectEntry* quick = Submit(tmpl);
   const auto tags = Pushed(10);
   ASSERT_THAT(tags, SizeIs(2));
-  const int64_t deadline = MonotonicNs() + 10'000'000'000;
-  std::vector<GotFrame> requests;
-  while (requests.empty() && MonotonicNs() < deadline) {
-    tasks_.Tick(MonotonicNs());
-    requests = FromProcess(FrameType::kRequestLease);
-  }
+  const auto requests = RequestsForWhatWaits();
   ASSERT_THAT(requests, SizeIs(1));
   ObjectEntry* other = Submit(MakeTemplate());
   EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty()) << "it is on its way";

@@ -61,14 +61,15 @@ void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcom
 }
 
 void Executor::ReplyCancelled(std::unique_ptr<ExecTask> task) {
-  const auto status = task->timed_out ? wire::TaskStatus::TimedOut : wire::TaskStatus::Cancelled;
-  SendReply(std::move(task), status, {}, false);
+  SendReply(std::move(task), wire::TaskStatus::Cancelled, {}, false);
 }
 
 void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                          std::vector<Outcome> outcomes, bool retry) {
   std::lock_guard lock(process_.mutex());
   const WorkerId submitter = task->submitter;
+  const bool timed_out = status == wire::TaskStatus::Cancelled && task->timed_out;
+  if (timed_out) status = wire::TaskStatus::TimedOut;
   queue_.Reply(std::move(task), status, std::move(outcomes), retry);
   loop_.TurnFollows();
   LinkTable& links = process_.links();

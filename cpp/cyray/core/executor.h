@@ -36,6 +36,8 @@ class Executor {
   std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
+  // The same for one that was cancelled, or is over its time, and therefore gave up.
+  void ReplyCancelled(std::unique_ptr<ExecTask> task);
   // A running generator's next item: whether it is not to be sent, as its owner has it.
   bool SkipItem(ExecTask& task);
   // Sends it. Then the generator goes on, or waits (AwaitRoom) for its consumers, or ends.
@@ -45,8 +47,6 @@ class Executor {
   bool AwaitRoom(const ExecTask& task);
   // The same for a call on an event loop: whether it may go on. Else an event tells when it may.
   bool HasRoomOrTells(ExecTask& task);
-  // The same for one that was cancelled and therefore gave up.
-  void ReplyCancelled(std::unique_ptr<ExecTask> task);
   // It ends with this process, which leaves: its submitter learns of that.
   void Abandon(std::unique_ptr<ExecTask> task);
   // Who owns what the task returns. False: nobody, and its answer will reach nobody.

@@ -23,6 +23,7 @@ ObjectId KeyOf(uint64_t request_id) {
 Result<ItemTaker::NextItem> ItemTaker::Take(ObjectEntry* generator, bool only_look) {
   ThisProcess::Lock lock(process_.mutex());
   if (const NextItem next = submitter_.TakeItem(generator, only_look); next.found()) return next;
+  if (!left_.empty()) ForgetLeft();
   if (const NextItem next = TakeLeft(generator->id, only_look); next.found()) return next;
   if (generator->owned) {
     return Fail(StatusCode::kUnavailable, "the generator is gone: nothing held it any more");
@@ -72,7 +73,9 @@ void ItemTaker::Leave(const Asked& asked) {
   if (asked.next.item == nullptr) return;
   if (!asked.next.taken) return directory_.Release(asked.next.item);
   left_[asked.generator].push_back(asked.next.item);
-  // Of generators that this process has given up.
+}
+
+void ItemTaker::ForgetLeft() {
   std::vector<ObjectEntry*> nobodys;
   std::erase_if(left_, [&](const auto& left) {
     if (directory_.Find(left.first) != nullptr) return false;

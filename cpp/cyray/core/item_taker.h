@@ -2,9 +2,9 @@
 //
 // Of a generator of this process the next item is taken at once, if it is there. For another one
 // its owner is asked: it answers at once, with the item that is taken, or to be waited for, and
-// counts who asked as a borrower of it. What was taken for a consumer that was interrupted
-// meanwhile is the next one's. Threading: as this_process.h says. Take blocks, for as long as an
-// owner takes to answer.
+// holds it until who asked is registered as its borrower. What was taken for a consumer that was
+// interrupted meanwhile is the next one's.
+// Threading: as this_process.h says. Take blocks, for as long as an owner takes to answer.
 
 #pragma once
 
@@ -52,6 +52,8 @@ class ItemTaker {
   NextItem TakeLeft(const ObjectId& generator, bool only_look);
   // What came for one who waits no more.
   void Leave(const Asked& asked);
+  // Lets go of what is left of generators that this process has given up.
+  void ForgetLeft();
 
   ThisProcess& process_;
   ObjectDirectory& directory_;

@@ -156,9 +156,14 @@ void TaskCompletion::ResolveStream(Link& link, PendingTask* task, const wire::Ta
       Give(link, item, ObjectId(task->id, 1), *returns->Get(0));
     });
   }
-  const std::string why = "the worker " + link.peer.ToString() + " sent " +
-                          std::to_string(task->stream->came()) + " items of " +
-                          std::to_string(reply.items());
+  const uint64_t came = task->stream->came();
+  const std::string why = reply.items() < came
+                              ? "the generator yielded " + std::to_string(reply.items()) +
+                                    " items and then ended, where an earlier attempt had yielded " +
+                                    std::to_string(came) + ": it is to yield the same each time"
+                              : "the worker " + link.peer.ToString() + " sent " +
+                                    std::to_string(came) + " items of " +
+                                    std::to_string(reply.items());
   generators_.End(task, [&](ObjectEntry* item) { objects_.Fail(item, ErrorKind::kInternal, why); });
 }
 

@@ -34,22 +34,13 @@ def cancel(ObjectRef ref, bint force, bint recursive):
 
 
 cdef int cancel_all(Session s, ObjectEntry** entries, size_t size) except -1:
-    """Nobody waits any more for what makes them."""
+    """What makes them is cancelled, and what that submitted; where it is over, nothing."""
     cdef Cancellation how
     cdef size_t i
     how.force = False
     how.recursive = True
     for i in range(size):
         s.core.submitter().Cancel(entries[i], how)
-    return 0
-
-
-cdef int cancel_late(Session s, ObjectEntry* child) except -1:
-    """A task that was cancelled with its children, and does not know it yet, has submitted one more."""
-    cdef Cancellation how
-    how.force = False
-    how.recursive = True
-    s.core.submitter().Cancel(child, how)
     return 0
 
 

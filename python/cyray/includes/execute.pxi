@@ -12,6 +12,7 @@ cdef class ExecContext:
     cdef object callable_entry
     cdef bint interruptible     # the user's code runs, or may: what it raises ends the task alone
     cdef _Results partial       # what its generator yielded before the error that it ended with
+    cdef Address results_go_to  # of a generator, while it yields
     cdef int in_a_row           # items that a call on a loop has sent since others had their turn
     cdef bint interrupted       # it was cancelled, and got its KeyboardInterrupt for that
 

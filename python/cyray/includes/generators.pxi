@@ -174,29 +174,29 @@ cdef extern from *:
 
 cdef int stream(ExecContext context, object values) except -1:
     """Sends what ``values`` yields, as far as somebody takes it."""
-    cdef Address owner
     cdef Sent sent
-    cdef bint waited
     cdef Session s = now
-    if not now.core.executor().OwnerOfResults(context.task.get()[0], &owner):
+    if not now.core.executor().OwnerOfResults(context.task.get()[0], &context.results_go_to):
         return 0
     for value in values_to_stream(context, values):
-        look_whether_cancelled(context)
-        if now.core.executor().SkipItem(context.task.get()[0]):
-            continue
-        sent = send_item(context, value, owner)
+        sent = send_next(context, value)
         value = None
         if sent == Sent.kUnwanted:
             return 0
-        while sent == Sent.kWait:
-            with nogil:
-                waited = now.core.executor().AwaitRoom(context.task.get()[0])
-            if not waited:
-                reraise()
-            still(s)
-            look_whether_cancelled(context)
-            if waited:
-                break
+        if sent == Sent.kWait:
+            wait_for_room(s, context)
+    return 0
+
+
+cdef int wait_for_room(Session s, ExecContext context) except -1:
+    cdef bint has_room = False
+    while not has_room:
+        with nogil:
+            has_room = s.core.executor().AwaitRoom(context.task.get()[0])
+        if not has_room:
+            reraise()
+        still(s)
+        look_whether_cancelled(context)
     return 0
 
 
@@ -216,11 +216,16 @@ cdef int look_whether_cancelled(ExecContext context) except -1:
     return 0
 
 
-cdef Sent send_item(ExecContext context, object value, const Address& owner) except *:
+cdef Sent send_next(ExecContext context, object value) except *:
+    # The next item, unless its owner has it of an earlier attempt.
     cdef ExecTask* task = context.task.get()
-    cdef _Results results = _Results.__new__(_Results)
+    cdef _Results results
+    look_whether_cancelled(context)
+    if now.core.executor().SkipItem(task[0]):
+        return Sent.kGoOn
+    results = _Results.__new__(_Results)
     results.again = task.attempt > 0
-    results.add(value, False, owner, next_item_id(task[0]))
+    results.add(value, False, context.results_go_to, next_item_id(task[0]))
     results.give()
     return now.core.executor().SendItem(task[0], results.outcomes[0])
 
@@ -230,43 +235,40 @@ cdef dict _rooms = {}   # of calls of this async actor that wait for consumers: 
 
 async def _stream_async(ExecContext context, values):
     """The same on the loop of an async actor, which others run on meanwhile."""
-    cdef Address owner
+    cdef Sent sent
     if hasattr(values, "__await__"):
         values = await values
-    if not now.core.executor().OwnerOfResults(context.task.get()[0], &owner):
+    if not now.core.executor().OwnerOfResults(context.task.get()[0], &context.results_go_to):
         return
-    if hasattr(values, "__aiter__"):
-        async for value in values:
-            if not await _send_in_loop(context, value):
-                return
-    else:
+    if not hasattr(values, "__aiter__"):
         for value in values_to_stream(context, values):
-            if not await _send_in_loop(context, value):
+            sent = send_next(context, value)
+            if sent == Sent.kUnwanted:
                 return
+            if is_others_turn(context, sent):
+                await _turn(context, sent == Sent.kWait)
+        return
+    async for value in values:
+        sent = send_next(context, value)
+        if sent == Sent.kUnwanted:
+            return
+        if is_others_turn(context, sent):
+            await _turn(context, sent == Sent.kWait)
 
 
-async def _send_in_loop(ExecContext context, value):
-    # Whether the next item is wanted. Others get their turn, too, however fast the items come.
-    cdef Address owner
-    cdef Sent sent
-    import asyncio
-    if context.task.get().cancelled and not context.interrupted:
-        context.interrupted = True
-        raise asyncio.CancelledError
-    if now.core.executor().SkipItem(context.task.get()[0]):
-        return True
-    if not now.core.executor().OwnerOfResults(context.task.get()[0], &owner):
-        return False
-    sent = send_item(context, value, owner)
+cdef inline bint is_others_turn(ExecContext context, Sent sent) noexcept:
+    # However fast items come, others have their turn after a few.
     context.in_a_row += 1
-    if sent == Sent.kWait:
-        await _room(context)
-    elif context.in_a_row >= MOST_IN_A_ROW:
-        await asyncio.sleep(0)
-    else:
-        return sent != Sent.kUnwanted
+    return sent == Sent.kWait or context.in_a_row >= MOST_IN_A_ROW
+
+
+async def _turn(ExecContext context, bint waits):
+    import asyncio
     context.in_a_row = 0
-    return True
+    if waits:
+        await _room(context)
+    else:
+        await asyncio.sleep(0)
 
 
 async def _room(ExecContext context):

@@ -32,7 +32,7 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
         if s.core.submitter().Submit(move_submission(submission), actor, &one):
             throttle(s, actor)
         if parent is not None and is_untold(parent) and parent.task.get().cancels_children:
-            cancel_late(s, one)
+            cancel_all(s, &one, 1)   # its parent was cancelled, and does not know it yet
         ref = make_ref(one, s.epoch)
         return ref if <int>tmpl.yields != STREAMS else make_generator(ref)
     many.resize(n)
@@ -41,7 +41,7 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     if n == 0:
         return None
     if parent is not None and is_untold(parent) and parent.task.get().cancels_children:
-        cancel_late(s, many[0])
+        cancel_all(s, many.data(), 1)
     return [make_ref(many[i], s.epoch) for i in range(n)]
 
 
