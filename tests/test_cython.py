@@ -38,6 +38,16 @@ def test_a_class_and_an_extension_type_as_actors():
     assert cyray.get(fast.read.remote()) == 110
 
 
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("n", [20, 50_000], ids=["inline", "in the store"])
+def test_typed_memoryviews_come_back_as_memoryviews(n, step):
+    samples = np.linspace(0.0, 1.0, n)
+    back = run(ce.every, samples, step)
+    assert type(back) is memoryview and back.format == "d"
+    np.testing.assert_array_equal(back, samples[::step])
+    assert run(lambda view: view[1], ce.every(samples, step)) == samples[step]
+
+
 def test_a_loop_over_a_read_only_array():
     x = np.linspace(-1.0, 1.0, 200 * 200).reshape(200, 200)
     expected = np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), 0.0)

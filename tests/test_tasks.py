@@ -756,12 +756,12 @@ def test_what_cannot_be_pickled_is_named_where_it_is_passed_captured_or_returned
 
     actor = Takes.remote()
     for call, said in (
-        (lambda: takes.remote(1, 2, [lock]), r"position 2 \(from 0 on\).* its item \[0\] is"),
-        (lambda: takes.remote(1, 2, second={"a": lock}), r"argument 'second'.* its item \['a'\]"),
+        (lambda: takes.remote(1, 2, [lock]), r"position 2 \(from 0 on\): args\[2\]\[0\] is"),
+        (lambda: takes.remote(1, 2, second={"a": lock}), r"argument 'second': second\['a'\] is"),
         (lambda: Takes.remote(lock), "position 0"),
         (lambda: actor.method.remote(a=1, b=lock), "argument 'b'"),
-        (captures.remote, r"the function .*captures .* its captured variable 'lock'"),
-        (lambda: cyray.get(returns.remote()), r"\[<unlocked.*: its item \[0\] is"),
+        (captures.remote, r"the function .*captures .* uses the captured variable lock; lock is"),
+        (lambda: cyray.get(returns.remote()), r"\[<unlocked.*: value\[0\] is"),
     ):
         with pytest.raises(TypeError, match=f"Could not serialize.*{said}"):
             call()

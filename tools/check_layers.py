@@ -30,7 +30,7 @@ ROOMS = (
     ("_api",),
     ("", "actor", "exceptions", "internal"),  # "": cyray/__init__.py
     ("util", "cluster_utils", "test_utils"),
-    ("accelerators", "_private"),
+    ("accelerators", "cloudpickle", "_private"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cyray import (
         accelerators,
         actor,
+        cloudpickle,
         cluster_utils,
         exceptions,
         internal,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cyray._api.context import get_gpu_ids, get_runtime_context
     from cyray._api.method import method
     from cyray._api.remote import remote
+    from cyray._api.serializers import register_custom_serializer
     from cyray._driver.init import init
     from cyray._driver.session import is_initialized, shutdown
     from cyray._ids import (
@@ -76,6 +78,7 @@ __all__ = [
     "method",
     "nodes",
     "put",
+    "register_custom_serializer",
     "remote",
     "shutdown",
     "wait",
@@ -103,6 +106,7 @@ _LAZY = {
     "kill": "cyray._api.actors",
     "method": "cyray._api.method",
     "nodes": "cyray._api.cluster",
+    "register_custom_serializer": "cyray._api.serializers",
     "remote": "cyray._api.remote",
     "shutdown": "cyray._driver.session",
 }
@@ -111,6 +115,7 @@ _NOT_YET = ("timeline", "runtime_env", "data", "rllib", "serve", "train", "tune"
 _SUBMODULES = (
     "actor",
     "accelerators",
+    "cloudpickle",
     "cluster_utils",
     "exceptions",
     "internal",

@@ -29,7 +29,8 @@ __all__ = [
     "flush_open_files",
     "generator_kind",
     "is_coroutine_function",
-    "keep_slots",
+    "is_importable",
+    "keep_layout",
     "loads",
     "modules_by_value",
     "run_exit_functions",
@@ -165,25 +166,50 @@ def modules_by_value() -> Any:
     return getattr(cloudpickle, "_PICKLE_BY_VALUE_MODULES", ())
 
 
-def keep_slots(cls: type, reduced: tuple[Any, ...]) -> None:
-    """Puts the slots of a class into what cloudpickle made of it; it leaves them out.
+def is_importable(function: Any) -> bool:
+    """Whether other processes can import it under its own name, and should.
 
-    Without them the class has a `__dict__` on the other side, and its objects' state does not fit the
-    class here. Relies on the form `(make, (metaclass, name, bases, namespace, ...), (dict, ...), ...)`
-    of a class that goes by value.
+    Relies on `cloudpickle.cloudpickle._lookup_module_and_qualname`, for whatever has a `__module__`.
     """
-    if "__slots__" not in vars(cls) or len(reduced) != 6 or len(reduced[1]) < 4:
+    import cloudpickle.cloudpickle
+
+    found = cloudpickle.cloudpickle._lookup_module_and_qualname(function)
+    return found is not None and found[0].__name__ not in modules_by_value()
+
+
+# What decides on the memory of a class of ctypes, and has to be there when the class is made.
+_OF_CTYPES = ("_pack_", "_align_", "_anonymous_", "_layout_", "_type_", "_length_", "_fields_")
+
+
+def keep_layout(cls: type, reduced: tuple[Any, ...]) -> None:
+    """Puts the slots of a class, or the fields of one of ctypes, into what cloudpickle made of it.
+
+    It leaves them out, or sets them after the class is made. Without them the class has a `__dict__` on the other
+    side, and its objects' state does not fit the class here. Relies on the form `(make, (metaclass, name,
+    bases, namespace, ...), (dict, ...), ...)` of a class that goes by value.
+    """
+    if len(reduced) != 6 or len(reduced[1]) < 4:
         return
     namespace, state = reduced[1][3], reduced[2]
     if not isinstance(namespace, dict) or not isinstance(state, tuple):
         return
-    # As they are named in the class: of `__a` only `_C__a` is known here.
-    names = [
-        name
-        for name, member in vars(cls).items()
-        if isinstance(member, types.MemberDescriptorType) and member.__objclass__ is cls
-    ]
-    names += [name for name in ("__dict__", "__weakref__") if name in vars(cls)]
-    namespace["__slots__"] = tuple(names)
+    own = vars(cls)
+    if "__slots__" in own:
+        # As they are named in the class: of `__a` only `_C__a` is known here.
+        names = [
+            name
+            for name, member in own.items()
+            if isinstance(member, types.MemberDescriptorType) and member.__objclass__ is cls
+        ]
+        names += [name for name in ("__dict__", "__weakref__") if name in own]
+        namespace["__slots__"] = tuple(names)
+        _leave_out(state[0], names)
+    ctypes = sys.modules.get("_ctypes")
+    if ctypes is not None and issubclass(cls, (ctypes.Structure, ctypes.Union, ctypes.Array)):
+        namespace.update((name, own[name]) for name in _OF_CTYPES if name in own)
+        _leave_out(state[0], [*_OF_CTYPES, *(field[0] for field in own.get("_fields_", ()))])
+
+
+def _leave_out(attributes: dict[str, Any], names: Any) -> None:
     for name in names:
-        state[0].pop(name, None)
+        attributes.pop(name, None)

@@ -40,6 +40,7 @@ TABLE = {
     "plain_error": "cyray._worker.errors:plain_error",
     # The ground, imported late because it takes its time.
     "dumps_by_value": "cyray._pickle.by_value:dumps",
+    "custom_types": "cyray._pickle.custom:types",
     "pickle_definition": "cyray._pickle.definition:pickle_definition",
     "load_definition": "cyray._pickle.definition:load_definition",
     "content_id": "cyray._pickle.definition:content_id",

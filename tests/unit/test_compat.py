@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.coroutines
+import ctypes
 import functools
 import inspect
+import io
 import os
 import pickle
 import subprocess
@@ -147,6 +149,35 @@ def test_slots_and_members_of_c_can_be_set_through_their_descriptors() -> None:
         member.__set__(other, member.__get__(one))
     assert other.kept == 5
     assert "errno" in {member.__name__ for member in _compat.data_descriptors(OSError)}
+
+
+def test_a_class_that_goes_by_value_has_its_memory_where_it_is_looked_for() -> None:
+    class Slotted:
+        __slots__ = ("kept",)
+
+    class Fields(ctypes.Structure):
+        _fields_ = (("x", ctypes.c_int),)
+
+    for cls, name in ((Slotted, "__slots__"), (Fields, "_fields_")):
+        reduced = cloudpickle.Pickler(io.BytesIO(), 5).reducer_override(cls)
+        _compat.keep_layout(cls, reduced)
+        assert name in reduced[1][3] and not {"kept", "x"} & set(reduced[2][0])
+
+
+def test_what_can_be_imported_is_known_whatever_has_wrapped_it() -> None:
+    assert _compat.is_importable(functools.wraps) and _compat.is_importable(_cached)
+    assert not _compat.is_importable(functools.lru_cache(lambda: 1))
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert not _compat.is_importable(_cached)
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+@functools.lru_cache
+def _cached() -> int:
+    return 1
 
 
 def test_modules_by_value_are_those_that_cloudpickle_was_told() -> None:

@@ -169,16 +169,16 @@ def test_a_function_that_cannot_be_pickled_names_the_variable() -> None:
     def has_default(a: int, lock: Any = LOCK) -> Any:
         return lock
 
-    is_lock = "is <unlocked _thread.lock"
+    uses = "uses the captured variable"
     for function, way in {
-        uses_global: "its global variable 'LOCK'",
-        uses_global_inside: "its global variable 'CONFIG', in that item ['locks'], in that item [1],",
-        captures: "its captured variable 'captured'",
-        calls_another: "its captured variable 'captures', in that captured variable 'captured',",
-        has_default: "its default value [0]",
-        functools.partial(captures, 1): "its function, in that captured variable 'captured',",
+        uses_global: "uses_global uses the global variable LOCK; LOCK",
+        uses_global_inside: "uses_global_inside uses the global variable CONFIG; CONFIG['locks'][1]",
+        captures: f"captures {uses} captured; captured",
+        calls_another: f"calls_another {uses} captures; captures {uses} captured; captured",
+        has_default: "has_default.__defaults__[0]",
+        functools.partial(captures, 1): f"value.func {uses} captured; captured",
     }.items():
-        assert f": {way} {is_lock}" in refusal_of(function)
+        assert f": {way} is <unlocked _thread.lock" in refusal_of(function)
     assert "Could not serialize the function uses_global (" in refusal_of(uses_global)
 
 
@@ -198,18 +198,18 @@ def test_a_value_that_cannot_be_pickled_names_the_part() -> None:
 
     looped: dict[str, Any] = {}
     looped.update(own=looped, lock=LOCK)
+    uses = "method uses the global variable LOCK; LOCK"
+    holder = Holder.__qualname__
     for value, way in (
-        ([1, (2, {3: LOCK})], "its item [1], in that item [1], in that item [3],"),
-        (Holder(a=1, b=Holder(c=LOCK)), "its attribute 'b', in that attribute 'c',"),
-        (Slotted(), "its attribute 'mine'"),
-        (Holder().method, "its function, in that global variable 'LOCK',"),
-        (Holder, "its attribute 'method', in that global variable 'LOCK',"),
-        (
-            [Holder()],
-            "its item [0], in that class, in that attribute 'method', in that global "
-            "variable 'LOCK',",
-        ),
-        (looped, "its item ['lock']"),
+        ([1, (2, {3: LOCK})], "value[1][1][3]"),
+        (Holder(a=1, b=Holder(c=LOCK)), "value.b.c"),
+        (Slotted(), "value.mine"),
+        (Holder().method, uses),
+        (Holder, f"Holder.{uses}"),
+        ([Holder()], f"value[0] is a {holder}; {holder}.{uses}"),
+        (looped, "value['lock']"),
+        ({1, LOCK}, "value has the element a lock; a lock"),
+        (ValueError("text", LOCK), "value.args[1]"),
     ):
         assert f": {way} is <unlocked _thread.lock" in refusal_of(value)
 
@@ -217,16 +217,26 @@ def test_a_value_that_cannot_be_pickled_names_the_part() -> None:
 def test_an_argument_that_cannot_be_pickled_is_named() -> None:
     assert "serialize the argument at position 2 (from 0 on), <unl" in refusal_of(LOCK, argument=2)
     text = refusal_of([LOCK], argument="locks")
-    assert "serialize the argument 'locks', [<unl" in text and ": its item [0] is <unl" in text
+    assert "serialize the argument 'locks': locks[0] is <unl" in text
+    assert "position 1 (from 0 on): args[1]['a'] is <" in refusal_of({"a": LOCK}, argument=1)
 
 
 def test_what_refuses_to_be_pickled_itself_is_named_too() -> None:
     pointer = ctypes.pointer(ctypes.c_int(1))
-    with pytest.raises(ValueError, match="pointers cannot be pickled") as caught:
-        by_value.dumps({"a": pointer}, argument=0)
+    text = refusal_of({"a": pointer}, argument="x")
+    assert "argument 'x': x['a'] is <" in text and "pointers cannot be pickled" in text
+
+
+class SaysNo:
+    def __reduce__(self) -> Any:
+        raise LookupError("not me")
+
+
+def test_an_error_of_the_values_own_code_is_raised_as_it_is_and_says_where() -> None:
+    with pytest.raises(LookupError, match=r"^not me") as caught:
+        by_value.dumps({"a": [SaysNo()]}, argument="x")
     if sys.version_info >= (3, 11):
-        assert "position 0 (from 0 on)" in caught.value.__notes__[0]
-        assert ": its item ['a'] is <" in caught.value.__notes__[0]
+        assert "argument 'x': x['a'][0] is <" in caught.value.__notes__[0]
 
 
 def test_looking_for_what_cannot_be_pickled_ends() -> None:
@@ -235,4 +245,4 @@ def test_looking_for_what_cannot_be_pickled_ends() -> None:
         nested = [nested]
     assert "recursion" in refusal_of(nested)
     wide = [{"number": n} for n in range(100_000)]
-    assert "its item" not in refusal_of([*wide, LOCK])
+    assert "value[" not in refusal_of([*wide, LOCK])

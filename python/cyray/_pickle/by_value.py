@@ -1,14 +1,12 @@
 """Pickling by value, for what the C pickler cannot do by reference.
 
 Place: the ground; called by the codec of `_raylet` as a second try, so cloudpickle is imported only when it is
-needed. Functions and classes of `__main__`, closures and lambdas go by value, and so do cached
-functions, each with an empty cache; a class keeps its `__slots__`; memoryviews, which pickle refuses, become read-only views of the
-object's own memory on the other side.
+needed. Functions and classes of `__main__`, closures and lambdas go by value; a class keeps its `__slots__` and the
+fields of its structure. The user's serializers come first (`custom`); `reducers` has what cloudpickle does not know.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
 import types
@@ -18,41 +16,22 @@ from typing import Any
 import cloudpickle
 
 from cyray import _compat
+from cyray._pickle import custom, reducers
 
-_Cached = type(functools.lru_cache(len))
 
+class Pickler(cloudpickle.Pickler):
+    """Of one value. Documented as `cyray.cloudpickle.Pickler`."""
 
-class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) is memoryview:
-            return _reduce_memoryview(obj)
-        if type(obj) is _Cached and obj.__module__ == "__main__":
-            return _rebuild_cached, (obj.__wrapped__, obj.cache_parameters())
+        if type(obj) in custom.types:
+            return custom.reduce(obj)
+        reduced = reducers.reduce(obj)
+        if reduced is not NotImplemented:
+            return reduced
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple):
-            _compat.keep_slots(obj, reduced)
+            _compat.keep_layout(obj, reduced)
         return reduced
-
-
-def _reduce_memoryview(view: memoryview) -> tuple[Any, ...]:
-    if len(view.format) != 1 or view.nbytes == 0:
-        # Records, other byte orders, zeros in the shape: only numpy can build such a view.
-        import numpy
-
-        return memoryview, (numpy.asarray(view),)
-    if not view.c_contiguous:
-        shape: Any = view.shape
-        view = memoryview(view.tobytes()).cast("B").cast(view.format, shape)  # type: ignore[call-overload]
-    return _rebuild_memoryview, (pickle.PickleBuffer(view), view.format, view.shape)
-
-
-def _rebuild_cached(function: Callable[..., Any], parameters: dict[str, Any]) -> Any:
-    return functools.lru_cache(**parameters)(function)
-
-
-def _rebuild_memoryview(buffer: Any, format_: str, shape: tuple[int, ...]) -> memoryview:
-    view = memoryview(buffer).cast("B")
-    return view if format_ == "B" and len(shape) == 1 else view.cast(format_, shape)  # type: ignore[call-overload]
 
 
 def dumps_either(value: Any) -> bytes:
@@ -61,6 +40,8 @@ def dumps_either(value: Any) -> bytes:
     Raises:
         TypeError: something in it cannot be pickled; the message names it.
     """
+    if custom.types:
+        return dumps(value)
     try:
         pickled = pickle.dumps(value, 5)
     except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
@@ -80,37 +61,60 @@ def dumps(
     `argument`: its position or name in a call, for the message.
 
     Raises:
-        TypeError: something in it cannot be pickled; the message names it.
-        ValueError, NotImplementedError: it says so itself, as a pointer of ctypes does; with a note (from
-            Python 3.11 on) that names it.
+        TypeError: something in it cannot be pickled; the message says which part, "x.model.lock".
+        Exception: what the user's own code raised meanwhile; with a note (from Python 3.11 on) that says where.
     """
-    out = io.BytesIO()
     try:
-        _Pickler(out, protocol=5, buffer_callback=buffer_callback).dump(value)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise TypeError(
-            f"{_failure(value, error, argument)}. Everything that a task or actor is passed, captures or "
-            "returns must be picklable."
-        ) from error
-    except (ValueError, NotImplementedError) as error:
+        return dumps_bare(value, buffer_callback)
+    except Exception as error:
+        if isinstance(error, _CANNOT_BE_PICKLED) or (
+            isinstance(error, (ValueError, NotImplementedError)) and not _is_of_users_code(error)
+        ):
+            raise TypeError(
+                f"{_failure(value, error, argument)}. Everything that a task or actor is passed, captures or "
+                "returns must be picklable."
+            ) from error
         if hasattr(error, "add_note"):
             error.add_note(_failure(value, error, argument))
         raise
+
+
+def dumps_bare(
+    value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None = None
+) -> bytes:
+    """As `dumps`, for who does not want to know which part it was: it raises what pickling raises."""
+    out = io.BytesIO()
+    Pickler(out, protocol=5, buffer_callback=buffer_callback).dump(value)
     return out.getvalue()
+
+
+# How pickle and cloudpickle say it. Compiled classes also by others: pointers of ctypes by a ValueError.
+_CANNOT_BE_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
+
+
+def _is_of_users_code(error: Exception) -> bool:
+    """Whether a Python function raised it that is neither cloudpickle's nor ours: a `__reduce__`, most likely."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = "" if last is None else last.tb_frame.f_globals.get("__name__", "")
+    return where.partition(".")[0] not in ("cyray", "cloudpickle")
 
 
 def _failure(value: Any, error: Exception, argument: int | str | None) -> str:
     from cyray._pickle import blame
 
-    found = blame.find(value, error, _probe)
-    what = _describe(value)
     if isinstance(argument, int):
-        what = f"the argument at position {argument} (from 0 on), {what}"
+        name, what = f"args[{argument}]", f"the argument at position {argument} (from 0 on)"
     elif argument is not None:
-        what = f"the argument {argument!r}, {what}"
+        name, what = argument, f"the argument {argument!r}"
+    else:
+        name, what = _name_of(value), _describe(value)
+    found = blame.find(value, error, probe, name)
     if found.way:
-        comma = "," if "," in found.way else ""
-        what += f": {found.way}{comma} is {_describe(found.value)}"
+        what += f": {found.way} is {_describe(found.value)}"
+    elif argument is not None:
+        what += f", {_describe(value)}"
     try:
         why = str(found.error).rstrip(".")
     except Exception:  # an error of the user's own
@@ -118,7 +122,13 @@ def _failure(value: Any, error: Exception, argument: int | str | None) -> str:
     return f"Could not serialize {what}: {why}"
 
 
-class _Probe(_Pickler):
+def _name_of(value: Any) -> str:
+    if isinstance(value, (types.FunctionType, types.MethodType, type)):
+        return value.__name__
+    return "value"
+
+
+class _Probe(Pickler):
     """Finds out whether a value can be pickled. Refs and handles can, and are not counted for it."""
 
     def reducer_override(self, obj: Any) -> Any:
@@ -127,7 +137,8 @@ class _Probe(_Pickler):
         return super().reducer_override(obj)
 
 
-def _probe(value: Any) -> None:
+def probe(value: Any) -> None:
+    """Raises what pickling `value` raises; keeps nothing of it."""
     _Probe(io.BytesIO(), protocol=5, buffer_callback=lambda buffer: None).dump(value)
 
 

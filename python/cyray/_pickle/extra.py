@@ -11,6 +11,10 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+from cyray._pickle import custom
+
+_SERIALIZERS = "serializers"
+
 
 def retry_types(value: Any) -> Any:
     """`True`, or for each of some exception classes its pickle, its module and its qualified name."""
@@ -49,7 +53,10 @@ class _Named(type):
 
 
 def dumps(extra: Mapping[str, Any]) -> bytes:
-    """The bytes; empty when there are no options."""
+    """The bytes; empty when there are no options, and no serializers to go with them."""
+    serializers = custom.travelling()
+    if serializers:
+        extra = {**extra, _SERIALIZERS: serializers}
     if not extra:
         return b""
     from cyray._pickle import by_value
@@ -58,5 +65,7 @@ def dumps(extra: Mapping[str, Any]) -> bytes:
 
 
 def loads(pickled: bytes) -> dict[str, Any]:
-    """The options that `dumps` was given."""
-    return pickle.loads(pickled) if pickled else {}
+    """The options that `dumps` was given. The serializers that came with them hold from now on."""
+    extra = pickle.loads(pickled) if pickled else {}
+    custom.load(extra.pop(_SERIALIZERS, ()))
+    return extra

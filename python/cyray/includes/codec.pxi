@@ -123,15 +123,17 @@ cdef Serialized serialize(object value, object argument=None):
     cdef PyObject* outer = here.captured
     cdef list buffers = []
     out.contained = []
-    if serialize_plain(value, out):
+    cdef bint by_value = has_custom_types()
+    if not (by_value and type(value) in _custom_types) and serialize_plain(value, out):
         return out
     here.captured = <PyObject*>out.contained
     try:
-        try:
-            out.pickled = _dumps(value, 5, buffer_callback=buffers.append)
-            by_value = b"__main__" in out.pickled or _must_pickle_by_value()
-        except (_PicklingError, AttributeError, TypeError, RecursionError, ValueError, NotImplementedError):
-            by_value = True
+        if not by_value:
+            try:
+                out.pickled = _dumps(value, 5, buffer_callback=buffers.append)
+                by_value = b"__main__" in out.pickled or _must_pickle_by_value()
+            except (_PicklingError, AttributeError, TypeError, RecursionError, ValueError, NotImplementedError):
+                by_value = True
         if by_value:
             buffers.clear()
             out.contained.clear()
@@ -215,6 +217,16 @@ cdef bytes array_header(object array):
         memcpy(to + 1 + 8 * i, &extent, 8)
     memcpy(to + 1 + 8 * dimensions, PyBytes_AS_STRING(code), len(code))
     return header
+
+
+cdef dict _custom_types = None   # classes that have a serializer of the user's
+
+
+cdef inline bint has_custom_types() except -1:
+    global _custom_types
+    if _custom_types is None:
+        _custom_types = hook("custom_types")
+    return len(_custom_types) > 0
 
 
 cdef bint _must_pickle_by_value():

@@ -49,6 +49,7 @@ cdef int64_t FOREVER = 0x7FFFFFFFFFFFFFFF
 cdef class Session:
     cdef CoreWorker* core       # owned
     cdef uint32_t epoch         # refs, pins and handles carry it: they must not touch another core
+    cdef uint64_t described     # of what functions were described by; another one means: once more
     cdef bint is_driver
     cdef set exported           # ids of functions that this process gave to the GCS
     cdef dict templates         # by description
@@ -62,6 +63,20 @@ cdef class Session:
             del core
 
 
+cdef uint64_t _descriptions = 0
+
+
+cdef uint64_t next_description():
+    global _descriptions
+    _descriptions += 1
+    return _descriptions
+
+
+def describe_again():
+    """What goes to workers with a function has changed: each is described afresh before its next call."""
+    now.described = next_description()
+
+
 cdef Session now = new_session(NULL, True, 1)
 
 
@@ -70,6 +85,7 @@ cdef Session new_session(CoreWorker* core, bint is_driver, uint32_t epoch):
     made.core = core
     made.is_driver = is_driver
     made.epoch = epoch
+    made.described = next_description()
     made.exported = set()
     made.templates = {}
     made.callbacks = {}

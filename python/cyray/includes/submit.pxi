@@ -219,7 +219,7 @@ cdef class RemoteFunction:
     cdef dict _shared       # with all that .options() made of it: epoch and function_id
     cdef bytes _task_name
     cdef Template _template
-    cdef uint32_t epoch
+    cdef uint64_t described   # as the session's, when the template was made
     cdef dict __dict__
     cdef object __weakref__
 
@@ -228,7 +228,7 @@ cdef class RemoteFunction:
         self._options = options
         self._shared = {}
         self._task_name = call_name(options)
-        self.epoch = 0
+        self.described = 0
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             try:
                 setattr(self, name, getattr(function, name))
@@ -250,6 +250,7 @@ cdef class RemoteFunction:
 
     cdef int prepare(self) except -1:
         cdef Session s = session()
+        cdef uint64_t described = s.described
         plan = hook("describe_task")(self._function, self._options)
         if self._shared.get("epoch") != s.epoch:
             pickled = hook("pickle_definition")(self._function)
@@ -259,12 +260,12 @@ cdef class RemoteFunction:
         cdef Template template = template_of(s, self._shared["function_id"], plan)
         still(s)
         self._template = template
-        self.epoch = s.epoch
+        self.described = described
         return 0
 
     def remote(self, *args, **kwargs):
         """Submit a task; returns an ``ObjectRef`` at once (a list of them for several returns)."""
-        if self.epoch != now.epoch:
+        if self.described != now.described:
             self.prepare()
         cdef Template template = self._template   # another thread may put another one in its place
         template.accept(args, kwargs)

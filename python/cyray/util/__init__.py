@@ -9,21 +9,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cyray._api.serializers import deregister_serializer, register_serializer
     from cyray.util.actor_pool import ActorPool
+    from cyray.util.check_serialize import inspect_serializability
     from cyray.util.helpers import as_completed, map_unordered
 
 __all__ = [
     "ActorPool",
     "as_completed",
+    "deregister_serializer",
     "get_node_ip_address",
+    "inspect_serializability",
     "list_named_actors",
     "map_unordered",
+    "register_serializer",
 ]
 
 _LAZY = {
     "ActorPool": "cyray.util.actor_pool",
     "as_completed": "cyray.util.helpers",
+    "deregister_serializer": "cyray._api.serializers",
+    "inspect_serializability": "cyray.util.check_serialize",
     "map_unordered": "cyray.util.helpers",
+    "register_serializer": "cyray._api.serializers",
 }
 
 
@@ -56,7 +64,14 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     return [name for name, _ in actors]
 
 
-_SUBMODULES = ("accelerators", "actor_pool", "queue", "scheduling_strategies")
+_SUBMODULES = (
+    "accelerators",
+    "actor_pool",
+    "check_serialize",
+    "queue",
+    "scheduling_strategies",
+    "serialization",
+)
 
 
 def __getattr__(name: str) -> Any:

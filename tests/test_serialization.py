@@ -1,0 +1,476 @@
+"""What values become on their way through tasks and the store: the same, or an error that says which part."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import functools
+import io
+import pickle
+import sys
+import threading
+
+import numpy as np
+import pytest
+from support import run_driver
+
+import cyray
+from cyray import _raylet
+from cyray.util import deregister_serializer, inspect_serializability, register_serializer
+
+pytestmark = pytest.mark.usefixtures("shared_session")
+
+
+@cyray.remote
+def echo(value):
+    return value
+
+
+@cyray.remote
+def call(function, *args):
+    return function(*args)
+
+
+def through_a_task(value):
+    return cyray.get(echo.remote(value))
+
+
+# --- The same --------------------------------------------------------------------------------------
+
+
+def test_what_is_one_object_stays_one():
+    shared = [0]
+    first, second = through_a_task([shared, shared])
+    assert first is second
+    for size in (10, 100_000):  # inline, and in the store
+        numbers = np.arange(float(size))
+        first, second = through_a_task({"a": numbers, "b": [numbers]}.values())
+        assert first is second[0] and (first == numbers).all()
+
+
+def test_what_contains_itself_comes_back():
+    looped = []
+    looped.append(looped)
+    back = through_a_task(looped)
+    assert back[0] is back
+    tree = {"leaf": 1}
+    tree["parent"] = [tree]
+    back = cyray.get(cyray.put(tree))
+    assert back["parent"][0] is back
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: bytearray(b"abc" * 100_000),
+        lambda: array.array("d", range(50_000)),
+        lambda: (ctypes.c_double * 50_000)(*range(10)),
+        lambda: memoryview(np.arange(50_000.0)),
+        lambda: memoryview(np.asfortranarray(np.arange(90_000.0).reshape(300, 300))),
+        lambda: memoryview(np.arange(50_000.0))[::2],
+        lambda: memoryview(b""),
+        lambda: bytes(300_000),
+    ],
+    ids=["bytearray", "array", "ctypes", "view", "F", "strided", "empty", "bytes"],
+)
+def test_buffers_of_every_kind_come_back(made):
+    value = made()
+    back = through_a_task(value)
+    assert type(back) is type(value)
+    assert memoryview(back).tobytes() == memoryview(value).tobytes()
+    assert memoryview(back).shape == memoryview(value).shape
+
+
+def in_band(value):
+    """Bytes of the encoded value that are not buffers: what is copied when it is read."""
+    out = []
+    pickled = cyray.cloudpickle.dumps(value, 5, buffer_callback=out.append)
+    return len(pickled)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_contiguous_arrays_are_views_of_the_store(order):
+    value = np.asarray(np.arange(90_000.0).reshape(300, 300), order=order)
+    assert in_band([value]) < 1000
+    for back in (through_a_task(value), through_a_task([value])[0]):
+        assert back.flags[f"{order}_CONTIGUOUS"] and (back == value).all()
+        assert not back.flags.owndata and not back.flags.writeable
+
+
+class Point(ctypes.Structure):
+    _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_double))
+
+
+OF_MAIN = """
+import ctypes, enum, functools, typing
+import cyray
+
+T = typing.TypeVar("T")
+
+class Lazy:
+    made = 0
+
+    @functools.cached_property
+    def value(self):
+        self.made += 1
+        return 42
+
+@functools.singledispatch
+def kind(x):
+    "What x is."
+    return "other"
+
+@kind.register
+def _(x: int):
+    return "int"
+
+@kind.register(list)
+def _(x):
+    return [kind(one) for one in x]
+
+class Visitor:
+    @functools.singledispatchmethod
+    def visit(self, x):
+        return "other"
+
+    @visit.register
+    def _(self, x: int):
+        return "int"
+
+@functools.lru_cache
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+class Slotted(typing.Generic[T]):
+    __slots__ = ("one", "__two")
+
+    def __init__(self, one, two):
+        self.one, self.__two = one, two
+
+    def two(self):
+        return self.__two
+
+class OfInt(Slotted[int]):
+    __slots__ = ()
+
+class Point(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = [("x", ctypes.c_byte), ("y", ctypes.c_double)]
+
+class Line(ctypes.Structure):
+    _fields_ = [("ends", Point * 2)]
+
+class Colour(enum.Enum):
+    RED = 1
+
+@cyray.remote
+def lazy(x):
+    return x.value, x.value, x.made
+
+@cyray.remote
+def kinds(x):
+    return kind(x), kind.__doc__, kind.dispatch(bool)(True), Visitor().visit(1), Visitor().visit("")
+
+@cyray.remote
+def cached():
+    return fib(25), fib.cache_info().hits > 0
+
+@cyray.remote
+def slotted(x):
+    assert not hasattr(x, "__dict__")
+    return type(x)(x.one + 1, x.two() + 1)
+
+@cyray.remote
+def of_ctypes(point):
+    line = Line((point, Point(3, 4.0)))
+    return line, ctypes.sizeof(Point)
+
+@cyray.remote
+def echo(x):
+    return x
+
+cyray.init(num_cpus=1)
+assert cyray.get(lazy.remote(Lazy())) == (42, 42, 1)
+doc = "What x is."
+assert cyray.get(kinds.remote([1, "a"])) == (["int", "other"], doc, "int", "int", "other")
+assert cyray.get(cached.remote()) == (75025, True)
+for made in (Slotted(1, 2), OfInt(1, 2)):
+    back = cyray.get(slotted.remote(made))
+    assert type(back) is type(made) and (back.one, back.two()) == (2, 3)
+assert cyray.get(echo.remote(Slotted[int])) == Slotted[int]
+line, size = cyray.get(of_ctypes.remote(Point(1, 2.0)))
+assert size == 9 == ctypes.sizeof(Point)
+assert type(line) is Line and [(end.x, end.y) for end in line.ends] == [(1, 2.0), (3, 4.0)]
+assert cyray.get(echo.remote(Colour.RED)) is Colour.RED
+print("done")
+"""
+
+
+def test_functions_and_classes_of_the_program_itself_work_in_tasks(tmp_path):
+    out, _ = run_driver(tmp_path, OF_MAIN)
+    assert out == "done\n"
+
+
+def test_a_cached_function_of_a_module_goes_by_its_name():
+    assert through_a_task(_cached) is _cached
+    assert through_a_task(_dispatched) is _dispatched
+
+
+@functools.lru_cache
+def _cached():
+    return 1
+
+
+@functools.singledispatch
+def _dispatched(x):
+    return x
+
+
+class Stream(io.StringIO):
+    def __reduce__(self):
+        raise TypeError("no copy of this")
+
+
+def test_the_standard_streams_are_those_of_the_process():
+    with contextlib.redirect_stdout(Stream()), contextlib.redirect_stderr(Stream()):
+        back = through_a_task({"streams": [sys.stdout, sys.stderr]})
+        assert back["streams"][0] is sys.stdout and back["streams"][1] is sys.stderr
+
+
+# --- Errors that name the part ------------------------------------------------------------------------
+
+
+class Model:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+
+LIBRARY = ctypes.CDLL(None)
+GETPID = LIBRARY.getpid
+
+
+def refusal(value, **given):
+    with pytest.raises(TypeError, match="Could not serialize") as caught:
+        echo.remote(value=value)
+    return str(caught.value)
+
+
+def test_the_way_to_the_part_is_named():
+    text = refusal({"models": [Model()]})
+    assert "the argument 'value': value['models'][0].lock is <unlocked _thread.lock" in text
+
+
+def test_an_open_file_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "data.txt").write_text("text")
+    for mode in ("r", "rb", "w", "r+b"):
+        with open(tmp_path / "data.txt", mode) as file:
+            text = refusal([file])
+            assert "value[0] is <_io." in text
+            assert (
+                "an open file (" in text and "data.txt') cannot be passed on: pass its path" in text
+            )
+    assert "a file that is closed" in refusal(file)
+
+
+def test_what_ctypes_loaded_is_refused_with_what_to_do():
+    def asks():
+        return LIBRARY.getpid()
+
+    def asks_directly():
+        return GETPID()
+
+    for function, name in ((asks, "LIBRARY"), (asks_directly, "GETPID")):
+        text = refusal(function)
+        assert f"uses the global variable {name}; {name} is" in text
+        assert "load it where it is used" in text
+    assert "pointers cannot be pickled" in refusal([ctypes.pointer(ctypes.c_int(1))])
+
+
+def test_what_a_task_returns_is_named_too():
+    with pytest.raises(TypeError, match=r"value\['a'\]\.lock is <unlocked"):
+        cyray.get(call.remote(lambda: {"a": Model()}))
+
+
+# --- Serializers of the user's own -------------------------------------------------------------------
+
+
+class Connection:
+    """Of this module, and with what cannot be pickled."""
+
+    def __init__(self, address):
+        self.address = address
+        self.lock = threading.Lock()
+
+
+class Other(Connection):
+    pass
+
+
+@pytest.fixture
+def connections():
+    register_serializer(Connection, serializer=lambda c: c.address, deserializer=Connection)
+    yield
+    deregister_serializer(Connection)
+
+
+def test_a_serializer_holds_for_values_of_its_class(connections):
+    def addresses(first, rest):
+        return first.address, rest["b"].address
+
+    given = [Connection("a"), {"b": Connection("c")}]
+    assert cyray.get(call.remote(addresses, *given)) == ("a", "c")
+    assert cyray.get(cyray.put([Connection("d")]))[0].address == "d"
+
+
+def test_a_serializer_holds_for_its_class_alone_and_can_be_taken_back(connections):
+    with pytest.raises(TypeError, match="Could not serialize"):
+        echo.remote(Other("x"))
+    deregister_serializer(Connection)
+    with pytest.raises(TypeError, match="Could not serialize"):
+        echo.remote(Connection("x"))
+    deregister_serializer(Connection)  # nothing happens
+
+
+def test_a_serializer_is_this_process_alone(connections):
+    with pytest.raises(TypeError, match="Could not serialize"):
+        cyray.get(call.remote(lambda: Connection("made there")))
+
+
+def test_a_serializer_for_arrays_counts_for_arrays_by_themselves():
+    register_serializer(np.ndarray, serializer=np.ndarray.tolist, deserializer=tuple)
+    try:
+        assert through_a_task(np.arange(3)) == (0, 1, 2)
+        assert through_a_task([np.arange(2)]) == [(0, 1)]
+    finally:
+        deregister_serializer(np.ndarray)
+
+
+def test_what_cannot_be_registered_is_refused():
+    with pytest.raises(TypeError, match="pickle writes values of dict itself"):
+        register_serializer(dict, serializer=list, deserializer=dict)
+    with pytest.raises(TypeError, match="registered for a class, not for 5"):
+        register_serializer(5, serializer=list, deserializer=dict)
+    with pytest.raises(TypeError, match="the deserializer of Connection is a function, not None"):
+        register_serializer(Connection, serializer=list, deserializer=None)
+    with pytest.raises(ValueError, match="use_pickle=True, or use_dict=True, or"):
+        cyray.register_custom_serializer(Connection)
+    with pytest.raises(ValueError, match="use_pickle=True, or use_dict=True, or"):
+        cyray.register_custom_serializer(Connection, use_pickle=True, use_dict=True)
+    with pytest.raises(TypeError, match="the deserializer of Connection is a function"):
+        cyray.register_custom_serializer(Connection, serializer=str)
+    lock = threading.Lock()
+    with pytest.raises(TypeError, match=r"value\[1\] uses the captured variable lock"):
+        cyray.register_custom_serializer(Connection, lambda c: lock, Connection)
+
+
+OLD_SPELLING = """
+import threading
+import cyray as ray
+
+class Foo:
+    def __init__(self, x):
+        self.x = x
+        self.lock = threading.Lock()
+
+class Bar:
+    def __init__(self, x):
+        self.x, self.y = x, [x]
+
+@ray.remote
+def make(x):
+    return [Foo(x)]
+
+@ray.remote
+def make_by_another(x):
+    return ray.get(make.remote(x))
+
+@ray.remote
+class Maker:
+    def make(self, x):
+        return Foo(x)
+
+ray.init(num_cpus=2)
+try:
+    ray.get(make.remote(1))
+    raise SystemExit("a lock was pickled")
+except TypeError:
+    pass
+ray.register_custom_serializer(Foo, serializer=lambda foo: foo.x, deserializer=lambda x: Foo(x))
+assert ray.get(make.remote(1))[0].x == 1            # described before, and run before
+assert ray.get(make_by_another.remote(2))[0].x == 2
+assert ray.get(Maker.remote().make.remote(3)).x == 3
+assert ray.get(ray.put(Foo(4))).x == 4
+
+ray.register_custom_serializer(Bar, use_dict=True)
+assert vars(ray.get(ray.put(Bar(5)))) == {"x": 5, "y": [5]}
+ray.register_custom_serializer(Bar, use_pickle=True)
+assert vars(ray.get(ray.put(Bar(6)))) == {"x": 6, "y": [6]}
+
+ray.register_custom_serializer(Foo, use_pickle=True)
+try:
+    ray.put(Foo(7))
+    raise SystemExit("a lock was pickled")
+except TypeError:
+    pass
+ray.register_custom_serializer(Foo, lambda foo: foo.x, Foo, local=True)
+assert ray.get(ray.put(Foo(8))).x == 8
+print("done")
+"""
+
+
+def test_the_old_spelling_holds_in_tasks_and_actors_too(tmp_path):
+    out, _ = run_driver(tmp_path, OLD_SPELLING)
+    assert out == "done\n"
+
+
+# --- Reports ------------------------------------------------------------------------------------------
+
+
+def test_a_report_says_what_can_be_pickled_and_what_cannot():
+    out = io.StringIO()
+    assert inspect_serializability([1, 2], print_file=out) == (True, set())
+    assert "[1, 2]" in out.getvalue()
+    lock, gate = threading.Lock(), threading.Event()
+
+    def uses():
+        return lock, gate
+
+    out = io.StringIO()
+    fine, failures = inspect_serializability(uses, name="task", print_file=out)
+    assert not fine
+    found = {failure.name: failure for failure in failures}
+    assert found["lock"].obj is lock and found["lock"].parent is uses
+    assert any(failure.parent is gate._cond for failure in failures)
+    text = out.getvalue()
+    assert "task: " in text and "lock: cannot pickle '_thread.lock' object" in text
+    for failure in failures:
+        assert repr(failure) in text
+
+
+def test_a_report_goes_as_deep_as_it_is_told(capsys):
+    value = {"a": {"b": {"c": threading.Lock()}}}
+    for depth, name in ((0, "value"), (1, "['a']"), (2, "['b']"), (3, "['c']"), (9, "['c']")):
+        fine, failures = inspect_serializability(value, name="value", depth=depth)
+        assert not fine and [failure.name for failure in failures] == [name]
+    assert "['c']: cannot pickle" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="depth"):
+        inspect_serializability(value, depth=-1)
+
+
+def test_pickling_by_hand_takes_what_tasks_take(connections, capsys):
+    pickled = cyray.cloudpickle.dumps([Connection("x"), lambda: 5, memoryview(b"ab")])
+    back = pickle.loads(pickled)
+    assert back[0].address == "x" and back[1]() == 5 and back[2].tobytes() == b"ab"
+    file = io.BytesIO()
+    cyray.cloudpickle.dump(Connection("y"), file)
+    assert cyray.cloudpickle.loads(file.getvalue()).address == "y"
+    with pytest.raises(TypeError):
+        cyray.cloudpickle.dumps_debug([threading.Lock()])
+    assert "[0]: cannot pickle" in capsys.readouterr().out
+    assert callable(cyray.cloudpickle.register_pickle_by_value)
+    assert cyray.cloudpickle.subimport("array") is array
+
+
+def test_encoded_values_by_hand():
+    assert _raylet.decode_value(_raylet.encode_value({"a": Point(1, 2.0)}))["a"].y == 2.0
