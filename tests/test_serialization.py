@@ -292,6 +292,65 @@ def test_what_a_task_returns_is_named_too():
         cyray.get(call.remote(lambda: {"a": Model()}))
 
 
+# --- Exceptions ---------------------------------------------------------------------------------------
+
+FAILURES = """
+import threading
+import numpy as np
+import cyray
+
+class Refusal(Exception):
+    def __init__(self, reason, *, code):
+        super().__init__(f"refused: {reason}")
+        self.reason, self.code = reason, code
+
+class Locked(Exception):
+    def __init__(self):
+        super().__init__("locked", np.arange(3))
+        self.lock = threading.Lock()
+
+@cyray.remote
+def fails():
+    try:
+        try:
+            raise Locked
+        except Locked as error:
+            raise KeyError("middle") from error
+    except KeyError:
+        raise Refusal("late", code=3)
+
+@cyray.remote
+def passes_on():
+    try:
+        cyray.get(fails.remote())
+    except Refusal as error:
+        raise ValueError("passed on") from error
+
+cyray.init(num_cpus=2)
+try:
+    cyray.get(fails.remote())
+except Refusal as error:
+    assert (error.code, error.reason, str(error.cause)) == (3, "late", "refused: late")
+    middle = error.__context__
+    assert type(middle) is KeyError and type(middle.__cause__) is Locked
+    text, numbers = middle.__cause__.args
+    assert text == "locked" and numbers.tolist() == [0, 1, 2]
+    assert "cannot be pickled" in middle.__cause__.lock
+try:
+    cyray.get(passes_on.remote())
+except ValueError as error:
+    inner = error.__cause__
+    assert isinstance(inner, Refusal) and isinstance(inner, cyray.exceptions.RayTaskError)
+    assert inner.code == 3 and type(inner.__context__.__cause__) is Locked
+print("done")
+"""
+
+
+def test_exceptions_of_the_program_itself_come_with_what_hangs_on_them(tmp_path):
+    out, _ = run_driver(tmp_path, FAILURES)
+    assert out == "done\n"
+
+
 # --- Serializers of the user's own -------------------------------------------------------------------
 
 
@@ -321,6 +380,21 @@ def test_a_serializer_holds_for_values_of_its_class(connections):
     given = [Connection("a"), {"b": Connection("c")}]
     assert cyray.get(call.remote(addresses, *given)) == ("a", "c")
     assert cyray.get(cyray.put([Connection("d")]))[0].address == "d"
+
+
+def test_a_serializer_holds_for_what_functions_and_exceptions_carry(connections):
+    carried = Connection("carried")
+    assert cyray.get(cyray.remote(lambda: carried.address).remote()) == "carried"
+
+    @cyray.remote
+    class Fails:  # so that it is registered in this process alone
+        def fail(self, connection):
+            register_serializer(Connection, serializer=lambda c: c.address, deserializer=Connection)
+            raise ValueError("with", connection)
+
+    with pytest.raises(ValueError) as caught:
+        cyray.get(Fails.remote().fail.remote(carried))
+    assert caught.value.cause.args[1].address == "carried"
 
 
 def test_a_serializer_holds_for_its_class_alone_and_can_be_taken_back(connections):

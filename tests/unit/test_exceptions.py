@@ -192,9 +192,22 @@ def test_an_unpicklable_cause_becomes_its_text():
     error = travelled(failed(BrokenReduce("secret")))
     # Class, args and attributes travel even when the class refuses to pickle itself.
     assert isinstance(error, BrokenReduce) or "secret" in str(error.cause)
-    locked = travelled(failed(ValueError(threading.Lock())))
+
+    class Locked(Exception):
+        lock = threading.Lock()
+
+    locked = travelled(failed(Locked("secret")))
     assert type(locked.cause) is RayError
-    assert "cannot be pickled" in str(locked.cause)
+    assert "cannot be pickled" in str(locked.cause) and "secret" in str(locked.cause)
+
+
+def test_what_cannot_be_pickled_in_an_exception_becomes_its_text():
+    cause = ValueError("plain", threading.Lock())
+    cause.held, cause.code = threading.Lock(), 3
+    error = travelled(failed(cause))
+    assert isinstance(error, ValueError) and error.code == 3
+    assert error.cause.args == ("plain", "<a _thread.lock, which cannot be pickled>")
+    assert error.held == "<a _thread.lock, which cannot be pickled>"
 
 
 def test_a_class_that_cannot_be_subclassed_gives_a_plain_error(caplog):

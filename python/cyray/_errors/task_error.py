@@ -12,27 +12,17 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from cyray import _compat
+from cyray._errors import cause as _cause
+from cyray._errors.cause import class_name as _class_name
+from cyray._errors.cause import safe_text as _safe_text
+from cyray._errors.root import RayError, UnserializableException
 from cyray._os.files import PACKAGE_DIR
 
 _MAX_TRACEBACK_CHARS = 64 * 1024
-# Of the pickle of a cause: with the traceback it is less than what an error may take
-# (kMaxErrorBytes of common/encoding.h). A part of it that takes more than the second is left out then.
-_MOST_CAUSE_BYTES = 60 << 20
-_MOST_PART_BYTES = 64 * 1024
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _DEPENDENCY_LINE = "At least one of the input arguments for this task could not be computed:"
-
-
-class RayError(Exception):
-    """The root of everything cyray raises on its own account."""
-
-
-class UnserializableException(RayError):
-    """An exception that could not be unpickled here; holds its text."""
 
 
 class RayTaskError(RayError):
@@ -86,11 +76,11 @@ class RayTaskError(RayError):
         try:
             blob = exc.__dict__.get("_cyray_blob") if inner is not None else None
             if blob is None:
-                blob = _dump_cause(cause)
+                blob = _cause.dump(cause)
             why_not = "cannot be pickled"
-            if blob is not None and len(blob) > _MOST_CAUSE_BYTES:
-                why_not = f"takes {len(blob)} bytes, and an error at most {_MOST_CAUSE_BYTES}"
-                blob = _dump_shortened(cause)
+            if blob is not None and len(blob) > _cause.MOST_BYTES:
+                why_not = f"takes {len(blob)} bytes, and an error at most {_cause.MOST_BYTES}"
+                blob = _cause.dump_shortened(cause)
             if blob is None:
                 cause = RayError(
                     f"The exception raised by the task, a {_class_name(cause)}, {why_not}. "
@@ -129,7 +119,7 @@ class RayTaskError(RayError):
     def as_instanceof_cause(self) -> RayTaskError:
         """This error as an instance of its cause's class too; itself when that cannot be."""
         cause_class = type(self.cause)
-        if isinstance(self, cause_class) or _is_control(cause_class):
+        if isinstance(self, cause_class) or _is_control(cause_class) or _is_bare_group(self.cause):
             return self
         try:
             dual_class = _dual_class(cause_class)
@@ -163,7 +153,7 @@ class RayTaskError(RayError):
         return getattr(self.__dict__["cause"], name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        blob = self.__dict__.get("_cyray_blob") or _dump_cause(self.cause)
+        blob = self.__dict__.get("_cyray_blob") or _cause.dump(self.cause)
         if blob is None:
             blob = pickle.dumps(RayError(_safe_text(self.cause)), protocol=5)
         dual = type(self) is not RayTaskError
@@ -179,7 +169,7 @@ def _fill_task_error(error: RayTaskError, fields: dict[str, Any], cause: BaseExc
 
 def _rebuild_task_error(fields: dict[str, Any], blob: bytes, dual: bool) -> RayTaskError:
     try:
-        cause = pickle.loads(blob)
+        cause = _cause.load(blob)
     except Exception as error:
         cause = UnserializableException(
             f"The task's exception could not be unpickled here ({_safe_text(error)}). "
@@ -199,6 +189,11 @@ def _is_control(cause_class: type) -> bool:
     if asyncio is not None:
         kinds += (asyncio.CancelledError,)
     return issubclass(cause_class, kinds)
+
+
+def _is_bare_group(cause: BaseException) -> bool:
+    # A BaseExceptionGroup that is no Exception, for what is in it: no class is that and an Exception.
+    return _cause.is_group(cause) and not isinstance(cause, Exception)
 
 
 _dual_classes: dict[type, type] = {}
@@ -223,7 +218,7 @@ def _new_instance(dual_class: type, cause: BaseException) -> Any:
     # The user's __new__ and __init__ are not called: their arguments are not known. The memory
     # layout is the built-in base's, so its __new__ is the one to call.
     base = _compat.builtin_base(dual_class)
-    if hasattr(base, "exceptions"):  # An exception group needs its parts.
+    if _cause.is_group(cause):  # An exception group needs its parts.
         return base.__new__(dual_class, cause.message, cause.exceptions)  # type: ignore[attr-defined]
     return base.__new__(dual_class)
 
@@ -241,97 +236,8 @@ def _copy_attributes(source: BaseException, target: BaseException) -> None:
     for name, value in source.__dict__.items():
         if name != "cause" and not name.startswith("_cyray"):
             target.__dict__[name] = value
-
-
-def _dump_cause(cause: BaseException) -> bytes | None:
-    """`cause` as bytes that are known to load again, or None."""
-    attempts = (lambda: cause, lambda: _Raw(cause))
-    for attempt in attempts:
-        for dump in (pickle.dumps, _cloudpickle_dumps):
-            try:
-                blob = dump(attempt(), protocol=5)
-                loaded = pickle.loads(blob)
-            except Exception:
-                continue
-            # A constructor that is called with other arguments than the first time may succeed
-            # and still make another exception.
-            if attempt is attempts[-1] or _alike(getattr(loaded, "args", None), cause.args):
-                return blob
-    return None
-
-
-def _dump_shortened(cause: BaseException) -> bytes | None:
-    """`cause` of the same class, without what is large in it; None when it is still too large."""
-    try:
-        blob = _cloudpickle_dumps(_Raw(cause, _shortened), protocol=5)
-        pickle.loads(blob)
-    except Exception:
-        return None
-    return blob if len(blob) <= _MOST_CAUSE_BYTES else None
-
-
-def _shortened(value: Any) -> Any:
-    size = len(_cloudpickle_dumps(value, 5))
-    if size <= _MOST_PART_BYTES:
-        return value
-    left_out = f"... {size} bytes in all; an error takes at most {_MOST_CAUSE_BYTES} ..."
-    if type(value) is str:
-        return value[: _MOST_PART_BYTES // 4] + left_out
-    if type(value) is bytes:
-        return value[: _MOST_PART_BYTES // 4] + left_out.encode()
-    return f"<a {_class_name(value)}: {left_out}>"
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether both are the same value, without asking the user's classes: their `==` may give anything.
-
-    An array gives an array, a table raises. What is no plain value is alike when its pickle is.
-    """
-    if type(one) is not type(other):
-        return False
-    if type(one) in _PLAIN:
-        return bool(one == other) or (one != one and other != other)
-    try:
-        if type(one) in (tuple, list):
-            return len(one) == len(other) and all(map(_alike, one, other))
-        if type(one) is dict:
-            return _alike(list(one.items()), list(other.items()))
-        return _cloudpickle_dumps(one, 5) == _cloudpickle_dumps(other, 5)
-    except Exception:  # not to be pickled, or nested without end
-        return False
-
-
-def _cloudpickle_dumps(value: Any, protocol: int) -> bytes:
-    import cloudpickle
-
-    return cloudpickle.dumps(value, protocol=protocol)
-
-
-class _Raw:
-    """Pickles an exception as class, args and attributes, without calling its constructor.
-
-    For the many classes whose `__init__` takes other arguments than it hands to its base.
-    """
-
-    def __init__(
-        self, cause: BaseException, change: Callable[[Any], Any] = lambda value: value
-    ) -> None:
-        """`change`: what stands for each argument and attribute."""
-        self._class = type(cause)
-        self._args = tuple(map(change, cause.args))
-        self._attributes = {name: change(value) for name, value in cause.__dict__.items()}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_raw, (self._class, self._args, self._attributes)
-
-
-def _rebuild_raw(cause_class: type, args: tuple[Any, ...], attributes: dict[str, Any]) -> Any:
-    base = _compat.builtin_base(cause_class)
-    cause = base.__new__(cause_class, *args)
-    base.__init__(cause, *args)  # Fills errno and the like.
-    BaseException.args.__set__(cause, args)  # type: ignore[attr-defined]
-    cause.__dict__.update(attributes)
-    return cause
+    target.__cause__, target.__context__ = source.__cause__, source.__context__
+    target.__suppress_context__ = source.__suppress_context__
 
 
 def _is_engine_frame(filename: str) -> bool:
@@ -377,20 +283,6 @@ def _drop_engine_frames(report: Any, seen: set[int]) -> None:
     _drop_engine_frames(report.__context__, seen)
     for part in getattr(report, "exceptions", None) or ():
         _drop_engine_frames(part, seen)
-
-
-def _class_name(value: object) -> str:
-    cls = type(value)
-    return (
-        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
-    )
-
-
-def _safe_text(value: object) -> str:
-    try:
-        return str(value)
-    except BaseException:
-        return f"<{type(value).__name__} whose str() fails>"
 
 
 def _safe_repr(value: object) -> str:
