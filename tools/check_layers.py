@@ -28,7 +28,7 @@ ROOMS = (
     ("_node",),
     ("_driver", "_worker"),
     ("_api",),
-    ("", "actor", "exceptions", "internal"),  # "": cyray/__init__.py
+    ("", "actor", "dag", "exceptions", "internal"),  # "": cyray/__init__.py
     ("util", "cluster_utils", "test_utils"),
     ("accelerators", "cloudpickle", "_private"),
     ("cli",),

@@ -23,6 +23,8 @@ TABLE = {
     "method_options": "cyray._spec.options:method_options",
     "signature_checker": "cyray._api.signature:checker",
     "ref_future": "cyray._api.future:RefFuture",
+    "bind_function": "cyray._api.graph:FunctionNode",
+    "bind_method": "cyray._api.graph:bind_method",
     "refs_inside": "cyray._api.nested:refs_inside",
     # A worker's.
     "find_method": "cyray._worker.actor:find_method",

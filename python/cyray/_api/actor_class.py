@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyray import _compat, _raylet
 from cyray._api.actors import get_actor
-from cyray._api.method import BUILTIN_METHODS, portable
+from cyray._api.method import BUILTIN_METHODS, may_be_called, portable
 from cyray._api.signature import check_constructor, signature_of
 from cyray._driver.init import auto_init
 from cyray._errors.classes import ActorAlreadyExistsError
@@ -22,37 +22,8 @@ from cyray._process import me
 from cyray._spec import options as _options
 from cyray._spec import plans
 
-# Of an object with such a name Python asks the handle itself: to pickle, copy, show and make it.
-_OF_THE_HANDLE = frozenset(
-    [
-        "__class__",
-        "__class_getitem__",
-        "__copy__",
-        "__deepcopy__",
-        "__del__",
-        "__delattr__",
-        "__dict__",
-        "__dir__",
-        "__doc__",
-        "__getattr__",
-        "__getattribute__",
-        "__getnewargs__",
-        "__getnewargs_ex__",
-        "__getstate__",
-        "__init__",
-        "__init_subclass__",
-        "__module__",
-        "__new__",
-        "__reduce__",
-        "__reduce_ex__",
-        "__setattr__",
-        "__setstate__",
-        "__sizeof__",
-        "__slots__",
-        "__subclasshook__",
-        "__weakref__",
-    ]
-)
+if TYPE_CHECKING:
+    from cyray._api.graph import ClassNode
 
 
 class ActorClassInheritanceException(TypeError):
@@ -123,6 +94,12 @@ class ActorClass:
         """The same class with other options for the actors made through the result."""
         merged = {**self._cyray_options, **_options.actor_options(options, in_options=True)}
         return BoundActorClass(self, merged)
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """An actor as a step of a graph (`cyray.dag`); it is made when the graph runs."""
+        from cyray._api.graph import ClassNode
+
+        return ClassNode(self.remote, self.underlying_class, args, kwargs)
 
     def _remote(
         self,
@@ -201,6 +178,12 @@ class BoundActorClass:
         """Start an actor; returns its handle at once."""
         return self._class._cyray_create(args, kwargs, self._options)
 
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """An actor as a step of a graph (`cyray.dag`); it is made when the graph runs."""
+        from cyray._api.graph import ClassNode
+
+        return ClassNode(self.remote, self._class.underlying_class, args, kwargs)
+
 
 class ClassPlan(NamedTuple):
     """Everything about an actor class that does not depend on its options."""
@@ -216,7 +199,7 @@ class ClassPlan(NamedTuple):
         pickled = definition.pickle_definition(cls)
         methods: dict[str, dict[str, Any]] = {name: {} for name in BUILTIN_METHODS}
         is_async = False
-        for name in filter(_may_be_called(cls), dir(cls)):
+        for name in filter(may_be_called(cls), dir(cls)):
             attribute = inspect.getattr_static(cls, name)
             function = getattr(attribute, "__func__", attribute)
             if not callable(function) and not callable(getattr(cls, name, None)):
@@ -231,10 +214,3 @@ class ClassPlan(NamedTuple):
                 methods[name]["signature"] = tuple(signature)
         meta = {"class_name": cls.__name__, "methods": methods, "is_async": is_async}
         return ClassPlan(definition.content_id(pickled), pickled, cls.__name__, meta)
-
-
-def _may_be_called(cls: type) -> Callable[[str], bool]:
-    """Whether a handle has the method of that name: those with an underscore or two as well, but for what every
-    object has."""
-    own = {name for base in cls.__mro__ if base is not object for name in vars(base)}
-    return lambda name: name[:2] != "__" or (name in own and name not in _OF_THE_HANDLE)

@@ -5,14 +5,52 @@ Place: `describe_method` is reached from `_raylet` through `_hooks`, once for ea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cyray._pickle import extra as _extra
 from cyray._spec import options as _options
 from cyray._spec import plans
 
+# Of an object with such a name Python asks the handle itself: to pickle, copy, show and make it.
+_OF_THE_HANDLE = frozenset(
+    [
+        "__class__",
+        "__class_getitem__",
+        "__copy__",
+        "__deepcopy__",
+        "__del__",
+        "__delattr__",
+        "__dict__",
+        "__dir__",
+        "__doc__",
+        "__getattr__",
+        "__getattribute__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+        "__getstate__",
+        "__init__",
+        "__init_subclass__",
+        "__module__",
+        "__new__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__setattr__",
+        "__setstate__",
+        "__sizeof__",
+        "__slots__",
+        "__subclasshook__",
+        "__weakref__",
+    ]
+)
 BUILTIN_METHODS = ("__ray_ready__", "__ray_terminate__", "__ray_call__")
+
+
+def may_be_called(cls: type) -> Callable[[str], bool]:
+    """Whether a handle has the method of that name: those with an underscore or two as well, but for what every
+    object has."""
+    own = {name for base in cls.__mro__ if base is not object for name in vars(base)}
+    return lambda name: name[:2] != "__" or (name in own and name not in _OF_THE_HANDLE)
 
 
 def portable(options: Mapping[str, Any]) -> dict[str, Any]:

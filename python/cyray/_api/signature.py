@@ -98,6 +98,15 @@ def checker(signature: Sequence[Any]) -> Callable[..., None]:
     return functools.partial(function, *(None,) * wanted.bound) if wanted.bound else function
 
 
+def check_call(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], bound: int = 0
+) -> None:
+    """TypeError when `function(*args, **kwargs)` would raise one for its arguments, as far as can be seen."""
+    signature = signature_of(function, bound)
+    if signature is not None:
+        checker(signature)(*args, **kwargs)
+
+
 def check_constructor(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """TypeError when `cls(*args, **kwargs)` would raise one for its arguments, as far as can be seen."""
     if type(cls).__call__ is not type.__call__:  # a metaclass decides
@@ -107,6 +116,4 @@ def check_constructor(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if plain and cls.__new__ is object.__new__ and (args or kwargs):
         raise TypeError(f"{cls.__name__}() takes no arguments")
     for function in (cls.__new__, None if plain else initialise):
-        signature = signature_of(function, bound=1)
-        if signature is not None:
-            checker(signature)(*args, **kwargs)
+        check_call(function, args, kwargs, bound=1)

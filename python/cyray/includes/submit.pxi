@@ -287,6 +287,10 @@ cdef class RemoteFunction:
             self._made[key] = other
         return other
 
+    def bind(self, *args, **kwargs):
+        """A task as a step of a graph (``cyray.dag``); it runs when the graph does."""
+        return hook("bind_function")(self, args, kwargs)
+
     def _remote(self, args=None, kwargs=None, **options):
         target = self.options(**options) if options else self
         return target.remote(*(args or ()), **(kwargs or {}))
@@ -350,6 +354,11 @@ cdef class ActorMethod:
     def options(self, **options):
         return make_method(self._handle, self._name,
                            {**(self._overrides or {}), **hook("method_options")(options)})
+
+    def bind(self, *args, **kwargs):
+        """A call as a step of a graph (``cyray.dag``); of several results, a tuple of steps."""
+        plan = hook("describe_method")(self._handle._meta, self._name, self._overrides)
+        return hook("bind_method")(self, plan.signature, plan.num_returns, args, kwargs)
 
     def _remote(self, args=None, kwargs=None, **options):
         target = self.options(**options) if options else self
