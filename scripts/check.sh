@@ -53,6 +53,7 @@ step "ruff" "$bin/ruff" check -q .
 step "commits" "$bin/python" tools/check_commits.py
 step "rooms of python/cyray" "$bin/python" tools/check_layers.py
 step "mypy" "$bin/mypy" --no-error-summary
+step "types of programs, mypy and pyright" "$bin/python" tools/check_types.py
 if ((${#cython[@]})); then step "cython-lint" "$bin/cython-lint" "${cython[@]}"; fi
 step "sizes, layers, file comments" "$bin/python" tools/check_sizes.py
 step "clang-tidy" tidy

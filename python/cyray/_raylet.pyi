@@ -12,17 +12,22 @@ from collections.abc import (
     MutableSequence,
 )
 from concurrent.futures import Future
-from typing import Any, Generic, NoReturn, SupportsIndex, overload
+from typing import Any, Generic, Literal, NoReturn, SupportsIndex, overload
 
-from typing_extensions import TypeVar
+from typing_extensions import ParamSpec, TypeVar, Unpack
 
 from cyray._api.graph import FunctionNode
 from cyray._ids import JobID, TaskID
 from cyray._spec.plans import ActorPlan
+from cyray._spec.typed import MethodOptions, TaskOptions
 
 _Callback = Callable[[tuple[Any, ...]], None]
 _K = TypeVar("_K")
 _T = TypeVar("_T")
+_T2 = TypeVar("_T2")
+_T3 = TypeVar("_T3")
+_P = ParamSpec("_P", default=...)
+_Out = TypeVar("_Out", covariant=True, default=Any)
 # Of a ref of which nothing is said: Any.
 _V = TypeVar("_V", covariant=True, default=Any)
 
@@ -66,34 +71,110 @@ class ObjectRefGenerator(Iterator[ObjectRef[_V]], AsyncIterator[ObjectRef[_V]], 
     def athrow(self, *error: Any) -> NoReturn: ...
     def task_id(self) -> TaskID: ...
 
-class RemoteFunction:
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None: ...
-    def remote(self, *args: Any, **kwargs: Any) -> Any: ...
-    def options(self, **options: Any) -> RemoteFunction: ...
-    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode: ...
+class RemoteFunction(Generic[_P, _Out]):
+    """Calls take what the function takes, or refs in the first places; `_Out` is what a call gives."""
+
+    def __init__(self, function: Callable[_P, Any], options: dict[str, Any]) -> None: ...
+    @overload
+    def remote(self, *args: _P.args, **kwargs: _P.kwargs) -> _Out: ...
+    @overload
+    def remote(self, _ref: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> _Out: ...
+    @overload
+    def remote(self, _a: Any, _ref: ObjectRef[Any], /, *args: Any, **kwargs: Any) -> _Out: ...
+    @overload
+    def remote(
+        self, _a: Any, _b: Any, _ref: ObjectRef[Any], /, *args: Any, **kwargs: Any
+    ) -> _Out: ...
+    @overload
+    def remote(
+        self, _a: Any, _b: Any, _c: Any, _ref: ObjectRef[Any], /, *args: Any, **kwargs: Any
+    ) -> _Out: ...
+    @overload
+    def remote(
+        self, _a: Any, _b: Any, _c: Any, _d: Any, _ref: ObjectRef[Any], /, *args: Any, **kwargs: Any
+    ) -> _Out: ...
+    @overload
+    def remote(
+        self,
+        _a: Any,
+        _b: Any,
+        _c: Any,
+        _d: Any,
+        _e: Any,
+        _ref: ObjectRef[Any],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> _Out: ...
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[_Out]: ...
+    @overload
+    def options(self, **options: Unpack[TaskOptions]) -> RemoteFunction[_P, _Out]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal[1], **options: Unpack[TaskOptions]
+    ) -> RemoteFunction[_P, ObjectRef[Any]]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal[0], **options: Unpack[TaskOptions]
+    ) -> RemoteFunction[_P, None]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal["streaming"], **options: Unpack[TaskOptions]
+    ) -> RemoteFunction[_P, ObjectRefGenerator[Any]]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal["dynamic"], **options: Unpack[TaskOptions]
+    ) -> RemoteFunction[_P, ObjectRef[list[ObjectRef[Any]]]]: ...
+    @overload
+    def options(
+        self, *, num_returns: int, **options: Unpack[TaskOptions]
+    ) -> RemoteFunction[_P, list[ObjectRef[Any]]]: ...
+    @overload
+    def options(
+        self, *, num_return_vals: int, **options: Unpack[TaskOptions]
+    ) -> RemoteFunction[_P, list[ObjectRef[Any]]]: ...
     def _remote(
         self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
     ) -> Any: ...
     @property
-    def underlying_function(self) -> Callable[..., Any]: ...
+    def underlying_function(self) -> Callable[_P, Any]: ...
     @property
-    def __cyray_wraps__(self) -> Callable[..., Any]: ...
+    def __cyray_wraps__(self) -> Callable[_P, Any]: ...
     @property
     def task_options(self) -> dict[str, Any]: ...
 
 class ActorMethod:
     def remote(self, *args: Any, **kwargs: Any) -> Any: ...
-    def options(self, **options: Any) -> ActorMethod: ...
+    def options(
+        self, *, num_returns: int | str | None = None, **options: Unpack[MethodOptions]
+    ) -> ActorMethod: ...
     def bind(self, *args: Any, **kwargs: Any) -> Any: ...
     def _remote(
         self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
     ) -> Any: ...
 
-class ActorHandle:
+# Where a class is asked for, as by `ActorProxy[Counter]`, a handle of its actor will do.
+class ActorHandle(Any, Generic[_V]):
     _actor_id: bytes
     _is_stale: bool
     def __getattr__(self, name: str) -> ActorMethod: ...
 
+@overload
+def get(
+    object_refs: tuple[ObjectRef[_T], ObjectRef[_T2]],
+    timeout: float | None = None,
+    *,
+    writable: bool = False,
+    _use_object_store: bool = False,
+) -> tuple[_T, _T2]: ...
+@overload
+def get(
+    object_refs: tuple[ObjectRef[_T], ObjectRef[_T2], ObjectRef[_T3]],
+    timeout: float | None = None,
+    *,
+    writable: bool = False,
+    _use_object_store: bool = False,
+) -> tuple[_T, _T2, _T3]: ...
 @overload
 def get(
     object_refs: ObjectRef[_T],

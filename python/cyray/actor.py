@@ -1,13 +1,22 @@
 """Names of `ray.actor` that programs use."""
 
+from typing import Annotated, TypeVar
+
 from cyray._api.actor_class import ActorClass, ActorClassInheritanceException
 from cyray._api.actors import exit_actor
+from cyray._api.method import method
 from cyray._raylet import ActorHandle, ActorMethod
+
+_T = TypeVar("_T")
+# `counter: ActorProxy[Counter] = Counters.remote()`: type checkers know the methods that are under `@method`.
+ActorProxy = Annotated[_T, "a handle of an actor of that class"]
 
 __all__ = [
     "ActorClass",
     "ActorClassInheritanceException",
     "ActorHandle",
     "ActorMethod",
+    "ActorProxy",
     "exit_actor",
+    "method",
 ]

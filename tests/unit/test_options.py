@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cyray._spec import options as _options
+from cyray._spec import typed
 from cyray._spec.options import (
     actor_demands,
     actor_options,
@@ -229,3 +231,16 @@ def test_a_name_that_is_too_long_is_refused(check):
     assert check({"name": "n" * 10_000}) == {"name": "n" * 10_000}
     with pytest.raises(ValueError, match=r"'name' takes at most 10,000 characters, .* has 10,001"):
         check({"name": "n" * 10_001})
+
+
+@pytest.mark.parametrize(
+    ("told", "table", "harmless"),
+    [
+        (typed.TaskOptions, _options._TASK, _options._TASK_HARMLESS),
+        (typed.ActorOptions, _options._ACTOR, _options._ACTOR_HARMLESS),
+        (typed.MethodOptions, _options._METHOD, _options._METHOD_HARMLESS),
+    ],
+)
+def test_type_checkers_are_told_of_the_options_that_there_are(told, table, harmless):
+    names = set(told.__annotations__) - {"max_reconstructions"}  # an old name of one of them
+    assert names == (set(table) | harmless) - {"num_returns"}  # stands in the signatures

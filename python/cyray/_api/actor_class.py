@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from cyray import _compat, _raylet
 from cyray._api.actors import get_actor
@@ -23,14 +23,81 @@ from cyray._spec import options as _options
 from cyray._spec import plans
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from cyray._api.graph import ClassNode
+    from cyray._raylet import ActorHandle, ObjectRef
+    from cyray._spec.typed import ActorOptions
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_K = TypeVar("_K", covariant=True)  # the class: what it is made with is what `remote` takes
 
 
 class ActorClassInheritanceException(TypeError):
     """Kept for programs that catch it: a class can inherit from what `@remote` made of another."""
 
 
-class ActorClass:
+class _Maker(Generic[_K]):
+    """What makes actors of a class: the class itself, or one with other options."""
+
+    @overload
+    def remote(
+        self: _Maker[Callable[_P, _T]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> ActorHandle[_T]: ...
+    @overload
+    def remote(
+        self: _Maker[Callable[_P, _T]], _ref: ObjectRef[Any], /, *args: Any, **kwargs: Any
+    ) -> ActorHandle[_T]: ...
+    @overload
+    def remote(
+        self: _Maker[Callable[_P, _T]],
+        _a: Any,
+        _ref: ObjectRef[Any],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> ActorHandle[_T]: ...
+    @overload
+    def remote(
+        self: _Maker[Callable[_P, _T]],
+        _a: Any,
+        _b: Any,
+        _ref: ObjectRef[Any],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> ActorHandle[_T]: ...
+    @overload
+    def remote(
+        self: _Maker[Callable[_P, _T]],
+        _a: Any,
+        _b: Any,
+        _c: Any,
+        _ref: ObjectRef[Any],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> ActorHandle[_T]: ...
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Start an actor; returns its handle at once."""
+        return self._cyray_start(args, kwargs)
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
+        """An actor as a step of a graph (`cyray.dag`); it is made when the graph runs."""
+        from cyray._api.graph import ClassNode
+
+        return ClassNode(self._cyray_start, self._cyray_wrapped, args, kwargs)
+
+    def _cyray_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    @property
+    def _cyray_wrapped(self) -> type:
+        raise NotImplementedError
+
+
+class ActorClass(_Maker[_K]):
     """What `@remote` makes of a class: `A.remote(...)` starts an actor.
 
     Its other attributes are the class's: constants, static and class methods, and its methods as functions,
@@ -76,7 +143,7 @@ class ActorClass:
     def __subclasscheck__(self, subclass: type) -> bool:
         return issubclass(subclass, self.underlying_class)
 
-    def __getitem__(self, item: Any) -> ActorClass:
+    def __getitem__(self, item: Any) -> ActorClass[_K]:
         self.underlying_class[item]  # type: ignore[index]  # TypeError where it is not generic
         return self
 
@@ -86,20 +153,10 @@ class ActorClass:
             f"'{self.__name__}.remote()'."
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Start an actor; returns its handle at once."""
-        return self._cyray_create(args, kwargs, self._cyray_options)
-
-    def options(self, **options: Any) -> BoundActorClass:
+    def options(self, **options: Unpack[ActorOptions]) -> BoundActorClass[_K]:
         """The same class with other options for the actors made through the result."""
         merged = {**self._cyray_options, **_options.actor_options(options, in_options=True)}
         return BoundActorClass(self, merged)
-
-    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
-        """An actor as a step of a graph (`cyray.dag`); it is made when the graph runs."""
-        from cyray._api.graph import ClassNode
-
-        return ClassNode(self.remote, self.underlying_class, args, kwargs)
 
     def _remote(
         self,
@@ -107,7 +164,14 @@ class ActorClass:
         kwargs: dict[str, Any] | None = None,
         **options: Any,
     ) -> Any:
-        return self.options(**options).remote(*(args or ()), **(kwargs or {}))
+        return self.options(**options)._cyray_start(tuple(args or ()), kwargs or {})
+
+    def _cyray_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._cyray_create(args, kwargs, self._cyray_options)
+
+    @property
+    def _cyray_wrapped(self) -> type:
+        return self.underlying_class
 
     def _cyray_create(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
@@ -167,22 +231,19 @@ class ActorClass:
         return ActorClass, (self.underlying_class, self._cyray_options)
 
 
-class BoundActorClass:
+class BoundActorClass(_Maker[_K]):
     """`A.options(...)`."""
 
-    def __init__(self, actor_class: ActorClass, options: dict[str, Any]) -> None:
+    def __init__(self, actor_class: ActorClass[_K], options: dict[str, Any]) -> None:
         self._class = actor_class
         self._options = options
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
-        """Start an actor; returns its handle at once."""
+    def _cyray_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self._class._cyray_create(args, kwargs, self._options)
 
-    def bind(self, *args: Any, **kwargs: Any) -> ClassNode:
-        """An actor as a step of a graph (`cyray.dag`); it is made when the graph runs."""
-        from cyray._api.graph import ClassNode
-
-        return ClassNode(self.remote, self._class.underlying_class, args, kwargs)
+    @property
+    def _cyray_wrapped(self) -> type:
+        return self._class.underlying_class
 
 
 class ClassPlan(NamedTuple):

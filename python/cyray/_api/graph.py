@@ -10,18 +10,20 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 from cyray import _raylet
 from cyray._api.method import BUILTIN_METHODS, may_be_called
 from cyray._api.signature import check_call, check_constructor, checker
 from cyray._spec import options as _options
 
-Values = dict["DAGNode", Any]  # what each node of a run gave
+_Out = TypeVar("_Out", covariant=True)
+
+Values = dict["DAGNode[Any]", Any]  # what each node of a run gave
 Fill = Callable[[Values], Any]
 
 
-class DAGNode:
+class DAGNode(Generic[_Out]):
     """A step of a graph: something to be called, with values and other steps for arguments.
 
     Steps come from `f.bind(...)`, `Actor.bind(...)`, `handle.method.bind(...)`, `InputNode` and
@@ -44,7 +46,7 @@ class DAGNode:
         self._needed = nodes
         self._takes_input = any(node._takes_input for node in nodes)
 
-    def execute(self, *args: Any, **kwargs: Any) -> Any:
+    def execute(self, *args: Any, **kwargs: Any) -> _Out:
         """Run this step and all that it needs; returns at once.
 
         The arguments are the input: `InputNode` stands for the one that is given, or its items and
@@ -112,7 +114,7 @@ def _hint(name: str) -> str | None:
     return None
 
 
-class FunctionNode(DAGNode):
+class FunctionNode(DAGNode[_Out]):
     """`f.bind(...)`: a task."""
 
     def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -132,7 +134,7 @@ class FunctionNode(DAGNode):
         return f"FunctionNode({self._function.__name__})"
 
 
-class ClassNode(DAGNode):
+class ClassNode(DAGNode[Any]):
     """`Actor.bind(...)`: an actor, and `node.method.bind(...)` calls of it.
 
     Calls run in the order in which they were bound: one that runs has those before it run, too. The actor
@@ -141,7 +143,7 @@ class ClassNode(DAGNode):
 
     def __init__(
         self,
-        create: Callable[..., Any],
+        create: Callable[[tuple[Any, ...], dict[str, Any]], Any],
         cls: type,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -172,12 +174,12 @@ class ClassNode(DAGNode):
         return f"ClassNode({self._class.__name__})"
 
 
-class _Construction(DAGNode):
+class _Construction(DAGNode[Any]):
     """The actor behind a `ClassNode`, made once in a session."""
 
     def __init__(
         self,
-        create: Callable[..., Any],
+        create: Callable[[tuple[Any, ...], dict[str, Any]], Any],
         cls: type,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -203,7 +205,7 @@ class _Construction(DAGNode):
         with self._lock:
             if not self._is_made():
                 args, kwargs = self._arguments(values)
-                self._handle = self._create(*args, **kwargs)
+                self._handle = self._create(args, kwargs)
             return self._handle
 
     def __repr__(self) -> str:
@@ -265,7 +267,7 @@ class _MethodOf:
         return f"{self.actor._class.__name__}.{self._name}"
 
 
-class ClassMethodNode(DAGNode):
+class ClassMethodNode(DAGNode[Any]):
     """`handle.method.bind(...)` or `node.method.bind(...)`: a call of an actor."""
 
     def __init__(
@@ -293,7 +295,7 @@ class ClassMethodNode(DAGNode):
         )
 
 
-class _ResultNode(DAGNode):
+class _ResultNode(DAGNode[Any]):
     """One of several results of a call."""
 
     def __init__(self, call: ClassMethodNode, index: int) -> None:
@@ -307,7 +309,7 @@ class _ResultNode(DAGNode):
         return f"{self._call!r}[{self._index}]"
 
 
-class MultiOutputNode(DAGNode):
+class MultiOutputNode(DAGNode[list[Any]]):
     """Several steps as one: `execute` returns the list of what each of them returns."""
 
     def __init__(self, nodes: list[DAGNode] | tuple[DAGNode, ...]) -> None:
@@ -324,7 +326,7 @@ class MultiOutputNode(DAGNode):
         return f"MultiOutputNode({list(self._nodes)})"
 
 
-class _Taken(DAGNode):
+class _Taken(DAGNode[Any]):
     """What an input and its parts have in common: `node.name` and `node[key]` are parts of it."""
 
     __iter__ = None  # __getitem__ alone would make it endless

@@ -3,18 +3,116 @@
 Place: a thin choice between `RemoteFunction` of `_raylet` and `ActorClass`.
 """
 
+# Checkers take the first overload that fits: what is special stands before what is general.
+# mypy: disable-error-code="overload-overlap"
+
 from __future__ import annotations
 
 import types
 import typing
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from cyray import _raylet
 from cyray._spec import options as _options
 
+if TYPE_CHECKING:
+    from functools import partial
+
+    from typing_extensions import Unpack
+
+    from cyray._api.actor_class import ActorClass
+    from cyray._raylet import ObjectRef, ObjectRefGenerator, RemoteFunction
+    from cyray._spec.typed import ActorOptions, RemoteOptions, TaskOptions
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_K = TypeVar("_K", bound=type)
+_Out = TypeVar("_Out", covariant=True)
+
 _BUILTIN_KINDS = ("builtin_function_or_method", "cython_function_or_method", "method_descriptor")
 
 
+if TYPE_CHECKING:
+
+    class Decorator(Protocol):
+        """`@remote(...)`, for type checkers: of a class, a generator, a coroutine or another function."""
+
+        @overload
+        def __call__(self, target: _K, /) -> ActorClass[_K]: ...
+        @overload
+        def __call__(self, target: partial[_R], /) -> RemoteFunction[..., ObjectRef[_R]]: ...
+        @overload
+        def __call__(
+            self, target: Callable[_P, AsyncIterator[_R]], /
+        ) -> RemoteFunction[_P, ObjectRefGenerator[_R]]: ...
+        @overload
+        def __call__(
+            self, target: Callable[_P, Iterator[_R]], /
+        ) -> RemoteFunction[_P, ObjectRefGenerator[_R]]: ...
+        @overload
+        def __call__(
+            self, target: Callable[_P, Coroutine[Any, Any, _R]], /
+        ) -> RemoteFunction[_P, ObjectRef[_R]]: ...
+        @overload
+        def __call__(self, target: Callable[_P, _R], /) -> RemoteFunction[_P, ObjectRef[_R]]: ...
+
+    class FunctionDecorator(Protocol[_Out]):
+        """`@remote(num_returns=...)`, for type checkers: calls give what the option says."""
+
+        def __call__(self, target: Callable[_P, Any], /) -> RemoteFunction[_P, _Out]: ...
+
+
+@overload
+def remote(target: _K, /) -> ActorClass[_K]: ...
+@overload
+def remote(target: partial[_R], /) -> RemoteFunction[..., ObjectRef[_R]]: ...
+@overload
+def remote(
+    target: Callable[_P, AsyncIterator[_R]], /
+) -> RemoteFunction[_P, ObjectRefGenerator[_R]]: ...
+@overload
+def remote(target: Callable[_P, Iterator[_R]], /) -> RemoteFunction[_P, ObjectRefGenerator[_R]]: ...
+@overload
+def remote(
+    target: Callable[_P, Coroutine[Any, Any, _R]], /
+) -> RemoteFunction[_P, ObjectRef[_R]]: ...
+@overload
+def remote(target: Callable[_P, _R], /) -> RemoteFunction[_P, ObjectRef[_R]]: ...
+@overload
+def remote(**options: Unpack[RemoteOptions]) -> Decorator: ...
+@overload
+def remote(*, num_returns: Literal[1], **options: Unpack[RemoteOptions]) -> Decorator: ...
+@overload
+def remote(
+    *, num_returns: Literal[0], **options: Unpack[RemoteOptions]
+) -> FunctionDecorator[None]: ...
+@overload
+def remote(
+    *, num_returns: Literal["streaming"], **options: Unpack[RemoteOptions]
+) -> FunctionDecorator[ObjectRefGenerator[Any]]: ...
+@overload
+def remote(
+    *, num_returns: Literal["dynamic"], **options: Unpack[RemoteOptions]
+) -> FunctionDecorator[ObjectRef[list[ObjectRef[Any]]]]: ...
+@overload
+def remote(
+    *, num_returns: int, **options: Unpack[RemoteOptions]
+) -> FunctionDecorator[list[ObjectRef[Any]]]: ...
+@overload
+def remote(
+    *, num_return_vals: int, **options: Unpack[RemoteOptions]
+) -> FunctionDecorator[list[ObjectRef[Any]]]: ...
+@overload
+def remote(target: type, /, **options: Unpack[ActorOptions]) -> ActorClass[Any]: ...
+@overload
+def remote(
+    target: Callable[_P, Any], /, *, num_returns: int | str, **options: Unpack[TaskOptions]
+) -> RemoteFunction[_P, Any]: ...
+@overload
+def remote(
+    target: Callable[_P, _R], /, **options: Unpack[TaskOptions]
+) -> RemoteFunction[_P, ObjectRef[_R]]: ...
 def remote(*args: Any, **options: Any) -> Any:
     """Make a function or class remote.
 

@@ -305,6 +305,10 @@ cdef class RemoteFunction:
     def __get__(self, instance, owner):
         return self
 
+    def __class_getitem__(cls, item):
+        # RemoteFunction[[int], ObjectRef[str]] in annotations: type checkers read it.
+        return cls
+
     def __repr__(self):
         return f"RemoteFunction({getattr(self._function, '__qualname__', self._function)!s})"
 
@@ -436,6 +440,10 @@ cdef class ActorHandle:
 
     def __dir__(self):
         return sorted(self._meta["methods"])
+
+    def __class_getitem__(cls, item):
+        # ActorHandle[Counter] in annotations: type checkers read it.
+        return cls
 
     @property
     def _actor_id(self):

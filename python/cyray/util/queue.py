@@ -40,7 +40,7 @@ class Queue:
             raise TypeError(f"maxsize must be an int, not {type(maxsize).__name__}.")
         self.maxsize = maxsize
         options = {"num_cpus": 0, "max_concurrency": 10_000, **(actor_options or {})}
-        self.actor = cyray.remote(_QueueActor).options(**options).remote(maxsize)
+        self.actor: Any = cyray.remote(_QueueActor).options(**options).remote(maxsize)
 
     def __len__(self) -> int:
         return self.size()
