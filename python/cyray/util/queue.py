@@ -35,12 +35,19 @@ class Queue:
         queue.get()  # "work"
     """
 
-    def __init__(self, maxsize: int = 0, actor_options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        maxsize: int = 0,
+        actor_options: dict[str, Any] | None = None,
+        _actor_class: type | None = None,
+    ) -> None:
         if isinstance(maxsize, bool) or not isinstance(maxsize, int):
             raise TypeError(f"maxsize must be an int, not {type(maxsize).__name__}.")
         self.maxsize = maxsize
         options = {"num_cpus": 0, "max_concurrency": 10_000, **(actor_options or {})}
-        self.actor: Any = cyray.remote(_QueueActor).options(**options).remote(maxsize)
+        self.actor: Any = (
+            cyray.remote(_actor_class or QueueActor).options(**options).remote(maxsize)
+        )
 
     def __len__(self) -> int:
         return self.size()
@@ -144,7 +151,7 @@ def _check_timeout(timeout: float | None) -> None:
         raise ValueError("'timeout' must be a non-negative number")
 
 
-class _QueueActor:
+class QueueActor:
     """Holds the items. "No" is an answer, not an exception: those cost a traceback each."""
 
     def __init__(self, maxsize: int) -> None:

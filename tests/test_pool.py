@@ -1,0 +1,257 @@
+"""util.multiprocessing: the calls of multiprocessing.Pool, and what happens to a pool whose parts fail."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import threading
+
+import pytest
+from support import eventually, is_running
+
+import cyray
+from cyray.test_utils import SignalActor
+from cyray.util.multiprocessing import JoinableQueue, Pool, TimeoutError
+
+INIT = {"num_cpus": 4}
+pytestmark = pytest.mark.usefixtures("shared_session")
+
+
+def square(x):
+    return x * x
+
+
+def add(a, b=0, *, c=0):
+    return a + b + c
+
+
+def fail_at(x, bad=3):
+    if x == bad:
+        raise KeyError(x)
+    return x
+
+
+def pid(_):
+    return os.getpid()
+
+
+def die(_):
+    os._exit(1)
+
+
+@pytest.fixture
+def pool():
+    with Pool(2) as made:
+        yield made
+
+
+def test_values_come_in_order(pool):
+    assert pool.map(square, range(20)) == [x * x for x in range(20)]
+    assert pool.map(square, range(7), chunksize=3) == [x * x for x in range(7)]
+    assert pool.map(square, []) == []
+    assert pool.starmap(add, [(1, 2), (3,)]) == [3, 3]
+    assert pool.apply(add, (1,), {"b": 2}) == pool.apply(add, [1], kwds={"b": 2}) == 3
+    assert list(pool.imap(square, range(20), chunksize=3)) == [x * x for x in range(20)]
+    assert sorted(pool.imap_unordered(square, range(20))) == [x * x for x in range(20)]
+
+
+def test_functions_and_values_of_this_program_travel(pool):
+    offset = 10
+    assert pool.map(lambda x: x + offset, [1, 2]) == [11, 12]
+    assert pool.apply(dict, (), {"a": 1}) == {"a": 1}
+
+
+def test_results_are_there_later():
+    signal = SignalActor.remote()
+    with Pool(2) as pool:
+        result = pool.apply_async(lambda s: cyray.get(s.wait.remote()), (signal,))
+        assert not result.ready()
+        with pytest.raises(ValueError, match="not ready"):
+            result.successful()
+        with pytest.raises(TimeoutError):
+            result.get(timeout=0.01)
+        result.wait(0.01)
+        cyray.get(signal.send.remote())
+        assert result.get(timeout=30) is None and result.ready() and result.successful()
+    assert TimeoutError is multiprocessing.TimeoutError
+
+
+def test_callbacks_are_called_with_the_result_or_the_error(pool):
+    news = []
+    came = threading.Semaphore(0)
+
+    def note(value):
+        news.append(value)
+        came.release()
+
+    pool.apply_async(add, (1, 2), callback=note)
+    assert came.acquire(timeout=30)
+    pool.map_async(square, [1, 2], callback=lambda values: note(pool.apply(sum, (values,))))
+    assert came.acquire(timeout=30), "a callback may use the pool"
+    pool.map_async(fail_at, range(5), callback=note, error_callback=note)
+    assert came.acquire(timeout=30)
+    assert news[:2] == [3, 5] and isinstance(news[2], KeyError)
+    pool.starmap_async(add, [(1, 2)], callback=note).get()
+    assert came.acquire(timeout=30) and news[3] == [3]
+
+
+def test_errors_are_what_the_function_raised(pool):
+    with pytest.raises(KeyError, match="fail_at"):
+        pool.apply(fail_at, (3,))
+    with pytest.raises(KeyError):
+        pool.map(fail_at, range(10), chunksize=4)
+    result = pool.map_async(fail_at, range(10))
+    result.wait()
+    assert not result.successful()
+    items = pool.imap(fail_at, range(6), chunksize=4)
+    assert [next(items) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(KeyError):
+        next(items)
+    assert list(items) == [4, 5], "one error does not end the others"
+    assert pool.map(square, [2]) == [4]
+
+
+def test_what_does_not_pickle_fails_its_own_call(pool):
+    with pytest.raises(TypeError, match="Could not serialize"):
+        pool.apply(square, (threading.Lock(),))
+    with pytest.raises(TypeError, match="Could not serialize"):
+        pool.apply(lambda: threading.Lock())
+    assert pool.apply(square, (3,)) == 9
+
+
+def test_an_iterable_is_read_as_results_are_taken(pool):
+    read = []
+
+    def endless():
+        for i in itertools.count():
+            read.append(i)
+            yield i
+
+    results = pool.imap(square, endless())
+    assert [next(results) for _ in range(10)] == [x * x for x in range(10)]
+    assert len(read) <= 10 + 4
+    with pytest.raises(TimeoutError):
+        pool.imap(lambda _: threading.Event().wait(), [1]).next(timeout=0.01)
+
+
+def test_each_process_is_initialised_and_has_its_state():
+    def initialise(value):
+        os.environ["POOL_VALUE"] = value
+
+    with Pool(2, initialise, ("x",)) as pool:
+        assert pool.map(lambda _: os.environ["POOL_VALUE"], range(4)) == ["x"] * 4
+
+
+def test_an_initializer_that_raises_is_told():
+    def initialise():
+        raise ValueError("no data")
+
+    with Pool(1, initialise) as pool:
+        for _ in range(2):
+            with pytest.raises(cyray.exceptions.ActorDiedError, match="no data"):
+                pool.apply(square, (1,))
+
+
+def test_a_process_is_replaced_after_its_chunks():
+    with Pool(1, maxtasksperchild=2) as pool:
+        pids = [pool.apply(pid, (0,)) for _ in range(6)]
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4] == pids[5]
+
+
+def test_a_process_that_dies_fails_its_chunk_and_is_replaced(pool):
+    with pytest.raises(cyray.exceptions.ActorDiedError):
+        pool.apply(die, (0,))
+    assert pool.map(square, range(10)) == [x * x for x in range(10)]
+    assert len(set(pool.map(pid, range(40), chunksize=1))) <= 2
+
+
+def test_processes_are_on_actors_with_these_options():
+    with Pool(2, ray_remote_args={"num_cpus": 2}) as pool:
+        pool.map(square, range(4))
+        eventually(lambda: cyray.available_resources().get("CPU", 0) == 0)
+    eventually(lambda: cyray.available_resources().get("CPU", 0) == 4)
+
+
+def test_close_and_join_let_all_calls_end():
+    pool = Pool(2)
+    results = pool.map_async(square, range(20), chunksize=1)
+    items = pool.imap(square, range(30))
+    processes = set(pool.map(pid, range(20)))
+    with pytest.raises(ValueError, match="still running"):
+        pool.join()
+    pool.close()
+    for call in (pool.map, pool.map_async, pool.imap, pool.imap_unordered, pool.starmap):
+        with pytest.raises(ValueError, match="not running"):
+            call(square, [1])
+    pool.join()
+    assert results.ready() and results.get()[-1] == 361
+    assert list(items) == [x * x for x in range(30)]
+    assert eventually(lambda: not any(map(is_running, processes))) is not False
+    pool.join()
+
+
+def test_terminate_ends_processes_and_wakes_who_waits():
+    signal = SignalActor.remote()
+    pool = Pool(1)
+    result = pool.map_async(lambda s: cyray.get(s.wait.remote()), [signal] * 3)
+    items = pool.imap(square, [1])
+    eventually(lambda: cyray.get(signal.cur_num_waiters.remote()) == 1)
+    pool.terminate()
+    with pytest.raises(RuntimeError, match="terminated"):
+        result.get(timeout=30)
+    with pytest.raises(RuntimeError, match="terminated"):
+        next(items)
+    pool.join()
+
+
+def test_a_pool_in_a_task_lets_others_have_its_cpu():
+    @cyray.remote
+    def inner(n):
+        with Pool(1) as pool:
+            return sum(pool.map(square, range(n))) + sum(pool.imap(square, range(n)))
+
+    assert cyray.get([inner.remote(4) for _ in range(6)]) == [28] * 6
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (lambda: Pool(5), ValueError, "5 processes.*4 CPUs"),
+        (lambda: Pool(0), ValueError, "at least 1"),
+        (lambda: Pool("2"), TypeError, "processes"),
+        (lambda: Pool(1, "x"), TypeError, "initializer"),
+        (lambda: Pool(1, maxtasksperchild=0), ValueError, "maxtasksperchild"),
+        (lambda: Pool(1, context=multiprocessing.get_context("fork")), ValueError, "context"),
+        (lambda: Pool(1, ray_remote_args={"cpus": 1}), ValueError, "cpus"),
+        (lambda: Pool(1).map(square, [1], chunksize=0), ValueError, "chunksize"),
+        (lambda: Pool(1).apply(3), TypeError, "functions"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, error, text):
+    with pytest.raises(error, match=text):
+        make()
+
+
+def test_a_pool_has_as_many_processes_as_the_cluster_has_cpus():
+    with Pool() as pool:
+        assert pool.size == 4
+
+
+def test_a_joinable_queue_waits_until_all_is_done():
+    queue = JoinableQueue(maxsize=5)
+
+    @cyray.remote
+    def work(queue):
+        for _ in range(3):
+            queue.get()
+            queue.task_done()
+
+    for i in range(3):
+        queue.put(i)
+    done = work.remote(queue)
+    queue.join()
+    cyray.get(done)
+    with pytest.raises(ValueError, match="too many times"):
+        queue.task_done()
+    queue.shutdown()
