@@ -28,9 +28,10 @@ ROOMS = (
     ("_node",),
     ("_driver", "_worker"),
     ("_api",),
-    ("", "actor", "dag", "exceptions", "internal"),  # "": cyray/__init__.py
+    # "": cyray/__init__.py
+    ("", "actor", "dag", "exceptions", "internal", "remote_function", "runtime_context", "types"),
     ("util", "cluster_utils", "test_utils"),
-    ("accelerators", "cloudpickle", "_private"),
+    ("accelerators", "cloudpickle", "experimental", "_private"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
         cluster_utils,
         dag,
         exceptions,
+        experimental,
         internal,
+        remote_function,
+        runtime_context,
         test_utils,
+        types,
         util,
     )
     from cyray._api.actors import get_actor, kill
@@ -120,8 +124,12 @@ _SUBMODULES = (
     "cluster_utils",
     "dag",
     "exceptions",
+    "experimental",
     "internal",
+    "remote_function",
+    "runtime_context",
     "test_utils",
+    "types",
     "util",
 )
 

@@ -82,6 +82,10 @@ class RuntimeContext:
         """Instances of accelerators held, as strings: `{"GPU": ["0"]}`."""
         return {"GPU": [str(gpu) for gpu in getattr(self._source, "gpu_ids", ())]}
 
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """The name that `get_accelerator_ids` had before."""
+        return self.get_accelerator_ids()
+
     def get_node_labels(self) -> dict[str, str]:
         """Labels of this node."""
         return {"cyray.io/node-id": self._source.node_id}

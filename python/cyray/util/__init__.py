@@ -12,15 +12,19 @@ if TYPE_CHECKING:
     from cyray._api.serializers import deregister_serializer, register_serializer
     from cyray.util.actor_pool import ActorPool
     from cyray.util.check_serialize import inspect_serializability
+    from cyray.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
     from cyray.util.helpers import as_completed, map_unordered
 
 __all__ = [
     "ActorPool",
     "as_completed",
     "deregister_serializer",
+    "disable_log_once_globally",
+    "enable_periodic_logging",
     "get_node_ip_address",
     "inspect_serializability",
     "list_named_actors",
+    "log_once",
     "map_unordered",
     "register_serializer",
 ]
@@ -30,6 +34,9 @@ _LAZY = {
     "as_completed": "cyray.util.helpers",
     "deregister_serializer": "cyray._api.serializers",
     "inspect_serializability": "cyray.util.check_serialize",
+    "disable_log_once_globally": "cyray.util.debug",
+    "enable_periodic_logging": "cyray.util.debug",
+    "log_once": "cyray.util.debug",
     "map_unordered": "cyray.util.helpers",
     "register_serializer": "cyray._api.serializers",
 }
@@ -68,6 +75,8 @@ _SUBMODULES = (
     "accelerators",
     "actor_pool",
     "check_serialize",
+    "debug",
+    "multiprocessing",
     "queue",
     "scheduling_strategies",
     "serialization",

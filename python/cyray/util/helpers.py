@@ -11,11 +11,14 @@ from typing import Any
 
 import cyray
 
+DEFAULT_CHUNK_SIZE = 10
+DEFAULT_BACKPRESSURE_SIZE = 100
+
 
 def as_completed(
     refs: Collection[cyray.ObjectRef],
     *,
-    chunk_size: int = 10,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
     yield_obj_refs: bool = False,
     **kwargs: Any,
 ) -> Iterator[Any]:
@@ -45,8 +48,8 @@ def map_unordered(
     fn: Any,
     items: Iterable[Any],
     *,
-    backpressure_size: int | None = 100,
-    chunk_size: int = 10,
+    backpressure_size: int | None = DEFAULT_BACKPRESSURE_SIZE,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
     yield_obj_refs: bool = False,
     **kwargs: Any,
 ) -> Iterator[Any]:

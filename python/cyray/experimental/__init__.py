@@ -1,0 +1,1 @@
+"""Places where programs of several ages look for what is elsewhere here: `queue`, `multiprocessing`, `internal_kv`."""

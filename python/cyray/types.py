@@ -1,0 +1,5 @@
+"""Names for annotations."""
+
+from cyray._raylet import ObjectRef
+
+__all__ = ["ObjectRef"]
