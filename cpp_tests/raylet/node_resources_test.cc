@@ -108,5 +108,86 @@ TEST(NodeResources, RandomUseNeverLosesAnything) {
   EXPECT_EQ(node.available(), node.total());
 }
 
+PlacementGroupId Group(uint8_t n) {
+  PlacementGroupId id;
+  id.bytes.fill(n);
+  return id;
+}
+
+TEST(NodeResources, BundlesAreTakenOutAndGivenOnUnderTheirNames) {
+  NodeResources node(Set({{"CPU", 4}}));
+  ASSERT_TRUE(node.Reserve(Group(1), 7, {{0, Set({{"CPU", 1}})}, {2, Set({{"CPU", 2}})}}));
+  EXPECT_EQ(node.available(), Set({{"CPU", 1}}));
+  EXPECT_FALSE(node.HasEver(InBundle(Set({{"CPU", 1}}), Group(1), 0))) << "not open yet";
+  node.Open(Group(1), 7);
+  EXPECT_TRUE(node.HasNow(InBundle(Set({{"CPU", 2}}), Group(1), 2)));
+  EXPECT_FALSE(node.HasNow(InBundle(Set({{"CPU", 2}}), Group(1), 0)));
+  const auto task = node.Allocate(InBundle(Set({{"CPU", 2}}), Group(1), kAnyBundle));
+  ASSERT_TRUE(task);
+  EXPECT_FALSE(node.HasNow(InBundle(Set({{"CPU", 2}}), Group(1), 2))) << "of three, two are used";
+  node.CheckInvariants();
+  node.Release(*task);
+  node.Close(Group(1));
+  EXPECT_EQ(node.available(), Set({{"CPU", 4}}));
+  EXPECT_EQ(node.total(), Set({{"CPU", 4}}));
+  node.CheckInvariants();
+}
+
+TEST(NodeResources, AReservationIsOfAllBundlesOrOfNone) {
+  NodeResources node(Set({{"CPU", 2}}));
+  EXPECT_FALSE(node.Reserve(Group(1), 1, {{0, Set({{"CPU", 1}})}, {1, Set({{"CPU", 2}})}}));
+  EXPECT_EQ(node.available(), node.total());
+  EXPECT_TRUE(node.reserved().empty());
+}
+
+TEST(NodeResources, AGroupThatLeavesIsFreeWhenNothingRunsInIt) {
+  NodeResources node(Set({{"CPU", 2}}));
+  ASSERT_TRUE(node.Reserve(Group(1), 1, {{0, Set({{"CPU", 2}})}}));
+  node.Open(Group(1), 1);
+  auto task = node.Allocate(InBundle(Set({{"CPU", 1}}), Group(1), 0));
+  ASSERT_TRUE(task);
+  node.LendCpu(*task);
+  EXPECT_TRUE(node.HasNow(InBundle(Set({{"CPU", 2}}), Group(1), 0))) << "what it lends, the bundle has";
+  node.Close(Group(1));
+  node.CheckInvariants();
+  EXPECT_FALSE(node.HasNow(Set({{"CPU", 1}})));
+  EXPECT_FALSE(node.HasEver(InBundle({}, Group(1), 0)));
+  node.Release(*task);
+  EXPECT_EQ(node.available(), Set({{"CPU", 2}}));
+  node.CheckInvariants();
+}
+
+TEST(NodeResources, ABundleHandsOutTheGpusThatItTook) {
+  NodeResources node(Set({{"GPU", 4}}));
+  const auto first = node.Allocate(Set({{"GPU", 1}}));
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(node.Reserve(Group(1), 1, {{0, Set({{"GPU", 1}})}, {1, Set({{"GPU", 1.5}})}}));
+  node.Open(Group(1), 1);
+  const auto in_first = node.Allocate(InBundle(Set({{"GPU", 1}}), Group(1), 0));
+  const auto in_second = node.Allocate(InBundle(Set({{"GPU", 1}}), Group(1), 1));
+  const auto rest = node.Allocate(InBundle(Set({{"GPU", 0.5}}), Group(1), kAnyBundle));
+  ASSERT_TRUE(in_first && in_second && rest);
+  EXPECT_EQ(in_first->GpuIds(), (std::vector<int32_t>{1}));
+  EXPECT_EQ(in_second->GpuIds(), (std::vector<int32_t>{2}));
+  EXPECT_EQ(rest->GpuIds(), (std::vector<int32_t>{3}));
+  EXPECT_TRUE(node.HasNow(Set({{"GPU", 0.5}})));
+  for (const auto* allocation : {&*in_first, &*in_second, &*rest, &*first}) node.Release(*allocation);
+  node.Close(Group(1));
+  EXPECT_TRUE(node.HasNow(Set({{"GPU", 4}})));
+  node.CheckInvariants();
+}
+
+TEST(NodeResources, ATotalThatShrinksIsMadeUpForAsThingsEnd) {
+  NodeResources node(Set({{"Disk", 4}}));
+  const auto task = node.Allocate(Set({{"Disk", 3}}));
+  ASSERT_TRUE(task);
+  node.SetTotal("Disk", 2 * kResourceUnit);
+  EXPECT_FALSE(node.HasNow(Set({{"Disk", 1}})));
+  node.Release(*task);
+  EXPECT_EQ(node.available(), Set({{"Disk", 2}}));
+  node.SetTotal("New", kResourceUnit);
+  EXPECT_TRUE(node.HasNow(Set({{"New", 1}})));
+}
+
 }  // namespace
 }  // namespace cyray::raylet

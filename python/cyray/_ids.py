@@ -159,6 +159,7 @@ class PlacementGroupID(_OfJob):
     """Of a placement group."""
 
     __slots__ = ()
+    _SIZE = 18
 
     @classmethod
     def of(cls, job_id: JobID) -> PlacementGroupID:

@@ -19,6 +19,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``cancel.pxi``    cancelling, on both sides
 - ``results.pxi``   what a task returns or raises
 - ``gcs.pxi``       questions to the GCS
+- ``groups.pxi``    placement groups
 """
 
 include "includes/state.pxi"
@@ -35,3 +36,4 @@ include "includes/generators.pxi"
 include "includes/cancel.pxi"
 include "includes/results.pxi"
 include "includes/gcs.pxi"
+include "includes/groups.pxi"

@@ -22,6 +22,7 @@ def main() -> None:
         "token-file",
         "python",
         "resources",
+        "labels",
         "gcs-server",
         "preload",
         "gcs-address",

@@ -78,8 +78,8 @@ def resolve(dotted: str) -> bool:
 
 def dotted_names(text: str) -> set[str]:
     """What a page says is below `cyray`: `cyray.a.b`, and `from cyray.a import b, c`."""
-    # Not in the names of programs, files and sockets: `cyray.sock`, `.../cyray.so`.
-    named = set(re.findall(r"(?<![\w./-])cyray\.([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", text))
+    # Not in the names of programs, files, sockets and labels: `cyray.sock`, `.../cyray.so`, `cyray.io/...`.
+    named = set(re.findall(r"(?<![\w./-])cyray\.(?!io/)([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", text))
     for module, imported in re.findall(r"from cyray(?:\.([\w.]+))? import ([\w, ]+)", text):
         names = [part.strip().split(" as ")[0] for part in imported.split(",")]
         named |= {f"{module}.{name}" if module else name for name in names if name}

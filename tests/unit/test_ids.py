@@ -17,7 +17,7 @@ SIZES = {
     "FunctionID": 16,
     "JobID": 4,
     "NodeID": 20,
-    "PlacementGroupID": 16,
+    "PlacementGroupID": 18,
     "TaskID": 16,
     "UniqueID": 16,
     "WorkerID": 16,

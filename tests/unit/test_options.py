@@ -90,7 +90,7 @@ def test_a_wrong_type_is_a_type_error(options):
         ({"inout": [0, 0]}, "twice"),
         ({"inout": -1}, "count from 0"),
         ({"runtime_env": {"env_vars": {}}}, "not supported yet"),
-        ({"label_selector": {"a": "b"}}, "not supported yet"),
+        ({"label_selector": {"a": "b c"}}, "Invalid value 'b c'"),
     ],
 )
 def test_a_wrong_value_is_a_value_error(options, message):

@@ -49,6 +49,8 @@ enum class ErrorKind : uint8_t {
   kEndOfStream = 11,  // no error: behind the last item of a generator
   kObjectFreed = 12,
   kTaskTimeout = 13,
+  kTaskGroupRemoved = 14,
+  kActorGroupRemoved = 15,
 };
 
 // The name that Python knows a kind by; nullptr for one that there is not.
@@ -80,6 +82,10 @@ constexpr const char* ErrorKindName(ErrorKind kind) {
       return "object_freed";
     case ErrorKind::kTaskTimeout:
       return "task_timeout";
+    case ErrorKind::kTaskGroupRemoved:
+      return "task_placement_group_removed";
+    case ErrorKind::kActorGroupRemoved:
+      return "actor_placement_group_removed";
   }
   return nullptr;
 }

@@ -4,6 +4,7 @@
 //   JobId 4.  WorkerId 16, NodeId 20 random.  ActorId 16 = 8 of its maker (random) + 4 counter, big
 //   endian + JobId.  TaskId 16 = 6 of its maker (random) + 6 counter, little endian + JobId.
 //   ObjectId 20 = TaskId + 4 index, little endian: 0 is a `put`, returns count from 1.
+//   PlacementGroupId 18 = 14 random + JobId.
 // Threading: values.
 
 #pragma once
@@ -71,6 +72,7 @@ using WorkerId = Id<16, struct WorkerTag>;
 using NodeId = Id<20, struct NodeTag>;
 using ActorId = Id<16, struct ActorTag>;
 using TaskId = Id<16, struct TaskTag>;
+using PlacementGroupId = Id<18, struct PlacementGroupTag>;
 using FunctionId = Id<16, struct FunctionTag>;  // BLAKE2b of the pickled function
 
 struct ObjectId : Id<20, struct ObjectTag> {

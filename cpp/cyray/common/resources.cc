@@ -2,9 +2,14 @@
 
 #include <cstdio>
 
+#include "cyray/common/bundle_names.h"
+
 namespace cyray {
 
 std::string ResourceSet::ToString() const {
+  if (const auto group = GroupOf(*this)) {
+    return WithoutBundles(*this).ToString() + " in placement group " + group->Hex();
+  }
   std::string out;
   for (const auto& [name, amount] : amounts_) {
     char number[40];

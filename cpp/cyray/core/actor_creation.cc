@@ -55,10 +55,11 @@ FlatBufferBuilder RegistrationOf(const ActorCreation& c, const Address& owner, c
   const auto placement = wire::ToWire(b, c.placement);
   const auto held = wire::ToWire(b, c.held);
   const auto meta = CreateBytes(b, c.handle_meta);
+  const auto labels = wire::ToWire(b, c.labels);
   b.Finish(wire::CreateRegisterActorRequest(
       b, wire::ToWire(c.actor_id), wire::ToWire(owner), name, actor_name, name_space, c.detached,
       c.max_restarts, placement, held, static_cast<wire::SchedulingStrategy>(c.strategy),
-      wire::ToWire(c.affinity_node), c.affinity_soft, spec_bytes, meta, arguments_pending));
+      wire::ToWire(c.affinity_node), c.affinity_soft, spec_bytes, meta, arguments_pending, labels));
   return b;
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 #include "cyray/core/object_directory.h"
 #include "cyray/core/value.h"
@@ -24,6 +25,7 @@ struct ActorCreation {
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
+  LabelChoice labels;  // of the node
   bool detached = false;
   int max_restarts = 0;
   uint32_t max_concurrency = 1;

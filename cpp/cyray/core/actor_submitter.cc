@@ -344,7 +344,9 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
                    ValuePtr(Value::Copy(update.init_error()->data(), update.init_error()->size())));
       }
       const std::string about = AboutDead(client.class_name, update);
-      return Die(client, SystemError(ErrorKind::kActorDied, about + client.death_cause, client.id));
+      return Die(client, SystemError(update.group_removed() ? ErrorKind::kActorGroupRemoved
+                                                            : ErrorKind::kActorDied,
+                                     about + client.death_cause, client.id));
     }
     case wire::ActorState::Restarting:
       LoseLink(client);

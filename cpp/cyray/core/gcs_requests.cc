@@ -1,6 +1,7 @@
 #include "cyray/core/gcs_requests.h"
 
-#include "gcs_generated.h"
+#include "cyray/common/bundle_names.h"
+#include "cyray/core/gcs_call.h"
 
 namespace cyray::core {
 namespace {
@@ -17,29 +18,9 @@ auto CreateBytes(FlatBufferBuilder& b, std::string_view bytes) {
   return b.CreateVector(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
 }
 
-Status Fits(GcsMethod method, std::initializer_list<std::string_view> parts) {
-  size_t bytes = 0;
-  for (const std::string_view part : parts) bytes += part.size();
-  return CheckGcsRequestSize(wire::EnumNameGcsMethod(method), bytes);
-}
-
-// Asks and hands the verified reply table to `read`.
-template <class Reply, class Read>
-Status Call(Control& control, GcsMethod method, const FlatBufferBuilder& request, Read read) {
-  auto answer = control.Ask(method, request);
-  if (!answer) return answer.error();
-  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(answer->data()), answer->size(),
-                                 64, 4'000'000);
-  if (!verifier.VerifyBuffer<Reply>(nullptr)) {
-    return Status(StatusCode::kProtocolError, "the GCS sent a reply that is not valid");
-  }
-  read(*flatbuffers::GetRoot<Reply>(answer->data()));
-  return Status::Ok();
-}
-
 template <class Amounts>
 std::map<std::string, int64_t> ToMap(const Amounts* amounts) {
-  return wire::FromWire(amounts).amounts();
+  return WithoutBundles(wire::FromWire(amounts)).amounts();
 }
 
 }  // namespace
@@ -48,14 +29,15 @@ Status GetFunction(Control& control, const JobId& job, const FunctionId& id, uin
                    std::string* pickled) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateGetFunctionRequest(b, wire::ToWire(job), wire::ToWire(id), wait_ms));
-  return Call<wire::GetFunctionReply>(control, GcsMethod::GetFunction, b, [&](const auto& reply) {
-    if (reply.found()) *pickled = Bytes(reply.pickled());
-  });
+  return CallGcs<wire::GetFunctionReply>(control, GcsMethod::GetFunction, b,
+                                         [&](const auto& reply) {
+                                           if (reply.found()) *pickled = Bytes(reply.pickled());
+                                         });
 }
 
 Status PutFunction(Control& control, const JobId& job, const FunctionId& id,
                    std::string_view pickled) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::PutFunction, {pickled}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::PutFunction, {pickled}));
   FlatBufferBuilder b;
   auto bytes = CreateBytes(b, pickled);
   b.Finish(wire::CreatePutFunctionRequest(b, wire::ToWire(job), wire::ToWire(id), bytes));
@@ -65,24 +47,24 @@ Status PutFunction(Control& control, const JobId& job, const FunctionId& id,
 
 Status KvPut(Control& control, std::string_view space, std::string_view key, std::string_view value,
              bool overwrite, bool* added) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvPut, {space, key, value}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::KvPut, {space, key, value}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto k = b.CreateString(key);
   auto v = CreateBytes(b, value);
   b.Finish(wire::CreateKvPutRequest(b, s, k, v, overwrite));
-  return Call<wire::KvPutReply>(control, GcsMethod::KvPut, b,
-                                [&](const auto& reply) { *added = reply.added(); });
+  return CallGcs<wire::KvPutReply>(control, GcsMethod::KvPut, b,
+                                   [&](const auto& reply) { *added = reply.added(); });
 }
 
 Status KvGet(Control& control, std::string_view space, std::string_view key, bool* found,
              std::string* value) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvGet, {space, key}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::KvGet, {space, key}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto k = b.CreateString(key);
   b.Finish(wire::CreateKvGetRequest(b, s, k));
-  return Call<wire::KvGetReply>(control, GcsMethod::KvGet, b, [&](const auto& reply) {
+  return CallGcs<wire::KvGetReply>(control, GcsMethod::KvGet, b, [&](const auto& reply) {
     *found = reply.found();
     *value = Bytes(reply.value());
   });
@@ -90,23 +72,23 @@ Status KvGet(Control& control, std::string_view space, std::string_view key, boo
 
 Status KvDelete(Control& control, std::string_view space, std::string_view key, bool prefix,
                 uint32_t* deleted) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvDelete, {space, key}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::KvDelete, {space, key}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto k = b.CreateString(key);
   b.Finish(wire::CreateKvDeleteRequest(b, s, k, prefix));
-  return Call<wire::KvDeleteReply>(control, GcsMethod::KvDelete, b,
-                                   [&](const auto& reply) { *deleted = reply.deleted(); });
+  return CallGcs<wire::KvDeleteReply>(control, GcsMethod::KvDelete, b,
+                                      [&](const auto& reply) { *deleted = reply.deleted(); });
 }
 
 Status KvKeys(Control& control, std::string_view space, std::string_view prefix,
               std::vector<std::string>* keys) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KvKeys, {space, prefix}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::KvKeys, {space, prefix}));
   FlatBufferBuilder b;
   auto s = b.CreateString(space);
   auto p = b.CreateString(prefix);
   b.Finish(wire::CreateKvKeysRequest(b, s, p));
-  return Call<wire::KvKeysReply>(control, GcsMethod::KvKeys, b, [&](const auto& reply) {
+  return CallGcs<wire::KvKeysReply>(control, GcsMethod::KvKeys, b, [&](const auto& reply) {
     if (reply.keys() == nullptr) return;
     for (const auto* key : *reply.keys()) keys->push_back(key->str());
   });
@@ -114,21 +96,21 @@ Status KvKeys(Control& control, std::string_view space, std::string_view prefix,
 
 Status GetActorByName(Control& control, std::string_view name, std::string_view name_space,
                       NamedActor* actor) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::GetActorByName, {name, name_space}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::GetActorByName, {name, name_space}));
   FlatBufferBuilder b;
   auto n = b.CreateString(name);
   auto s = b.CreateString(name_space);
   b.Finish(wire::CreateGetActorByNameRequest(b, n, s));
-  return Call<wire::GetActorByNameReply>(control, GcsMethod::GetActorByName, b,
-                                         [&](const auto& reply) {
-                                           actor->found = reply.found();
-                                           actor->id = wire::FromWireOrNil(reply.actor_id());
-                                           actor->handle_meta = Bytes(reply.handle_meta());
-                                         });
+  return CallGcs<wire::GetActorByNameReply>(control, GcsMethod::GetActorByName, b,
+                                            [&](const auto& reply) {
+                                              actor->found = reply.found();
+                                              actor->id = wire::FromWireOrNil(reply.actor_id());
+                                              actor->handle_meta = Bytes(reply.handle_meta());
+                                            });
 }
 
 Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason) {
-  CYRAY_RETURN_IF_ERROR(Fits(GcsMethod::KillActor, {reason}));
+  CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::KillActor, {reason}));
   FlatBufferBuilder b;
   auto text = b.CreateString(reason);
   b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), no_restart, false, text));
@@ -139,7 +121,7 @@ Status KillActor(Control& control, const ActorId& id, bool no_restart, std::stri
 Status ListNodes(Control& control, std::vector<NodeRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListNodesReply>(control, GcsMethod::ListNodes, b, [&](const auto& reply) {
+  return CallGcs<wire::ListNodesReply>(control, GcsMethod::ListNodes, b, [&](const auto& reply) {
     if (reply.nodes() == nullptr) return;
     for (const auto* node : *reply.nodes()) {
       NodeRow row;
@@ -148,11 +130,12 @@ Status ListNodes(Control& control, std::vector<NodeRow>* rows) {
       row.hostname = flatbuffers::GetString(node->hostname());
       row.raylet_socket = flatbuffers::GetString(node->raylet_socket());
       row.death_reason = flatbuffers::GetString(node->death_reason());
+      row.labels = wire::FromWire(node->labels());
       row.alive = node->alive();
       row.is_head = node->is_head();
       row.port = node->port();
-      row.total = ToMap(node->total());
-      row.available = ToMap(node->available());
+      row.total = OutsideBundles(wire::FromWire(node->total())).amounts();
+      row.available = OutsideBundles(wire::FromWire(node->available())).amounts();
       rows->push_back(std::move(row));
     }
   });
@@ -161,7 +144,7 @@ Status ListNodes(Control& control, std::vector<NodeRow>* rows) {
 Status PendingDemands(Control& control, std::vector<DemandRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListNodesReply>(control, GcsMethod::ListNodes, b, [&](const auto& reply) {
+  return CallGcs<wire::ListNodesReply>(control, GcsMethod::ListNodes, b, [&](const auto& reply) {
     std::map<std::map<std::string, int64_t>, uint32_t> sums;
     const auto add = [&](const auto* demands) {
       if (demands == nullptr) return;
@@ -180,7 +163,7 @@ Status PendingDemands(Control& control, std::vector<DemandRow>* rows) {
 Status ListActors(Control& control, std::vector<ActorRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListActorsReply>(control, GcsMethod::ListActors, b, [&](const auto& reply) {
+  return CallGcs<wire::ListActorsReply>(control, GcsMethod::ListActors, b, [&](const auto& reply) {
     if (reply.actors() == nullptr) return;
     for (const auto* actor : *reply.actors()) {
       ActorRow row;
@@ -205,7 +188,7 @@ Status ListActors(Control& control, std::vector<ActorRow>* rows) {
 Status ListJobs(Control& control, std::vector<JobRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
-  return Call<wire::ListJobsReply>(control, GcsMethod::ListJobs, b, [&](const auto& reply) {
+  return CallGcs<wire::ListJobsReply>(control, GcsMethod::ListJobs, b, [&](const auto& reply) {
     if (reply.jobs() == nullptr) return;
     for (const auto* job : *reply.jobs()) {
       rows->push_back({wire::FromWireOrNil(job->job_id()).Hex(),

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 #include "cyray/core/control.h"
 
@@ -46,6 +47,7 @@ struct NodeRow {
   bool alive = false, is_head = false;
   int port = 0;
   std::map<std::string, int64_t> total, available;  // 1/10000 units
+  std::map<std::string, std::string> labels;
 };
 Status ListNodes(Control& control, std::vector<NodeRow>* rows);
 

@@ -203,6 +203,7 @@ void Router::OnLeaseBroken(const wire::LeaseBroken& broken) {
   if (broken.begun_known() && broken.begun() != nullptr) {
     begun.emplace(broken.begun()->begin(), broken.begun()->end());
   }
+  if (broken.group_removed()) parts_.submitter.OnGroupRemoved(worker);
   parts_.submitter.OnLeaseBroken(worker, why, begun);
 }
 

@@ -36,6 +36,7 @@ struct TemplateSpec {
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
+  LabelChoice labels;  // of the node
   bool is_actor_method = false;
 };
 

@@ -36,8 +36,8 @@ TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   tmpl->max_retries = spec.max_retries;
   tmpl->max_concurrency = spec.max_concurrency;
   if (!spec.is_actor_method) {
-    tmpl->shape =
-        tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node, spec.affinity_soft);
+    tmpl->shape = tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node,
+                                   spec.affinity_soft, spec.labels);
   }
   return tmpl;
 }

@@ -96,6 +96,7 @@ class Submitter {
   using Begun = TaskSubmitter::BegunTags;
   // That worker is lent to this process no more. What it had answered is read first.
   void OnLeaseBroken(const Address& worker, const std::string& reason, const Begun& begun = {});
+  void OnGroupRemoved(const Address& worker) { tasks_.OnGroupRemoved(worker); }
   // That process is dead.
   void OnProcessDied(const Address& process, const std::string& reason);
   // Nothing is pushed on that link any more, while what came on it is still read.

@@ -26,43 +26,6 @@ TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, Raylet
                              TaskCompletion& completion, TaskSlab& slab)
     : objects_(objects), links_(links), raylet_(raylet), completion_(completion), slab_(slab) {}
 
-Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity,
-                                bool soft) {
-  const std::tuple key(demand, strategy, affinity, soft);
-  if (const auto found = shapes_by_key_.find(key); found != shapes_by_key_.end()) {
-    ++found->second->templates;
-    return found->second;
-  }
-  if (shapes_by_key_.size() >= look_at_) ForgetUnusedShapes();
-  if (free_shapes_.empty()) {
-    shapes_.push_back(std::make_unique<Shape>());
-    free_shapes_.push_back(shapes_.back().get());
-  }
-  Shape* shape = free_shapes_.back();
-  free_shapes_.pop_back();
-  shapes_by_key_.emplace(key, shape);
-  shape->templates = 1;
-  shape->demand = demand;
-  shape->bounded =
-      !demand.empty() || strategy == static_cast<uint8_t>(wire::SchedulingStrategy::Spread);
-  shape->crew = {};
-  shape->strategy = strategy;
-  shape->affinity_node = affinity;
-  shape->affinity_soft = soft;
-  return shape;
-}
-
-void TaskSubmitter::ForgetUnusedShapes() {
-  std::erase_if(shapes_by_key_, [this](const auto& item) {
-    Shape* shape = item.second;
-    const bool used = shape->templates > 0 || !shape->ready.empty() || !shape->leases.empty() ||
-                      shape->unanswered > 0 || shape->has_leases;
-    if (!used) free_shapes_.push_back(shape);
-    return !used;
-  });
-  look_at_ = 64 + 2 * shapes_by_key_.size();
-}
-
 void TaskSubmitter::Submit(PendingTask* task) {
   // Counted up first: asking for an argument may show at once that its owner is dead.
   task->unresolved = 1;
@@ -180,9 +143,10 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
       }
     }
     auto places = b.CreateVectorOfStructs(locality);
+    auto labels = wire::ToWire(b, shape.labels);
     b.Finish(wire::CreateRequestLease(
         b, id, demand, static_cast<wire::SchedulingStrategy>(shape.strategy),
-        wire::ToWire(shape.affinity_node), shape.affinity_soft, places));
+        wire::ToWire(shape.affinity_node), shape.affinity_soft, places, labels));
     shape.requests.push_back(id);
     ++shape.unanswered;
     raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
@@ -210,7 +174,9 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
     if (!asked || shape.ready.empty()) return;
     // Unschedulable for good: every task of this shape gets to know.
     const std::string why = reply->error() != nullptr ? reply->error()->str() : "";
-    const ValuePtr error = SystemError(ErrorKind::kUnschedulable, why);
+    const bool removed = reply->refusal() == wire::LeaseRefusal::GroupRemoved;
+    const ValuePtr error =
+        SystemError(removed ? ErrorKind::kTaskGroupRemoved : ErrorKind::kUnschedulable, why);
     while (PendingTask* task = shape.ready.TakeFirst()) completion_.Fail(task, error);
     return;
   }
@@ -391,6 +357,12 @@ void TaskSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
   }
 }
 
+void TaskSubmitter::OnGroupRemoved(const Address& worker) {
+  const auto it = leases_by_worker_.find(worker.worker);
+  if (it == leases_by_worker_.end()) return;
+  for (Lease* lease : it->second) lease->group_removed = true;
+}
+
 void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reason,
                                   const BegunTags& begun) {
   while (Lease* lease = FindLease(worker)) {
@@ -402,10 +374,15 @@ void TaskSubmitter::OnLeaseBroken(const Address& worker, const std::string& reas
   }
 }
 
-ValuePtr TaskSubmitter::CrashError(const PendingTask& task, int worker_pid,
+ValuePtr TaskSubmitter::CrashError(const PendingTask& task, const Lease& lease,
                                    const std::string& reason) {
+  const int worker_pid = lease.worker_pid;
   const std::string worker = "The worker (pid " + std::to_string(worker_pid) + ") ";
   const std::string& name = NameOf(task);
+  if (lease.group_removed) {
+    return SystemError(ErrorKind::kTaskGroupRemoved,
+                       "The task " + name + " was ended while it ran: " + Sentence(reason));
+  }
   if (task.forced) {
     return SystemError(ErrorKind::kWorkerCrashed, worker + "was ended, as " + name +
                                                       ", which it ran, was cancelled by force.");
@@ -449,7 +426,8 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, const Begun
   std::vector<PendingTask*> failed, cancelled;
   for (PendingTask* task : Begun(lease, begun)) {
     completion_.NoteAbandoned(task, lease.worker.node);
-    if (task->forced || (task->retries_left == 0 && !task->cancelled)) {
+    const bool is_last = lease.group_removed || task->retries_left == 0;
+    if (task->forced || (is_last && !task->cancelled)) {
       lease.in_flight.Remove(task);
       task->lease = nullptr;
       failed.push_back(task);
@@ -470,7 +448,7 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, const Begun
   }
   lease.queued_us = 0;
   for (PendingTask* task : failed) {
-    completion_.Fail(task, CrashError(*task, lease.worker_pid, reason));
+    completion_.Fail(task, CrashError(*task, lease, reason));
   }
   for (PendingTask* task : cancelled) completion_.Cancel(task);
 }

@@ -41,7 +41,8 @@ class TaskSubmitter {
                 TaskCompletion& completion, TaskSlab& slab);
 
   // For one more template; whoever drops that one counts it down.
-  Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft);
+  Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft,
+                   const LabelChoice& labels = {});
   // Queues a task whose return entries are made; `task` is live and belongs to the submitter now.
   void Submit(PendingTask* task);
   void OnArgumentReady(PendingTask* task);
@@ -55,6 +56,8 @@ class TaskSubmitter {
   // its leases are given up all the same.
   void OnLinkBroken(Link& link, const std::string& reason);
   void OnReclaim(uint64_t lease_id, const Address& worker);
+  // OnLeaseBroken follows. What ran there is not tried again.
+  void OnGroupRemoved(const Address& worker);
   // The tags of the tasks that had begun there and are not answered, when that is known.
   using BegunTags = std::optional<std::vector<uint64_t>>;
   void OnLeaseBroken(const Address& worker, const std::string& reason,
@@ -93,7 +96,8 @@ class TaskSubmitter {
   static std::vector<PendingTask*> Begun(const Lease& lease, const BegunTags& begun);
   // When nothing is known of it, as of a worker whose node is dead.
   static std::vector<PendingTask*> LikelyBegun(const Lease& lease);
-  static ValuePtr CrashError(const PendingTask& task, int worker_pid, const std::string& reason);
+  static ValuePtr CrashError(const PendingTask& task, const Lease& lease,
+                             const std::string& reason);
   void Requeue(Lease& lease, const std::string& reason, const BegunTags& begun);
   Lease* FindLease(const Address& worker);
   void TickAt(int64_t due_ns) {
@@ -110,7 +114,7 @@ class TaskSubmitter {
   std::vector<std::unique_ptr<Shape>> shapes_;
   std::vector<Shape*> free_shapes_;
   size_t look_at_ = 64;  // how many there may be before it is looked which are used
-  std::map<std::tuple<ResourceSet, uint8_t, NodeId, bool>, Shape*> shapes_by_key_;
+  std::map<std::tuple<ResourceSet, uint8_t, NodeId, bool, LabelChoice>, Shape*> shapes_by_key_;
   std::vector<Shape*> with_leases_;
   std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;
   int64_t next_tick_ns_ = kForever;

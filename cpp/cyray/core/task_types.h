@@ -10,6 +10,7 @@
 
 #include "core_generated.h"
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 #include "cyray/core/object_entry.h"
 #include "cyray/core/value.h"
@@ -149,7 +150,8 @@ struct Lease {
   bool broken = false;
   int64_t broken_at_ns = 0;  // when its link broke, and nothing was heard since
   std::string broken_why;
-  bool exiting = false;  // the worker said it leaves
+  bool exiting = false;        // the worker said it leaves
+  bool group_removed = false;  // the placement group that it is in is no more
 };
 
 // The workers that short tasks keep busy where nothing else bounds how many these are.
@@ -172,6 +174,7 @@ struct Shape {
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
+  LabelChoice labels;                      // of the node
   TaskList ready{.place = Place::kQueue};  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight, oldest first

@@ -206,7 +206,7 @@ void ActorDirector::Publish(const ActorId& actor) {
   const bool starting = !dead && !record->node.is_nil() && record->state != wire::ActorState::Alive;
   if (!starting) placement_.Settled(actor);
   if (streams_->IsWatched(actor)) streams_->SendToWatchers(actor, UpdateCommand(actor));
-  if (dead) hooks_.on_death(JobOf(actor));
+  if (dead) hooks_.on_death(actor);
 }
 
 wire::Bytes ActorDirector::UpdateCommand(const ActorId& actor) const {

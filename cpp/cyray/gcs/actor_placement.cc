@@ -14,16 +14,17 @@ ResourceSet ActorPlacement::AvailableOn(const NodeEntry& node) const {
 
 ActorPlacement::Choice ActorPlacement::Best(const ActorSpec& spec, const NodeTable& nodes,
                                             const Suspects& suspects, uint64_t random,
-                                            bool now) const {
+                                            const Wanted& wanted) const {
   std::vector<NodeId> ids;
   std::vector<ResourceSet> available;
   std::vector<sched::Place> places;
   available.reserve(nodes.nodes().size());  // places point into it
   for (const auto& [id, node] : nodes.nodes()) {
     if (!node.alive || !node.total.Covers(spec.placement)) continue;
+    if (!Matches(*wanted.selector, node.labels)) continue;
     ResourceSet free = AvailableOn(node);
     const bool may_have_room = free.Covers(spec.placement) && !node.awaits_report;
-    if (now && (!may_have_room || suspects(id))) continue;
+    if (wanted.now && (!may_have_room || suspects(id))) continue;
     ids.push_back(id);
     available.push_back(std::move(free));
     places.push_back({&node.total, &available.back(), id == spec.owner.node});
@@ -33,7 +34,7 @@ ActorPlacement::Choice ActorPlacement::Best(const ActorSpec& spec, const NodeTab
                                    : sched::Policy::kPack;
   const std::optional<size_t> best = sched::ChooseNode(places, spec.placement, policy, random);
   if (!best) return {};
-  return {Choice::Kind::kNode, ids[*best], /*later=*/!now};
+  return {Choice::Kind::kNode, ids[*best], /*later=*/!wanted.now};
 }
 
 ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeTable& nodes,
@@ -51,9 +52,15 @@ ActorPlacement::Choice ActorPlacement::Choose(const ActorSpec& spec, const NodeT
                   ", which its node affinity demands, is dead or does not exist."};
     }
   }
-  Choice choice = Best(spec, nodes, suspects, random, /*now=*/true);
-  return choice.kind == Choice::Kind::kNode ? choice
-                                            : Best(spec, nodes, suspects, random, /*now=*/false);
+  static const LabelChoice kAny{{}};
+  const LabelChoice& selectors = spec.labels.empty() ? kAny : spec.labels;
+  for (const bool now : {true, false}) {
+    for (const LabelSelector& selector : selectors) {
+      Choice choice = Best(spec, nodes, suspects, random, {now, &selector});
+      if (choice.kind == Choice::Kind::kNode) return choice;
+    }
+  }
+  return {};
 }
 
 void ActorPlacement::Sent(const ActorId& actor, const NodeId& node, PlacementKind kind,
@@ -90,7 +97,8 @@ std::vector<ActorPlacement::Recall> ActorPlacement::RecallFor(const NodeEntry& n
   std::vector<Recall> recalls;
   ResourceSet free = AvailableOn(node);
   const auto suits = [&](const PlacementKind& kind) {
-    return kind.waits_at != node.id && free.Covers(kind.demand);
+    return kind.waits_at != node.id && free.Covers(kind.demand) &&
+           MatchesAny(kind.labels, node.labels);
   };
   const auto recall = [&](const ActorId& actor) {
     const auto [from, demand] = sending_.at(actor);

@@ -63,8 +63,12 @@ class ActorPlacement {
   };
   void Count(const ActorId& actor, const NodeId& node, const ResourceSet& demand);
   ResourceSet AvailableOn(const NodeEntry& node) const;
+  struct Wanted {
+    bool now;  // with room
+    const LabelSelector* selector;
+  };
   Choice Best(const ActorSpec& spec, const NodeTable& nodes, const Suspects& suspects,
-              uint64_t random, bool now) const;
+              uint64_t random, const Wanted& wanted) const;
 
   std::map<ActorId, Sending> sending_;
   std::map<NodeId, ResourceSet> sent_;  // the sum of sending_ by node

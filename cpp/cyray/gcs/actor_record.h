@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cyray/common/bundle_names.h"
 #include "cyray/common/ids.h"
 #include "cyray/common/resources.h"
 #include "cyray/gcs/placement_line.h"
@@ -29,22 +30,24 @@ struct ActorSpec {
   wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
   NodeId affinity_node;
   bool affinity_soft = false;
+  LabelChoice labels;              // of its node
   bool arguments_pending = false;  // when it was registered
   wire::Bytes spec;                // empty once it is dead, as handle_meta
   wire::Bytes handle_meta;
 
-  PlacementKind kind() const { return {placement, strategy, affinity_node, affinity_soft}; }
+  PlacementKind kind() const { return {placement, strategy, affinity_node, affinity_soft, labels}; }
 };
 
 struct ActorRecord {
   ActorSpec spec;
   wire::ActorState state = wire::ActorState::PendingCreation;
-  NodeId node;               // where it runs or was sent to start; nil: to be placed
-  Address address;           // while Alive
-  uint32_t incarnation = 0;  // counts starts that may have happened
-  uint32_t restarts = 0;     // that max_restarts bounds
-  bool ending = false;       // its last reference went: it finishes its queue
-  bool stopping = false;     // its process was told to end; the next one starts when it has
+  NodeId node;                 // where it runs or was sent to start; nil: to be placed
+  Address address;             // while Alive
+  uint32_t incarnation = 0;    // counts starts that may have happened
+  uint32_t restarts = 0;       // that max_restarts bounds
+  bool ending = false;         // its last reference went: it finishes its queue
+  bool group_removed = false;  // which is why it is dead
+  bool stopping = false;       // its process was told to end; the next one starts when it has
   int pid = 0;
   std::string node_ip;
   std::string death_cause;

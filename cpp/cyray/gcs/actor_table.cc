@@ -19,6 +19,8 @@ constexpr char kOwnerDied[] = "The actor is dead because its owner has died. ";
 constexpr char kOutOfScope[] =
     "The actor is dead because all references to the actor were removed.";
 constexpr char kWorkerDied[] = "The actor is dead because its worker process has died. ";
+constexpr char kGroupRemoved[] =
+    "The actor is dead because the placement group that it was in was removed: ";
 constexpr char kNodeDied[] = "The actor is dead because its node has died. ";
 
 void AddAll(ActorActions added, ActorActions& actions) {
@@ -191,6 +193,15 @@ ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
   return actions;
 }
 
+ActorActions ActorTable::GroupRemoved(const PlacementGroupId& group) {
+  ActorActions actions;
+  for (const ActorId& id : Of(in_group_, group)) {
+    actors_[id].group_removed = true;
+    AddAll(Kill(id, {.reason = kGroupRemoved + group.Hex() + "."}), actions);
+  }
+  return actions;
+}
+
 ActorActions ActorTable::WorkerDied(const Address& worker, const std::string& reason,
                                     bool intended) {
   ActorActions actions;
@@ -351,6 +362,7 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
   LeaveOwner(record);
   placed_on_.erase({record.node, id});
   of_job_.erase({JobOf(id), id});
+  if (const auto group = GroupOf(record.spec.placement)) in_group_.erase({*group, id});
   dead_.push_back(id);
   actions.push_back({Kind::kStoreState, id});
   actions.push_back({Kind::kPublish, id});
@@ -360,6 +372,7 @@ void ActorTable::Die(ActorRecord& record, const std::string& cause, ActorActions
 void ActorTable::AddLiving(const ActorRecord& record) {
   const ActorId id = record.spec.id;
   of_job_.emplace(JobOf(id), id);
+  if (const auto group = GroupOf(record.spec.placement)) in_group_.emplace(*group, id);
   if (record.is_owned()) {
     owned_.emplace(record.spec.owner.worker, id);
     owned_on_.emplace(record.spec.owner.node, id);

@@ -77,6 +77,8 @@ class ActorTable {
   // A process died: what it owned dies (but detached actors), what ran in it has ended.
   ActorActions WorkerDied(const Address& worker, const std::string& reason, bool intended);
   ActorActions NodeDied(const NodeId& node, const std::string& reason);
+  // The placement group in whose bundles they are, or were to be.
+  ActorActions GroupRemoved(const PlacementGroupId& group);
   // What its driver owned dies, and what those actors owned, and so on; a detached actor lives on
   // with all that it owns. What tasks own dies with their workers, which raylets end and tell of.
   ActorActions JobFinished(const JobId& job, const Address& driver);
@@ -147,6 +149,7 @@ class ActorTable {
   Index<WorkerId> hosted_;
   Index<NodeId> placed_on_;
   Index<JobId> of_job_;
+  Index<PlacementGroupId> in_group_;
   PlacementLine waiting_;
   std::deque<ActorId> dead_;  // oldest death first
   Recent<ActorId, KillEvent> early_kills_;

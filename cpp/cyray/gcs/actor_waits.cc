@@ -18,7 +18,8 @@ std::string WhatItWaitsFor(const ActorRecord& record) {
         spec.strategy == wire::SchedulingStrategy::NodeAffinity && !spec.affinity_soft;
     return (again ? std::string("which is to start again, and which ") : "which ") +
            (bound ? "the node that it is bound to cannot take" : "no node can take") +
-           ": it needs {" + spec.placement.ToString() + "}";
+           ": it needs {" + spec.placement.ToString() + "}" +
+           (spec.labels.empty() ? "" : " where the labels are " + ToString(spec.labels));
   }
   const std::string held = spec.held.empty() ? "" : "{" + spec.held.ToString() + "} and ";
   return std::string("which is to start ") + (again ? "again " : "") + "on node " +

@@ -65,23 +65,30 @@ wire::ViewStamp WriteStamp(const ResourceViews::Stamp& stamp) {
 }  // namespace
 
 Cluster::Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, StreamOutlets outlets,
-                 std::function<void(const JobId&)> job_over, ClusterMemory memory)
+                 Hooks hooks, ClusterMemory memory)
     : runtime_(runtime),
       commit_(commit),
       outlets_(std::move(outlets)),
-      job_over_(std::move(job_over)),
+      hooks_(std::move(hooks)),
       memory_(memory),
       membership_(timing),
       jobs_(memory.finished_jobs),
       streams_(commit, outlets_.send),
       actors_(&nodes_, &streams_, commit,
-              {[this](const JobId& job) { OnActorDeath(job); },
+              {[this](const ActorId& actor) { OnActorDeath(actor); },
                [this](const NodeId& node, const JobId& job) { TellEndedJob(node, job); },
                [this] { waiting_.Nudge(); },
                [this](const NodeId& node) { return !streams_.StreamOf(node).has_value(); },
                [this] { return runtime_->Random(); }}),
       waiting_(runtime, &actors_.table(), &nodes_,
                [this](const JobId& job, const std::string& text) { WarnDriver(job, text); }),
+      groups_(runtime, &nodes_, &streams_, commit,
+              {hooks_.group_changed,
+               [this](const PlacementGroupId& group) {
+                 actors_.Apply(actors_.table().GroupRemoved(group));
+               },
+               [this](const JobId& job, const std::string& text) { WarnDriver(job, text); },
+               [this](const NodeId& node) { return !streams_.StreamOf(node).has_value(); }}),
       views_(runtime->Random() | 1),
       deaths_(kDeathsKept, kDeathKeptMs),
       tick_(runtime),
@@ -109,7 +116,9 @@ Status Cluster::Load(Storage& storage) {
   }));
   changes_.BeginAnew();
   CYRAY_RETURN_IF_ERROR(actors_.Load(storage));
+  CYRAY_RETURN_IF_ERROR(groups_.Load(storage));
   actors_.EndOnDeadNodes();
+  groups_.EndOnDeadNodes();
   commit_->End();
   ArmTick();
   return Status::Ok();
@@ -131,6 +140,7 @@ Status Cluster::RegisterNode(NodeEntry node) {
       if (!is_head) membership_.Join(id, runtime_->NowMs());
       AnnounceNode(id);
       actors_.PlaceWaiting();
+      groups_.PlaceWaiting();
       ArmTick();
       break;
   }
@@ -159,6 +169,7 @@ void Cluster::EndNode(const NodeId& id, const std::string& reason) {
   views_.Remove(id);
   AnnounceNode(id);
   for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) FinishJob(job);
+  groups_.Apply(groups_.table().NodeDied(id));
   actors_.Apply(actors_.table().NodeDied(id, reason));
   actors_.PlaceWaiting();
   for (const NodeId& old : nodes_.Trim(memory_.dead_nodes)) {
@@ -210,7 +221,8 @@ void Cluster::FinishJob(const JobId& id) {
   if (!jobs_.Finish(id, runtime_->WallMs())) return;
   AnnounceJob(id);
   actors_.Apply(actors_.table().JobFinished(id, jobs_.Find(id)->driver));
-  if (!actors_.table().HasLivingActor(id)) job_over_(id);
+  groups_.Apply(groups_.table().JobFinished(id));
+  if (!actors_.table().HasLivingActor(id)) hooks_.job_over(id);
   const auto needed = [this](const JobId& job) { return actors_.table().HasLivingActor(job); };
   for (const JobId& old : jobs_.Trim(needed)) {
     changes_.Forget({NodeId::Nil(), old});
@@ -232,9 +244,11 @@ void Cluster::WarnDriver(const JobId& id, const std::string& text) {
                 FinishCommand(builder, wire::CreateJobWarning(builder, ToWire(id), string)));
 }
 
-void Cluster::OnActorDeath(const JobId& id) {
+void Cluster::OnActorDeath(const ActorId& actor) {
+  groups_.Apply(groups_.table().ActorDied(actor));
+  const JobId id = JobOf(actor);
   const JobEntry* job = jobs_.Find(id);
-  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id)) job_over_(id);
+  if ((job == nullptr || !job->running) && !actors_.table().HasLivingActor(id)) hooks_.job_over(id);
 }
 
 bool Cluster::IsOver(const JobId& id) {
@@ -254,6 +268,26 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
     actors_.Apply(actors_.table().JobFinished(job->id, job->driver));
   } else if (std::optional<std::string> death = DeathOf(owner)) {
     actors_.Apply(actors_.table().WorkerDied(owner, *death, /*intended=*/false));
+  }
+  const auto group = GroupOf(actors_.table().Find(*id)->spec.placement);
+  if (group && groups_.table().Find(*group) == nullptr) {
+    actors_.Apply(actors_.table().GroupRemoved(*group));
+  }
+  return id;
+}
+
+Result<PlacementGroupId> Cluster::RegisterGroup(const wire::Bytes& request) {
+  Result<PlacementGroupId> id = groups_.Register(request);
+  if (!id.has_value()) return id;
+  const GroupRecord* record = groups_.table().Find(*id);
+  if (record == nullptr || record->spec.detached) return id;
+  const ActorId actor = record->spec.creator_actor;
+  const JobEntry* job = jobs_.Find(JobOf(*id));
+  const ActorRecord* creator = actors_.table().Find(actor);
+  if (actor.is_nil() && (job == nullptr || !job->running)) {
+    groups_.Apply(groups_.table().Remove(*id));
+  } else if (!actor.is_nil() && (creator == nullptr || creator->dead())) {
+    groups_.Apply(groups_.table().Remove(*id));
   }
   return id;
 }
@@ -301,6 +335,12 @@ void Cluster::OnStreamMessage(uint64_t stream, const wire::Bytes& message) {
     }
     case wire::NodeReportBody::ActorsHere:
       actors_.OnActorsHere(*node, *report->body_as_ActorsHere());
+      break;
+    case wire::NodeReportBody::BundlesReserved:
+      groups_.OnReserved(*node, *report->body_as_BundlesReserved());
+      break;
+    case wire::NodeReportBody::AskGroup:
+      groups_.OnAsk(*node, FromWireOrNil(report->body_as_AskGroup()->group_id()));
       break;
     case wire::NodeReportBody::WatchActor:
       OnWatch(stream, *report->body_as_WatchActor());
@@ -357,7 +397,9 @@ void Cluster::OnHello(uint64_t stream, const wire::NodeHello& hello) {
     }
   }
   actors_.Apply(actors_.table().Reconcile(id, alive, starting));
+  groups_.OnHello(id, hello);
   TellViews(stream, ReadStamp(hello.views()));
+  groups_.PlaceWaiting();
   actors_.PlaceWaiting();
   actors_.OnRoom(id);
 }
@@ -438,6 +480,8 @@ void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) 
   const NodeTable::Reported reported = nodes_.SetResources(
       id, FromWire(report.available()), FromWire(report.total()), report.number());
   if (!report.same_pending()) nodes_.SetPending(id, ReadPending(report.pending()));
+  groups_.OnReport(id);
+  if (reported.grew) groups_.PlaceWaiting();
   if (reported.total_grew) actors_.PlaceWaiting();  // they wait for a node that could have them
   if (reported.grew) actors_.OnRoom(id);
   if (!reported.changed && views_.Knows(id)) return;

@@ -15,6 +15,7 @@
 #include "cyray/gcs/actor_director.h"
 #include "cyray/gcs/change_index.h"
 #include "cyray/gcs/commit.h"
+#include "cyray/gcs/group_director.h"
 #include "cyray/gcs/job_table.h"
 #include "cyray/gcs/membership.h"
 #include "cyray/gcs/node_streams.h"
@@ -41,10 +42,14 @@ struct ClusterMemory {
 
 class Cluster {
  public:
-  // `job_over`: the job has ended and none of its actors lives: nobody needs its functions any
-  // more.
+  struct Hooks {
+    // The job has ended and none of its actors lives: nobody needs its functions any more.
+    std::function<void(const JobId&)> job_over;
+    // A placement group is in place, has lost bundles, or is gone.
+    std::function<void(const PlacementGroupId&)> group_changed;
+  };
   Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, StreamOutlets outlets,
-          std::function<void(const JobId&)> job_over, ClusterMemory memory = {});
+          Hooks hooks, ClusterMemory memory = {});
 
   Status Load(Storage& storage);
 
@@ -58,6 +63,8 @@ class Cluster {
   void FinishJob(const JobId& job);
   // See ActorDirector::Register. It dies at once when the end of its owner came first.
   Result<ActorId> RegisterActor(const wire::Bytes& request);
+  // See GroupDirector::Register. It goes at once when the end of what it goes with came first.
+  Result<PlacementGroupId> RegisterGroup(const wire::Bytes& request);
   // Whether nobody will ever ask for a function of the job.
   bool IsOver(const JobId& job);
   void WorkerDied(const Address& worker, const std::string& reason, bool intended);
@@ -67,12 +74,15 @@ class Cluster {
 
   ActorDirector& actors() { return actors_; }
   const ActorDirector& actors() const { return actors_; }
+  GroupDirector& groups() { return groups_; }
+  const GroupDirector& groups() const { return groups_; }
   const NodeTable& nodes() const { return nodes_; }
   const JobTable& jobs() const { return jobs_; }
   const PlacementWatch& waiting() const { return waiting_; }
   void CheckInvariants() const {
     nodes_.CheckInvariants();
     actors_.table().CheckInvariants();
+    groups_.table().CheckInvariants();
   }
 
  private:
@@ -98,7 +108,7 @@ class Cluster {
   // Soon: once for all that changed until then, the same bytes to all who lack the same.
   void RelaySoon();
   void RelayResources();
-  void OnActorDeath(const JobId& job);
+  void OnActorDeath(const ActorId& actor);
   // A detached actor may start on a node that joined after its job had ended.
   void TellEndedJob(const NodeId& node, const JobId& job);
   void WarnDriver(const JobId& job, const std::string& text);
@@ -108,7 +118,7 @@ class Cluster {
   Runtime* const runtime_;
   Commit* const commit_;
   const StreamOutlets outlets_;
-  const std::function<void(const JobId&)> job_over_;
+  const Hooks hooks_;
   const ClusterMemory memory_;
   NodeTable nodes_;
   Membership membership_;
@@ -116,6 +126,7 @@ class Cluster {
   NodeStreams streams_;
   ActorDirector actors_;
   PlacementWatch waiting_;
+  GroupDirector groups_;
   ChangeIndex<std::pair<NodeId, JobId>> changes_;  // of nodes and jobs; one of each pair is nil
   ResourceViews views_;
   int64_t relayed_ms_ = 0;

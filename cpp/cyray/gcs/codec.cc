@@ -46,6 +46,7 @@ Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request) {
   spec.affinity_node = FromWireOrNil(request.affinity_node());
   spec.affinity_soft = request.affinity_soft();
   spec.arguments_pending = request.arguments_pending();
+  spec.labels = FromWire(request.labels());
   spec.spec = wire::BytesOrEmpty(request.spec());
   spec.handle_meta = wire::BytesOrEmpty(request.handle_meta());
   return spec;
@@ -71,6 +72,7 @@ Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRec
   update.add_node_ip(node_ip);
   update.add_node_id(ToWire(record.node));
   update.add_waits(waits_text);
+  update.add_group_removed(record.group_removed);
   return update.Finish();
 }
 
@@ -132,6 +134,7 @@ bool ReadStoredState(const wire::Bytes& bytes, ActorRecord& record) {
   record.node_ip = flatbuffers::GetString(update.node_ip());
   record.death_cause = flatbuffers::GetString(update.death_cause());
   record.init_error = wire::BytesOrEmpty(update.init_error());
+  record.group_removed = update.group_removed();
   return true;
 }
 
@@ -161,6 +164,7 @@ NodeEntry ReadNode(const wire::NodeRecord& record) {
   node.port = record.port();
   node.raylet_socket = flatbuffers::GetString(record.raylet_socket());
   node.is_head = record.is_head();
+  node.labels = FromWire(record.labels());
   node.total = FromWire(record.total());
   node.available = FromWire(record.available());
   node.death_reason = flatbuffers::GetString(record.death_reason());
@@ -176,6 +180,7 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   auto available = ToWire(builder, node.available);
   auto reason = Text(builder, node.death_reason);
   auto pending = WritePending(builder, node.pending);
+  auto labels = ToWire(builder, node.labels);
   wire::NodeRecordBuilder record(builder);
   record.add_node_id(ToWire(node.id));
   record.add_alive(node.alive);
@@ -188,6 +193,7 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   record.add_available(available);
   record.add_death_reason(reason);
   record.add_pending(pending);
+  record.add_labels(labels);
   record.add_change(node.change);
   return record.Finish();
 }

@@ -41,9 +41,10 @@ GcsService::GcsService(Runtime* runtime, Storage* storage, StreamOutlets streams
     : runtime_(runtime),
       storage_(storage),
       commit_(storage),
-      cluster_(
-          runtime, &commit_, timing, std::move(streams),
-          [this](const JobId& job) { DropFunctions(job); }, memory) {}
+      cluster_(runtime, &commit_, timing, std::move(streams),
+               {[this](const JobId& job) { DropFunctions(job); },
+                [this](const PlacementGroupId& group) { OnGroupChanged(group); }},
+               memory) {}
 
 GcsService::~GcsService() { FailWaiters(); }
 
@@ -75,6 +76,8 @@ void GcsService::OnCall(uint16_t number, const CallId& id, wire::Bytes payload, 
   const auto method = static_cast<GcsMethod>(number);
   if (method == GcsMethod::GetFunction) {
     GetFunction(payload, reply);
+  } else if (method == GcsMethod::WaitGroup) {
+    WaitGroup(payload, reply);
   } else if (ReadBy(method).size() > 0) {
     commit_.Answer(ReadBy(method),
                    [reply = std::move(reply), answer = Read(method, payload)] { reply(answer); });
@@ -161,6 +164,10 @@ Result<wire::Bytes> GcsService::Read(GcsMethod method, const wire::Bytes& payloa
       return ListNodes();
     case GcsMethod::ListJobs:
       return ListJobs();
+    case GcsMethod::FindGroup:
+      return FindGroup(payload);
+    case GcsMethod::ListGroups:
+      return ListGroups();
     default:
       return ClusterResources();
   }
@@ -182,6 +189,10 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& paylo
       return KillActor(payload);
     case GcsMethod::ChangeActors:
       return ChangeActors(payload);
+    case GcsMethod::RegisterGroup:
+      return RegisterGroup(payload);
+    case GcsMethod::RemoveGroup:
+      return RemoveGroup(payload);
     case GcsMethod::RegisterNode:
       return RegisterNode(payload);
     case GcsMethod::RegisterJob:
@@ -332,6 +343,9 @@ void GcsService::FailWaiters() {
     functions_.CancelWaiter(id);
     waiter.reply(Fail(StatusCode::kUnavailable, "the GCS is ending"));
   }
+  for (auto& [id, waiter] : std::exchange(group_waiters_, {})) {
+    waiter.reply(Fail(StatusCode::kUnavailable, "the GCS is ending"));
+  }
 }
 
 void GcsService::DropFunctions(const JobId& job) {
@@ -458,8 +472,8 @@ Result<wire::Bytes> GcsService::ListJobs() {
 
 Result<wire::Bytes> GcsService::ClusterResources() {
   FlatBufferBuilder builder;
-  auto total = ToWire(builder, cluster_.nodes().Total());
-  auto available = ToWire(builder, cluster_.nodes().Available());
+  auto total = ToWire(builder, OutsideBundles(cluster_.nodes().Total()));
+  auto available = ToWire(builder, OutsideBundles(cluster_.nodes().Available()));
   return Finished(builder, wire::CreateClusterResourcesReply(builder, total, available));
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -49,7 +50,7 @@ class GcsService : public RpcHandler {
   void OnStreamClosed(StreamId stream) override;
 
  private:
-  struct FunctionWaiter {
+  struct Waiter {
     Reply reply;
     std::unique_ptr<Timer> timer;
   };
@@ -94,6 +95,14 @@ class GcsService : public RpcHandler {
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);
   Outcome ChangeActors(const wire::Bytes& payload);
   Result<wire::Bytes> ListActors();
+  Outcome RegisterGroup(const wire::Bytes& payload);
+  Result<wire::Bytes> RemoveGroup(const wire::Bytes& payload);
+  Result<wire::Bytes> FindGroup(const wire::Bytes& payload) const;
+  Result<wire::Bytes> ListGroups() const;
+  void WaitGroup(const wire::Bytes& payload, const Reply& reply);
+  void AnswerGroup(const Reply& reply, const PlacementGroupId& id);
+  wire::Bytes GroupReplyOf(const PlacementGroupId& id) const;
+  void OnGroupChanged(const PlacementGroupId& id);
   Result<wire::Bytes> ListNodes();
   Result<wire::Bytes> ListJobs();
   Result<wire::Bytes> ClusterResources();
@@ -110,7 +119,8 @@ class GcsService : public RpcHandler {
   FunctionTable functions_;
   CallLog calls_;
   std::unordered_set<ActorId> unstored_;  // their registrations wait for the disk
-  std::unordered_map<uint64_t, FunctionWaiter> function_waiters_;
+  std::unordered_map<uint64_t, Waiter> function_waiters_;
+  std::map<std::pair<PlacementGroupId, uint64_t>, Waiter> group_waiters_;  // and a number
   uint64_t next_waiter_ = 1;
   Cluster cluster_;
 };

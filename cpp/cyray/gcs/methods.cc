@@ -20,6 +20,7 @@ std::initializer_list<Storage::Kind> ReadBy(GcsMethod method) {
   static constexpr auto kActors = {Kind::kActorSpec, Kind::kActorState};
   static constexpr auto kJobs = {Kind::kJob};
   static constexpr auto kNodes = {Kind::kNode};
+  static constexpr auto kGroups = {Kind::kGroup};
   switch (method) {
     case GcsMethod::KvGet:
     case GcsMethod::KvKeys:
@@ -32,6 +33,9 @@ std::initializer_list<Storage::Kind> ReadBy(GcsMethod method) {
     case GcsMethod::ListNodes:
     case GcsMethod::ClusterResources:
       return kNodes;
+    case GcsMethod::FindGroup:
+    case GcsMethod::ListGroups:
+      return kGroups;
     default:
       return {};
   }
@@ -58,6 +62,7 @@ bool IsRequest(GcsMethod method) {
     case GcsMethod::KvPut:
     case GcsMethod::KvDelete:
     case GcsMethod::RegisterActor:
+    case GcsMethod::RegisterGroup:
     case GcsMethod::RegisterJob:
     case GcsMethod::RegisterNode:
       return true;

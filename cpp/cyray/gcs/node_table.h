@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 
 namespace cyray::gcs {
@@ -24,6 +25,7 @@ struct NodeEntry {
   uint16_t port = 0;
   std::string raylet_socket;
   bool is_head = false;
+  Labels labels;
   ResourceSet total;
   ResourceSet available;
   // Restored from disk: `available` is what it had when it registered, with a GCS of before.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 #include "gcs_generated.h"
 
@@ -23,6 +24,7 @@ struct PlacementKind {
   wire::SchedulingStrategy strategy = wire::SchedulingStrategy::Default;
   NodeId affinity_node;
   bool affinity_soft = false;
+  LabelChoice labels;
   NodeId waits_at;  // a node that may get room for it; nil: none yet
   // Its affinity would bring it back to that node from any other.
   bool is_bound_to(const NodeId& node) const {

@@ -26,7 +26,9 @@ void PlacementWatch::Look() {
   std::erase_if(warned_, [&](const ActorId& id) { return !waiting.contains(id); });
   for (const ActorId& id : waiting) {
     if (!seen_.contains(id) || !warned_.insert(id).second) continue;
-    if (const ActorRecord* record = actors_->Find(id)) warn_(JobOf(id), TextOf(record->spec));
+    const ActorRecord* record = actors_->Find(id);
+    if (record == nullptr || GroupOf(record->spec.placement)) continue;  // its group is told of
+    warn_(JobOf(id), TextOf(record->spec));
   }
   seen_ = std::move(waiting);
   if (!seen_.empty()) Nudge();
@@ -36,9 +38,14 @@ std::string PlacementWatch::TextOf(const ActorSpec& spec) const {
   const bool bound = spec.strategy == wire::SchedulingStrategy::NodeAffinity && !spec.affinity_soft;
   std::vector<ResourceSet> totals;
   for (const auto& [id, node] : nodes_->nodes()) {
-    if (node.alive && (!bound || id == spec.affinity_node)) totals.push_back(node.total);
+    const bool may = (!bound || id == spec.affinity_node) && MatchesAny(spec.labels, node.labels);
+    if (node.alive && may) totals.push_back(OutsideBundles(node.total));
   }
-  const std::string who = "An actor of class " + spec.class_name;
+  std::string who = "An actor of class " + spec.class_name;
+  if (!spec.labels.empty()) {
+    who += " for nodes whose labels are " + ToString(spec.labels);
+    if (totals.empty()) return who + " cannot be scheduled: no node matches them.";
+  }
   return InfeasibleWarning(bound ? who + " that is bound to one node" : who, spec.placement,
                            totals);
 }

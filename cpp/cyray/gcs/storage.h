@@ -22,8 +22,8 @@ namespace cyray::gcs {
 
 class Storage {
  public:
-  enum class Kind : uint8_t { kKv, kFunction, kJob, kNode, kActorSpec, kActorState, kCall };
-  static constexpr size_t kKinds = 7;
+  enum class Kind : uint8_t { kKv, kFunction, kJob, kNode, kActorSpec, kActorState, kCall, kGroup };
+  static constexpr size_t kKinds = 8;
   using Row = std::function<void(std::string_view key, wire::Bytes value)>;
   using Callback = std::function<void(const Status&)>;
 

@@ -23,7 +23,8 @@ wire::Bytes Copy(const wire::ActorUpdate& update) {
   const auto waits = text(update.waits());
   builder.Finish(wire::CreateActorUpdate(
       builder, update.actor_id(), update.state(), update.address(), update.incarnation(),
-      update.restarts_left(), cause, error, class_name, update.pid(), ip, update.node_id(), waits));
+      update.restarts_left(), cause, error, class_name, update.pid(), ip, update.node_id(), waits,
+      update.group_removed()));
   return wire::FinishedBytes(builder);
 }
 

@@ -207,6 +207,12 @@ bool GcsBridge::OnGcsCall(ClientConnection& client, const wire::GcsCall* call) {
     AskForFunction(client, *call);
     return true;
   }
+  if (method == GcsMethod::WaitGroup) {  // in no line, as it waits for long
+    CallBytes(method, wire::BytesOrEmpty(call->payload()),
+              [this, client_id = client.id(), request_id = call->request_id()](
+                  const Result<Bytes>& result) { Reply(client_id, request_id, result); });
+    return true;
+  }
   const bool may_be_joined =
       lines_.Add({client.id(), call->request_id(), method, wire::BytesOrEmpty(call->payload())},
                  runtime_->NowMs());

@@ -12,8 +12,10 @@ LeaseQueue::GroupKey LeaseQueue::KeyOf(const LeaseRequest& request) {
           .strategy = request.strategy,
           .affinity_node = request.affinity_node,
           .affinity_soft = request.affinity_soft,
+          .labels = request.labels,
           .demand = request.demand,
-          .held = request.for_actor ? request.held : ResourceSet{}};
+          .held = request.for_actor ? request.held : ResourceSet{},
+          .claim = request.claim != nullptr ? request.claim->attempt : 0};
 }
 
 void LeaseQueue::Add(LeaseRequest request, int64_t now_ms) {

@@ -60,8 +60,10 @@ class LeaseQueue {
     Strategy strategy;
     NodeId affinity_node;
     bool affinity_soft;
+    LabelChoice labels;
     ResourceSet demand;
     ResourceSet held;
+    uint64_t claim;  // the attempt of a BundleClaim, 0: none
     auto operator<=>(const GroupKey&) const = default;
   };
   using Order = std::pair<int, uint64_t>;  // leases held, age

@@ -6,10 +6,13 @@
 
 #include <compare>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 
 namespace cyray::raylet {
@@ -25,6 +28,15 @@ struct RequestKey {
   auto operator<=>(const RequestKey&) const = default;
 };
 
+// Bundles that the GCS wants kept free on this node, in an attempt to place their group.
+struct BundleClaim {
+  PlacementGroupId group;
+  uint64_t attempt;  // a number that no other one has
+  std::map<uint32_t, ResourceSet> bundles;
+
+  RequestKey key() const { return {.id = attempt}; }
+};
+
 struct LeaseRequest {
   RequestKey key;
   JobId job;
@@ -33,9 +45,11 @@ struct LeaseRequest {
   Strategy strategy = Strategy::kDefault;
   NodeId affinity_node;
   bool affinity_soft = false;
+  LabelChoice labels;  // of its node
   bool for_actor = false;
   bool forwarded = false;  // came from another raylet: is not passed on again
   std::vector<std::pair<NodeId, uint64_t>> locality;
+  std::shared_ptr<const BundleClaim> claim;  // needs no worker; `demand` is its sum
 };
 
 }  // namespace cyray::raylet

@@ -28,8 +28,11 @@ constexpr int kMaxWorkersWanted = 1024;
 
 }  // namespace
 
-LeaseScheduler::LeaseScheduler(NodeId self, ResourceSet total)
-    : self_(self), resources_(std::move(total)), random_(std::hash<NodeId>{}(self)) {}
+LeaseScheduler::LeaseScheduler(NodeId self, ResourceSet total, Labels labels)
+    : self_(self),
+      labels_(std::move(labels)),
+      resources_(std::move(total)),
+      random_(std::hash<NodeId>{}(self)) {}
 
 void LeaseScheduler::AddRequest(LeaseRequest request, int64_t now_ms) {
   queue_.Add(std::move(request), now_ms);
@@ -169,7 +172,7 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(Group* group, Scan& scan) {
       queue_.Move(group, {.kind = StallKey::kNews});
       return Step::kWaits;
     case Choice::kNever: {
-      const bool feasible = IsFeasible(request.demand);  // where it may not go, or not now
+      const bool feasible = IsFeasible(request);  // where it may not go, or not now
       queue_.Move(group, {.kind = feasible ? StallKey::kNews : StallKey::kNode});
       return Step::kWaits;
     }
@@ -198,6 +201,14 @@ LeaseScheduler::Step LeaseScheduler::ServeFront(Group* group, Scan& scan) {
 
 LeaseScheduler::Step LeaseScheduler::ServeHere(Group* group, bool here_now, Scan& scan) {
   const LeaseRequest& request = group->front();
+  if (request.claim != nullptr && here_now) {
+    const BundleClaim& claim = *request.claim;
+    here_now = resources_.Reserve(claim.group, claim.attempt, claim.bundles);
+    if (here_now) {
+      scan.actions->reserved.push_back(queue_.TakeFront(group).claim);
+      return Step::kMoved;
+    }
+  }
   if (!here_now) {
     StallKey lacking = Lacking(request, scan);
     Reserve(*group, scan);
@@ -395,7 +406,9 @@ void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
       actions->CallAgainIn(left);
       continue;
     }
-    if (warned_.emplace(request.job, request.demand).second) {
+    if (const auto missing = GroupOf(request.demand)) {
+      actions->missing_groups.push_back(*missing);
+    } else if (warned_.emplace(request.job, request.demand).second) {
       actions->warnings.push_back({request.job, InfeasibleText(request)});
     }
     queue_.Move(group, {.kind = StallKey::kNews});
@@ -428,7 +441,8 @@ std::optional<LeaseEnd> LeaseScheduler::WorkerDied(const WorkerId& worker) {
   const auto it = lease_of_worker_.find(worker);
   if (it == lease_of_worker_.end()) return std::nullopt;
   const auto lease = leases_.find(it->second);
-  LeaseEnd end{lease->first, lease->second.key, worker, lease->second.for_actor};
+  LeaseEnd end{lease->first, lease->second.key, worker, lease->second.for_actor,
+               GroupOf(lease->second.allocation.resources)};
   EndLease(lease);
   return end;
 }
@@ -519,17 +533,14 @@ void LeaseScheduler::CheckInvariants() const {
   std::map<const Group*, std::pair<int, int>> held;  // and of these, given up
   for (const auto& [id, lease] : leases_) {
     sum.Add(lease.allocation.resources);
-    if (lease.allocation.cpu_lent) {
-      ResourceSet cpu;
-      cpu.Set(kCpu, lease.allocation.resources.Get(kCpu));
-      sum.Subtract(cpu);
-    }
+    if (lease.allocation.cpu_lent) sum.Subtract(lease.allocation.Cpu());
     CYRAY_CHECK(lease_of_worker_.at(lease.worker) == id) << id;
     CYRAY_CHECK(leases_of_.contains({lease.key.client, id}) != lease.for_actor) << id;
     if (lease.for_actor) continue;
     ++held[lease.group].first;
     held[lease.group].second += lease.reclaimed() ? 1 : 0;
   }
+  sum.Add(resources_.reserved());
   CYRAY_CHECK(sum == resources_.total()) << sum.ToString();
   CYRAY_CHECK(lease_of_worker_.size() == leases_.size()) << lease_of_worker_.size();
   for (const auto& [key, group] : queue_.groups()) {

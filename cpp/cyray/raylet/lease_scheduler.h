@@ -65,6 +65,7 @@ struct LeaseEnd {
   RequestKey key;  // of the request it was granted to; key.client holds it
   WorkerId worker;
   bool for_actor;
+  std::optional<PlacementGroupId> group;  // in whose bundle it was
 };
 
 struct ScheduleActions {
@@ -72,6 +73,8 @@ struct ScheduleActions {
   std::vector<LeaseForward> forwards;
   std::vector<LeaseRefusal> refusals;
   std::vector<LeaseReclaim> reclaims;
+  std::vector<std::shared_ptr<const BundleClaim>> reserved;
+  std::vector<PlacementGroupId> missing_groups;  // on no node, for longer than news of them take
   std::vector<JobWarning> warnings;
   std::map<WorkerUse, int> workers_wanted;  // requests whose resources are free but lack a worker
   int64_t call_again_ms = -1;               // time itself may change the outcome after so long
@@ -85,7 +88,7 @@ class LeaseScheduler {
   // Takes an idle worker for that use out of the pool, if there is one.
   using TakeWorker = std::function<std::optional<WorkerId>(const LeaseRequest&, const WorkerUse&)>;
 
-  LeaseScheduler(NodeId self, ResourceSet total);
+  LeaseScheduler(NodeId self, ResourceSet total, Labels labels = {});
 
   void AddRequest(LeaseRequest request, int64_t now_ms);
   bool CancelRequest(const RequestKey& key);
@@ -109,9 +112,22 @@ class LeaseScheduler {
   // `job` nil: of all jobs.
   std::vector<LeaseRequest> TakeStarved(const JobId& job = JobId::Nil());
 
+  // Bundles of placement groups (NodeResources). A claim is a request that reserves them.
+  void OpenBundles(const PlacementGroupId& group, uint64_t attempt);
+  void GiveBack(const PlacementGroupId& group, uint64_t attempt);
+  struct GroupUse {
+    std::vector<WorkerId> workers;      // that run something in its bundles; their leases stay
+    std::vector<LeaseRequest> waiting;  // for room in them; they are taken out
+  };
+  GroupUse CloseGroup(const PlacementGroupId& group);
+  std::set<PlacementGroupId> GroupsWaitedFor() const;
+  void SetTotal(const std::string& name, int64_t amount) { resources_.SetTotal(name, amount); }
+
   // What this raylet knows of the others. `report`: the number of their resources, when known.
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
                    uint64_t report = 0);
+  // Of a node that has a view.
+  void SetNodeLabels(const NodeId& node, Labels labels);
   void RemoveNodeView(const NodeId& node);
   // Nothing goes to an avoided node; who can only run there waits.
   void SetAvoided(const NodeId& node, bool avoided);
@@ -156,6 +172,7 @@ class LeaseScheduler {
     bool reclaimed() const { return reclaim_ms >= 0; }
   };
   struct NodeView {
+    Labels labels;
     ResourceSet total;
     ResourceSet available;  // as it said last, less what it gave since
     uint64_t report = 0;    // the number of that
@@ -218,12 +235,16 @@ class LeaseScheduler {
   Choice Choose(const LeaseRequest& request, bool here_now);
   Choice At(const NodeId& node) const;
   Choice ChooseAffinity(const LeaseRequest& request) const;
+  Choice ChooseByLabels(const LeaseRequest& request, bool here_now);
+  // Among nodes that match; `now`: that have room.
+  std::optional<NodeId> ChooseLabelled(const LeaseRequest& request, const LabelSelector& selector,
+                                       bool here, bool now);
   std::optional<NodeId> BestLocality(const LeaseRequest& request) const;
   // Of this node, if it has room, and two that chance picks of those that have it now (or could
   // ever), so that raylets that decide at the same time do not all choose the same.
   std::optional<NodeId> ChoosePacked(const ResourceSet& demand, bool here, bool now);
   std::vector<Views::const_iterator> TwoOf(const ResourceSet& demand, bool now);
-  bool AnyHasNow(const ResourceSet& demand) const;
+  bool AnyHasNow(const ResourceSet& demand, const LabelChoice& labels) const;
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
   void CountWantedWorkers(const Scan& scan);
@@ -239,7 +260,7 @@ class LeaseScheduler {
                             std::vector<Victim>& victims);
   void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
   // Whether some node, this one or another, could ever have it.
-  bool IsFeasible(const ResourceSet& demand) const;
+  bool IsFeasible(const LeaseRequest& request) const;
   std::string InfeasibleText(const LeaseRequest& request) const;
   // The workers that a client has leased; its worker id nil: all clients of that node.
   std::vector<WorkerId> HeldBy(const Address& client) const;
@@ -247,6 +268,7 @@ class LeaseScheduler {
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
 
   NodeId self_;  // constant after construction
+  const Labels labels_;
   NodeResources resources_;
   LeaseQueue queue_;
   std::unordered_map<uint64_t, Lease> leases_;

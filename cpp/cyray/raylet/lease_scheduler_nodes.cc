@@ -17,6 +17,7 @@ LeaseScheduler::Choice LeaseScheduler::Choose(const LeaseRequest& request, bool 
     Choice choice = ChooseAffinity(request);
     if (choice.kind != Choice::kNever) return choice;  // kNever: a soft one, its node is of no use
   }
+  if (!request.labels.empty()) return ChooseByLabels(request, here_now);
   if (views_.empty()) return {here_ever ? Choice::kHere : Choice::kNever};
   if (request.strategy == Strategy::kSpread) return ChooseSpread(request, here_now);
   if (const auto near = BestLocality(request)) return At(*near);
@@ -24,6 +25,40 @@ LeaseScheduler::Choice LeaseScheduler::Choose(const LeaseRequest& request, bool 
   if (!node && here_ever) return {Choice::kHere};
   if (!node) node = ChoosePacked(request.demand, /*here=*/false, /*now=*/false);
   return node ? At(*node) : Choice{Choice::kNever};
+}
+
+// The first of its selectors by which there is a node with room, or else one that could ever have
+// it.
+LeaseScheduler::Choice LeaseScheduler::ChooseByLabels(const LeaseRequest& request, bool here_now) {
+  const bool here_ever = resources_.HasEver(request.demand);
+  for (const bool now : {true, false}) {
+    for (const LabelSelector& selector : request.labels) {
+      const bool here = (now ? here_now : here_ever) && Matches(selector, labels_);
+      if (const auto node = ChooseLabelled(request, selector, here, now)) return At(*node);
+    }
+  }
+  return {Choice::kNever};
+}
+
+std::optional<NodeId> LeaseScheduler::ChooseLabelled(const LeaseRequest& request,
+                                                     const LabelSelector& selector, bool here,
+                                                     bool now) {
+  std::vector<sched::Place> places;
+  std::vector<NodeId> ids;
+  if (here) {
+    places.push_back({&resources_.total(), &resources_.available(), /*preferred=*/true});
+    ids.push_back(self_);
+  }
+  for (const auto& [node, view] : views_) {
+    const bool has = now ? view.HasNow(request.demand) : view.HasEver(request.demand);
+    if (!has || !Matches(selector, view.labels)) continue;
+    places.push_back({&view.total, &view.left});
+    ids.push_back(node);
+  }
+  const auto policy =
+      request.strategy == Strategy::kSpread ? sched::Policy::kSpread : sched::Policy::kPack;
+  const auto chosen = sched::ChooseNode(places, request.demand, policy, Random());
+  return chosen ? std::optional(ids[*chosen]) : std::nullopt;
 }
 
 LeaseScheduler::Choice LeaseScheduler::At(const NodeId& node) const {
@@ -119,9 +154,10 @@ uint64_t LeaseScheduler::Random() {
   return random_ ^ (random_ >> 29);
 }
 
-bool LeaseScheduler::AnyHasNow(const ResourceSet& demand) const {
-  return std::any_of(views_.begin(), views_.end(),
-                     [&](const auto& item) { return item.second.HasNow(demand); });
+bool LeaseScheduler::AnyHasNow(const ResourceSet& demand, const LabelChoice& labels) const {
+  return std::any_of(views_.begin(), views_.end(), [&](const auto& item) {
+    return item.second.HasNow(demand) && MatchesAny(labels, item.second.labels);
+  });
 }
 
 LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request, bool here_now) {
@@ -143,16 +179,26 @@ LeaseScheduler::Choice LeaseScheduler::ChooseSpread(const LeaseRequest& request,
   return able ? At(*able) : Choice{Choice::kNever};
 }
 
-bool LeaseScheduler::IsFeasible(const ResourceSet& demand) const {
-  return resources_.HasEver(demand) ||
-         std::any_of(views_.begin(), views_.end(),
-                     [&](const auto& item) { return item.second.total.Covers(demand); });
+bool LeaseScheduler::IsFeasible(const LeaseRequest& request) const {
+  if (resources_.HasEver(request.demand) && MatchesAny(request.labels, labels_)) return true;
+  return std::any_of(views_.begin(), views_.end(), [&](const auto& item) {
+    return item.second.total.Covers(request.demand) &&
+           MatchesAny(request.labels, item.second.labels);
+  });
 }
 
 std::string LeaseScheduler::InfeasibleText(const LeaseRequest& request) const {
-  std::vector<ResourceSet> totals{resources_.total()};
-  for (const auto& [node, view] : views_) totals.push_back(view.total);
-  return InfeasibleWarning(request.for_actor ? "An actor" : "A task", request.demand, totals);
+  std::vector<ResourceSet> totals;
+  if (MatchesAny(request.labels, labels_)) totals.push_back(OutsideBundles(resources_.total()));
+  for (const auto& [node, view] : views_) {
+    if (MatchesAny(request.labels, view.labels)) totals.push_back(OutsideBundles(view.total));
+  }
+  std::string who = request.for_actor ? "An actor" : "A task";
+  if (!request.labels.empty()) {
+    who += " for nodes whose labels are " + cyray::ToString(request.labels);
+    if (totals.empty()) return who + " cannot be scheduled: no node matches them.";
+  }
+  return InfeasibleWarning(who, request.demand, totals);
 }
 
 // --- What is known of them --------------------------------------------------------------------
@@ -166,6 +212,13 @@ void LeaseScheduler::SetNodeView(const NodeId& node, ResourceSet total, Resource
   view.report = report;
   view.left = view.available = std::move(available);
   view.left.Subtract(view.promised);
+}
+
+void LeaseScheduler::SetNodeLabels(const NodeId& node, Labels labels) {
+  const auto view = views_.find(node);
+  if (view == views_.end() || view->second.labels == labels) return;
+  view->second.labels = std::move(labels);
+  views_changed_ = true;
 }
 
 void LeaseScheduler::RemoveNodeView(const NodeId& node) {
@@ -222,7 +275,8 @@ bool LeaseScheduler::IsMisplaced(const LeaseRequest& request, const NodeId& node
     });
     if (has_room) return false;
   }
-  return resources_.HasNow(request.demand) || AnyHasNow(request.demand);
+  return (resources_.HasNow(request.demand) && MatchesAny(request.labels, labels_)) ||
+         AnyHasNow(request.demand, request.labels);
 }
 
 ResourceSet LeaseScheduler::ClusterTotal() const {

@@ -31,6 +31,7 @@ LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, 
   request.strategy = static_cast<Strategy>(wire.strategy());
   request.affinity_node = FromWireOrNil(wire.affinity_node());
   request.affinity_soft = wire.affinity_soft();
+  request.labels = FromWire(wire.labels());
   if (wire.locality() != nullptr) {
     for (const auto* entry : *wire.locality()) {
       request.locality.emplace_back(FromWire(entry->node()), entry->bytes());
@@ -47,17 +48,20 @@ bool IsValid(const LeaseRequest& request) {
 
 auto WriteRequest(FlatBufferBuilder& builder, const LeaseRequest& request) {
   const auto demand = ToWire(builder, request.demand);
+  const auto labels = ToWire(builder, request.labels);
   return wire::CreateRequestLease(builder, request.key.id, demand,
                                   static_cast<wire::SchedulingStrategy>(request.strategy),
-                                  ToWire(request.affinity_node), request.affinity_soft);
+                                  ToWire(request.affinity_node), request.affinity_soft, 0, labels);
 }
 
 flatbuffers::Offset<wire::LeaseReply> WriteRefusal(FlatBufferBuilder& builder, uint64_t request_id,
-                                                   const std::string& error) {
+                                                   const std::string& error,
+                                                   wire::LeaseRefusal why) {
   const auto text = builder.CreateString(error);
   wire::LeaseReplyBuilder reply(builder);
   reply.add_request_id(request_id);
   reply.add_error(text);
+  reply.add_refusal(why);
   return reply.Finish();
 }
 
@@ -66,7 +70,7 @@ flatbuffers::Offset<wire::LeaseReply> WriteRefusal(FlatBufferBuilder& builder, u
 LeaseService::LeaseService(Parts parts, Callbacks callbacks)
     : parts_(parts),
       callbacks_(std::move(callbacks)),
-      scheduler_(parts.options->node_id, parts.options->resources),
+      scheduler_(parts.options->node_id, parts.options->resources, parts.options->labels),
       last_available_(parts.options->resources),
       again_(parts.runtime),
       pending_watch_(parts.runtime),
@@ -81,6 +85,7 @@ bool LeaseService::OnRequestLease(const WorkerId& client, const JobId& job,
   LeaseRequest request =
       ReadRequest(*wire, {parts_.options->AddressOf(client), wire->request_id()}, job);
   if (!IsValid(request)) return false;
+  if (RefuseGone(request)) return true;
   scheduler_.AddRequest(std::move(request), parts_.runtime->NowMs());
   Touch();
   return true;
@@ -152,6 +157,7 @@ void LeaseService::OnForwardLease(const NodeId& from, const wire::ForwardLease& 
                                      FromWireOrNil(forward.job_id()));
   request.forwarded = true;
   if (!IsValid(request)) return SendRefusal(request.key, "the request is not valid");
+  if (RefuseGone(request)) return;
   scheduler_.AddRequest(std::move(request), parts_.runtime->NowMs());
   Touch();
 }
@@ -182,7 +188,7 @@ void LeaseService::OnForwardLeaseReply(const NodeId& from, const wire::ForwardLe
   const auto gpu_ids = builder.CreateVector(gpus);
   builder.Finish(wire::CreateLeaseReply(builder, forward.request.key.id, reply.ok(), error,
                                         reply.lease_id(), ToWire(worker), reply.worker_pid(),
-                                        gpu_ids));
+                                        gpu_ids, reply.refusal()));
   if (!parts_.outbox->ToClient(holder.worker, FrameType::kLeaseReply, builder)) give_back();
 }
 
@@ -312,16 +318,18 @@ void LeaseService::WatchForwards() {
 
 void LeaseService::RecallMisplaced() {
   const int64_t sent_before = parts_.runtime->NowMs() - kRecallAfterMs;
-  std::set<std::pair<NodeId, ResourceSet>> well_placed;  // looked at once for all that are alike
+  // Looked at once for all that are alike.
+  std::set<std::tuple<NodeId, ResourceSet, LabelChoice>> well_placed;
   for (const auto& [id, forward] : forwards_.all()) {
     if (forward.sent_ms > sent_before) break;  // as are those behind it
     const bool bound = forward.request.strategy == Strategy::kNodeAffinity;
     if (forward.state != ForwardedLease::State::kWaits || bound) continue;
-    if (well_placed.contains({forward.node, forward.request.demand})) continue;
+    const std::tuple kind(forward.node, forward.request.demand, forward.request.labels);
+    if (well_placed.contains(kind)) continue;
     if (scheduler_.IsMisplaced(forward.request, forward.node)) {
       TakeBack(id, *forwards_.Find(id), ForwardedLease::State::kRecalled);
     } else {
-      well_placed.emplace(forward.node, forward.request.demand);
+      well_placed.insert(kind);
     }
   }
 }
@@ -382,6 +390,8 @@ void LeaseService::Apply(ScheduleActions actions) {
   for (const LeaseReclaim& reclaim : actions.reclaims) {
     SendReclaim(reclaim.lease_id, reclaim.holder, parts_.options->AddressOf(reclaim.worker));
   }
+  for (const auto& claim : actions.reserved) callbacks_.on_reserved(*claim);
+  for (const PlacementGroupId& group : actions.missing_groups) callbacks_.on_missing_group(group);
   for (const JobWarning& warning : actions.warnings) parts_.outbox->Warn(warning.job, warning.text);
   parts_.workers->Ensure(actions.workers_wanted);
   again_.Stop();
@@ -443,9 +453,10 @@ void LeaseService::SendForward(LeaseForward forward) {
   WatchForwards();
 }
 
-void LeaseService::SendRefusal(const RequestKey& key, const std::string& error) {
+void LeaseService::SendRefusal(const RequestKey& key, const std::string& error,
+                               wire::LeaseRefusal why) {
   FlatBufferBuilder builder;
-  const auto reply = WriteRefusal(builder, key.id, error);
+  const auto reply = WriteRefusal(builder, key.id, error, why);
   if (IsHere(key.client)) {
     builder.Finish(reply);
     (void)parts_.outbox->ToClient(key.client.worker, FrameType::kLeaseReply, builder);
@@ -481,7 +492,8 @@ void LeaseService::SendBroken(const LeaseEnd& end, const std::string& reason,
   }
   const bool begun_known = notes != nullptr && notes->begun_known;
   const auto table = wire::CreateLeaseBroken(builder, end.lease_id, ToWire(worker), text,
-                                             begun_known, builder.CreateVector(begun));
+                                             begun_known, builder.CreateVector(begun),
+                                             end.group && gone_groups_.Find(*end.group) != nullptr);
   if (IsHere(holder)) {
     builder.Finish(table);
     (void)parts_.outbox->ToClient(holder.worker, FrameType::kLeaseBroken, builder);

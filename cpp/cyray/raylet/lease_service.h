@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cyray/raylet/actor_outbox.h"
+#include "cyray/raylet/bundle_host.h"
 #include "cyray/raylet/forward_table.h"
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/lease_scheduler.h"
@@ -26,7 +27,7 @@
 
 namespace cyray::raylet {
 
-class LeaseService : public ActorLeases {
+class LeaseService : public ActorLeases, public BundleLeases {
  public:
   struct Parts {
     Runtime* runtime;
@@ -41,6 +42,8 @@ class LeaseService : public ActorLeases {
     // The number that the next report of the resources will have, which counts all that is granted
     // now. There will be one.
     std::function<uint64_t()> next_report = [] { return 0; };
+    std::function<void(const BundleClaim&)> on_reserved = [](const BundleClaim&) {};
+    std::function<void(const PlacementGroupId&)> on_missing_group = [](const PlacementGroupId&) {};
   };
 
   LeaseService(Parts parts, Callbacks callbacks);
@@ -67,6 +70,13 @@ class LeaseService : public ActorLeases {
   bool LacksRoom(const RequestKey& key) const override;
   void EndActorLease(const WorkerId& worker) override;
 
+  // BundleLeases.
+  void Claim(std::shared_ptr<const BundleClaim> claim) override;
+  void OpenBundles(const PlacementGroupId& group, uint64_t attempt) override;
+  void GiveBackBundles(const PlacementGroupId& group, uint64_t attempt) override;
+  void EndGroup(const PlacementGroupId& group) override;
+  std::vector<PlacementGroupId> GroupsWaitedFor() const override;
+
   // A process of this node is gone: as a worker and as a client.
   // `notes`: what the process has begun, when it shared memory for that.
   void OnProcessDied(const WorkerId& worker, const std::string& reason,
@@ -81,6 +91,9 @@ class LeaseService : public ActorLeases {
   void NodeDied(const NodeId& node);
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
                    uint64_t report = 0);
+  void SetNodeLabels(const NodeId& node, Labels labels) {
+    scheduler_.SetNodeLabels(node, std::move(labels));
+  }
   // What has waited here for a second or longer; kept up to date to a second.
   const std::map<ResourceSet, uint32_t>& pending_demands() const { return pending_demands_; }
   uint64_t pending_version() const { return pending_version_; }  // grows with each change
@@ -94,10 +107,14 @@ class LeaseService : public ActorLeases {
   const ForwardTable& forwards() const { return forwards_; }
 
  private:
+  static constexpr size_t kGoneGroupsKept = 4096;
   void Apply(ScheduleActions actions);
   void SendGrant(const LeaseGrant& grant);
   void SendForward(LeaseForward forward);
-  void SendRefusal(const RequestKey& key, const std::string& error);
+  void SendRefusal(const RequestKey& key, const std::string& error,
+                   wire::LeaseRefusal why = wire::LeaseRefusal::Unschedulable);
+  static std::string RemovedText(const PlacementGroupId& group);
+  bool RefuseGone(const LeaseRequest& request);
   void SendReclaim(uint64_t lease_id, const Address& holder, const Address& worker);
   void SendBroken(const LeaseEnd& end, const std::string& reason,
                   const wire::TaskNotes::Noted* notes);
@@ -123,6 +140,8 @@ class LeaseService : public ActorLeases {
   uint64_t pending_version_ = 1;
   ResourceSet last_available_;
   bool dirty_ = false;
+  struct Nothing {};
+  Recent<PlacementGroupId, Nothing> gone_groups_{kGoneGroupsKept};
 
   Timer again_;           // time itself changes what the scheduler does
   Timer pending_watch_;   // runs while something waits here

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resource_names.h"
 #include "cyray/common/resources.h"
 
@@ -26,6 +27,7 @@ struct NodeOptions {
   std::string token_file;
   std::string python;
   ResourceSet resources;
+  Labels labels;
   uint64_t store_bytes = 0;
   bool head = false;
   uint16_t gcs_port = 0;

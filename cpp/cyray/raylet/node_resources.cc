@@ -1,62 +1,96 @@
 #include "cyray/raylet/node_resources.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
 namespace {
 
-ResourceSet CpuOf(const Allocation& allocation) {
-  ResourceSet cpu;
-  cpu.Set(kCpu, allocation.resources.Get(kCpu));
-  return cpu;
+// The GPUs that `demand` asks for: those of one bundle before those of any, which it names too.
+std::pair<std::string, int64_t> GpuDemand(const ResourceSet& demand) {
+  std::pair<std::string, int64_t> found{"", 0};
+  for (auto it = demand.amounts().lower_bound(kGpu);
+       it != demand.amounts().end() && it->first.starts_with(kGpu); ++it) {
+    if (it->second <= 0 || BaseName(it->first) != kGpu) continue;
+    if (it->first.size() > found.first.size()) found = *it;
+  }
+  return found;
 }
 
 }  // namespace
 
 std::vector<int32_t> Allocation::GpuIds() const {
   std::vector<int32_t> ids;
-  for (const auto& [instance, amount] : gpus) ids.push_back(instance);
+  for (const Gpu& gpu : gpus) ids.push_back(gpu.instance);
   return ids;
 }
 
-NodeResources::NodeResources(ResourceSet total)
-    : total_(std::move(total)),
-      available_(total_),
-      gpu_free_(static_cast<size_t>(std::max<int64_t>(total_.Get(kGpu), 0) / kResourceUnit),
-                kResourceUnit) {}
+ResourceSet Allocation::Cpu() const {
+  ResourceSet cpu;
+  for (const auto& [name, amount] : resources.amounts()) {
+    if (BaseName(name) == kCpu) cpu.Set(name, amount);
+  }
+  return cpu;
+}
 
-bool NodeResources::PickGpus(int64_t amount, std::vector<std::pair<int, int64_t>>* picked) const {
+NodeResources::NodeResources(ResourceSet total)
+    : total_(std::move(total)), available_(total_) {
+  const auto gpus = static_cast<int>(std::max<int64_t>(total_.Get(kGpu), 0) / kResourceUnit);
+  for (int instance = 0; instance < gpus; ++instance) pools_[kGpu][instance] = kResourceUnit;
+}
+
+std::vector<Allocation::Gpu> NodeResources::FreeOf(const std::string& name) const {
+  std::vector<Allocation::Gpu> free;
+  const auto add = [&](const std::string& pool_name, const Pool& pool) {
+    for (const auto& [instance, amount] : pool) free.push_back({pool_name, instance, amount});
+  };
+  if (const auto pool = pools_.find(name); pool != pools_.end()) {
+    add(name, pool->second);
+  } else if (IsOfBundle(name)) {  // of any bundle of the group
+    const std::string group = name.substr(name.size() - 2 * PlacementGroupId::kSize);
+    for (const auto& [pool_name, pool_of_bundle] : pools_) {
+      if (pool_name.ends_with(group)) add(pool_name, pool_of_bundle);
+    }
+  }
+  return free;
+}
+
+bool NodeResources::PickGpus(const ResourceSet& demand,
+                             std::vector<Allocation::Gpu>* picked) const {
   picked->clear();
+  const auto [name, amount] = GpuDemand(demand);
+  if (amount <= 0) return true;
   int64_t whole = amount / kResourceUnit;
   const int64_t fraction = amount % kResourceUnit;
-  const auto count = static_cast<int>(gpu_free_.size());
-  for (int i = 0; i < count && whole > 0; ++i) {
-    if (gpu_free_[i] != kResourceUnit) continue;
-    picked->emplace_back(i, kResourceUnit);
+  std::vector<Allocation::Gpu> free = FreeOf(name);
+  for (auto it = free.begin(); it != free.end() && whole > 0;) {
+    if (it->amount != kResourceUnit) {
+      ++it;
+      continue;
+    }
+    picked->push_back(*it);
+    it = free.erase(it);
     --whole;
   }
   if (whole > 0) return false;
   if (fraction == 0) return true;
-  int best = -1;  // the fullest instance that still has room, so that whole ones stay whole
-  for (int i = 0; i < count; ++i) {
-    const bool taken = std::any_of(picked->begin(), picked->end(),
-                                   [i](const auto& pick) { return pick.first == i; });
-    if (taken || gpu_free_[i] < fraction) continue;
-    if (best < 0 || gpu_free_[i] < gpu_free_[best]) best = i;
+  // The fullest instance that still has room, so that whole ones stay whole.
+  const Allocation::Gpu* best = nullptr;
+  for (const Allocation::Gpu& gpu : free) {
+    if (gpu.amount < fraction) continue;
+    if (best == nullptr || gpu.amount < best->amount) best = &gpu;
   }
-  if (best < 0) return false;
-  picked->emplace_back(best, fraction);
+  if (best == nullptr) return false;
+  picked->push_back({best->pool, best->instance, fraction});
   return true;
 }
 
 bool NodeResources::HasNow(const ResourceSet& demand) const {
   if (!available_.Covers(demand)) return false;
-  const int64_t gpu = demand.Get(kGpu);
-  if (gpu <= 0) return true;
-  std::vector<std::pair<int, int64_t>> picked;
-  return PickGpus(gpu, &picked);
+  std::vector<Allocation::Gpu> picked;
+  return PickGpus(demand, &picked);
 }
 
 bool NodeResources::HasEver(const ResourceSet& demand) const { return total_.Covers(demand); }
@@ -64,39 +98,141 @@ bool NodeResources::HasEver(const ResourceSet& demand) const { return total_.Cov
 std::optional<Allocation> NodeResources::Allocate(const ResourceSet& demand) {
   if (!available_.Covers(demand)) return std::nullopt;
   Allocation allocation{demand, {}, false};
-  if (const int64_t gpu = demand.Get(kGpu); gpu > 0) {
-    if (!PickGpus(gpu, &allocation.gpus)) return std::nullopt;
-    for (const auto& [instance, amount] : allocation.gpus) gpu_free_[instance] -= amount;
-  }
+  if (!PickGpus(demand, &allocation.gpus)) return std::nullopt;
+  for (const Allocation::Gpu& gpu : allocation.gpus) pools_[gpu.pool][gpu.instance] -= gpu.amount;
   available_.Subtract(demand);
   return allocation;
 }
 
 void NodeResources::Release(const Allocation& allocation) {
   available_.Add(allocation.resources);
-  if (allocation.cpu_lent) available_.Subtract(CpuOf(allocation));
-  for (const auto& [instance, amount] : allocation.gpus) gpu_free_[instance] += amount;
+  if (allocation.cpu_lent) available_.Subtract(allocation.Cpu());
+  for (const Allocation::Gpu& gpu : allocation.gpus) {
+    if (const auto pool = pools_.find(gpu.pool); pool != pools_.end()) {
+      pool->second[gpu.instance] += gpu.amount;
+    }
+  }
+  if (closing_.empty()) return;
+  if (const auto group = GroupOf(allocation.resources)) EndIfUnused(*group);
 }
 
 void NodeResources::LendCpu(Allocation& allocation) {
   if (allocation.cpu_lent) return;
   allocation.cpu_lent = true;
-  available_.Add(CpuOf(allocation));
+  available_.Add(allocation.Cpu());
 }
 
 void NodeResources::TakeCpuBack(Allocation& allocation) {
   if (!allocation.cpu_lent) return;
   allocation.cpu_lent = false;
-  available_.Subtract(CpuOf(allocation));
+  available_.Subtract(allocation.Cpu());
+}
+
+// --- Bundles ----------------------------------------------------------------------------------
+
+bool NodeResources::Reserve(const PlacementGroupId& group, uint64_t attempt,
+                            const Bundles& bundles) {
+  Reservation reservation{attempt, bundles, {}};
+  for (const auto& [index, resources] : bundles) {
+    auto taken = Allocate(resources);
+    if (!taken) {
+      Free(reservation);
+      return false;
+    }
+    reserved_.Add(resources);
+    reservation.taken.emplace(index, std::move(*taken));
+  }
+  groups_[group].push_back(std::move(reservation));
+  return true;
+}
+
+void NodeResources::Free(const Reservation& reservation) {
+  for (const auto& [index, taken] : reservation.taken) {
+    reserved_.Subtract(taken.resources);
+    Release(taken);
+  }
+}
+
+void NodeResources::Open(const PlacementGroupId& group, uint64_t attempt) {
+  const auto it = groups_.find(group);
+  if (it == groups_.end()) return;
+  for (Reservation& reservation : it->second) {
+    if (reservation.attempt != attempt || std::exchange(reservation.open, true)) continue;
+    for (const auto& [index, taken] : reservation.taken) {
+      const ResourceSet names = OfBundle(taken.resources, group, index);
+      total_.Add(names);
+      available_.Add(names);
+      for (const Allocation::Gpu& gpu : taken.gpus) {
+        pools_[GpuDemand(names).first][gpu.instance] += gpu.amount;
+      }
+    }
+  }
+}
+
+void NodeResources::GiveBack(const PlacementGroupId& group, uint64_t attempt) {
+  const auto it = groups_.find(group);
+  if (it == groups_.end()) return;
+  std::erase_if(it->second, [&](const Reservation& reservation) {
+    if (reservation.attempt != attempt || reservation.open) return false;
+    Free(reservation);
+    return true;
+  });
+  if (it->second.empty()) groups_.erase(it);
+}
+
+void NodeResources::Close(const PlacementGroupId& group) {
+  auto node = groups_.extract(group);
+  if (node.empty()) return;
+  std::vector<Reservation>& closing = closing_[group];
+  for (Reservation& reservation : node.mapped()) {
+    if (!reservation.open) {
+      Free(reservation);
+      continue;
+    }
+    for (const auto& [index, taken] : reservation.taken) {
+      const ResourceSet names = OfBundle(taken.resources, group, index);
+      total_.Subtract(names);
+      available_.Subtract(names);
+    }
+    closing.push_back(std::move(reservation));
+  }
+  EndIfUnused(group);
+}
+
+void NodeResources::EndIfUnused(const PlacementGroupId& group) {
+  const auto closing = closing_.find(group);
+  if (closing == closing_.end() || available_.Get(MarkerOf(group)) != 0) return;
+  std::erase_if(pools_, [&](const auto& pool) { return pool.first.ends_with(group.Hex()); });
+  const auto node = closing_.extract(closing);
+  for (const Reservation& reservation : node.mapped()) Free(reservation);
+}
+
+void NodeResources::SetTotal(const std::string& name, int64_t amount) {
+  ResourceSet change;
+  change.Set(name, amount - total_.Get(name));
+  total_.Add(change);
+  available_.Add(change);
 }
 
 void NodeResources::CheckInvariants() const {
   for (const auto& [name, amount] : available_.amounts()) {
     CYRAY_CHECK(amount <= total_.Get(name))
         << name << " has " << amount << " of " << total_.Get(name);
-    CYRAY_CHECK(amount >= 0 || name == kCpu) << name << " has " << amount;
   }
-  for (int64_t free : gpu_free_) CYRAY_CHECK(free >= 0 && free <= kResourceUnit) << free;
+  for (const auto& [pool_name, pool] : pools_) {
+    for (const auto& [instance, free] : pool) {
+      CYRAY_CHECK(free >= 0 && free <= kResourceUnit) << pool_name << " " << free;
+    }
+  }
+  ResourceSet taken;
+  for (const auto* groups : {&groups_, &closing_}) {
+    for (const auto& [group, reservations] : *groups) {
+      for (const Reservation& reservation : reservations) {
+        for (const auto& [index, allocation] : reservation.taken) taken.Add(allocation.resources);
+      }
+    }
+  }
+  CYRAY_CHECK(taken == reserved_) << reserved_.ToString();
 }
 
 }  // namespace cyray::raylet

@@ -105,8 +105,11 @@ Raylet::Raylet(NodeOptions options)
                [this](const RequestKey& key, const std::string& error) {
                  actors_.OnRefused(key, error);
                },
-               [this] { reporter_.OnChanged(); }, [this] { return reporter_.Next(); }}),
+               [this] { reporter_.OnChanged(); }, [this] { return reporter_.Next(); },
+               [this](const BundleClaim& claim) { bundles_.OnReserved(claim); },
+               [this](const PlacementGroupId& group) { bundles_.OnMissing(group); }}),
       reporter_(&loop_, &leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
+      bundles_(&leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
       actor_outbox_(&clients_, &gcs_),
       actors_({&loop_, &options_, &actor_outbox_, &leases_, &workers_}),
       broker_(&options_, &clients_, &peers_,
@@ -418,7 +421,8 @@ void Raylet::OnGcsReady(const std::string& address) {
   const auto available = ToWire(builder, options_.resources);
   const uint16_t port = options_.advertise_port != 0 ? options_.advertise_port : peers_.port();
   const auto node = wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, port,
-                                           socket, options_.head, total, available);
+                                           socket, options_.head, total, available, 0, 0, 0,
+                                           ToWire(builder, options_.labels));
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Register(builder, [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
 }
@@ -454,6 +458,14 @@ void Raylet::OnCommand(const wire::NodeCommand& command) {
       return actors_.OnStopActor(*command.body_as_StopActor());
     case wire::NodeCommandBody::RecallActor:
       return actors_.OnRecallActor(*command.body_as_RecallActor());
+    case wire::NodeCommandBody::PrepareBundles:
+      return bundles_.OnPrepare(*command.body_as_PrepareBundles());
+    case wire::NodeCommandBody::CommitBundles:
+      return bundles_.OnCommit(*command.body_as_CommitBundles());
+    case wire::NodeCommandBody::GiveBackBundles:
+      return bundles_.OnGiveBack(*command.body_as_GiveBackBundles());
+    case wire::NodeCommandBody::GroupGone:
+      return bundles_.OnGone(*command.body_as_GroupGone());
     case wire::NodeCommandBody::NodeChanged:
       if (const auto* node = command.body_as_NodeChanged()->node()) {
         OnNodeChanged(*node);
@@ -499,6 +511,7 @@ void Raylet::OnNodeChanged(const wire::NodeRecord& record) {
     if (record.is_head()) gcs_watch_.set_witness(node);
     peers_.SetNode(node, {flatbuffers::GetString(record.ip()), record.port()});
     leases_.SetNodeView(node, FromWire(record.total()), FromWire(record.available()));
+    leases_.SetNodeLabels(node, FromWire(record.labels()));
     return;
   }
   std::string reason = flatbuffers::GetString(record.death_reason());
@@ -553,15 +566,17 @@ wire::Bytes Raylet::MakeHello() {
   const auto processes = gcs_.WriteProcesses(builder, workers_.Ending());
   const auto deaths = builder.CreateVector(gcs_.WriteDeaths(builder));
   const auto starting = builder.CreateVector(actors_.WriteStarting(builder));
+  const auto bundles = builder.CreateVector(bundles_.WriteHere(builder));
+  const auto groups = bundles_.WriteWaitedFor(builder);
   return gcs::FinishReport(
       builder, wire::CreateNodeHello(builder, ToWire(options_.node_id), alive, processes, deaths,
-                                     known_change_, &known_views_, starting));
+                                     known_change_, &known_views_, starting, bundles, groups));
 }
 
 wire::Bytes Raylet::ClusterResources() const {
   FlatBufferBuilder builder;
-  const auto total = ToWire(builder, leases_.scheduler().ClusterTotal());
-  const auto available = ToWire(builder, leases_.scheduler().ClusterAvailable());
+  const auto total = ToWire(builder, OutsideBundles(leases_.scheduler().ClusterTotal()));
+  const auto available = ToWire(builder, OutsideBundles(leases_.scheduler().ClusterAvailable()));
   builder.Finish(wire::CreateClusterResourcesReply(builder, total, available));
   return wire::FinishedBytes(builder);
 }

@@ -11,6 +11,7 @@
 
 #include "cyray/net/tcp_transport.h"
 #include "cyray/raylet/actor_host.h"
+#include "cyray/raylet/bundle_host.h"
 #include "cyray/raylet/client_registry.h"
 #include "cyray/raylet/driver_feed.h"
 #include "cyray/raylet/gcs_bridge.h"
@@ -102,6 +103,7 @@ class Raylet {
   RayletLeaseOutbox lease_outbox_;
   LeaseService leases_;
   ResourceReporter reporter_;
+  BundleHost bundles_;
   RayletActorOutbox actor_outbox_;
   ActorHost actors_;
   PeerBroker broker_;

@@ -57,6 +57,20 @@ std::optional<ResourceSet> ParseResources(const std::string& text) {
   return set;
 }
 
+// "region=eu,disk=fast".
+std::optional<cyray::Labels> ParseLabels(const std::string& text) {
+  cyray::Labels labels;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string item = text.substr(at, end - at);
+    at = end + 1;
+    const size_t equals = item.find('=');
+    if (equals == std::string::npos || equals == 0) return std::nullopt;
+    labels[item.substr(0, equals)] = item.substr(equals + 1);
+  }
+  return labels;
+}
+
 // Descriptors that came by number are ours alone.
 void CloseOnExec(int fd) {
   if (fd >= 0) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
@@ -80,7 +94,7 @@ std::string OwnPath() {
   return n <= 0 ? "" : std::string(path, static_cast<size_t>(n));
 }
 
-void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources) {
+void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources, std::string& labels) {
   app.add_option("--session-dir", options.session_dir)->required();
   app.add_option("--socket", options.socket_path)->required();
   app.add_option("--node-ip", options.node_ip);
@@ -89,6 +103,7 @@ void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources) {
   app.add_option("--token-file", options.token_file)->required();
   app.add_option("--python", options.python)->required();
   app.add_option("--resources", resources);
+  app.add_option("--labels", labels);
   app.add_option("--object-store-memory", options.store_bytes, "bytes")->required();
   app.add_flag("--head", options.head);
   app.add_option("--gcs-port", options.gcs_port);
@@ -120,9 +135,9 @@ int main(int argc, char** argv) {
   cyray::raylet::ProcessSupervisor::BlockSignals();
   RaiseDescriptorLimit();
   NodeOptions options;
-  std::string resources;
+  std::string resources, labels;
   CLI::App app("The cyray daemon of one node");
-  AddFlags(app, options, resources);
+  AddFlags(app, options, resources, labels);
   CLI11_PARSE(app, argc, argv);
   CloseOnExec(options.lifeline_fd);
   CloseOnExec(options.ready_fd);
@@ -136,7 +151,10 @@ int main(int argc, char** argv) {
   cyray::Status status = cyray::CheckPrivateFolder(options.session_dir);
   if (status.ok()) status = cyray::CheckPrivateFolder(cyray::FolderOf(options.socket_path));
   const auto parsed = ParseResources(resources);
+  const auto parsed_labels = ParseLabels(labels);
   auto token = cyray::crypto::LoadToken(options.token_file);
+  if (parsed_labels) options.labels = *parsed_labels;
+  options.labels["cyray.io/node-id"] = options.node_id.Hex();
   if (parsed) options.resources = *parsed;
   if (token) options.token = *token;
   cyray::raylet::Raylet raylet(options);
@@ -147,6 +165,8 @@ int main(int argc, char** argv) {
   }
   if (!parsed) {
     status = {cyray::StatusCode::kInvalidArgument, "--resources cannot be read: " + resources};
+  } else if (!parsed_labels) {
+    status = {cyray::StatusCode::kInvalidArgument, "--labels cannot be read: " + labels};
   } else if (!token) {
     status = token.error();
   } else if (options.head == !options.gcs_address.empty()) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cyray/common/ids.h"
+#include "cyray/common/labels.h"
 #include "cyray/common/resources.h"
 #include "ids_generated.h"
 
@@ -13,6 +14,9 @@ inline WorkerId FromWire(const WireWorkerId& id) { return WorkerId::FromBytes(&i
 inline JobId FromWire(const WireJobId& id) { return JobId::FromBytes(&id); }
 inline ActorId FromWire(const WireActorId& id) { return ActorId::FromBytes(&id); }
 inline TaskId FromWire(const WireTaskId& id) { return TaskId::FromBytes(&id); }
+inline PlacementGroupId FromWire(const WirePlacementGroupId& id) {
+  return PlacementGroupId::FromBytes(&id);
+}
 inline FunctionId FromWire(const WireFunctionId& id) { return FunctionId::FromBytes(&id); }
 inline ObjectId FromWire(const WireObjectId& id) {
   return ObjectId(Id<20, struct ObjectTag>::FromBytes(&id));
@@ -43,6 +47,9 @@ inline const WireActorId* ToWire(const ActorId& id) {
 inline const WireTaskId* ToWire(const TaskId& id) {
   return reinterpret_cast<const WireTaskId*>(id.data());
 }
+inline const WirePlacementGroupId* ToWire(const PlacementGroupId& id) {
+  return reinterpret_cast<const WirePlacementGroupId*>(id.data());
+}
 inline const WireFunctionId* ToWire(const FunctionId& id) {
   return reinterpret_cast<const WireFunctionId*>(id.data());
 }
@@ -57,5 +64,18 @@ inline const WireAddress* ToWire(const Address& a) {
 using WireResources = flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<ResourceAmount>>>;
 WireResources ToWire(flatbuffers::FlatBufferBuilder& builder, const ResourceSet& set);
 ResourceSet FromWire(const flatbuffers::Vector<flatbuffers::Offset<ResourceAmount>>* amounts);
+
+using WireLabels = flatbuffers::Vector<flatbuffers::Offset<Label>>;
+using WireLabelChoice = flatbuffers::Vector<flatbuffers::Offset<LabelSelector>>;
+flatbuffers::Offset<WireLabels> ToWire(flatbuffers::FlatBufferBuilder& builder,
+                                       const Labels& labels);
+Labels FromWire(const WireLabels* labels);
+flatbuffers::Offset<LabelSelector> ToWire(flatbuffers::FlatBufferBuilder& builder,
+                                          const cyray::LabelSelector& selector);
+cyray::LabelSelector FromWire(const LabelSelector* selector);
+// Nothing for an empty one.
+flatbuffers::Offset<WireLabelChoice> ToWire(flatbuffers::FlatBufferBuilder& builder,
+                                            const LabelChoice& choice);
+LabelChoice FromWire(const WireLabelChoice* choice);
 
 }  // namespace cyray::wire

@@ -207,7 +207,12 @@ class ActorClass(_Maker[_K]):
             "max_concurrency": concurrency,
             "max_task_retries": options.get("max_task_retries") or 0,
         }
+        if _raylet.captures(options.get("scheduling_strategy")):
+            from cyray._api.placement import captured
+
+            options = {**options, "scheduling_strategy": captured()}
         demand, held = _options.actor_demands(options)
+        group = plans.group_extra(options)
         return plans.ActorPlan(
             described.function_id,
             described.pickled,
@@ -218,7 +223,7 @@ class ActorClass(_Maker[_K]):
             plans.amounts(held),
             meta,
             handle_meta=pickle.dumps(meta, 5),
-            extra=_extra.dumps({"meta": meta, "held": held, "name": name}),
+            extra=_extra.dumps({"meta": meta, "held": held, "name": name, "group": group}),
             detached=options.get("lifetime") == "detached",
             max_restarts=options.get("max_restarts") or 0,
             max_concurrency=concurrency,

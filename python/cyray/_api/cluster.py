@@ -35,7 +35,7 @@ def nodes() -> list[dict[str, Any]]:
             "MetricsExportPort": 0,
             "NodeName": node["ip"],
             "DeathReasonMessage": node["death_reason"],
-            "Labels": {},
+            "Labels": node["labels"],
             "Resources": node["total"] if node["alive"] else {},
         }
         for node in _raylet.list_nodes()

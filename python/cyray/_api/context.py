@@ -71,8 +71,9 @@ class RuntimeContext:
         return getattr(self._source, "current_actor_name", None) or ""
 
     def get_placement_group_id(self) -> str | None:
-        """None: there are no placement groups yet."""
-        return None
+        """Hex id of the placement group that this task or actor is in; None when it is in none."""
+        group = self._source.placement_group
+        return None if group is None else group[0].hex()
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds: `{"CPU": 1.0}`, `{}` for a default actor."""
@@ -87,8 +88,8 @@ class RuntimeContext:
         return self.get_accelerator_ids()
 
     def get_node_labels(self) -> dict[str, str]:
-        """Labels of this node."""
-        return {"cyray.io/node-id": self._source.node_id}
+        """Labels of this node: its own, and `cyray.io/node-id`."""
+        return self._source.node_labels()
 
     def get_session_name(self) -> str:
         """Name of the session folder: `session_<date>_<time>_<micros>_<pid>`."""
@@ -138,8 +139,9 @@ class RuntimeContext:
 
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
-        """False: there are no placement groups yet."""
-        return False
+        """Whether what this task or actor submits is in its placement group, too."""
+        group = self._source.placement_group
+        return group is not None and bool(group[2])
 
     # Names of earlier ages, as properties.
     job_id = property(get_job_id)
@@ -224,6 +226,14 @@ class ContextSource:
     @property
     def visible_gpus(self) -> list[str] | None:
         return me.visible_gpus
+
+    def node_labels(self) -> dict[str, str]:
+        here = self.node_id
+        return next((n["labels"] for n in _raylet.list_nodes() if n["node_id"] == here), {})
+
+    @property
+    def placement_group(self) -> tuple[bytes, list[dict[str, float]], bool] | None:
+        return _raylet.current_group()
 
     def assigned_resources(self) -> dict[str, float]:
         return {name: amount / 10_000 for name, amount in _held().items()}

@@ -21,8 +21,13 @@ def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
     return {**options, **_options.task_options(more, in_options=True)}
 
 
-def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
-    """The plan of a remote function's tasks, but for the pickled function itself."""
+def describe(function: Any, options: Mapping[str, Any], captured: bool = False) -> plans.TaskPlan:
+    """The plan of a remote function's tasks, but for the pickled function itself. `captured`: those that are
+    in the placement group of what submits them."""
+    if captured:
+        from cyray._api.placement import captured as strategy
+
+        options = {**options, "scheduling_strategy": strategy()}
     kind = _compat.generator_kind(function)
     yields = _options.yields(display_name(function), kind, options.get("num_returns"))
     extra: dict[str, Any] = {}
@@ -40,6 +45,8 @@ def describe(function: Any, options: Mapping[str, Any]) -> plans.TaskPlan:
     demand = _options.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
+    if group := plans.group_extra(options):
+        extra["group"] = group
     signature = signature_of(function)
     return plans.task_plan(
         display_name(function),

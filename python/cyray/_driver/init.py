@@ -43,6 +43,7 @@ def init(
     num_gpus: float | None = None,
     memory: int | None = None,
     resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
     object_store_memory: int | None = None,
     namespace: str | None = None,
     log_to_driver: bool = True,
@@ -59,6 +60,7 @@ def init(
             starts; `"host:port"` attaches to that cluster.
         num_cpus, num_gpus, memory, resources: what the started node offers; detected when not
             given. Amounts are logical. `memory` in bytes.
+        labels: of the started node, for `label_selector` and `NodeLabelSchedulingStrategy`.
         object_store_memory: bytes of the started node's shared memory for objects.
         namespace: of named actors; an anonymous one of its own when not given.
         log_to_driver: print the output of workers here.
@@ -80,6 +82,7 @@ def init(
         "num_gpus": num_gpus,
         "memory": memory,
         "resources": resources,
+        "labels": labels,
         "object_store_memory": object_store_memory,
     }
     if _options.text("namespace", namespace) == "":

@@ -154,8 +154,8 @@ class TaskUnschedulableError(RayError):
     """No node can ever run the task as asked."""
 
 
-class ActorPlacementGroupRemoved(RayError):
-    """The placement group of the actor was removed."""
+class ActorPlacementGroupRemoved(ActorDiedError):
+    """The actor is dead because the placement group that it was in was removed."""
 
 
 class TaskPlacementGroupRemoved(RayError):

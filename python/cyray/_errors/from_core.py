@@ -10,6 +10,7 @@ from typing import NoReturn
 from cyray._errors.classes import (
     ActorAlreadyExistsError,
     ActorDiedError,
+    ActorPlacementGroupRemoved,
     ActorUnavailableError,
     ActorUnschedulableError,
     AuthenticationError,
@@ -24,6 +25,7 @@ from cyray._errors.classes import (
     RayError,
     RaySystemError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
     TaskTimeoutError,
     TaskUnschedulableError,
     WorkerCrashedError,
@@ -60,6 +62,8 @@ FAILURE_CLASSES: dict[str, type[RayError]] = {
     "internal": RaySystemError,
     "task_cancelled": TaskCancelledError,
     "task_timeout": TaskTimeoutError,
+    "task_placement_group_removed": TaskPlacementGroupRemoved,
+    "actor_placement_group_removed": ActorPlacementGroupRemoved,
     "object_freed": ObjectFreedError,
 }
 
@@ -131,7 +135,7 @@ def _actor_error(cls: type[RayActorError], message: str, actor_id: str | None) -
     if actor_id:
         facts.insert(0, f"\tactor_id: {actor_id}")
     # Why it is dead says more than that it is; the usual sentence is for deaths of which nothing is known.
-    first = [text.pop(0)] if text and cls is ActorDiedError else [cls.base_message]
+    first = [text.pop(0)] if text and issubclass(cls, ActorDiedError) else [cls.base_message]
     error = cls("\n".join([*first, *facts, *text]), actor_id)
     error.class_name = named[0].partition(": ")[2] if named else None
     return error

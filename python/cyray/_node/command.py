@@ -10,6 +10,7 @@ import sys
 
 from cyray._node.options import NodeOptions, node_resources
 from cyray._os.files import PACKAGE_DIR
+from cyray._spec import labels
 
 
 def raylet_command(options: NodeOptions) -> list[str]:
@@ -27,6 +28,7 @@ def raylet_command(options: NodeOptions) -> list[str]:
         "--python", sys.executable,
         "--resources", ",".join(f"{_quoted(k)}={_decimal(v)}" for k, v in resources.items()),
         "--object-store-memory", str(store_bytes),
+        "--labels", ",".join(f"{key}={value}" for key, value in _labels(options, resources).items()),
     ]  # fmt: skip
     if options.head:
         command += ["--head", "--gcs-port", str(options.gcs_port)]
@@ -42,6 +44,12 @@ def raylet_command(options: NodeOptions) -> list[str]:
     if options.prestart is not None:
         command += ["--prestart", str(options.prestart)]
     return command
+
+
+def _labels(options: NodeOptions, resources: dict[str, float]) -> dict[str, str]:
+    models = [name for name in resources if name.startswith("accelerator_type:")]
+    found = {labels.ACCELERATOR_TYPE: models[0].partition(":")[2]} if models else {}
+    return {**found, **options.labels}
 
 
 def in_session(session_dir: str, socket: str, ready_fd: int, lifeline_fd: int) -> list[str]:

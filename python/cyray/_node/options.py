@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cyray._os import machine
+from cyray._spec import labels
 from cyray._spec import options as spec
 
 MIN_OBJECT_STORE_BYTES = 75 * 1024 * 1024
@@ -29,6 +30,7 @@ class NodeOptions(NamedTuple):
     memory: int | None = None
     object_store_memory: int | None = None
     resources: Mapping[str, float] = {}
+    labels: Mapping[str, str] = {}
     head: bool = True
     gcs_address: str | None = None  # of the head, for further nodes
     session_dir: str | None = None  # of the head, for further nodes on its machine
@@ -69,6 +71,7 @@ def checked(options: NodeOptions) -> NodeOptions:
     preload = () if options.preload is None else options.preload
     return options._replace(
         resources=dict(options.resources or {}),
+        labels=labels.node_labels(options.labels),
         preload=module_names(preload, "preload"),
         prestart=_prestart("prestart", options.prestart),
         env=_environment(options.env),

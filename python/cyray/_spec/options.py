@@ -15,6 +15,8 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cyray._spec import labels, plans
+
 RESOURCE_UNIT = 10_000
 ASYNC_CONCURRENCY = 1000
 # Calls of a class without `async def`, and tasks that share a worker, run on a thread each.
@@ -195,9 +197,52 @@ def _strategy(name: str, value: Any) -> Any:
         )
     if type(value).__name__ == "NodeAffinitySchedulingStrategy":
         return value
+    if type(value).__name__ == "NodeLabelSchedulingStrategy":
+        labels.choice_of({"scheduling_strategy": value})
+        return value
+    if hasattr(value, "placement_group_bundle_index"):
+        return _in_group(value)
     if type(value).__name__.endswith("SchedulingStrategy"):
         raise ValueError(f"{type(value).__name__} is not supported yet.")
     raise TypeError(_wrong_type(name, value, "'DEFAULT', 'SPREAD' or a strategy object"))
+
+
+def _in_group(strategy: Any) -> Any:
+    """A strategy that names a placement group and a bundle which it has."""
+    group, index = strategy.placement_group, strategy.placement_group_bundle_index
+    if group is None or group.is_empty:
+        return strategy
+    if int_at_least(-1)("placement_group_bundle_index", index) >= group.bundle_count:
+        raise ValueError(
+            f"placement_group_bundle_index={index}: the placement group has the bundles 0 to "
+            f"{group.bundle_count - 1}."
+        )
+    return strategy
+
+
+def _label_selector(name: str, value: Any) -> Any:
+    if value is not None:
+        labels.selector_of(value)
+    return value
+
+
+def _fallback(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(_wrong_type(name, value, "a list of dicts"))
+    for each in value:
+        if not isinstance(each, Mapping) or set(each) != {"label_selector"}:
+            raise ValueError(f"'{name}' takes dicts with a 'label_selector' alone, not {each!r}.")
+        labels.selector_of(each["label_selector"])
+    return value
+
+
+def _group(name: str, value: Any) -> Any:
+    is_default = isinstance(value, str) and value == "default"
+    if value is None or is_default or hasattr(value, "bundle_specs"):
+        return value
+    raise TypeError(_wrong_type(name, value, "a PlacementGroup"))
 
 
 def _inout(name: str, value: Any) -> Any:
@@ -233,6 +278,12 @@ _COMMON: dict[str, _Check] = {
     "accelerator_type": _non_empty_text,
     "name": text,
     "scheduling_strategy": _strategy,
+    "label_selector": _label_selector,
+    "fallback_strategy": _fallback,
+    # The same in the spelling of before.
+    "placement_group": _group,
+    "placement_group_bundle_index": int_at_least(-1),
+    "placement_group_capture_child_tasks": flag,
 }
 _TASK: dict[str, _Check] = {
     **_COMMON,
@@ -276,11 +327,6 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "allow_out_of_order_execution": (None, True, False),
     # Only the values that say "as if not given".
     "runtime_env": (None, {}),
-    "label_selector": (None, {}),
-    "fallback_strategy": (None, []),
-    "placement_group": (None, "default"),
-    "placement_group_bundle_index": (None, -1),
-    "placement_group_capture_child_tasks": (None, False),
     "max_pending_calls": (None, -1),
     "concurrency_groups": (None, {}),
     "concurrency_group": (None,),
@@ -319,17 +365,39 @@ def task_options(options: Mapping[str, Any], in_options: bool = False) -> dict[s
     """
     if in_options and "max_calls" in options:
         raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
-    return _checked(options, _TASK, _TASK_HARMLESS, "remote functions")
+    return _with_group(_checked(options, _TASK, _TASK_HARMLESS, "remote functions"))
 
 
 def actor_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:
     """Checks an actor's options; returns those that were given, under their present names."""
     if in_options and "concurrency_groups" in options:
         raise ValueError("Setting 'concurrency_groups' is not supported in '.options()'.")
-    checked = _checked(options, _ACTOR, _ACTOR_HARMLESS, "actors")
+    checked = _with_group(_checked(options, _ACTOR, _ACTOR_HARMLESS, "actors"))
     if checked.get("get_if_exists") and not checked.get("name"):
         raise ValueError("The actor name must be specified to use `get_if_exists`.")
     return checked
+
+
+def _with_group(options: dict[str, Any]) -> dict[str, Any]:
+    """The same, a group that is named by options of its own as a strategy."""
+    strategy = options.get("scheduling_strategy")
+    if type(strategy).__name__ == "NodeLabelSchedulingStrategy" and (
+        options.get("label_selector") or options.get("fallback_strategy")
+    ):
+        raise ValueError(
+            "Give 'label_selector' or a NodeLabelSchedulingStrategy, not both of them."
+        )
+    group = options.pop("placement_group", "default")
+    index = options.pop("placement_group_bundle_index", None)
+    capture = options.pop("placement_group_capture_child_tasks", None)
+    if isinstance(group, str) or (group is None and "scheduling_strategy" in options):
+        if index not in (None, -1):
+            raise ValueError("'placement_group_bundle_index' needs a 'placement_group'.")
+        return options
+    if options.get("scheduling_strategy") is not None:
+        raise ValueError("Give 'scheduling_strategy' or 'placement_group', not both of them.")
+    strategy = plans.InGroup(group, -1 if index is None else index, capture)
+    return {**options, "scheduling_strategy": _in_group(strategy)}
 
 
 def method_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -444,6 +512,21 @@ def _units(name: str, value: Any) -> int:
             f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
         )
     return units
+
+
+def bundle_demand(index: int, bundle: Mapping[str, Any]) -> dict[str, int]:
+    """What a bundle of a placement group keeps, in units of 1/10000; zero amounts are left out."""
+    demand: dict[str, int] = {}
+    for name, amount in bundle.items():
+        text(f"bundles[{index}]", name)
+        if not name or amount is None:
+            raise TypeError(
+                f"Bundle {index} must map names of resources to amounts, not {bundle!r}."
+            )
+        check = _gpus if name == "GPU" else _number
+        if units := _units(name, check(name, amount)):
+            demand[name] = units
+    return demand
 
 
 def resource_demand(options: Mapping[str, Any], kind: str) -> dict[str, int]:

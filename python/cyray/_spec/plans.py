@@ -10,6 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cyray._spec.labels import Choice, Selector, choice_of
+
+UNIT = 10_000  # of a whole resource
 DEFAULT_MAX_RETRIES = 3  # of tasks
 # wire::SchedulingStrategy
 ANYWHERE, SPREAD, ON_NODE = 0, 1, 2
@@ -29,6 +32,31 @@ class Placement(NamedTuple):
     strategy: int = ANYWHERE
     node: bytes = b""  # for ON_NODE; 20 bytes
     soft: bool = False  # another node will do where that one is gone
+    group: bytes = b""  # a placement group, 18 bytes, in whose bundles it is to be
+    bundle: int = -1  # which of them; -1: any
+    labels: Choice = ()  # of nodes, the best first; (): any node
+
+
+class InGroup(NamedTuple):
+    """A scheduling strategy: in a bundle of a placement group, or, when that is None, in none."""
+
+    placement_group: Any  # has `id`, `is_empty`, `bundle_specs`
+    placement_group_bundle_index: int = -1
+    placement_group_capture_child_tasks: bool | None = None
+
+
+class GroupPlan(NamedTuple):
+    """A placement group that is to be made."""
+
+    group_id: bytes
+    bundles: tuple[Amounts, ...]
+    policy: int  # wire::GroupPolicy
+    name: str  # "": none
+    namespace: str
+    detached: bool = False
+    creator_actor: bytes = b""  # with which it goes
+    soft_target: bytes = b""  # a node
+    selectors: tuple[Selector, ...] = ()  # of the bundles' nodes; (): any
 
 
 class TaskPlan(NamedTuple):
@@ -86,10 +114,57 @@ def amounts(demand: Mapping[str, int]) -> Amounts:
 def placement(options: Mapping[str, Any], demand: Mapping[str, int]) -> Placement:
     """Where what has these options (already checked) may run."""
     strategy = options.get("scheduling_strategy")
+    choice = choice_of(options)
     if strategy is None or isinstance(strategy, str):
-        return Placement(amounts(demand), _STRATEGIES[strategy])
-    node = bytes.fromhex(strategy.node_id)
-    return Placement(amounts(demand), ON_NODE, node, bool(strategy.soft))
+        return Placement(amounts(demand), _STRATEGIES[strategy], labels=choice)
+    if hasattr(strategy, "hard"):
+        return Placement(amounts(demand), labels=choice)
+    if choice:
+        raise ValueError(
+            f"'label_selector' cannot be given with a {type(strategy).__name__}, which says where it runs."
+        )
+    if hasattr(strategy, "placement_group_bundle_index"):
+        return _in_group(strategy, demand)
+    return Placement(amounts(demand), ON_NODE, node_id(strategy.node_id), bool(strategy.soft))
+
+
+def _in_group(strategy: Any, demand: Mapping[str, int]) -> Placement:
+    group, index = strategy.placement_group, strategy.placement_group_bundle_index
+    if group is None or group.is_empty:
+        return Placement(amounts(demand))
+    bundles = group.bundle_specs
+    candidates = bundles if index < 0 else [bundles[index]]
+    if not any(_holds(bundle, demand) for bundle in candidates):
+        asked = {name: amount / UNIT for name, amount in demand.items()}
+        where = f"any bundle ({bundles})" if index < 0 else f"bundle {index} ({bundles[index]})"
+        raise ValueError(f"The demand {asked} does not fit into {where} of the placement group.")
+    return Placement(amounts(demand), group=group.id.binary(), bundle=index)
+
+
+def _holds(bundle: Mapping[str, float], demand: Mapping[str, int]) -> bool:
+    return all(round(bundle.get(name, 0) * UNIT) >= amount for name, amount in demand.items())
+
+
+def group_extra(options: Mapping[str, Any]) -> tuple[bytes, list[dict[str, float]], bool] | None:
+    """What the worker is to know of the placement group of what has these options: its id, its bundles,
+    whether what it submits is to be in it, too."""
+    strategy = options.get("scheduling_strategy")
+    group = getattr(strategy, "placement_group", None)
+    if group is None or group.is_empty:
+        return None
+    captures = bool(strategy.placement_group_capture_child_tasks)  # type: ignore[union-attr]
+    return group.id.binary(), group.bundle_specs, captures
+
+
+def node_id(hex_id: Any) -> bytes:
+    """The 20 bytes of a node's id. ValueError when it is not 40 hex digits."""
+    try:
+        found = bytes.fromhex(hex_id)
+    except (TypeError, ValueError):
+        found = b""
+    if len(found) != 20:
+        raise ValueError(f"Invalid node id {hex_id!r}: it must be 40 hex digits.")
+    return found
 
 
 def task_plan(

@@ -60,7 +60,9 @@ def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None
     cpus.show_cpus(max(1, me.held.get("CPU", 0) // RESOURCE_UNIT))
     is_async = meta.get("is_async", False)
     threads = 1 if is_async else concurrency  # a loop is one of them, whatever runs on it
-    _raylet.become_actor(actor_id, label, bool(meta.get("in_order", True)), threads)
+    _raylet.become_actor(
+        actor_id, label, bool(meta.get("in_order", True)), threads, options.get("group")
+    )
     if is_async:
         loop = AsyncLoop(concurrency)
         me.loop = loop.loop

@@ -54,6 +54,7 @@ class _Json(click.ParamType):
 @click.option("--num-gpus", type=Amount(), help="GPUs to offer.")
 @click.option("--memory", type=click.IntRange(0), help="Bytes that tasks may ask for.")
 @click.option("--resources", type=_Json(), default="{}", help="Others, as '{\"Custom\": 1}'.")
+@click.option("--labels", default="", help="Labels of the node, as region=eu,disk=fast.")
 @click.option("--object-store-memory", type=click.IntRange(1), help="Bytes of the object store.")
 @click.option("--temp-dir", help="Folder of the sessions, instead of /tmp/cyray.")
 @click.option("--token-file", help="Token of a cluster whose head is on another machine.")
@@ -121,12 +122,23 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
         memory=given["memory"],
         object_store_memory=given["object_store_memory"],
         resources=given["resources"],
+        labels=_labels(given["labels"]),
         head=given["head"],
         node_ip=given["node_ip_address"] or "127.0.0.1",
         gcs_port=DEFAULT_PORT if given["port"] is None else given["port"],
         preload=module_names(preload, "--preload"),
         lifeline=given["block"],
     )
+
+
+def _labels(text: str) -> dict[str, str]:
+    labels = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"--labels: {item!r} is not of the form key=value.")
+        labels[key] = value
+    return labels
 
 
 def _check_port(options: NodeOptions) -> None:

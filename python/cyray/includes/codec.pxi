@@ -416,7 +416,7 @@ cdef object decode_with_refs(const uint8_t* data, uint64_t size, Pinned owner, b
 
 # The names of the errors that cyray itself puts in place of a value, by number.
 ERROR_KINDS = {kind: error_kind_name(<ErrorKind>kind).decode()
-               for kind in range(1, <int>ErrorKind.kTaskTimeout + 1)
+               for kind in range(1, <int>ErrorKind.kActorGroupRemoved + 1)
                if kind != <int>ErrorKind.kEndOfStream}   # which nobody sees
 
 

@@ -32,6 +32,7 @@ cdef class CallableEntry:
     cdef bint yields            # its results, one after the other
     cdef uint32_t max_calls     # of the function in this process, which leaves then; 0: any number
     cdef int cpus               # that its tasks have; 0: those of the actor
+    cdef tuple group            # the placement group that its tasks are in: id, bundles, captures
     cdef uint64_t serial        # of the template; others have had its id before
 
 
@@ -41,6 +42,7 @@ cdef dict _calls_of = {}        # by function id: how often those with max_calls
 cdef int _cpus_shown = 0
 cdef Py_ssize_t _forget_at = 256   # how many there may be before those without a template go
 cdef object _actor_instance = None
+cdef tuple _actor_group = None  # the placement group that this actor is in
 cdef bytes _actor_id = None
 cdef bint _actor_mode = False
 cdef ExecContext _main_context = None
@@ -143,6 +145,9 @@ cdef CallableEntry resolve_callable(ExecTemplate* tmpl):
     entry.retry = hook("load_retry_types")(extra.get("retry_exceptions", False))
     entry.demand = extra.get("demand")
     entry.max_calls = extra.get("max_calls", 0)
+    entry.group = extra.get("group")
+    if entry.group is not None and entry.group[2]:
+        set_capturing()
     if entry.function_id is not None and not _actor_mode:
         entry.cpus = 1 if entry.demand is None else max(1, entry.demand.get("CPU", 0) // 10_000)
     entry.yields = <int>tmpl.yields != 0
@@ -346,9 +351,13 @@ cdef forget_interrupt():
 EVENT_CREATE_ACTOR = 100
 
 
-def become_actor(bytes actor_id, str label, bint in_order, uint32_t threads):
-    """From now on this process is an actor, and so many threads run its calls."""
-    global _actor_id, _actor_mode, _actor_label
+def become_actor(bytes actor_id, str label, bint in_order, uint32_t threads, tuple group):
+    """From now on this process is an actor, and so many threads run its calls. ``group``: the placement group
+    that it is in, as ``current_group`` gives it."""
+    global _actor_id, _actor_mode, _actor_label, _actor_group
+    _actor_group = group
+    if group is not None and group[2]:
+        set_capturing()
     _actor_id = actor_id
     _actor_mode = True
     _actor_label = label

@@ -23,7 +23,9 @@ def list_nodes():
              "hostname": row.hostname.decode(), "socket": row.raylet_socket.decode(),
              "death_reason": row.death_reason.decode(), "alive": bool(row.alive),
              "is_head": bool(row.is_head), "port": row.port, "total": amounts(row.total),
-             "available": amounts(row.available)} for row in rows]
+             "available": amounts(row.available),
+             "labels": {(<bytes>label.first).decode(): (<bytes>label.second).decode()
+                        for label in row.labels}} for row in rows]
 
 
 def pending_demands():

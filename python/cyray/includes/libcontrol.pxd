@@ -1,6 +1,6 @@
 # Declarations of the core's part that asks the raylet and the GCS, for Cython. Everything here is nogil; see the
 # headers for contracts.
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libcpp cimport bool as cbool
 from libcpp.map cimport map as cmap
 from libcpp.string cimport string
@@ -36,6 +36,7 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         cbool alive, is_head
         int port
         cmap[string, int64_t] total, available
+        cmap[string, string] labels
     Status ListNodes(Control&, vector[NodeRow]*)
 
     cdef cppclass DemandRow:
@@ -56,3 +57,28 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         cbool running
         int64_t start_ms, end_ms
     Status ListJobs(Control&, vector[JobRow]*)
+
+
+cdef extern from "cyray/core/gcs_groups.h" namespace "cyray::core" nogil:
+    cdef cppclass GroupOrder:
+        GroupOrder()
+        PlacementGroupId id
+        Address creator
+        ActorId creator_actor
+        string name, name_space
+        cbool detached
+        uint8_t policy
+        vector[ResourceSet] bundles
+        NodeId soft_target
+        vector[LabelSelector] selectors
+
+    cdef cppclass GroupRow:
+        string group_id, name, name_space, state, policy, waits, job_id, creator_actor
+        cbool detached
+        vector[cmap[string, int64_t]] bundles
+        vector[string] nodes
+    Status RegisterGroup(Control&, const GroupOrder&)
+    Status RemoveGroup(Control&, const PlacementGroupId&)
+    Status WaitGroup(Control&, const PlacementGroupId&, uint32_t, vector[GroupRow]*)
+    Status FindGroup(Control&, const PlacementGroupId&, const string&, const string&, vector[GroupRow]*)
+    Status ListGroups(Control&, vector[GroupRow]*)

@@ -1,8 +1,9 @@
 # Declarations of cpp/cyray/{util,common,wire,store} for Cython: statuses, ids, tags and encoded values, the
 # arena. Everything here is nogil; see the headers for contracts.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
+from libcpp.vector cimport vector
 
 
 cdef extern from "cyray/util/status.h" namespace "cyray" nogil:
@@ -67,6 +68,11 @@ cdef extern from "cyray/common/ids.h" namespace "cyray" nogil:
         const uint8_t* data()
         string Hex()
 
+    cdef cppclass PlacementGroupId:
+        PlacementGroupId()
+        @staticmethod
+        PlacementGroupId FromBytes(const void*)
+
     cdef cppclass FunctionId:
         FunctionId()
         const uint8_t* data()
@@ -122,7 +128,7 @@ cdef extern from "cyray/common/encoding.h" namespace "cyray" nogil:
     cdef enum class ErrorKind(uint8_t):
         kInternal
         kEndOfStream
-        kTaskTimeout
+        kActorGroupRemoved
 
 
 cdef extern from "cyray/wire/encoded.h" namespace "cyray::wire" nogil:
@@ -176,6 +182,24 @@ cdef extern from "cyray/common/resources.h" namespace "cyray" nogil:
     cdef cppclass ResourceSet:
         ResourceSet()
         void Set(const string&, int64_t)
+
+
+cdef extern from "cyray/common/bundle_names.h" namespace "cyray" nogil:
+    ResourceSet InBundle(const ResourceSet&, const PlacementGroupId&, int32_t)
+
+
+cdef extern from "cyray/common/labels.h" namespace "cyray" nogil:
+    cdef enum class LabelOp(uint8_t):
+        kIn
+
+    cdef cppclass LabelTerm:
+        LabelTerm()
+        string key
+        LabelOp op
+        vector[string] values
+
+    ctypedef vector[LabelTerm] LabelSelector
+    ctypedef vector[LabelSelector] LabelChoice
 
 
 cdef extern from "cyray/store/arena_mapping.h" namespace "cyray::store" nogil:

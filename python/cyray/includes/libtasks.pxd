@@ -54,6 +54,7 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         uint8_t strategy
         NodeId affinity_node
         cbool affinity_soft
+        LabelChoice labels
         cbool is_actor_method
 
 
@@ -77,6 +78,7 @@ cdef extern from "cyray/core/actor_creation.h" namespace "cyray::core" nogil:
         uint8_t strategy
         NodeId affinity_node
         cbool affinity_soft
+        LabelChoice labels
         cbool detached
         int max_restarts
         uint32_t max_concurrency

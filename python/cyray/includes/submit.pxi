@@ -147,6 +147,7 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
         spec.max_concurrency = plan.max_concurrency
         fill_placement(plan.placement, &spec.demand, &spec.strategy, &spec.affinity_node,
                        &spec.affinity_soft)
+        fill_labels(&spec.labels, plan.placement.labels)
     still(s)
     return s.core.submitter().AddTemplate(spec)
 
@@ -155,6 +156,8 @@ cdef int fill_placement(object placement, ResourceSet* demand, uint8_t* strategy
                         cbool* soft) except -1:
     cdef bytes node_id = placement.node
     fill_demand(demand, placement.demand)
+    if placement.group:
+        demand[0] = InBundle(demand[0], group_id_of(placement.group), placement.bundle)
     strategy[0] = placement.strategy
     if node_id:
         if len(node_id) != 20:
@@ -162,6 +165,25 @@ cdef int fill_placement(object placement, ResourceSet* demand, uint8_t* strategy
         node[0] = NodeId.FromBytes(PyBytes_AS_STRING(node_id))
     soft[0] = placement.soft
     return 0
+
+
+cdef int fill_labels(LabelChoice* choice, tuple selectors) except -1:
+    for selector in selectors:
+        choice.push_back(selector_of(selector))
+    return 0
+
+
+cdef LabelSelector selector_of(tuple terms) except *:
+    cdef LabelSelector selector
+    cdef LabelTerm term
+    for key, op, values in terms:
+        term = LabelTerm()
+        term.key = key.encode()
+        term.op = <LabelOp><int>op
+        for value in values:
+            term.values.push_back(value.encode())
+        selector.push_back(term)
+    return selector
 
 
 cdef int fill_demand(ResourceSet* demand, tuple amounts) except -1:
@@ -208,6 +230,22 @@ cdef object memo_key(dict options):
     return tuple(parts)
 
 
+cdef bint _capturing = False   # something here has run that hands its placement group on
+
+
+cdef void set_capturing() noexcept:
+    global _capturing
+    _capturing = True
+
+
+def captures(strategy):
+    """Whether what is submitted here with that strategy is to be in the placement group of what runs here."""
+    if not _capturing or not (strategy is None or strategy == "DEFAULT"):
+        return False
+    found = current_group()
+    return found is not None and found[2]
+
+
 cdef class RemoteFunction:
     """What ``@remote`` makes of a function: ``f.remote(...)`` runs it as a task.
 
@@ -248,10 +286,9 @@ cdef class RemoteFunction:
     def task_options(self):
         return dict(self._options)
 
-    cdef int prepare(self) except -1:
+    cdef Template describe(self, bint captured):
         cdef Session s = session()
-        cdef uint64_t described = s.described
-        plan = hook("describe_task")(self._function, self._options)
+        plan = hook("describe_task")(self._function, self._options, captured)
         if self._shared.get("epoch") != s.epoch:
             pickled = hook("pickle_definition")(self._function)
             function_id = hook("content_id")(pickled)
@@ -259,7 +296,11 @@ cdef class RemoteFunction:
             self._shared.update(epoch=s.epoch, function_id=function_id)
         cdef Template template = template_of(s, self._shared["function_id"], plan)
         still(s)
-        self._template = template
+        return template
+
+    cdef int prepare(self) except -1:
+        cdef uint64_t described = session().described
+        self._template = self.describe(False)
         self.described = described
         return 0
 
@@ -268,6 +309,8 @@ cdef class RemoteFunction:
         if self.described != now.described:
             self.prepare()
         cdef Template template = self._template   # another thread may put another one in its place
+        if _capturing and captures(self._options.get("scheduling_strategy")):
+            template = self.describe(True)
         template.accept(args, kwargs)
         return submit(template.tmpl, NULL, NULL, self._task_name, args, kwargs)
 
@@ -502,7 +545,11 @@ def create_actor(plan, tuple args, dict kwargs, bint wait):
     creation.handle_meta = <bytes>plan.handle_meta
     fill_placement(plan.placement, &creation.placement, &creation.strategy, &creation.affinity_node,
                    &creation.affinity_soft)
+    fill_labels(&creation.labels, plan.placement.labels)
     fill_demand(&creation.held, plan.held)
+    if plan.placement.group:
+        creation.held = InBundle(creation.held, group_id_of(plan.placement.group),
+                                 plan.placement.bundle)
     creation.detached = plan.detached
     creation.max_restarts = plan.max_restarts
     creation.max_concurrency = plan.max_concurrency

@@ -77,6 +77,7 @@ _SUBMODULES = (
     "check_serialize",
     "debug",
     "multiprocessing",
+    "placement_group",
     "queue",
     "scheduling_strategies",
     "serialization",

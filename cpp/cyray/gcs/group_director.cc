@@ -1,0 +1,323 @@
+#include "cyray/gcs/group_director.h"
+
+#include <utility>
+
+#include "cyray/gcs/codec.h"
+#include "cyray/gcs/group_codec.h"
+#include "cyray/sched/place_bundles.h"
+#include "cyray/util/log.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::gcs {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using wire::FromWireOrNil;
+using wire::ToWire;
+
+constexpr int64_t kTickMs = 250;
+// So long an attempt may take: reserved bundles on some nodes keep others from using them.
+constexpr int64_t kAttemptMs = 2'000;
+
+}  // namespace
+
+GroupDirector::GroupDirector(Runtime* runtime, const NodeTable* nodes, NodeStreams* streams,
+                             Commit* commit, Hooks hooks)
+    : runtime_(runtime),
+      nodes_(nodes),
+      streams_(streams),
+      commit_(commit),
+      hooks_(std::move(hooks)),
+      tick_(runtime) {}
+
+Status GroupDirector::Load(Storage& storage) {
+  const auto read = [this](std::string_view key, wire::Bytes value) {
+    GroupRecord record;
+    if (!ReadStoredGroup(value, record)) return LogUnreadable("placement group", key);
+    table_.Restore(std::move(record));
+  };
+  const Status status = storage.Load(Storage::Kind::kGroup, read);
+  ArmTick();
+  return status;
+}
+
+void GroupDirector::EndOnDeadNodes() {
+  std::set<NodeId> gone;
+  for (const auto& [id, record] : table_.groups()) {
+    for (const Seat& seat : record.seats) {
+      if (!seat.node.is_nil() && !nodes_->IsAlive(seat.node)) gone.insert(seat.node);
+    }
+  }
+  for (const NodeId& node : gone) Apply(table_.NodeDied(node));
+}
+
+Result<PlacementGroupId> GroupDirector::Register(const wire::Bytes& payload) {
+  const auto* request = wire::VerifiedRoot<wire::RegisterGroupRequest>(payload);
+  if (request == nullptr) return Fail(StatusCode::kInvalidArgument, "not a RegisterGroupRequest");
+  Result<GroupSpec> spec = ReadGroupSpec(*request);
+  if (!spec.has_value()) return Fail(spec.error());
+  const PlacementGroupId id = spec->id;
+  const Result<GroupActions> actions = table_.Register(std::move(*spec));
+  if (!actions.has_value()) return Fail(actions.error());
+  Apply(*actions);
+  return id;
+}
+
+void GroupDirector::Apply(const GroupActions& actions) {
+  for (const GroupAction& action : actions) {
+    switch (action.kind) {
+      case GroupAction::Kind::kStore:
+        if (const GroupRecord* record = table_.Find(action.group)) {
+          commit_->Put(Storage::Kind::kGroup, action.group.view(), StoredGroupOf(*record));
+        }
+        break;
+      case GroupAction::Kind::kForget:
+        commit_->Erase(Storage::Kind::kGroup, action.group.view());
+        break;
+      case GroupAction::Kind::kPlace:
+        Place(action.group);
+        break;
+      case GroupAction::Kind::kPrepare:
+        Prepare(action);
+        break;
+      case GroupAction::Kind::kCommit: {
+        FlatBufferBuilder builder(128);
+        streams_->Send(action.node,
+                       FinishCommand(builder, wire::CreateCommitBundles(
+                                                  builder, ToWire(action.group), action.attempt)));
+        break;
+      }
+      case GroupAction::Kind::kGiveBack: {
+        promised_.erase(action.group);
+        FlatBufferBuilder builder(128);
+        streams_->Send(action.node,
+                       FinishCommand(builder, wire::CreateGiveBackBundles(
+                                                  builder, ToWire(action.group), action.attempt)));
+        break;
+      }
+      case GroupAction::Kind::kChanged:
+        if (promised_.contains(action.group)) settled_.insert(action.group);
+        commit_->Leave([this, group = action.group] { hooks_.on_changed(group); });
+        break;
+      case GroupAction::Kind::kGone: {
+        promised_.erase(action.group);
+        settled_.erase(action.group);
+        warned_.erase(action.group);
+        hooks_.on_gone(action.group);
+        FlatBufferBuilder builder(64);
+        streams_->Broadcast(
+            FinishCommand(builder, wire::CreateGroupGone(builder, ToWire(action.group))));
+        commit_->Leave([this, group = action.group] { hooks_.on_changed(group); });
+        break;
+      }
+      case GroupAction::Kind::kForgetAt:
+        SendGone(action.group, action.node);
+        break;
+    }
+  }
+}
+
+void GroupDirector::Prepare(const GroupAction& action) {
+  const GroupRecord* record = table_.Find(action.group);
+  if (record == nullptr || !record->attempt) return;
+  FlatBufferBuilder builder(512);
+  std::vector<flatbuffers::Offset<wire::BundleAt>> bundles;
+  for (const auto& [index, node] : record->attempt->seats) {
+    if (node != action.node) continue;
+    bundles.push_back(
+        wire::CreateBundleAt(builder, index, ToWire(builder, record->spec.bundles[index])));
+  }
+  const auto list = builder.CreateVector(bundles);
+  streams_->Send(action.node,
+                 FinishCommand(builder, wire::CreatePrepareBundles(builder, ToWire(action.group),
+                                                                   action.attempt, list)));
+}
+
+void GroupDirector::SendGone(const PlacementGroupId& group, const NodeId& node) {
+  FlatBufferBuilder builder(64);
+  streams_->Send(node, FinishCommand(builder, wire::CreateGroupGone(builder, ToWire(group))));
+}
+
+// --- Choosing nodes ---
+
+bool GroupDirector::Place(const PlacementGroupId& id) {
+  ArmTick();
+  const GroupRecord* record = table_.Find(id);
+  if (record == nullptr || record->attempt || record->placed()) return true;
+  for (const bool later : {false, true}) {
+    const Placement placement = Choose(*record, later);
+    if (placement.empty()) continue;
+    Start(*record, placement);
+    return true;
+  }
+  SetWaits(*record);
+  return false;
+}
+
+void GroupDirector::Start(const GroupRecord& record, const Placement& placement) {
+  const PlacementGroupId id = record.spec.id;
+  Sum& promised = promised_[id];
+  settled_.erase(id);
+  for (const auto& [index, node] : placement) promised[node].Add(record.spec.bundles[index]);
+  Apply(table_.Try(id, runtime_->Random() | 1, placement, runtime_->NowMs()));
+}
+
+GroupDirector::Sum GroupDirector::Promised() const {
+  Sum sum;
+  for (const auto& [id, nodes] : promised_) {
+    for (const auto& [node, resources] : nodes) sum[node].Add(resources);
+  }
+  return sum;
+}
+
+// What groups hold, or were promised.
+GroupDirector::Sum GroupDirector::Seated() const {
+  Sum sum;
+  for (const auto& [id, record] : table_.groups()) {
+    for (size_t i = 0; i < record.seats.size(); ++i) {
+      if (!record.seats[i].node.is_nil()) sum[record.seats[i].node].Add(record.spec.bundles[i]);
+    }
+  }
+  for (const auto& [id, nodes] : promised_) {
+    if (settled_.contains(id)) continue;
+    for (const auto& [node, resources] : nodes) sum[node].Add(resources);
+  }
+  return sum;
+}
+
+GroupDirector::Placement GroupDirector::Choose(const GroupRecord& record, bool later) const {
+  std::map<NodeId, uint32_t> here;
+  std::vector<uint32_t> indices;
+  std::vector<ResourceSet> bundles;
+  for (uint32_t i = 0; i < record.seats.size(); ++i) {
+    if (!record.seats[i].node.is_nil()) {
+      ++here[record.seats[i].node];
+      continue;
+    }
+    indices.push_back(i);
+    bundles.push_back(record.spec.bundles[i]);
+  }
+  const Sum taken = later ? Seated() : Promised();
+  std::vector<sched::Site> sites;
+  std::vector<NodeId> nodes;
+  for (const auto& [id, node] : nodes_->nodes()) {
+    if (!node.alive || hooks_.is_suspect(id) || (!later && node.awaits_report)) continue;
+    sched::Site site{&node.total, later ? node.total : node.available};
+    if (const auto it = taken.find(id); it != taken.end()) site.available.Subtract(it->second);
+    if (const auto it = here.find(id); it != here.end()) site.bundles = it->second;
+    site.preferred = id == record.spec.soft_target;
+    sites.push_back(std::move(site));
+    nodes.push_back(id);
+  }
+  const auto may = [&](size_t bundle, size_t site) {
+    return MayBeAt(record.spec, indices[bundle], nodes[site]);
+  };
+  const auto seats = sched::PlaceBundles(std::move(sites), bundles,
+                                         static_cast<sched::GroupPolicy>(record.spec.policy), may);
+  Placement placement;
+  if (!seats) return placement;
+  for (size_t i = 0; i < indices.size(); ++i) placement[indices[i]] = nodes[(*seats)[i]];
+  return placement;
+}
+
+bool GroupDirector::MayBeAt(const GroupSpec& spec, size_t bundle, const NodeId& node) const {
+  return spec.selectors.empty() || Matches(spec.selectors[bundle], nodes_->Find(node)->labels);
+}
+
+// Whether the nodes that are there could hold it, were they empty.
+bool GroupDirector::IsFeasible(const GroupRecord& record) const {
+  std::vector<sched::Site> sites;
+  std::vector<NodeId> nodes;
+  for (const auto& [id, node] : nodes_->nodes()) {
+    if (!node.alive) continue;
+    sites.push_back({&node.total, node.total});
+    nodes.push_back(id);
+  }
+  const auto may = [&](size_t bundle, size_t site) {
+    return MayBeAt(record.spec, bundle, nodes[site]);
+  };
+  return sched::PlaceBundles(std::move(sites), record.spec.bundles,
+                             static_cast<sched::GroupPolicy>(record.spec.policy), may)
+      .has_value();
+}
+
+void GroupDirector::SetWaits(const GroupRecord& record) {
+  const GroupSpec& spec = record.spec;
+  std::string what =
+      std::string(wire::EnumNameGroupPolicy(spec.policy)) + " of " + BundlesText(spec);
+  if (!spec.selectors.empty()) what += ", on nodes with the labels that are asked for";
+  if (IsFeasible(record)) {
+    table_.SetWaits(spec.id, "The nodes could hold " + what +
+                                 ", but other placement groups have what it needs.");
+    return;
+  }
+  table_.SetWaits(spec.id, "The nodes of the cluster cannot hold " + what +
+                               ", not even while nothing else runs: it waits for more nodes.");
+  if (!warned_.insert(spec.id).second) return;
+  hooks_.warn(JobOf(spec.id), "The placement group " +
+                                  (spec.name.empty() ? spec.id.Hex() : "'" + spec.name + "'") +
+                                  " cannot be placed. " + table_.Find(spec.id)->waits);
+}
+
+void GroupDirector::PlaceWaiting() {
+  std::set<std::tuple<wire::GroupPolicy, std::vector<ResourceSet>, std::vector<LabelSelector>>>
+      in_vain;
+  for (const PlacementGroupId& id : table_.Waiting()) {
+    const GroupRecord& record = *table_.Find(id);
+    const std::tuple kind(record.spec.policy, record.spec.bundles, record.spec.selectors);
+    if (!in_vain.contains(kind)) {
+      if (!Place(id)) in_vain.insert(kind);
+    } else if (record.waits.empty()) {
+      SetWaits(record);
+    }
+  }
+}
+
+void GroupDirector::Tick() {
+  for (const PlacementGroupId& id : table_.TriedSince(runtime_->NowMs() - kAttemptMs)) {
+    Apply(table_.GiveUp(id));
+  }
+  PlaceWaiting();
+  commit_->End();
+  ArmTick();
+}
+
+void GroupDirector::ArmTick() {
+  if (table_.has_unplaced()) tick_.StartOnce(kTickMs, [this] { Tick(); });
+}
+
+// --- What nodes say ---
+
+void GroupDirector::OnHello(const NodeId& node, const wire::NodeHello& hello) {
+  std::vector<GroupTable::Here> here;
+  if (hello.bundles() != nullptr) {
+    for (const wire::BundlesHere* bundles : *hello.bundles()) {
+      here.push_back({FromWireOrNil(bundles->group_id()), bundles->attempt(), bundles->state()});
+    }
+  }
+  Apply(table_.Reconcile(node, here));
+  if (hello.waits_for_groups() == nullptr) return;
+  for (const wire::WirePlacementGroupId* group : *hello.waits_for_groups()) {
+    OnAsk(node, wire::FromWire(*group));
+  }
+}
+
+void GroupDirector::OnReserved(const NodeId& node, const wire::BundlesReserved& reserved) {
+  Apply(table_.Reserved(node, FromWireOrNil(reserved.group_id()), reserved.attempt()));
+}
+
+void GroupDirector::OnAsk(const NodeId& node, const PlacementGroupId& group) {
+  if (table_.Find(group) == nullptr) SendGone(group, node);
+}
+
+void GroupDirector::OnReport(const NodeId& node) {
+  for (auto it = settled_.begin(); it != settled_.end();) {
+    const auto promised = promised_.find(*it);
+    if (promised != promised_.end()) promised->second.erase(node);
+    const bool told = promised == promised_.end() || promised->second.empty();
+    if (told && promised != promised_.end()) promised_.erase(promised);
+    it = told ? settled_.erase(it) : std::next(it);
+  }
+}
+
+}  // namespace cyray::gcs
