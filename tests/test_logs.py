@@ -229,3 +229,36 @@ def test_output_of_another_node_reaches_the_driver(tmp_path):
     assert lines_of(out, r"\(speak pid=\d+\) said there")
     assert lines_of(err, r"\(speak pid=\d+\) shouted there")
     assert lines_of(out, r"\(speak pid=\d+\) without an end")
+
+
+def test_progress_of_tasks_and_actors_is_shown_by_their_driver(tmp_path):
+    out, err = run_driver(
+        tmp_path,
+        """
+        import cyray
+        from cyray.experimental import tqdm_ray
+
+        @cyray.remote
+        def work(n):
+            for _ in tqdm_ray.tqdm(range(n), desc="work", flush_interval_s=1000):
+                pass
+
+        @cyray.remote
+        class Worker:
+            def work(self):
+                bar = tqdm_ray.tqdm(total=3, desc="calls", flush_interval_s=0)
+                for _ in range(3):
+                    bar.update()
+                bar.close()
+
+        cyray.init(num_cpus=2)
+        cyray.get([work.remote(4), Worker.remote().work.remote()])
+        cyray.shutdown()
+        """,
+    )
+    assert lines_of(out, r"\(work pid=\d+\) (work: .*)") == [
+        "work: 0/4 it (0 %)",
+        "work: 4/4 it (100 %)",
+    ]
+    assert lines_of(out, r"\(Worker pid=\d+\) calls: (\d)/3") == ["0", "1", "2", "3"]
+    assert "tqdm" not in out + err

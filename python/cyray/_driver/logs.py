@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from cyray._driver import progress
+
 WINDOW_S = 5.0
 _DIGITS = re.compile(r"\d+")
 _MAX_GROUPS = 1000
@@ -57,6 +59,7 @@ class LogPrinter:
     ) -> None:
         """Prints the lines of one process; those that others printed lately are only counted."""
         prefix = self._prefix(pid, ip, label)
+        lines = self._without_progress(lines, prefix, is_stderr)
         if not self._dedup:
             text = "".join(f"{prefix}{line}\n" for line in lines)
             if text:
@@ -71,6 +74,20 @@ class LogPrinter:
                     out.append(f"{prefix}{line}\n")
         if out:
             self._write("".join(out), is_stderr)
+
+    def _without_progress(
+        self, lines: Iterable[str], prefix: str, is_stderr: bool
+    ) -> Iterable[str]:
+        lines = list(lines)
+        if not any(line.startswith(progress.MARK) for line in lines):
+            return lines
+        rest = []
+        for line in lines:
+            if not line.startswith(progress.MARK):
+                rest.append(line)
+            elif (text := progress.bars().take(line, prefix)) is not None:
+                self._write(text + "\n", is_stderr)
+        return rest
 
     def tick(self) -> None:
         """Prints the counts of windows that have ended. Call it about once a second."""
@@ -130,8 +147,9 @@ class LogPrinter:
 def _write_to_streams(text: str, is_stderr: bool) -> None:
     stream = sys.stderr if is_stderr else sys.stdout
     try:
-        stream.write(text)
-        stream.flush()
+        with progress.bars().hidden():
+            stream.write(text)
+            stream.flush()
     except (AttributeError, OSError, ValueError):
         pass  # No stream (pythonw), a closed pipe, a closed file: output has nowhere to go.
 
@@ -210,6 +228,7 @@ def forget() -> None:
     """In the child of a fork: what the parent prints, and a lock that one of its threads may hold."""
     global _output
     _output = None
+    progress.forget()
 
 
 def flush() -> None:
