@@ -8,7 +8,7 @@ import os
 import threading
 
 import pytest
-from support import eventually, is_running
+from support import eventually, is_running, run_driver
 
 import cyray
 from cyray.test_utils import SignalActor
@@ -255,3 +255,30 @@ def test_a_joinable_queue_waits_until_all_is_done():
     with pytest.raises(ValueError, match="too many times"):
         queue.task_done()
     queue.shutdown()
+
+
+def test_the_end_of_the_session_is_told_to_who_waits(tmp_path):
+    out, _ = run_driver(
+        tmp_path,
+        """
+        import threading
+        import cyray
+        from cyray.test_utils import SignalActor
+        from cyray.util.multiprocessing import Pool
+
+        cyray.init(num_cpus=1)
+        signal = SignalActor.remote()
+        pool = Pool(1)
+        result = pool.map_async(lambda s: cyray.get(s.wait.remote()), [signal] * 2, chunksize=1)
+        while not cyray.get(signal.cur_num_waiters.remote()):
+            pass
+        cyray.shutdown()
+        try:
+            result.get(timeout=30)
+        except RuntimeError as error:
+            print("over" in str(error), result.ready())
+        pool.terminate()
+        pool.join()
+        """,
+    )
+    assert out == "True True\n"

@@ -76,6 +76,7 @@ _SUBMODULES = (
     "actor_pool",
     "check_serialize",
     "debug",
+    "joblib",
     "multiprocessing",
     "placement_group",
     "queue",
