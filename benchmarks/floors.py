@@ -35,6 +35,7 @@ FLOORS = (
     Floor("speedup", 1.8),
     Floor("stream_items", 200_000),
     Floor("cancel_10k", 0.3),
+    Floor("groups", 657),
     Floor("actor_sync", 90, "ray"),
     Floor("actor_async", 100, "ray"),
     Floor("async_actor", 80, "ray"),

@@ -8,7 +8,7 @@ import gc
 from benchmarks import work
 from benchmarks.cases import Metric, case
 from benchmarks.engines.base import Engine
-from benchmarks.measure import repeated, timed
+from benchmarks.measure import rate, repeated, timed
 from benchmarks.processes import resident_bytes
 
 
@@ -80,3 +80,21 @@ def queued(engine: Engine) -> dict[str, float]:
     if engine.submits_at_once:
         found["queued_bytes"] = (highest - before) / count
     return found
+
+
+@case(
+    "scale",
+    "groups",
+    Metric("groups", "placement groups of a bundle, 100 made, in place, removed", "/s"),
+)
+def groups(engine: Engine) -> dict[str, float]:
+    def batch() -> int:
+        made = [engine.group([{"CPU": 0.001}]) for _ in range(100)]
+        for group in made:
+            engine.await_group(group)
+        for group in made:
+            engine.remove_group(group)
+        return len(made)
+
+    batch()
+    return {"groups": rate(batch)}

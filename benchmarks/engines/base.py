@@ -17,7 +17,8 @@ class Engine:
     # Of: "tasks", "dependencies" (futures as arguments), "actors", "async_actors", "kill", "objects",
     # "refs" (gets of many refs), "ref_arguments" (ten thousand of them to one task), "nested_refs"
     # (in objects), "returns" (several return values), "nodes" (further nodes on this machine), "no_cpu"
-    # (tasks that ask for no CPU), "generators", "cancel".
+    # (tasks that ask for no CPU), "generators", "cancel",
+    # "groups" (placement groups).
     can: frozenset[str] = frozenset({"tasks"})
     package = ""  # whose version the report names; "" for Python's own
     # How much of the large cases it does, so that a round takes minutes; rates do not depend on it.
@@ -83,6 +84,16 @@ class Engine:
 
     def cancel_all(self, futures: Sequence[Any]) -> None:
         """Cancels them all, and waits until each is over."""
+        raise NotImplementedError
+
+    def group(self, bundles: Sequence[dict[str, float]]) -> Any:
+        """A placement group, which may be in place later."""
+        raise NotImplementedError
+
+    def await_group(self, group: Any) -> None:
+        raise NotImplementedError
+
+    def remove_group(self, group: Any) -> None:
         raise NotImplementedError
 
     def join_nodes(self, count: int) -> None:

@@ -34,6 +34,7 @@ class RayLikeEngine(Engine):
             "no_cpu",
             "generators",
             "cancel",
+            "groups",
         }
     )
     command = ""  # the module whose main() is the engine's command line
@@ -78,6 +79,20 @@ class RayLikeEngine(Engine):
 
     def generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return self.api.remote(num_returns="streaming")(function).remote  # type: ignore[no-any-return]
+
+    def group(self, bundles: Sequence[dict[str, float]]) -> Any:
+        return self._groups.placement_group(list(bundles))
+
+    def await_group(self, group: Any) -> None:
+        if not group.wait(30):
+            raise RuntimeError("a placement group is not in place after 30 s")
+
+    def remove_group(self, group: Any) -> None:
+        self._groups.remove_placement_group(group)
+
+    @property
+    def _groups(self) -> Any:
+        return importlib.import_module(f"{self.api.__name__}.util.placement_group")
 
     def cancel_all(self, futures: Sequence[Any]) -> None:
         for future in futures:

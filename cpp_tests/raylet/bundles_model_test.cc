@@ -259,7 +259,8 @@ class World {
           groups(&runtime, &nodes, &streams, &commit,
                  {[](const PlacementGroupId&) {}, [](const PlacementGroupId&) {},
                   [](const JobId&, const std::string&) {},
-                  [this](const NodeId& id) { return !streams.StreamOf(id).has_value(); }}) {}
+                  [this](const NodeId& id) { return !streams.StreamOf(id).has_value(); },
+                  [](const JobId&) { return true; }}) {}
     sim::VirtualRuntime runtime;
     gcs::MemoryStorage storage;
     gcs::Commit commit;

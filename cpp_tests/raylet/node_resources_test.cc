@@ -147,7 +147,8 @@ TEST(NodeResources, AGroupThatLeavesIsFreeWhenNothingRunsInIt) {
   auto task = node.Allocate(InBundle(Set({{"CPU", 1}}), Group(1), 0));
   ASSERT_TRUE(task);
   node.LendCpu(*task);
-  EXPECT_TRUE(node.HasNow(InBundle(Set({{"CPU", 2}}), Group(1), 0))) << "what it lends, the bundle has";
+  EXPECT_TRUE(node.HasNow(InBundle(Set({{"CPU", 2}}), Group(1), 0)))
+      << "what it lends, the bundle has";
   node.Close(Group(1));
   node.CheckInvariants();
   EXPECT_FALSE(node.HasNow(Set({{"CPU", 1}})));
@@ -171,9 +172,22 @@ TEST(NodeResources, ABundleHandsOutTheGpusThatItTook) {
   EXPECT_EQ(in_second->GpuIds(), (std::vector<int32_t>{2}));
   EXPECT_EQ(rest->GpuIds(), (std::vector<int32_t>{3}));
   EXPECT_TRUE(node.HasNow(Set({{"GPU", 0.5}})));
-  for (const auto* allocation : {&*in_first, &*in_second, &*rest, &*first}) node.Release(*allocation);
+  for (const auto* allocation : {&*in_first, &*in_second, &*rest, &*first})
+    node.Release(*allocation);
   node.Close(Group(1));
   EXPECT_TRUE(node.HasNow(Set({{"GPU", 4}})));
+  node.CheckInvariants();
+}
+
+TEST(NodeResources, AcceleratorsOfEachKindHaveNumbersOfTheirOwn) {
+  NodeResources node(Set({{"GPU", 1}, {"TPU", 2}}));
+  const auto both = node.Allocate(Set({{"GPU", 1}, {"TPU", 1}}));
+  const auto other = node.Allocate(Set({{"TPU", 1}}));
+  ASSERT_TRUE(both && other);
+  EXPECT_EQ(both->GpuIds(), (std::vector<int32_t>{0, kAcceleratorsOfKind}));
+  EXPECT_EQ(other->GpuIds(), (std::vector<int32_t>{kAcceleratorsOfKind + 1}));
+  node.Release(*both);
+  node.Release(*other);
   node.CheckInvariants();
 }
 

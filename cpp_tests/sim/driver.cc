@@ -106,6 +106,19 @@ Driver::Result Driver::CallNamed(Player* player, const Step& step, const std::st
   return result;
 }
 
+Driver::Result Driver::TaskInGroup(Player* player, const Step& step) {
+  const auto group = player->MakeGroup(step.bundles);
+  if (!group) return {};  // the GCS cannot store it
+  Result result{.expected = Expected(step.key), .never_fails = true};
+  result.entry = player->SubmitIn(*group, step.key);
+  if (step.removed) {
+    player->RemoveGroup(*group);
+  } else {
+    groups_.push_back(*group);
+  }
+  return result;
+}
+
 void Driver::RestartActor(Player* player, size_t number) {
   const ActorId actor = actors_[number].id;
   if (actor.is_nil()) return;  // it is made when it is called first
@@ -139,6 +152,9 @@ void Driver::TakeStep(Player* player, const Step& step) {
     case Step::What::kRestart:
       results_.push_back({});
       return RestartActor(player, step.actor);
+    case Step::What::kGroup:
+      results_.push_back(TaskInGroup(player, step));
+      return;
   }
 }
 
@@ -223,6 +239,7 @@ std::string Driver::Judge(const Step& step, const Result& result, const Decoded&
     if (is_task) Book::Get().Cancelled(result.entry->id.task());
     return is_task && Book::Get().HasAnswered(result.entry->id.task()) ? "it had answered" : "";
   }
+  if (step.removed && static_cast<ErrorKind>(error.kind) == ErrorKind::kTaskGroupRemoved) return "";
   if (step.key.kind == TaskKind::kLate &&
       static_cast<ErrorKind>(error.kind) == ErrorKind::kTaskTimeout) {
     return "";
@@ -333,6 +350,8 @@ int Driver::Run() {
   if (!wrong_.empty()) return 1;
   stage_ = "ends named actors";
   EndNamed(&player);
+  stage_ = "removes groups";
+  for (const PlacementGroupId& group : groups_) player.RemoveGroup(group);
   stage_ = "lets all go";
   DropAllActors(&player);
   for (const Result& result : results_) {

@@ -50,6 +50,7 @@ class Driver {
   void Cancel(Player* player, const Step& step);
   // It, or what it gets as an argument, may be over before it began or ended.
   bool MayBeCancelled(const Step& step) const;
+  Result TaskInGroup(Player* player, const Step& step);
   void RestartActor(Player* player, size_t number);
   // Reads all results and judges them; beside the steps, when a thread of its own does so.
   void ReadResults(Player* player);
@@ -69,6 +70,7 @@ class Driver {
   Player* player_ = nullptr;  // while it runs
   std::string stage_ = "connects";
   std::vector<ActorHandle> actors_;
+  std::vector<PlacementGroupId> groups_;  // to be removed at the end
   std::vector<Result> results_;
   bool called_ = false;
   bool done_ = false;

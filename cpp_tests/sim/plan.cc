@@ -60,6 +60,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
   for (DriverPlan& driver : drivers) {
     if (driver.keys == 0 && OneIn(2)) DrawStreams(&driver);
     if (driver.keys == 0 && OneIn(3)) DrawLate(&driver);
+    if (driver.keys == 0 && OneIn(2)) DrawGroups(&driver);
   }
 }
 
@@ -420,6 +421,21 @@ void Plan::DrawLate(DriverPlan* driver) {
     Step step{.key = DrawKey(TaskKind::kLate), .max_retries = kRetries[Below(4)]};
     step.key.depth = OneIn(3) ? 1 : 0;
     step.pause_ns = static_cast<int64_t>(Below(50)) * kMs;
+    driver->steps.push_back(std::move(step));
+  }
+}
+
+// They hold their CPUs until the end, or until they are removed, which ends the task in them.
+void Plan::DrawGroups(DriverPlan* driver) {
+  for (uint64_t i = 1 + Below(3); i > 0 && free_cpus_ > 0; --i) {
+    const int most = std::min(free_cpus_, 2);
+    Step step{.what = Step::What::kGroup,
+              .key = DrawKey(OneIn(2) ? TaskKind::kSlow : TaskKind::kLeaf),
+              .bundles = 1 + static_cast<int>(Below(static_cast<uint64_t>(most))),
+              .removed = !gives_ && OneIn(2)};  // which ends its worker, and what that owns
+    step.key.depth = 0;
+    free_cpus_ -= step.bundles;
+    step.pause_ns = static_cast<int64_t>(Below(200)) * kMs;
     driver->steps.push_back(std::move(step));
   }
 }

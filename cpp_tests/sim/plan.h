@@ -73,6 +73,7 @@ struct Step {
     kCallOther,   // of a named actor of another driver
     kCallMade,    // of the actor that an earlier kMake made
     kRestart,     // ends the process of an actor of this driver, which may start again
+    kGroup,       // makes a placement group and a task in it
   };
   What what = What::kTask;
   TaskKey key;
@@ -84,6 +85,8 @@ struct Step {
   int64_t cancels_after_ns = 0;
   bool cancelled = false;  // it is among those of another one
   bool forced = false;     // by force
+  int bundles = 0;         // of a kGroup, a CPU each
+  bool removed = false;    // the group goes while the task may run; else at the end
 };
 
 struct DriverPlan {
@@ -143,6 +146,7 @@ struct Plan {
   void DrawCancels(DriverPlan* driver);
   void DrawStreams(DriverPlan* driver);
   void DrawLate(DriverPlan* driver);
+  void DrawGroups(DriverPlan* driver);
   TaskKey DrawKey(TaskKind kind);
 
   std::mt19937_64 random_;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -86,6 +87,12 @@ class Player {
   ActorHandle HandleOf(core::ObjectEntry* ref);
   core::ObjectEntry* Call(const ActorHandle& actor, const TaskKey& key, const Given& given = {});
   void Drop(ActorHandle* actor);
+
+  // A placement group of so many bundles of a CPU, in place; nothing when the GCS refuses it.
+  std::optional<PlacementGroupId> MakeGroup(int bundles);
+  void RemoveGroup(const PlacementGroupId& group);
+  // A task in it that may be tried for ever; one count of the result.
+  core::ObjectEntry* SubmitIn(const PlacementGroupId& group, const TaskKey& key);
 
   // A worker's life.
   int RunTasks();

@@ -29,7 +29,7 @@ TABLE = {
     # A worker's.
     "find_method": "cyray._worker.actor:find_method",
     "show_cpus": "cyray._worker.cpus:show_cpus",
-    "show_gpus": "cyray._worker.gpus:show_gpus",
+    "show_devices": "cyray._worker.devices:show_devices",
     "ensure_threads": "cyray._worker.threads:ensure_threads",
     "run_coroutine": "cyray._worker.coroutines:run",
     "leaves": "cyray._worker.errors:leaves",

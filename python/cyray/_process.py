@@ -24,7 +24,8 @@ class Process:
         self.actor_meta: dict[str, Any] = {}
         self.incarnation = 0
         self.gpu_ids: list[int] = []
-        self.visible_gpus: list[str] | None = None  # CUDA_VISIBLE_DEVICES before cyray set it
+        # By kind of accelerator: the entries of its variable before cyray set it.
+        self.visible_devices: dict[str, list[str]] = {}
         self.held: dict[str, int] | None = None  # by an actor, in units of 1/10000
         self.loop: Any = None  # of an async actor
         self.exit_code = 0  # of an async actor whose loop is stopped

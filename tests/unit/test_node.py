@@ -591,9 +591,9 @@ def test_cuda_visible_devices_limits_the_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert _machine.gpu_count() == 0
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,GPU-ab,-1,3")
-    assert _machine.visible_gpus() == ["1", "GPU-ab"]
+    assert _machine.visible_devices("CUDA_VISIBLE_DEVICES") == ["1", "GPU-ab"]
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert _machine.visible_gpus() is None
+    assert _machine.visible_devices("CUDA_VISIBLE_DEVICES") is None
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,23 @@ Status Control::NodeDump(std::string* json) {
   return Status::Ok();
 }
 
+Status Control::SetResource(const std::string& name, int64_t amount) {
+  ThisProcess::Lock lock(process_.mutex());
+  const auto set = requests_.Ask<std::monostate>(
+      lock, {.type = FrameType::kSetResource,
+             .build =
+                 [&](FlatBufferBuilder& b, uint64_t id) {
+                   const auto text = b.CreateString(name);
+                   b.Finish(wire::CreateSetResource(b, id, text, amount));
+                 },
+             .read = [](wire::Frame& frame) -> Result<std::monostate> {
+               const auto* reply = frame.As<wire::SetResourceReply>();
+               if (reply->ok()) return std::monostate{};
+               return Fail(StatusCode::kInvalidArgument, flatbuffers::GetString(reply->error()));
+             }});
+  return set ? Status::Ok() : set.error();
+}
+
 Status Control::FlushOutput() {
   constexpr int64_t kPatienceNs = 200'000'000;
   ThisProcess::Lock lock(process_.mutex());

@@ -23,6 +23,8 @@ class Control {
 
   // JSON of what everybody on this node waits for; within two seconds.
   Status NodeDump(std::string* json);
+  // This node has so much of that resource from now on (1/10000 units).
+  Status SetResource(const std::string& name, int64_t amount);
   // Waits, for a moment, until all that this driver's workers have printed was sent here.
   Status FlushOutput();
 

@@ -63,15 +63,18 @@ Status RegisterGroup(Control& control, const GroupOrder& order) {
       b, ToWire(order.id), ToWire(order.creator), ToWire(order.creator_actor), name, name_space,
       order.detached, static_cast<wire::GroupPolicy>(order.policy), all,
       ToWire(order.soft_target)));
+  if (order.name.empty()) {
+    control.Tell(GcsMethod::RegisterGroup, b);
+    return Status::Ok();
+  }
   const auto answer = control.Ask(GcsMethod::RegisterGroup, b);
   return answer ? Status::Ok() : answer.error();
 }
 
-Status RemoveGroup(Control& control, const PlacementGroupId& id) {
+void RemoveGroup(Control& control, const PlacementGroupId& id) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateRemoveGroupRequest(b, ToWire(id)));
-  const auto answer = control.Ask(GcsMethod::RemoveGroup, b);
-  return answer ? Status::Ok() : answer.error();
+  control.Tell(GcsMethod::RemoveGroup, b);
 }
 
 Status WaitGroup(Control& control, const PlacementGroupId& id, uint32_t wait_ms,

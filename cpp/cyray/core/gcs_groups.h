@@ -24,9 +24,10 @@ struct GroupOrder {
   NodeId soft_target;
   std::vector<LabelSelector> selectors;  // of the bundles' nodes; empty: any
 };
-// AlreadyExists: the name is taken.
+// Ok when it is on its way, with a name when it is stored. AlreadyExists: the name is taken.
 Status RegisterGroup(Control& control, const GroupOrder& order);
-Status RemoveGroup(Control& control, const PlacementGroupId& id);
+// It is on its way.
+void RemoveGroup(Control& control, const PlacementGroupId& id);
 
 struct GroupRow {
   std::string group_id, name, name_space, state, policy, waits, job_id, creator_actor;
@@ -34,7 +35,7 @@ struct GroupRow {
   std::vector<std::map<std::string, int64_t>> bundles;  // 1/10000 units
   std::vector<std::string> nodes;                       // of each; "": nowhere
 };
-// Waits until it is in place or gone. No row: it never was, or is forgotten.
+// Waits until it is in place or gone. No row: it is not known yet, or not any more.
 Status WaitGroup(Control& control, const PlacementGroupId& id, uint32_t wait_ms,
                  std::vector<GroupRow>* rows);
 // By its id, or, when that is nil, by its name.

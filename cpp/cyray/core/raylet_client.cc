@@ -166,6 +166,8 @@ void RayletClient::Dispatch(Frame& frame) {
       return Answer<wire::GcsReply>(frame);
     case FrameType::kNodeInfoReply:
       return Answer<wire::NodeInfoReply>(frame);
+    case FrameType::kSetResourceReply:
+      return Answer<wire::SetResourceReply>(frame);
     case FrameType::kPong:
       return Answer<wire::Pong>(frame);
     case FrameType::kFlushOutputReply:

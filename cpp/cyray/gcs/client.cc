@@ -481,8 +481,4 @@ void GcsClient::OpenStream(StreamCallbacks callbacks) { core_->OpenStream(std::m
 
 void GcsClient::Report(wire::Bytes payload) { core_->Report(payload); }
 
-bool GcsClient::ProcessMayCall(wire::GcsMethod method) {
-  return method >= wire::GcsMethod::KvPut && method <= wire::GcsMethod::ListGroups;
-}
-
 }  // namespace cyray::gcs

@@ -66,7 +66,9 @@ class GcsClient final : public GcsConnection {
   void Report(wire::Bytes payload) override;
 
   // Whether a worker or driver may call it through its raylet.
-  static bool ProcessMayCall(wire::GcsMethod method);
+  static bool ProcessMayCall(wire::GcsMethod method) {
+    return method >= wire::GcsMethod::KvPut && method <= wire::GcsMethod::ListGroups;
+  }
 
  private:
   class Core;

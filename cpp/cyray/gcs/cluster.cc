@@ -88,7 +88,11 @@ Cluster::Cluster(Runtime* runtime, Commit* commit, Membership::Timing timing, St
                  actors_.Apply(actors_.table().GroupRemoved(group));
                },
                [this](const JobId& job, const std::string& text) { WarnDriver(job, text); },
-               [this](const NodeId& node) { return !streams_.StreamOf(node).has_value(); }}),
+               [this](const NodeId& node) { return !streams_.StreamOf(node).has_value(); },
+               [this](const JobId& id) {
+                 const JobEntry* job = jobs_.Find(id);
+                 return job != nullptr && job->running;
+               }}),
       views_(runtime->Random() | 1),
       deaths_(kDeathsKept, kDeathKeptMs),
       tick_(runtime),
@@ -270,7 +274,7 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
     actors_.Apply(actors_.table().WorkerDied(owner, *death, /*intended=*/false));
   }
   const auto group = GroupOf(actors_.table().Find(*id)->spec.placement);
-  if (group && groups_.table().Find(*group) == nullptr) {
+  if (group && groups_.table().Find(*group) == nullptr && !groups_.MayCome(*group)) {
     actors_.Apply(actors_.table().GroupRemoved(*group));
   }
   return id;

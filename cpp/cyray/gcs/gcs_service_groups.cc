@@ -9,18 +9,34 @@
 #include "cyray/wire/convert.h"
 
 namespace cyray::gcs {
+namespace {
+
+Result<wire::Bytes> NotStored(const Status& why) {
+  return Fail(why.code(),
+              "the GCS cannot store the placement group, so there is none: " + why.message());
+}
+
+}  // namespace
 
 using flatbuffers::FlatBufferBuilder;
 using wire::FromWireOrNil;
 using wire::GcsMethod;
 
 GcsService::Outcome GcsService::RegisterGroup(const wire::Bytes& payload) {
+  // Who gives it a name waits for the answer, and is refused; others are not told
+  // (core/gcs_facts.h), and have their group when the disk takes it.
+  const auto* request = wire::VerifiedRoot<wire::RegisterGroupRequest>(payload);
+  const bool named =
+      request != nullptr && request->name() != nullptr && request->name()->size() > 0;
+  const Status failing = storage_->Failure();
+  if (named && !failing.ok()) return {NotStored(failing)};
   const Result<PlacementGroupId> id = cluster_.RegisterGroup(payload);
   if (!id.has_value()) return {Fail(id.error())};
+  if (!named) return {EmptyReply()};
   return {EmptyReply(), [this, id = *id](const Status& why) {
             GroupDirector& groups = cluster_.groups();
             groups.Apply(groups.table().Remove(id));
-            return NotDurable(GcsMethod::RegisterGroup, why);
+            return NotStored(why);
           }};
 }
 
@@ -36,13 +52,13 @@ wire::Bytes GcsService::GroupReplyOf(const PlacementGroupId& id) const {
   const GroupTable& table = cluster_.groups().table();
   FlatBufferBuilder builder(512);
   if (const GroupRecord* record = table.Find(id)) {
-    return Finished(builder, wire::CreateGroupReply(
-                                 builder, true, WriteGroup(builder, *record, record->state())));
+    return Finished(builder, wire::CreateGroupReply(builder, true,
+                                                    WriteGroup(builder, *record, record->state())));
   }
   if (const GroupRecord* removed = table.FindRemoved(id)) {
-    return Finished(builder,
-                    wire::CreateGroupReply(
-                        builder, true, WriteGroup(builder, *removed, wire::GroupState::Removed)));
+    return Finished(
+        builder, wire::CreateGroupReply(builder, true,
+                                        WriteGroup(builder, *removed, wire::GroupState::Removed)));
   }
   return Finished(builder, wire::CreateGroupReply(builder, false));
 }
@@ -67,6 +83,7 @@ Result<wire::Bytes> GcsService::ListGroups() const {
     groups.push_back(WriteGroup(builder, record, record.state()));
   }
   table.removed().ForEach([&](const PlacementGroupId&, const GroupRecord& record) {
+    if (record.spec.bundles.empty()) return;  // it never came
     groups.push_back(WriteGroup(builder, record, wire::GroupState::Removed));
   });
   const auto list = builder.CreateVector(groups);
@@ -78,7 +95,9 @@ void GcsService::WaitGroup(const wire::Bytes& payload, const Reply& reply) {
   if (request == nullptr) return reply(BadRequest());
   const PlacementGroupId id = FromWireOrNil(request->group_id());
   const GroupRecord* record = cluster_.groups().table().Find(id);
-  if (record == nullptr || record->placed() || request->wait_ms() == 0) {
+  const bool unknown = record == nullptr && !cluster_.groups().MayCome(id);
+  const bool placed = record != nullptr && record->placed();
+  if (unknown || placed || request->wait_ms() == 0) {
     AnswerGroup(reply, id);
     return commit_.End();
   }

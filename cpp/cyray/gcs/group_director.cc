@@ -18,6 +18,8 @@ using wire::ToWire;
 constexpr int64_t kTickMs = 250;
 // So long an attempt may take: reserved bundles on some nodes keep others from using them.
 constexpr int64_t kAttemptMs = 2'000;
+// For so long the registration of a group may be on its way.
+constexpr int64_t kRegistrationMs = 120'000;
 
 }  // namespace
 
@@ -278,12 +280,23 @@ void GroupDirector::Tick() {
     Apply(table_.GiveUp(id));
   }
   PlaceWaiting();
+  AnswerAsked();
   commit_->End();
   ArmTick();
 }
 
+void GroupDirector::AnswerAsked() {
+  std::erase_if(asked_, [this](const auto& item) {
+    const auto& [group, asked] = item;
+    if (table_.Find(group) != nullptr) return true;
+    if (MayCome(group) && runtime_->NowMs() - asked.since_ms < kRegistrationMs) return false;
+    for (const NodeId& node : asked.nodes) SendGone(group, node);
+    return true;
+  });
+}
+
 void GroupDirector::ArmTick() {
-  if (table_.has_unplaced()) tick_.StartOnce(kTickMs, [this] { Tick(); });
+  if (table_.has_unplaced() || !asked_.empty()) tick_.StartOnce(kTickMs, [this] { Tick(); });
 }
 
 // --- What nodes say ---
@@ -307,7 +320,15 @@ void GroupDirector::OnReserved(const NodeId& node, const wire::BundlesReserved& 
 }
 
 void GroupDirector::OnAsk(const NodeId& node, const PlacementGroupId& group) {
-  if (table_.Find(group) == nullptr) SendGone(group, node);
+  if (table_.Find(group) != nullptr) return;
+  if (!MayCome(group)) return SendGone(group, node);
+  asked_.try_emplace(group, Asked{runtime_->NowMs(), {}}).first->second.nodes.insert(node);
+  ArmTick();
+}
+
+bool GroupDirector::MayCome(const PlacementGroupId& group) const {
+  return table_.Find(group) == nullptr && table_.FindRemoved(group) == nullptr &&
+         hooks_.is_running(JobOf(group));
 }
 
 void GroupDirector::OnReport(const NodeId& node) {

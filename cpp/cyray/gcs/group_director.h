@@ -32,6 +32,7 @@ class GroupDirector {
     std::function<void(const PlacementGroupId&)> on_gone;  // at once: what is in it ends
     std::function<void(const JobId&, const std::string& text)> warn;
     std::function<bool(const NodeId&)> is_suspect;  // alive, without a stream
+    std::function<bool(const JobId&)> is_running;
   };
   GroupDirector(Runtime* runtime, const NodeTable* nodes, NodeStreams* streams, Commit* commit,
                 Hooks hooks);
@@ -47,6 +48,8 @@ class GroupDirector {
   void OnHello(const NodeId& node, const wire::NodeHello& hello);
   void OnReserved(const NodeId& node, const wire::BundlesReserved& reserved);
   void OnAsk(const NodeId& node, const PlacementGroupId& group);
+  // It is not known, and its registration may be on its way: calls overtake each other.
+  bool MayCome(const PlacementGroupId& group) const;
   // Nodes came, or have room that they had not.
   void PlaceWaiting();
   void OnReport(const NodeId& node);
@@ -70,6 +73,7 @@ class GroupDirector {
   void Prepare(const GroupAction& action);
   void SendGone(const PlacementGroupId& group, const NodeId& node);
   void Tick();
+  void AnswerAsked();
   void ArmTick();
 
   Runtime* const runtime_;
@@ -82,6 +86,11 @@ class GroupDirector {
   std::map<PlacementGroupId, Sum> promised_;
   std::set<PlacementGroupId> settled_;  // of these: reserved, but not reported of
   std::set<PlacementGroupId> warned_;
+  struct Asked {
+    int64_t since_ms;
+    std::set<NodeId> nodes;
+  };
+  std::map<PlacementGroupId, Asked> asked_;  // that may come
   Timer tick_;
 };
 

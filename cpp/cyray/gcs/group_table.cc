@@ -37,9 +37,9 @@ Result<GroupActions> GroupTable::Register(GroupSpec spec) {
   const PlacementGroupId id = spec.id;
   if (groups_.contains(id) || removed_.Find(id) != nullptr) return GroupActions{};
   if (!spec.name.empty() && FindByName(spec.ns, spec.name) != nullptr) {
-    return Fail(StatusCode::kAlreadyExists,
-                "a placement group named '" + spec.name + "' exists in the namespace '" + spec.ns +
-                    "' already");
+    return Fail(StatusCode::kAlreadyExists, "a placement group named '" + spec.name +
+                                                "' exists in the namespace '" + spec.ns +
+                                                "' already");
   }
   GroupRecord record;
   record.seats.resize(spec.bundles.size());
@@ -52,7 +52,14 @@ void GroupTable::Restore(GroupRecord record) { Add(std::move(record)); }
 
 GroupActions GroupTable::Remove(const PlacementGroupId& id) {
   GroupRecord* const record = FindLiving(id);
-  if (record == nullptr) return {};
+  if (record == nullptr) {
+    // Its registration may be on its way still. What waits for it need not.
+    const bool known = removed_.Find(id) != nullptr;
+    GroupRecord never;
+    never.spec.id = id;
+    removed_.Add(id, std::move(never), 0);
+    return known ? GroupActions{} : GroupActions{{Kind::kGone, id}};
+  }
   if (!record->spec.name.empty()) names_.erase({record->spec.ns, record->spec.name});
   if (const auto ticket = tickets_.extract(id)) unplaced_.erase(ticket.mapped());
   record->attempt.reset();  // what it reserved goes as the group does
@@ -240,9 +247,8 @@ GroupActions GroupTable::RemoveAll(Whose whose) {
 }
 
 GroupActions GroupTable::JobFinished(const JobId& job) {
-  return RemoveAll([&](const GroupSpec& spec) {
-    return spec.creator_actor.is_nil() && JobOf(spec.id) == job;
-  });
+  return RemoveAll(
+      [&](const GroupSpec& spec) { return spec.creator_actor.is_nil() && JobOf(spec.id) == job; });
 }
 
 GroupActions GroupTable::ActorDied(const ActorId& actor) {

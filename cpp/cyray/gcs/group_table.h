@@ -29,6 +29,7 @@ class GroupTable {
   // kAlreadyExists: the name is taken. The same group registered again: no actions.
   Result<GroupActions> Register(GroupSpec spec);
   void Restore(GroupRecord record);
+  // One that is not known will not come to be.
   GroupActions Remove(const PlacementGroupId& id);
 
   // Its bundles without a seat are to be there.

@@ -62,7 +62,6 @@ bool IsRequest(GcsMethod method) {
     case GcsMethod::KvPut:
     case GcsMethod::KvDelete:
     case GcsMethod::RegisterActor:
-    case GcsMethod::RegisterGroup:
     case GcsMethod::RegisterJob:
     case GcsMethod::RegisterNode:
       return true;

@@ -121,7 +121,10 @@ class LeaseScheduler {
   };
   GroupUse CloseGroup(const PlacementGroupId& group);
   std::set<PlacementGroupId> GroupsWaitedFor() const;
-  void SetTotal(const std::string& name, int64_t amount) { resources_.SetTotal(name, amount); }
+  void SetTotal(const std::string& name, int64_t amount) {
+    resources_.SetTotal(name, amount);
+    views_changed_ = true;  // what no node could have this one may have now
+  }
 
   // What this raylet knows of the others. `report`: the number of their resources, when known.
   void SetNodeView(const NodeId& node, ResourceSet total, ResourceSet available,
@@ -267,8 +270,8 @@ class LeaseScheduler {
   uint64_t Random();
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
 
-  NodeId self_;  // constant after construction
-  const Labels labels_;
+  NodeId self_;    // constant after construction
+  Labels labels_;  // the same
   NodeResources resources_;
   LeaseQueue queue_;
   std::unordered_map<uint64_t, Lease> leases_;

@@ -334,6 +334,15 @@ void LeaseService::RecallMisplaced() {
   }
 }
 
+Status LeaseService::SetTotal(const std::string& name, int64_t amount) {
+  if (name.empty() || KindOfAccelerator(BaseName(name)) || IsOfBundle(name) || amount < 0) {
+    return {StatusCode::kInvalidArgument, "'" + name + "' cannot be set to that amount"};
+  }
+  scheduler_.SetTotal(name, amount);
+  Touch();
+  return Status::Ok();
+}
+
 void LeaseService::OnProcessDied(const WorkerId& worker, const std::string& reason,
                                  const wire::TaskNotes::Noted* notes) {
   const auto end = scheduler_.WorkerDied(worker);

@@ -20,6 +20,7 @@
 #include "cyray/raylet/lease_outbox.h"
 #include "cyray/raylet/lease_scheduler.h"
 #include "cyray/raylet/node_options.h"
+#include "cyray/util/status.h"
 #include "cyray/util/timer.h"
 #include "cyray/wire/task_notes.h"
 #include "local_generated.h"
@@ -97,6 +98,8 @@ class LeaseService : public ActorLeases, public BundleLeases {
   // What has waited here for a second or longer; kept up to date to a second.
   const std::map<ResourceSet, uint32_t>& pending_demands() const { return pending_demands_; }
   uint64_t pending_version() const { return pending_version_; }  // grows with each change
+  // The node has so much of that from now on. GPUs have numbers, and bundles are the GCS's matter.
+  Status SetTotal(const std::string& name, int64_t amount);
   void Touch() { dirty_ = true; }
   bool touched() const { return dirty_; }
   // At the end of each round.

@@ -8,22 +8,27 @@
 namespace cyray::raylet {
 namespace {
 
-// The GPUs that `demand` asks for: those of one bundle before those of any, which it names too.
-std::pair<std::string, int64_t> GpuDemand(const ResourceSet& demand) {
-  std::pair<std::string, int64_t> found{"", 0};
-  for (auto it = demand.amounts().lower_bound(kGpu);
-       it != demand.amounts().end() && it->first.starts_with(kGpu); ++it) {
-    if (it->second <= 0 || BaseName(it->first) != kGpu) continue;
-    if (it->first.size() > found.first.size()) found = *it;
+// What `demand` asks for of accelerators, by kind: the name and the amount. In one bundle, rather
+// than in any, which such a demand names too.
+std::map<int32_t, std::pair<std::string, int64_t>> DevicesAskedFor(const ResourceSet& demand) {
+  std::map<int32_t, std::pair<std::string, int64_t>> asked;
+  for (const auto& [name, amount] : demand.amounts()) {
+    if (amount <= 0) continue;
+    const auto kind = KindOfAccelerator(BaseName(name));
+    if (!kind) continue;
+    auto& [longest, of_it] = asked[*kind];
+    if (name.size() <= longest.size()) continue;
+    longest = name;
+    of_it = amount;
   }
-  return found;
+  return asked;
 }
 
 }  // namespace
 
 std::vector<int32_t> Allocation::GpuIds() const {
   std::vector<int32_t> ids;
-  for (const Gpu& gpu : gpus) ids.push_back(gpu.instance);
+  for (const Device& device : devices) ids.push_back(device.number);
   return ids;
 }
 
@@ -35,16 +40,20 @@ ResourceSet Allocation::Cpu() const {
   return cpu;
 }
 
-NodeResources::NodeResources(ResourceSet total)
-    : total_(std::move(total)), available_(total_) {
-  const auto gpus = static_cast<int>(std::max<int64_t>(total_.Get(kGpu), 0) / kResourceUnit);
-  for (int instance = 0; instance < gpus; ++instance) pools_[kGpu][instance] = kResourceUnit;
+NodeResources::NodeResources(ResourceSet total) : total_(std::move(total)), available_(total_) {
+  for (const auto& [kind, asked] : DevicesAskedFor(total_)) {
+    const auto& [name, amount] = asked;
+    const auto count =
+        static_cast<int32_t>(std::min<int64_t>(amount / kResourceUnit, kAcceleratorsOfKind));
+    for (int32_t i = 0; i < count; ++i)
+      pools_[name][kind * kAcceleratorsOfKind + i] = kResourceUnit;
+  }
 }
 
-std::vector<Allocation::Gpu> NodeResources::FreeOf(const std::string& name) const {
-  std::vector<Allocation::Gpu> free;
+std::vector<Allocation::Device> NodeResources::FreeOf(const std::string& name) const {
+  std::vector<Allocation::Device> free;
   const auto add = [&](const std::string& pool_name, const Pool& pool) {
-    for (const auto& [instance, amount] : pool) free.push_back({pool_name, instance, amount});
+    for (const auto& [number, amount] : pool) free.push_back({pool_name, number, amount});
   };
   if (const auto pool = pools_.find(name); pool != pools_.end()) {
     add(name, pool->second);
@@ -57,14 +66,20 @@ std::vector<Allocation::Gpu> NodeResources::FreeOf(const std::string& name) cons
   return free;
 }
 
-bool NodeResources::PickGpus(const ResourceSet& demand,
-                             std::vector<Allocation::Gpu>* picked) const {
+bool NodeResources::PickDevices(const ResourceSet& demand,
+                                std::vector<Allocation::Device>* picked) const {
   picked->clear();
-  const auto [name, amount] = GpuDemand(demand);
-  if (amount <= 0) return true;
+  for (const auto& [kind, asked] : DevicesAskedFor(demand)) {
+    if (!PickOf(asked.first, asked.second, picked)) return false;
+  }
+  return true;
+}
+
+bool NodeResources::PickOf(const std::string& name, int64_t amount,
+                           std::vector<Allocation::Device>* picked) const {
   int64_t whole = amount / kResourceUnit;
   const int64_t fraction = amount % kResourceUnit;
-  std::vector<Allocation::Gpu> free = FreeOf(name);
+  std::vector<Allocation::Device> free = FreeOf(name);
   for (auto it = free.begin(); it != free.end() && whole > 0;) {
     if (it->amount != kResourceUnit) {
       ++it;
@@ -77,20 +92,20 @@ bool NodeResources::PickGpus(const ResourceSet& demand,
   if (whole > 0) return false;
   if (fraction == 0) return true;
   // The fullest instance that still has room, so that whole ones stay whole.
-  const Allocation::Gpu* best = nullptr;
-  for (const Allocation::Gpu& gpu : free) {
-    if (gpu.amount < fraction) continue;
-    if (best == nullptr || gpu.amount < best->amount) best = &gpu;
+  const Allocation::Device* best = nullptr;
+  for (const Allocation::Device& device : free) {
+    if (device.amount < fraction) continue;
+    if (best == nullptr || device.amount < best->amount) best = &device;
   }
   if (best == nullptr) return false;
-  picked->push_back({best->pool, best->instance, fraction});
+  picked->push_back({best->pool, best->number, fraction});
   return true;
 }
 
 bool NodeResources::HasNow(const ResourceSet& demand) const {
   if (!available_.Covers(demand)) return false;
-  std::vector<Allocation::Gpu> picked;
-  return PickGpus(demand, &picked);
+  std::vector<Allocation::Device> picked;
+  return PickDevices(demand, &picked);
 }
 
 bool NodeResources::HasEver(const ResourceSet& demand) const { return total_.Covers(demand); }
@@ -98,8 +113,10 @@ bool NodeResources::HasEver(const ResourceSet& demand) const { return total_.Cov
 std::optional<Allocation> NodeResources::Allocate(const ResourceSet& demand) {
   if (!available_.Covers(demand)) return std::nullopt;
   Allocation allocation{demand, {}, false};
-  if (!PickGpus(demand, &allocation.gpus)) return std::nullopt;
-  for (const Allocation::Gpu& gpu : allocation.gpus) pools_[gpu.pool][gpu.instance] -= gpu.amount;
+  if (!PickDevices(demand, &allocation.devices)) return std::nullopt;
+  for (const Allocation::Device& device : allocation.devices) {
+    pools_[device.pool][device.number] -= device.amount;
+  }
   available_.Subtract(demand);
   return allocation;
 }
@@ -107,9 +124,9 @@ std::optional<Allocation> NodeResources::Allocate(const ResourceSet& demand) {
 void NodeResources::Release(const Allocation& allocation) {
   available_.Add(allocation.resources);
   if (allocation.cpu_lent) available_.Subtract(allocation.Cpu());
-  for (const Allocation::Gpu& gpu : allocation.gpus) {
-    if (const auto pool = pools_.find(gpu.pool); pool != pools_.end()) {
-      pool->second[gpu.instance] += gpu.amount;
+  for (const Allocation::Device& device : allocation.devices) {
+    if (const auto pool = pools_.find(device.pool); pool != pools_.end()) {
+      pool->second[device.number] += device.amount;
     }
   }
   if (closing_.empty()) return;
@@ -162,8 +179,10 @@ void NodeResources::Open(const PlacementGroupId& group, uint64_t attempt) {
       const ResourceSet names = OfBundle(taken.resources, group, index);
       total_.Add(names);
       available_.Add(names);
-      for (const Allocation::Gpu& gpu : taken.gpus) {
-        pools_[GpuDemand(names).first][gpu.instance] += gpu.amount;
+      const auto devices = DevicesAskedFor(names);
+      for (const Allocation::Device& device : taken.devices) {
+        pools_[devices.at(device.number / kAcceleratorsOfKind).first][device.number] +=
+            device.amount;
       }
     }
   }

@@ -1,15 +1,14 @@
 // NodeResources: what one node has and what of it is free.
 //
-// Amounts of "GPU" also have instances: whole ones are handed out by index, a fraction shares one
-// instance with other fractions. An allocation remembers what it took and can lend its CPU back
-// while its worker blocks.
-// Bundles of placement groups are parts of the node that were taken out (Reserve) and are given on
-// under names of their own (Open, common/bundle_names.h), with the instances that they took. When a
-// group leaves (Close) its names go at once, and what it took is free when nothing runs in it.
-// Threading: a value, confined to its owner. Pure: no I/O, no clock.
-// Invariant: available + all allocations (less lent CPU) + what bundles took = total, but for the
-// names of groups that leave; amounts of "CPU" alone may be negative, after blocked workers came
-// back at once or the node got less of it, and names of groups that leave.
+// Amounts of accelerators also have instances: whole ones are handed out by number, a fraction
+// shares one instance with other fractions. An allocation remembers what it took and can lend its
+// CPU back while its worker blocks. Bundles of placement groups are parts of the node that were
+// taken out (Reserve) and are given on under names of their own (Open, common/bundle_names.h), with
+// the instances that they took. When a group leaves (Close) its names go at once, and what it took
+// is free when nothing runs in it. Threading: a value, confined to its owner. Pure: no I/O, no
+// clock. Invariant: available + all allocations (less lent CPU) + what bundles took = total, but
+// for the names of groups that leave; amounts of "CPU" alone may be negative, after blocked workers
+// came back at once or the node got less of it, and names of groups that leave.
 
 #pragma once
 
@@ -28,13 +27,13 @@
 namespace cyray::raylet {
 
 struct Allocation {
-  struct Gpu {
+  struct Device {
     std::string pool;  // "GPU", or what a bundle calls its own
-    int instance;
+    int32_t number;    // which says the kind, too (common/resource_names.h)
     int64_t amount;
   };
   ResourceSet resources;
-  std::vector<Gpu> gpus;
+  std::vector<Device> devices;
   bool cpu_lent = false;
 
   std::vector<int32_t> GpuIds() const;
@@ -82,17 +81,19 @@ class NodeResources {
   void CheckInvariants() const;
 
  private:
-  using Pool = std::map<int, int64_t>;  // free, by instance
-  bool PickGpus(const ResourceSet& demand, std::vector<Allocation::Gpu>* picked) const;
+  using Pool = std::map<int32_t, int64_t>;  // free, by number
+  bool PickDevices(const ResourceSet& demand, std::vector<Allocation::Device>* picked) const;
+  bool PickOf(const std::string& name, int64_t amount,
+              std::vector<Allocation::Device>* picked) const;
   // Free instances of what `name` stands for.
-  std::vector<Allocation::Gpu> FreeOf(const std::string& name) const;
+  std::vector<Allocation::Device> FreeOf(const std::string& name) const;
   void Free(const Reservation& reservation);
   void EndIfUnused(const PlacementGroupId& group);
 
   ResourceSet total_;
   ResourceSet available_;
   ResourceSet reserved_;
-  std::map<std::string, Pool> pools_;  // of GPUs
+  std::map<std::string, Pool> pools_;  // of accelerators
   std::map<PlacementGroupId, std::vector<Reservation>> groups_;
   std::map<PlacementGroupId, std::vector<Reservation>> closing_;  // something runs in them yet
 };

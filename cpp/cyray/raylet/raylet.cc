@@ -303,6 +303,8 @@ bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
       clients_.Send(client, FrameType::kPong, builder);
       return true;
     }
+    case FrameType::kSetResource:
+      return OnSetResource(client, frame.As<wire::SetResource>());
     case FrameType::kNodeInfo: {
       const auto* request = frame.As<wire::NodeInfo>();
       if (request == nullptr) return false;
@@ -341,6 +343,16 @@ bool Raylet::OnWorkerFrame(ClientConnection& client, const wire::Frame& frame) {
     default:
       return false;
   }
+}
+
+bool Raylet::OnSetResource(ClientConnection& client, const wire::SetResource* request) {
+  if (request == nullptr) return false;
+  const Status set = leases_.SetTotal(request->name()->str(), request->amount());
+  FlatBufferBuilder builder;
+  const auto error = builder.CreateString(set.message());
+  builder.Finish(wire::CreateSetResourceReply(builder, request->request_id(), set.ok(), error));
+  clients_.Send(client, FrameType::kSetResourceReply, builder);
+  return true;
 }
 
 void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {

@@ -62,6 +62,7 @@ class Raylet {
   // Frames of clients.
   bool OnFrame(ClientConnection& client, wire::Frame& frame);
   bool OnWorkerFrame(ClientConnection& client, const wire::Frame& frame);
+  bool OnSetResource(ClientConnection& client, const wire::SetResource* request);
   void OnNodeInfo(ClientConnection& client, uint64_t request_id);
   void OnClientClosed(ClientConnection& client, const std::string& reason);
 

@@ -71,6 +71,8 @@ enum class FrameType : uint16_t {
   kFlushOutputReply,
   kPing,
   kPong,
+  kSetResource,
+  kSetResourceReply,
   // core.fbs, Python process and Python process
   kTemplate = 64,
   kPushTask,

@@ -11,6 +11,7 @@ from typing import Any
 from cyray import _raylet
 from cyray._driver.init import auto_init
 from cyray._process import me
+from cyray._spec import accelerators
 
 
 class RuntimeContext:
@@ -80,8 +81,9 @@ class RuntimeContext:
         return self._source.assigned_resources()
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
-        """Instances of accelerators held, as strings: `{"GPU": ["0"]}`."""
-        return {"GPU": [str(gpu) for gpu in getattr(self._source, "gpu_ids", ())]}
+        """Instances of accelerators held, as strings, by kind: `{"GPU": ["0"], "TPU": [], ...}`."""
+        held = accelerators.by_kind(getattr(self._source, "device_numbers", ()))
+        return {kind: [str(i) for i in held.get(kind, ())] for kind in accelerators.VARIABLES}
 
     def get_resource_ids(self) -> dict[str, list[str]]:
         """The name that `get_accelerator_ids` had before."""
@@ -220,12 +222,16 @@ class ContextSource:
         return _raylet.make_handle(actor_id, me.actor_meta, None)
 
     @property
-    def gpu_ids(self) -> list[int]:
+    def device_numbers(self) -> list[int]:
         return _raylet.current_gpu_ids() or me.gpu_ids
 
     @property
+    def gpu_ids(self) -> list[int]:
+        return accelerators.by_kind(self.device_numbers).get("GPU", [])
+
+    @property
     def visible_gpus(self) -> list[str] | None:
-        return me.visible_gpus
+        return me.visible_devices.get("GPU")
 
     def node_labels(self) -> dict[str, str]:
         here = self.node_id

@@ -86,10 +86,9 @@ class PlacementGroup:
         while True:
             left_ms = max(math.ceil((until - time.monotonic()) * 1000), 0)
             row = _raylet.wait_group(self.id.binary(), min(left_ms, _ASK_MS))
-            if row is None or row["state"] == "Removed":
-                return False
-            if row["state"] == "Created":
-                return True
+            state = None if row is None else row["state"]
+            if state in ("Removed", "Created"):
+                return state == "Created"
             if left_ms <= _ASK_MS and time.monotonic() >= until:
                 return False
 
@@ -261,7 +260,7 @@ def _table(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(group: PlacementGroup) -> dict[str, Any]:
-    row = _raylet.wait_group(group.id.binary(), 0)
+    row = _raylet.find_group("", "", group.id.binary())
     if row is None:
         raise ValueError(
             f"The placement group {group.id.hex()} is not known: it was removed long ago."

@@ -82,13 +82,13 @@ def gpu_count() -> int:
         present = sum(bool(re.fullmatch(r"nvidia\d+", name)) for name in os.listdir("/dev"))
     except OSError:
         present = 0
-    visible = visible_gpus()
+    visible = visible_devices("CUDA_VISIBLE_DEVICES")
     return present if visible is None else min(present, len(visible))
 
 
-def visible_gpus() -> list[str] | None:
-    """The entries of CUDA_VISIBLE_DEVICES; None when it is not set."""
-    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+def visible_devices(variable: str) -> list[str] | None:
+    """The entries of CUDA_VISIBLE_DEVICES or of another such variable; None when it is not set."""
+    value = os.environ.get(variable)
     if value is None:
         return None
     entries = []

@@ -14,7 +14,7 @@ from cyray import _raylet
 from cyray._pickle import extra as _extra
 from cyray._process import ActorExit, me
 from cyray._spec.options import RESOURCE_UNIT
-from cyray._worker import cpus, errors, gpus
+from cyray._worker import cpus, devices, errors
 from cyray._worker.aio import AsyncLoop
 from cyray._worker.threads import ensure_threads
 
@@ -56,7 +56,7 @@ def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None
     me.held = options.get("held", {})
     me.gpu_ids = gpu_ids
     if gpu_ids:
-        gpus.show_gpus(gpu_ids)
+        devices.show_devices(gpu_ids)
     cpus.show_cpus(max(1, me.held.get("CPU", 0) // RESOURCE_UNIT))
     is_async = meta.get("is_async", False)
     threads = 1 if is_async else concurrency  # a loop is one of them, whatever runs on it

@@ -19,6 +19,7 @@ from typing import Any
 from cyray import _compat, _raylet
 from cyray._os import machine
 from cyray._process import me
+from cyray._spec import accelerators
 from cyray._worker import actor, label
 
 # The actor that the next creation task makes.
@@ -31,7 +32,9 @@ def main(fd: int, worker_id: str) -> None:
     """Serve as a worker on the connected socket `fd` until told to leave. Does not return."""
     code = 0
     try:
-        me.visible_gpus = machine.visible_gpus() or None
+        for kind, variable in accelerators.VARIABLES.items():
+            if visible := machine.visible_devices(variable):
+                me.visible_devices[kind] = visible
         # A handler, not SIG_IGN: what a task starts would inherit that.
         signal.signal(signal.SIGINT, _on_interrupt)
         signal.signal(_raylet.CANCEL_SIGNAL, _on_cancel)

@@ -240,7 +240,7 @@ cdef int execute(ExecContext context) except -1:
         if entry.cpus != _cpus_shown and entry.cpus != 0:
             show_cpus(entry.cpus)
         if not context.task.get().gpu_ids.empty():
-            hook("show_gpus")(list(context.task.get().gpu_ids))
+            hook("show_devices")(list(context.task.get().gpu_ids))
         value = call_function(context, entry)
         if entry.is_coroutine:
             value = hook("run_coroutine")(value)

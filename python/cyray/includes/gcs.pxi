@@ -28,6 +28,20 @@ def list_nodes():
                         for label in row.labels}} for row in rows]
 
 
+def set_resource(str name, int64_t amount):
+    """This node has so much of that resource from now on, in units of 1/10000.
+
+    Raises:
+        ValueError: it cannot be set.
+    """
+    cdef Session s = session()
+    cdef string name_bytes = name.encode()
+    cdef Status status
+    with nogil:
+        status = s.core.control().SetResource(name_bytes, amount)
+    check(s, status)
+
+
 def pending_demands():
     """``(amounts, count)`` of tasks and actors that have waited a second or longer, all nodes."""
     cdef vector[DemandRow] rows

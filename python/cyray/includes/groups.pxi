@@ -50,17 +50,13 @@ def register_group(order):
 
 
 def remove_group(bytes group_id):
-    """Removes a placement group, and ends what runs in it; nothing when it is gone already."""
+    """Has a placement group removed, and what runs in it ended; nothing when it is gone already."""
     cdef Session s = session()
-    cdef PlacementGroupId group = group_id_of(group_id)
-    cdef Status status
-    with nogil:
-        status = RemoveGroup(s.core.control(), group)
-    check(s, status)
+    RemoveGroup(s.core.control(), group_id_of(group_id))
 
 
 def wait_group(bytes group_id, uint32_t wait_ms):
-    """Waits so long for a group to be in place or gone; its row, ``None`` for one that never was."""
+    """Waits so long for a group to be in place or gone; its row, ``None`` for one that is not known."""
     cdef Session s = session()
     cdef PlacementGroupId group = group_id_of(group_id)
     cdef vector[GroupRow] rows
@@ -72,16 +68,18 @@ def wait_group(bytes group_id, uint32_t wait_ms):
     return found[0] if found else None
 
 
-def find_group(str name, str namespace):
-    """The row of the living group of that name; ``None`` when there is none."""
+def find_group(str name, str namespace, bytes group_id=None):
+    """The row of the living group of that name, or of the one with that id; ``None`` when there is none."""
     cdef Session s = session()
-    cdef PlacementGroupId nobody
+    cdef PlacementGroupId wanted
+    if group_id is not None:
+        wanted = group_id_of(group_id)
     cdef vector[GroupRow] rows
     cdef Status status
     cdef string name_bytes = name.encode()
     cdef string space_bytes = namespace.encode()
     with nogil:
-        status = FindGroup(s.core.control(), nobody, name_bytes, space_bytes, &rows)
+        status = FindGroup(s.core.control(), wanted, name_bytes, space_bytes, &rows)
     check(s, status)
     found = group_rows(rows)
     return found[0] if found else None

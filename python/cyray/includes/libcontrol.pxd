@@ -13,6 +13,7 @@ cdef extern from "cyray/core/control.h" namespace "cyray::core" nogil:
     cdef cppclass Control:
         Status NodeDump(string*)
         Status FlushOutput()
+        Status SetResource(const string&, int64_t)
 
 
 cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
@@ -78,7 +79,7 @@ cdef extern from "cyray/core/gcs_groups.h" namespace "cyray::core" nogil:
         vector[cmap[string, int64_t]] bundles
         vector[string] nodes
     Status RegisterGroup(Control&, const GroupOrder&)
-    Status RemoveGroup(Control&, const PlacementGroupId&)
+    void RemoveGroup(Control&, const PlacementGroupId&)
     Status WaitGroup(Control&, const PlacementGroupId&, uint32_t, vector[GroupRow]*)
     Status FindGroup(Control&, const PlacementGroupId&, const string&, const string&, vector[GroupRow]*)
     Status ListGroups(Control&, vector[GroupRow]*)

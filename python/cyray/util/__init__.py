@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cyray.util.check_serialize import inspect_serializability
     from cyray.util.debug import disable_log_once_globally, enable_periodic_logging, log_once
     from cyray.util.helpers import as_completed, map_unordered
+    from cyray.util.resources import set_resource
 
 __all__ = [
     "ActorPool",
@@ -27,6 +28,7 @@ __all__ = [
     "log_once",
     "map_unordered",
     "register_serializer",
+    "set_resource",
 ]
 
 _LAZY = {
@@ -39,6 +41,7 @@ _LAZY = {
     "log_once": "cyray.util.debug",
     "map_unordered": "cyray.util.helpers",
     "register_serializer": "cyray._api.serializers",
+    "set_resource": "cyray.util.resources",
 }
 
 
