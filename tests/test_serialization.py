@@ -548,3 +548,47 @@ def test_pickling_by_hand_takes_what_tasks_take(connections, capsys):
 
 def test_encoded_values_by_hand():
     assert _raylet.decode_value(_raylet.encode_value({"a": Point(1, 2.0)}))["a"].y == 2.0
+
+
+# --- Refs in files ------------------------------------------------------------------------------------
+
+BY_HAND = """
+import gc, pickle, sys
+import numpy as np
+import cyray
+
+@cyray.remote
+def read(path):
+    with open(path, "rb") as file:
+        return float(cyray.get(pickle.load(file)).sum())
+
+@cyray.remote
+def fails(refs):
+    raise ValueError("with refs", refs)
+
+cyray.init(num_cpus=1)
+captured = cyray.put(5)
+assert cyray.get(cyray.remote(lambda: cyray.get(captured)).remote()) == 5
+try:
+    cyray.get(fails.remote([captured]))
+except ValueError as error:
+    assert cyray.get(error.cause.args[1]) == [5]
+print("by hand from here", file=sys.stderr, flush=True)
+ref = cyray.put(np.ones(1_000_000))
+with open("ref.pickle", "wb") as file:
+    pickle.dump(ref, file)
+cyray.cloudpickle.dumps([ref, ref])
+del ref
+gc.collect()
+assert cyray.get(read.remote("ref.pickle")) == 1_000_000
+assert cyray.get(read.remote("ref.pickle")) == 1_000_000
+print("done")
+"""
+
+
+def test_a_ref_in_a_file_keeps_its_object_and_is_told_of_once(tmp_path):
+    out, err = run_driver(tmp_path, BY_HAND)
+    assert out == "done\n"
+    before, after = err.split("by hand from here\n")
+    assert "by hand" not in before and after.count("was pickled by hand") == 1
+    assert "as long as this process and its owner live" in after

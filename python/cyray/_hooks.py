@@ -22,6 +22,7 @@ TABLE = {
     "describe_method": "cyray._api.method:describe_method",
     "method_options": "cyray._spec.options:method_options",
     "signature_checker": "cyray._api.signature:checker",
+    "tell_of_pinned": "cyray._api.pinned:tell",
     "ref_future": "cyray._api.future:RefFuture",
     "bind_function": "cyray._api.graph:FunctionNode",
     "bind_method": "cyray._api.graph:bind_method",

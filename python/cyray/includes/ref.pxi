@@ -134,6 +134,7 @@ cdef class ObjectRef:
         owner = now.core.objects().Export(entry)
         # Pickled by hand, out of cyray's sight: it stays alive as long as this process.
         now.core.objects().AddRef(entry)
+        tell_of_pinned(self)
         return _rebuild_ref, (self.binary(),
                               PyBytes_FromStringAndSize(<const char*>owner.node.data(), 20)
                               + PyBytes_FromStringAndSize(<const char*>owner.worker.data(), 16))
@@ -202,6 +203,17 @@ cdef list borrow_refs(const uint8_t* table, uint32_t count, uint32_t epoch):
         Py_INCREF(ref)
         PyList_SET_ITEM(refs, i, ref)
     return refs
+
+
+cdef bint _told_of_pinned = False
+
+
+cdef int tell_of_pinned(ObjectRef ref) except -1:
+    # Once; what cyray itself pickles by value (a function that captures a ref) is not by hand.
+    global _told_of_pinned
+    if not _told_of_pinned:
+        _told_of_pinned = hook("tell_of_pinned")(ref.hex())
+    return 0
 
 
 def _nth_ref(Py_ssize_t number):
