@@ -304,12 +304,15 @@ def test_objects_cannot_be_changed_by_those_who_got_them():
 
 
 @pytest.mark.parametrize("size", [10, 1000, 100_000, 1_000_000])
-def test_arrays_are_read_only_and_aligned(size):
+def test_large_arrays_are_read_only_and_all_are_aligned(size):
     array = np.arange(size, dtype=np.float64)
     back = cyray.get(cyray.put(array))
     np.testing.assert_array_equal(back, array)
-    assert not back.flags.writeable
     assert back.ctypes.data % 64 == 0
+    if size < 10_000:  # inline: a private copy
+        assert back.flags.writeable
+        return
+    assert not back.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         back[0] = 1
     with pytest.raises(ValueError):
@@ -355,7 +358,7 @@ def test_buffers_keep_their_type(size):
     data = bytes(range(256)) * (size // 256 + 1)
     view = cyray.get(cyray.put(memoryview(data)))
     assert type(view) is memoryview and view == data
-    assert view.readonly
+    assert view.readonly == (size > 100_000)
     back = cyray.get(cyray.put(bytearray(data)))
     assert type(back) is bytearray and back == data
     back[0] = 9

@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 import pytest
-from support import run_driver
+from support import Driver, run_driver
 
 import cyray
 from cyray import _raylet
@@ -58,6 +58,18 @@ def test_what_contains_itself_comes_back():
     tree["parent"] = [tree]
     back = cyray.get(cyray.put(tree))
     assert back["parent"][0] is back
+
+
+def test_a_pickle_made_by_hand_is_bytes_as_others():
+    looped = []
+    looped.append(looped)
+
+    def says(pickled):
+        return f"Successfully passed {pickle.loads(pickled)} into f."
+
+    assert (
+        cyray.get(call.remote(says, pickle.dumps(looped))) == "Successfully passed [[...]] into f."
+    )
 
 
 @pytest.mark.parametrize(
@@ -548,6 +560,58 @@ def test_pickling_by_hand_takes_what_tasks_take(connections, capsys):
 
 def test_encoded_values_by_hand():
     assert _raylet.decode_value(_raylet.encode_value({"a": Point(1, 2.0)}))["a"].y == 2.0
+
+
+# --- Writing into what was got ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], memoryview], ids=["", "list", "view"])
+def test_small_results_are_private_copies_that_may_be_written(wrap):
+    def unwrapped(value):
+        return value[0] if type(value) is list else value
+
+    for ref in (cyray.put(wrap(np.arange(10))), call.remote(lambda: wrap(np.arange(10)))):
+        first, second = unwrapped(cyray.get(ref)), unwrapped(cyray.get(ref))
+        third, fourth = map(unwrapped, cyray.get([ref, ref]))
+        first[0], third[0] = 100, 200
+        assert [one[0] for one in (first, second, third, fourth)] == [100, 0, 200, 0]
+        assert unwrapped(cyray.get(ref))[0] == 0
+
+
+def test_small_arguments_stay_read_only():
+    def writes(values):
+        values[0] = 1
+
+    with pytest.raises(ValueError, match="inout="):
+        cyray.get(call.remote(writes, np.arange(10)))
+
+
+WRITES = """
+import sys
+import numpy as np
+import cyray
+
+sys.excepthook = lambda *error: sys.stderr.write("the hook that was there\\n")
+before = sys.excepthook
+cyray.init(num_cpus=1)
+cyray.shutdown()
+assert sys.excepthook is before
+cyray.init(num_cpus=1)
+small = cyray.get(cyray.put(np.zeros(10)))
+small += 1
+large = cyray.get(cyray.put(np.zeros(100_000)))
+if sys.argv[1:]:
+    raise ValueError("something else")
+large += 1
+"""
+
+
+def test_a_program_that_ends_by_writing_into_the_store_is_told_what_to_do(tmp_path):
+    _, err = Driver(tmp_path, WRITES).finish(code=1)
+    assert "the hook that was there\ncyray: values of more than 100 KiB" in err
+    assert "cyray.get(ref, writable=True)" in err
+    _, err = Driver(tmp_path, WRITES, "other").finish(code=1)
+    assert err == "the hook that was there\n"
 
 
 # --- Refs in files ------------------------------------------------------------------------------------

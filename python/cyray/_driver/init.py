@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from cyray import _raylet
+from cyray._driver import hints
 from cyray._driver import session as sessions
 from cyray._driver.events import ensure_event_thread
 from cyray._driver.job import entrypoint, job_config
@@ -111,6 +112,7 @@ def init(
             )
             _raylet.cancel_on_interrupt(cancel_on_interrupt)
             ensure_event_thread()
+            hints.install()
             context = RayContext()
         call_waiting()
         if preload:  # not under the lock: it takes as long as the imports do

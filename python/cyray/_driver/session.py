@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cyray import _hooks, _raylet
-from cyray._driver import events
+from cyray._driver import events, hints
 from cyray._node import interrupts
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
@@ -116,6 +116,7 @@ def end_session(exiting_interpreter: bool = False) -> None:
     global current
     if current is None:
         return
+    hints.remove()
     current.end(exiting_interpreter)
     current, me.namespace = None, ""
     if "cyray._driver.logs" in sys.modules:

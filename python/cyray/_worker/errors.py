@@ -11,6 +11,7 @@ import sys
 from typing import Any, NamedTuple
 
 from cyray import _raylet
+from cyray._errors.read_only import is_write_refused
 from cyray._process import ActorExit
 
 
@@ -48,7 +49,7 @@ def task_error(error: BaseException, name: str, instance: Any) -> BaseException:
     """What the caller gets for an exception of user code."""
     from cyray._errors.task_error import RayTaskError
 
-    if _is_write_refused(error):
+    if is_write_refused(error):  # an argument that was not its own
         error = _explain_read_only(error)
     actor_id, actor_repr = _raylet.current_actor_id(), None
     if instance is not None and type(instance).__repr__ is not object.__repr__:
@@ -64,27 +65,6 @@ def task_error(error: BaseException, name: str, instance: Any) -> BaseException:
         actor_repr,
         actor_id.hex() if actor_id else None,
     )
-
-
-# How Python, numpy and Cython say that a buffer is not to be written.
-_WRITE_REFUSED = (
-    "is read-only",
-    "read-only memory",
-    "read-only view",
-    "not writable",
-    "not writeable",
-)
-_MEMORY = ("array", "buffer", "memory", "destination", "view", "object is not")
-
-
-def _is_write_refused(error: BaseException) -> bool:
-    """Whether the function wrote into an argument that was not its own."""
-    if type(error) not in (ValueError, BufferError, TypeError):  # a subclass is the user's own
-        return False
-    if len(error.args) != 1 or not isinstance(error.args[0], str):
-        return False
-    text = error.args[0].lower()
-    return any(w in text for w in _WRITE_REFUSED) and any(w in text for w in _MEMORY)
 
 
 def _explain_read_only(error: BaseException) -> BaseException:

@@ -139,8 +139,10 @@ cdef inline object plain_value(const ReadView& view):
 
 
 cdef object pinned_value_of(const ReadView& view, Pinned owner, bint writable):
-    # Raises what an error object holds.
+    # Raises what an error object holds. What came inline is copied, so that whoever got it may write into it;
+    # another `get` of the same ref has a copy of its own.
     cdef bint is_error = view.is_error
+    writable = writable or owner.pin == NULL
     if this_thread().call == NULL:
         value = decode(view.data, view.size, owner, writable)
     else:
@@ -201,8 +203,8 @@ def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=Fal
             else may be inside. The same comes back with values in the place of refs: lists, tuples (named
             ones of their own class), dicts with the keys that they had. All are waited for at once.
         timeout: seconds to wait; ``None`` waits for ever, 0 only looks.
-        writable: give buffers inside the values as private, writable memory (copy-on-write for
-            objects of the store) instead of read-only views of the shared one.
+        writable: give buffers inside the values as private, writable memory also where they lie in the
+            store (copy-on-write), instead of read-only views of it. Those of values up to 100 KiB always are.
 
     Raises:
         TypeError: something in a container is no ref.
