@@ -83,6 +83,80 @@ def test_any_value_comes_back_as_it_was(value, writable):
     assert same(_raylet.decode_value(_raylet.encode_value(value), writable), value)
 
 
+DTYPES = st.one_of(
+    npst.integer_dtypes(endianness="?"),
+    npst.floating_dtypes(endianness="?"),
+    npst.boolean_dtypes(),
+    npst.byte_string_dtypes(),
+    npst.array_dtypes(),
+)
+
+
+def in_another_order(array: np.ndarray, how: str) -> np.ndarray:
+    """The same numbers, or some of them, elsewhere in memory."""
+    if how == "F":
+        return np.asfortranarray(array)
+    if how == "transposed":
+        return array.T
+    if how == "reversed":
+        return array[::-1]
+    if how == "every second":
+        return array[..., ::2]
+    if how == "broadcast":
+        return np.broadcast_to(array, (2, *array.shape))
+    return array
+
+
+@ONE_BY_ONE
+@given(
+    npst.arrays(DTYPES, npst.array_shapes(min_dims=1, max_dims=4, max_side=5)),
+    st.sampled_from(["C", "F", "transposed", "reversed", "every second", "broadcast"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_arrays_in_any_order_come_back_with_their_numbers(array, how, nested, writable):
+    given_ = in_another_order(array, how)
+    back = _raylet.decode_value(_raylet.encode_value([given_] if nested else given_), writable)
+    back = back[0] if nested else back
+    # Of an array with gaps numpy's own pickle has the numbers in the machine's byte order.
+    native = given_.dtype.newbyteorder("=")
+    assert same(back, given_) or same(back, given_.astype(native))
+    if given_.flags.c_contiguous or given_.flags.f_contiguous:
+        assert back.flags.f_contiguous == given_.flags.f_contiguous
+
+
+POOL = st.lists(
+    st.one_of(
+        st.just([]).map(list),
+        st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+        st.binary(min_size=1, max_size=3).map(bytearray),
+        npst.arrays(np.float64, npst.array_shapes()),
+        st.sets(st.integers(), max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@ONE_BY_ONE
+@given(POOL, st.lists(st.integers(0, 3), min_size=2, max_size=8), st.booleans())
+def test_what_is_one_object_stays_one_and_no_other(pool, picks, looped):
+    value = [pool[pick % len(pool)] for pick in picks]
+    if looped:
+        value.append(value)
+        for one in pool:
+            if type(one) is list:
+                one.append(value)
+    back = _raylet.decode_value(_raylet.encode_value(value))
+    pattern = [[one is other for other in value] for one in value]
+    assert [[one is other for other in back] for one in back] == pattern
+    if not looped:
+        assert same(back, value)
+    for one in back:
+        if looped and type(one) is list and one is not back:
+            assert one[-1] is back
+
+
 @ONE_BY_ONE
 @given(npst.arrays(np.int64, npst.array_shapes(min_side=1)))
 def test_arrays_come_back_read_only_unless_asked_for_otherwise(array):

@@ -6,8 +6,10 @@ import array
 import contextlib
 import ctypes
 import functools
+import importlib.util
 import io
 import pickle
+import re
 import sys
 import threading
 
@@ -19,6 +21,7 @@ import cyray
 from cyray import _raylet
 from cyray.util import deregister_serializer, inspect_serializability, register_serializer
 
+INIT = {"object_store_memory": 300_000_000}
 pytestmark = pytest.mark.usefixtures("shared_session")
 
 
@@ -656,3 +659,107 @@ def test_a_ref_in_a_file_keeps_its_object_and_is_told_of_once(tmp_path):
     before, after = err.split("by hand from here\n")
     assert "by hand" not in before and after.count("was pickled by hand") == 1
     assert "as long as this process and its owner live" in after
+
+
+# --- Tables -------------------------------------------------------------------------------------------
+
+
+def test_tables_of_pandas_come_back():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": np.arange(50_000), "b": np.random.default_rng(1).random(50_000)})
+    table["text"] = [f"row {i}" for i in range(50_000)]
+    table["kind"] = pandas.Categorical(["u", "v"] * 25_000)
+    pandas.testing.assert_frame_equal(through_a_task(table), table)
+    pandas.testing.assert_series_equal(through_a_task({"a": table["b"]})["a"], table["b"])
+    pandas.testing.assert_frame_equal(through_a_task(table.iloc[5:9]), table.iloc[5:9])
+    numbers = table[["a", "b"]]
+    assert in_band(numbers) < 5000, "its columns are not copied when they are read"
+    mine = cyray.get(echo.remote(numbers), writable=True)
+    mine["a"] += 1
+    assert (mine["a"] == numbers["a"] + 1).all()
+
+
+OF_POLARS = """
+import cyray
+import polars
+
+@cyray.remote
+def echo(value):
+    return value
+
+cyray.init(num_cpus=1)
+table = polars.DataFrame({"a": range(20_000), "text": [f"row {i}" for i in range(20_000)]})
+assert cyray.get(echo.remote(table)).equals(table)
+assert cyray.get(echo.remote([table["a"]]))[0].equals(table["a"])
+query = cyray.get(echo.remote(table.lazy().filter(polars.col("a") < 3)))
+assert query.collect().height == 3
+print("done")
+"""
+
+
+def test_tables_of_polars_come_back(tmp_path):
+    if importlib.util.find_spec("polars") is None:
+        pytest.skip("no polars here")  # in a process of its own: it leaves threads and descriptors
+    out, _ = run_driver(tmp_path, OF_POLARS)
+    assert out == "done\n"
+
+
+def test_tables_of_arrow_come_back_without_a_copy():
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"a": range(50_000), "text": [f"row {i}" for i in range(50_000)]})
+    assert in_band(table) < 5000
+    back = through_a_task(table)
+    assert back.equals(table) and back.schema == table.schema
+    again = through_a_task(table)
+    part = through_a_task({"part": table.slice(10, 5)})["part"]
+    assert part.to_pylist() == table.slice(10, 5).to_pylist()
+    assert again["a"].to_numpy()[-1] == 49_999
+
+
+def test_tensors_of_torch_come_back():
+    torch = pytest.importorskip("torch")
+    tensor = torch.arange(100_000, dtype=torch.float32).reshape(100, 1000)
+    assert torch.equal(through_a_task(tensor), tensor)
+    assert torch.equal(through_a_task([tensor[::2]])[0], tensor[::2])
+
+
+# --- More than 4 GiB ----------------------------------------------------------------------------------
+
+LARGE = 5 << 30
+FIVE_GIB = """
+import sys
+import numpy as np
+import cyray
+
+@cyray.remote
+def look(values):
+    values = values["a"] if type(values) is dict else values
+    return int(values[0]), int(values[(4 << 30) + 7]), int(values[-1]), values.size
+
+cyray.init(num_cpus=1, object_store_memory=6 << 30)
+made = np.zeros(5 << 30, np.uint8)
+made[0], made[(4 << 30) + 7], made[-1] = 1, 2, 3
+ref = cyray.put({"a": made} if sys.argv[1] == "pickled" else made)
+assert cyray.get(look.remote(ref)) == (1, 2, 3, 5 << 30)
+back = cyray.get(ref)
+back = back["a"] if type(back) is dict else back
+assert (back[0], back[(4 << 30) + 7], back[-1], back.size) == (1, 2, 3, 5 << 30)
+print("done")
+"""
+
+
+def test_sizes_beyond_four_gib_are_counted_whole():
+    zeros = np.zeros(LARGE, np.uint8)  # pages that nobody touches take no memory
+    with pytest.raises(cyray.exceptions.ObjectStoreFullError) as caught:
+        cyray.put(zeros)
+    assert re.search(r"53687[0-9]{5}", str(caught.value)), "its size, and not that modulo 2**32"
+    with pytest.raises(cyray.exceptions.ObjectStoreFullError, match=r"53687[0-9]{5}"):
+        echo.remote([zeros])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["array", "pickled"])
+def test_five_gib_go_through_the_store(tmp_path, kind):
+    out, _ = Driver(tmp_path, FIVE_GIB, kind).finish(timeout=500)
+    assert out == "done\n"
