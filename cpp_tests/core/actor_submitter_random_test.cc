@@ -24,7 +24,7 @@ class ActorRun : public RandomRun {
   ActorRun(uint64_t seed, bool in_order) : RandomRun(seed) {
     id_.bytes[0] = 5;
     client_ = actors_.Acquire(id_);
-    client_->in_order = in_order;
+    client_->lanes[0].group.in_order = in_order;
     for (int retries : {0, 1, -1}) templates_of_run_.push_back(MakeTemplate(retries));
   }
 
@@ -114,7 +114,7 @@ class ActorRun : public RandomRun {
   }
   void AnswerOne() {
     if (!up_ || has_.empty()) return;
-    const uint64_t tag = has_[client_->in_order ? 0 : Below(has_.size())];
+    const uint64_t tag = has_[client_->lanes[0].group.in_order ? 0 : Below(has_.size())];
     const size_t dice = Below(100);
     if (calls_[by_tag_.at(tag)].cancelled && dice < 50) return Answer(tag, TaskStatus::Cancelled);
     if (dice < 75) return Answer(tag, TaskStatus::Ok);
@@ -214,7 +214,7 @@ class ActorRun : public RandomRun {
         EXPECT_FALSE(std::exchange(call.pushed, true)) << "pushed twice";
         EXPECT_FALSE(call.cancelled) << "it was cancelled, and is pushed again";
         EXPECT_TRUE(call.arg == nullptr || call.arg->ready());
-        if (client_->in_order && !call.sent_back) {
+        if (client_->lanes[0].group.in_order && !call.sent_back) {
           EXPECT_GE(number + 1, last_pushed_) << "a younger call was pushed before";
           last_pushed_ = number + 1;
         }

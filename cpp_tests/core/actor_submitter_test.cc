@@ -105,7 +105,7 @@ TEST_F(ActorSubmitterTest, ACallThatWaitsForAnArgumentHoldsBackLaterOnesOnlyWher
   TaskTemplate* tmpl = MakeTemplate();
   Update(ActorState::Alive, 0, 10);
   for (const bool in_order : {true, false}) {
-    client_->in_order = in_order;
+    client_->lanes[0].group.in_order = in_order;
     ObjectEntry* argument = objects_.NewOwned(ObjectId(ids_.Next(), 1));
     Call(tmpl, {argument});
     Call(tmpl);
@@ -414,8 +414,8 @@ TEST_F(ActorSubmitterTest, RefsInAValueThatNobodyTakesAreLetGoOf) {
 
 TEST_F(ActorSubmitterTest, AnActorHasNoMoreCallsOfOneProcessThanItRunsAtOnceAndAReserve) {
   AddWorker(10);
-  client_->in_order = false;
-  client_->max_concurrency = 1'000;
+  client_->lanes[0].group.in_order = false;
+  client_->lanes[0].group.at_once = 1'000;
   Update(ActorState::Alive, 0, 10);
   TaskTemplate* tmpl = MakeTemplate();
   for (size_t i = 0; i < ActorSubmitter::kMaxInFlight + 2'000; ++i) {
@@ -430,7 +430,7 @@ TEST_F(ActorSubmitterTest, AnActorHasNoMoreCallsOfOneProcessThanItRunsAtOnceAndA
 
 TEST_F(ActorSubmitterTest, WhereOrderDoesNotMatterCallsThatWaitForArgumentsWaitBesideTheQueue) {
   AddWorker(10);
-  client_->in_order = false;
+  client_->lanes[0].group.in_order = false;
   Update(ActorState::Alive, 0, 10);
   TaskTemplate* tmpl = MakeTemplate();
   std::vector<ObjectEntry*> arguments;
@@ -438,7 +438,7 @@ TEST_F(ActorSubmitterTest, WhereOrderDoesNotMatterCallsThatWaitForArgumentsWaitB
     arguments.push_back(objects_.NewOwned(ObjectId(ids_.Next(), 1)));
     Call(tmpl, {arguments.back()});
   }
-  EXPECT_TRUE(client_->queue.empty());
+  EXPECT_TRUE(client_->lanes[0].queue.empty());
   EXPECT_EQ(client_->pending(), 1'000u);
   actors_.CheckInvariants();
   objects_.Resolve(arguments[700], ValuePtr(Value::Copy("v", 1)), false);

@@ -151,8 +151,7 @@ TEST_F(CoreWorkerTest, AWorkerLeavesWhenItIsAskedToIfUnusedOnlyWhenItOwnsNothing
   Event event;
   const int64_t deadline = MonotonicNs() + kLimitNs;
   while (event.kind != Event::Kind::kExit && MonotonicNs() < deadline) {
-    EXPECT_EQ(core_.executor().NextTask(MonotonicNs() + 50'000'000, /*main_thread=*/true, &event),
-              nullptr);
+    EXPECT_EQ(core_.executor().NextTask(MonotonicNs() + 50'000'000, {}, &event), nullptr);
   }
   EXPECT_EQ(event.kind, Event::Kind::kExit);
   EXPECT_TRUE(raylet_->Take(FrameType::kWorkerStays).empty());
@@ -177,8 +176,7 @@ TEST_F(CoreWorkerTest, AProcessThatOwnsWhatIsUsedBecomesNoActor) {
   Event event;
   const int64_t deadline = MonotonicNs() + kLimitNs;
   while (event.kind != Event::Kind::kBecomeActor && MonotonicNs() < deadline) {
-    EXPECT_EQ(core_.executor().NextTask(MonotonicNs() + 50'000'000, /*main_thread=*/true, &event),
-              nullptr);
+    EXPECT_EQ(core_.executor().NextTask(MonotonicNs() + 50'000'000, {}, &event), nullptr);
   }
   EXPECT_EQ(event.kind, Event::Kind::kBecomeActor);
   EXPECT_TRUE(raylet_->Take(FrameType::kWorkerStays).empty());
@@ -404,7 +402,7 @@ TEST_F(CoreWorkerTest, CallsAfterLeavingAreAnswered) {
   view.value->Unref();
   core_.objects().Release(result);
   Event event;
-  EXPECT_EQ(core_.executor().NextTask(kForever, /*main_thread=*/true, &event), nullptr);
+  EXPECT_EQ(core_.executor().NextTask(kForever, {}, &event), nullptr);
 }
 
 TEST_F(CoreWorkerTest, AnOwnerWhoseConnectionIsRefusedIsDeadAndItsObjectAnError) {

@@ -1,6 +1,6 @@
 // ExecutionQueue against a model: two submitters push, steal and break; the worker runs, blocks,
 // gets arguments late and leaves. Every task is answered once: it ran, or came back, and what ran
-// did so in order of arrival. A failing run prints its seed.
+// did so in the order in which its submitter pushed it. A failing run prints its seed.
 
 #include <algorithm>
 #include <deque>
@@ -63,8 +63,9 @@ class QueueRun : public ExecutionRun {
     if (!task.argument.is_nil()) {
       EXPECT_EQ(std::count(missing_.begin(), missing_.end(), task.argument), 0);
     } else if (actor_) {
-      EXPECT_GE(running_->tag + 1, last_) << "a younger call ran before";
-      last_ = running_->tag + 1;
+      uint64_t& last = last_[task.submitter];
+      EXPECT_GE(running_->tag + 1, last) << "a younger call of this caller ran before";
+      last = running_->tag + 1;
     }
   }
   void Finish() {
@@ -144,7 +145,7 @@ class QueueRun : public ExecutionRun {
 
   std::vector<Task> tasks_of_run_;
   std::unique_ptr<ExecTask> running_;
-  uint64_t last_ = 0;
+  std::map<uint8_t, uint64_t> last_;  // that ran of each submitter
   int blocked_ = 0;
   uint8_t broken_ = 0;
   bool closed_ = false;

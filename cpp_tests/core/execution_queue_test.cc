@@ -194,7 +194,7 @@ TEST_F(ExecutionQueueTest, ATaskThatEndsWithItsProcessIsNotFoundAnyMore) {
 }
 
 TEST_F(ExecutionQueueTest, ACancelledCallOfAnActorHoldsUpNobody) {
-  queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
+  queue_.BecomeActor({CallGroup{}});
   const ObjectId large = LargeId(50);
   Push(10, 1, &large);
   Push(10, 2);
@@ -228,7 +228,7 @@ TEST_F(ExecutionQueueTest, ATaskWaitsForItsLargeArgumentAndOthersPassIt) {
 }
 
 TEST_F(ExecutionQueueTest, CallsOfAnActorDoNotPassOneThatWaits) {
-  queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
+  queue_.BecomeActor({CallGroup{}});
   const ObjectId large = LargeId(50);
   Push(10, 1, &large);
   Push(10, 2);
@@ -268,7 +268,7 @@ TEST_F(ExecutionQueueTest, AnArgumentStaysHereUntilItsTaskHasRun) {
 TEST_F(ExecutionQueueTest, RefsThatAConstructorKeepsAreRegisteredWithTheirOwner) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateActorSpec(b));
-  queue_.BecomeActor(true, 1);
+  queue_.BecomeActor({CallGroup{}});
   queue_.PushCreation(*flatbuffers::GetRoot<wire::ActorSpec>(b.GetBufferPointer()),
                       queue_.Intern({}));
   auto creation = queue_.Next();
@@ -300,33 +300,33 @@ TEST_F(ExecutionQueueTest, AWorkerThatBlocksHandsBackWhatHasNotBegunAndWhatArriv
 }
 
 TEST_F(ExecutionQueueTest, ThreadsThatAreLeftFromTasksRunNoCallsOfAnActorThatIsNotThreaded) {
-  using Thread = ExecutionQueue::Thread;
-  queue_.BecomeActor(/*in_order=*/false, /*threads=*/1);
+  using Thread = TaskThread;
+  queue_.BecomeActor({{.in_order = false}});
   Push(10, 1);
-  EXPECT_FALSE(queue_.HasReady(Thread::kExtra));
-  EXPECT_EQ(queue_.Next(Thread::kExtra), nullptr);
-  Finish(queue_.Next(Thread::kMain));
-  queue_.BecomeActor(/*in_order=*/false, /*threads=*/2);
+  EXPECT_FALSE(queue_.HasReady(Thread{.is_main = false}));
+  EXPECT_EQ(queue_.Next(Thread{.is_main = false}), nullptr);
+  Finish(queue_.Next(Thread{}));
+  queue_.BecomeActor({{.at_once = 2, .in_order = false}});
   for (uint64_t tag = 2; tag <= 4; ++tag) Push(10, tag);
-  auto main = queue_.Next(Thread::kMain), extra = queue_.Next(Thread::kExtra);
+  auto main = queue_.Next(Thread{}), extra = queue_.Next(Thread{.is_main = false});
   ASSERT_NE(extra, nullptr);
-  EXPECT_FALSE(queue_.HasReady(Thread::kExtra)) << "two run";
-  EXPECT_FALSE(queue_.HasReady(Thread::kMain)) << "two run";
+  EXPECT_FALSE(queue_.HasReady(Thread{.is_main = false})) << "two run";
+  EXPECT_FALSE(queue_.HasReady(Thread{})) << "two run";
   Finish(std::move(main));
   Finish(std::move(extra));
-  Finish(queue_.Next(Thread::kExtra));
+  Finish(queue_.Next(Thread{.is_main = false}));
   // More threads are left than the actor has.
   Push(10, 5);
   Push(10, 6);
-  auto one = queue_.Next(Thread::kExtra), other = queue_.Next(Thread::kExtra);
+  auto one = queue_.Next(Thread{.is_main = false}), other = queue_.Next(Thread{.is_main = false});
   ASSERT_NE(other, nullptr);
-  EXPECT_EQ(queue_.Next(Thread::kMain), nullptr);
+  EXPECT_EQ(queue_.Next(Thread{}), nullptr);
   Finish(std::move(one));
   Finish(std::move(other));
 }
 
 TEST_F(ExecutionQueueTest, AnActorThatBlocksKeepsItsCalls) {
-  queue_.BecomeActor(true, 1);
+  queue_.BecomeActor({CallGroup{}});
   Push(10, 1);
   Push(10, 2);
   auto running = queue_.Next();

@@ -22,7 +22,7 @@ class ExecutionRun : public RandomRun {
  protected:
   ExecutionRun(uint64_t seed, bool actor) : RandomRun(seed), actor_(actor) {
     queue_.SetIdentity(self_);
-    if (actor) queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
+    if (actor) queue_.BecomeActor({CallGroup{}});
   }
   // So many of its tasks may run at once.
   void AddSubmitter(uint8_t submitter, uint32_t max_concurrency) {

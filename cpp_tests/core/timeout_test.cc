@@ -17,7 +17,7 @@ class TimeoutTest : public SubmitterFake {
  protected:
   TimeoutTest() {
     AddWorker(10);
-    queue_.BecomeActor(/*in_order=*/false, /*threads=*/8);
+    queue_.BecomeActor({{.at_once = 8, .in_order = false}});
   }
   std::unique_ptr<ExecTask> Begin(uint64_t tag, uint64_t timeout_ms, int64_t now_ns) {
     flatbuffers::FlatBufferBuilder b;

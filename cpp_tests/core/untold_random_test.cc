@@ -42,8 +42,8 @@ class UntoldRun : public ExecutionRun {
 
   void Push() { ExecutionRun::Push(kSubmitter, next_tag_++, /*with_argument=*/Below(5) == 0); }
   void RunNext() {
-    const auto thread = running_.empty() ? ExecutionQueue::Thread::kMain  // a free one
-                                         : ExecutionQueue::Thread::kExtra;
+    const auto thread = running_.empty() ? TaskThread{}  // a free one
+                                         : TaskThread{.is_main = false};
     auto task = queue_.Next(thread);
     if (task == nullptr) return;
     begun_.insert(task->tag);

@@ -202,7 +202,8 @@ ActorHandle Player::MakeActor(const ActorOptions& options, const std::vector<Obj
   creation.placement.Set("CPU", kResourceUnit);
   if (options.holds_cpu) creation.held.Set("CPU", kResourceUnit);
   creation.args = Encode(0, refs);
-  ActorHandle handle{creation.actor_id, core_.submitter().GetActorClient(creation.actor_id, true)};
+  ActorHandle handle{creation.actor_id,
+                     core_.submitter().GetActorClient(creation.actor_id, {core::CallGroup{}})};
   handle.ref = creation.detached ? nullptr : core_.objects().NewActorHandle(creation.actor_id);
   for (ObjectEntry* ref : refs) core_.objects().AddRef(ref);
   if (handle.ref != nullptr) core_.objects().HoldWith(handle.ref, refs);
@@ -218,12 +219,12 @@ ActorHandle Player::FindActor(const std::string& name) {
   core::NamedActor found;
   while (!core::GetActorByName(core_.control(), name, "sim", &found).ok()) Nap(100);
   if (!found.found) return {};
-  return {found.id, core_.submitter().GetActorClient(found.id, true)};
+  return {found.id, core_.submitter().GetActorClient(found.id, {core::CallGroup{}})};
 }
 
 ActorHandle Player::HandleOf(ObjectEntry* ref) {
   const ActorId id = ActorId::FromBytes(ref->id.data());
-  return {id, core_.submitter().GetActorClient(id, true), ref};
+  return {id, core_.submitter().GetActorClient(id, {core::CallGroup{}}), ref};
 }
 
 void Player::Drop(ActorHandle* actor) {
@@ -468,7 +469,7 @@ void Player::Construct(std::unique_ptr<core::ExecTask> task) {
 int Player::RunTasks() {
   while (true) {
     core::Event event;
-    auto task = core_.executor().NextTask(kForever, /*main_thread=*/true, &event);
+    auto task = core_.executor().NextTask(kForever, {}, &event);
     if (task && task->submitter_is_nil()) {
       Construct(std::move(task));
       continue;
@@ -480,7 +481,7 @@ int Player::RunTasks() {
     if (event.kind == core::Event::Kind::kBecomeActor) {
       actor_ = ActorId::FromBytes(event.id.data());
       incarnation_ = static_cast<uint32_t>(event.number);
-      core_.executor().BecomeActor(/*in_order=*/true, /*threads=*/1);
+      core_.executor().BecomeActor({core::CallGroup{}});
     }
     if (event.kind == core::Event::Kind::kRayletLost) return 1;
     if (event.kind == core::Event::Kind::kExit) {

@@ -15,6 +15,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``submit.pxi``    tasks, actors and their methods as callables
 - ``titles.pxi``    the title of a worker's process
 - ``execute.pxi``   the loop of a worker
+- ``loops.pxi``     the event loops of async actors
 - ``generators.pxi``  streaming generators, on both sides
 - ``cancel.pxi``    cancelling, on both sides
 - ``results.pxi``   what a task returns or raises
@@ -32,6 +33,7 @@ include "includes/wait.pxi"
 include "includes/submit.pxi"
 include "includes/titles.pxi"
 include "includes/execute.pxi"
+include "includes/loops.pxi"
 include "includes/generators.pxi"
 include "includes/cancel.pxi"
 include "includes/results.pxi"

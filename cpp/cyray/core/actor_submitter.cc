@@ -128,29 +128,32 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
     objects.AddDependent(entry, task->tag());
   }
   --task->unresolved;
-  if (task->waiting_for_args() && !client->in_order) {
-    client->waiting.Append(task);
+  CallLane& lane = client->LaneOf(*task);
+  if (task->waiting_for_args() && !lane.group.in_order) {
+    lane.waiting.Append(task);
   } else {
     Enqueue(*client, task);
   }
 }
 
 void ActorSubmitter::Enqueue(ActorClient& client, PendingTask* task) {
-  client.queue.Append(task);
-  Pump(client);
+  CallLane& lane = client.LaneOf(*task);
+  lane.queue.Append(task);
+  Pump(client, lane);
 }
 
 void ActorSubmitter::Cancel(PendingTask* task, bool recursive) {
   ActorClient& client = *task->actor;
+  CallLane& lane = client.LaneOf(*task);
   switch (task->place) {
     case Place::kInFlight:
       task->cancelled = true;
       return completion_.SendCancel(*client.link, *task, {.recursive = recursive});
     case Place::kQueue:
-      client.queue.Remove(task);
+      lane.queue.Remove(task);
       break;
     case Place::kWaiting:
-      client.waiting.Remove(task);
+      lane.waiting.Remove(task);
       break;
     case Place::kLimbo:
       client.limbo.Remove(task);
@@ -158,25 +161,30 @@ void ActorSubmitter::Cancel(PendingTask* task, bool recursive) {
     case Place::kNone:
       break;
   }
-  Pump(client);  // others may have stood behind it
+  Pump(client, lane);  // others may have stood behind it
   completion_.Cancel(task);
 }
 
 void ActorSubmitter::OnArgumentReady(PendingTask* task) {
   if (--task->unresolved > 0) return;
   ActorClient& client = *task->actor;
-  if (task->place != Place::kWaiting) return Pump(client);
-  client.waiting.Remove(task);
+  CallLane& lane = client.LaneOf(*task);
+  if (task->place != Place::kWaiting) return Pump(client, lane);
+  lane.waiting.Remove(task);
   Enqueue(client, task);
 }
 
-void ActorSubmitter::Pump(ActorClient& client) {
-  const size_t most = kMaxInFlight + client.max_concurrency - 1;
-  while (!client.queue.empty() && client.link != nullptr && !client.losing_link &&
-         client.in_flight.count < most) {
-    PendingTask* task = client.queue.first;
+void ActorSubmitter::PumpAll(ActorClient& client) {
+  for (CallLane& lane : client.lanes) Pump(client, lane);
+}
+
+void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
+  const size_t most = kMaxInFlight + lane.group.at_once - 1;
+  while (!lane.queue.empty() && client.link != nullptr && !client.losing_link &&
+         lane.in_flight < most) {
+    PendingTask* task = lane.queue.first;
     if (task->waiting_for_args()) break;
-    client.queue.Remove(task);
+    lane.queue.Remove(task);
     if (!task->refs.empty()) {
       if (ValuePtr error = completion_.FailedArgument(task)) {
         completion_.Fail(task, std::move(error));
@@ -185,6 +193,7 @@ void ActorSubmitter::Pump(ActorClient& client) {
     }
     const bool was_idle = client.in_flight.count == 0;
     client.in_flight.Append(task);
+    ++lane.in_flight;
     Link& link = *client.link;
     completion_.Push(link, task, {});
     if (was_idle) {
@@ -197,6 +206,7 @@ void ActorSubmitter::Pump(ActorClient& client) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
+  CallLane& lane = client.LaneOf(*task);
   const bool ran =
       reply.status() == wire::TaskStatus::Ok || reply.status() == wire::TaskStatus::Error ||
       reply.status() == wire::TaskStatus::Cancelled || reply.status() == wire::TaskStatus::TimedOut;
@@ -204,11 +214,12 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
     client.limbo.Remove(task);  // answered in time, and told by the raylet when the link was gone
   } else if (client.link == &link && task->place == Place::kInFlight) {
     client.in_flight.Remove(task);
+    --lane.in_flight;
   } else {
     return completion_.Disregard(link, task, reply);  // from a past incarnation, or said twice
   }
   ++client.answered;
-  if (!client.queue.empty()) Pump(client);
+  if (!lane.queue.empty()) Pump(client, lane);
   switch (reply.status()) {
     case wire::TaskStatus::Cancelled:
     case wire::TaskStatus::TimedOut:
@@ -249,6 +260,7 @@ void ActorSubmitter::LoseLink(ActorClient& client) {
     client.in_flight.Remove(task);
     client.limbo.Append(task);
   }
+  for (CallLane& lane : client.lanes) lane.in_flight = 0;
 }
 
 void ActorSubmitter::OnLinkBroken(Link& link, const std::string& reason) {
@@ -374,7 +386,7 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
   if (link.state == Link::State::kBroken) return AwaitNews(client, "it was broken before");
   client.link = &link;
   by_worker_[address.worker].push_back(&client);
-  Pump(client);
+  PumpAll(client);
 }
 
 void ActorSubmitter::SettleLimbo(ActorClient& client) {
@@ -396,7 +408,7 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   std::sort(again.begin(), again.end(), [](const PendingTask* a, const PendingTask* b) {
     return Sequence(a->id) > Sequence(b->id);
   });
-  for (PendingTask* task : again) client.queue.Prepend(task);
+  for (PendingTask* task : again) client.LaneOf(*task).queue.Prepend(task);
   for (PendingTask* task : cancelled) completion_.Cancel(task);
   if (failed.empty()) return;
   const ValuePtr error =
@@ -420,8 +432,13 @@ void ActorSubmitter::Die(ActorClient& client, ValuePtr error) {
 
 void ActorSubmitter::FailPending(ActorClient& client, const ValuePtr& error) {
   std::vector<PendingTask*> failed;
-  for (TaskList* list : {&client.limbo, &client.waiting, &client.queue}) {
-    while (PendingTask* task = list->TakeFirst()) failed.push_back(task);
+  const auto take = [&](TaskList& list) {
+    while (PendingTask* task = list.TakeFirst()) failed.push_back(task);
+  };
+  take(client.limbo);
+  for (CallLane& lane : client.lanes) {
+    take(lane.waiting);
+    take(lane.queue);
   }
   for (PendingTask* task : failed) {
     task->cancelled ? completion_.Cancel(task) : completion_.Fail(task, error);
@@ -449,12 +466,24 @@ void ActorSubmitter::Describe(std::string& out) const {
   for (const auto& [id, client] : clients_) {
     if (client->handles == 0 && client->pending() == 0) continue;
     out += "actor " + id.Hex() + " (" + client->class_name + ") " +
-           wire::EnumNameActorState(client->state) + ": " +
-           std::to_string(client->queue.count + client->waiting.count) + " queued, " +
-           std::to_string(client->in_flight.count) + " in flight, " +
+           wire::EnumNameActorState(client->state) + ": " + std::to_string(client->queued()) +
+           " queued, " + std::to_string(client->in_flight.count) + " in flight, " +
            std::to_string(client->limbo.count) + " in limbo" +
            (client->unreachable ? ", unreachable" : "") + "\n";
   }
+}
+
+void ActorSubmitter::CheckList(const ActorClient& client, const TaskList& list, bool may_wait) {
+  uint32_t count = 0;
+  for (const PendingTask* task = list.first; task != nullptr; task = task->next) {
+    CYRAY_CHECK(task->live && task->actor == &client && task->place == list.place);
+    CYRAY_CHECK(may_wait || !task->waiting_for_args()) << client.id.Hex();
+    CYRAY_CHECK(list.place != Place::kWaiting || task->waiting_for_args()) << client.id.Hex();
+    CYRAY_CHECK(list.place == Place::kInFlight || !task->cancelled || list.place == Place::kLimbo)
+        << client.id.Hex();
+    ++count;
+  }
+  CYRAY_CHECK(count == list.count) << count << " of " << list.count;
 }
 
 void ActorSubmitter::CheckInvariants() const {
@@ -466,20 +495,17 @@ void ActorSubmitter::CheckInvariants() const {
       const auto& there = by_worker_.at(client->link->peer.worker);
       CYRAY_CHECK(std::count(there.begin(), there.end(), client.get()) == 1) << id.Hex();
     }
-    for (const TaskList* list :
-         {&client->queue, &client->waiting, &client->in_flight, &client->limbo}) {
-      const bool may_wait =
-          list == &client->waiting || (list == &client->queue && client->in_order);
-      uint32_t count = 0;
-      for (const PendingTask* task = list->first; task != nullptr; task = task->next) {
-        CYRAY_CHECK(task->live && task->actor == client.get() && task->place == list->place);
-        CYRAY_CHECK(may_wait || !task->waiting_for_args()) << id.Hex();
-        CYRAY_CHECK(list != &client->waiting || task->waiting_for_args()) << id.Hex();
-        CYRAY_CHECK(list == &client->in_flight || !task->cancelled || list == &client->limbo)
-            << id.Hex();
-        ++count;
-      }
-      CYRAY_CHECK(count == list->count) << count << " of " << list->count;
+    CheckList(*client, client->limbo, /*may_wait=*/false);
+    std::vector<uint32_t> in_flight(client->lanes.size());
+    for (const PendingTask* task = client->in_flight.first; task != nullptr; task = task->next) {
+      ++in_flight.at(task->tmpl->group);
+    }
+    CheckList(*client, client->in_flight, /*may_wait=*/false);
+    for (size_t i = 0; i < client->lanes.size(); ++i) {
+      const CallLane& lane = client->lanes[i];
+      CYRAY_CHECK(lane.in_flight == in_flight[i]) << lane.in_flight << " of " << in_flight[i];
+      CheckList(*client, lane.waiting, /*may_wait=*/true);
+      CheckList(*client, lane.queue, lane.group.in_order);
     }
   }
   for (const ActorClient* client : lost_) {

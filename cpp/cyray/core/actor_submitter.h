@@ -1,20 +1,21 @@
 // ActorSubmitter: method calls on actors, in order per caller.
 //
 // A client per actor: calls queue until the actor lives and their arguments are there (head of the
-// line first, where order matters), then go down the link of its worker one after another. When the
+// line first, where order matters), then go down the link of its worker one after another. Each
+// concurrency group of the actor has a queue of its own, which waits for no other. When the
 // worker is lost the calls in flight wait in limbo until the GCS says what became of the actor:
 // calls with retries left are sent again, in order and before younger ones, to the next
 // incarnation; the others fail. When nobody says anything, for only the connection broke, they all
 // fail as those of an actor that cannot be reached; later calls try a connection that came back.
 //
-// Callers that never wait must not shut out the others: an actor has at most kMaxInFlight calls of
+// Callers that never wait must not shut out the others: a group has at most kMaxInFlight calls of
 // each process beyond those that it runs at once, and a process with very many calls pending is
 // slowed down (Crowded). Clients that no handle names any more are kept for a while: the next
 // handle often comes soon.
 //
 // Guarded by the core mutex.
-// Invariants (CheckInvariants): calls of one client are pushed in order of submission within one
-// incarnation; a call is in exactly one place, which it knows.
+// Invariants (CheckInvariants): calls of one client and group are pushed in order of submission
+// within one incarnation; a call is in exactly one place, which it knows.
 
 #pragma once
 
@@ -28,10 +29,19 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cyray/core/call_group.h"
 #include "cyray/core/task_submitter.h"
 #include "local_generated.h"
 
 namespace cyray::core {
+
+// The calls of one concurrency group.
+struct CallLane {
+  CallGroup group;
+  TaskList queue{.place = Place::kQueue};  // not pushed yet, in order
+  TaskList waiting{.place = Place::kWaiting};
+  uint32_t in_flight = 0;
+};
 
 struct ActorClient {
   // Beyond so many calls pending a caller should let the actor catch up.
@@ -41,15 +51,12 @@ struct ActorClient {
   wire::ActorState state = wire::ActorState::PendingCreation;
   uint32_t incarnation = 0;
   Address address;
-  Link* link = nullptr;                    // while alive and reachable
-  TaskList queue{.place = Place::kQueue};  // not pushed yet, in order
-  TaskList waiting{.place = Place::kWaiting};
+  Link* link = nullptr;            // while alive and reachable
+  std::vector<CallLane> lanes{1};  // by group
   TaskList in_flight;
   TaskList limbo{.place = Place::kLimbo};
   uint64_t answered = 0;
   size_t crowd = kCrowd;
-  uint32_t max_concurrency = 1;
-  bool in_order = true;      // false for async and threaded actors: no head of the line
   bool losing_link = false;  // its last answers are read
   bool subscribed = false;
   std::string class_name;
@@ -62,9 +69,18 @@ struct ActorClient {
   uint32_t handles = 0;
   std::optional<std::list<ActorClient*>::iterator> idle_at;  // no handles
 
-  size_t pending() const {
-    return size_t{queue.count} + waiting.count + in_flight.count + limbo.count;
+  CallLane& LaneOf(const PendingTask& task) { return lanes[task.tmpl->group]; }
+  const CallLane& LaneOf(const PendingTask& task) const { return lanes[task.tmpl->group]; }
+  void SetGroups(const std::vector<CallGroup>& groups) {
+    if (lanes.size() < groups.size()) lanes.resize(groups.size());
+    for (size_t i = 0; i < groups.size(); ++i) lanes[i].group = groups[i];
   }
+  size_t queued() const {
+    size_t sum = 0;
+    for (const CallLane& lane : lanes) sum += size_t{lane.queue.count} + lane.waiting.count;
+    return sum;
+  }
+  size_t pending() const { return queued() + in_flight.count + limbo.count; }
 };
 
 class ActorSubmitter {
@@ -125,7 +141,8 @@ class ActorSubmitter {
  private:
   void SendSubscribe(const ActorClient& client, bool subscribe);
   void Enqueue(ActorClient& client, PendingTask* task);
-  void Pump(ActorClient& client);
+  void Pump(ActorClient& client, CallLane& lane);
+  void PumpAll(ActorClient& client);
   void Die(ActorClient& client, ValuePtr error);
   // All calls that are not in flight fail.
   void FailPending(ActorClient& client, const ValuePtr& error);
@@ -138,6 +155,7 @@ class ActorSubmitter {
   bool Reconnect(ActorClient& client);
   int64_t NewsDueNs(const ActorClient& client) const;
   void GiveUp(ActorClient& client);
+  static void CheckList(const ActorClient& client, const TaskList& list, bool may_wait);
   ActorClient& Client(const ActorId& id);
   void ForgetIdle();
   void Forget(ActorClient& client);

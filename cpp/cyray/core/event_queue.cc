@@ -42,6 +42,12 @@ void EventQueue::Push(Event event) {
   loop_.Wake();
 }
 
+void EventQueue::PushOfGroup(Event event) {
+  if (!serves_groups_) return Push(std::move(event));
+  callbacks_.push_back(std::move(event));
+  ready_.notify_one();
+}
+
 void EventQueue::PushCallback(uint64_t token) {
   Event event;
   event.kind = Event::Kind::kCallback;

@@ -3,7 +3,8 @@
 //
 // C++ never calls Python: what concerns it is queued here and taken by a thread of Python's. A
 // driver's is a thread of its own (Next); a worker's main thread takes events between tasks
-// (Take), and a thread of its own only the callbacks for futures that tasks may wait for.
+// (Take), and a thread of its own only the callbacks for futures that tasks may wait for,
+// and what concerns calls on loops of concurrency groups.
 // Threading: as this_process.h says; Next() sleeps on a condition of its own and never polls.
 
 #pragma once
@@ -57,6 +58,11 @@ class EventQueue {
   // --- With the core mutex held ---
 
   void Push(Event event);
+  // Concerns a call on the loop of a concurrency group: a worker's goes to whoever calls Next(),
+  // for the main thread may be busy with a call of another one.
+  void PushOfGroup(Event event);
+  // From now on somebody calls Next() for such.
+  void ServeGroups() { serves_groups_ = true; }
   // The object is here for which a future waits. With kThreadToken in it, a worker's goes to
   // whoever calls Next(); else, and in a driver always, it is an event like all others.
   void PushCallback(uint64_t token);
@@ -75,11 +81,12 @@ class EventQueue {
   ThisProcess& process_;
   ExternalLoop& loop_;
   std::deque<Event> events_;
-  std::deque<Event> callbacks_;  // those of a worker's thread for futures
+  std::deque<Event> callbacks_;  // those of a worker's thread for futures and groups
   size_t line_bytes_ = 0;        // in events_
   uint64_t dropped_lines_ = 0;
   std::condition_variable ready_;
   bool stopped_ = false;
+  bool serves_groups_ = false;
 };
 
 }  // namespace cyray::core

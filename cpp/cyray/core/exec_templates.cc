@@ -10,8 +10,9 @@ std::string ContentOf(const ExecTemplate& tmpl) {
   for (const std::string* part : {&tmpl.name, &tmpl.method, &tmpl.extra}) {
     content += std::to_string(part->size()) + ":" + *part;
   }
-  for (const uint64_t number : {uint64_t(tmpl.num_returns), uint64_t{tmpl.max_concurrency},
-                                uint64_t(tmpl.yields), uint64_t{tmpl.max_ahead}, tmpl.timeout_ms}) {
+  for (const uint64_t number :
+       {uint64_t(tmpl.num_returns), uint64_t{tmpl.max_concurrency}, uint64_t(tmpl.yields),
+        uint64_t{tmpl.max_ahead}, tmpl.timeout_ms, uint64_t{tmpl.group}}) {
     content += std::to_string(number) + "/";
   }
   return content;

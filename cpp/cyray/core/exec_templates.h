@@ -32,6 +32,7 @@ struct ExecTemplate {
   uint32_t max_ahead = 0;
   uint64_t timeout_ms = 0;
   uint32_t max_concurrency = 1;
+  uint32_t group = 0;  // of the actor whose method it is
   std::string extra;
   double average_us = 0;
   uint32_t running = 0;  // tasks of this template that have begun and not replied

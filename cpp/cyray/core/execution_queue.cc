@@ -13,9 +13,22 @@ ExecutionQueue::ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects)
 
 ExecTemplate* ExecutionQueue::Intern(ExecTemplate tmpl) {
   return templates_.Intern(std::move(tmpl), [this](const ExecTemplate& found) {
-    return found.running > 0 || std::any_of(queue_.begin(), queue_.end(),
-                                            [&](const auto& task) { return task->tmpl == &found; });
+    return found.running > 0 || std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
+             return lane.HasTemplate(found);
+           });
   });
+}
+
+void ExecutionQueue::BecomeActor(const std::vector<CallGroup>& groups) {
+  is_actor_ = true;
+  while (lanes_.size() < groups.size()) lanes_.emplace_back();
+  for (size_t i = 0; i < groups.size(); ++i) lanes_[i].SetLimits(groups[i]);
+}
+
+size_t ExecutionQueue::queued() const {
+  size_t sum = 0;
+  for (const ExecLane& lane : lanes_) sum += lane.size();
+  return sum;
 }
 
 void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template) {
@@ -29,6 +42,7 @@ void ExecutionQueue::OnTemplate(Link& link, const wire::Template& wire_template)
   tmpl.max_ahead = wire_template.max_ahead();
   tmpl.timeout_ms = wire_template.timeout_ms();
   tmpl.max_concurrency = std::max(1u, wire_template.max_concurrency());
+  tmpl.group = wire_template.group();
   if (wire_template.extra() != nullptr) {
     tmpl.extra.assign(reinterpret_cast<const char*>(wire_template.extra()->data()),
                       wire_template.extra()->size());
@@ -40,6 +54,8 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
   auto it = link.exec_templates.find(push.template_id());
   if (it == link.exec_templates.end() || push.task_id() == nullptr) return false;
   auto task = std::make_unique<ExecTask>();
+  if (is_actor_) task->group = it->second->group;
+  if (task->group >= lanes_.size()) return false;
   task->submitter = link.peer.worker;
   task->tag = push.tag();
   task->tmpl = it->second;
@@ -63,7 +79,7 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
     task->args = ValuePtr(Value::Copy(push.args()->data(), push.args()->size()));
   }
   ExecTask& queued = *task;
-  queue_.push_back(std::move(task));
+  LaneOf(queued).Add(std::move(task));
   TakeArguments(queued, push.refs());
   if (queued.missing > 0 && !is_actor_) {
     queued.told_waiting = true;
@@ -80,7 +96,7 @@ void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmp
     task->args = ValuePtr(Value::Copy(spec.args()->data(), spec.args()->size()));
   }
   ExecTask& queued = *task;
-  queue_.push_front(std::move(task));
+  lanes_.front().AddFirst(std::move(task));
   TakeArguments(queued, spec.refs());
 }
 
@@ -143,45 +159,46 @@ void ExecutionQueue::OnArgumentHere(uint64_t key) {
   --task.missing;
 }
 
-bool ExecutionQueue::MayRun(const ExecTask& task, Thread thread) const {
+bool ExecutionQueue::IsFree(const ExecLane& lane, TaskThread thread) const {
+  if (lane.empty()) return false;
+  if (!is_actor_) return true;
+  // Of one at a time the default group's is the main thread, or an event loop there, which has a
+  // bound of its own. Threads that are left from tasks must not make an actor a threaded one.
+  const uint32_t at_once = lane.limits().at_once;
+  if (thread.group == 0 && at_once == 1) return thread.is_main;
+  return lane.running() < at_once;
+}
+
+bool ExecutionQueue::MayRun(const ExecTask& task, TaskThread thread) const {
   if (task.missing > 0) return false;
-  // Threads that are left from tasks must not make an actor a threaded one, nor create it.
-  if (task.submitter_is_nil()) return thread == Thread::kMain;
-  // With one thread it is the main one, or an event loop there, which has a bound of its own.
-  if (is_actor_) {
-    return actor_threads_ > 1 ? running_.size() < actor_threads_ : thread == Thread::kMain;
-  }
+  if (task.submitter_is_nil()) return thread.is_main;  // the creation of an actor
+  if (is_actor_) return true;
   const uint32_t limit = task.tmpl->max_concurrency;
-  return limit > 1 ? task.tmpl->running < limit : thread == Thread::kMain;
+  return limit > 1 ? task.tmpl->running < limit : thread.is_main;
 }
 
-bool ExecutionQueue::HasReady(Thread thread) const {
-  if (queue_.empty()) return false;
-  if (MayRun(*queue_.front(), thread)) return true;
-  if (is_actor_ && in_order_) return false;
-  return std::any_of(queue_.begin(), queue_.end(),
-                     [&](const auto& task) { return MayRun(*task, thread); });
+bool ExecutionQueue::HasReady(TaskThread thread) const {
+  const ExecLane& lane = lanes_[thread.group];
+  return IsFree(lane, thread) &&
+         lane.Has(InOrder(lane), [&](const ExecTask& task) { return MayRun(task, thread); });
 }
 
-std::unique_ptr<ExecTask> ExecutionQueue::Next(Thread thread) {
-  auto it = queue_.begin();
-  if (it != queue_.end() && !MayRun(**it, thread)) {
-    if (is_actor_ && in_order_) return nullptr;
-    it = std::find_if(queue_.begin(), queue_.end(),
-                      [&](const auto& task) { return MayRun(*task, thread); });
-  }
-  if (it == queue_.end()) return nullptr;
-  const bool in_order = it == queue_.begin();
-  auto task = std::move(*it);
-  queue_.erase(it);
+std::unique_ptr<ExecTask> ExecutionQueue::Next(TaskThread thread) {
+  ExecLane& lane = lanes_[thread.group];
+  if (!IsFree(lane, thread)) return nullptr;
+  bool was_first = false;
+  auto task = lane.Take(InOrder(lane), &was_first,
+                        [&](const ExecTask& found) { return MayRun(found, thread); });
+  if (!task) return nullptr;
   // Its submitter has to know what began here, in case the task is the end of this process.
-  if (task->told_waiting || (!in_order && !is_actor_)) TellBegun(*task);
+  if (task->told_waiting || (!was_first && !is_actor_)) TellBegun(*task);
   if (!is_actor_ && !task->submitter_is_nil()) {
     task->untold = untold_.Begin(task->submitter, task->tag);
   }
   task->number = ++begun_;
   task->running_at = running_.size();
   running_.push_back(task.get());
+  lane.Begins();
   ++task->tmpl->running;
   return task;
 }
@@ -245,6 +262,7 @@ void ExecutionQueue::Unlist(ExecTask& task) {
   running_.back()->running_at = task.running_at;
   std::swap(running_[task.running_at], running_.back());
   running_.pop_back();
+  LaneOf(task).Ends();
 }
 
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
@@ -403,10 +421,10 @@ void ExecutionQueue::OnItemsTaken(const Link& link, const wire::ItemsTaken& take
   ExecTask* task = nullptr;
   if (auto runs = std::find_if(running_.begin(), running_.end(), is_it); runs != running_.end()) {
     task = *runs;
-  } else if (auto it = std::find_if(queue_.begin(), queue_.end(), is_it); it != queue_.end()) {
-    task = it->get();  // what is there of earlier attempts
+  } else {
+    task = FindQueued(link.peer.worker, taken.tag());  // what is there of earlier attempts
   }
-  if (task == nullptr) return;
+  if (task == nullptr || !is_it(task)) return;
   Production& production = *task->production;
   // It is not told again of those that are there and that this attempt has not got to yet.
   const uint64_t most = std::max(production.number, production.there);
@@ -435,22 +453,30 @@ void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus s
   SendReply(*task, status, none, {}, false);
 }
 
+void ExecutionQueue::HandBackAll(std::vector<std::unique_ptr<ExecTask>> tasks,
+                                 wire::TaskStatus status) {
+  // The youngest first: their submitters put each in front of those that came back before.
+  for (auto it = tasks.rbegin(); it != tasks.rend(); ++it) {
+    if ((*it)->submitter_is_nil()) {
+      Release(**it);
+    } else {
+      HandBack(std::move(*it), status);
+    }
+  }
+}
+
+ExecTask* ExecutionQueue::FindQueued(const WorkerId& caller, uint64_t tag) const {
+  for (const ExecLane& lane : lanes_) {
+    if (ExecTask* task = lane.Find(caller, tag)) return task;
+  }
+  return nullptr;
+}
+
 void ExecutionQueue::OnSteal(Link& link, const wire::StealTasks& steal) {
   if (is_actor_) return;
   // The youngest go back; the oldest of this submitter stay, up to `all_but`.
-  uint32_t mine = 0;
-  std::vector<std::unique_ptr<ExecTask>> back;
-  for (auto it = queue_.begin(); it != queue_.end();) {
-    if ((*it)->submitter == link.peer.worker && mine++ >= steal.all_but()) {
-      back.push_back(std::move(*it));
-      it = queue_.erase(it);
-    } else {
-      ++it;
-    }
-  }
-  for (auto it = back.rbegin(); it != back.rend(); ++it) {
-    HandBack(std::move(*it), wire::TaskStatus::HandedBack);
-  }
+  HandBackAll(lanes_.front().TakeFrom(link.peer.worker, steal.all_but()),
+              wire::TaskStatus::HandedBack);
   links_.Flush(link);
 }
 
@@ -464,42 +490,32 @@ const ExecTask* ExecutionQueue::OnCancel(Link& link, uint64_t tag, bool recursiv
     (*runs)->cancelled = true;
     return *runs;
   }
-  const auto queued = std::find_if(queue_.begin(), queue_.end(), is_it);
-  if (queued == queue_.end()) return nullptr;  // it was answered, or handed back
-  auto task = std::move(*queued);
-  queue_.erase(queued);
-  HandBack(std::move(task), wire::TaskStatus::Cancelled);
-  links_.FlushSoon(link);
-  return nullptr;
+  for (ExecLane& lane : lanes_) {
+    auto task = lane.Remove(link.peer.worker, tag);
+    if (!task) continue;
+    HandBack(std::move(task), wire::TaskStatus::Cancelled);
+    links_.FlushSoon(link);
+    break;
+  }
+  return nullptr;  // or it was answered, or handed back
 }
 
 void ExecutionQueue::SetBlocked(bool blocked) {
   blocked_ += blocked ? 1 : -1;
-  if (!blocked || is_actor_ || queue_.empty()) return;
-  auto back = std::move(queue_);
-  queue_.clear();
-  for (auto it = back.rbegin(); it != back.rend(); ++it) {
-    HandBack(std::move(*it), wire::TaskStatus::HandedBack);
-  }
+  if (!blocked || is_actor_) return;
+  HandBackAll(lanes_.front().TakeAll(), wire::TaskStatus::HandedBack);
 }
 
 void ExecutionQueue::Close() {
   closed_ = true;
-  auto back = std::move(queue_);
-  queue_.clear();
-  for (auto it = back.rbegin(); it != back.rend(); ++it) {
-    if (!(*it)->submitter.is_nil()) HandBack(std::move(*it), wire::TaskStatus::WorkerExiting);
-  }
+  for (ExecLane& lane : lanes_) HandBackAll(lane.TakeAll(), wire::TaskStatus::WorkerExiting);
 }
 
 void ExecutionQueue::OnLinkBroken(Link& link) {
-  std::vector<std::unique_ptr<ExecTask>> dropped;
-  std::erase_if(queue_, [&](std::unique_ptr<ExecTask>& task) {
-    if (task->submitter != link.peer.worker) return false;
-    dropped.push_back(std::move(task));
-    return true;
-  });
-  for (auto& task : dropped) Release(*task);
+  for (ExecLane& lane : lanes_) {
+    for (auto& task : lane.TakeFrom(link.peer.worker, /*all_but=*/0)) Release(*task);
+    lane.Forget(link.peer.worker);
+  }
   // Should the link come back, its submitter has looked elsewhere for the items that follow.
   for (ExecTask* task : running_) {
     if (task->production && task->submitter == link.peer.worker) task->unwanted = true;

@@ -1,9 +1,10 @@
 // ExecutionQueue: the tasks that other processes pushed on this worker.
 //
-// Frames become ExecTasks in order of arrival. A task whose large arguments are not in this node's
-// store yet waits for them; tasks of an actor that runs calls in order wait behind it. Python's
-// threads take tasks with Next and answer with Reply. While the running task blocks in get, what
-// has not begun is handed back to its submitters (unless this is an actor).
+// Frames become ExecTasks, in a lane for each concurrency group of an actor, in one otherwise. A
+// task whose large arguments are not in this node's store yet waits for them; calls of the same
+// caller wait behind it where a group runs them in order. Python's threads take tasks with Next and
+// answer with Reply. While the running task blocks in get, what has not begun is handed back to its
+// submitters (unless this is an actor).
 //
 // Guarded by the core mutex.
 
@@ -11,9 +12,7 @@
 
 #include <flatbuffers/flatbuffers.h>
 
-#include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <set>
 #include <string>
@@ -22,6 +21,8 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cyray/core/exec_lane.h"
+#include "cyray/core/exec_task.h"
 #include "cyray/core/exec_templates.h"
 #include "cyray/core/item_stream.h"
 #include "cyray/core/link.h"
@@ -30,59 +31,11 @@
 
 namespace cyray::core {
 
-// A by-reference argument of a task that was pushed here.
-struct Argument {
-  ObjectEntry* entry = nullptr;  // null: the value came with the task, or cannot be had
-  LocalPin* pin = nullptr;       // keeps what is in the store here until the task has run
-  ValuePtr value;
-  bool is_error = false;
-  uint64_t awaited_by = 0;  // the key under which it is awaited; 0: it is not
-};
-
-// What a streaming generator has yielded.
-struct Production {
-  uint64_t number = 0;         // of the next item
-  uint64_t there = 0;          // of earlier attempts: its owner has these
-  uint64_t taken = 0;          // by consumers, as far as is known
-  std::deque<uint64_t> sizes;  // of those that were sent here and are not taken
-  uint64_t bytes = 0;          // of all these
-  bool tells = false;          // when it has room again
-};
-
-struct ExecTask {
-  WorkerId submitter;  // nil: the creation of this actor
-  uint64_t tag = 0;
-  ExecTemplate* tmpl = nullptr;
-  TaskId id;
-  uint32_t attempt = 0;
-  ValuePtr args;
-  std::vector<Argument> arguments;  // those by reference; one count of each entry
-  std::string name;
-  std::vector<int> gpu_ids;
-  std::vector<ObjectId> borrowed;  // refs seen while decoding the arguments
-  uint32_t missing = 0;            // arguments that are not here yet
-  bool unwanted = false;           // nobody gets its answer
-  bool told_waiting = false;       // its submitter knows that it did not begin when its turn came
-  int64_t started_ns = 0;
-  uint64_t number = 0;    // of those that began in this process, from 1
-  size_t running_at = 0;  // where it is listed
-  // Its submitter does not want it any more: it is to end soon. Read without the core mutex, too,
-  // and what it submits before it knows of that, then.
-  std::atomic<bool> cancelled = false;
-  bool cancels_children = false;  // written before
-  int64_t due_ns = 0;      // when it runs over its timeout or, timed out, over its grace; 0: never
-  bool timed_out = false;  // and was cancelled for that
-  std::unique_ptr<Production> production;
-  Untold::Task untold;
-  bool submitter_is_nil() const { return submitter.is_nil(); }
-};
-
-// One return value to send.
-struct Outcome {
-  ValuePtr value;  // inline; else it is in the store
-  uint64_t stored_bytes = 0;
-  bool is_error = false;
-  std::vector<ObjectEntry*> contained;  // one count each, passed on
+// Which of a worker's threads asks for a task. Those of one group of an actor are all alike; in
+// other workers the extra ones run only tasks whose function allows several at once.
+struct TaskThread {
+  bool is_main = true;
+  uint32_t group = 0;
 };
 
 class ExecutionQueue {
@@ -91,11 +44,10 @@ class ExecutionQueue {
 
   void SetIdentity(const Address& self) { self_ = self; }
   void SetTaskNotes(wire::TaskNotes notes) { untold_.SetMemory(std::move(notes)); }
-  // The queue is never handed back: this worker is an actor, and so many threads run its calls; one
-  // is the main one, or an ExternalLoop there.
-  void BecomeActor(bool in_order, uint32_t threads) {
-    is_actor_ = true, in_order_ = in_order, actor_threads_ = threads;
-  }
+  // The queue is never handed back: this worker is an actor, and its groups, the default one first,
+  // run so many calls at once. Of those of the default group one is on the main thread, or on an
+  // ExternalLoop there.
+  void BecomeActor(const std::vector<CallGroup>& groups);
   bool is_actor() const { return is_actor_; }
 
   void OnTemplate(Link& link, const wire::Template& tmpl);
@@ -108,12 +60,9 @@ class ExecutionQueue {
   void PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmpl);
   ExecTemplate* Intern(ExecTemplate tmpl);
 
-  // Which of a worker's threads asks. An actor's threads are all alike; in other workers the extra
-  // ones run only tasks whose function allows several at once.
-  enum class Thread : uint8_t { kMain, kExtra };
-  bool HasReady(Thread thread = Thread::kMain) const;
+  bool HasReady(TaskThread thread = {}) const;
   // The next task to run there; null when none is ready.
-  std::unique_ptr<ExecTask> Next(Thread thread = Thread::kMain);
+  std::unique_ptr<ExecTask> Next(TaskThread thread = {});
   void Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status, std::vector<Outcome> outcomes,
              bool retry);
   // A running generator's next item. Whether its owner has it already, and it is not to be sent.
@@ -154,19 +103,27 @@ class ExecutionQueue {
   bool AllAnswered() const { return running_.empty() && unanswered_ == 0; }
   void OnLinkBroken(Link& link);
 
-  size_t queued() const { return queue_.size(); }
+  size_t queued() const;
   size_t templates() const { return templates_.size(); }
   uint32_t running() const { return static_cast<uint32_t>(running_.size()); }
+  // Of the task that a thread of the default group will probably take next; null: there is none.
   const ExecTemplate* FrontTemplate() const {
-    return queue_.empty() ? nullptr : queue_.front()->tmpl;
+    const ExecTask* const front = lanes_.front().front();
+    return front == nullptr ? nullptr : front->tmpl;
   }
 
  private:
   void Unlist(ExecTask& task);
-  bool MayRun(const ExecTask& task, Thread thread) const;
+  // Whether that thread may take any task of its lane now.
+  bool IsFree(const ExecLane& lane, TaskThread thread) const;
+  bool MayRun(const ExecTask& task, TaskThread thread) const;
+  bool InOrder(const ExecLane& lane) const { return is_actor_ && lane.limits().in_order; }
+  ExecLane& LaneOf(const ExecTask& task) { return lanes_[task.group]; }
   void TakeArguments(ExecTask& task,
                      const flatbuffers::Vector<flatbuffers::Offset<wire::TaskArg>>* refs);
   void HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus status);
+  void HandBackAll(std::vector<std::unique_ptr<ExecTask>> tasks, wire::TaskStatus status);
+  ExecTask* FindQueued(const WorkerId& caller, uint64_t tag) const;
   void TakeHere(Argument& argument);
   void TellBegun(const ExecTask& task);
   void SendProgress(Link& link, const ExecTask& task, bool begun);
@@ -180,7 +137,7 @@ class ExecutionQueue {
   ObjectDirectory& objects_;
   Untold untold_;
   Address self_;
-  std::deque<std::unique_ptr<ExecTask>> queue_;
+  std::vector<ExecLane> lanes_{1};  // by group
   ExecTemplates templates_;
   // Arguments on their way, by the key that names them in callbacks.
   struct Awaited {
@@ -194,8 +151,6 @@ class ExecutionQueue {
   uint64_t begun_ = 0;       // ever
   std::set<std::pair<int64_t, ExecTask*>> due_;
   bool is_actor_ = false;
-  bool in_order_ = true;
-  uint32_t actor_threads_ = 1;
   int blocked_ = 0;
   bool closed_ = false;
   uint64_t ahead_bytes_ = ItemStream::kMinAheadBytes;

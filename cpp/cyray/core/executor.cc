@@ -13,19 +13,18 @@ namespace cyray::core {
 
 using wire::FrameType;
 
-std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, bool main_thread, Event* event) {
+std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, TaskThread thread, Event* event) {
   ThisProcess::Lock lock(process_.mutex());
   event->kind = Event::Kind::kNone;
   if (const ExecTemplate* next = queue_.FrontTemplate(); next != nullptr) {
     if (next->average_us * 1000 > kReplyGatherNs) process_.FlushAll();
   }
   if (retired_) process_.FlushAll();  // it may end with the last answer
-  const auto thread = main_thread ? ExecutionQueue::Thread::kMain : ExecutionQueue::Thread::kExtra;
   process_.poller().WaitUntil(lock, deadline_ns, [&] {
-    return (main_thread && (!events_.empty() || IsOver())) || queue_.HasReady(thread) ||
+    return (thread.is_main && (!events_.empty() || IsOver())) || queue_.HasReady(thread) ||
            process_.leaving();
   });
-  if (main_thread && events_.empty() && IsOver()) {
+  if (thread.is_main && events_.empty() && IsOver()) {
     event->kind = Event::Kind::kExit;
     event->text = retired_for_;
     return nullptr;
@@ -37,13 +36,13 @@ std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event, bool may_begin) {
   std::lock_guard lock(process_.mutex());
   event->kind = Event::Kind::kNone;
   std::unique_ptr<ExecTask> task;
-  if (may_begin || !events_.empty()) task = TakeNext(ExecutionQueue::Thread::kMain, event);
+  if (may_begin || !events_.empty()) task = TakeNext({}, event);
   if (!task && event->kind == Event::Kind::kNone) loop_.FoundNothing();
   return task;
 }
 
-std::unique_ptr<ExecTask> Executor::TakeNext(ExecutionQueue::Thread thread, Event* event) {
-  if (thread == ExecutionQueue::Thread::kMain && !events_.empty()) {
+std::unique_ptr<ExecTask> Executor::TakeNext(TaskThread thread, Event* event) {
+  if (thread.is_main && !events_.empty()) {
     *event = events_.Take();
     return nullptr;
   }
@@ -68,10 +67,15 @@ void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status
                          std::vector<Outcome> outcomes, bool retry) {
   std::lock_guard lock(process_.mutex());
   const WorkerId submitter = task->submitter;
+  const uint32_t group = task->group;
   const bool timed_out = status == wire::TaskStatus::Cancelled && task->timed_out;
   if (timed_out) status = wire::TaskStatus::TimedOut;
   queue_.Reply(std::move(task), status, std::move(outcomes), retry);
-  loop_.TurnFollows();
+  if (group == 0) loop_.TurnFollows();
+  // Whoever takes calls to the loop of that group waits for room there.
+  if (loops_of_groups_ && group > 0 && queue_.HasReady({.is_main = false, .group = group})) {
+    process_.poller().WakeWaiters();
+  }
   LinkTable& links = process_.links();
   Link* link = links.Find(submitter);
   if (link == nullptr) return;
@@ -129,8 +133,7 @@ void Executor::TellOfRoom() {
     Event event;
     event.kind = Event::Kind::kRoom;
     event.token = task->number;
-    events_.Push(std::move(event));
-    loop_.Wake();
+    PushEvent(std::move(event), *task);
   }
 }
 
@@ -146,9 +149,11 @@ bool Executor::OwnerOfResults(ExecTask& task, Address* owner) {
   return submitter != nullptr;
 }
 
-void Executor::BecomeActor(bool in_order, uint32_t threads) {
+void Executor::BecomeActor(const std::vector<CallGroup>& groups, bool loops_of_groups) {
   std::lock_guard lock(process_.mutex());
-  queue_.BecomeActor(in_order, threads);
+  queue_.BecomeActor(groups);
+  loops_of_groups_ = loops_of_groups;
+  if (loops_of_groups) events_.ServeGroups();
 }
 
 void Executor::ActorReady(const ActorId& id, uint32_t incarnation, bool ok,
@@ -220,6 +225,11 @@ void Executor::Interrupt(const ExecTask& task) {
   Event event;
   event.kind = Event::Kind::kCancel;
   event.token = task.number;
+  PushEvent(std::move(event), task);
+}
+
+void Executor::PushEvent(Event event, const ExecTask& task) {
+  if (task.group > 0) return events_.PushOfGroup(std::move(event));
   events_.Push(std::move(event));
   loop_.Wake();
 }
@@ -265,7 +275,7 @@ void Executor::OnAssignActor(const wire::AssignActor& assign) {
   if (assign.gpu_ids() != nullptr) {
     event.gpu_ids.assign(assign.gpu_ids()->begin(), assign.gpu_ids()->end());
   }
-  queue_.BecomeActor(/*in_order=*/true, /*threads=*/1);
+  queue_.BecomeActor({CallGroup{}});
   queue_.PushCreation(*spec, queue_.Intern(std::move(tmpl)));
   events_.Push(std::move(event));
 }

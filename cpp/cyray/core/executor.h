@@ -30,7 +30,7 @@ class Executor {
 
   // The next thing to do on this thread: a task, an event, or neither when the time is over. Events
   // are for the main thread alone.
-  std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, bool main_thread, Event* event);
+  std::unique_ptr<ExecTask> NextTask(int64_t deadline_ns, TaskThread thread, Event* event);
   // The same without waiting or polling, for an ExternalLoop. Where no further task `may_begin`
   // there are events all the same: what runs may wait for them.
   std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
@@ -52,7 +52,9 @@ class Executor {
   // Who owns what the task returns. False: nobody, and its answer will reach nobody.
   bool OwnerOfResults(ExecTask& task, Address* owner);
 
-  void BecomeActor(bool in_order, uint32_t threads);
+  // Its groups, the default one first. `loops_of_groups`: the others run on loops of their own, and
+  // a thread takes what concerns their calls (EventQueue::Next).
+  void BecomeActor(const std::vector<CallGroup>& groups, bool loops_of_groups = false);
   // `error`, when the constructor failed: its encoded value, which whoever calls the actor gets.
   // One that is too large to travel through the GCS is replaced by one that says so.
   void ActorReady(const ActorId& id, uint32_t incarnation, bool ok, std::string_view error);
@@ -122,10 +124,11 @@ class Executor {
   void TellOfRoom();
   // Python is told that the task is cancelled.
   void Interrupt(const ExecTask& task);
+  void PushEvent(Event event, const ExecTask& task);
   void SendExiting(bool intended, const std::string& reason, bool when_unused = false);
   // A worker that takes no more tasks may end: nobody would miss anything.
   bool IsOver() const;
-  std::unique_ptr<ExecTask> TakeNext(ExecutionQueue::Thread thread, Event* event);
+  std::unique_ptr<ExecTask> TakeNext(TaskThread thread, Event* event);
 
   ThisProcess& process_;
   EventQueue& events_;
@@ -136,6 +139,7 @@ class Executor {
   std::function<void()> interrupt_ = [] {};
   std::function<void(uint64_t)> cancel_children_ = [](uint64_t) {};
   std::function<bool()> in_use_ = [] { return false; };
+  bool loops_of_groups_ = false;
   bool retired_ = false;
   std::string retired_for_;
   flatbuffers::FlatBufferBuilder builder_;

@@ -32,6 +32,7 @@ struct TemplateSpec {
   uint64_t timeout_ms = 0;
   int max_retries = 0;
   uint32_t max_concurrency = 1;
+  uint32_t group = 0;  // of an actor (CallGroup)
   ResourceSet demand;
   uint8_t strategy = 0;
   NodeId affinity_node;

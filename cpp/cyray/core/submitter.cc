@@ -35,6 +35,7 @@ TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   tmpl->timeout_ms = spec.timeout_ms;
   tmpl->max_retries = spec.max_retries;
   tmpl->max_concurrency = spec.max_concurrency;
+  tmpl->group = spec.group;
   if (!spec.is_actor_method) {
     tmpl->shape = tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node,
                                    spec.affinity_soft, spec.labels);
@@ -132,11 +133,10 @@ void Submitter::Throttle(ActorClient* actor) {
   ActorSubmitter::HasWaited(*actor, answered);
 }
 
-ActorClient* Submitter::GetActorClient(const ActorId& id, bool in_order, uint32_t max_concurrency) {
+ActorClient* Submitter::GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups) {
   std::lock_guard lock(process_.mutex());
   ActorClient* client = actors_.Acquire(id);
-  client->in_order = in_order;
-  client->max_concurrency = max_concurrency;
+  client->SetGroups(groups);
   return client;
 }
 

@@ -43,8 +43,9 @@ class Submitter {
   Status Cancel(ObjectEntry* entry, const Cancellation& how);
   // Lets a crowded actor catch up, for a millisecond at most, and not again while it does not.
   void Throttle(ActorClient* actor);
-  // For one handle; ReleaseActorClient gives it back. `in_order`: the actor runs calls one by one.
-  ActorClient* GetActorClient(const ActorId& id, bool in_order, uint32_t max_concurrency = 1);
+  // For one handle; ReleaseActorClient gives it back. `groups`: of the actor, the default one
+  // first; templates of its methods name them.
+  ActorClient* GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups);
   void ReleaseActorClient(ActorClient* client);
   ActorId NewActorId();
   // Registers an actor; `wait` blocks for the acknowledgement (names may be taken), else a failure

@@ -43,7 +43,7 @@ void TaskCompletion::SendTemplate(Link& link, const TaskTemplate& tmpl) {
       b.CreateVector(reinterpret_cast<const uint8_t*>(tmpl.extra.data()), tmpl.extra.size());
   b.Finish(wire::CreateTemplate(b, tmpl.id, wire::ToWire(tmpl.function_id), wire::ToWire(job_),
                                 name, method, tmpl.num_returns, tmpl.max_concurrency, extra,
-                                tmpl.yields, tmpl.max_ahead, tmpl.timeout_ms));
+                                tmpl.yields, tmpl.max_ahead, tmpl.timeout_ms, tmpl.group));
   links_.Send(link, FrameType::kTemplate, b);
 }
 

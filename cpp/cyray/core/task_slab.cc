@@ -71,16 +71,18 @@ const std::string& NameOf(const PendingTask& task) {
 namespace {
 
 // What stands between a call that has its arguments and its actor's process.
-std::string WhyQueued(const ActorClient& actor) {
+std::string WhyQueued(const PendingTask& task) {
+  const ActorClient& actor = *task.actor;
   if (actor.state != wire::ActorState::Alive) {
     return ", " + (actor.waits.empty() ? "of which the GCS has not told yet" : actor.waits);
   }
   const std::string where = " at " + actor.address.ToString();
   if (actor.link == nullptr) return where + ", which cannot be reached now";
-  if (actor.queue.first->waiting_for_args()) {
+  const CallLane& lane = actor.LaneOf(task);
+  if (lane.queue.first->waiting_for_args()) {
     return where + " behind a call that waits for its arguments";
   }
-  return where + " behind " + std::to_string(actor.in_flight.count) + " calls";
+  return where + " behind " + std::to_string(lane.in_flight) + " calls";
 }
 
 }  // namespace
@@ -103,7 +105,7 @@ std::string DescribeTask(const PendingTask& task) {
     return out + "pushed to " + actor + " at " + task.actor->address.ToString();
   }
   if (task.place == Place::kLimbo) return out + "in limbo since the worker was lost of " + actor;
-  return out + "queued for " + actor + WhyQueued(*task.actor);
+  return out + "queued for " + actor + WhyQueued(task);
 }
 
 }  // namespace cyray::core

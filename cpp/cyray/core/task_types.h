@@ -37,6 +37,7 @@ struct TaskTemplate {
   uint64_t timeout_ms = 0;  // 0: none
   int max_retries = 0;      // -1: for ever
   uint32_t max_concurrency = 1;
+  uint32_t group = 0;      // of the actor whose method it is (CallGroup)
   std::string extra;       // options that only the worker's Python side reads
   Shape* shape = nullptr;  // normal tasks
   double average_us = -1;  // run time, moving average; -1 while unknown

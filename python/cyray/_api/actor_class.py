@@ -200,11 +200,10 @@ class ActorClass(_Maker[_K]):
             self._cyray_session = session
         described = self._cyray_class
         is_async = described.meta["is_async"]
-        concurrency = _options.concurrency_of(options, is_async, self.__name__)
+        groups = _options.groups_of(options, is_async, self.__name__)
         meta = {
             **described.meta,
-            "in_order": not is_async and concurrency == 1,
-            "max_concurrency": concurrency,
+            "groups": groups,
             "max_task_retries": options.get("max_task_retries") or 0,
         }
         if _raylet.captures(options.get("scheduling_strategy")):
@@ -226,7 +225,7 @@ class ActorClass(_Maker[_K]):
             extra=_extra.dumps({"meta": meta, "held": held, "name": name, "group": group}),
             detached=options.get("lifetime") == "detached",
             max_restarts=options.get("max_restarts") or 0,
-            max_concurrency=concurrency,
+            max_concurrency=groups[0][1],
         )
 
     def __repr__(self) -> str:
@@ -280,3 +279,18 @@ class ClassPlan(NamedTuple):
                 methods[name]["signature"] = tuple(signature)
         meta = {"class_name": cls.__name__, "methods": methods, "is_async": is_async}
         return ClassPlan(definition.content_id(pickled), pickled, cls.__name__, meta)
+
+
+def check_groups(cls: type, options: Mapping[str, Any]) -> None:
+    """Whether the class has the concurrency groups that its methods name.
+
+    Raises:
+        ValueError: it lacks one.
+    """
+    groups = options.get("concurrency_groups") or {}
+    for name in dir(cls):
+        attribute = inspect.getattr_static(cls, name, None)
+        function = getattr(attribute, "__func__", attribute)
+        wanted = getattr(function, "__cyray_method_options__", {}).get("concurrency_group")
+        if wanted is not None and wanted not in groups:
+            raise ValueError(plans.no_such_group(f"{cls.__name__}.{name}", wanted, groups))

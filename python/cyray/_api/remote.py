@@ -146,9 +146,11 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
     if isinstance(origin, type):
         target = origin  # Stack[int] says of Stack what is in it, and is otherwise the same
     if isinstance(target, type):
-        from cyray._api.actor_class import ActorClass
+        from cyray._api.actor_class import ActorClass, check_groups
 
-        return ActorClass(target, _options.actor_options(options))
+        checked = _options.actor_options(options)
+        check_groups(target, checked)
+        return ActorClass(target, checked)
     if _is_of_cyray(target) or not is_function(target):
         raise TypeError(
             "The @cyray.remote decorator must be applied to either a function or a class, not to "

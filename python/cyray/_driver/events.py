@@ -1,5 +1,5 @@
 """The thread that takes the core's events: output of workers, warnings, futures; in a worker, once it is
-needed, futures alone.
+needed, futures and what concerns calls on the loops of concurrency groups.
 
 Threading: one daemon thread a process; a user's callbacks run on it.
 """
@@ -16,7 +16,7 @@ _event_thread: threading.Thread | None = None
 
 
 def ensure_event_thread() -> None:
-    """The thread that takes the core's events, once; a worker's takes no more than callbacks."""
+    """The thread that takes the core's events, once; a worker's takes no output and no warnings."""
     global _event_thread
     if _event_thread is not None:
         return
@@ -52,6 +52,10 @@ def handle_event(event: tuple[Any, ...]) -> None:
     kind = event[0]
     if kind == _raylet.EVENT_CALLBACK:
         _raylet.run_callback(event[1])
+    elif kind == _raylet.EVENT_CANCEL:  # this and the next in a worker, of calls on a group's loop
+        _raylet.cancel_call(event[1])
+    elif kind == _raylet.EVENT_ROOM:
+        _raylet.room_made(event[1])
     elif kind == _raylet.EVENT_LOG_LINES:
         from cyray._driver import logs
 

@@ -188,6 +188,22 @@ def _lifetime(name: str, value: Any) -> Any:
     return value
 
 
+def _groups(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(_wrong_type(name, value, "a dict of group names and calls at once"))
+    at_once = int_at_least(1)
+    for key, most in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"The names in '{name}' must be strings, not {key!r}.")
+        _non_empty_text(name, key)
+        if most is None:
+            raise TypeError(f"How many calls of the group {key!r} run at once is None.")
+        at_once(f"{name}[{key!r}]", most)
+    return {key: operator.index(most) for key, most in value.items()}
+
+
 def _strategy(name: str, value: Any) -> Any:
     if value is None or (isinstance(value, str) and value in ("DEFAULT", "SPREAD")):
         return value
@@ -305,6 +321,7 @@ _ACTOR: dict[str, _Check] = {
     "max_restarts": int_at_least(-1),
     "max_task_retries": int_at_least(-1),
     "max_concurrency": int_at_least(1),
+    "concurrency_groups": _groups,
 }
 _METHOD: dict[str, _Check] = {
     "name": text,
@@ -313,6 +330,7 @@ _METHOD: dict[str, _Check] = {
     "retry_exceptions": _retry_exceptions,
     "_generator_backpressure_num_objects": _max_ahead,
     "timeout_s": _timeout,
+    "concurrency_group": _non_empty_text,
 }
 
 _ALIASES = {"num_return_vals": "num_returns", "max_reconstructions": "max_restarts"}
@@ -328,8 +346,6 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
     # Only the values that say "as if not given".
     "runtime_env": (None, {}),
     "max_pending_calls": (None, -1),
-    "concurrency_groups": (None, {}),
-    "concurrency_group": (None,),
     "object_store_memory": (None,),
     "enable_tensor_transport": (None, False),
     "tensor_transport": (None,),
@@ -338,7 +354,6 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
 }
 _METHOD_HARMLESS = frozenset(
     (
-        "concurrency_group",
         "enable_task_events",
         "tensor_transport",
         "_labels",
@@ -349,13 +364,12 @@ _ACTOR_ONLY_HARMLESS = frozenset(
     (
         "allow_out_of_order_execution",
         "max_pending_calls",
-        "concurrency_groups",
         "object_store_memory",
         "_actor_generator_backpressure_num_objects",
     )
 )
-_TASK_HARMLESS = frozenset(_HARMLESS) - _ACTOR_ONLY_HARMLESS - {"concurrency_group"}
-_ACTOR_HARMLESS = frozenset(_HARMLESS) - {"concurrency_group"}
+_TASK_HARMLESS = frozenset(_HARMLESS) - _ACTOR_ONLY_HARMLESS
+_ACTOR_HARMLESS = frozenset(_HARMLESS)
 
 
 def task_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:
@@ -457,6 +471,26 @@ def concurrency_of(options: Mapping[str, Any], is_async: bool, class_name: str) 
             f"on a thread each, and a worker has at most {MOST_THREADS}."
         )
     return asked
+
+
+def groups_of(
+    options: Mapping[str, Any], is_async: bool, class_name: str
+) -> tuple[tuple[str, int, bool], ...]:
+    """The concurrency groups of an actor, as `plans.CallGroup`s, the default one first.
+
+    Raises:
+        ValueError: they need more threads than a worker has.
+    """
+    groups = {"": concurrency_of(options, is_async, class_name)}
+    groups.update(options.get("concurrency_groups") or {})
+    # Each group's loop is on a thread of its own, and another one takes calls to it.
+    threads = 2 * len(groups) if is_async else sum(groups.values())
+    if threads > MOST_THREADS:
+        raise ValueError(
+            f"concurrency_groups: the groups of {class_name} need {threads:,} threads in all, and a "
+            f"worker has at most {MOST_THREADS}."
+        )
+    return tuple((name, at_once, not is_async and at_once == 1) for name, at_once in groups.items())
 
 
 def calls_of(options: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ frozen, hashable (but for `ActorPlan`, which is used once); the defaults of opti
 # Annotations are evaluated here: NamedTuple would compile each as a string, which takes a millisecond.
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from cyray._spec.labels import Choice, Selector, choice_of
@@ -59,6 +59,14 @@ class GroupPlan(NamedTuple):
     selectors: tuple[Selector, ...] = ()  # of the bundles' nodes; (): any
 
 
+class CallGroup(NamedTuple):
+    """Calls of an actor that share its threads, or an event loop. The default one has no name."""
+
+    name: str
+    at_once: int = 1  # so many run at a time
+    in_order: bool = True  # those of each caller, in the order of submission
+
+
 class TaskPlan(NamedTuple):
     """The tasks of a function with these options."""
 
@@ -86,6 +94,7 @@ class MethodPlan(NamedTuple):
     max_ahead: int = 0
     timeout_ms: int = 0
     signature: tuple[Any, ...] | None = None
+    group: int = 0  # its place among those of the actor
 
 
 class ActorPlan(NamedTuple):
@@ -194,7 +203,11 @@ def task_plan(
 def method_plan(
     meta: Mapping[str, Any], name: str, options: Mapping[str, Any], yields: str | None = None
 ) -> MethodPlan:
-    """Of a method of an actor with this meta; `options` (already checked) are the method's own."""
+    """Of a method of an actor with this meta; `options` (already checked) are the method's own.
+
+    Raises:
+        ValueError: the actor has no concurrency group of that name.
+    """
     retries = options.get("max_task_retries")
     return MethodPlan(
         # That of one call, `.options(name=...)`, goes with the call.
@@ -207,6 +220,28 @@ def method_plan(
         max_retries=meta.get("max_task_retries", 0) if retries is None else retries,
         extra=options.get("extra", b""),
         signature=options.get("signature"),
+        group=_group_index(f"{meta['class_name']}.{name}", options, meta.get("groups", ())),
+    )
+
+
+def _group_index(
+    method: str, options: Mapping[str, Any], groups: tuple[tuple[str, int, bool], ...]
+) -> int:
+    wanted = options.get("concurrency_group")
+    if wanted is None:
+        return 0
+    names = [group[0] for group in groups]
+    if wanted not in names[1:]:
+        raise ValueError(no_such_group(method, wanted, names[1:]))
+    return names.index(wanted)
+
+
+def no_such_group(method: str, wanted: str, names: Collection[str]) -> str:
+    """What is said of a method that is to run in a group that its class does not define."""
+    has = f"has [{', '.join(names)}]" if names else "has none"
+    return (
+        f"{method} is to run in the concurrency group {wanted!r}, and its class {has}: groups are "
+        "defined with the class, @cyray.remote(concurrency_groups={'name': calls at once})."
     )
 
 

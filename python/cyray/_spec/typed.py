@@ -51,7 +51,7 @@ class ActorOptions(_Common, total=False):
     max_reconstructions: int | None
     max_task_retries: int | None
     max_pending_calls: int | None
-    concurrency_groups: Any
+    concurrency_groups: Mapping[str, int] | None
     object_store_memory: Any
     allow_out_of_order_execution: bool | None
     _actor_generator_backpressure_num_objects: int | None

@@ -13,10 +13,11 @@ from typing import Any
 from cyray import _raylet
 from cyray._pickle import extra as _extra
 from cyray._process import ActorExit, me
+from cyray._spec import plans
 from cyray._spec.options import RESOURCE_UNIT
 from cyray._worker import cpus, devices, errors
-from cyray._worker.aio import AsyncLoop
-from cyray._worker.threads import ensure_threads
+from cyray._worker.aio import AsyncLoop, start_group_loop
+from cyray._worker.threads import ensure_threads, start_group
 
 EXIT_ERROR = 1
 
@@ -24,13 +25,12 @@ EXIT_ERROR = 1
 def create(event: tuple[Any, ...], context: Any, on_event: Callable[..., None]) -> None:
     """Becomes the actor of `event` and runs its constructor, which `context` carries. An async actor serves
     in here until the process has to leave. Whatever stands in the way is the actor's death."""
-    _, actor_id, incarnation, label, extra, concurrency, _ = event
+    _, actor_id, incarnation, label, extra, _, _ = event
     try:
         loop = _become(event, _extra.loads(extra))
         construct = functools.partial(_raylet.construct_actor, context)
         instance = construct() if loop is None else loop.run_first(construct)
-        if loop is None and concurrency > 1:
-            ensure_threads(concurrency)  # before the first call may come
+        _serve_groups(me.actor_meta.get("groups", ()), loop)  # before the first call may come
     except BaseException as error:  # whatever stood in its way is the actor's death
         end = errors.leaves(error)
         if end is None:
@@ -58,16 +58,24 @@ def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None
     if gpu_ids:
         devices.show_devices(gpu_ids)
     cpus.show_cpus(max(1, me.held.get("CPU", 0) // RESOURCE_UNIT))
-    is_async = meta.get("is_async", False)
-    threads = 1 if is_async else concurrency  # a loop is one of them, whatever runs on it
-    _raylet.become_actor(
-        actor_id, label, bool(meta.get("in_order", True)), threads, options.get("group")
-    )
+    is_async = bool(meta.get("is_async", False))
+    groups = meta.get("groups", (plans.CallGroup(""),))
+    _raylet.become_actor(actor_id, label, groups, is_async, options.get("group"))
     if is_async:
         loop = AsyncLoop(concurrency)
         me.loop = loop.loop
         return loop
     return None
+
+
+def _serve_groups(groups: tuple[tuple[str, int, bool], ...], loop: AsyncLoop | None) -> None:
+    if loop is None and groups and groups[0][1] > 1:
+        ensure_threads(groups[0][1])
+    for number, (name, at_once, _) in enumerate(groups[1:], 1):
+        if loop is None:
+            start_group(number, name, at_once)
+        else:
+            start_group_loop(number, name)
 
 
 def _label_actor(instance: Any, label: str) -> None:

@@ -1,6 +1,7 @@
-"""The event loop of an async actor.
+"""The event loops of an async actor.
 
-Threading: the main thread runs it, and calls of `async def` methods on it.
+Threading: the main thread runs the one of the default group, and calls of `async def` methods on it. Each
+concurrency group has another one on a thread of its own, and a thread that takes calls to it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class AsyncLoop:
         """Serve calls until the process has to leave."""
         self._on_event = on_event
         _raylet.use_external_loop(self._wake)
-        _raylet.use_loop(functools.partial(self.loop.call_soon, self._poll))
+        _raylet.use_loop(self.loop, functools.partial(self.loop.call_soon, self._poll))
         self.loop.add_reader(_raylet.poll_fd(), self._poll)
         self.loop.add_reader(self._wake, self._woken)
         self.loop.call_soon(self._poll)
@@ -60,7 +61,24 @@ class AsyncLoop:
         _raylet.turn_ended()
         assert self._on_event is not None  # since `run`
         try:
-            _raylet.poll_async(self._on_event, self.loop, self._limit)
+            _raylet.poll_async(self._on_event, self._limit)
         except BaseException as error:  # asyncio would log it, and the calls would wait
             self._exit = error
             self.loop.stop()
+
+
+def start_group_loop(group: int, name: str) -> None:
+    """The loop of that concurrency group runs from now on, and takes calls."""
+    import asyncio
+    import threading
+
+    loop = asyncio.new_event_loop()
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+
+    threading.Thread(target=run, name=f"cyray-{name}", daemon=True).start()
+    threading.Thread(
+        target=_raylet.feed_loop, args=(loop, group), name=f"cyray-{name}-feed", daemon=True
+    ).start()

@@ -26,5 +26,16 @@ def ensure_threads(count: int) -> None:
         _threads.append(thread)
 
 
+def start_group(group: int, name: str, count: int) -> None:
+    """So many threads take the calls of that concurrency group of this actor, and no others."""
+    for number in range(1, count + 1):
+        threading.Thread(
+            target=_raylet.run_task_thread,
+            args=(_no_event, group),
+            name=f"cyray-{name}-{number}",
+            daemon=True,
+        ).start()
+
+
 def _no_event(event: tuple[Any, ...]) -> None:
     raise AssertionError(f"the main thread alone takes events, not this one: {event!r}")

@@ -84,8 +84,22 @@ cdef cbool raise_if_cancelled() noexcept:
 def cancel_call(uint64_t number):
     """Cancels that call of this async actor, if it runs."""
     cdef Call call
-    for one in _calls:
-        call = one
-        if call.context.task.get() != NULL and call.context.task.get().number == number:
-            call.task.cancel()
-            return
+    cdef CallLoop there
+    cdef ExecContext context
+    for there in _call_loops:
+        for call in list(there.calls):
+            context = call.context   # None: it ended just now, on another thread
+            if context is not None and context.task.get() != NULL and context.task.get().number == number:
+                task = call.task
+                if task is not None:
+                    on_its_loop(there.loop, task.cancel)
+                return
+
+
+cdef int on_its_loop(object loop, object callback) except -1:
+    """Calls it there: at once when this is the thread of an async actor's main loop, and that is it."""
+    if hook("is_loop_of_actor")(loop):
+        callback()
+    else:
+        loop.call_soon_threadsafe(callback)
+    return 0

@@ -297,20 +297,22 @@ def run_worker(on_event):
     run_tasks(on_event)
 
 
-def run_task_thread(on_event):
-    """The loop of a further thread. What ends it ends the process: calls would wait for it for ever."""
+def run_task_thread(on_event, uint32_t group=0):
+    """The loop of a further thread, of that group of an actor. What ends it ends the process: calls would
+    wait for it for ever."""
     try:
-        run_tasks(on_event)
+        run_tasks(on_event, group)
     except BaseException:
         import traceback
         traceback.print_exc()
         hook("leave_from_thread")(failed=True)
 
 
-cdef run_tasks(on_event):
+cdef run_tasks(on_event, uint32_t group=0):
     """Take tasks on this thread as long as the process lives."""
     global _main_context
     cdef Event event
+    cdef TaskThread thread
     cdef Session s = session()
     cdef ExecContext context = ExecContext.__new__(ExecContext)
     cdef bint is_main = PyThread_get_thread_ident() == _main_thread
@@ -318,9 +320,11 @@ cdef run_tasks(on_event):
         _main_context = context
     else:
         _thread_contexts[PyThread_get_thread_ident()] = context
+    thread.is_main = is_main
+    thread.group = group
     while True:
         with nogil:
-            context.task = s.core.executor().NextTask(FOREVER, is_main, &event)
+            context.task = s.core.executor().NextTask(FOREVER, thread, &event)
         if context.task.get() == NULL:
             if event.kind != EventKind.kNone:
                 on_event(event_tuple(event))
@@ -351,10 +355,17 @@ cdef forget_interrupt():
 EVENT_CREATE_ACTOR = 100
 
 
-def become_actor(bytes actor_id, str label, bint in_order, uint32_t threads, tuple group):
-    """From now on this process is an actor, and so many threads run its calls. ``group``: the placement group
-    that it is in, as ``current_group`` gives it."""
+def become_actor(bytes actor_id, str label, groups, bint on_loops, tuple group):
+    """From now on this process is an actor.
+
+    ``groups``: of its calls, as ``_spec.plans.CallGroup``; ``on_loops``: each has an event loop. ``group``: the
+    placement group that it is in, as ``current_group`` gives it.
+    """
     global _actor_id, _actor_mode, _actor_label, _actor_group
+    cdef vector[CallGroup] filled
+    fill_groups(&filled, groups)
+    if on_loops:
+        filled[0].at_once = 1   # the loop of the default one is the main thread, with a bound of its own
     _actor_group = group
     if group is not None and group[2]:
         set_capturing()
@@ -362,7 +373,7 @@ def become_actor(bytes actor_id, str label, bint in_order, uint32_t threads, tup
     _actor_mode = True
     _actor_label = label
     rest_as(label)
-    session().core.executor().BecomeActor(in_order, threads)
+    session().core.executor().BecomeActor(filled, on_loops and filled.size() > 1)
 
 
 def set_actor_label(str label):
@@ -389,196 +400,6 @@ def actor_ready(bytes actor_id, uint32_t incarnation, bint ok, bytes error=b""):
 
 def worker_exiting(bint intended, str reason):
     session().core.executor().WorkerExiting(intended, reason.encode())
-
-
-# --- Async actors ----------------------------------------------------------------------------------
-
-def poll_fd():
-    """A descriptor that is readable when frames wait; for an event loop that polls itself."""
-    return session().core.loop().poll_fd()
-
-
-def use_external_loop(int wake_fd):
-    """An event loop on this thread polls from now on; ``wake_fd`` wakes it."""
-    global _main_context, _coroutine_context
-    import contextvars
-    _main_context = None
-    _coroutine_context = contextvars.ContextVar("cyray_call", default=None)
-    session().core.loop().Use(wake_fd)
-
-
-def poll_async(on_event, loop, int limit):
-    """For an async actor's loop: handle what is there; up to ``limit`` calls run at once.
-
-    Events are handled at the limit too: what the calls await comes as one. A coroutine becomes a task of the loop, plain methods run at once.
-    """
-    cdef Event event
-    cdef Session s = session()
-    cdef ExecContext context
-    cdef CallableEntry entry
-    s.core.loop().PollNow()
-    while True:
-        context = ExecContext.__new__(ExecContext)
-        context.task = s.core.executor().TryNextTask(&event, len(_calls) < limit)
-        if context.task.get() == NULL:
-            if event.kind != EventKind.kNone:
-                on_event(event_tuple(event))
-                continue
-            break
-        try:
-            entry = callable_of(context.task.get())
-        except BaseException as error:  # noqa: BLE001 - the caller gets it
-            end = answer_error(context, None, error)
-            if end is not None:
-                leave_with(end)
-            continue
-        if not entry.is_coroutine and not entry.yields:
-            run_sync_in_loop(context)
-            continue
-        start_call(context, entry, loop)
-    s.core.loop().EndTurn()
-
-
-cdef run_sync_in_loop(ExecContext context):
-    global _main_context
-    _main_context = context
-    begin_title(context.task.get())
-    try:
-        execute(context)
-    finally:
-        end_title()
-        _main_context = None
-
-
-cdef extern from "Python.h":
-    int PYGEN_RETURN
-    void Py_DECREF(object)
-    int PyIter_Send(object, object, PyObject**) except -1
-
-# The calls of this async actor that run; when one ends, the loop gets to turn_ended once.
-cdef set _calls = set()
-cdef object _asyncio_task = None
-cdef object _turn_ended = None     # loop.call_soon(AsyncLoop.turn_ended)
-cdef bint _turn_is_to_end = False
-
-
-def use_loop(turn_ended):
-    """``turn_ended()`` is called when calls have ended, to have what follows from it done once."""
-    global _asyncio_task, _turn_ended
-    import asyncio
-    _asyncio_task = asyncio.Task
-    _turn_ended = turn_ended
-
-
-cdef int start_call(ExecContext context, CallableEntry entry, object loop) except -1:
-    cdef Call call = Call.__new__(Call)
-    context.callable_entry = entry
-    call.context = context
-    call.task = _asyncio_task(call, loop=loop)
-    _calls.add(call)
-    return 0
-
-
-@cython.final
-cdef class Call:
-    """One call of an ``async def`` method: a coroutine around the user's own, to the reply.
-
-    A class, not an ``async def``, so that a call that is cancelled before its first step replies too,
-    and because a coroutine in a coroutine costs every step twice.
-    """
-    cdef ExecContext context
-    cdef object task        # asyncio holds its tasks weakly
-    cdef object coroutine   # the user's, from the first step on
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return self.send(None)
-
-    cpdef send(self, value):
-        cdef PyObject* result = NULL
-        cdef bint ended
-        try:
-            if self.coroutine is None:
-                _coroutine_context.set(self.context)
-                self.begin()
-            ended = PyIter_Send(self.coroutine, value, &result) == PYGEN_RETURN
-        except BaseException as error:  # noqa: BLE001 - the caller gets it
-            self.raised(error)
-            raise StopIteration
-        value = <object>result
-        Py_DECREF(value)
-        if not ended:
-            return value
-        self.returned(value)
-        raise StopIteration
-
-    cdef int begin(self) except -1:
-        cdef CallableEntry entry = self.context.callable_entry
-        made = call_function(self.context, entry)
-        if entry.yields:
-            made = _stream_async(self.context, made)
-        elif hasattr(made, "__aiter__"):
-            made = _gather_async(made, entry.num_returns)
-        self.coroutine = made
-        return 0
-
-    def throw(self, kind, value=None, traceback=None):
-        try:
-            if self.coroutine is None:
-                raise kind
-            if isinstance(kind, BaseException):
-                return self.coroutine.throw(kind)
-            return self.coroutine.throw(kind, value, traceback)
-        except StopIteration as stop:
-            self.returned(stop.value)
-        except BaseException as error:  # noqa: BLE001
-            self.raised(error)
-        raise StopIteration
-
-    def close(self):
-        if self.coroutine is not None:
-            self.coroutine.close()
-
-    cdef int returned(self, object value) except -1:
-        cdef CallableEntry entry = self.context.callable_entry
-        try:
-            results = _Results.__new__(_Results)
-            if not entry.yields:
-                results = encode_results(self.context, entry, value)
-        except BaseException as error:  # noqa: BLE001
-            self.raised(error)
-        else:
-            finish(self.context, True, results, False)
-            self.ended()
-        return 0
-
-    cdef int raised(self, object error) except -1:
-        end = answer_error(self.context, self.context.callable_entry, error)
-        if end is None:
-            return self.ended()
-        worker_exiting(end.intended, end.reason)
-        hook("stop_loop")(0 if end.intended else 1)
-        return 0
-
-    cdef int ended(self) except -1:
-        global _turn_is_to_end
-        _calls.discard(self)
-        self.task = self.context = None
-        if not _turn_is_to_end:
-            _turn_is_to_end = True
-            _turn_ended()
-        return 0
-
-
-def turn_ended():
-    """To be called first in what ``use_loop`` was given: from now on it is called again."""
-    global _turn_is_to_end
-    _turn_is_to_end = False
 
 
 def actor_instance():

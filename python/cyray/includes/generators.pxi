@@ -286,8 +286,8 @@ async def _room(ExecContext context):
 def room_made(number):
     """For whoever takes events: the consumers have taken items of that call."""
     future = _rooms.get(number)
-    if future is not None and not future.done():
-        future.set_result(None)
+    if future is not None:
+        on_its_loop(future.get_loop(), lambda: future.done() or future.set_result(None))
 
 
 async def _gather_async(values, int count):

@@ -27,6 +27,13 @@ cdef extern from "cyray/core/task_types.h" namespace "cyray::core" nogil:
         cbool recursive
 
 
+cdef extern from "cyray/core/call_group.h" namespace "cyray::core" nogil:
+    cdef cppclass CallGroup:
+        CallGroup()
+        uint32_t at_once
+        cbool in_order
+
+
 cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
     cdef cppclass Submission:
         Submission()
@@ -50,6 +57,7 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         uint64_t timeout_ms
         int max_retries
         uint32_t max_concurrency
+        uint32_t group
         ResourceSet demand
         uint8_t strategy
         NodeId affinity_node
@@ -93,7 +101,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
         Status Cancel(ObjectEntry*, const Cancellation&)
         void Throttle(ActorClient*)
-        ActorClient* GetActorClient(const ActorId&, cbool, uint32_t)
+        ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&)
         void ReleaseActorClient(ActorClient*)
         ActorId NewActorId()
         Status CreateActor(const ActorCreation&, cbool)
@@ -139,6 +147,7 @@ cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
     cdef cppclass ExecTask:
         WorkerId submitter
         ExecTemplate* tmpl
+        uint32_t group
         TaskId id
         uint32_t attempt
         ValuePtr args
@@ -150,6 +159,11 @@ cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
         cbool cancels_children
         cbool timed_out
         cbool submitter_is_nil()
+
+    cdef cppclass TaskThread:
+        TaskThread()
+        cbool is_main
+        uint32_t group
 
     cdef cppclass Outcome:
         Outcome()
@@ -213,13 +227,13 @@ cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
         Sent SendItem(ExecTask&, Outcome)
         cbool AwaitRoom(const ExecTask&)
         cbool HasRoomOrTells(ExecTask&)
-        unique_ptr[ExecTask] NextTask(int64_t, cbool, Event*)
+        unique_ptr[ExecTask] NextTask(int64_t, TaskThread, Event*)
         unique_ptr[ExecTask] TryNextTask(Event*, cbool)
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
         void ReplyCancelled(unique_ptr[ExecTask])
         void Abandon(unique_ptr[ExecTask])
         cbool OwnerOfResults(ExecTask&, Address*)
-        void BecomeActor(cbool, uint32_t)
+        void BecomeActor(const vector[CallGroup]&, cbool)
         void ActorReady(const ActorId&, uint32_t, cbool, string_view)
         void WorkerExiting(cbool, const string&)
         void Retire(const string&)

@@ -142,6 +142,7 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
     spec.is_actor_method = function_id is None
     if spec.is_actor_method:
         spec.method = plan.method.encode()
+        spec.group = plan.group
     else:
         spec.function_id = FunctionId.FromBytes(PyBytes_AS_STRING(function_id))
         spec.max_concurrency = plan.max_concurrency
@@ -430,13 +431,23 @@ cdef ActorMethod make_method(ActorHandle handle, str name, dict overrides):
     return method
 
 
+cdef int fill_groups(vector[CallGroup]* groups, object plans) except -1:
+    # `plans`: CallGroups of _spec/plans.py, the default one first.
+    cdef CallGroup group
+    for _, at_once, in_order in plans:
+        group.at_once = at_once
+        group.in_order = in_order
+        groups.push_back(group)
+    return 0
+
+
 cdef class ActorHandle:
     """A handle of an actor. Picklable, hashable; the actor ends when its last handle goes.
 
     Handles from ``get_actor`` are weak: they do not keep the actor alive.
     """
     cdef bytes _id
-    cdef dict _meta            # class_name, methods {name: options}, in_order, ... (picklable)
+    cdef dict _meta            # class_name, methods {name: options}, groups, ... (picklable)
     cdef ObjectRef _ref        # counts this handle; None for weak ones
     cdef dict _templates
     cdef ActorClient* client
@@ -453,15 +464,15 @@ cdef class ActorHandle:
     cdef int attach(self) except -1:
         if self.epoch != 0:
             raise RuntimeError(of_ended_session(f"this handle of an actor ({self._meta['class_name']})"))
-        cdef bint in_order = self._meta["in_order"]
-        cdef uint32_t max_concurrency = self._meta["max_concurrency"]
+        cdef vector[CallGroup] groups
         if now.core == NULL:
             raise RuntimeError("a pickled actor handle means something only in a program that is "
                                "connected to its cluster: call cyray.init(address=...) first")
         if self._ref is not None:
             self._ref.live()
+        fill_groups(&groups, self._meta["groups"])
         self.client = now.core.submitter().GetActorClient(
-            ActorId.FromBytes(PyBytes_AS_STRING(self._id)), in_order, max_concurrency)
+            ActorId.FromBytes(PyBytes_AS_STRING(self._id)), groups)
         self.epoch = now.epoch
         return 0
 
