@@ -144,9 +144,7 @@ def test_calls_without_an_answer_are_made_again_in_order_and_before_later_ones(
             self.name, self.log, self.refs = name, log, []
 
         def call(self, first, last):
-            self.refs += [
-                self.log.write.remote(f"{self.name} {i}") for i in range(first, last)
-            ]
+            self.refs += [self.log.write.remote(f"{self.name} {i}") for i in range(first, last)]
 
         def results(self):
             return cyray.get(self.refs, timeout=30)
@@ -204,7 +202,7 @@ def test_who_gets_or_makes_one_that_ends_all_the_time_gets_one():
         for _ in range(10):
             try:
                 bound.remote()  # no handle is kept: it ends at once
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 errors.append(error)
 
     threads = [threading.Thread(target=get_or_make) for _ in range(5)]

@@ -55,6 +55,7 @@ TABLE = {
     "system_error": "cyray._errors.from_core:system_error",
     "raise_error": "cyray._errors.from_core:raise_error",
     "get_timeout": "cyray._errors.from_core:get_timeout",
+    "pending_calls_limit": "cyray._errors.from_core:pending_calls_limit",
     "from_dependency": "cyray._errors.from_core:from_dependency",
 }
 

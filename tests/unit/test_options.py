@@ -10,6 +10,7 @@ from cyray._spec.options import (
     actor_demands,
     actor_options,
     concurrency_of,
+    groups_of,
     method_options,
     resource_demand,
     task_options,
@@ -26,6 +27,26 @@ def test_old_names_become_present_ones():
     assert actor_options({"max_reconstructions": -1}) == {"max_restarts": -1}
     with pytest.raises(ValueError, match="another name"):
         task_options({"num_return_vals": 3, "num_returns": 3})
+
+
+def test_concurrency_groups_have_names_and_sizes():
+    groups = {"concurrency_groups": {"io": 2, "cpu": 1}}
+    assert actor_options(groups) == groups
+    assert groups_of(groups, False, "A") == (("", 1, True), ("io", 2, False), ("cpu", 1, True))
+    assert groups_of(groups, True, "A")[0] == ("", 1000, False)
+    for wrong in ([("io", 2)], {1: 2}, {"io": "2"}, {"io": None}, {"io": True}):
+        with pytest.raises(TypeError):
+            actor_options({"concurrency_groups": wrong})
+    for wrong in ({"io": 0}, {"": 1}):
+        with pytest.raises(ValueError):
+            actor_options({"concurrency_groups": wrong})
+    with pytest.raises(ValueError, match="not supported in"):
+        actor_options(groups, in_options=True)
+
+
+def test_minus_one_is_no_limit_of_pending_calls():
+    assert actor_options({"max_pending_calls": -1}) == {"max_pending_calls": None}
+    assert actor_options({"max_pending_calls": 7}) == {"max_pending_calls": 7}
 
 
 def test_an_unknown_option_lists_the_valid_ones():
@@ -100,7 +121,7 @@ def test_a_wrong_value_is_a_value_error(options, message):
 
 def test_options_without_effect_are_accepted_and_dropped():
     assert task_options({"runtime_env": {}, "enable_task_events": False, "_labels": {}}) == {}
-    assert actor_options({"max_pending_calls": -1, "allow_out_of_order_execution": True}) == {}
+    assert actor_options({"allow_out_of_order_execution": True}) == {}
 
 
 def test_max_calls_belongs_to_the_decorator():

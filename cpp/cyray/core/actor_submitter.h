@@ -55,6 +55,7 @@ struct ActorClient {
   std::vector<CallLane> lanes{1};  // by group
   TaskList in_flight;
   TaskList limbo{.place = Place::kLimbo};
+  uint32_t reserved = 0;  // calls that are being made where there is a limit
   uint64_t answered = 0;
   size_t crowd = kCrowd;
   bool losing_link = false;  // its last answers are read

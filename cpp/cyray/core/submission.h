@@ -21,6 +21,7 @@ struct Submission {
   uint64_t parent = 0;          // ExecTask::number of the task that submits it; 0: none does
   ObjectEntry* hold = nullptr;  // kept until the reply: the handle that an actor call went through
   std::unique_ptr<std::string> name;
+  bool reserved = false;  // Submitter::Reserve: it counts as pending already
 };
 
 struct TemplateSpec {

@@ -73,6 +73,7 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
     }
     if (submission.tmpl->yields != wire::Yields::None) completion_.generators().Begin(task, entry);
   }
+  if (submission.reserved) --actor->reserved;
   if (raylet_lost_ || process_.leaving()) {
     const Status why = process_.leaving() ? ThisProcess::ShutDown() : process_.RayletIsGone();
     completion_.Fail(task, SystemError(ErrorKind::kRayletDied, why.message()));
@@ -84,6 +85,18 @@ bool Submitter::Submit(Submission submission, ActorClient* actor, ObjectEntry** 
     process_.poller().NoteTimer(tasks_.NextTickNs());
   }
   return false;
+}
+
+bool Submitter::Reserve(ActorClient* actor, uint32_t most) {
+  std::lock_guard lock(process_.mutex());
+  if (actor->pending() + actor->reserved >= most) return false;
+  ++actor->reserved;
+  return true;
+}
+
+void Submitter::GiveBack(ActorClient* actor) {
+  std::lock_guard lock(process_.mutex());
+  --actor->reserved;
 }
 
 Status Submitter::Cancel(ObjectEntry* entry, const Cancellation& how) {

@@ -180,18 +180,18 @@ class ActorClass(_Maker[_K]):
         check_constructor(self.underlying_class, args, kwargs)
         name = options.get("name") or ""
         namespace = options.get("namespace") or me.namespace
-        if options.get("get_if_exists"):
+        plan = self._cyray_plan(options, name, namespace)
+        if not options.get("get_if_exists"):
+            return _raylet.create_actor(plan, args, kwargs, wait=bool(name))
+        while True:
             try:
                 return get_actor(name, namespace)
             except ValueError:
                 pass
-        plan = self._cyray_plan(options, name, namespace)
-        try:
-            return _raylet.create_actor(plan, args, kwargs, wait=bool(name))
-        except ActorAlreadyExistsError:
-            if options.get("get_if_exists"):
-                return get_actor(name, namespace)  # somebody else was quicker
-            raise
+            try:
+                return _raylet.create_actor(plan, args, kwargs, wait=True)
+            except ActorAlreadyExistsError:
+                pass  # somebody else was quicker; by now it may have ended again
 
     def _cyray_plan(self, options: Mapping[str, Any], name: str, namespace: str) -> plans.ActorPlan:
         session = _raylet.session_number()
@@ -204,6 +204,7 @@ class ActorClass(_Maker[_K]):
         meta = {
             **described.meta,
             "groups": groups,
+            "max_pending_calls": options.get("max_pending_calls") or 0,
             "max_task_retries": options.get("max_task_retries") or 0,
         }
         if _raylet.captures(options.get("scheduling_strategy")):

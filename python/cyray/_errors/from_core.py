@@ -139,3 +139,13 @@ def _actor_error(cls: type[RayActorError], message: str, actor_id: str | None) -
     error = cls("\n".join([*first, *facts, *text]), actor_id)
     error.class_name = named[0].partition(": ")[2] if named else None
     return error
+
+
+def pending_calls_limit(method: str, class_name: str, most: int) -> BaseException:
+    """For a call that would be one too many: `max_pending_calls` of this process are not answered."""
+    from cyray._errors.classes import PendingCallsLimitExceeded
+
+    return PendingCallsLimitExceeded(
+        f"{class_name}.{method}.remote(): {most} calls of this process to the actor have not been answered, as "
+        f"many as max_pending_calls={most} allows. Get some of their results first."
+    )

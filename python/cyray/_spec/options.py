@@ -171,6 +171,14 @@ def _max_ahead(name: str, value: Any) -> Any:
     return int_at_least(1)(name, value)
 
 
+def _max_pending(name: str, value: Any) -> Any:
+    if value is None or (isinstance(value, int) and value == -1):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        raise ValueError(f"The keyword '{name}' only accepts -1 (any number) and integers from 1 on.")
+    return int_at_least(1)(name, value)
+
+
 def _retry_exceptions(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
@@ -322,6 +330,7 @@ _ACTOR: dict[str, _Check] = {
     "max_task_retries": int_at_least(-1),
     "max_concurrency": int_at_least(1),
     "concurrency_groups": _groups,
+    "max_pending_calls": _max_pending,
 }
 _METHOD: dict[str, _Check] = {
     "name": text,
@@ -345,7 +354,6 @@ _HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "allow_out_of_order_execution": (None, True, False),
     # Only the values that say "as if not given".
     "runtime_env": (None, {}),
-    "max_pending_calls": (None, -1),
     "object_store_memory": (None,),
     "enable_tensor_transport": (None, False),
     "tensor_transport": (None,),
@@ -363,7 +371,6 @@ _METHOD_HARMLESS = frozenset(
 _ACTOR_ONLY_HARMLESS = frozenset(
     (
         "allow_out_of_order_execution",
-        "max_pending_calls",
         "object_store_memory",
         "_actor_generator_backpressure_num_objects",
     )

@@ -44,6 +44,7 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         uint64_t parent
         ObjectEntry* hold
         unique_ptr[string] name
+        cbool reserved
 
     cdef cppclass TemplateSpec:
         TemplateSpec()
@@ -99,6 +100,8 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         TaskTemplate* AddTemplate(const TemplateSpec&)
         void ReleaseTemplate(TaskTemplate*)
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
+        cbool Reserve(ActorClient*, uint32_t)
+        void GiveBack(ActorClient*)
         Status Cancel(ObjectEntry*, const Cancellation&)
         void Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&)

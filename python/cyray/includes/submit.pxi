@@ -8,9 +8,9 @@ cdef extern from "Python.h":
 
 
 cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, bytes name,
-                          tuple args, dict kwargs):
+                          tuple args, dict kwargs, bint reserved=False):
     # `tmpl`, `actor` and `hold` are of the current session.
-    # `name`: of this one task, instead of its template's; or None.
+    # `name`: of this one task, instead of its template's; or None. `reserved`: by Reserve.
     cdef Session s = now
     cdef Submission submission
     cdef ObjectEntry* one
@@ -25,7 +25,10 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
             submission.parent = parent.task.get().number
     if name is not None:
         submission.name.reset(new string(<string>name))
-    if args or kwargs:
+    submission.reserved = reserved
+    if reserved:
+        encode_reserved(s, actor, args, kwargs, &submission)
+    elif args or kwargs:
         submission.args = ValuePtr(encode_args(s, args, kwargs, &submission.refs,
                                                &submission.contained))
     if n == 1:
@@ -43,6 +46,20 @@ cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* h
     if parent is not None and is_untold(parent) and parent.task.get().cancels_children:
         cancel_all(s, many.data(), 1)
     return [make_ref(many[i], s.epoch) for i in range(n)]
+
+
+cdef int encode_reserved(Session s, ActorClient* actor, tuple args, dict kwargs,
+                         Submission* submission) except -1:
+    if not (args or kwargs):
+        return 0
+    try:
+        submission.args = ValuePtr(encode_args(s, args, kwargs, &submission.refs,
+                                               &submission.contained))
+    except BaseException:
+        if s is now:
+            s.core.submitter().GiveBack(actor)
+        raise
+    return 0
 
 
 cdef int throttle(Session s, ActorClient* actor) except -1:
@@ -385,7 +402,15 @@ cdef class ActorMethod:
             if template is None:
                 template = self.prepare()
         template.accept(args, kwargs)
+        if handle.most_pending > 0:
+            self.reserve(handle)
+            return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs, True)
         return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs)
+
+    cdef int reserve(self, ActorHandle handle) except -1:
+        if not now.core.submitter().Reserve(handle.client, handle.most_pending):
+            raise hook("pending_calls_limit")(self._name, handle._meta["class_name"], handle.most_pending)
+        return 0
 
     cdef Template prepare(self):
         # Templates are of the class and method, not of the actor: a thousand actors need a few.
@@ -451,6 +476,7 @@ cdef class ActorHandle:
     cdef ObjectRef _ref        # counts this handle; None for weak ones
     cdef dict _templates
     cdef ActorClient* client
+    cdef uint32_t most_pending  # calls of this process; 0: any number
     cdef uint32_t epoch
     cdef object __weakref__
 
@@ -527,6 +553,7 @@ def make_handle(bytes actor_id, dict meta, ObjectRef ref):
     handle._meta = meta
     handle._ref = ref
     handle._templates = {}
+    handle.most_pending = meta.get("max_pending_calls", 0)
     handle.epoch = 0
     handle.attach()
     return handle
