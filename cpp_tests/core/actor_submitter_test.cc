@@ -451,16 +451,42 @@ TEST_F(ActorSubmitterTest, WhereOrderDoesNotMatterCallsThatWaitForArgumentsWaitB
 TEST_F(ActorSubmitterTest, ACrowdedActorIsNotWaitedForAtEveryCallWhileItAnswersNone) {
   AddWorker(10);
   Update(ActorState::Alive, 0, 10);
-  client_->crowd = 10;
   TaskTemplate* tmpl = MakeTemplate();
-  for (int i = 0; i < 11; ++i) Call(tmpl);
-  EXPECT_TRUE(ActorSubmitter::Crowded(*client_));
-  ActorSubmitter::HasWaited(*client_, client_->answered);
+  for (size_t i = 0; i < ActorClient::kCrowd; ++i) Call(tmpl);
   EXPECT_FALSE(ActorSubmitter::Crowded(*client_));
+  Call(tmpl);
+  EXPECT_TRUE(ActorSubmitter::Crowded(*client_));
   const uint64_t answered = client_->answered;
+  ActorSubmitter::HasWaited(*client_, answered);
+  for (uint32_t i = 0; i < ActorSubmitter::kPasses; ++i) {
+    ASSERT_FALSE(ActorSubmitter::Crowded(*client_));
+    Call(tmpl);
+  }
+  EXPECT_TRUE(ActorSubmitter::Crowded(*client_));
+  ActorSubmitter::HasWaited(*client_, answered);
+  EXPECT_FALSE(ActorSubmitter::Crowded(*client_));
   for (const uint64_t tag : Pushed(10)) Reply(10, tag);
   ActorSubmitter::HasWaited(*client_, answered);
-  EXPECT_EQ(client_->crowd, ActorClient::kCrowd);
+  EXPECT_TRUE(ActorSubmitter::Crowded(*client_)) << "it answers";
+}
+
+TEST_F(ActorSubmitterTest, BytesOfArgumentsAreBoundedHereAndAtTheActor) {
+  AddWorker(10);
+  Update(ActorState::Alive, 0, 10);
+  TaskTemplate* tmpl = MakeTemplate();
+  constexpr size_t kBytes = 64 << 10;
+  const std::string large(kBytes, 'x');
+  const auto call = [&] { return Submit(tmpl, {}, client_, large); };
+  std::vector<ObjectEntry*> entries;
+  while (!ActorSubmitter::Crowded(*client_)) entries.push_back(call());
+  EXPECT_EQ(entries.size(), ActorClient::kCrowdBytes / kBytes + 1);
+  EXPECT_EQ(client_->in_flight.count, ActorSubmitter::kMaxInFlightBytes / kBytes);
+  for (size_t round = 0; client_->pending() > 0; ++round) {
+    ASSERT_LT(round, entries.size());
+    for (const uint64_t tag : Pushed(10)) Reply(10, tag);
+    actors_.CheckInvariants();
+  }
+  EXPECT_EQ(client_->bytes, 0u);
 }
 
 TEST_F(ActorSubmitterTest, OnlyAnActorThatHasLivedIsKnownToHaveDied) {

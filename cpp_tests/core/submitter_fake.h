@@ -145,8 +145,9 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   }
   // The task's one result, with the test's count.
   ObjectEntry* Submit(TaskTemplate* tmpl, std::vector<ObjectEntry*> refs = {},
-                      ActorClient* actor = nullptr) {
+                      ActorClient* actor = nullptr, const std::string& args = "") {
     PendingTask* task = slab_.New();
+    if (!args.empty()) task->args = ValuePtr(Value::Copy(args.data(), args.size()));
     task->id = ids_.Next();
     task->tmpl = tmpl;
     TemplateTable::Use(tmpl);

@@ -27,6 +27,8 @@ std::string AboutDead(const std::string& class_name, const wire::ActorUpdate& up
   return out;
 }
 
+size_t BytesOf(const PendingTask& task) { return task.args ? task.args->size() : 0; }
+
 // Counts the tasks of this process (TaskIds).
 uint64_t Sequence(const TaskId& id) {
   uint64_t sequence = 0;
@@ -106,6 +108,8 @@ void ActorSubmitter::Subscribe(ActorClient& client) {
 
 void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirectory& objects) {
   task->actor = client;
+  client->bytes += BytesOf(*task);  // until it is freed (TaskSlab)
+  if (client->passes > 0) --client->passes;
   if (client->death_error) return completion_.Fail(task, client->death_error);
   if (client->unreachable && !Reconnect(*client)) {
     return completion_.Fail(task, client->unreachable);
@@ -181,7 +185,7 @@ void ActorSubmitter::PumpAll(ActorClient& client) {
 void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
   const size_t most = kMaxInFlight + lane.group.at_once - 1;
   while (!lane.queue.empty() && client.link != nullptr && !client.losing_link &&
-         lane.in_flight < most) {
+         lane.in_flight < most && lane.in_flight_bytes < kMaxInFlightBytes) {
     PendingTask* task = lane.queue.first;
     if (task->waiting_for_args()) break;
     lane.queue.Remove(task);
@@ -194,6 +198,7 @@ void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
     const bool was_idle = client.in_flight.count == 0;
     client.in_flight.Append(task);
     ++lane.in_flight;
+    lane.in_flight_bytes += BytesOf(*task);
     Link& link = *client.link;
     completion_.Push(link, task, {});
     if (was_idle) {
@@ -215,6 +220,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   } else if (client.link == &link && task->place == Place::kInFlight) {
     client.in_flight.Remove(task);
     --lane.in_flight;
+    lane.in_flight_bytes -= BytesOf(*task);
   } else {
     return completion_.Disregard(link, task, reply);  // from a past incarnation, or said twice
   }
@@ -260,7 +266,7 @@ void ActorSubmitter::LoseLink(ActorClient& client) {
     client.in_flight.Remove(task);
     client.limbo.Append(task);
   }
-  for (CallLane& lane : client.lanes) lane.in_flight = 0;
+  for (CallLane& lane : client.lanes) lane.in_flight_bytes = lane.in_flight = 0;
 }
 
 void ActorSubmitter::OnLinkBroken(Link& link, const std::string& reason) {

@@ -8,9 +8,9 @@
 // incarnation; the others fail. When nobody says anything, for only the connection broke, they all
 // fail as those of an actor that cannot be reached; later calls try a connection that came back.
 //
-// Callers that never wait must not shut out the others: a group has at most kMaxInFlight calls of
-// each process beyond those that it runs at once, and a process with very many calls pending is
-// slowed down (Crowded). Clients that no handle names any more are kept for a while: the next
+// Callers that never wait must not shut out the others, nor fill anybody's memory: a group has at
+// most kMaxInFlight calls of each process beyond those that it runs at once, or kMaxInFlightBytes of
+// arguments, and a process with very many calls pending is slowed down (Crowded). Clients that no handle names any more are kept for a while: the next
 // handle often comes soon.
 //
 // Guarded by the core mutex.
@@ -41,11 +41,13 @@ struct CallLane {
   TaskList queue{.place = Place::kQueue};  // not pushed yet, in order
   TaskList waiting{.place = Place::kWaiting};
   uint32_t in_flight = 0;
+  size_t in_flight_bytes = 0;  // of arguments
 };
 
 struct ActorClient {
-  // Beyond so many calls pending a caller should let the actor catch up.
-  static constexpr size_t kCrowd = 200'000;
+  // Beyond so many calls pending, or bytes of their arguments, a caller should let the actor catch up.
+  static constexpr size_t kCrowd = 50'000;
+  static constexpr size_t kCrowdBytes = 64 << 20;
 
   ActorId id;
   wire::ActorState state = wire::ActorState::PendingCreation;
@@ -57,7 +59,8 @@ struct ActorClient {
   TaskList limbo{.place = Place::kLimbo};
   uint32_t reserved = 0;  // calls that are being made where there is a limit
   uint64_t answered = 0;
-  size_t crowd = kCrowd;
+  size_t bytes = 0;     // of the arguments of pending calls
+  uint32_t passes = 0;  // calls that do not wait for the crowd
   bool losing_link = false;  // its last answers are read
   bool subscribed = false;
   std::string class_name;
@@ -90,18 +93,24 @@ class ActorSubmitter {
 
   // What keeps an actor busy while answers travel; the queue of other callers behind it is short.
   static constexpr size_t kMaxInFlight = 4'096;
+  static constexpr size_t kMaxInFlightBytes = 16 << 20;
+  // Calls beyond the crowd that a caller makes before it waits again, where waiting helped nobody.
+  static constexpr uint32_t kPasses = 10'000;
   // Clients without handles that are kept.
   static constexpr size_t kMaxIdle = 256;
 
   // Whether the caller should let the actor catch up before it makes another call.
-  static bool Crowded(const ActorClient& client) {
-    return client.link != nullptr && client.pending() > client.crowd;
+  static bool Crowded(ActorClient& client) {
+    if (client.pending() <= ActorClient::kCrowd && client.bytes <= ActorClient::kCrowdBytes) {
+      return false;
+    }
+    return client.link != nullptr && client.passes == 0;
   }
   // A caller has waited for the crowd, when `answered` calls had been answered. An actor that has
-  // answered none since is busy with something else: waiting for it at every call helps nobody.
+  // answered none since is busy with something else, maybe until the caller does something: it is
+  // let through for a while.
   static void HasWaited(ActorClient& client, uint64_t answered) {
-    constexpr size_t kMore = 10'000;
-    client.crowd = client.answered > answered ? ActorClient::kCrowd : client.pending() + kMore;
+    client.passes = client.answered > answered ? 0 : kPasses;
   }
 
   // The client of an actor, for one handle more; it stays until Release, and a while longer.

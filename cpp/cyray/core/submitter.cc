@@ -136,14 +136,18 @@ Submitter::NextItem Submitter::TakeItem(ObjectEntry* generator, bool only_look) 
   return {.item = item, .taken = true};
 }
 
-void Submitter::Throttle(ActorClient* actor) {
-  constexpr int64_t kPatienceNs = 1'000'000;
+bool Submitter::Throttle(ActorClient* actor) {
+  constexpr int64_t kPatienceNs = 1'000'000'000;  // with one that answers nothing
   ThisProcess::Lock lock(process_.mutex());
-  const uint64_t answered = actor->answered;
-  process_.poller().WaitUntil(lock, MonotonicNs() + kPatienceNs, [&] {
-    return process_.leaving() || !ActorSubmitter::Crowded(*actor);
-  });
-  ActorSubmitter::HasWaited(*actor, answered);
+  while (!process_.leaving() && ActorSubmitter::Crowded(*actor)) {
+    const uint64_t answered = actor->answered;
+    const Status waited = process_.Await(lock, MonotonicNs() + kPatienceNs, [&] {
+      return actor->answered > answered || !ActorSubmitter::Crowded(*actor);
+    });
+    if (waited.code() == StatusCode::kCancelled) return false;
+    ActorSubmitter::HasWaited(*actor, answered);
+  }
+  return true;
 }
 
 ActorClient* Submitter::GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups) {

@@ -45,8 +45,8 @@ class Submitter {
   // unless it is there already. Of another process's task its owner is asked, once, if it can be
   // reached. An error for a call that is to be cancelled by force.
   Status Cancel(ObjectEntry* entry, const Cancellation& how);
-  // Lets a crowded actor catch up, for a millisecond at most, and not again while it does not.
-  void Throttle(ActorClient* actor);
+  // Lets a crowded actor catch up, as long as it answers calls. False: a signal handler raised.
+  bool Throttle(ActorClient* actor);
   // For one handle; ReleaseActorClient gives it back. `groups`: of the actor, the default one
   // first; templates of its methods name them.
   ActorClient* GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups);

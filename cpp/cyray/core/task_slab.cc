@@ -22,6 +22,7 @@ PendingTask* TaskSlab::New() {
 
 void TaskSlab::Free(PendingTask* task) {
   const uint32_t slot = task->slot, generation = task->generation + 1;
+  if (task->actor != nullptr && task->args) task->actor->bytes -= task->args->size();
   // Small vectors keep their memory for the next task in this slot; a burst's does not stay.
   task->args = {};
   task->refs.clear();

@@ -103,7 +103,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         cbool Reserve(ActorClient*, uint32_t)
         void GiveBack(ActorClient*)
         Status Cancel(ObjectEntry*, const Cancellation&)
-        void Throttle(ActorClient*)
+        cbool Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&)
         void ReleaseActorClient(ActorClient*)
         ActorId NewActorId()

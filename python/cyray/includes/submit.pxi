@@ -63,8 +63,11 @@ cdef int encode_reserved(Session s, ActorClient* actor, tuple args, dict kwargs,
 
 
 cdef int throttle(Session s, ActorClient* actor) except -1:
+    cdef bint waited
     with nogil:
-        s.core.submitter().Throttle(actor)
+        waited = s.core.submitter().Throttle(actor)
+    if not waited:
+        reraise()
     return still(s)
 
 
