@@ -9,9 +9,9 @@
 // fail as those of an actor that cannot be reached; later calls try a connection that came back.
 //
 // Callers that never wait must not shut out the others, nor fill anybody's memory: a group has at
-// most kMaxInFlight calls of each process beyond those that it runs at once, or kMaxInFlightBytes of
-// arguments, and a process with very many calls pending is slowed down (Crowded). Clients that no handle names any more are kept for a while: the next
-// handle often comes soon.
+// most kMaxInFlight calls of each process beyond those that it runs at once, or kMaxInFlightBytes
+// of arguments, and a process with very many calls pending is slowed down (Crowded). Clients that
+// no handle names any more are kept for a while: the next handle often comes soon.
 //
 // Guarded by the core mutex.
 // Invariants (CheckInvariants): calls of one client and group are pushed in order of submission
@@ -45,7 +45,8 @@ struct CallLane {
 };
 
 struct ActorClient {
-  // Beyond so many calls pending, or bytes of their arguments, a caller should let the actor catch up.
+  // Beyond so many calls pending, or bytes of their arguments, a caller should let the actor catch
+  // up.
   static constexpr size_t kCrowd = 50'000;
   static constexpr size_t kCrowdBytes = 64 << 20;
 
@@ -59,8 +60,8 @@ struct ActorClient {
   TaskList limbo{.place = Place::kLimbo};
   uint32_t reserved = 0;  // calls that are being made where there is a limit
   uint64_t answered = 0;
-  size_t bytes = 0;     // of the arguments of pending calls
-  uint32_t passes = 0;  // calls that do not wait for the crowd
+  size_t bytes = 0;          // of the arguments of pending calls
+  uint32_t passes = 0;       // calls that do not wait for the crowd
   bool losing_link = false;  // its last answers are read
   bool subscribed = false;
   std::string class_name;

@@ -78,6 +78,7 @@ class CoreWorker : private PollerHandler {
  private:
   // PollerHandler
   void OnReady(void* cookie, uint32_t events) override;
+  void OnWoken() override { executor_.LookWhetherToEnd(); }
   void FlushAll() override;
   void FlushStale() override;
   int64_t NextTimerNs() override;

@@ -31,7 +31,7 @@ struct Event {
     kSilence,      // text: the question that nobody has answered for long
     kAssignJob,    // id: job, label: namespace, text: config
     kBecomeActor,  // id: actor; number: incarnation; text: spec's extra; label: class name
-    kExit,         // leave; flag: gracefully; text: why
+    kExit,         // leave; flag: for good; text: why
     kRayletLost,
     kCancel,  // token: the number of an actor's call that runs and is cancelled
     kRoom,    // token: the number of one that waits for its consumers and may go on

@@ -16,6 +16,7 @@ using wire::FrameType;
 std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, TaskThread thread, Event* event) {
   ThisProcess::Lock lock(process_.mutex());
   event->kind = Event::Kind::kNone;
+  if (asked_to_end_.load(std::memory_order_relaxed)) LookWhetherToEnd();
   if (const ExecTemplate* next = queue_.FrontTemplate(); next != nullptr) {
     if (next->average_us * 1000 > kReplyGatherNs) process_.FlushAll();
   }
@@ -24,18 +25,16 @@ std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, TaskThread thr
     return (thread.is_main && (!events_.empty() || IsOver())) || queue_.HasReady(thread) ||
            process_.leaving();
   });
-  if (thread.is_main && events_.empty() && IsOver()) {
-    event->kind = Event::Kind::kExit;
-    event->text = retired_for_;
-    return nullptr;
-  }
+  if (thread.is_main && TakeEnd(event)) return nullptr;
   return TakeNext(thread, event);
 }
 
 std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event, bool may_begin) {
   std::lock_guard lock(process_.mutex());
   event->kind = Event::Kind::kNone;
+  if (asked_to_end_.load(std::memory_order_relaxed)) LookWhetherToEnd();
   std::unique_ptr<ExecTask> task;
+  if (TakeEnd(event)) return nullptr;
   if (may_begin || !events_.empty()) task = TakeNext({}, event);
   if (!task && event->kind == Event::Kind::kNone) loop_.FoundNothing();
   return task;
@@ -83,6 +82,7 @@ void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status
   if (!retired_) return;
   process_.FlushAll();
   process_.poller().WakeWaiters();  // the main thread may wait for the last answer
+  if (group > 0) loop_.Wake();
 }
 
 bool Executor::SkipItem(ExecTask& task) {
@@ -183,19 +183,40 @@ void Executor::WorkerExiting(bool intended, const std::string& reason) {
 
 void Executor::Retire(const std::string& reason) {
   std::lock_guard lock(process_.mutex());
+  BeginToRetire(reason);
+}
+
+void Executor::BeginToRetire(const std::string& reason) {
   if (std::exchange(retired_, true)) return;
   retired_for_ = reason;
   queue_.Close();
-  SendExiting(/*intended=*/true, reason, /*when_unused=*/true);
+  if (!queue_.is_actor()) SendExiting(/*intended=*/true, reason, /*when_unused=*/true);
+  process_.FlushAll();
+}
+
+void Executor::LookWhetherToEnd() {
+  if (!asked_to_end_.exchange(false)) return;
+  ends_used_ = true;
+  BeginToRetire("its process got SIGTERM");
+  process_.poller().WakeWaiters();
+  loop_.Wake();
+}
+
+bool Executor::TakeEnd(Event* event) {
+  if (!events_.empty() || !IsOver()) return false;
+  event->kind = Event::Kind::kExit;
+  event->flag = !queue_.is_actor();  // an actor may be restarted
+  event->text = retired_for_;
+  return true;
 }
 
 bool Executor::IsOver() const {
-  if (!retired_ || !queue_.AllAnswered() || in_use_()) return false;
+  if (!retired_ || !queue_.AllAnswered() || (!ends_used_ && in_use_())) return false;
   const auto& links = process_.links().all();
   return std::all_of(links.begin(), links.end(), [this](const auto& found) {
     const Link& link = *found.second;
     if (link.state == Link::State::kBroken) return true;
-    return link.given.empty() && !process_.links().HasUnsent(link);
+    return (ends_used_ || link.given.empty()) && !process_.links().HasUnsent(link);
   });
 }
 

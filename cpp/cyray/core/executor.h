@@ -9,6 +9,7 @@
 
 #include <flatbuffers/flatbuffers.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -63,6 +64,9 @@ class Executor {
   // it owns, the main thread gets the event that ends it. Refs of its own do not keep it: whoever
   // limits the calls of a function may do so for what it leaves behind.
   void Retire(const std::string& reason);
+  // For a handler of SIGTERM: the same as Retire, but for what others use, which keeps nobody. An
+  // actor does not say that it leaves before it does. Writes to Poller::wake_fd() come next.
+  std::atomic<bool>& asked_to_end() { return asked_to_end_; }
   // Says whether others use what this process owns, or it waits for what it has submitted; called
   // with the core mutex held.
   void SetInUse(std::function<bool()> in_use) { in_use_ = std::move(in_use); }
@@ -73,6 +77,8 @@ class Executor {
 
   // --- With the core mutex held ---
 
+  // Begins to end, if it was asked to.
+  void LookWhetherToEnd();
   void SetIdentity(const Address& self) { queue_.SetIdentity(self); }
   void SetAheadBytes(uint64_t bytes) { queue_.SetAheadBytes(bytes); }
   void SetTaskNotes(wire::TaskNotes notes) { queue_.SetTaskNotes(std::move(notes)); }
@@ -122,12 +128,14 @@ class Executor {
   void SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                  std::vector<Outcome> outcomes, bool retry);
   void TellOfRoom();
+  void BeginToRetire(const std::string& reason);
   // Python is told that the task is cancelled.
   void Interrupt(const ExecTask& task);
   void PushEvent(Event event, const ExecTask& task);
   void SendExiting(bool intended, const std::string& reason, bool when_unused = false);
   // A worker that takes no more tasks may end: nobody would miss anything.
   bool IsOver() const;
+  bool TakeEnd(Event* event);
   std::unique_ptr<ExecTask> TakeNext(TaskThread thread, Event* event);
 
   ThisProcess& process_;
@@ -140,7 +148,9 @@ class Executor {
   std::function<void(uint64_t)> cancel_children_ = [](uint64_t) {};
   std::function<bool()> in_use_ = [] { return false; };
   bool loops_of_groups_ = false;
+  std::atomic<bool> asked_to_end_ = false;  // read and written without the mutex
   bool retired_ = false;
+  bool ends_used_ = false;  // when it has retired it leaves whoever uses what it owns
   std::string retired_for_;
   flatbuffers::FlatBufferBuilder builder_;
 };

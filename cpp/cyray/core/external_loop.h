@@ -23,6 +23,8 @@ class ExternalLoop {
 
   // Readable when frames wait.
   int poll_fd() const { return process_.poller().epoll_fd(); }
+  // As Poller has it, for a signal handler.
+  int wake_fd() const { return process_.poller().wake_fd(); }
   // From now on a loop polls; `wake_fd` wakes it.
   void Use(int wake_fd) {
     std::lock_guard lock(process_.mutex());

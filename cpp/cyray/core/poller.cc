@@ -238,6 +238,7 @@ int Poller::PollAndHandle(std::unique_lock<std::mutex>& lock, uint64_t ticket, i
   for (int i = 0; i < count; ++i) {
     if (events[i].data.ptr == this) {
       OnSignal();
+      handler_.OnWoken();
     } else if (drives || ticket == 0) {  // else somebody else drives: they will see it too
       handler_.OnReady(events[i].data.ptr, events[i].events);
       ++handled;

@@ -36,6 +36,8 @@ class PollerHandler {
   virtual void FlushAll() = 0;
   // Writes what has gathered for long enough. Called by the steward while other threads work on.
   virtual void FlushStale() { FlushAll(); }
+  // A signal handler may have written to wake_fd().
+  virtual void OnWoken() {}
   // Something was gathered for an own event loop (SetExternalLoop) to write.
   virtual void WakeLoop() {}
   // Timers: when the next one is due (ns, monotonic; INT64_MAX for none), and run those due.
@@ -70,6 +72,8 @@ class Poller : public SocketWatcher {
   // Handles what is ready now, without blocking: for event loops that watch epoll_fd() themselves.
   void PollNow(std::unique_lock<std::mutex>& lock);
   int epoll_fd() const { return epoll_.get(); }
+  // For a signal handler, which may write 8 bytes to it: whoever polls calls OnWoken.
+  int wake_fd() const { return wake_.get(); }
 
   // Something was queued outside a wait: makes sure that the steward looks soon.
   void NoteActivity() override {

@@ -266,7 +266,7 @@ void Router::OnExitWorker(const wire::ExitWorker& exit) {
   if (exit.if_unused() && !parts_.executor.is_actor() && IsUsed()) return SendStays();
   Event event;
   event.kind = Event::Kind::kExit;
-  event.flag = exit.graceful();
+  event.flag = true;
   event.text = flatbuffers::GetString(exit.reason());
   parts_.events.Push(std::move(event));
 }

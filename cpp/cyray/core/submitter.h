@@ -37,8 +37,8 @@ class Submitter {
   // Counts in `submission` pass to the task.
   // True when the caller should call Throttle before it submits more.
   bool Submit(Submission submission, ActorClient* actor, ObjectEntry** returns);
-  // Whether fewer than `most` calls of the actor are pending. Then one more counts as such, until it
-  // is submitted as `reserved`, or given back.
+  // Whether fewer than `most` calls of the actor are pending. Then one more counts as such, until
+  // it is submitted as `reserved`, or given back.
   bool Reserve(ActorClient* actor, uint32_t most);
   void GiveBack(ActorClient* actor);
   // The task that makes `entry` is not to begin, or to end: its result will be TaskCancelledError,

@@ -175,7 +175,9 @@ def _max_pending(name: str, value: Any) -> Any:
     if value is None or (isinstance(value, int) and value == -1):
         return None
     if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-        raise ValueError(f"The keyword '{name}' only accepts -1 (any number) and integers from 1 on.")
+        raise ValueError(
+            f"The keyword '{name}' only accepts -1 (any number) and integers from 1 on."
+        )
     return int_at_least(1)(name, value)
 
 

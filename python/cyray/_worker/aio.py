@@ -51,7 +51,11 @@ class AsyncLoop:
         self.loop.add_reader(self._wake, self._woken)
         self.loop.call_soon(self._poll)
         self.loop.run_forever()
-        raise self._exit or SystemExit(me.exit_code)
+        end, self._exit = self._exit or SystemExit(me.exit_code), None
+        try:
+            raise end
+        finally:
+            del end  # its traceback holds the actor, whose finaliser is to run
 
     def _woken(self) -> None:
         os.eventfd_read(self._wake)

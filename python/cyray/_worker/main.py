@@ -39,6 +39,7 @@ def main(fd: int, worker_id: str) -> None:
         signal.signal(signal.SIGINT, _on_interrupt)
         signal.signal(_raylet.CANCEL_SIGNAL, _on_cancel)
         _raylet.connect(fd, bytes.fromhex(worker_id))
+        _raylet.end_on_sigterm()
         label.install(_raylet.current_label)
         _raylet.run_worker(on_event)
     except SystemExit as end:
@@ -142,7 +143,7 @@ def on_event(event: tuple[Any, ...]) -> None:
     elif kind == _raylet.EVENT_ROOM:
         _raylet.room_made(event[1])
     elif kind == _raylet.EVENT_EXIT:
-        _exit_requested(event[2])
+        _exit_requested(event[2], event[1])
     elif kind == _raylet.EVENT_CALLBACK:
         _raylet.run_callback(event[1])
 
@@ -161,7 +162,7 @@ def _adopt_job(config: bytes) -> None:
         sys.stderr.write(f"cyray: cannot enter the driver's folder {wanted['cwd']!r}: {error}\n")
 
 
-def _exit_requested(reason: str) -> None:
+def _exit_requested(reason: str, for_good: bool) -> None:
     actor.run_shutdown_hook()
-    _raylet.worker_exiting(True, reason or "the worker was asked to leave")
+    _raylet.worker_exiting(for_good, reason or "the worker was asked to leave")
     raise SystemExit(0)

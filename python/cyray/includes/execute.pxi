@@ -297,6 +297,47 @@ def run_worker(on_event):
     run_tasks(on_event)
 
 
+cdef extern from *:
+    """
+    #include <cerrno>
+    #include <csignal>
+    #include <unistd.h>
+    // Whoever polls has the process end when what runs has ended. A second one, or one that a child
+    // which was forked from here gets, does what it does in other programs.
+    static std::atomic<bool>* cyray_asked_to_end = nullptr;
+    static int cyray_wake_fd = -1;
+    static pid_t cyray_who_ends = 0;
+    static void cyray_on_sigterm(int number) {
+      if (getpid() != cyray_who_ends || cyray_wake_fd < 0) {
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+      }
+      const int error = errno;
+      const uint64_t one = 1;
+      cyray_asked_to_end->store(true);
+      if (write(cyray_wake_fd, &one, sizeof one) < 0) {}
+      cyray_wake_fd = -1;
+      errno = error;
+    }
+    static inline void cyray_end_on_sigterm(cyray::core::Executor& executor, int wake_fd) {
+      cyray_asked_to_end = &executor.asked_to_end();
+      cyray_wake_fd = wake_fd;
+      cyray_who_ends = getpid();
+      struct sigaction action = {};
+      action.sa_handler = cyray_on_sigterm;
+      action.sa_flags = SA_RESTART;
+      sigaction(SIGTERM, &action, nullptr);
+    }
+    """
+    void end_on_sigterm_of "cyray_end_on_sigterm"(Executor&, int) noexcept
+
+
+def end_on_sigterm():
+    """SIGTERM ends this worker from now on when what runs has ended; a second one at once."""
+    end_on_sigterm_of(session().core.executor(), session().core.loop().wake_fd())
+
+
 def run_task_thread(on_event, uint32_t group=0):
     """The loop of a further thread, of that group of an actor. What ends it ends the process: calls would
     wait for it for ever."""

@@ -212,6 +212,7 @@ cdef extern from "cyray/core/event_queue.h" namespace "cyray::core" nogil:
 cdef extern from "cyray/core/external_loop.h" namespace "cyray::core" nogil:
     cdef cppclass ExternalLoop:
         int poll_fd()
+        int wake_fd()
         void Use(int)
         void PollNow()
         void EndTurn()
