@@ -23,6 +23,7 @@ TABLE = {
     "method_options": "cyray._spec.options:method_options",
     "signature_checker": "cyray._api.signature:checker",
     "tell_of_pinned": "cyray._api.pinned:tell",
+    "cell_number": "cyray._api.cells:number",
     "ref_future": "cyray._api.future:RefFuture",
     "bind_function": "cyray._api.graph:FunctionNode",
     "bind_method": "cyray._api.graph:bind_method",

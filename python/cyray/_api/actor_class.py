@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from cyray import _compat, _raylet
+from cyray._api import cells
 from cyray._api.actors import get_actor
 from cyray._api.method import BUILTIN_METHODS, may_be_called, portable
 from cyray._api.signature import check_constructor, signature_of
@@ -110,9 +111,8 @@ class ActorClass(_Maker[_K]):
         self.underlying_class = cls
         self._cyray_options = options
         self._cyray_class: ClassPlan | None = None
-        self._cyray_session = (
-            0  # that it was described in: another one takes the class as it is then
-        )
+        # The session and the cell that it was described in: others take the class as it is then.
+        self._cyray_made_in: tuple[int, int] | None = None
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             setattr(self, name, getattr(cls, name, None))
         self.__wrapped__ = cls
@@ -194,10 +194,10 @@ class ActorClass(_Maker[_K]):
                 pass  # somebody else was quicker; by now it may have ended again
 
     def _cyray_plan(self, options: Mapping[str, Any], name: str, namespace: str) -> plans.ActorPlan:
-        session = _raylet.session_number()
-        if self._cyray_class is None or self._cyray_session != session:
+        made_in = (_raylet.session_number(), cells.number())
+        if self._cyray_class is None or self._cyray_made_in != made_in:
             self._cyray_class = ClassPlan.of(self.underlying_class)
-            self._cyray_session = session
+            self._cyray_made_in = made_in
         described = self._cyray_class
         is_async = described.meta["is_async"]
         groups = _options.groups_of(options, is_async, self.__name__)

@@ -156,7 +156,12 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
             "The @cyray.remote decorator must be applied to either a function or a class, not to "
             f"{type(target).__name__}."
         )
-    return _raylet.RemoteFunction(target, _options.task_options(options))
+    checked = _options.task_options(options)
+    if checked.get("inout"):
+        from cyray._api.task import inout_slots
+
+        inout_slots(checked["inout"], target)  # a name that is none is found here, not at a call
+    return _raylet.RemoteFunction(target, checked)
 
 
 def _is_of_cyray(value: Any) -> bool:

@@ -74,7 +74,7 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
     positional = [
         p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    names = {p.name for p in parameters}
+    names = [p.name for p in parameters]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     slots = list(given)
     for slot in given:
@@ -89,6 +89,7 @@ def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:
             slots.append(positional.index(slot))
         elif slot not in names and not open_ended:
             raise ValueError(
-                f"inout names {slot!r}, which is no argument of {display_name(function)}."
+                f"inout names {slot!r}, which is no argument of {display_name(function)}. "
+                f"{_options.did_you_mean(slot, names)}It takes {', '.join(names) or 'none'}."
             )
     return tuple(slots)

@@ -153,8 +153,12 @@ def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
     """The address, given under an old name too; refuses arguments that nobody knows."""
     unknown = [name for name in legacy if name not in _LEGACY]
     if unknown:
-        known = ", ".join(["address", *(init.__kwdefaults__ or ())])
-        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}. There are {known}.")
+        known = ["address", *(init.__kwdefaults__ or ())]
+        raise RuntimeError(
+            f"Unknown keyword argument(s): {', '.join(unknown)}. "
+            f"{''.join(_options.did_you_mean(name, known) for name in unknown)}"
+            f"There are {', '.join(known)}."
+        )
     for name, value in legacy.items():
         if _LEGACY[name] == "address" and value is not None:
             if address is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cyray._spec import labels, plans
@@ -444,11 +444,20 @@ def _checked(
             if allowed is not None and not _is_one_of(value, allowed):
                 raise ValueError(f"Option '{name}={value!r}' for {what} is not supported yet.")
         else:
-            valid = ", ".join(sorted(set(table) | harmless))
+            valid = sorted({*table, *(other for other in harmless if _HARMLESS[other] is None)})
             raise ValueError(
-                f"Invalid option keyword {given} for {what}. {_where(name)}Valid ones are [{valid}]."
+                f"Invalid option keyword {given} for {what}. {_where(name)}{did_you_mean(given, valid)}"
+                f"Valid ones are [{', '.join(valid)}]."
             )
     return checked
+
+
+def did_you_mean(given: str, valid: Iterable[str]) -> str:
+    """A sentence and a space that names the valid one which is most like it; empty where none is."""
+    import difflib
+
+    close = difflib.get_close_matches(given, list(valid), 1)
+    return f"Did you mean {close[0]}? " if close else ""
 
 
 def _where(name: str) -> str:

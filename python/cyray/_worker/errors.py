@@ -68,9 +68,12 @@ def task_error(error: BaseException, name: str, instance: Any) -> BaseException:
 
 
 def _explain_read_only(error: BaseException) -> BaseException:
+    how = "name it in remote(fn, inout=...)"
+    if _raylet.current_actor_id():  # methods have no inout
+        how = "copy it"
     hint = (
-        f"{error.args[0]} (arguments are read-only views of shared objects: to write into one, name it in "
-        "remote(fn, inout=...), or fetch it with cyray.get(ref, writable=True))"
+        f"{error.args[0]} (arguments are read-only: to write into one, {how}, or pass its ref in a list and "
+        "fetch it there with cyray.get(ref, writable=True))"
     )
     explained = ValueError(hint).with_traceback(error.__traceback__)
     explained.__cause__ = error.__cause__

@@ -275,7 +275,7 @@ cdef class RemoteFunction:
     cdef object _function
     cdef dict _options
     cdef dict _made         # what .options() made, by memo_key; the last few
-    cdef dict _shared       # with all that .options() made of it: epoch and function_id
+    cdef dict _shared       # with all that .options() made of it: made_in and function_id
     cdef bytes _task_name
     cdef Template _template
     cdef uint64_t described   # as the session's, when the template was made
@@ -310,11 +310,12 @@ cdef class RemoteFunction:
     cdef Template describe(self, bint captured):
         cdef Session s = session()
         plan = hook("describe_task")(self._function, self._options, captured)
-        if self._shared.get("epoch") != s.epoch:
+        made_in = (s.epoch, hook("cell_number")())
+        if self._shared.get("made_in") != made_in:
             pickled = hook("pickle_definition")(self._function)
             function_id = hook("content_id")(pickled)
             give_function(s, function_id, pickled)
-            self._shared.update(epoch=s.epoch, function_id=function_id)
+            self._shared.update(made_in=made_in, function_id=function_id)
         cdef Template template = template_of(s, self._shared["function_id"], plan)
         still(s)
         return template
