@@ -739,7 +739,7 @@ def test_an_exit_whose_code_cannot_be_shown_is_an_exit():
         raise SystemExit(Odd())
 
     with pytest.raises(
-        cyray.exceptions.WorkerCrashedError, match=r"sys\.exit\(\) is called\. Its last"
+        cyray.exceptions.WorkerCrashedError, match=r"sys\.exit\(\) is called\.\n  It was process"
     ):
         cyray.get(leave.remote(), timeout=30)
 

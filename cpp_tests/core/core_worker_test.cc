@@ -115,6 +115,23 @@ TEST_F(CoreWorkerTest, ACallOfTheGcsCanBeInterruptedAndItsLateAnswerIsNoBodys) {
   answers.join();
 }
 
+TEST_F(CoreWorkerTest, AProcessThatWaitsSaysForWhatWhenItIsAsked) {
+  ObjectEntry* entry = core_.objects().Borrow(ObjectId(TaskId::Random(), 1),
+                                              {NodeId::Random(), WorkerId::Random()}, false);
+  std::thread waits([&] { core_.reader().Wait(&entry, 1, 1, true, MonotonicNs() + kLimitNs); });
+  std::string said;
+  const int64_t deadline = MonotonicNs() + kLimitNs;
+  while (said.find(entry->id.Hex()) == std::string::npos && MonotonicNs() < deadline) {
+    raylet_->Send(FrameType::kAskProcess, [](auto& b) { return wire::CreateAskProcess(b, 5); });
+    said = Next(FrameType::kProcessReport).As<wire::ProcessReport>()->json()->str();
+  }
+  EXPECT_THAT(said, HasSubstr("\"what\":\"objects\""));
+  EXPECT_THAT(core_.ReportWaits(0, 0), HasSubstr(entry->id.Hex()));
+  EXPECT_EQ(core_.ReportWaits(0, 1'000), "[]");
+  core_.Disconnect();
+  waits.join();
+}
+
 TEST_F(CoreWorkerTest, AFunctionIsGivenToTheGcsUntilItHasIt) {
   const auto answer = [&](bool ok, StatusCode code) {
     const GotFrame frame = Next(FrameType::kGcsCall);

@@ -5,6 +5,7 @@
 #include "cpp_tests/raylet/node_fake.h"
 #include "cyray/raylet/resource_reporter.h"
 #include "cyray/sim/virtual_runtime.h"
+#include "cyray/util/sentence.h"
 #include "gcs_generated.h"
 
 namespace cyray::raylet {
@@ -161,7 +162,8 @@ TEST_F(LeaseServiceTest, TheHolderIsToldWhyItsWorkerDied) {
   here_.zygote.Tell({{"op", "exited"}, {"pid", worker.life->pid()}, {"status", 9}});
   const auto broken = here_.Await(*driver_, FrameType::kLeaseBroken);
   ASSERT_TRUE(broken);
-  EXPECT_EQ(broken->As<wire::LeaseBroken>()->reason()->str(), "killed by signal 9 (SIGKILL)");
+  EXPECT_EQ(FirstLine(broken->As<wire::LeaseBroken>()->reason()->str()),
+            "killed by signal 9 (SIGKILL)");
   EXPECT_EQ(Free(here_), 2);
 }
 

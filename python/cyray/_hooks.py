@@ -15,6 +15,8 @@ TABLE = {
     "auto_init": "cyray._driver.init:auto_init",
     "tell_of_silence": "cyray._driver.silence:tell_of_registration",
     "registration_failed": "cyray._driver.silence:registration_failed",
+    "why_missing": "cyray._driver.waiting:why_missing",
+    "why_store_full": "cyray._driver.waiting:why_store_full",
     "ensure_event_thread": "cyray._driver.events:ensure_event_thread",
     # What calls mean.
     "describe_task": "cyray._api.task:describe",

@@ -21,6 +21,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``results.pxi``   what a task returns or raises
 - ``gcs.pxi``       questions to the GCS
 - ``groups.pxi``    placement groups
+- ``notices.pxi``   what a driver tells of: long waits, errors that nobody gets, what is left undone
 """
 
 include "includes/state.pxi"
@@ -39,3 +40,4 @@ include "includes/cancel.pxi"
 include "includes/results.pxi"
 include "includes/gcs.pxi"
 include "includes/groups.pxi"
+include "includes/notices.pxi"

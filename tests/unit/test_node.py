@@ -503,6 +503,10 @@ def test_options_may_be_lists_and_none(node):
         ("CYRAY_SPIN_US", "-1"),
         ("CYRAY_SPIN_US", "1e1"),
         ("CYRAY_SPIN_US", "\u00b2"),
+        ("CYRAY_WAIT_NOTICE_S", "soon"),
+        ("CYRAY_WAIT_NOTICE_S", "-1"),
+        ("CYRAY_WAIT_NOTICE_S", "nan"),
+        ("CYRAY_IGNORE_UNHANDLED_ERRORS", "yes"),
     ],
 )
 def test_values_of_the_environment_that_mean_nothing_are_refused_by_name(name, value):
@@ -513,6 +517,8 @@ def test_values_of_the_environment_that_mean_nothing_are_refused_by_name(name, v
 def test_values_of_the_environment_that_mean_something_are_taken():
     environment.check({"CYRAY_SPIN_US": "0", "CYRAY_BACKEND_LOG_LEVEL": "debug", "HOME": "x"})
     environment.check({"CYRAY_SPIN_US": "50", "CYRAY_DEDUP_LOGS": "1"})
+    environment.check({"CYRAY_WAIT_NOTICE_S": "0", "CYRAY_IGNORE_UNHANDLED_ERRORS": "1"})
+    environment.check({"CYRAY_WAIT_NOTICE_S": "2.5"})
     environment.check({"CYRAY_SPIN_US": "", "CYRAY_DEDUP_LOGS": ""})
 
 

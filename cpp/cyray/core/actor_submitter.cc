@@ -14,11 +14,14 @@ using wire::FrameType;
 namespace {
 
 // A line for each of what is known of an actor besides its id, before the text of its error.
-std::string About(const std::string& class_name) {
-  return class_name.empty() ? "" : "\tclass_name: " + class_name + "\n";
+std::string About(const ActorClient& client) {
+  std::string out;
+  if (!client.class_name.empty()) out += "\tclass_name: " + client.class_name + "\n";
+  if (!client.name.empty()) out += "\tname: " + client.name + "\n";
+  return out;
 }
-std::string AboutDead(const std::string& class_name, const wire::ActorUpdate& update) {
-  std::string out = About(class_name);
+std::string AboutDead(const ActorClient& client, const wire::ActorUpdate& update) {
+  std::string out = About(client);
   const std::string ip = flatbuffers::GetString(update.node_ip());
   const NodeId node = wire::FromWireOrNil(update.node_id());
   if (update.pid() > 0) out += "\tpid: " + std::to_string(update.pid()) + "\n";
@@ -28,6 +31,14 @@ std::string AboutDead(const std::string& class_name, const wire::ActorUpdate& up
 }
 
 size_t BytesOf(const PendingTask& task) { return task.args ? task.args->size() : 0; }
+
+// What the process of an actor had to do when it ended: the first call is likely the one that ran.
+std::string InFlight(const ActorClient& client) {
+  if (client.limbo.empty()) return {};
+  const std::string others =
+      client.limbo.count == 1 ? "" : ", and " + std::to_string(client.limbo.count - 1) + " more";
+  return "\n  In flight was the call " + NameOf(*client.limbo.first) + others + ".";
+}
 
 // Counts the tasks of this process (TaskIds).
 uint64_t Sequence(const TaskId& id) {
@@ -118,7 +129,7 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
     return completion_.Fail(
         task,
         SystemError(ErrorKind::kActorUnavailable,
-                    About(client->class_name) +
+                    About(*client) +
                         "The actor is being restarted, as its process has ended, and this call "
                         "did not run. With `max_task_retries` calls wait until it is there.",
                     client->id));
@@ -335,7 +346,7 @@ void ActorSubmitter::GiveUp(ActorClient& client) {
   HasNews(client);
   client.unreachable =
       SystemError(ErrorKind::kActorUnavailable,
-                  About(client.class_name) + "The connection to the actor's process " +
+                  About(client) + "The connection to the actor's process " +
                       client.address.ToString() + " broke (" + client.lost_reason +
                       "), and nothing was heard of its end since. Calls that were in flight may or "
                       "may not have run; those that are made later may reach it again.",
@@ -350,6 +361,7 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
   if (update.incarnation() < client.incarnation) return;
   if (update.class_name() != nullptr) client.class_name = update.class_name()->str();
   client.waits = flatbuffers::GetString(update.waits());
+  client.name = flatbuffers::GetString(update.name());
   switch (update.state()) {
     case wire::ActorState::Alive:
       BecomeAlive(client, update);
@@ -361,15 +373,18 @@ void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {
         return Die(client,
                    ValuePtr(Value::Copy(update.init_error()->data(), update.init_error()->size())));
       }
-      const std::string about = AboutDead(client.class_name, update);
+      LoseLink(client);  // its last answers first: what is in limbo then was in flight
+      const std::string text = AboutDead(client, update) + client.death_cause + InFlight(client);
       return Die(client, SystemError(update.group_removed() ? ErrorKind::kActorGroupRemoved
                                                             : ErrorKind::kActorDied,
-                                     about + client.death_cause, client.id));
+                                     text, client.id));
     }
     case wire::ActorState::Restarting:
       LoseLink(client);
       HasNews(client);
+      if (client.state == wire::ActorState::Alive) on_restart_(client, update);
       client.state = update.state();
+      client.death_cause = flatbuffers::GetString(update.death_cause());
       SettleLimbo(client);
       break;
     default:
@@ -383,6 +398,9 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
   if (client.state == wire::ActorState::Alive && client.address == address) return;
   LoseLink(client);
   HasNews(client);
+  // The news that it was restarting may have been overtaken.
+  if (client.state == wire::ActorState::Alive) on_restart_(client, update);
+  client.death_cause = flatbuffers::GetString(update.death_cause());
   client.state = wire::ActorState::Alive;
   client.incarnation = update.incarnation();
   SettleLimbo(client);
@@ -397,6 +415,7 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
 
 void ActorSubmitter::SettleLimbo(ActorClient& client) {
   std::vector<PendingTask*> again, failed, cancelled;
+  const std::string in_flight = InFlight(client);
   while (PendingTask* task = client.limbo.TakeFirst()) {
     if (task->cancelled) {
       cancelled.push_back(task);
@@ -417,13 +436,14 @@ void ActorSubmitter::SettleLimbo(ActorClient& client) {
   for (PendingTask* task : again) client.LaneOf(*task).queue.Prepend(task);
   for (PendingTask* task : cancelled) completion_.Cancel(task);
   if (failed.empty()) return;
-  const ValuePtr error =
-      SystemError(ErrorKind::kActorUnavailable,
-                  About(client.class_name) +
-                      "The actor's process ended while this call was in flight, and the actor is "
-                      "restarted: the call may or may not have run. `max_task_retries` has such "
-                      "calls run again.",
-                  client.id);
+  const ValuePtr error = SystemError(
+      ErrorKind::kActorUnavailable,
+      About(client) +
+          "The actor's process ended while this call was in flight, and the actor is "
+          "restarted: the call may or may not have run. `max_task_retries` has such "
+          "calls run again." +
+          (client.death_cause.empty() ? "" : "\n  How it ended: " + client.death_cause) + in_flight,
+      client.id);
   for (PendingTask* task : failed) completion_.Fail(task, error);
 }
 

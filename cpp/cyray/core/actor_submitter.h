@@ -65,11 +65,12 @@ struct ActorClient {
   bool losing_link = false;  // its last answers are read
   bool subscribed = false;
   std::string class_name;
+  std::string name;   // empty: none, or nothing is known of it yet
   std::string waits;  // for what, before it lives: "which waits for ..."; empty: nobody has said
-  std::string death_cause;
-  ValuePtr death_error;    // what every later call gets
-  ValuePtr unreachable;    // the same, until the next incarnation
-  int64_t lost_at_ns = 0;  // the link broke then, and nothing was heard since
+  std::string death_cause;  // of its last process
+  ValuePtr death_error;     // what every later call gets
+  ValuePtr unreachable;     // the same, until the next incarnation
+  int64_t lost_at_ns = 0;   // the link broke then, and nothing was heard since
   std::string lost_reason;
   uint32_t handles = 0;
   std::optional<std::list<ActorClient*>::iterator> idle_at;  // no handles
@@ -136,6 +137,9 @@ class ActorSubmitter {
 
   // Told of each actor that is dead for good, when its calls have failed.
   void set_on_dead(std::function<void(const ActorId&)> callback) { on_dead_ = std::move(callback); }
+  // Told of each actor whose process has ended and that is restarted, once for each process.
+  using RestartCallback = std::function<void(const ActorClient&, const wire::ActorUpdate&)>;
+  void set_on_restart(RestartCallback callback) { on_restart_ = std::move(callback); }
   // The news of that actor come from now on.
   void Subscribe(ActorClient& client);
   // Whether it has lived and is dead for good. (One that the GCS calls dead and that has not lived
@@ -175,6 +179,7 @@ class ActorSubmitter {
   RayletOutbox& raylet_;
   TaskCompletion& completion_;
   std::function<void(const ActorId&)> on_dead_ = [](const ActorId&) {};
+  RestartCallback on_restart_ = [](const ActorClient&, const wire::ActorUpdate&) {};
   std::unordered_map<ActorId, std::unique_ptr<ActorClient>> clients_;
   std::unordered_map<WorkerId, std::vector<ActorClient*>> by_worker_;
   std::vector<ActorClient*> lost_;  // whose worker is lost, without news

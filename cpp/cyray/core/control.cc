@@ -23,13 +23,14 @@ void Control::Tell(wire::GcsMethod method, const FlatBufferBuilder& payload) {
   process_.raylet().Flush();
 }
 
-Status Control::NodeDump(std::string* json) {
+Status Control::NodeDump(std::string* json, bool everywhere) {
   constexpr int64_t kPatienceNs = 2'000'000'000;
   ThisProcess::Lock lock(process_.mutex());
   auto dump = requests_.Ask<std::string>(
       lock,
       {.type = FrameType::kNodeInfo,
-       .build = [](FlatBufferBuilder& b, uint64_t id) { b.Finish(wire::CreateNodeInfo(b, id)); },
+       .build = [everywhere](FlatBufferBuilder& b,
+                             uint64_t id) { b.Finish(wire::CreateNodeInfo(b, id, everywhere)); },
        .read = [](wire::Frame& frame) -> Result<std::string> {
          return flatbuffers::GetString(frame.As<wire::NodeInfoReply>()->json());
        },

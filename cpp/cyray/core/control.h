@@ -21,8 +21,8 @@ class Control {
   // The same without an answer, until the GCS knows it (gcs_facts.h).
   void Tell(wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& payload);
 
-  // JSON of what everybody on this node waits for; within two seconds.
-  Status NodeDump(std::string* json);
+  // JSON of what this node waits for, or all nodes do and their processes; within two seconds.
+  Status NodeDump(std::string* json, bool everywhere = false);
   // This node has so much of that resource from now on (1/10000 units).
   Status SetResource(const std::string& name, int64_t amount);
   // Waits, for a moment, until all that this driver's workers have printed was sent here.

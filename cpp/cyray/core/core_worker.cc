@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "cyray/core/process_report.h"
+#include "cyray/util/sentence.h"
+
 namespace cyray::core {
 
 CoreWorker::CoreWorker()
@@ -30,6 +33,9 @@ CoreWorker::CoreWorker()
       router_({process_, directory_, objects_, store_, submitter_, items_, executor_, events_}) {
   executor_.set_cancel_children(
       [this](uint64_t number) { submitter_.CancelChildren(number, /*force=*/false); });
+  submitter_.set_on_restart([this](const ActorClient& actor, const wire::ActorUpdate& update) {
+    TellOfRestart(actor, update);
+  });
   executor_.SetInUse([this] { return directory_.LendsAny() || submitter_.pending() > 0; });
 }
 
@@ -47,6 +53,7 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   if (notes) executor_.SetTaskNotes(std::move(*notes));
   process_.SetJob(registration().job_id);
   directory_.SetIdentity(address());
+  if (process_.is_driver()) directory_.unread().Enable();
   executor_.SetIdentity(address());
   executor_.SetAheadBytes(std::clamp(registration().arena_bytes / 4, ItemStream::kMinAheadBytes,
                                      ItemStream::kMaxAheadBytes));
@@ -138,6 +145,46 @@ std::string CoreWorker::DescribeMissing(ObjectEntry* const* entries, size_t size
     out += "  " + DescribeMissing(*entries[i]) + "\n";
   }
   return out;
+}
+
+std::string CoreWorker::ReportMissing(ObjectEntry* const* entries, size_t size) {
+  std::lock_guard lock(process_.mutex());
+  return MissingAsJson({process_, directory_, executor_, submitter_}, entries, size);
+}
+
+std::string CoreWorker::ReportWaits(int64_t for_ms, uint64_t after) {
+  std::lock_guard lock(process_.mutex());
+  if (!process_.waits().any()) return "[]";
+  return WaitsAsJson({process_, directory_, executor_, submitter_}, for_ms, after);
+}
+
+Submitter::Unfinished CoreWorker::CountUnfinished() {
+  std::lock_guard lock(process_.mutex());
+  return submitter_.CountUnfinished();
+}
+
+size_t CoreWorker::TakeUnreadErrors(bool all, size_t most, std::vector<ReadView>* errors) {
+  std::lock_guard lock(process_.mutex());
+  const UnreadErrors::Taken taken = directory_.unread().Take(all, most);
+  for (const ValuePtr& error : taken.errors) {
+    error->Ref();
+    errors->push_back({error->data(), error->size(), true, error.get(), nullptr});
+  }
+  return taken.left_out;
+}
+
+// The driver is told of restarts that its calls may notice.
+void CoreWorker::TellOfRestart(const ActorClient& actor, const wire::ActorUpdate& update) {
+  if (!process_.is_driver()) return;
+  const std::string name = actor.name.empty() ? "" : " \"" + actor.name + "\"";
+  const std::string how = FirstLine(flatbuffers::GetString(update.death_cause()));
+  const int left = update.restarts_left();
+  const std::string more = left < 0    ? "It may be restarted any number of times."
+                           : left == 1 ? "1 restart is left."
+                                       : std::to_string(left) + " restarts are left.";
+  events_.PushWarning("the actor " + actor.class_name + name +
+                      " is restarted, as its process has ended: " + (how.empty() ? "" : how + " ") +
+                      more);
 }
 
 std::string CoreWorker::DescribeMissing(const ObjectEntry& entry) {

@@ -74,6 +74,16 @@ class CoreWorker : private PollerHandler {
   // A line for each of the first of these objects that are not here: what makes it, and where that
   // is. Their holder keeps them.
   std::string DescribeMissing(ObjectEntry* const* entries, size_t size);
+  // The same as JSON (process_report.h), for whoever looks further.
+  std::string ReportMissing(ObjectEntry* const* entries, size_t size);
+  // The waits of this process's threads that have lasted for so long, and began after the one of
+  // that number.
+  std::string ReportWaits(int64_t for_ms, uint64_t after);
+  // What is not over of all that this process submitted.
+  Submitter::Unfinished CountUnfinished();
+  // Errors of this driver's tasks that nobody has got since the last call, or at all; each is given
+  // once, with a count. The number of those left out, when there are more than `most`.
+  size_t TakeUnreadErrors(bool all, size_t most, std::vector<ReadView>* errors);
 
  private:
   // PollerHandler
@@ -86,6 +96,7 @@ class CoreWorker : private PollerHandler {
   void WakeLoop() override { loop_.Wake(); }
 
   std::string DescribeMissing(const ObjectEntry& entry);
+  void TellOfRestart(const ActorClient& actor, const wire::ActorUpdate& update);
 
   // In order of construction: the parts refer to what stands above them, and keep the addresses of
   // some that stand below for later.

@@ -76,11 +76,10 @@ void EventQueue::PushLogLines(const wire::LogLines& log) {
   Push(std::move(event));
 }
 
-void EventQueue::PushWarning(const wire::Warning& warning) {
-  if (warning.text() == nullptr) return;
+void EventQueue::PushWarning(std::string text) {
   Event event;
   event.kind = Event::Kind::kWarning;
-  event.text = warning.text()->str();
+  event.text = std::move(text);
   Push(std::move(event));
 }
 

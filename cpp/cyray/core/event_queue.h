@@ -68,7 +68,7 @@ class EventQueue {
   void PushCallback(uint64_t token);
   // Lines beyond kMaxLineBacklogBytes are dropped, and counted in the next that are taken.
   void PushLogLines(const wire::LogLines& log);
-  void PushWarning(const wire::Warning& warning);
+  void PushWarning(std::string text);
   void PushSilence(const char* question);
   // For a worker's main thread.
   bool empty() const { return events_.empty(); }

@@ -106,6 +106,7 @@ class ExecutionQueue {
   size_t queued() const;
   size_t templates() const { return templates_.size(); }
   uint32_t running() const { return static_cast<uint32_t>(running_.size()); }
+  const std::vector<ExecTask*>& all_running() const { return running_; }
   // Of the task that a thread of the default group will probably take next; null: there is none.
   const ExecTemplate* FrontTemplate() const {
     const ExecTask* const front = lanes_.front().front();

@@ -123,6 +123,7 @@ class Executor {
   bool is_actor() const { return queue_.is_actor(); }
   size_t queued() const { return queue_.queued(); }
   uint32_t running() const { return queue_.running(); }
+  const ExecutionQueue& queue() const { return queue_; }
 
  private:
   void SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,

@@ -63,13 +63,20 @@ ObjectEntry* ObjectDirectory::Find(const ObjectId& id) {
 }
 
 void ObjectDirectory::BecomeReady(ObjectEntry* entry) {
-  if (entry->is_error) ++errors_;
+  if (entry->is_error) {
+    ++errors_;
+    // A value is put by whoever holds it; a task's result comes from elsewhere.
+    if (entry->maker != nullptr && entry->value) {
+      unread_.Add(entry->id.task(), entry->value);
+    }
+  }
   if (!entry->extra) return;
   // A borrower that turns out dead, or a task that fails, may hold the last ref.
   AddRef(entry);
   ObjectExtra& extra = *entry->extra;
   auto fetches = std::move(extra.fetches);
   extra.fetches.clear();
+  if (!fetches.empty() && entry->is_error) NoteErrorRead(entry);
   for (const RemoteFetch& fetch : fetches) {
     outbox_.SendState(fetch.worker, fetch.request_id, entry->id, entry);
   }
@@ -431,7 +438,10 @@ void ObjectDirectory::Tick(int64_t now_ns) {
 
 void ObjectDirectory::OnFetch(const WorkerId& from, uint64_t request_id, const ObjectId& id) {
   ObjectEntry* entry = Find(id);
-  if (entry == nullptr || entry->ready()) return outbox_.SendState(from, request_id, id, entry);
+  if (entry == nullptr || entry->ready()) {
+    if (entry != nullptr && entry->is_error) NoteErrorRead(entry);
+    return outbox_.SendState(from, request_id, id, entry);
+  }
   entry->Extra().fetches.push_back({from, request_id});
   if (!entry->owned) Want(entry);
   entry = Find(id);  // asking may have shown that somebody is dead

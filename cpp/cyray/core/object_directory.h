@@ -25,6 +25,7 @@
 #include "cyray/common/ids.h"
 #include "cyray/core/object_entry.h"
 #include "cyray/core/pin_table.h"
+#include "cyray/core/unread_errors.h"
 
 namespace cyray::core {
 
@@ -201,6 +202,9 @@ class ObjectDirectory {
   // The node is over: nothing that is not here will come any more.
   void OnRayletLost(const ValuePtr& error);
 
+  // Somebody has got that error.
+  void NoteErrorRead(const ObjectEntry* entry) { unread_.OnRead(entry->id.task()); }
+  UnreadErrors& unread() { return unread_; }
   size_t size() const { return live_; }
   // How many objects became errors, or could not be brought here, so far: whoever waits for one
   // sees whether to look again.
@@ -234,6 +238,7 @@ class ObjectDirectory {
   std::vector<ObjectEntry*> borrowed_;  // entries that others own; see ObjectExtra::borrowed_at
   std::unordered_map<WorkerId, std::unordered_set<ObjectId>> borrowed_by_;  // ours, per borrower
   PinTable pins_;
+  UnreadErrors unread_;
   std::map<int64_t, std::vector<ObjectId>> pull_again_;  // by when; some are here meanwhile
   // Registrations in flight and releases that wait for them, by the last registration before them.
   std::map<uint64_t, WorkerId> registering_;

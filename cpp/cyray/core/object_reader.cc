@@ -134,6 +134,7 @@ size_t ObjectReader::ReadMany(ObjectEntry* const* entries, size_t size, ReadView
     ObjectEntry* entry = entries[i];
     ReadView& view = views[i];
     if (entry->state == ObjectState::kInline) {
+      if (entry->is_error) directory_.NoteErrorRead(entry);
       entry->value->Ref();
       ViewValue(entry->value.get(), entry->is_error, view);
     } else if (entry->pin != nullptr) {
@@ -151,6 +152,13 @@ size_t ObjectReader::ReadMany(ObjectEntry* const* entries, size_t size, ReadView
     }
   }
   return size;
+}
+
+void ObjectReader::NoteErrorsRead(ObjectEntry* const* entries, size_t size) {
+  std::lock_guard lock(process_.mutex());
+  for (size_t i = 0; i < size; ++i) {
+    if (entries[i]->is_error) directory_.NoteErrorRead(entries[i]);
+  }
 }
 
 void ObjectReader::UnrefPin(LocalPin* pin) {

@@ -51,6 +51,8 @@ class ObjectReader {
   // The value of a by-reference argument of a running task.
   bool ReadArgument(ExecTask* task, size_t index, ReadView* view);
   void UnrefPin(LocalPin* pin);
+  // Of several that were to be read, one error was: nobody is to be told of the others.
+  void NoteErrorsRead(ObjectEntry* const* entries, size_t size);
   // An event with `token` when the value is here (EventQueue::PushCallback).
   void AddCallback(ObjectEntry* entry, uint64_t token);
   // Whoever waited does not any more. An event that is queued already still comes.

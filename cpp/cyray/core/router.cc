@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cyray/core/process_report.h"
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -142,16 +143,29 @@ void Router::OnRayletFrame(Frame& frame) {
     case FrameType::kExitWorker:
       if (const auto* exit = frame.As<wire::ExitWorker>()) OnExitWorker(*exit);
       return;
+    case FrameType::kAskProcess:
+      if (const auto* ask = frame.As<wire::AskProcess>()) Report(ask->request_id());
+      return;
     case FrameType::kLogLines:
       if (const auto* log = frame.As<wire::LogLines>()) parts_.events.PushLogLines(*log);
       return;
     case FrameType::kWarning:
-      if (const auto* warning = frame.As<wire::Warning>()) parts_.events.PushWarning(*warning);
+      if (const auto* warning = frame.As<wire::Warning>()) {
+        parts_.events.PushWarning(flatbuffers::GetString(warning->text()));
+      }
       return;
     default:
       CYRAY_LOG(kWarning) << "the raylet sent a frame of unknown type "
                           << static_cast<int>(frame.type);
   }
+}
+
+void Router::Report(uint64_t request_id) {
+  flatbuffers::FlatBufferBuilder b;
+  const auto json = b.CreateString(
+      ProcessAsJson({parts_.process, parts_.directory, parts_.executor, parts_.submitter}));
+  b.Finish(wire::CreateProcessReport(b, request_id, json));
+  parts_.process.raylet().Send(FrameType::kProcessReport, b);
 }
 
 bool Router::OnPeerNews(Frame& frame) {

@@ -47,6 +47,7 @@ class Router {
  private:
   // False: of no type that concerns links to other processes, or connections to them.
   bool OnPeerNews(wire::Frame& frame);
+  void Report(uint64_t request_id);
   void OnCancelTask(Link& link, const wire::CancelTask& cancel);
   void OnRelayFailed(const wire::RelayFailed& failed);
   void OnLeaseBroken(const wire::LeaseBroken& broken);

@@ -326,6 +326,17 @@ void Submitter::FailAll(const ValuePtr& error) {
   tasks_.FailAll(error);
 }
 
+Submitter::Unfinished Submitter::CountUnfinished() const {
+  Unfinished out;
+  slab_.ForEach([&](const PendingTask& task) {
+    if (task.cancelled) return true;
+    const bool begun = task.place == Place::kInFlight && task.previous == nullptr;
+    ++(!begun ? out.not_begun : task.actor != nullptr ? out.running_calls : out.running_tasks);
+    return true;
+  });
+  return out;
+}
+
 void Submitter::Describe(std::string& out) const {
   out += std::to_string(slab_.templates().in_use()) + " templates in use, at most " +
          std::to_string(slab_.templates().most_in_use()) + "\n";

@@ -120,6 +120,18 @@ class Submitter {
   }
   size_t pending() const { return slab_.live(); }
   size_t actors() const { return actors_.clients(); }
+  const TaskSlab& slab() const { return slab_; }
+  // Of what was submitted here and is neither over nor cancelled. What a worker has taken counts as
+  // begun, if nothing stands before it there.
+  struct Unfinished {
+    size_t not_begun = 0;
+    size_t running_tasks = 0;
+    size_t running_calls = 0;  // of actors
+  };
+  Unfinished CountUnfinished() const;
+  void set_on_restart(ActorSubmitter::RestartCallback callback) {
+    actors_.set_on_restart(std::move(callback));
+  }
   void Describe(std::string& out) const;
 
  private:

@@ -239,9 +239,10 @@ void TaskCompletion::FreeUnlessThere(const ObjectId& id, const NodeId& node) {
   objects_.FreeCopy(id, node);
 }
 
-ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) const {
+ValuePtr TaskCompletion::FailedArgument(const PendingTask* task) {
   for (const ObjectEntry* entry : task->refs) {
     if (entry->state == ObjectState::kInline && entry->is_error) {
+      objects_.NoteErrorRead(entry);  // it is given on
       return DependencyError(NameOf(*task), entry->value);
     }
   }

@@ -52,7 +52,7 @@ class TaskCompletion {
   // outlived what ran of it.
   void ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply);
   // The value that makes the task fail before it runs, because of an error among its arguments.
-  ValuePtr FailedArgument(const PendingTask* task) const;
+  ValuePtr FailedArgument(const PendingTask* task);
   void Drop(PendingTask* task);
 
  private:

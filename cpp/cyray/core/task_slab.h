@@ -26,6 +26,15 @@ class TaskSlab {
   // The tags of those that the task with that number submitted; looks at all.
   std::vector<uint64_t> ChildrenOf(uint64_t parent) const;
   size_t live() const { return live_; }
+  // All pending ones, until `visit` says false.
+  template <class Visitor>
+  void ForEach(Visitor visit) const {
+    for (const auto& chunk : chunks_) {
+      for (const PendingTask& task : *chunk) {
+        if (task.live && !visit(task)) return;
+      }
+    }
+  }
   // Each is used by its tasks (Use) until they are freed.
   TemplateTable& templates() { return templates_; }
   const TemplateTable& templates() const { return templates_; }

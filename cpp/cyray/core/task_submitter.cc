@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "cyray/common/worker_output.h"
 #include "cyray/core/lease_choice.h"
 #include "cyray/core/system_error.h"
 #include "cyray/util/log.h"
@@ -388,8 +387,7 @@ ValuePtr TaskSubmitter::CrashError(const PendingTask& task, const Lease& lease,
                                                       ", which it ran, was cancelled by force.");
   }
   return SystemError(ErrorKind::kWorkerCrashed, worker + "died while it ran " + name +
-                                                    ", and no retry is left: " + Sentence(reason) +
-                                                    WhereOutputIs(worker_pid));
+                                                    ", and no retry is left: " + Sentence(reason));
 }
 
 std::vector<PendingTask*> TaskSubmitter::Begun(const Lease& lease, const BegunTags& tags) {

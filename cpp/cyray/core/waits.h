@@ -44,6 +44,7 @@ class Waits {
           detail_(std::move(detail)),
           entries_(entries),
           size_(size),
+          number_(++waits.begun_),
           since_ns_(MonotonicNs()),
           next_(waits.first_) {
       if (next_ != nullptr) next_->previous_ = this;
@@ -56,10 +57,29 @@ class Waits {
     ObjectEntry* const* const entries_;
     const size_t size_;
     bool to_read_ = false;
+    const uint64_t number_;  // of all waits of this process
     const int64_t since_ns_;
     Scope* next_;
     Scope* previous_ = nullptr;
   };
+
+  // A wait, for who tells of it.
+  struct Wait {
+    const char* what;
+    const std::string& detail;
+    ObjectEntry* const* entries;
+    size_t size;
+    bool for_all;  // to read them; else some may be enough
+    uint64_t number;
+    int64_t since_ns;
+  };
+  bool any() const { return first_ != nullptr; }
+  void ForEach(const std::function<void(const Wait&)>& visit) const {
+    for (const Scope* wait = first_; wait != nullptr; wait = wait->next_) {
+      visit({wait->what_, wait->detail_, wait->entries_, wait->size_, wait->to_read_, wait->number_,
+             wait->since_ns_});
+    }
+  }
 
   bool IsWaitedFor(const ObjectEntry* entry, bool to_read) const {
     for (const Scope* wait = first_; wait != nullptr; wait = wait->next_) {
@@ -98,6 +118,7 @@ class Waits {
 
  private:
   Scope* first_ = nullptr;
+  uint64_t begun_ = 0;
 };
 
 }  // namespace cyray::core

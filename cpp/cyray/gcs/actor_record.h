@@ -50,7 +50,7 @@ struct ActorRecord {
   bool stopping = false;       // its process was told to end; the next one starts when it has
   int pid = 0;
   std::string node_ip;
-  std::string death_cause;
+  std::string death_cause;  // of the last process that it had
   wire::Bytes init_error;
 
   bool dead() const { return state == wire::ActorState::Dead; }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "cyray/common/worker_output.h"
 #include "cyray/util/log.h"
 #include "cyray/util/sentence.h"
 
@@ -239,11 +238,10 @@ ActorActions ActorTable::NodeDied(const NodeId& node, const std::string& reason)
     } else if (record.arguments_pending()) {
       AddAll(ArgumentsReady(id), actions);
     } else if (record.node == node) {
-      const std::string cause = kNodeDied + ("Node " + node.Hex() + ": ") + reason;
       if (record.state != State::Alive && !record.ending) {
         Restart(record, /*counts=*/false, actions);  // it had not begun to live
       } else {
-        EndProcess(record, cause, actions);
+        EndProcess(record, kNodeDied, "Node " + node.Hex() + ": " + reason, actions);
       }
     }
   }
@@ -298,7 +296,7 @@ ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<Started
       // A raylet that has the order to start does nothing.
       actions.push_back({Kind::kStart, id, node, record.incarnation});
     } else if (!running.contains(id)) {
-      EndProcess(record, std::string(kWorkerDied) + "Its raylet came back without it.", actions);
+      EndProcess(record, kWorkerDied, "Its raylet came back without it.", actions);
     }
   }
   return actions;
@@ -307,19 +305,21 @@ ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<Started
 void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                              ActorActions& actions) {
   const std::string died = kWorkerDied;
-  const std::string how = Sentence(reason) + WhereOutputIs(record.pid);
+  const std::string how = Sentence(reason);
   if (intended && !record.ending && !record.stopping) {
     Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + how, actions);
   } else {
-    EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. " + how, actions);
+    EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. ", how, actions);
   }
 }
 
-void ActorTable::EndProcess(ActorRecord& record, const std::string& cause, ActorActions& actions) {
+void ActorTable::EndProcess(ActorRecord& record, const std::string& what, const std::string& how,
+                            ActorActions& actions) {
   if (record.stopping || record.may_restart()) {
+    record.death_cause = how;
     Restart(record, /*counts=*/!record.stopping, actions);
   } else {
-    Die(record, record.ending ? kOutOfScope : cause, actions);
+    Die(record, record.ending ? kOutOfScope : what + how, actions);
   }
 }
 

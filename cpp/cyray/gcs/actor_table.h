@@ -121,7 +121,9 @@ class ActorTable {
   void ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                    ActorActions& actions);
   // How an actor whose process is gone goes on.
-  void EndProcess(ActorRecord& record, const std::string& cause, ActorActions& actions);
+  // `what` has become of the actor, when it is not to live again, and `how`.
+  void EndProcess(ActorRecord& record, const std::string& what, const std::string& how,
+                  ActorActions& actions);
   void CountRestart(ActorRecord& record);
   // Its process was told to end: it is restarted once that has.
   void AwaitEnd(ActorRecord& record, ActorActions& actions);

@@ -59,6 +59,7 @@ Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRec
   auto class_name = Text(builder, record.spec.class_name);
   auto node_ip = Text(builder, record.node_ip);
   auto waits_text = Text(builder, waits);
+  auto name = Text(builder, record.spec.name);
   wire::ActorUpdateBuilder update(builder);
   update.add_actor_id(ToWire(record.spec.id));
   update.add_state(record.state);
@@ -68,6 +69,7 @@ Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRec
   update.add_death_cause(cause);
   update.add_init_error(init_error);
   update.add_class_name(class_name);
+  update.add_name(name);
   update.add_pid(record.pid);
   update.add_node_ip(node_ip);
   update.add_node_id(ToWire(record.node));

@@ -21,10 +21,11 @@ wire::Bytes Copy(const wire::ActorUpdate& update) {
   const auto class_name = text(update.class_name());
   const auto ip = text(update.node_ip());
   const auto waits = text(update.waits());
+  const auto name = text(update.name());
   builder.Finish(wire::CreateActorUpdate(
       builder, update.actor_id(), update.state(), update.address(), update.incarnation(),
       update.restarts_left(), cause, error, class_name, update.pid(), ip, update.node_id(), waits,
-      update.group_removed()));
+      update.group_removed(), name));
   return wire::FinishedBytes(builder);
 }
 

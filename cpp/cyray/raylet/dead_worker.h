@@ -12,8 +12,10 @@ struct DeadWorker {
   WorkerId id;
   JobId job;  // nil when it had none yet
   int pid;
-  std::string reason;  // "killed by signal 9 (SIGKILL)", or what was told before
-  bool intended;       // it left by its own will or by ours
+  // "killed by signal 9 (SIGKILL)", or what was told before; an epitaph follows when that was not
+  // intended.
+  std::string reason;
+  bool intended;  // it left by its own will or by ours
 };
 
 }  // namespace cyray::raylet

@@ -513,6 +513,16 @@ std::vector<LeaseScheduler::PendingInfo> LeaseScheduler::Pending(int64_t now_ms,
   return pending;
 }
 
+std::vector<LeaseScheduler::LentInfo> LeaseScheduler::Lent(int64_t now_ms, size_t limit) const {
+  std::vector<LentInfo> lent;
+  for (const auto& [id, lease] : leases_) {
+    if (lent.size() >= limit) break;
+    lent.push_back({lease.key, lease.worker, lease.allocation.resources, lease.allocation.cpu_lent,
+                    now_ms - lease.granted_ms, lease.for_actor});
+  }
+  return lent;
+}
+
 std::map<ResourceSet, uint32_t> LeaseScheduler::PendingDemands(int64_t now_ms,
                                                                int64_t waited_ms) const {
   std::map<ResourceSet, uint32_t> demands;

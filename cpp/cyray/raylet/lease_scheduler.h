@@ -157,6 +157,16 @@ class LeaseScheduler {
     bool for_actor;
   };
   std::vector<PendingInfo> Pending(int64_t now_ms, size_t limit) const;
+  // What this node has lent, and to whom.
+  struct LentInfo {
+    RequestKey key;  // whom it was granted to
+    WorkerId worker;
+    ResourceSet resources;
+    bool cpu_lent;  // its task waits, and others may have its CPU meanwhile
+    int64_t for_ms;
+    bool for_actor;
+  };
+  std::vector<LentInfo> Lent(int64_t now_ms, size_t limit) const;
   // How many requests have waited for at least so long, by demand.
   std::map<ResourceSet, uint32_t> PendingDemands(int64_t now_ms, int64_t waited_ms) const;
   void CheckInvariants() const;

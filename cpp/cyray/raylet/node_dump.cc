@@ -1,6 +1,7 @@
 #include "cyray/raylet/node_dump.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
+#include <fstream>
 
 namespace cyray::raylet {
 namespace {
@@ -31,6 +32,35 @@ json PendingLeases(const LeaseScheduler& scheduler, int64_t now_ms) {
   return out;
 }
 
+json Lent(const LeaseScheduler& scheduler, int64_t now_ms) {
+  json out = json::array();
+  for (const auto& lent : scheduler.Lent(now_ms, kMaxListed)) {
+    json row = {{"worker_id", lent.worker.Hex()},
+                {"resources", Amounts(lent.resources)},
+                {"cpu_lent", lent.cpu_lent},
+                {"for_ms", lent.for_ms}};
+    if (lent.for_actor) {
+      row["actor"] = lent.key.actor.Hex();
+    } else {
+      row["client"] = lent.key.client.worker.Hex();
+    }
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+// The command line of a process, which for a worker says what runs there; empty when it is gone.
+std::string TitleOf(int pid) {
+  constexpr size_t kMostBytes = 200;
+  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
+  std::string title(kMostBytes, '\0');
+  file.read(title.data(), static_cast<std::streamsize>(title.size()));
+  title.resize(static_cast<size_t>(file.gcount()));
+  std::replace(title.begin(), title.end(), '\0', ' ');
+  title.erase(title.find_last_not_of(' ') + 1);
+  return title;
+}
+
 json Workers(const DumpSources& sources) {
   json out = json::array();
   for (const auto& [id, worker] : sources.workers->pool().workers()) {
@@ -41,6 +71,7 @@ json Workers(const DumpSources& sources) {
          {"pid", sources.workers->PidOf(id)},
          {"state", WorkerStateName(worker.state)},
          {"job", worker.job.Hex()},
+         {"title", TitleOf(sources.workers->PidOf(id))},
          {"blocked", client != nullptr && client->blocked},
          {"spare_blocks", client != nullptr ? sources.objects->SparesOf(client->id()) : 0}});
   }
@@ -54,6 +85,7 @@ json Drivers(const DumpSources& sources) {
     out.push_back({{"worker_id", client.worker().Hex()},
                    {"pid", client.pid},
                    {"job", client.job.Hex()},
+                   {"title", TitleOf(client.pid)},
                    {"spare_blocks", sources.objects->SparesOf(client.id())},
                    {"registered", client.registered}});
   });
@@ -113,16 +145,18 @@ json Outages(const PeerTable& peers) {
 
 }  // namespace
 
-std::string DumpNode(const DumpSources& sources) {
+nlohmann::json DumpNode(const DumpSources& sources) {
   const LeaseScheduler& scheduler = sources.leases->scheduler();
   const store::StoreStats stats = sources.store->stats();
-  json out = {
+  return {
       {"node_id", sources.options->node_id.Hex()},
+      {"ip", sources.options->node_ip},
       {"resources",
        {{"total", Amounts(scheduler.resources().total())},
         {"available", Amounts(scheduler.resources().available())}}},
       {"leases",
        {{"granted", scheduler.lease_count()},
+        {"lent", Lent(scheduler, sources.now_ms)},
         {"pending", PendingLeases(scheduler, sources.now_ms)},
         {"forwarded", Forwarded(*sources.leases)}}},
       {"workers", Workers(sources)},
@@ -140,7 +174,6 @@ std::string DumpNode(const DumpSources& sources) {
       {"outages", Outages(*sources.peers)},
       {"gcs", {{"waiting_calls", sources.gcs->waiting_calls()}}},
   };
-  return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 }  // namespace cyray::raylet

@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include <string>
+#include <nlohmann/json.hpp>
 
 #include "cyray/raylet/actor_host.h"
 #include "cyray/raylet/client_registry.h"
@@ -31,6 +31,6 @@ struct DumpSources {
   const GcsBridge* gcs;
   const PeerTable* peers;
 };
-std::string DumpNode(const DumpSources& sources);
+nlohmann::json DumpNode(const DumpSources& sources);
 
 }  // namespace cyray::raylet

@@ -188,12 +188,22 @@ UniqueFd OpenLog(const std::string& path) {
   return UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
 }
 
-std::string DescribeExit(int wait_status) {
+namespace {
+
+std::string HowMuch(int64_t most_bytes) {
+  if (most_bytes <= 0) return {};
+  return ", after it had used at most " + std::to_string((most_bytes + (1 << 20) - 1) >> 20) +
+         " MiB of memory";
+}
+
+}  // namespace
+
+std::string DescribeExit(int wait_status, int64_t most_bytes) {
   if (WIFSIGNALED(wait_status)) {
     const int signal = WTERMSIG(wait_status);
     std::string text = "killed by signal " + std::to_string(signal);
     if (const char* name = ::sigabbrev_np(signal)) text += " (SIG" + std::string(name) + ")";
-    return text;
+    return text + HowMuch(most_bytes);
   }
   return "exit code " + std::to_string(WEXITSTATUS(wait_status));
 }

@@ -88,7 +88,7 @@ class ProcessSupervisor {
 // Opens a log file of the session for appending.
 UniqueFd OpenLog(const std::string& path);
 // "exit code 1", "killed by signal 9".
-std::string DescribeExit(int wait_status);
+std::string DescribeExit(int wait_status, int64_t most_bytes = 0);
 // The last lines of a file, at most `bytes` of them.
 std::string TailOf(const std::string& path, size_t bytes);
 

@@ -63,6 +63,7 @@ Raylet::Raylet(NodeOptions options)
       peers_(&loop_, &transport_, options_.node_id, options_.incarnation, options_.token),
       feed_({&loop_, &options_, &clients_, &peers_, &jobs_},
             [this](const JobId& job) { workers_.DrainOutput(job); }),
+      inquiries_({&loop_, &clients_, &peers_}, [this] { return Dump(); }),
       outages_(&loop_, &peers_,
                [this](const NodeId& node, const std::string& text) { feed_.WarnHere(node, text); }),
       shell_({&loop_, &options_, &supervisor_, &clients_}),
@@ -305,12 +306,10 @@ bool Raylet::OnFrame(ClientConnection& client, wire::Frame& frame) {
     }
     case FrameType::kSetResource:
       return OnSetResource(client, frame.As<wire::SetResource>());
-    case FrameType::kNodeInfo: {
-      const auto* request = frame.As<wire::NodeInfo>();
-      if (request == nullptr) return false;
-      OnNodeInfo(client, request->request_id());
-      return true;
-    }
+    case FrameType::kNodeInfo:
+      return inquiries_.OnNodeInfo(client, frame.As<wire::NodeInfo>());
+    case FrameType::kProcessReport:
+      return inquiries_.OnProcessReport(client, frame.As<wire::ProcessReport>());
     default:
       return !client.is_driver() && OnWorkerFrame(client, frame);
   }
@@ -355,19 +354,16 @@ bool Raylet::OnSetResource(ClientConnection& client, const wire::SetResource* re
   return true;
 }
 
-void Raylet::OnNodeInfo(ClientConnection& client, uint64_t request_id) {
-  FlatBufferBuilder builder;
-  const auto text = builder.CreateString(
-      DumpNode({loop_.NowMs(), &options_, &clients_, &workers_, &leases_, &actors_, store_.get(),
-                transfer_.get(), objects_.get(), &gcs_, &peers_}));
-  builder.Finish(wire::CreateNodeInfoReply(builder, request_id, text));
-  clients_.Send(client, FrameType::kNodeInfoReply, builder);
+nlohmann::json Raylet::Dump() const {
+  return DumpNode({loop_.NowMs(), &options_, &clients_, &workers_, &leases_, &actors_, store_.get(),
+                   transfer_.get(), objects_.get(), &gcs_, &peers_});
 }
 
 void Raylet::OnClientClosed(ClientConnection& client, const std::string& reason) {
   if (ended_) return;
   const Address address = options_.AddressOf(client.worker());
   const bool named = !client.worker().is_nil();
+  inquiries_.OnClientGone(client.id());
   objects_->OnClientGone(client.id(), named ? address : Address{});
   if (named) gcs_.OnClientGone(client.worker());
   broker_.OnClientClosed(client);

@@ -17,6 +17,7 @@
 #include "cyray/raylet/gcs_bridge.h"
 #include "cyray/raylet/gcs_process.h"
 #include "cyray/raylet/gcs_watch.h"
+#include "cyray/raylet/inquiries.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/node_options.h"
@@ -63,7 +64,7 @@ class Raylet {
   bool OnFrame(ClientConnection& client, wire::Frame& frame);
   bool OnWorkerFrame(ClientConnection& client, const wire::Frame& frame);
   bool OnSetResource(ClientConnection& client, const wire::SetResource* request);
-  void OnNodeInfo(ClientConnection& client, uint64_t request_id);
+  nlohmann::json Dump() const;
   void OnClientClosed(ClientConnection& client, const std::string& reason);
 
   // Deaths.
@@ -95,6 +96,7 @@ class Raylet {
   net::TcpTransport transport_;
   PeerTable peers_;
   DriverFeed feed_;
+  Inquiries inquiries_;
   OutageWatch outages_;
   std::unique_ptr<store::ObjectStore> store_;
   std::unique_ptr<ObjectTransfer> transfer_;

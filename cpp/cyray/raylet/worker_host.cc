@@ -9,7 +9,7 @@
 namespace cyray::raylet {
 namespace {
 
-constexpr int64_t kReasonWaitMs = 25;        // for the other half of a death
+constexpr int64_t kReasonWaitMs = 300;       // for the other half of a death
 constexpr int64_t kStartReasonWaitMs = 500;  // of one that nobody has used yet
 constexpr int64_t kRegisterLimitMs = 30'000;
 constexpr int64_t kIdleExitLimitMs = 5'000;
@@ -344,16 +344,17 @@ void WorkerHost::Declare(const WorkerId& worker) {
     reason = process.exit_text.empty() ? "its connection closed (its exit status is not known yet)"
                                        : process.exit_text;
   }
+  if (!process.intended) reason += parts_.processes->EpitaphOf(worker);
   const DeadWorker dead{worker, pooled != nullptr ? pooled->job : JobId::Nil(), process.pid, reason,
                         process.intended};
   if (!process.registered && !process.blameless && !ending_) {
     if (dead.job.is_nil()) {
-      NoteStartFailure(reason, worker);
+      NoteStartFailure(FirstLine(reason), worker);
     } else if (!process.intended) {
-      NoteOwnFailure(dead.job, reason, worker);
+      NoteOwnFailure(dead.job, FirstLine(reason), worker);
     }
   }
-  parts_.processes->Part(worker, reason);
+  parts_.processes->Part(worker, FirstLine(reason));
   pool_.Remove(worker);
   if (process.exited) {
     Forget(worker);

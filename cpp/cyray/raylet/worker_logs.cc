@@ -118,9 +118,9 @@ void WorkerLogs::Deliver(const WorkerId& worker, Output& output, Stream& stream,
   on_lines_({worker, output.pid, label, stream.is_stderr, std::move(lines)});
 }
 
-std::string WorkerLogs::ErrPath(const WorkerId& worker) const {
+std::string WorkerLogs::PathOf(const WorkerId& worker, size_t stream) const {
   const auto it = outputs_.find(worker);
-  return it == outputs_.end() ? std::string() : it->second->streams[1].path;
+  return it == outputs_.end() ? std::string() : it->second->streams[stream].path;
 }
 
 uint64_t WorkerLogs::FileLimit() const {

@@ -55,8 +55,9 @@ class WorkerLogs {
   // The same, and closes.
   void Close(const WorkerId& worker);
   void CloseAll();
-  // The file of a worker's stderr; empty when there was no output.
-  std::string ErrPath(const WorkerId& worker) const;
+  // The files of a worker's stderr and stdout; empty when there was no output.
+  std::string ErrPath(const WorkerId& worker) const { return PathOf(worker, 1); }
+  std::string OutPath(const WorkerId& worker) const { return PathOf(worker, 0); }
   uint64_t total_bytes() const { return total_bytes_; }
 
  private:
@@ -73,6 +74,7 @@ class WorkerLogs {
     int pid = 0;
     Stream streams[2];
   };
+  std::string PathOf(const WorkerId& worker, size_t stream) const;
   void OnReadable(const WorkerId& worker, bool is_stderr);
   bool ReadSome(const WorkerId& worker, Output& output, Stream& stream);
   void Deliver(const WorkerId& worker, Output& output, Stream& stream, const std::string& label,

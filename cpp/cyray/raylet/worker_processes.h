@@ -55,6 +55,8 @@ class WorkerProcesses {
   virtual void Forget(const WorkerId& worker) = 0;
   // Delivers what it has printed, lines without an end too.
   virtual void Drain(const WorkerId& worker) = 0;
+  // What there is to say of its death that it did not mean, until Part (epitaph.h).
+  virtual std::string EpitaphOf(const WorkerId&) const { return {}; }
   // The end of what it said of errors, until Part; `or_zygote`: else of what the zygote said.
   // A sentence for people.
   virtual std::string LastWords(const WorkerId& worker, bool or_zygote) const = 0;

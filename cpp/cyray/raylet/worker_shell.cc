@@ -5,12 +5,14 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "cyray/raylet/epitaph.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
 
@@ -19,6 +21,7 @@ namespace {
 
 constexpr uint64_t kTotalLogBytes = 512u << 20;
 constexpr size_t kLastWordsBytes = 4000;
+constexpr size_t kEpitaphBytes = 16'000;  // a stack of many threads
 
 bool MakePipe(UniqueFd* read_end, UniqueFd* write_end) {
   int fds[2];
@@ -35,26 +38,27 @@ WorkerShell::WorkerShell(Parts parts)
     : parts_(parts),
       logs_(parts.loop, parts.options->session_dir + "/logs", kTotalLogBytes,
             [this](const WorkerLines& lines) { events_->OnLines(lines); }),
-      zygote_(parts.loop, parts.options, parts.supervisor,
-              {[this](const WorkerId& worker, int pid, UniqueFd pidfd) {
-                 OnForked(worker, pid, std::move(pidfd));
-               },
-               [this](const WorkerId& worker) {
-                 events_->OnNeverStarted(worker, "no descriptor was free for its process",
-                                         /*blameless=*/false, /*again=*/false);
-               },
-               [this](ZygoteLink::ForkRequest request, const std::string& error) {
-                 CYRAY_LOG(kWarning)
-                     << "the zygote cannot fork a worker, starting it afresh: " << error;
-                 StartFresh(request, nullptr);
-               },
-               // That is the zygote's failure, which counts its own: the worker did nothing wrong.
-               [this](const WorkerId& worker, bool again) {
-                 events_->OnNeverStarted(worker, "the zygote died while it was being started",
-                                         /*blameless=*/true, again);
-               },
-               [this](int pid, int status) { OnExited(pid, status); },
-               [this](const std::string& why) { events_->OnHopeless(why); }}) {}
+      zygote_(
+          parts.loop, parts.options, parts.supervisor,
+          {[this](const WorkerId& worker, int pid, UniqueFd pidfd) {
+             OnForked(worker, pid, std::move(pidfd));
+           },
+           [this](const WorkerId& worker) {
+             events_->OnNeverStarted(worker, "no descriptor was free for its process",
+                                     /*blameless=*/false, /*again=*/false);
+           },
+           [this](ZygoteLink::ForkRequest request, const std::string& error) {
+             CYRAY_LOG(kWarning) << "the zygote cannot fork a worker, starting it afresh: "
+                                 << error;
+             StartFresh(request, nullptr);
+           },
+           // That is the zygote's failure, which counts its own: the worker did nothing wrong.
+           [this](const WorkerId& worker, bool again) {
+             events_->OnNeverStarted(worker, "the zygote died while it was being started",
+                                     /*blameless=*/true, again);
+           },
+           [this](int pid, int status, int64_t most_bytes) { OnExited(pid, status, most_bytes); },
+           [this](const std::string& why) { events_->OnHopeless(why); }}) {}
 
 WorkerShell::~WorkerShell() = default;
 
@@ -158,15 +162,16 @@ bool WorkerShell::Kill(const WorkerId& worker) {
   return ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) == 0 || errno != ESRCH;
 }
 
-void WorkerShell::OnExited(int pid, int wait_status) {
+void WorkerShell::OnExited(int pid, int wait_status, int64_t most_bytes) {
   const auto it = by_pid_.find(pid);
   if (it == by_pid_.end()) return;
   const WorkerId worker = it->second;
   by_pid_.erase(it);
   if (const auto process = processes_.find(worker); process != processes_.end()) {
     process->second.exited = true;
+    process->second.killed = WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
   }
-  events_->OnExited(worker, DescribeExit(wait_status));
+  events_->OnExited(worker, DescribeExit(wait_status, most_bytes));
 }
 
 void WorkerShell::ReadOut(const WorkerId& worker) {
@@ -187,6 +192,17 @@ void WorkerShell::Forget(const WorkerId& worker) {
   const auto named = by_pid_.find(it->second.pid);
   if (named != by_pid_.end() && named->second == worker) by_pid_.erase(named);
   processes_.erase(it);
+}
+
+std::string WorkerShell::EpitaphOf(const WorkerId& worker) const {
+  const auto process = processes_.find(worker);
+  if (process == processes_.end()) return {};
+  const auto end_of = [](const std::string& path) {
+    return LogEnd{path, path.empty() ? std::string() : TailOf(path, kEpitaphBytes)};
+  };
+  const bool by_others = process->second.killed && !process->second.kill_wanted;
+  return Epitaph({parts_.options->node_ip, process->second.pid, by_others,
+                  end_of(logs_.ErrPath(worker)), end_of(logs_.OutPath(worker))});
 }
 
 std::string WorkerShell::LastWords(const WorkerId& worker, bool or_zygote) const {

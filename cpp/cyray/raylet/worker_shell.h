@@ -45,6 +45,7 @@ class WorkerShell : public WorkerProcesses {
   void Part(const WorkerId& worker, const std::string& reason) override;
   void Forget(const WorkerId& worker) override;
   void Drain(const WorkerId& worker) override { logs_.Drain(worker); }
+  std::string EpitaphOf(const WorkerId& worker) const override;
   std::string LastWords(const WorkerId& worker, bool or_zygote) const override;
 
   // The wait status of a worker whose zygote is gone.
@@ -59,11 +60,13 @@ class WorkerShell : public WorkerProcesses {
     UniqueFd pidfd;  // none: a child of this process, started when no descriptor was free
     bool exited = false;
     bool kill_wanted = false;
+    bool killed = false;  // by a SIGKILL
   };
 
   void StartFresh(const ZygoteLink::ForkRequest& request, const JobPython* own);
   void OnForked(const WorkerId& worker, int pid, UniqueFd pidfd);
-  void OnExited(int pid, int wait_status);
+  // `most_bytes`: of memory that it had at once; 0: not known.
+  void OnExited(int pid, int wait_status, int64_t most_bytes = 0);
 
   const Parts parts_;
   WorkerEvents* events_ = nullptr;

@@ -214,7 +214,8 @@ void ZygoteLink::OnMessage(const std::string& text, UniqueFd fd) {
     ready_ = true;
     for (const auto& [token, request] : in_flight_) SendRequest(token, request);
   } else if (op == "exited") {
-    callbacks_.on_exited(static_cast<int>(number("pid")), static_cast<int>(number("status")));
+    callbacks_.on_exited(static_cast<int>(number("pid")), static_cast<int>(number("status")),
+                         number("most_bytes"));
   } else if (op == "forked" || op == "failed") {
     auto node = in_flight_.extract(static_cast<uint64_t>(number("token")));
     if (node.empty()) return;

@@ -36,7 +36,7 @@ class ZygoteLink {
     std::function<void(ForkRequest, const std::string& error)> on_failed;
     // The zygote died before it answered; `again`: another worker may be asked for.
     std::function<void(const WorkerId&, bool again)> on_lost;
-    std::function<void(int pid, int wait_status)> on_exited;
+    std::function<void(int pid, int wait_status, int64_t most_bytes)> on_exited;
     std::function<void(const std::string& why)> on_hopeless;  // fails over and over
   };
 

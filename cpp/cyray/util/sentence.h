@@ -5,15 +5,25 @@
 
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
 namespace cyray {
 
-// `reason` and one period; empty when there is none.
+// `reason` and one period; empty when there is none. Further lines are details, and stay below.
 inline std::string Sentence(std::string_view reason) {
+  const size_t end = std::min(reason.find('\n'), reason.size());
+  const std::string_view details = reason.substr(end);
+  reason = reason.substr(0, end);
   while (!reason.empty() && (reason.back() == '.' || reason.back() == ' ')) reason.remove_suffix(1);
-  return reason.empty() ? std::string() : std::string(reason) + ".";
+  if (reason.empty()) return std::string(details);
+  return std::string(reason) + "." + std::string(details);
+}
+
+// The reason without the details.
+inline std::string FirstLine(const std::string& reason) {
+  return reason.substr(0, reason.find('\n'));
 }
 
 }  // namespace cyray

@@ -73,6 +73,8 @@ enum class FrameType : uint16_t {
   kPong,
   kSetResource,
   kSetResourceReply,
+  kAskProcess,
+  kProcessReport,
   // core.fbs, Python process and Python process
   kTemplate = 64,
   kPushTask,
@@ -114,6 +116,8 @@ enum class FrameType : uint16_t {
   kForwardProcessDied,
   kRelayCredit,
   kWatchProcess,
+  kForwardNodeInfo,
+  kForwardNodeInfoReply,
 };
 
 struct FrameHeader {

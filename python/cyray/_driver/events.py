@@ -1,39 +1,79 @@
 """The thread that takes the core's events: output of workers, warnings, futures; in a worker, once it is
-needed, futures and what concerns calls on the loops of concurrency groups.
+needed, futures and what concerns calls on the loops of concurrency groups. A driver's also looks once a second what there is to tell of.
 
 Threading: one daemon thread a process; a user's callbacks run on it.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from cyray import _raylet
 
+_NOTICE_S = 5.0  # after which a wait is told of, unless CYRAY_WAIT_NOTICE_S says otherwise
+_LOOK_S = 1.0  # between two looks
+
 _event_thread: threading.Thread | None = None
+_ending = False
 
 
 def ensure_event_thread() -> None:
     """The thread that takes the core's events, once; a worker's takes no output and no warnings."""
-    global _event_thread
+    global _event_thread, _ending
     if _event_thread is not None:
         return
+    _ending = False
     _event_thread = threading.Thread(target=_take_events, name="cyray-events", daemon=True)
     _event_thread.start()
 
 
 def _take_events() -> None:
     me = threading.current_thread()
+    look, period = _looks()
+    due = time.monotonic() + (period or 0.0)
     while _event_thread is me:
-        event = _raylet.next_event()
-        if event is None:  # the core stops, and nothing is left
-            return
+        event = _raylet.next_event(period)
+        if event is None and (period is None or _ending or not _raylet.is_connected()):
+            return  # the core stops, and nothing is left
         try:
-            handle_event(event)
+            if event is not None:
+                handle_event(event)
+            if period is not None and time.monotonic() >= due:
+                due = time.monotonic() + period
+                look()
         except BaseException:  # a broken stdout, or a callback that exits: the thread goes on
             report("an event was lost")
+
+
+def _looks() -> tuple[Callable[[], None], float | None]:
+    """What a driver does from time to time, and how often, in seconds; None: never, as in workers."""
+    try:
+        is_driver = _raylet.identity()["is_driver"]
+    except RuntimeError:  # the session is over
+        is_driver = False
+    if not is_driver:
+        return lambda: None, None
+    patience_s = float(os.environ.get("CYRAY_WAIT_NOTICE_S") or _NOTICE_S)
+    period_s = min(_LOOK_S, patience_s / 5) if patience_s else _LOOK_S
+    watch: Any = None
+    errors_due = time.monotonic() + _LOOK_S
+
+    def look() -> None:
+        nonlocal watch, errors_due
+        from cyray._driver import unread, waiting  # not while `init` has to be quick
+
+        watch = watch or waiting.Watch(patience_s, period_s)
+        watch.look()
+        if time.monotonic() >= errors_due:
+            errors_due = time.monotonic() + _LOOK_S
+            unread.tell_of_errors()
+
+    return look, period_s
 
 
 def report(what: str) -> None:
@@ -71,11 +111,12 @@ def handle_event(event: tuple[Any, ...]) -> None:
 
 def end_event_thread() -> None:
     """Takes what is still to come, and ends the thread; it may be the one that asks."""
-    global _event_thread
+    global _event_thread, _ending
     thread = _event_thread
     if thread is not None and thread.ident not in (None, threading.get_ident()):
         if _raylet.is_connected():
             _raylet.flush_output()  # what workers have printed until now
+            _ending = True
             _raylet.stop_events()
         thread.join(1.0)
     _event_thread = None

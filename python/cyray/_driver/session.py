@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cyray import _hooks, _raylet
-from cyray._driver import events, hints
+from cyray._driver import events, hints, unread
 from cyray._node import interrupts
 from cyray._node.local import LocalNode
 from cyray._node.options import NodeOptions
@@ -72,6 +72,9 @@ class Session:
     def end(self, exiting_interpreter: bool) -> None:
         """Leaves the node and ends it. Can be called again when it was interrupted."""
         events.end_event_thread()
+        if _raylet.is_connected():
+            unread.tell_of_errors(all_of_them=True)
+            unread.tell_of_unfinished()
         _raylet.disconnect(exiting_interpreter, _waiting)
         if self.node is not None:
             self.node.stop()

@@ -7,6 +7,7 @@ CYRAY_TOKEN_FILE) are checked where they are followed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 _SWITCH = ("0", "1")
@@ -18,11 +19,20 @@ def _is_spin(value: str) -> bool:
     return value.isascii() and value.isdigit() and int(value[:9]) <= _MOST_SPIN_US
 
 
+def _is_seconds(value: str) -> bool:
+    try:
+        return 0 <= float(value) < math.inf
+    except ValueError:
+        return False
+
+
 _VALUES: dict[str, tuple[Callable[[str], bool], str]] = {
     "CYRAY_BACKEND_LOG_LEVEL": (_LEVELS.__contains__, "debug, info, warning or error"),
     "CYRAY_DEDUP_LOGS": (_SWITCH.__contains__, "0 or 1"),
     "CYRAY_ENABLE_AUTO_CONNECT": (_SWITCH.__contains__, "0 or 1"),
+    "CYRAY_IGNORE_UNHANDLED_ERRORS": (_SWITCH.__contains__, "0 or 1"),
     "CYRAY_SPIN_US": (_is_spin, f"a number of microseconds from 0 to {_MOST_SPIN_US}"),
+    "CYRAY_WAIT_NOTICE_S": (_is_seconds, "a number of seconds, 0 or more"),
 }
 
 

@@ -7,6 +7,7 @@ thread alone; `threads` has the others.
 from __future__ import annotations
 
 import _thread
+import faulthandler
 import gc
 import json
 import os
@@ -32,6 +33,7 @@ def main(fd: int, worker_id: str) -> None:
     """Serve as a worker on the connected socket `fd` until told to leave. Does not return."""
     code = 0
     try:
+        faulthandler.enable(2)  # a crash leaves its stack in the log
         for kind, variable in accelerators.VARIABLES.items():
             if visible := machine.visible_devices(variable):
                 me.visible_devices[kind] = visible

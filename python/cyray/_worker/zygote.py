@@ -165,7 +165,7 @@ class Zygote:
             pass
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return True
             if pid == 0:
@@ -173,7 +173,8 @@ class Zygote:
             if pid in self._children:
                 self._children.remove(pid)
                 self._dead_sessions[pid] = _SWEEPS
-                self._send({"op": "exited", "pid": pid, "status": status})
+                most = used.ru_maxrss * 1024
+                self._send({"op": "exited", "pid": pid, "status": status, "most_bytes": most})
 
     def _sweep(self) -> None:
         """Kills the orphans of dead workers. Trackers end by themselves, after all others."""

@@ -11,7 +11,7 @@ from cyray.includes.libground cimport *
 
 cdef extern from "cyray/core/control.h" namespace "cyray::core" nogil:
     cdef cppclass Control:
-        Status NodeDump(string*)
+        Status NodeDump(string*, cbool)
         Status FlushOutput()
         Status SetResource(const string&, int64_t)
 

@@ -4,8 +4,10 @@
 #   libground    what stands below the core: statuses, ids, encoded values     libvalues   what parts hand around
 #   libobjects   Objects, ObjectReader, StoreClient                            libcontrol  Control
 #   libtasks     Submitter, Executor, EventQueue, ExternalLoop
+from libc.stdint cimport int64_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
+from libcpp.vector cimport vector
 
 from cyray.includes.libcontrol cimport *
 from cyray.includes.libground cimport *
@@ -58,3 +60,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         Control& control()
         string Describe()
         string DescribeMissing(ObjectEntry**, size_t)
+        string ReportMissing(ObjectEntry**, size_t)
+        string ReportWaits(int64_t, uint64_t)
+        Unfinished CountUnfinished()
+        size_t TakeUnreadErrors(cbool, size_t, vector[ReadView]*)

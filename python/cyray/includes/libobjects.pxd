@@ -43,6 +43,7 @@ cdef extern from "cyray/core/object_reader.h" namespace "cyray::core" nogil:
         size_t ReadMany(ObjectEntry**, size_t, ReadView*)
         cbool ReadArgument(ExecTask*, size_t, ReadView*)
         void UnrefPin(LocalPin*)
+        void NoteErrorsRead(ObjectEntry**, size_t)
         void AddCallback(ObjectEntry*, uint64_t)
         void RemoveCallback(ObjectEntry*, uint64_t)
 

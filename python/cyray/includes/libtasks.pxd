@@ -96,6 +96,10 @@ cdef extern from "cyray/core/actor_creation.h" namespace "cyray::core" nogil:
 
 
 cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
+    cdef cppclass Unfinished "cyray::core::Submitter::Unfinished":
+        Unfinished()
+        size_t not_begun, running_tasks, running_calls
+
     cdef cppclass Submitter:
         TaskTemplate* AddTemplate(const TemplateSpec&)
         void ReleaseTemplate(TaskTemplate*)

@@ -188,11 +188,15 @@ cdef object get_one(ObjectRef ref, timeout, bint writable):
 cdef raise_get_timeout(ObjectEntry** entries, size_t size, size_t missing, timeout):
     # Who only looks, and looks again and again, wants no story.
     cdef Session s = now
-    cdef string story
+    cdef string story, facts
+    why = ""
     if timeout > 0:
         with nogil:
             story = s.core.DescribeMissing(entries, size)
-    raise hook("get_timeout")(size, missing, timeout, story.decode("utf-8", "replace"))
+            facts = s.core.ReportMissing(entries, size)
+        why = story.decode("utf-8", "replace") + hook("why_missing")(facts.decode("utf-8", "replace"))
+        still(s)
+    raise hook("get_timeout")(size, missing, timeout, why)
 
 
 def get(object_refs, timeout=None, *, bint writable=False, _use_object_store=False):
@@ -320,6 +324,7 @@ cdef int wait_for_list(vector[ObjectEntry*]& entries, timeout, int64_t deadline)
     for i in range(n):
         if now.core.reader().Read(entries[i], &view):
             if view.is_error:
+                now.core.reader().NoteErrorsRead(entries.data(), n)
                 value_of(view, False)
             drop_view(view)
     if not done:

@@ -167,7 +167,10 @@ cdef raise_status(Status status):
     """The one place where a core status becomes an exception."""
     if status.code() == StatusCode.kCancelled:
         reraise()
-    raise hook("of_status")(<int>status.code(), status.message().decode("utf-8", "replace"))
+    message = status.message().decode("utf-8", "replace")
+    if status.code() == StatusCode.kObjectStoreFull:
+        message += hook("why_store_full")()
+    raise hook("of_status")(<int>status.code(), message)
 
 
 # The names of the core's statuses, by number: from_core.py has a class for each.
@@ -310,13 +313,14 @@ def describe():
     return connected().core.Describe().decode("utf-8", "replace")
 
 
-def node_dump():
-    """JSON of what everybody on this node waits for."""
+def node_dump(bint everywhere=False):
+    """JSON of what this node does and waits for; ``everywhere``: that of all nodes, and what each of their
+    processes says of itself."""
     cdef string text
     cdef Status status
     cdef Session s = connected()
     with nogil:
-        status = s.core.control().NodeDump(&text)
+        status = s.core.control().NodeDump(&text, everywhere)
     still(s)
     if not status.ok():   # who asks wants to know why nothing happens, and that may be why
         reraise()         # a signal handler may have raised in the moment in which the time was over
