@@ -21,7 +21,7 @@ from support import (
 )
 
 import cyray
-import cyray.cli.status
+import cyray.cli.connect
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_waiting_for_a_process_that_stands_still_ends(address, who):
 
 def test_the_answers_to_status_are_not_awaited_for_ever(address, monkeypatch):
     # The module of the command, which has the command's name in its package.
-    monkeypatch.setattr(sys.modules["cyray.cli.status"], "ANSWER_LIMIT_S", 0.05)
+    monkeypatch.setattr(sys.modules["cyray.cli.connect"], "ANSWER_LIMIT_S", 0.05)
     monkeypatch.setattr(cyray, "nodes", lambda: threading.Event().wait(30))
     result = click.testing.CliRunner().invoke(cyray.cli.main, ["status", "--address", address])
     assert result.exit_code == 1

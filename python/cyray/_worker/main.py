@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from cyray import _compat, _raylet
-from cyray._os import machine
+from cyray._os import machine, stacks
 from cyray._process import me
 from cyray._spec import accelerators
 from cyray._worker import actor, label
@@ -34,6 +34,7 @@ def main(fd: int, worker_id: str) -> None:
     code = 0
     try:
         faulthandler.enable(2)  # a crash leaves its stack in the log
+        stacks.install()
         for kind, variable in accelerators.VARIABLES.items():
             if visible := machine.visible_devices(variable):
                 me.visible_devices[kind] = visible

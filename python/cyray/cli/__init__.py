@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import click
 
-from cyray.cli import microbenchmark, start, status, stop
+from cyray.cli import listing, microbenchmark, stack, start, status, stop
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -33,5 +33,12 @@ def main() -> None:
     """Tasks, actors and objects, in parallel, on one machine or many."""
 
 
-for _command in (start.start, stop.stop, status.status, microbenchmark.microbenchmark):
+for _command in (
+    start.start,
+    stop.stop,
+    status.status,
+    listing.list_command,
+    stack.stack,
+    microbenchmark.microbenchmark,
+):
     main.add_command(_command)

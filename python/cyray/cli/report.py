@@ -1,7 +1,7 @@
 """The text of `cyray status`: nodes, what they offer, and how much of it is in use.
 
 Place: pure formatting of what `nodes()`, `cluster_resources()`, `available_resources()` and
-`_raylet.pending_demands()` return.
+`_raylet.pending_demands()` return, and of what a cluster says of itself (`Facts`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from cyray._driver import why
+from cyray._driver.facts import Facts, seconds
+
+_RULE = "---------------------------------------------------------------"
 _BYTES = ("memory", "object_store_memory")
 
 
@@ -51,6 +55,37 @@ def cluster_report(
         *([] if pending else [" (no resource demands)"]),
     ]
     return "\n".join(lines)
+
+
+def waits_report(facts: Facts, own: str) -> str:
+    """Who holds what, and who waits for what and why; without the process that asks."""
+    lines = ["Held", _RULE]
+    for node, lease in facts.lent():
+        lines.append(f" {node.get('ip', '?')}: {why.describe_holder(facts, node, lease)}")
+    if len(lines) == 2:
+        lines.append(" (nothing)")
+    lines += ["", "Waiting", _RULE]
+    before = len(lines)
+    for worker, process in facts.processes.items():
+        if worker == own:
+            continue
+        for wait in facts.waits_of(worker):
+            lines.append(f" {_waiter(facts, worker, process, wait)}:")
+            lines += [f" {line}" for line in why.explain(wait.get("objects", []), facts)]
+    if len(lines) == before:
+        lines.append(" (nobody)")
+    for node in facts.nodes:
+        for pid in node.get("silent", []):
+            lines.append(f" process {pid} on {node.get('ip', '?')} does not answer: is it stopped?")
+    return "\n".join(lines)
+
+
+def _waiter(facts: Facts, worker: str, process: dict[str, Any], wait: dict[str, Any]) -> str:
+    running = ", ".join(task["name"] for task in process.get("running", []))
+    who = why.describe_process(facts, worker) + (f" in {running}" if running else "")
+    if "for_ms" not in wait:
+        return f"{who} awaits"
+    return f"{who} waits since {seconds(wait['for_ms'])} for {wait['missing']} of {wait['size']} objects"
 
 
 def _node_line(node: dict[str, Any]) -> str:
