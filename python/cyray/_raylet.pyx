@@ -12,6 +12,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``arguments.pxi`` a task's arguments to bytes and back
 - ``objects.pxi``   put, get, free, futures
 - ``wait.pxi``      wait
+- ``demands.pxi``   what plans ask for of nodes
 - ``submit.pxi``    tasks, actors and their methods as callables
 - ``titles.pxi``    the title of a worker's process
 - ``execute.pxi``   the loop of a worker
@@ -31,6 +32,7 @@ include "includes/codec.pxi"
 include "includes/arguments.pxi"
 include "includes/objects.pxi"
 include "includes/wait.pxi"
+include "includes/demands.pxi"
 include "includes/submit.pxi"
 include "includes/titles.pxi"
 include "includes/execute.pxi"

@@ -6,13 +6,12 @@ import pytest
 
 from cyray._spec import options as _options
 from cyray._spec import typed
+from cyray._spec.demands import actor_demands, resource_demand
 from cyray._spec.options import (
-    actor_demands,
     actor_options,
     concurrency_of,
     groups_of,
     method_options,
-    resource_demand,
     task_options,
 )
 from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyray._driver.logs import LogPrinter
-from cyray._spec import options
+from cyray._spec import demands, options
 from cyray.exceptions import RayError, RayTaskError
 
 # No limit of time for an example: a loaded machine is no failure.
@@ -63,7 +63,7 @@ def test_options_are_taken_or_refused_in_words(given: dict[str, Any], kind: str)
         return
     for what in ("task",) if kind == "task_options" else ("actor_placement", "actor_held"):
         try:
-            demand = options.resource_demand(checked, what)
+            demand = demands.resource_demand(checked, what)
         except ValueError as error:
             assert "num_gpus" in str(error)
             continue

@@ -69,7 +69,8 @@ std::optional<PlacementGroupId> GroupOf(const ResourceSet& demand) {
   for (auto it = demand.amounts().lower_bound(first);
        it != demand.amounts().end() && it->first.starts_with(first); ++it) {
     if (SuffixAt(it->first) != kMarker.size()) continue;
-    return PlacementGroupId::FromHex(std::string_view(it->first).substr(it->first.size() - kHexSize));
+    return PlacementGroupId::FromHex(
+        std::string_view(it->first).substr(it->first.size() - kHexSize));
   }
   return std::nullopt;
 }

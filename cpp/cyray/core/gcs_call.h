@@ -19,7 +19,8 @@ inline Status FitsGcs(wire::GcsMethod method, std::initializer_list<std::string_
 
 // Asks and hands the verified reply table to `read`.
 template <class Reply, class Read>
-Status CallGcs(Control& control, wire::GcsMethod method, const flatbuffers::FlatBufferBuilder& request, Read read) {
+Status CallGcs(Control& control, wire::GcsMethod method,
+               const flatbuffers::FlatBufferBuilder& request, Read read) {
   auto answer = control.Ask(method, request);
   if (!answer) return answer.error();
   flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(answer->data()), answer->size(),

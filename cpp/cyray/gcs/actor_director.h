@@ -21,7 +21,7 @@ namespace cyray::gcs {
 class ActorDirector {
  public:
   struct Hooks {
-    std::function<void(const ActorId&)> on_death;  // after it is stored
+    std::function<void(const ActorId&)> on_death;                   // after it is stored
     std::function<void(const NodeId&, const JobId&)> before_start;  // of an actor on that node
     std::function<void()> on_wait;                                  // no node can take some actor
     std::function<bool(const NodeId&)> is_suspect;                  // alive, without a stream

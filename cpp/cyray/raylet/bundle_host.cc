@@ -12,8 +12,8 @@ using wire::ToWire;
 
 void BundleHost::Tell(const Key& key) {
   FlatBufferBuilder builder(128);
-  report_(gcs::FinishReport(
-      builder, wire::CreateBundlesReserved(builder, ToWire(key.first), key.second)));
+  report_(gcs::FinishReport(builder,
+                            wire::CreateBundlesReserved(builder, ToWire(key.first), key.second)));
 }
 
 void BundleHost::OnPrepare(const wire::PrepareBundles& prepare) {

@@ -31,7 +31,8 @@ LeaseScheduler::GroupUse LeaseScheduler::CloseGroup(const PlacementGroupId& grou
   }
   for (const RequestKey& key : claims) queue_.Cancel(key);
   for (Group* requests : waiting) {
-    for (LeaseRequest& request : queue_.TakeAll(requests)) use.waiting.push_back(std::move(request));
+    for (LeaseRequest& request : queue_.TakeAll(requests))
+      use.waiting.push_back(std::move(request));
   }
   resources_.Close(group);
   return use;

@@ -20,8 +20,8 @@ from cyray._errors.classes import ActorAlreadyExistsError
 from cyray._pickle import definition
 from cyray._pickle import extra as _extra
 from cyray._process import me
+from cyray._spec import demands, plans
 from cyray._spec import options as _options
-from cyray._spec import plans
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -211,7 +211,7 @@ class ActorClass(_Maker[_K]):
             from cyray._api.placement import captured
 
             options = {**options, "scheduling_strategy": captured()}
-        demand, held = _options.actor_demands(options)
+        demand, held = demands.actor_demands(options)
         group = plans.group_extra(options)
         return plans.ActorPlan(
             described.function_id,

@@ -15,7 +15,7 @@ from cyray import _raylet
 from cyray._driver.init import auto_init
 from cyray._ids import JobID, PlacementGroupID
 from cyray._process import me
-from cyray._spec import labels, plans
+from cyray._spec import demands, labels, plans
 from cyray._spec import options as _options
 
 POLICIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")  # as wire::GroupPolicy counts them
@@ -196,7 +196,7 @@ def _bundles(bundles: Any) -> tuple[plans.Amounts, ...]:
     for index, bundle in enumerate(bundles):
         if not isinstance(bundle, Mapping):
             raise TypeError(f"Bundle {index} must be a dict of resources, not {bundle!r}.")
-        demand = _options.bundle_demand(index, bundle)
+        demand = demands.bundle_demand(index, bundle)
         if not demand:
             raise ValueError(
                 f"Bundle {index}, {dict(bundle)!r}, is empty: it must have some of a resource."

@@ -12,8 +12,8 @@ from cyray import _compat
 from cyray._api.signature import signature_of
 from cyray._pickle import extra as _extra
 from cyray._pickle.definition import display_name
+from cyray._spec import demands, plans
 from cyray._spec import options as _options
-from cyray._spec import plans
 
 
 def merge(options: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def describe(function: Any, options: Mapping[str, Any], captured: bool = False) 
         extra["retry_exceptions"] = _extra.retry_types(options["retry_exceptions"])
     if calls := _options.calls_of(options):
         extra["max_calls"] = calls
-    demand = _options.resource_demand(options, "task")
+    demand = demands.resource_demand(options, "task")
     if demand != {"CPU": _options.RESOURCE_UNIT}:
         extra["demand"] = demand
     if group := plans.group_extra(options):

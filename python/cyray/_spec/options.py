@@ -35,7 +35,7 @@ _STREAMING = ("streaming", "dynamic")
 # of the user's may give anything, or raise.
 
 
-def _number(name: str, value: Any) -> Any:
+def number(name: str, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, bool) or not hasattr(type(value), "__float__"):
@@ -51,12 +51,12 @@ def _number(name: str, value: Any) -> Any:
         amount = value
     if amount < 0:
         raise ValueError(f"The quantity of resource {name} cannot be negative")
-    _units(name, value)
+    units_of(name, value)
     return value
 
 
-def _gpus(name: str, value: Any) -> Any:
-    if _number(name, value) is not None and value > 1 and _units(name, value) % RESOURCE_UNIT:
+def gpus(name: str, value: Any) -> Any:
+    if number(name, value) is not None and value > 1 and units_of(name, value) % RESOURCE_UNIT:
         raise ValueError(f"num_gpus above 1 must be a whole number, not {value}.")
     return value
 
@@ -83,7 +83,7 @@ def _resources(name: str, value: Any) -> Any:
         text("resources", key)
         if amount is None:
             raise TypeError(f"The amount of resource {key} is None.")
-        _number(key, amount)
+        number(key, amount)
     return dict(value)
 
 
@@ -297,9 +297,9 @@ def _wrong_type(name: str, value: Any, wanted: str) -> str:
 _Check = Callable[[str, Any], Any]
 
 _COMMON: dict[str, _Check] = {
-    "num_cpus": _number,
-    "num_gpus": _gpus,
-    "memory": _number,
+    "num_cpus": number,
+    "num_gpus": gpus,
+    "memory": number,
     "resources": _resources,
     "accelerator_type": _non_empty_text,
     "name": text,
@@ -545,7 +545,7 @@ def yields(name: str, kind: str | None, num_returns: int | str | None) -> str | 
 # --- Resources --------------------------------------------------------------------------------
 
 
-def _units(name: str, value: Any) -> int:
+def units_of(name: str, value: Any) -> int:
     """`value` in units of 1/10000, rounded down: so many parts of a whole fit into it.
 
     Raises:
@@ -564,54 +564,3 @@ def _units(name: str, value: Any) -> int:
             f"The precision of the fractional quantity of resource {name} cannot go beyond 0.0001"
         )
     return units
-
-
-def bundle_demand(index: int, bundle: Mapping[str, Any]) -> dict[str, int]:
-    """What a bundle of a placement group keeps, in units of 1/10000; zero amounts are left out."""
-    demand: dict[str, int] = {}
-    for name, amount in bundle.items():
-        text(f"bundles[{index}]", name)
-        if not name or amount is None:
-            raise TypeError(
-                f"Bundle {index} must map names of resources to amounts, not {bundle!r}."
-            )
-        check = _gpus if name == "GPU" else _number
-        if units := _units(name, check(name, amount)):
-            demand[name] = units
-    return demand
-
-
-def resource_demand(options: Mapping[str, Any], kind: str) -> dict[str, int]:
-    """What `options` (already checked) ask for, in units of 1/10000; zero amounts are left out.
-
-    `kind`: "task" (1 CPU unless told otherwise), "actor_placement" or "actor_held". An actor
-    that names no resource takes one CPU to be placed and none while it lives; one that names any
-    holds exactly that, and a CPU unless `num_cpus` says otherwise.
-    """
-    if kind not in ("task", "actor_placement", "actor_held"):
-        raise ValueError(f"{kind!r} is no kind of demand.")
-    cpus = options.get("num_cpus")
-    if cpus is None:
-        named = any(
-            options.get(key) is not None
-            for key in ("num_gpus", "memory", "resources", "accelerator_type")
-        )
-        cpus = 0 if kind == "actor_held" and not named else 1
-    demand: dict[str, int] = {}
-    for name, value in (
-        ("CPU", cpus),
-        ("GPU", options.get("num_gpus")),
-        ("memory", options.get("memory")),
-        *(options.get("resources") or {}).items(),
-    ):
-        units = _units(name, value) if value else 0
-        if units:
-            demand[name] = units
-    if options.get("accelerator_type"):
-        demand[f"accelerator_type:{options['accelerator_type']}"] = RESOURCE_UNIT // 1000
-    return demand
-
-
-def actor_demands(options: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
-    """What an actor needs to be placed, and what it holds while it lives."""
-    return resource_demand(options, "actor_placement"), resource_demand(options, "actor_held")

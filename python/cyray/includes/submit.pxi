@@ -7,17 +7,23 @@ cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
 
 
-cdef inline object submit(TaskTemplate* tmpl, ActorClient* actor, ObjectEntry* hold, bytes name,
-                          tuple args, dict kwargs, bint reserved=False):
-    # `tmpl`, `actor` and `hold` are of the current session.
+cdef class ActorHandle   # below
+
+
+cdef inline object submit(TaskTemplate* tmpl, ActorHandle handle, bytes name, tuple args, dict kwargs,
+                          bint reserved=False):
+    # `tmpl` and `handle`, None for a task, are of the current session.
     # `name`: of this one task, instead of its template's; or None. `reserved`: by Reserve.
     cdef Session s = now
     cdef Submission submission
     cdef ObjectEntry* one
     cdef vector[ObjectEntry*] many
     cdef int i, n = tmpl.num_returns
+    cdef ActorClient* actor = NULL
     submission.tmpl = tmpl
-    submission.hold = hold
+    if handle is not None:
+        actor = handle.client
+        submission.hold = handle.hold()
     cdef ExecContext parent = None
     if not s.is_driver:
         parent = current_context()
@@ -173,46 +179,6 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
     return s.core.submitter().AddTemplate(spec)
 
 
-cdef int fill_placement(object placement, ResourceSet* demand, uint8_t* strategy, NodeId* node,
-                        cbool* soft) except -1:
-    cdef bytes node_id = placement.node
-    fill_demand(demand, placement.demand)
-    if placement.group:
-        demand[0] = InBundle(demand[0], group_id_of(placement.group), placement.bundle)
-    strategy[0] = placement.strategy
-    if node_id:
-        if len(node_id) != 20:
-            raise ValueError(f"the id of a node has 20 bytes, not {len(node_id)}")
-        node[0] = NodeId.FromBytes(PyBytes_AS_STRING(node_id))
-    soft[0] = placement.soft
-    return 0
-
-
-cdef int fill_labels(LabelChoice* choice, tuple selectors) except -1:
-    for selector in selectors:
-        choice.push_back(selector_of(selector))
-    return 0
-
-
-cdef LabelSelector selector_of(tuple terms) except *:
-    cdef LabelSelector selector
-    cdef LabelTerm term
-    for key, op, values in terms:
-        term = LabelTerm()
-        term.key = key.encode()
-        term.op = <LabelOp><int>op
-        for value in values:
-            term.values.push_back(value.encode())
-        selector.push_back(term)
-    return selector
-
-
-cdef int fill_demand(ResourceSet* demand, tuple amounts) except -1:
-    for name, amount in amounts:
-        demand.Set(name.encode(), amount)
-    return 0
-
-
 cdef enum:
     MOST_EXPORTED = 50_000   # that are remembered; giving one again changes nothing
 
@@ -334,7 +300,7 @@ cdef class RemoteFunction:
         if _capturing and captures(self._options.get("scheduling_strategy")):
             template = self.describe(True)
         template.accept(args, kwargs)
-        return submit(template.tmpl, NULL, NULL, self._task_name, args, kwargs)
+        return submit(template.tmpl, None, self._task_name, args, kwargs)
 
     def options(self, **options):
         """The same function with other options for the calls made through the result."""
@@ -408,8 +374,8 @@ cdef class ActorMethod:
         template.accept(args, kwargs)
         if handle.most_pending > 0:
             self.reserve(handle)
-            return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs, True)
-        return submit(template.tmpl, handle.client, handle.hold(), self._call_name, args, kwargs)
+            return submit(template.tmpl, handle, self._call_name, args, kwargs, True)
+        return submit(template.tmpl, handle, self._call_name, args, kwargs)
 
     cdef int reserve(self, ActorHandle handle) except -1:
         if not now.core.submitter().Reserve(handle.client, handle.most_pending):

@@ -6,7 +6,7 @@ from typing import Any
 
 import cyray
 from cyray import _raylet
-from cyray._spec import accelerators, options
+from cyray._spec import accelerators, demands
 from cyray._spec.plans import node_id as checked_node_id
 from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -29,7 +29,7 @@ def set_resource(name: str, capacity: float, node_id: str | None = None) -> None
         raise TypeError(f"The name of a resource must be a non-empty string, not {name!r}.")
     if name.startswith(_OWN) or name in accelerators.VARIABLES:
         raise ValueError(f"The resource {name!r} cannot be set: the node has it of its own.")
-    units = options.bundle_demand(0, {name: capacity}).get(name, 0)
+    units = demands.bundle_demand(0, {name: capacity}).get(name, 0)
     here = cyray.get_runtime_context().get_node_id()
     if node_id is None or node_id == here:
         return _raylet.set_resource(name, units)
