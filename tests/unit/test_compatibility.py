@@ -134,7 +134,13 @@ def test_names_that_are_there_are_told_from_others():
         "cyray stop",
     ):
         assert is_there(name) is True, name
-    for name in ("objects", "util.iter", "runtime_env=", "_num_objects_per_yield=", "cyray list"):
+    for name in (
+        "objects",
+        "util.iter",
+        "runtime_env=",
+        "_num_objects_per_yield=",
+        "cyray summary",
+    ):
         assert is_there(name) is False, name
     assert is_there("RAY_ADDRESS") is is_there("async def") is None
 
