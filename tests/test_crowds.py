@@ -56,7 +56,7 @@ def test_endless_callers_hold_up_nobody_and_fill_no_memory(tmp_path, size):
     while last < target:
         before = last
         last = cyray.get(counter.get_counter.remote(), timeout=20)
-        assert last > before
+        assert last >= before
     assert max(_resident_mb(one) for one in pids) < 300
     assert _resident_mb(pid) < 400
     for ref in refs:
