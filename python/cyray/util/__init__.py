@@ -9,6 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cyray._api.placement import (
+        get_current_placement_group,
+        get_placement_group,
+        placement_group_table,
+        remove_placement_group,
+    )
     from cyray._api.serializers import deregister_serializer, register_serializer
     from cyray.util.actor_pool import ActorPool
     from cyray.util.check_serialize import inspect_serializability
@@ -22,16 +28,24 @@ __all__ = [
     "deregister_serializer",
     "disable_log_once_globally",
     "enable_periodic_logging",
+    "get_current_placement_group",
     "get_node_ip_address",
+    "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
     "log_once",
     "map_unordered",
+    "placement_group_table",
     "register_serializer",
+    "remove_placement_group",
     "set_resource",
 ]
 
 _LAZY = {
+    "get_current_placement_group": "cyray._api.placement",
+    "get_placement_group": "cyray._api.placement",
+    "placement_group_table": "cyray._api.placement",
+    "remove_placement_group": "cyray._api.placement",
     "ActorPool": "cyray.util.actor_pool",
     "as_completed": "cyray.util.helpers",
     "deregister_serializer": "cyray._api.serializers",

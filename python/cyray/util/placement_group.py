@@ -1,6 +1,13 @@
-"""Placement groups: `placement_group(bundles)` keeps resources together for tasks and actors."""
+"""Placement groups: `placement_group(bundles)` keeps resources together for tasks and actors.
+
+`cyray.util.placement_group` is this module and, when it is called, the function: programs write both.
+"""
 
 from __future__ import annotations
+
+import sys
+import types
+from typing import Any
 
 from cyray._api.placement import (
     PlacementGroup,
@@ -19,3 +26,11 @@ __all__ = [
     "placement_group_table",
     "remove_placement_group",
 ]
+
+
+class _Module(types.ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> PlacementGroup:
+        return placement_group(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Module
