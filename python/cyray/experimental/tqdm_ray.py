@@ -18,9 +18,7 @@ from cyray._driver import progress
 
 __all__ = ["RAY_TQDM_MAGIC", "instance", "safe_print", "tqdm"]
 
-RAY_TQDM_MAGIC = (
-    progress.MARK
-)  # begins the lines that programs which filter output have to leave alone
+RAY_TQDM_MAGIC = progress.MARK  # begins the lines of states, for what filters output
 
 
 class tqdm:
