@@ -212,7 +212,9 @@ def test_preloads_of_a_running_cluster_are_refused_by_name(cluster):
 
 
 def test_an_unknown_argument_is_named():
-    with pytest.raises(RuntimeError, match=r"Unknown .*: num_cpu\. There are address, num_cpus"):
+    with pytest.raises(
+        RuntimeError, match=r"Unknown .*: num_cpu\. Did you mean num_cpus\? There are address"
+    ):
         cyray.init(num_cpu=1)
     assert not cyray.is_initialized()
 

@@ -57,4 +57,4 @@ def test_other_places_have_the_same_objects():
     assert isinstance(cyray.remote(len), RemoteFunction)
     context = cyray.get_runtime_context()
     assert isinstance(context, RuntimeContext)
-    assert context.get_resource_ids() == context.get_accelerator_ids() == {"GPU": []}
+    assert context.get_resource_ids() == context.get_accelerator_ids()

@@ -183,7 +183,9 @@ def test_a_worker_is_forked_with_all_that_it_asked_for(raylet):
     for fd in (out, err):
         os.close(fd)
     connection.close()
-    assert raylet.receive() == {"op": "exited", "pid": told["pid"], "status": 0}
+    exited = raylet.receive()
+    assert exited.pop("most_bytes") > 1 << 20
+    assert exited == {"op": "exited", "pid": told["pid"], "status": 0}
 
 
 def test_every_worker_has_its_own_random_numbers(raylet):

@@ -100,7 +100,8 @@ def forget() -> None:
 
 
 def _bar_of_tqdm() -> Callable[..., Any] | None:
-    if sys.stderr is None or not sys.stderr.isatty():
+    isatty = getattr(sys.stderr, "isatty", None)  # what a program puts there may have none
+    if isatty is None or not isatty():
         return None
     try:
         from tqdm import tqdm
