@@ -191,7 +191,7 @@ TEST_F(WorkerHostModel, ADeathIsToldWithItsReasonOrAfterAMoment) {
   const WorkerId worker = StartOne();
   workers_.OnConnectionClosed(worker);
   EXPECT_TRUE(died_.empty()) << "why may come";
-  RunFor(24);
+  RunFor(299);
   EXPECT_TRUE(died_.empty());
   RunFor(2);
   EXPECT_EQ(died_.at(worker).reason, "its connection closed (its exit status is not known yet)");
@@ -242,7 +242,7 @@ TEST_F(WorkerHostModel, OneThatEndsBeforeItsForkIsToldAndNeverIsDiesOnce) {
 TEST_F(WorkerHostModel, OneWhoseExitNobodyTellsOfIsForgotten) {
   const WorkerId worker = StartOne();
   workers_.OnConnectionClosed(worker);
-  RunFor(27);
+  RunFor(302);
   EXPECT_TRUE(died_.contains(worker) && processes_.all.at(worker).killed);
   processes_.Vanishes(worker);
   RunFor(6'000);
@@ -253,7 +253,7 @@ TEST_F(WorkerHostModel, OneThatIsGoneWithoutAWordDiesWhenItIsKilled) {
   const WorkerId worker = StartOne();
   processes_.Vanishes(worker);
   workers_.Kill(worker, "its actor ended", true);
-  RunFor(27);
+  RunFor(302);
   EXPECT_EQ(died_.at(worker).reason, "its actor ended");
   RunFor(6'000);
   EXPECT_TRUE(processes_.all.empty());
