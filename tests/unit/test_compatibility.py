@@ -164,3 +164,9 @@ def test_every_exception_has_a_row():
 
     named = {name.partition(".")[2] for _, _, name in NAMES if name.startswith("exceptions.")}
     assert set(exceptions.__all__) - named == {"CyrayError", "TaskTimeoutError"}  # cyray's own
+
+
+def test_the_flag_of_future_is_no_name_of_the_package():
+    import cyray.util
+
+    assert not hasattr(cyray.util, "annotations")
