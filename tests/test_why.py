@@ -222,8 +222,9 @@ def test_an_actor_that_finds_no_place_says_what_it_waits_for(one_cpu):
         def pong(self):
             return 1
 
-    first, second = Holder.remote(), Holder.remote()
+    first = Holder.remote()
     assert cyray.get(first.pong.remote()) == 1
+    second = Holder.remote()
     ref = second.pong.remote()
     eventually(lambda: any(p.get("actor") for p in node_state()["leases"]["pending"]))
 
