@@ -6,6 +6,7 @@ import os
 import threading
 
 import cyray
+from cyray.util.placement_group import get_current_placement_group
 
 CALLS = 0
 
@@ -125,3 +126,20 @@ class Counted:
 
     def __reduce__(self):
         return Counted, ()
+
+
+@cyray.remote
+def group_here():
+    """The placement group that the task is in."""
+    return get_current_placement_group()
+
+
+@cyray.remote(num_cpus=1)
+class InAGroup:
+    """An actor that says where it is."""
+
+    def group(self):
+        return get_current_placement_group()
+
+    def pid(self):
+        return os.getpid()

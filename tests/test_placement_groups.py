@@ -7,6 +7,7 @@ import pickle
 import signal
 
 import pytest
+from remote_code import InAGroup, group_here
 from support import Driver, eventually, gcs_pid
 
 import cyray
@@ -18,7 +19,6 @@ from cyray.exceptions import (
 )
 from cyray.util.placement_group import (
     PlacementGroup,
-    get_current_placement_group,
     get_placement_group,
     placement_group,
     placement_group_table,
@@ -44,20 +44,6 @@ def groups(shared_session):
     for group in made:
         remove_placement_group(group)
     eventually(lambda: cyray.available_resources().get("CPU") == 4)
-
-
-@cyray.remote
-def where():
-    return get_current_placement_group()
-
-
-@cyray.remote(num_cpus=1)
-class Here:
-    def where(self):
-        return get_current_placement_group()
-
-    def pid(self):
-        return os.getpid()
 
 
 def state_of(group):
@@ -171,20 +157,21 @@ def test_groups_travel(groups):
 def test_tasks_and_actors_run_in_bundles(groups):
     group = groups([{"CPU": 1}, {"CPU": 1}])
     assert (
-        cyray.get(where.options(scheduling_strategy=InGroup(group)).remote(), timeout=20) == group
+        cyray.get(group_here.options(scheduling_strategy=InGroup(group)).remote(), timeout=20)
+        == group
     )
     assert (
         cyray.get(
-            where.options(placement_group=group, placement_group_bundle_index=1).remote(),
+            group_here.options(placement_group=group, placement_group_bundle_index=1).remote(),
             timeout=20,
         )
         == group
     )
-    actor = Here.options(scheduling_strategy=InGroup(group, 0)).remote()
-    assert cyray.get(actor.where.remote(), timeout=20) == group
-    assert cyray.get(where.remote(), timeout=20) is None
-    default = cyray.remote(Here.underlying_class).options(placement_group=group).remote()
-    assert cyray.get(default.where.remote(), timeout=20) == group
+    actor = InAGroup.options(scheduling_strategy=InGroup(group, 0)).remote()
+    assert cyray.get(actor.group.remote(), timeout=20) == group
+    assert cyray.get(group_here.remote(), timeout=20) is None
+    default = cyray.remote(InAGroup.underlying_class).options(placement_group=group).remote()
+    assert cyray.get(default.group.remote(), timeout=20) == group
 
 
 def test_a_bundle_bounds_what_runs_in_it(groups, gate, tmp_path):
@@ -206,7 +193,7 @@ def test_a_bundle_bounds_what_runs_in_it(groups, gate, tmp_path):
 
     eventually(lambda: len(started()) == 3, timeout=20)
     # A CPU outside of the group is free, and nothing that waits takes it.
-    assert cyray.get(where.remote(), timeout=20) is None
+    assert cyray.get(group_here.remote(), timeout=20) is None
     assert len(started()) == 3
     gate.open()
     assert len(cyray.get(refs, timeout=20)) == 5
@@ -215,17 +202,17 @@ def test_a_bundle_bounds_what_runs_in_it(groups, gate, tmp_path):
 def test_demands_that_fit_no_bundle_are_refused_at_once(groups):
     group = groups([{"CPU": 1}, {"CPU": 1, "disk": 1}])
     with pytest.raises(ValueError, match=r"does not fit into any bundle"):
-        where.options(num_cpus=2, scheduling_strategy=InGroup(group)).remote()
+        group_here.options(num_cpus=2, scheduling_strategy=InGroup(group)).remote()
     with pytest.raises(ValueError, match=r"does not fit into bundle 0"):
-        where.options(resources={"disk": 1}, scheduling_strategy=InGroup(group, 0)).remote()
+        group_here.options(resources={"disk": 1}, scheduling_strategy=InGroup(group, 0)).remote()
     with pytest.raises(ValueError, match="the bundles 0 to 1"):
-        where.options(scheduling_strategy=InGroup(group, 2))
+        group_here.options(scheduling_strategy=InGroup(group, 2))
     with pytest.raises(ValueError, match="does not fit"):
-        Here.options(num_cpus=2, scheduling_strategy=InGroup(group)).remote()
+        InAGroup.options(num_cpus=2, scheduling_strategy=InGroup(group)).remote()
     with pytest.raises(TypeError, match="PlacementGroup"):
         InGroup("group")
     with pytest.raises(ValueError, match="not both"):
-        where.options(placement_group=group, scheduling_strategy="SPREAD")
+        group_here.options(placement_group=group, scheduling_strategy="SPREAD")
 
 
 def test_what_is_submitted_inside_is_captured_when_asked_for(groups):
@@ -233,13 +220,13 @@ def test_what_is_submitted_inside_is_captured_when_asked_for(groups):
 
     @cyray.remote
     def parent():
-        actor = Here.remote()
+        actor = InAGroup.remote()
         return cyray.get(
             [
-                where.remote(),
-                actor.where.remote(),
-                where.options(scheduling_strategy=InGroup(None)).remote(),
-                where.options(scheduling_strategy="SPREAD").remote(),
+                group_here.remote(),
+                actor.group.remote(),
+                group_here.options(scheduling_strategy=InGroup(None)).remote(),
+                group_here.options(scheduling_strategy="SPREAD").remote(),
             ]
         )
 
@@ -256,7 +243,7 @@ def test_what_is_submitted_inside_is_captured_when_asked_for(groups):
             context = cyray.get_runtime_context()
             assert context.should_capture_child_tasks_in_placement_group
             assert context.get_placement_group_id() == group.id.hex()
-            return await where.remote()
+            return await group_here.remote()
 
     actor = Parent.options(placement_group=group, placement_group_capture_child_tasks=True).remote()
     assert cyray.get(actor.child.remote(), timeout=20) == group
@@ -268,7 +255,7 @@ def test_a_blocked_task_lends_its_cpu_to_its_bundle(groups):
 
     @cyray.remote
     def parent():
-        return cyray.get(where.remote())
+        return cyray.get(group_here.remote())
 
     assert cyray.get(parent.options(scheduling_strategy=inside).remote(), timeout=20) == group
 
@@ -287,7 +274,7 @@ def test_removal_ends_what_runs_in_the_group_and_what_waits_for_it(groups, tmp_p
     task = run.options(scheduling_strategy=InGroup(group, 0))
     running = task.remote(tmp_path / "running")
     queued = task.remote(tmp_path / "queued")
-    actor = Here.options(max_restarts=5, scheduling_strategy=InGroup(group, 1)).remote()
+    actor = InAGroup.options(max_restarts=5, scheduling_strategy=InGroup(group, 1)).remote()
     cyray.get(actor.pid.remote(), timeout=20)
     eventually(lambda: (tmp_path / "running").exists(), timeout=20)
     remove_placement_group(group)
@@ -297,10 +284,10 @@ def test_removal_ends_what_runs_in_the_group_and_what_waits_for_it(groups, tmp_p
     with pytest.raises(ActorPlacementGroupRemoved, match=group.id.hex()):
         cyray.get(actor.pid.remote(), timeout=20)
     with pytest.raises(TaskPlacementGroupRemoved):
-        cyray.get(where.options(scheduling_strategy=InGroup(group)).remote(), timeout=20)
-    late = Here.options(scheduling_strategy=InGroup(group)).remote()
+        cyray.get(group_here.options(scheduling_strategy=InGroup(group)).remote(), timeout=20)
+    late = InAGroup.options(scheduling_strategy=InGroup(group)).remote()
     with pytest.raises(ActorDiedError, match="was removed"):
-        cyray.get(late.where.remote(), timeout=20)
+        cyray.get(late.group.remote(), timeout=20)
     eventually(lambda: free_cpus() == 4)
 
 
@@ -358,7 +345,7 @@ def test_the_gcs_dies(groups):
     assert kept.wait(20)
     gone = groups([{"CPU": 1}])
     assert gone.wait(20)
-    actor = Here.options(scheduling_strategy=InGroup(kept)).remote()
+    actor = InAGroup.options(scheduling_strategy=InGroup(kept)).remote()
     pid = cyray.get(actor.pid.remote(), timeout=20)
     before = gcs_pid()
     os.kill(before, signal.SIGKILL)
@@ -366,6 +353,9 @@ def test_the_gcs_dies(groups):
     assert cyray.get(actor.pid.remote(), timeout=20) == pid
     assert state_of(kept) == "CREATED"
     assert get_placement_group("kept") == kept
-    assert cyray.get(where.options(scheduling_strategy=InGroup(kept)).remote(), timeout=20) == kept
+    assert (
+        cyray.get(group_here.options(scheduling_strategy=InGroup(kept)).remote(), timeout=20)
+        == kept
+    )
     eventually(lambda: free_cpus() == 2)
     assert gcs_pid() != before

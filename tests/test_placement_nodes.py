@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
+from remote_code import InAGroup, group_here
 from support import eventually
 
 import cyray
 from cyray.util.placement_group import (
-    get_current_placement_group,
     placement_group,
     placement_group_table,
     remove_placement_group,
 )
 from cyray.util.scheduling_strategies import PlacementGroupSchedulingStrategy as InGroup
-
-
-@cyray.remote
-def where():
-    return get_current_placement_group()
-
-
-@cyray.remote(num_cpus=1)
-class Here:
-    def where(self):
-        return get_current_placement_group()
-
-    def pid(self):
-        return os.getpid()
 
 
 def free_cpus():
@@ -79,8 +63,8 @@ def test_lost_bundles_are_placed_again(three):
     group = placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD")
     assert group.wait(30)
     kept, lost = nodes_of(group)
-    first = Here.options(scheduling_strategy=InGroup(group, 0)).remote()
-    second = Here.options(max_restarts=1, scheduling_strategy=InGroup(group, 1)).remote()
+    first = InAGroup.options(scheduling_strategy=InGroup(group, 0)).remote()
+    second = InAGroup.options(max_restarts=1, scheduling_strategy=InGroup(group, 1)).remote()
     pid = cyray.get(first.pid.remote(), timeout=30)
     cyray.get(second.pid.remote(), timeout=30)
     three.remove_node(next(node for node in three.others if node.node_id == lost))
@@ -89,12 +73,12 @@ def test_lost_bundles_are_placed_again(three):
     assert nodes_of(group)[0] == kept
     assert nodes_of(group)[1] not in (kept, lost)
     assert cyray.get(first.pid.remote(), timeout=30) == pid
-    assert cyray.get(second.where.options(max_task_retries=-1).remote(), timeout=30) == group
+    assert cyray.get(second.group.options(max_task_retries=-1).remote(), timeout=30) == group
 
 
 def test_a_group_waits_for_a_node_that_joins(three):
     group = placement_group([{"CPU": 2}] * 4, strategy="STRICT_SPREAD")
-    ref = where.options(scheduling_strategy=InGroup(group, 3)).remote()
+    ref = group_here.options(scheduling_strategy=InGroup(group, 3)).remote()
     assert not group.wait(0.2)
     three.add_node(num_cpus=2, object_store_memory=100 * 1000**2)
     assert group.wait(30)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-import cyray
 from cyray._driver import init
 from cyray._spec import options as _options
 from cyray.cli import main
+
+from .names import resolves
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "ray-compatibility.md").read_text()
@@ -79,22 +79,6 @@ def test_a_row_has_a_state_and_tests_that_exist(row):
         assert f"test_{name}" in functions_of(ROOT / folder / f"test_{file}.py"), test
 
 
-def is_attribute(dotted: str) -> bool:
-    """Whether a name below `cyray` is there: modules, and what is in them."""
-    found: object = cyray
-    path = "cyray"
-    for part in dotted.split("."):
-        path += f".{part}"
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            try:
-                found = importlib.import_module(path)
-            except ImportError:
-                return False
-    return True
-
-
 def is_option(name: str) -> bool:
     """Whether tasks, actors, methods or `init` have it, with a value that means something."""
     tables = (_options._TASK, _options._ACTOR, _options._METHOD, _options._ALIASES, init._LEGACY)
@@ -114,7 +98,7 @@ def is_there(name: str) -> bool | None:
     if name.startswith("cyray "):
         return name.split()[1] in main.commands
     if re.fullmatch(r"[A-Za-z_][\w.]*", name) and not NO_NAME.fullmatch(name):
-        return is_attribute(name)
+        return resolves(name)
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib
 import inspect
 import os
 import re
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-import cyray
 from cyray import exceptions
 from cyray._spec import options as _options
 from cyray.cli import main
+
+from .names import resolves
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -60,22 +60,6 @@ def test_headings_that_are_linked_to_exist(page: Path) -> None:
     assert [link for link in linked if link not in slugs] == []
 
 
-def resolve(dotted: str) -> bool:
-    """Whether a name below `cyray`, its parts joined by dots, is there: modules, and what is in them."""
-    found: object = cyray
-    path = "cyray"
-    for part in dotted.split("."):
-        path += f".{part}"
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            try:
-                found = importlib.import_module(path)
-            except ImportError:
-                return False
-    return True
-
-
 def dotted_names(text: str) -> set[str]:
     """What a page says is below `cyray`: `cyray.a.b`, and `from cyray.a import b, c`."""
     # Not in the names of programs, files, sockets and labels: `cyray.sock`, `.../cyray.so`, `cyray.io/...`.
@@ -91,7 +75,7 @@ def test_names_of_the_package_exist(page: Path) -> None:
     text = page.read_text()
     others = {"Gcs"}  # the service's name in gRPC
     names = sorted(dotted_names(text) - others)
-    assert [name for name in names if not resolve(name)] == []
+    assert [name for name in names if not resolves(name)] == []
 
 
 def test_exceptions_of_the_guide_exist() -> None:
@@ -101,7 +85,7 @@ def test_exceptions_of_the_guide_exist() -> None:
 
 def test_names_that_are_not_there_are_found() -> None:
     text = "`cyray.gett(ref)`, `cyray.util.queue.Queue`, from cyray.util import ActorPool, Nothing"
-    missing = {name for name in dotted_names(text) if not resolve(name)}
+    missing = {name for name in dotted_names(text) if not resolves(name)}
     assert missing == {"gett", "util.Nothing"}
 
 
