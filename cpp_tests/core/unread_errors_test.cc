@@ -74,5 +74,17 @@ TEST(UnreadErrors, NothingIsKeptUnlessEnabled) {
   EXPECT_EQ(errors.size(), 0u);
 }
 
+TEST_F(UnreadErrorsTest, ThoseLeftOutAreForgottenWithAllThatWereRead) {
+  std::vector<TaskId> tasks(UnreadErrors::kMost + 5);
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    std::memcpy(tasks[i].bytes.data(), &i, sizeof i);
+    errors_.Add(tasks[i], Error());
+  }
+  for (const TaskId& task : tasks) errors_.OnRead(task);
+  EXPECT_EQ(errors_.size(), 0u);
+  errors_.Add(Task(1), Error());
+  EXPECT_EQ(errors_.Take(true, 10).left_out, 0u);
+}
+
 }  // namespace
 }  // namespace cyray::core

@@ -44,5 +44,19 @@ TEST(Epitaph, IsBounded) {
   EXPECT_LT(Epitaph({.err = {"/e", lines}, .out = {"/o", lines}}).size(), 12'000u);
 }
 
+TEST(Epitaph, CutsNoCharacterOfALongLine) {
+  const std::string text = Epitaph(
+      {.node_ip = "10.0.0.1", .pid = 7, .err = {"/logs/w.err", std::string(299, 'x') + "\u00e9y"}});
+  EXPECT_TRUE(text.ends_with(std::string(299, 'x') + "...")) << text;
+}
+
+TEST(Epitaph, CutsALineOfBytesThatAreNoText) {
+  const std::string text =
+      Epitaph({.node_ip = "10.0.0.1", .pid = 7, .err = {"/logs/w.err", std::string(1000, '\x80')}});
+  EXPECT_TRUE(text.ends_with(std::string(290, '\x80') + "...") ||
+              text.ends_with(std::string(296, '\x80') + "..."))
+      << text.size();
+}
+
 }  // namespace
 }  // namespace cyray::raylet

@@ -203,5 +203,22 @@ TEST(NodeResources, ATotalThatShrinksIsMadeUpForAsThingsEnd) {
   EXPECT_TRUE(node.HasNow(Set({{"New", 1}})));
 }
 
+TEST(NodeResources, AnyBundleOfAGroupHandsOutDevicesOfTheKindThatIsAskedFor) {
+  NodeResources node(Set({{"GPU", 1}, {"TPU", 1}}));
+  ASSERT_TRUE(node.Reserve(Group(1), 1, {{0, Set({{"TPU", 1}})}, {1, Set({{"GPU", 1}})}}));
+  node.Open(Group(1), 1);
+  const auto gpu = node.Allocate(InBundle(Set({{"GPU", 1}}), Group(1), kAnyBundle));
+  ASSERT_TRUE(gpu);
+  ASSERT_EQ(gpu->devices.size(), 1u);
+  EXPECT_EQ(BaseName(gpu->devices[0].pool), "GPU");
+  const auto tpu = node.Allocate(InBundle(Set({{"TPU", 1}}), Group(1), kAnyBundle));
+  ASSERT_TRUE(tpu);
+  EXPECT_EQ(BaseName(tpu->devices[0].pool), "TPU");
+  node.Release(*gpu);
+  node.Release(*tpu);
+  node.Close(Group(1));
+  node.CheckInvariants();
+}
+
 }  // namespace
 }  // namespace cyray::raylet

@@ -34,7 +34,9 @@ class UnreadErrors {
     errors_.emplace(task, Unread{error, ++added_, looks_});
   }
   void OnRead(const TaskId& task) {
-    if (!errors_.empty()) errors_.erase(task);
+    if (errors_.empty() || errors_.erase(task) == 0) return;
+    // Whoever reads all that are kept has most likely read the others too.
+    if (errors_.empty()) left_out_ = 0;
   }
 
   struct Taken {

@@ -1,10 +1,12 @@
 #include "cyray/gcs/cluster.h"
 
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "cyray/gcs/codec.h"
 #include "cyray/util/log.h"
+#include "cyray/util/sentence.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::gcs {
@@ -123,6 +125,12 @@ Status Cluster::Load(Storage& storage) {
   CYRAY_RETURN_IF_ERROR(groups_.Load(storage));
   actors_.EndOnDeadNodes();
   groups_.EndOnDeadNodes();
+  std::set<PlacementGroupId> awaited;
+  for (const auto& [id, record] : actors_.table().actors()) {
+    const auto group = record.dead() ? std::nullopt : GroupOf(record.spec.placement);
+    if (group) awaited.insert(*group);
+  }
+  for (const PlacementGroupId& group : awaited) AwaitGroup(group);
   commit_->End();
   ArmTick();
   return Status::Ok();
@@ -173,7 +181,7 @@ void Cluster::EndNode(const NodeId& id, const std::string& reason) {
   views_.Remove(id);
   AnnounceNode(id);
   for (const JobId& job : jobs_.RunningWithDriver({id, WorkerId::Nil()})) FinishJob(job);
-  groups_.Apply(groups_.table().NodeDied(id));
+  groups_.NodeDied(id);
   actors_.Apply(actors_.table().NodeDied(id, reason));
   actors_.PlaceWaiting();
   for (const NodeId& old : nodes_.Trim(memory_.dead_nodes)) {
@@ -197,7 +205,7 @@ void Cluster::ArmTick() {
 }
 
 void Cluster::WorkerDied(const Address& worker, const std::string& reason, bool intended) {
-  deaths_.Add(worker, reason, runtime_->NowMs());
+  deaths_.Add(worker, FirstLine(reason), runtime_->NowMs());
   for (const JobId& job : jobs_.RunningWithDriver(worker)) FinishJob(job);
   actors_.Apply(actors_.table().WorkerDied(worker, reason, intended));
 }
@@ -274,10 +282,18 @@ Result<ActorId> Cluster::RegisterActor(const wire::Bytes& request) {
     actors_.Apply(actors_.table().WorkerDied(owner, *death, /*intended=*/false));
   }
   const auto group = GroupOf(actors_.table().Find(*id)->spec.placement);
-  if (group && groups_.table().Find(*group) == nullptr && !groups_.MayCome(*group)) {
-    actors_.Apply(actors_.table().GroupRemoved(*group));
-  }
+  if (group) AwaitGroup(*group);
   return id;
+}
+
+// Of an actor that is to run in it.
+void Cluster::AwaitGroup(const PlacementGroupId& group) {
+  if (groups_.table().Find(group) != nullptr) return;
+  if (groups_.MayCome(group)) {
+    groups_.Await(group);
+  } else {
+    actors_.Apply(actors_.table().GroupRemoved(group));
+  }
 }
 
 Result<PlacementGroupId> Cluster::RegisterGroup(const wire::Bytes& request) {
@@ -485,7 +501,7 @@ void Cluster::OnResources(const NodeId& id, const wire::ResourceReport& report) 
       id, FromWire(report.available()), FromWire(report.total()), report.number());
   if (!report.same_pending()) nodes_.SetPending(id, ReadPending(report.pending()));
   groups_.OnReport(id);
-  if (reported.grew) groups_.PlaceWaiting();
+  if (reported.grew) groups_.OnRoom();
   if (reported.total_grew) actors_.PlaceWaiting();  // they wait for a node that could have them
   if (reported.grew) actors_.OnRoom(id);
   if (!reported.changed && views_.Knows(id)) return;

@@ -109,6 +109,7 @@ class Cluster {
   void RelaySoon();
   void RelayResources();
   void OnActorDeath(const ActorId& actor);
+  void AwaitGroup(const PlacementGroupId& group);
   // A detached actor may start on a node that joined after its job had ended.
   void TellEndedJob(const NodeId& node, const JobId& job);
   void WarnDriver(const JobId& job, const std::string& text);

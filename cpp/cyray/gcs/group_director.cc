@@ -1,5 +1,6 @@
 #include "cyray/gcs/group_director.h"
 
+#include <tuple>
 #include <utility>
 
 #include "cyray/gcs/codec.h"
@@ -20,6 +21,16 @@ constexpr int64_t kTickMs = 250;
 constexpr int64_t kAttemptMs = 2'000;
 // For so long the registration of a group may be on its way.
 constexpr int64_t kRegistrationMs = 120'000;
+// Groups that wait are looked at so often at most, however many nodes report.
+constexpr int64_t kLookMs = 5;
+
+// By what decides whether there is room.
+struct SameKindLess {
+  bool operator()(const GroupSpec* a, const GroupSpec* b) const {
+    return std::tie(a->policy, a->bundles, a->selectors) <
+           std::tie(b->policy, b->bundles, b->selectors);
+  }
+};
 
 }  // namespace
 
@@ -30,7 +41,8 @@ GroupDirector::GroupDirector(Runtime* runtime, const NodeTable* nodes, NodeStrea
       streams_(streams),
       commit_(commit),
       hooks_(std::move(hooks)),
-      tick_(runtime) {}
+      tick_(runtime),
+      look_(runtime) {}
 
 Status GroupDirector::Load(Storage& storage) {
   const auto read = [this](std::string_view key, wire::Bytes value) {
@@ -50,7 +62,7 @@ void GroupDirector::EndOnDeadNodes() {
       if (!seat.node.is_nil() && !nodes_->IsAlive(seat.node)) gone.insert(seat.node);
     }
   }
-  for (const NodeId& node : gone) Apply(table_.NodeDied(node));
+  for (const NodeId& node : gone) NodeDied(node);
 }
 
 Result<PlacementGroupId> GroupDirector::Register(const wire::Bytes& payload) {
@@ -90,7 +102,7 @@ void GroupDirector::Apply(const GroupActions& actions) {
         break;
       }
       case GroupAction::Kind::kGiveBack: {
-        promised_.erase(action.group);
+        promises_.GivenBack(action.node, action.group, action.attempt);
         FlatBufferBuilder builder(128);
         streams_->Send(action.node,
                        FinishCommand(builder, wire::CreateGiveBackBundles(
@@ -98,12 +110,10 @@ void GroupDirector::Apply(const GroupActions& actions) {
         break;
       }
       case GroupAction::Kind::kChanged:
-        if (promised_.contains(action.group)) settled_.insert(action.group);
         commit_->Leave([this, group = action.group] { hooks_.on_changed(group); });
         break;
       case GroupAction::Kind::kGone: {
-        promised_.erase(action.group);
-        settled_.erase(action.group);
+        promises_.Gone(action.group);
         warned_.erase(action.group);
         hooks_.on_gone(action.group);
         FlatBufferBuilder builder(64);
@@ -146,48 +156,60 @@ bool GroupDirector::Place(const PlacementGroupId& id) {
   ArmTick();
   const GroupRecord* record = table_.Find(id);
   if (record == nullptr || record->attempt || record->placed()) return true;
-  for (const bool later : {false, true}) {
-    const Placement placement = Choose(*record, later);
-    if (placement.empty()) continue;
-    Start(*record, placement);
-    return true;
+  const Placement placement = ChooseBest(*record);
+  if (placement.empty()) {
+    SetWaits(*record);
+    return false;
   }
-  SetWaits(*record);
-  return false;
+  Start(*record, placement);
+  return true;
+}
+
+GroupDirector::Placement GroupDirector::ChooseBest(const GroupRecord& record) const {
+  for (const bool later : {false, true}) {
+    for (const auto* without : {&record.slow, static_cast<const std::set<NodeId>*>(nullptr)}) {
+      if (without == &record.slow && record.slow.empty()) continue;
+      Placement placement = Choose(record, later, without ? *without : std::set<NodeId>());
+      if (!placement.empty()) return placement;
+    }
+  }
+  return {};
+}
+
+bool GroupDirector::IsBetterGivenUp(const GroupRecord& record) const {
+  std::set<NodeId> nodes;
+  for (const auto& [index, node] : record.attempt->seats) nodes.insert(node);
+  const std::set<NodeId>& awaited = record.attempt->awaited;
+  // What some have reserved for it nobody can use.
+  return awaited.size() < nodes.size() || !Choose(record, /*later=*/false, awaited).empty();
 }
 
 void GroupDirector::Start(const GroupRecord& record, const Placement& placement) {
   const PlacementGroupId id = record.spec.id;
-  Sum& promised = promised_[id];
-  settled_.erase(id);
-  for (const auto& [index, node] : placement) promised[node].Add(record.spec.bundles[index]);
-  Apply(table_.Try(id, runtime_->Random() | 1, placement, runtime_->NowMs()));
-}
-
-GroupDirector::Sum GroupDirector::Promised() const {
-  Sum sum;
-  for (const auto& [id, nodes] : promised_) {
-    for (const auto& [node, resources] : nodes) sum[node].Add(resources);
+  const uint64_t attempt = runtime_->Random() | 1;
+  for (const auto& [index, node] : placement) {
+    promises_.Add(node, id, attempt, record.spec.bundles[index]);
   }
-  return sum;
+  Apply(table_.Try(id, attempt, placement, runtime_->NowMs()));
 }
 
-// What groups hold, or were promised.
+// What groups hold, or nodes were asked to reserve.
 GroupDirector::Sum GroupDirector::Seated() const {
   Sum sum;
   for (const auto& [id, record] : table_.groups()) {
     for (size_t i = 0; i < record.seats.size(); ++i) {
       if (!record.seats[i].node.is_nil()) sum[record.seats[i].node].Add(record.spec.bundles[i]);
     }
-  }
-  for (const auto& [id, nodes] : promised_) {
-    if (settled_.contains(id)) continue;
-    for (const auto& [node, resources] : nodes) sum[node].Add(resources);
+    if (!record.attempt) continue;
+    for (const auto& [index, node] : record.attempt->seats) {
+      sum[node].Add(record.spec.bundles[index]);
+    }
   }
   return sum;
 }
 
-GroupDirector::Placement GroupDirector::Choose(const GroupRecord& record, bool later) const {
+GroupDirector::Placement GroupDirector::Choose(const GroupRecord& record, bool later,
+                                               const std::set<NodeId>& without) const {
   std::map<NodeId, uint32_t> here;
   std::vector<uint32_t> indices;
   std::vector<ResourceSet> bundles;
@@ -199,13 +221,15 @@ GroupDirector::Placement GroupDirector::Choose(const GroupRecord& record, bool l
     indices.push_back(i);
     bundles.push_back(record.spec.bundles[i]);
   }
-  const Sum taken = later ? Seated() : Promised();
+  const Sum seated = later ? Seated() : Sum{};
   std::vector<sched::Site> sites;
   std::vector<NodeId> nodes;
   for (const auto& [id, node] : nodes_->nodes()) {
-    if (!node.alive || hooks_.is_suspect(id) || (!later && node.awaits_report)) continue;
+    if (!node.alive || hooks_.is_suspect(id) || without.contains(id)) continue;
+    if (!later && node.awaits_report) continue;
     sched::Site site{&node.total, later ? node.total : node.available};
-    if (const auto it = taken.find(id); it != taken.end()) site.available.Subtract(it->second);
+    if (!later) promises_.SubtractFrom(site.available, id);
+    if (const auto it = seated.find(id); it != seated.end()) site.available.Subtract(it->second);
     if (const auto it = here.find(id); it != here.end()) site.bundles = it->second;
     site.preferred = id == record.spec.soft_target;
     sites.push_back(std::move(site));
@@ -262,22 +286,34 @@ void GroupDirector::SetWaits(const GroupRecord& record) {
 }
 
 void GroupDirector::PlaceWaiting() {
-  std::set<std::tuple<wire::GroupPolicy, std::vector<ResourceSet>, std::vector<LabelSelector>>>
-      in_vain;
+  look_.Stop();
+  looked_ms_ = runtime_->NowMs();
+  std::set<const GroupSpec*, SameKindLess> in_vain;
   for (const PlacementGroupId& id : table_.Waiting()) {
     const GroupRecord& record = *table_.Find(id);
-    const std::tuple kind(record.spec.policy, record.spec.bundles, record.spec.selectors);
-    if (!in_vain.contains(kind)) {
-      if (!Place(id)) in_vain.insert(kind);
+    // One that has lost some of its bundles needs less room.
+    const bool whole = !record.was_placed;
+    if (!whole || !in_vain.contains(&record.spec)) {
+      if (!Place(id) && whole) in_vain.insert(&record.spec);
     } else if (record.waits.empty()) {
       SetWaits(record);
     }
   }
 }
 
+void GroupDirector::OnRoom() {
+  if (!table_.has_unplaced()) return;
+  const int64_t wait = looked_ms_ + kLookMs - runtime_->NowMs();
+  if (wait <= 0) return PlaceWaiting();
+  look_.StartOnce(wait, [this] {
+    PlaceWaiting();
+    commit_->End();
+  });
+}
+
 void GroupDirector::Tick() {
   for (const PlacementGroupId& id : table_.TriedSince(runtime_->NowMs() - kAttemptMs)) {
-    Apply(table_.GiveUp(id));
+    if (IsBetterGivenUp(*table_.Find(id))) Apply(table_.GiveUp(id));
   }
   PlaceWaiting();
   AnswerAsked();
@@ -290,6 +326,7 @@ void GroupDirector::AnswerAsked() {
     const auto& [group, asked] = item;
     if (table_.Find(group) != nullptr) return true;
     if (MayCome(group) && runtime_->NowMs() - asked.since_ms < kRegistrationMs) return false;
+    hooks_.on_gone(group);
     for (const NodeId& node : asked.nodes) SendGone(group, node);
     return true;
   });
@@ -308,6 +345,7 @@ void GroupDirector::OnHello(const NodeId& node, const wire::NodeHello& hello) {
       here.push_back({FromWireOrNil(bundles->group_id()), bundles->attempt(), bundles->state()});
     }
   }
+  KeepPromises(node, here);
   Apply(table_.Reconcile(node, here));
   if (hello.waits_for_groups() == nullptr) return;
   for (const wire::WirePlacementGroupId* group : *hello.waits_for_groups()) {
@@ -315,14 +353,37 @@ void GroupDirector::OnHello(const NodeId& node, const wire::NodeHello& hello) {
   }
 }
 
+// What it was asked for before and knows nothing of will be asked for again; what else it has is in
+// the report that follows.
+void GroupDirector::KeepPromises(const NodeId& node, const std::vector<GroupTable::Here>& here) {
+  promises_.Clear(node);
+  for (const auto& [id, record] : table_.groups()) {
+    if (!record.attempt) continue;
+    for (const auto& [index, seat] : record.attempt->seats) {
+      if (seat == node) promises_.Add(node, id, record.attempt->id, record.spec.bundles[index]);
+    }
+  }
+  for (const GroupTable::Here& bundles : here) {
+    if (bundles.state == wire::BundlesState::Claimed) continue;
+    promises_.Reserved(node, bundles.group, bundles.attempt);
+  }
+}
+
 void GroupDirector::OnReserved(const NodeId& node, const wire::BundlesReserved& reserved) {
-  Apply(table_.Reserved(node, FromWireOrNil(reserved.group_id()), reserved.attempt()));
+  const PlacementGroupId group = FromWireOrNil(reserved.group_id());
+  promises_.Reserved(node, group, reserved.attempt());
+  Apply(table_.Reserved(node, group, reserved.attempt()));
 }
 
 void GroupDirector::OnAsk(const NodeId& node, const PlacementGroupId& group) {
   if (table_.Find(group) != nullptr) return;
   if (!MayCome(group)) return SendGone(group, node);
-  asked_.try_emplace(group, Asked{runtime_->NowMs(), {}}).first->second.nodes.insert(node);
+  Await(group);
+  asked_.at(group).nodes.insert(node);
+}
+
+void GroupDirector::Await(const PlacementGroupId& group) {
+  asked_.try_emplace(group, Asked{runtime_->NowMs(), {}});
   ArmTick();
 }
 
@@ -331,14 +392,11 @@ bool GroupDirector::MayCome(const PlacementGroupId& group) const {
          hooks_.is_running(JobOf(group));
 }
 
-void GroupDirector::OnReport(const NodeId& node) {
-  for (auto it = settled_.begin(); it != settled_.end();) {
-    const auto promised = promised_.find(*it);
-    if (promised != promised_.end()) promised->second.erase(node);
-    const bool told = promised == promised_.end() || promised->second.empty();
-    if (told && promised != promised_.end()) promised_.erase(promised);
-    it = told ? settled_.erase(it) : std::next(it);
-  }
+void GroupDirector::OnReport(const NodeId& node) { promises_.OnReport(node); }
+
+void GroupDirector::NodeDied(const NodeId& node) {
+  promises_.Clear(node);
+  Apply(table_.NodeDied(node));
 }
 
 }  // namespace cyray::gcs

@@ -52,6 +52,7 @@ struct GroupRecord {
   GroupSpec spec;
   std::vector<Seat> seats;         // by bundle
   std::optional<Attempt> attempt;  // that goes on
+  std::set<NodeId> slow;           // had not reserved theirs when attempts were given up
   bool was_placed = false;
   std::string waits;  // what for, in words
 

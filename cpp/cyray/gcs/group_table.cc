@@ -102,6 +102,7 @@ void GroupTable::Settle(GroupRecord& record, GroupActions& actions) {
     nodes.insert(node);
   }
   record.was_placed = true;
+  record.slow.clear();
   if (const auto ticket = tickets_.extract(record.spec.id)) unplaced_.erase(ticket.mapped());
   actions.push_back({Kind::kStore, record.spec.id});
   for (const NodeId& node : nodes) {
@@ -122,7 +123,10 @@ void GroupTable::EndAttempt(GroupRecord& record, GroupActions& actions) {
 
 GroupActions GroupTable::GiveUp(const PlacementGroupId& id) {
   GroupActions actions;
-  if (GroupRecord* const record = FindLiving(id)) EndAttempt(*record, actions);
+  GroupRecord* const record = FindLiving(id);
+  if (record == nullptr || !record->attempt) return actions;
+  record->slow = record->attempt->awaited;
+  EndAttempt(*record, actions);
   return actions;
 }
 

@@ -36,7 +36,7 @@ class GroupTable {
   GroupActions Try(const PlacementGroupId& id, uint64_t attempt,
                    const std::map<uint32_t, NodeId>& seats, int64_t now_ms);
   GroupActions Reserved(const NodeId& node, const PlacementGroupId& id, uint64_t attempt);
-  // The attempt is given up.
+  // The attempt is given up; who had not reserved is slow.
   GroupActions GiveUp(const PlacementGroupId& id);
   void SetWaits(const PlacementGroupId& id, std::string waits);
 

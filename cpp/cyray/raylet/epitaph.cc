@@ -27,10 +27,19 @@ Lines Split(std::string_view text) {
   return lines;
 }
 
+// Whether it goes on with a character of UTF-8 that has begun.
+bool IsInsideCharacter(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
+
 void Append(std::string& out, std::string_view line) {
   out += "\n    ";
-  out += line.substr(0, kMostLineBytes);
-  if (line.size() > kMostLineBytes) out += "...";
+  if (line.size() <= kMostLineBytes) {
+    out += line;
+    return;
+  }
+  size_t end = kMostLineBytes;
+  while (end > kMostLineBytes - 4 && IsInsideCharacter(line[end])) --end;
+  out += line.substr(0, end);
+  out += "...";
 }
 
 void AppendEnd(std::string& out, const std::string& path, const Lines& lines) {

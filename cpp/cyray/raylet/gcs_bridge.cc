@@ -2,6 +2,7 @@
 
 #include "cyray/gcs/codec.h"
 #include "cyray/util/log.h"
+#include "cyray/util/sentence.h"
 #include "cyray/wire/convert.h"
 
 namespace cyray::raylet {
@@ -109,7 +110,7 @@ void GcsBridge::Report(Bytes report) {
 }
 
 void GcsBridge::ReportDeath(const Address& process, const std::string& reason, bool intended) {
-  deaths_.Add(process, {reason, intended}, runtime_->NowMs());
+  deaths_.Add(process, {FirstLine(reason), intended}, runtime_->NowMs());
   FlatBufferBuilder builder;
   const auto text = builder.CreateString(reason);
   builder.Finish(wire::CreateReportWorkerDeathRequest(builder, ToWire(process), text, intended));

@@ -60,7 +60,8 @@ std::vector<Allocation::Device> NodeResources::FreeOf(const std::string& name) c
   } else if (IsOfBundle(name)) {  // of any bundle of the group
     const std::string group = name.substr(name.size() - 2 * PlacementGroupId::kSize);
     for (const auto& [pool_name, pool_of_bundle] : pools_) {
-      if (pool_name.ends_with(group)) add(pool_name, pool_of_bundle);
+      if (!pool_name.ends_with(group) || BaseName(pool_name) != BaseName(name)) continue;
+      add(pool_name, pool_of_bundle);
     }
   }
   return free;

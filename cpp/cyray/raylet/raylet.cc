@@ -107,7 +107,10 @@ Raylet::Raylet(NodeOptions options)
                  actors_.OnRefused(key, error);
                },
                [this] { reporter_.OnChanged(); }, [this] { return reporter_.Next(); },
-               [this](const BundleClaim& claim) { bundles_.OnReserved(claim); },
+               [this](const BundleClaim& claim) {
+                 bundles_.OnReserved(claim);
+                 reporter_.Next();  // which counts it, also when as much was returned meanwhile
+               },
                [this](const PlacementGroupId& group) { bundles_.OnMissing(group); }}),
       reporter_(&loop_, &leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),
       bundles_(&leases_, [this](wire::Bytes report) { gcs_.Report(std::move(report)); }),

@@ -7,6 +7,11 @@ cdef check(Session s, Status status):
         raise_status(status)
 
 
+cdef str told(string text):
+    # Words that somebody else wrote: the end of a log may be in any encoding.
+    return (<bytes>text).decode("utf-8", "replace")
+
+
 cdef dict amounts(cmap[string, int64_t] found):
     return {(<bytes>item.first).decode(): item.second / 10_000 for item in found}
 
@@ -21,7 +26,7 @@ def list_nodes():
     check(s, status)
     return [{"node_id": row.node_id.decode(), "ip": row.ip.decode(),
              "hostname": row.hostname.decode(), "socket": row.raylet_socket.decode(),
-             "death_reason": row.death_reason.decode(), "alive": bool(row.alive),
+             "death_reason": told(row.death_reason), "alive": bool(row.alive),
              "is_head": bool(row.is_head), "port": row.port, "total": amounts(row.total),
              "available": amounts(row.available),
              "labels": {(<bytes>label.first).decode(): (<bytes>label.second).decode()
@@ -63,7 +68,7 @@ def list_actors():
     return [{"actor_id": row.actor_id.decode(), "class_name": row.class_name.decode(),
              "name": row.name.decode(), "namespace": row.name_space.decode(),
              "state": row.state.decode(), "job_id": row.job_id.decode(),
-             "node_id": row.node_id.decode(), "death_cause": row.death_cause.decode(),
+             "node_id": row.node_id.decode(), "death_cause": told(row.death_cause),
              "pid": row.pid, "detached": bool(row.detached), "restarts": row.restarts}
             for row in rows]
 
@@ -76,7 +81,7 @@ def list_jobs():
         status = ListJobs(s.core.control(), &rows)
     check(s, status)
     return [{"job_id": row.job_id.decode(), "namespace": row.name_space.decode(),
-             "entrypoint": row.entrypoint.decode(), "driver_pid": row.driver_pid,
+             "entrypoint": told(row.entrypoint), "driver_pid": row.driver_pid,
              "running": bool(row.running), "start_ms": row.start_ms, "end_ms": row.end_ms}
             for row in rows]
 

@@ -3,7 +3,7 @@
 cdef object group_rows(vector[GroupRow]& rows):
     return [{"id": row.group_id.decode(), "name": row.name.decode(),
              "namespace": row.name_space.decode(), "state": row.state.decode(),
-             "policy": row.policy.decode(), "waits": row.waits.decode(),
+             "policy": row.policy.decode(), "waits": told(row.waits),
              "job_id": row.job_id.decode(), "creator_actor": row.creator_actor.decode(),
              "detached": bool(row.detached), "bundles": [amounts(bundle) for bundle in row.bundles],
              "nodes": [(<bytes>node).decode() for node in row.nodes]} for row in rows]
