@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import time
+from typing import Any
 
 from benchmarks import work
 from benchmarks.cases import Metric, case
 from benchmarks.engines.base import Engine
 from benchmarks.measure import rate, repeated, timed
-from benchmarks.processes import resident_bytes
+from benchmarks.processes import engine_pids, pss_bytes, resident_bytes
 
 
 @case(
@@ -98,3 +100,37 @@ def groups(engine: Engine) -> dict[str, float]:
 
     batch()
     return {"groups": rate(batch)}
+
+
+@case(
+    "scale",
+    "crowds",
+    Metric("crowd", "10,000 actors, each has answered (peers: fewer, scaled up)", "s", False),
+    Metric("crowd_bytes", "- memory (PSS) of each", "B", False),
+    Metric("crowd_end", "- all killed, their processes gone", "s", False),
+    once=True,
+)
+def crowd(engine: Engine) -> dict[str, float]:
+    count, scale = engine.actor_count, 10_000 / engine.actor_count
+    engine.kill(_alive(engine, 1)[0])
+    before = engine_pids(include_self=False)
+    bytes_before = pss_bytes(before)
+    actors: list[Any] = []
+    found = {"crowd": timed(lambda: actors.extend(_alive(engine, count))) * scale}
+    found["crowd_bytes"] = (pss_bytes(engine_pids(include_self=False)) - bytes_before) / count
+
+    def end() -> None:
+        for actor in actors:
+            engine.kill(actor)
+        # What stays of the crowd is idle workers, if any.
+        while len(engine_pids(include_self=False)) > len(before) + count // 20:
+            time.sleep(0.05)
+
+    found["crowd_end"] = timed(end) * scale
+    return found
+
+
+def _alive(engine: Engine, count: int) -> list[Any]:
+    actors = [engine.actor(work.Echo) for _ in range(count)]
+    engine.get_all([engine.call(actor, "ping") for actor in actors])
+    return actors

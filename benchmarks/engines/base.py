@@ -17,14 +17,15 @@ class Engine:
     # Of: "tasks", "dependencies" (futures as arguments), "actors", "async_actors", "kill", "objects",
     # "refs" (gets of many refs), "ref_arguments" (ten thousand of them to one task), "nested_refs"
     # (in objects), "returns" (several return values), "nodes" (further nodes on this machine), "no_cpu"
-    # (tasks that ask for no CPU), "generators", "cancel",
-    # "groups" (placement groups).
+    # (tasks that ask for no CPU), "generators", "cancel", "groups" (placement groups), "crowds" (of
+    # actors).
     can: frozenset[str] = frozenset({"tasks"})
     package = ""  # whose version the report names; "" for Python's own
     # How much of the large cases it does, so that a round takes minutes; rates do not depend on it.
     queue_length = 30_000
     ref_count = 10_000
     stream_length = 2_000
+    actor_count = 20
     submits_at_once = (
         True  # a task leaves for the workers when it is made, not when it is waited for
     )

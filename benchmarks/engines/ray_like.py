@@ -35,6 +35,7 @@ class RayLikeEngine(Engine):
             "generators",
             "cancel",
             "groups",
+            "crowds",
         }
     )
     command = ""  # the module whose main() is the engine's command line
@@ -149,6 +150,7 @@ class CyrayEngine(RayLikeEngine):
     command = "cyray.cli"
     queue_length = 1_000_000
     stream_length = 100_000
+    actor_count = 10_000
 
 
 class BlockingEngine(CyrayEngine):

@@ -184,7 +184,7 @@ TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
   Process driver(world, AddressOf(1));
   Process worker(world, AddressOf(2));
   TaskTemplate& tmpl = *driver.slab.templates().Take();
-  tmpl.shape = driver.tasks.FindShape({}, 0, {}, false);
+  tmpl.shape = driver.tasks.FindShape({});
   ObjectEntry* first = driver.Submit(&tmpl, {});
   ObjectEntry* second = driver.Submit(&tmpl, {first});
   int ran = 0;
@@ -220,7 +220,7 @@ TEST(MachinesInMemory, AChainOfTasksRunsInTheTimeThatTheTestGivesIt) {
 // A driver whose tasks ask for nothing, and workers that answer when the test says so.
 class TasksOfACrew : public testing::Test {
  protected:
-  TasksOfACrew() { tmpl_->shape = driver_.tasks.FindShape({}, 0, {}, false); }
+  TasksOfACrew() { tmpl_->shape = driver_.tasks.FindShape({}); }
   ~TasksOfACrew() override {
     for (ObjectEntry* result : results_) driver_.objects.Release(result);
   }
@@ -415,8 +415,8 @@ TEST_F(TasksOfACrew, DemandsThatNodesBoundGetAsManyAsTheseHave) {
   for (TaskTemplate* tmpl : {driver_.slab.templates().Take(), driver_.slab.templates().Take()}) {
     tmpl->average_us = 1500;
     const bool first = tmpl->id % 2 == 0;
-    tmpl->shape = first ? driver_.tasks.FindShape(slot, 0, {}, false)
-                        : driver_.tasks.FindShape({}, 1, {}, false);  // spread
+    tmpl->shape = first ? driver_.tasks.FindShape({.demand = slot})
+                        : driver_.tasks.FindShape({.strategy = 1});  // spread
     const int before = Workers();
     for (int i = 0; i < 100; ++i) results_.push_back(driver_.Submit(tmpl, {}));
     GrantAll();

@@ -140,7 +140,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   TaskTemplate* MakeTemplate(int max_retries = 0, const ResourceSet& demand = OneCpu()) {
     TaskTemplate* tmpl = slab_.templates().Take();
     tmpl->max_retries = max_retries;
-    tmpl->shape = tasks_.FindShape(demand, 0, {}, false);
+    tmpl->shape = tasks_.FindShape({.demand = demand});
     return tmpl;
   }
   // The task's one result, with the test's count.

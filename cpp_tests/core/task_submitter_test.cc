@@ -63,8 +63,8 @@ TEST_F(TaskSubmitterTest, ShapesWithoutTemplatesAndWorkServeAsOthers) {
     ResourceSet demand;
     demand.Set("memory", i);
     TaskTemplate* tmpl = slab_.templates().Take();
-    tmpl->shape = tasks_.FindShape(demand, 0, {}, false);
-    EXPECT_EQ(tmpl->shape, tasks_.FindShape(demand, 0, {}, false));
+    tmpl->shape = tasks_.FindShape({.demand = demand});
+    EXPECT_EQ(tmpl->shape, tasks_.FindShape({.demand = demand}));
     --tmpl->shape->templates;
     seen.insert(tmpl->shape);
     slab_.templates().Drop(tmpl);
@@ -734,8 +734,8 @@ TEST_F(TaskSubmitterTest, EqualDemandsShareAShapeAndOthersDoNot) {
   };
   NodeId node;
   node.bytes[0] = 3;
-  Shape* shape = tasks_.FindShape(demand(1, 2), 0, {}, false);
-  EXPECT_EQ(tasks_.FindShape(demand(1, 2), 0, {}, false), shape);
+  Shape* shape = tasks_.FindShape({.demand = demand(1, 2)});
+  EXPECT_EQ(tasks_.FindShape({.demand = demand(1, 2)}), shape);
   EXPECT_NE(tasks_.FindShape(demand(1, 3), 0, {}, false), shape);
   EXPECT_NE(tasks_.FindShape(demand(1, 2), 1, {}, false), shape);
   EXPECT_NE(tasks_.FindShape(demand(1, 2), 0, node, false), shape);

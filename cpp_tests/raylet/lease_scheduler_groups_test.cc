@@ -31,14 +31,18 @@ class LeaseSchedulerGroupsTest : public ::testing::Test {
     request.labels = std::move(labels);
     scheduler_.AddRequest(std::move(request), now_);
   }
-  void Claim(uint64_t attempt, int64_t cpus) {
+  void Claim(uint64_t attempt, int64_t cpus) { Claim(attempt, {Cpu(cpus)}); }
+  void Claim(uint64_t attempt, const std::vector<ResourceSet>& bundles) {
     LeaseRequest request;
     auto claim = std::make_shared<BundleClaim>();
     claim->group = kGroup;
     claim->attempt = attempt;
-    claim->bundles[0] = Cpu(cpus);
+    for (const ResourceSet& bundle : bundles) {
+      claim->bundles[static_cast<uint32_t>(claim->bundles.size())] = bundle;
+      request.demand.Add(bundle);
+    }
     request.key = claim->key();
-    request.demand = request.held = Cpu(cpus);
+    request.held = request.demand;
     request.for_actor = true;
     request.claim = std::move(claim);
     scheduler_.AddRequest(std::move(request), now_);
@@ -165,6 +169,27 @@ TEST_F(LeaseSchedulerGroupsTest, WhatNoNodeMatchesWaitsForNewsOfOne) {
   scheduler_.SetNodeView(kThere, Cpu(1), Cpu(1));
   scheduler_.SetNodeLabels(kThere, {{"disk", "fast"}});
   EXPECT_EQ(Run().forwards.size(), 1u);
+}
+
+TEST_F(LeaseSchedulerGroupsTest, BundlesOfFractionsAreReservedOnTheDevicesThatHaveThem) {
+  ResourceSet two_gpus, most_of_one;
+  two_gpus.Set(kGpu, 2 * kResourceUnit);
+  most_of_one.Set(kGpu, kResourceUnit * 3 / 4);
+  scheduler_ = LeaseScheduler(kSelf, two_gpus);
+  // 1.5 of 2: no task could have it, for there are no two halves to make one whole of.
+  Claim(1, {most_of_one, most_of_one});
+  EXPECT_EQ(Run().reserved.size(), 1u);
+}
+
+TEST_F(LeaseSchedulerGroupsTest, AClaimIsNotTakenForARequestThatNoWorkerComesFor) {
+  Ask(1, Cpu(2));
+  const auto grants = Run().grants;
+  ASSERT_EQ(grants.size(), 1u);
+  Claim(2, 2);
+  EXPECT_TRUE(Run().reserved.empty());
+  ASSERT_TRUE(scheduler_.ReturnLease(grants[0].lease_id, kClient));
+  EXPECT_TRUE(scheduler_.TakeStarved().empty());
+  EXPECT_EQ(scheduler_.pending_count(), 1u);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   executor_.SetIdentity(address());
   executor_.SetAheadBytes(std::clamp(registration().arena_bytes / 4, ItemStream::kMinAheadBytes,
                                      ItemStream::kMaxAheadBytes));
-  submitter_.SetIdentity(address(), process_.job_id());
+  submitter_.SetIdentity(address(), process_.job_id(), /*driver=*/{});
   process_.Listen([this](wire::Frame& frame) { router_.OnRayletFrame(frame); },
                   [this] { router_.OnRayletLost(); });
   return Status::Ok();

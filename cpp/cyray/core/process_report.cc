@@ -105,7 +105,14 @@ json Writer::Task(const PendingTask& task, int depth) const {
     out["node"] = task.lease->worker.node.Hex();
     out["pid"] = task.lease->worker_pid;
   }
-  if (task.actor == nullptr) out["demand"] = Amounts(task.tmpl->shape->demand);
+  if (task.actor == nullptr) {
+    const Shape& shape = *task.tmpl->shape;
+    out["demand"] = Amounts(shape.key.demand);
+    if (shape.limited()) {
+      out["max_running"] = shape.key.max_running;
+      out["permits"] = shape.permits.held();
+    }
+  }
   return out;
 }
 

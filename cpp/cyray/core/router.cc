@@ -78,6 +78,7 @@ void Router::OnLinkFrame(Link& link, const Frame& frame) {
       break;
     default:
       if (parts_.objects.OnFrame(link, frame)) return;
+      if (parts_.submitter.permits().OnFrame(link, frame)) return;
   }
   parts_.process.links().GiveUp(link, "it sent a frame of type " +
                                           std::to_string(static_cast<int>(frame.type)) +
@@ -251,7 +252,7 @@ void Router::OnPeerGone(const Address& peer, const std::string& reason) {
 void Router::OnAssignJob(const wire::AssignJob& assign) {
   const JobId job = wire::FromWireOrNil(assign.job_id());
   parts_.process.SetJob(job);
-  parts_.submitter.SetIdentity(parts_.process.address(), job);
+  parts_.submitter.SetIdentity(parts_.process.address(), job, wire::FromWireOrNil(assign.driver()));
   Event event;
   event.kind = Event::Kind::kAssignJob;
   event.id = std::string(job.view());

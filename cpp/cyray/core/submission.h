@@ -34,11 +34,7 @@ struct TemplateSpec {
   int max_retries = 0;
   uint32_t max_concurrency = 1;
   uint32_t group = 0;  // of an actor (CallGroup)
-  ResourceSet demand;
-  uint8_t strategy = 0;
-  NodeId affinity_node;
-  bool affinity_soft = false;
-  LabelChoice labels;  // of the node
+  ShapeKey shape;      // of tasks
   bool is_actor_method = false;
 };
 

@@ -37,8 +37,7 @@ TaskTemplate* Submitter::AddTemplate(const TemplateSpec& spec) {
   tmpl->max_concurrency = spec.max_concurrency;
   tmpl->group = spec.group;
   if (!spec.is_actor_method) {
-    tmpl->shape = tasks_.FindShape(spec.demand, spec.strategy, spec.affinity_node,
-                                   spec.affinity_soft, spec.labels);
+    tmpl->shape = tasks_.FindShape(spec.shape);
   }
   return tmpl;
 }
@@ -304,6 +303,7 @@ void Submitter::OnTaskProgress(Link& link, const wire::TaskProgress& progress) {
 void Submitter::OnLinkBroken(Link& link, const std::string& reason) {
   tasks_.OnLinkBroken(link, reason);
   actors_.OnLinkBroken(link, reason);
+  permits().OnLinkBroken(link);
 }
 
 void Submitter::OnReclaim(const wire::ReclaimLease& reclaim) {
@@ -318,6 +318,7 @@ void Submitter::OnLeaseBroken(const Address& worker, const std::string& reason,
 void Submitter::OnProcessDied(const Address& process, const std::string& reason) {
   tasks_.OnLeaseBroken(process, reason);
   actors_.OnProcessDied(process.worker);
+  permits().OnProcessDied(process);
 }
 
 void Submitter::FailAll(const ValuePtr& error) {

@@ -61,7 +61,12 @@ class Submitter {
 
   // --- With the core mutex held ---
 
-  void SetIdentity(const Address& self, const JobId& job) { completion_.SetIdentity(self, job); }
+  // `driver`: of the job; nil when it has ended.
+  void SetIdentity(const Address& self, const JobId& job, const Address& driver) {
+    completion_.SetIdentity(self, job);
+    permits().SetIdentity(self, driver);
+  }
+  PermitOffice& permits() { return tasks_.permits(); }
   // Arguments of these tasks and actors (tags) are ready.
   void OnArgumentsReady(const std::vector<uint64_t>& tags) { dependents_.Tell(tags); }
   // From workers.

@@ -99,7 +99,10 @@ std::string DescribeTask(const PendingTask& task) {
            std::to_string(task.lease->worker_pid);
   }
   if (task.actor == nullptr) {
-    return out + "queued for a worker with {" + task.tmpl->shape->demand.ToString() + "}";
+    const ShapeKey& key = task.tmpl->shape->key;
+    out += "queued for a worker with {" + key.demand.ToString() + "}";
+    if (key.max_running == 0) return out;
+    return out + ", of " + std::to_string(key.max_running) + " that may run at once in the job";
   }
   const std::string actor = "actor " + task.actor->id.Hex();
   if (task.place == Place::kInFlight) {

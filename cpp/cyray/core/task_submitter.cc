@@ -16,14 +16,23 @@ using wire::FrameType;
 
 // Less queued work than this is not worth moving to another worker that is idle.
 constexpr double kStealWorthUs = 250;
-constexpr size_t kMaxLeaseRequests = 10;
 // An idle lease is kept so long: work of the same shape often follows.
 constexpr int64_t kKeepIdleNs = 50'000'000;
 }  // namespace
 
 TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
                              TaskCompletion& completion, TaskSlab& slab)
-    : objects_(objects), links_(links), raylet_(raylet), completion_(completion), slab_(slab) {}
+    : objects_(objects),
+      links_(links),
+      raylet_(raylet),
+      completion_(completion),
+      slab_(slab),
+      permits_(links) {
+  permits_.set_hooks({[this](uint32_t number, uint64_t granted, uint64_t recalled) {
+                        OnPermits(number, granted, recalled);
+                      },
+                      [this] { TellAllPermits(); }});
+}
 
 void TaskSubmitter::Submit(PendingTask* task) {
   // Counted up first: asking for an argument may show at once that its owner is dead.
@@ -76,6 +85,7 @@ void TaskSubmitter::Pump(Shape& shape) {
     }
     PushOn(*lease, task);
   }
+  if (shape.limited()) SettlePermits(shape);
   if (!shape.ready.empty()) {
     AskForWorkers(shape, 0);
   } else if (!shape.requests.empty() && CountStuck(shape, links_.NowNs()) == 0) {
@@ -126,11 +136,12 @@ void TaskSubmitter::AskForWorkers(Shape& shape, size_t stuck) {
 void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
   if (!raylet_.connected()) return;  // every task fails in a moment (FailAll)
   want = std::min(want, kMaxLeaseRequests);
+  if (shape.limited()) want = std::min(want, shape.requests.size() + FreePermits(shape));
   while (shape.requests.size() < want) {
     const uint64_t id = raylet_.NextRequestId();
     auto& b = builder_;
     b.Clear();
-    auto demand = wire::ToWire(b, shape.demand);
+    auto demand = wire::ToWire(b, shape.key.demand);
     // Where the arguments of the next task are; leases are shared, so it is a hint.
     std::vector<wire::NodeBytes> locality;
     if (!shape.ready.empty()) {
@@ -142,10 +153,11 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
       }
     }
     auto places = b.CreateVectorOfStructs(locality);
-    auto labels = wire::ToWire(b, shape.labels);
-    b.Finish(wire::CreateRequestLease(
-        b, id, demand, static_cast<wire::SchedulingStrategy>(shape.strategy),
-        wire::ToWire(shape.affinity_node), shape.affinity_soft, places, labels));
+    auto labels = wire::ToWire(b, shape.key.labels);
+    b.Finish(wire::CreateRequestLease(b, id, demand,
+                                      static_cast<wire::SchedulingStrategy>(shape.key.strategy),
+                                      wire::ToWire(shape.key.affinity_node),
+                                      shape.key.affinity_soft, places, labels, shape.key.priority));
     shape.requests.push_back(id);
     ++shape.unanswered;
     raylet_.Request(id, FrameType::kRequestLease, b, [this, &shape, id](wire::Frame* frame) {
@@ -168,6 +180,7 @@ void TaskSubmitter::CancelRequests(Shape& shape, size_t keep) {
 void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply) {
   --shape.unanswered;
   const bool asked = std::erase(shape.requests, request_id) > 0;
+  if (shape.limited() && (reply == nullptr || !reply->ok())) SettlePermits(shape);
   if (reply == nullptr) return;
   if (!reply->ok()) {
     if (!asked || shape.ready.empty()) return;
@@ -324,7 +337,9 @@ void TaskSubmitter::ReturnLease(Lease& lease) {
   auto& by_worker = leases_by_worker_[lease.worker.worker];
   std::erase(by_worker, &lease);
   if (by_worker.empty()) leases_by_worker_.erase(lease.worker.worker);
-  std::erase_if(lease.shape->leases, [&](const auto& owned) { return owned.get() == &lease; });
+  Shape& shape = *lease.shape;
+  std::erase_if(shape.leases, [&](const auto& owned) { return owned.get() == &lease; });
+  if (shape.limited()) SettlePermits(shape);
 }
 
 void TaskSubmitter::OnReclaim(uint64_t lease_id, const Address& worker) {
@@ -459,6 +474,7 @@ void TaskSubmitter::Tick(int64_t now_ns) {
     return !shape->has_leases;
   });
   for (size_t i = 0; i < with_leases_.size(); ++i) TickShape(*with_leases_[i], now_ns, silent);
+  for (const auto& [number, shape] : limited_) ReturnOwed(*shape);
   std::vector<std::pair<Address, std::string>> gone;
   for (Lease* lease : silent) {
     lease->exiting = true;  // the raylet ends the worker: it is of no use to anybody here
@@ -528,7 +544,7 @@ void TaskSubmitter::CheckInvariants() const {
       CYRAY_CHECK(task->tmpl->shape == shape.get()) << task->id.Hex();
       CYRAY_CHECK(task->place == Place::kQueue && !task->cancelled) << task->id.Hex();
     }
-    CYRAY_CHECK(shape->leases.empty() || shape->has_leases) << shape->demand.ToString();
+    CYRAY_CHECK(shape->leases.empty() || shape->has_leases) << shape->key.demand.ToString();
     for (const auto& lease : shape->leases) {
       const auto& there = leases_by_worker_.at(lease->worker.worker);
       CYRAY_CHECK(std::count(there.begin(), there.end(), lease.get()) == 1) << lease->id;
@@ -548,8 +564,14 @@ void TaskSubmitter::CheckInvariants() const {
 void TaskSubmitter::Describe(std::string& out) const {
   for (const auto& shape : shapes_) {
     if (shape->ready.empty() && shape->requests.empty() && shape->leases.empty()) continue;
-    out += "shape {" + shape->demand.ToString() + "}: " + std::to_string(shape->ready.count) +
+    out += "shape {" + shape->key.demand.ToString() + "}: " + std::to_string(shape->ready.count) +
            " ready, " + std::to_string(shape->requests.size()) + " lease requests\n";
+    if (shape->limited()) {
+      out += "  of " + std::to_string(shape->key.max_running) + " that may run at once it has " +
+             std::to_string(shape->permits.held()) + ", lacks " +
+             std::to_string(shape->permits.told_lacking) + " and owes " +
+             std::to_string(shape->permits.owed()) + "\n";
+    }
     for (const auto& lease : shape->leases) {
       out += "  lease " + std::to_string(lease->id) + " on " + lease->worker.ToString() + " pid " +
              std::to_string(lease->worker_pid) + ": " + std::to_string(lease->in_flight.count) +

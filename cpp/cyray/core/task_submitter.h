@@ -21,13 +21,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "core_generated.h"
 #include "cyray/core/link.h"
 #include "cyray/core/object_directory.h"
 #include "cyray/core/outbox.h"
+#include "cyray/core/permit_office.h"
 #include "cyray/core/task_completion.h"
 #include "cyray/core/task_slab.h"
 #include "cyray/core/task_types.h"
@@ -41,8 +41,7 @@ class TaskSubmitter {
                 TaskCompletion& completion, TaskSlab& slab);
 
   // For one more template; whoever drops that one counts it down.
-  Shape* FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity, bool soft,
-                   const LabelChoice& labels = {});
+  Shape* FindShape(const ShapeKey& key);
   // Queues a task whose return entries are made; `task` is live and belongs to the submitter now.
   void Submit(PendingTask* task);
   void OnArgumentReady(PendingTask* task);
@@ -58,6 +57,7 @@ class TaskSubmitter {
   void OnReclaim(uint64_t lease_id, const Address& worker);
   // OnLeaseBroken follows. What ran there is not tried again.
   void OnGroupRemoved(const Address& worker);
+  PermitOffice& permits() { return permits_; }
   // The tags of the tasks that had begun there and are not answered, when that is known.
   using BegunTags = std::optional<std::vector<uint64_t>>;
   void OnLeaseBroken(const Address& worker, const std::string& reason,
@@ -73,6 +73,7 @@ class TaskSubmitter {
   void CheckInvariants() const;
 
  private:
+  static constexpr size_t kMaxLeaseRequests = 10;  // of a shape at once
   void ForgetUnusedShapes();
   void TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>& silent);
   void Enqueue(PendingTask* task, bool front);
@@ -100,6 +101,15 @@ class TaskSubmitter {
                              const std::string& reason);
   void Requeue(Lease& lease, const std::string& reason, const BegunTags& begun);
   Lease* FindLease(const Address& worker);
+  // --- Of limited shapes ---
+  // Held and used neither for a lease nor for a request.
+  static size_t FreePermits(const Shape& shape);
+  // Gives back those that are of no use, or owed and free; says when more are wanted, or fewer.
+  void SettlePermits(Shape& shape);
+  void TellPermits(Shape& shape, uint32_t wanted);
+  void TellAllPermits();
+  void OnPermits(uint32_t number, uint64_t granted, uint64_t recalled);
+  void ReturnOwed(Shape& shape);
   void TickAt(int64_t due_ns) {
     if (due_ns < next_tick_ns_) next_tick_ns_ = due_ns;
   }
@@ -114,8 +124,11 @@ class TaskSubmitter {
   std::vector<std::unique_ptr<Shape>> shapes_;
   std::vector<Shape*> free_shapes_;
   size_t look_at_ = 64;  // how many there may be before it is looked which are used
-  std::map<std::tuple<ResourceSet, uint8_t, NodeId, bool, LabelChoice>, Shape*> shapes_by_key_;
+  std::map<ShapeKey, Shape*> shapes_by_key_;
   std::vector<Shape*> with_leases_;
+  PermitOffice permits_;
+  std::unordered_map<uint32_t, Shape*> limited_;  // by the number of their permits
+  uint32_t next_limited_ = 1;
   std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;
   int64_t next_tick_ns_ = kForever;
   flatbuffers::FlatBufferBuilder builder_;

@@ -4,9 +4,7 @@
 
 namespace cyray::core {
 
-Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, const NodeId& affinity,
-                                bool soft, const LabelChoice& labels) {
-  const std::tuple key(demand, strategy, affinity, soft, labels);
+Shape* TaskSubmitter::FindShape(const ShapeKey& key) {
   if (const auto found = shapes_by_key_.find(key); found != shapes_by_key_.end()) {
     ++found->second->templates;
     return found->second;
@@ -20,14 +18,15 @@ Shape* TaskSubmitter::FindShape(const ResourceSet& demand, uint8_t strategy, con
   free_shapes_.pop_back();
   shapes_by_key_.emplace(key, shape);
   shape->templates = 1;
-  shape->demand = demand;
+  shape->key = key;
   shape->bounded =
-      !demand.empty() || strategy == static_cast<uint8_t>(wire::SchedulingStrategy::Spread);
+      !key.demand.empty() || key.strategy == static_cast<uint8_t>(wire::SchedulingStrategy::Spread);
   shape->crew = {};
-  shape->strategy = strategy;
-  shape->affinity_node = affinity;
-  shape->affinity_soft = soft;
-  shape->labels = labels;
+  shape->permits = {};
+  if (shape->limited()) {
+    shape->permits.number = next_limited_;
+    limited_[next_limited_++] = shape;
+  }
   return shape;
 }
 
@@ -35,9 +34,11 @@ void TaskSubmitter::ForgetUnusedShapes() {
   std::erase_if(shapes_by_key_, [this](const auto& item) {
     Shape* shape = item.second;
     const bool used = shape->templates > 0 || !shape->ready.empty() || !shape->leases.empty() ||
-                      shape->unanswered > 0 || shape->has_leases;
-    if (!used) free_shapes_.push_back(shape);
-    return !used;
+                      shape->unanswered > 0 || shape->has_leases || shape->permits.held() > 0;
+    if (used) return false;
+    limited_.erase(shape->permits.number);
+    free_shapes_.push_back(shape);
+    return true;
   });
   look_at_ = 64 + 2 * shapes_by_key_.size();
 }

@@ -168,14 +168,37 @@ struct Crew {
   int looks_to_pass = 0;   // before it may grow again
 };
 
-// Tasks that any lease of the same demand and strategy can run.
-struct Shape {
+// What a task asks for of the workers that may run it.
+struct ShapeKey {
   ResourceSet demand;
-  bool bounded = false;  // a node has room for so many at once, and for no more
   uint8_t strategy = 0;
   NodeId affinity_node;
   bool affinity_soft = false;
-  LabelChoice labels;                      // of the node
+  LabelChoice labels;    // of the node
+  int32_t priority = 0;  // among what waits of the job
+  // At most so many tasks of that function run at once in the job; 0: any number.
+  uint32_t max_running = 0;
+  FunctionId limited;  // nil without
+  auto operator<=>(const ShapeKey&) const = default;
+};
+
+// Of a shape whose tasks may run only so many at once: what it was granted, ever, and so on.
+struct Permits {
+  uint32_t number = 0;  // by which it is known where they are counted
+  uint64_t granted = 0;
+  uint64_t returned = 0;
+  uint64_t recalled = 0;      // so many are to be returned
+  uint64_t told_lacking = 0;  // of what was said to be wanted
+  int64_t since_ns = 0;       // when the last were granted
+  bool telling = false;       // whoever tells looks at the answer
+  uint64_t held() const { return granted - returned; }
+  uint64_t owed() const { return recalled > returned ? recalled - returned : 0; }
+};
+
+// Tasks that any lease of the same shape can run.
+struct Shape {
+  ShapeKey key;
+  bool bounded = false;                    // a node has room for so many at once, and for no more
   TaskList ready{.place = Place::kQueue};  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
   std::vector<uint64_t> requests;  // RequestLease in flight, oldest first
@@ -183,6 +206,8 @@ struct Shape {
   Crew crew;                       // of a shape that is not bounded
   bool has_leases = false;         // is in the submitter's list of those that have
   uint32_t templates = 0;          // whose tasks are of this shape
+  Permits permits;                 // of one that is limited
+  bool limited() const { return key.max_running > 0; }
 };
 
 }  // namespace cyray::core

@@ -1,8 +1,10 @@
-// FairMerge: several sources of waiting groups read as one, in fair order.
+// FairMerge: several sources of waiting groups read as one, by the ranks of their lanes, in fair
+// order.
 //
-// A source says which of its groups is the first behind an order. It is asked anew when its turn
-// comes, so groups may move and what a source gives may shrink meanwhile. A source of which nobody
-// goes on after Next is left. Threading: confined to its owner. Pure.
+// A source says which of a lane's groups is the first behind an order. It is asked anew when its
+// turn comes, so groups may move, what a source gives may shrink and its lane's rank may fall
+// meanwhile. A source of which nobody goes on after Next is left. Threading: confined to its owner.
+// Pure.
 
 #pragma once
 
@@ -20,6 +22,7 @@ class FairMerge {
  public:
   using Group = LeaseQueue::Group;
   using Order = LeaseQueue::Order;
+  using Rank = LeaseQueue::Rank;
   using Source = std::function<Group*(const Order& after)>;
 
   // Returns its number.
@@ -31,12 +34,13 @@ class FairMerge {
   // The next group and the number of its source; false at the end.
   bool Next(Group** group, size_t* source) {
     while (!heads_.empty()) {
-      const auto [order, at] = *heads_.begin();
+      const auto [rank, at] = *heads_.begin();
       heads_.erase(heads_.begin());
       *group = sources_[at].first(sources_[at].after);
       if (*group == nullptr) continue;
-      if ((*group)->order() != order) {
-        heads_.emplace((*group)->order(), at);
+      const Rank now = LeaseQueue::RankOf((*group)->lane(), (*group)->order());
+      if (now != rank) {
+        heads_.emplace(now, at);
         continue;
       }
       *source = current_ = at;
@@ -58,10 +62,10 @@ class FairMerge {
   };
   void Push(size_t at) {
     const Group* group = sources_[at].first(sources_[at].after);
-    if (group != nullptr) heads_.emplace(group->order(), at);
+    if (group != nullptr) heads_.emplace(LeaseQueue::RankOf(group->lane(), group->order()), at);
   }
   std::vector<Reading> sources_;
-  std::set<std::pair<Order, size_t>> heads_;
+  std::set<std::pair<Rank, size_t>> heads_;
   size_t current_ = 0;
 };
 

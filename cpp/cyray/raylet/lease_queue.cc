@@ -1,5 +1,7 @@
 #include "cyray/raylet/lease_queue.h"
 
+#include <utility>
+
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -12,6 +14,7 @@ LeaseQueue::GroupKey LeaseQueue::KeyOf(const LeaseRequest& request) {
           .strategy = request.strategy,
           .affinity_node = request.affinity_node,
           .affinity_soft = request.affinity_soft,
+          .priority = request.priority,
           .labels = request.labels,
           .demand = request.demand,
           .held = request.for_actor ? request.held : ResourceSet{},
@@ -21,7 +24,10 @@ LeaseQueue::GroupKey LeaseQueue::KeyOf(const LeaseRequest& request) {
 void LeaseQueue::Add(LeaseRequest request, int64_t now_ms) {
   const auto [it, added] = groups_.try_emplace(KeyOf(request));
   Group* const group = &it->second;
-  group->key_ = &it->first;
+  if (added) {
+    group->key_ = &it->first;
+    group->lane_ = LaneOf(request);
+  }
   if (group->waiting_.empty()) group->stall_ = {};
   const uint64_t age = next_++;
   // A second one under the same key, which only a broken client sends, replaces the first.
@@ -39,23 +45,36 @@ void LeaseQueue::Add(LeaseRequest request, int64_t now_ms) {
   Place(group);
 }
 
+LeaseQueue::Lane* LeaseQueue::LaneOf(const LeaseRequest& request) {
+  const LaneKey key{request.job, -request.priority};
+  const auto [it, added] = lanes_.try_emplace(key);
+  if (added) {
+    it->second.key = key;
+    it->second.job = &jobs_[key.job];
+    ++it->second.job->lanes;
+  }
+  ++it->second.groups;
+  return &it->second;
+}
+
 void LeaseQueue::Place(Group* group) {
   if (group->placed_ || group->waiting_.empty()) return;
   group->placed_ = true;
   group->order_ = {group->held(), group->waiting_.begin()->first};
   const StallKey& key = group->stall_;
+  Lane& lane = *group->lane_;
   switch (key.kind) {
     case StallKey::kUnsorted:
-      unsorted_.insert(group);
+      lane.unsorted.insert(group);
       return;
     case StallKey::kMixed:
-      mixed_.insert(group);
+      lane.mixed.insert(group);
       return;
     case StallKey::kWorker:
-      without_worker_[key.use].insert(group);
+      lane.without_worker[key.use].insert(group);
       return;
     case StallKey::kResource:
-      families_[{key.here_only, key.resource}].Add(group->order_, key.amount, group);
+      lane.families[{key.here_only, key.resource}].Add(group->order_, key.amount, group);
       return;
     case StallKey::kNode:
       without_node_.insert(group);
@@ -69,23 +88,24 @@ void LeaseQueue::Place(Group* group) {
 void LeaseQueue::Unplace(Group* group) {
   if (!std::exchange(group->placed_, false)) return;
   const StallKey& key = group->stall_;
+  Lane& lane = *group->lane_;
   switch (key.kind) {
     case StallKey::kUnsorted:
-      unsorted_.erase(group);
+      lane.unsorted.erase(group);
       return;
     case StallKey::kMixed:
-      mixed_.erase(group);
+      lane.mixed.erase(group);
       return;
     case StallKey::kWorker: {
-      const auto it = without_worker_.find(key.use);
+      const auto it = lane.without_worker.find(key.use);
       it->second.erase(group);
-      if (it->second.empty()) without_worker_.erase(it);
+      if (it->second.empty()) lane.without_worker.erase(it);
       return;
     }
     case StallKey::kResource: {
-      const auto family = families_.find({key.here_only, key.resource});
+      const auto family = lane.families.find({key.here_only, key.resource});
       family->second.Remove(group->order_);
-      if (family->second.empty()) families_.erase(family);
+      if (family->second.empty()) lane.families.erase(family);
       return;
     }
     case StallKey::kNode:
@@ -98,11 +118,15 @@ void LeaseQueue::Unplace(Group* group) {
 }
 
 void LeaseQueue::DropEmpty(Group* group) {
-  if (group->waiting_.empty() && group->held_ == 0) groups_.erase(groups_.find(*group->key_));
+  if (!group->waiting_.empty() || group->held_ > 0) return;
+  --group->lane_->groups;
+  groups_.erase(groups_.find(*group->key_));
 }
 
 LeaseRequest LeaseQueue::TakeFront(Group* group) {
   Unplace(group);
+  group->lane_->served = true;
+  group->lane_->promoted = false;
   const auto front = group->waiting_.begin();
   LeaseRequest request = std::move(front->second.request);
   group->waiting_.erase(front);
@@ -152,6 +176,7 @@ std::vector<LeaseRequest> LeaseQueue::TakeAll(Group* group) {
 
 LeaseRequest LeaseQueue::Lease(Group* group) {
   ++group->held_;  // before: the group stays
+  if (!group->for_actor()) ++group->lane_->job->held;
   return TakeFront(group);
 }
 
@@ -159,8 +184,37 @@ void LeaseQueue::Returned(Group* group) {
   CYRAY_CHECK(group->held_ > 0);
   Unplace(group);
   --group->held_;
+  if (!group->for_actor()) --group->lane_->job->held;
   Place(group);
   DropEmpty(group);
+}
+
+void LeaseQueue::GiveUp(Group* group, int more) {
+  group->given_up_ += more;
+  group->lane_->job->given_up += more;
+}
+
+int64_t LeaseQueue::Promote(int64_t now_ms, int64_t patience_ms) {
+  std::erase_if(lanes_, [this](const auto& item) {
+    const auto& [key, lane] = item;
+    if (lane.groups > 0) return false;
+    if (--lane.job->lanes == 0) jobs_.erase(key.job);
+    return true;
+  });
+  int64_t next = -1;
+  const JobUse* before = nullptr;  // whose lane of a higher priority waits
+  for (auto& [key, lane] : lanes_) {
+    if (std::exchange(lane.served, false) || !lane.waits()) lane.served_ms = now_ms;
+    if (!lane.waits()) continue;
+    if (lane.job != std::exchange(before, lane.job)) {
+      lane.served_ms = now_ms;  // it is the first
+      continue;
+    }
+    const int64_t left = lane.served_ms + patience_ms - now_ms;
+    lane.promoted |= left <= 0;
+    if (left > 0 && (next < 0 || left < next)) next = left;
+  }
+  return next;
 }
 
 void LeaseQueue::Move(Group* group, StallKey to) {
@@ -177,43 +231,37 @@ void LeaseQueue::SortAnew() {
   }
 }
 
-const LeaseQueue::Stall* LeaseQueue::Find(const StallKey& key) const {
+LeaseQueue::Group* LeaseQueue::After(const Stall& stall, const Order& after) {
+  const auto it = stall.upper_bound(after);
+  return it == stall.end() ? nullptr : *it;
+}
+
+LeaseQueue::Group* LeaseQueue::After(const Lane& lane, const StallKey& key,
+                                     const Order& after) const {
   switch (key.kind) {
     case StallKey::kUnsorted:
-      return &unsorted_;
+      return After(lane.unsorted, after);
     case StallKey::kMixed:
-      return &mixed_;
-    case StallKey::kNode:
-      return &without_node_;
-    case StallKey::kNews:
-      return &without_news_;
+      return After(lane.mixed, after);
     case StallKey::kWorker: {
-      const auto it = without_worker_.find(key.use);
-      return it == without_worker_.end() ? nullptr : &it->second;
+      const auto it = lane.without_worker.find(key.use);
+      return it == lane.without_worker.end() ? nullptr : After(it->second, after);
     }
-    case StallKey::kResource:
-      break;
+    default:
+      return nullptr;
   }
-  return nullptr;
 }
 
-LeaseQueue::Group* LeaseQueue::After(const StallKey& key, const Order& after) const {
-  const Stall* stall = Find(key);
-  if (stall == nullptr) return nullptr;
-  const auto it = stall->upper_bound(after);
-  return it == stall->end() ? nullptr : *it;
+LeaseQueue::Group* LeaseQueue::FirstWithin(const Lane& lane, const FamilyKey& family,
+                                           const Order& after, int64_t limit) const {
+  const auto it = lane.families.find(family);
+  return it == lane.families.end() ? nullptr : it->second.FirstWithin(after, limit, &searched_);
 }
 
-LeaseQueue::Group* LeaseQueue::FirstWithin(const FamilyKey& family, const Order& after,
-                                           int64_t limit) const {
-  const auto it = families_.find(family);
-  return it == families_.end() ? nullptr : it->second.FirstWithin(after, limit, &searched_);
-}
-
-LeaseQueue::Group* LeaseQueue::FirstBeyond(const FamilyKey& family, const Order& after,
-                                           int64_t limit) const {
-  const auto it = families_.find(family);
-  return it == families_.end() ? nullptr : it->second.FirstBeyond(after, limit, &searched_);
+LeaseQueue::Group* LeaseQueue::FirstBeyond(const Lane& lane, const FamilyKey& family,
+                                           const Order& after, int64_t limit) const {
+  const auto it = lane.families.find(family);
+  return it == lane.families.end() ? nullptr : it->second.FirstBeyond(after, limit, &searched_);
 }
 
 void LeaseQueue::CheckInvariants() const {
@@ -228,12 +276,24 @@ void LeaseQueue::CheckInvariants() const {
     CYRAY_CHECK(group.order_ == std::pair(group.held(), group.waiting_.begin()->first));
   }
   CYRAY_CHECK(waiting == index_.size()) << waiting << " of " << index_.size();
-  size_t found = unsorted_.size() + mixed_.size() + without_node_.size() + without_news_.size();
-  for (const auto& [use, stall] : without_worker_) found += stall.size();
-  for (const auto& [key, family] : families_) {
-    family.CheckInvariants();
-    found += family.size();
+  size_t found = without_node_.size() + without_news_.size();
+  for (const auto& [key, lane] : lanes_) {
+    CYRAY_CHECK(lane.groups >= 0 && lane.job == &jobs_.at(key.job)) << key.job.Hex();
+    found += lane.unsorted.size() + lane.mixed.size();
+    for (const auto& [use, stall] : lane.without_worker) found += stall.size();
+    for (const auto& [resource, family] : lane.families) {
+      family.CheckInvariants();
+      found += family.size();
+    }
   }
+  std::map<JobId, JobUse> jobs;
+  for (const auto& [key, lane] : lanes_) ++jobs[key.job].lanes;
+  for (const auto& [key, group] : groups_) {
+    JobUse& job = jobs[group.lane_->key.job];
+    job.held += group.held();
+    job.given_up += group.given_up_;
+  }
+  CYRAY_CHECK(jobs == jobs_) << jobs.size();
   CYRAY_CHECK(found == standing) << found << " of " << standing;
 }
 

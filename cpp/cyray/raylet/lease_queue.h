@@ -1,18 +1,23 @@
 // LeaseQueue: the requests that wait for leases, in an order that lets a raylet look at few of
 // them.
 //
-// Requests of one client and shape form a group, which is FIFO; actors of one job and shape form
-// one, too. Groups are served in order of the leases they already hold (an actor's group counts
-// none), then of age. A group stands in one stall, which says what was missing when it was last
+// Requests of one client, shape and priority form a group, which is FIFO; actors of one job and
+// shape form one, too. The groups of one job and priority are a lane: the job that holds the fewest
+// leases is served first, of its lanes the one of the highest priority, in a lane the group that
+// holds the fewest (an actor's counts none), then the oldest. A lane that others of its job have
+// kept waiting for long is served once before them.
+// A group stands in one stall of its lane, which says what was missing when it was last
 // looked at: an amount of one resource, a worker for one use, a node that could ever have it. The
 // stalls of one resource are a family, whose groups are found by order and amount (FairIndex): when
 // a CPU is returned and 8,000 groups wait for one, each for another share of it, only the first
 // that can be served is looked at.
 // Threading: confined to its owner. Pure. Invariants: a group is here while it has requests or
-// leases; it stands in exactly one stall while it has requests; each stall is in fair order.
+// leases; it stands in exactly one stall while it has requests; each stall is in fair order. Lanes
+// stay until Promote finds them without groups, jobs while they have lanes.
 
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -60,6 +65,7 @@ class LeaseQueue {
     Strategy strategy;
     NodeId affinity_node;
     bool affinity_soft;
+    int32_t priority;
     LabelChoice labels;
     ResourceSet demand;
     ResourceSet held;
@@ -67,6 +73,7 @@ class LeaseQueue {
     auto operator<=>(const GroupKey&) const = default;
   };
   using Order = std::pair<int, uint64_t>;  // leases held, age
+  struct Lane;
   class Group {
    public:
     const LeaseRequest& front() const { return waiting_.begin()->second.request; }
@@ -78,13 +85,17 @@ class LeaseQueue {
     int held() const { return for_actor() ? 0 : held_; }
     const StallKey& stall() const { return stall_; }
     const Order& order() const { return order_; }
-    int given_up = 0;  // of `held`, asked back
+    const Lane& lane() const { return *lane_; }
+    // Of those it holds, asked back.
+    int given_up() const { return given_up_; }
 
    private:
     friend class LeaseQueue;
     const GroupKey* key_ = nullptr;
+    Lane* lane_ = nullptr;
     std::map<uint64_t, Waiting> waiting_;  // by age
     int held_ = 0;
+    int given_up_ = 0;
     Order order_;  // fixed while it stands in a stall
     StallKey stall_;
     bool placed_ = false;
@@ -98,6 +109,44 @@ class LeaseQueue {
   using Stall = std::set<Group*, FairLess>;
   using Family = FairIndex<Order, Group>;          // the stalls of one resource
   using FamilyKey = std::pair<bool, std::string>;  // here_only, resource
+  static constexpr Order kFirst{-1, 0};
+  struct LaneKey {
+    JobId job;
+    int32_t below;  // 0 less the priority: the highest comes first
+    auto operator<=>(const LaneKey&) const = default;
+  };
+  // Of its tasks.
+  struct JobUse {
+    int held = 0;
+    int given_up = 0;  // of these, asked back
+    int lanes = 0;
+    auto operator<=>(const JobUse&) const = default;
+  };
+  struct Lane {
+    LaneKey key;
+    JobUse* job;
+    Stall unsorted, mixed;
+    std::map<WorkerUse, Stall> without_worker;
+    std::map<FamilyKey, Family> families;
+    Order mixed_at = kFirst;  // where the last look left `mixed`
+    int groups = 0;
+    bool served = true;     // since its turns were looked at
+    bool promoted = false;  // until it is served
+    int64_t served_ms = 0;
+    bool waits() const {
+      return !unsorted.empty() || !mixed.empty() || !without_worker.empty() || !families.empty();
+    }
+  };
+  // Who comes first, of all lanes.
+  struct Rank {
+    int held;
+    int64_t level;
+    Order order;
+    auto operator<=>(const Rank&) const = default;
+  };
+  static Rank RankOf(const Lane& lane, const Order& order) {
+    return {lane.job->held, lane.promoted ? INT64_MIN : int64_t{lane.key.below}, order};
+  }
 
   void Add(LeaseRequest request, int64_t now_ms);
   // Takes out the request at the front of `group`, which is gone afterwards if it is empty.
@@ -113,21 +162,30 @@ class LeaseQueue {
   // Takes out those of a group.
   std::vector<LeaseRequest> TakeAll(Group* group);
 
+  // So many more of its leases are asked back, or fewer.
+  static void GiveUp(Group* group, int more);
+
+  // Lanes that were not served for so long, though others of their job were or could be, are served
+  // before these once. Returns in how many ms that is so for the next one; -1: for none.
+  int64_t Promote(int64_t now_ms, int64_t patience_ms);
+
   void Move(Group* group, StallKey to);
   // What no node could have may be possible now.
   void SortAnew();
 
   // The first group of a stall behind `after`, in fair order; nullptr: there is none. Not for
-  // stalls of resources.
-  Group* After(const StallKey& stall, const Order& after) const;
+  // stalls of resources. Stalls of nodes and news are no lane's: it is not looked at for these.
+  Group* After(const Lane& lane, const StallKey& stall, const Order& after) const;
+  Group* AfterWithoutNode(const Order& after) const { return After(without_node_, after); }
   // The same in the stalls of a resource, of those that wait for at most so much, or for more.
-  Group* FirstWithin(const FamilyKey& family, const Order& after, int64_t limit) const;
-  Group* FirstBeyond(const FamilyKey& family, const Order& after, int64_t limit) const;
+  Group* FirstWithin(const Lane& lane, const FamilyKey& family, const Order& after,
+                     int64_t limit) const;
+  Group* FirstBeyond(const Lane& lane, const FamilyKey& family, const Order& after,
+                     int64_t limit) const;
   // How much of the families' indexes was looked at for that, ever.
   uint64_t searched() const { return searched_; }
-  static constexpr Order kFirst{-1, 0};
-  const std::map<FamilyKey, Family>& families() const { return families_; }
-  const std::map<WorkerUse, Stall>& without_worker() const { return without_worker_; }
+  const std::map<LaneKey, Lane>& lanes() const { return lanes_; }
+  std::map<LaneKey, Lane>& lanes() { return lanes_; }  // for `mixed_at`
   const std::map<GroupKey, Group>& groups() const { return groups_; }
   std::map<GroupKey, Group>& groups() { return groups_; }  // to move, not to add or erase
   size_t size() const { return index_.size(); }
@@ -135,16 +193,17 @@ class LeaseQueue {
 
  private:
   static GroupKey KeyOf(const LeaseRequest& request);
-  const Stall* Find(const StallKey& key) const;
+  static Group* After(const Stall& stall, const Order& after);
+  Lane* LaneOf(const LeaseRequest& request);
   void Place(Group* group);
   void Unplace(Group* group);
   void DropEmpty(Group* group);
 
   std::map<GroupKey, Group> groups_;
   std::map<RequestKey, std::pair<Group*, uint64_t>> index_;
-  Stall unsorted_, mixed_, without_node_, without_news_;
-  std::map<WorkerUse, Stall> without_worker_;
-  std::map<FamilyKey, Family> families_;
+  std::map<LaneKey, Lane> lanes_;
+  std::map<JobId, JobUse> jobs_;
+  Stall without_node_, without_news_;  // of all lanes
   uint64_t next_ = 1;
   mutable uint64_t searched_ = 0;
 };

@@ -45,7 +45,8 @@ struct LeaseRequest {
   Strategy strategy = Strategy::kDefault;
   NodeId affinity_node;
   bool affinity_soft = false;
-  LabelChoice labels;  // of its node
+  LabelChoice labels;    // of its node
+  int32_t priority = 0;  // higher goes first among those of its job
   bool for_actor = false;
   bool forwarded = false;  // came from another raylet: is not passed on again
   std::vector<std::pair<NodeId, uint64_t>> locality;

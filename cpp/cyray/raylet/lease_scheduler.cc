@@ -8,22 +8,16 @@
 namespace cyray::raylet {
 namespace {
 
-// A lease is not asked back before it could do some work.
-constexpr int64_t kMinHoldMs = 5;
-// A request that waited this long keeps smaller ones from taking what it needs, part of the time.
-constexpr int64_t kReserveAfterMs = 100;
-constexpr int64_t kReserveCycleMs = 4000;
+// The part of a cycle in which who waits long keeps others from what it needs.
 constexpr int64_t kReserveEndMs = 2000;
-// So long a lease that was asked back may take; then another one is asked for, too.
-constexpr int64_t kReclaimPatienceMs = 100;
 constexpr int64_t kWarnAfterMs = 1000;
+// So often somebody of a lower priority is served, however many of a higher one wait.
+constexpr int64_t kPatienceMs = 5000;
 // So long news of a node may take that its driver has heard of.
 constexpr int64_t kUnknownNodeMs = 5000;
 // What is looked at in one Schedule beyond what it can grant.
 constexpr int kMaxMixed = 64;         // groups that lack nothing single; others come next time
 constexpr int64_t kMixedAgainMs = 5;  // which is so soon
-constexpr int kMaxVainReclaims = 16;  // groups of one resource that get nothing back
-constexpr int kMaxReclaimLooks = 256;
 constexpr int kMaxWorkersWanted = 1024;
 
 }  // namespace
@@ -48,6 +42,7 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
     unknown_due_ms_ = INT64_MAX;
     queue_.SortAnew();
   }
+  const int64_t turn_ms = queue_.Promote(now_ms, kPatienceMs);
   Scan scan{.now_ms = now_ms, .take = take_worker, .actions = &actions};
   Serve(scan);
   if (queue_.size() == 0) return actions;
@@ -55,18 +50,20 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
   FindReclaims(now_ms, &actions);
   WarnInfeasible(now_ms, &actions);
   if (unknown_due_ms_ != INT64_MAX) actions.CallAgainIn(unknown_due_ms_ - now_ms);
+  if (turn_ms >= 0) actions.CallAgainIn(turn_ms);
   return actions;
 }
 
 // --- Who is looked at -------------------------------------------------------------------------
 
-// Whoever holds the least is next each time, so that groups take turns.
+// Whoever holds the least is next each time, so that jobs and groups take turns.
 void LeaseScheduler::Serve(Scan& scan) {
   FairMerge merge;
-  AddSources(scan, merge);
+  for (const auto& [key, lane] : queue_.lanes()) AddSources(lane, scan, merge);
   Group* group = nullptr;
   size_t source = 0;
   int mixed = 0;
+  auto& lanes = queue_.lanes();
   while (merge.Next(&group, &source)) {
     ++looked_at_;
     const LeaseQueue::Order order = group->order();
@@ -75,7 +72,7 @@ void LeaseScheduler::Serve(Scan& scan) {
         scan.actions->call_again_ms = kMixedAgainMs;
         continue;
       }
-      mixed_at_ = order;
+      lanes.at(group->lane().key).mixed_at = order;
     }
     if (!IsOpen(group->stall(), scan)) {  // nobody there can be served, but the first may reserve
       Reserve(*group, scan);
@@ -85,30 +82,31 @@ void LeaseScheduler::Serve(Scan& scan) {
       merge.Pass(order);
     }
   }
-  if (mixed <= kMaxMixed) mixed_at_ = LeaseQueue::kFirst;
+  if (mixed > kMaxMixed) return;
+  for (auto& [key, lane] : lanes) lane.mixed_at = LeaseQueue::kFirst;
 }
 
 // Where somebody may be served, and who reserves first of those that may not.
-void LeaseScheduler::AddSources(Scan& scan, FairMerge& merge) {
-  merge.Add([this](const Order& after) { return queue_.After({}, after); });
-  merge.Add([this](const Order& after) { return queue_.After({StallKey::kMixed}, after); },
-            mixed_at_);
-  AddWorkerSources(merge);
-  for (const auto& [key, family] : queue_.families()) {
-    merge.Add([this, &scan, key](const Order& after) {
-      return queue_.FirstWithin(key, after, Limit(key.first, key.second, scan));
+void LeaseScheduler::AddSources(const LeaseQueue::Lane& lane, Scan& scan, FairMerge& merge) {
+  merge.Add([this, &lane](const Order& after) { return queue_.After(lane, {}, after); });
+  merge.Add(
+      [this, &lane](const Order& after) { return queue_.After(lane, {StallKey::kMixed}, after); },
+      lane.mixed_at);
+  AddWorkerSources(lane, merge);
+  for (const auto& [key, family] : lane.families) {
+    merge.Add([this, &lane, &scan, key](const Order& after) {
+      return queue_.FirstWithin(lane, key, after, Limit(key.first, key.second, scan));
     });
-    merge.Add([this, &scan, key](const Order& after) {
-      return queue_.FirstBeyond(key, after, Limit(key.first, key.second, scan));
+    merge.Add([this, &lane, &scan, key](const Order& after) {
+      return queue_.FirstBeyond(lane, key, after, Limit(key.first, key.second, scan));
     });
   }
 }
 
-void LeaseScheduler::AddWorkerSources(FairMerge& merge) const {
-  for (const auto& [use, stall] : queue_.without_worker()) {
-    merge.Add([this, key = StallKey{.kind = StallKey::kWorker, .use = use}](const Order& after) {
-      return queue_.After(key, after);
-    });
+void LeaseScheduler::AddWorkerSources(const LeaseQueue::Lane& lane, FairMerge& merge) const {
+  for (const auto& [use, stall] : lane.without_worker) {
+    merge.Add([this, &lane, key = StallKey{.kind = StallKey::kWorker, .use = use}](
+                  const Order& after) { return queue_.After(lane, key, after); });
   }
 }
 
@@ -155,17 +153,20 @@ StallKey LeaseScheduler::Lacking(const LeaseRequest& request, Scan& scan) {
   return {StallKey::kMixed};
 }
 
-bool LeaseScheduler::HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const {
-  if (!resources_.HasNow(demand)) return false;
-  if (reserved.empty()) return true;
+bool LeaseScheduler::HasNowBeside(const LeaseRequest& request, const ResourceSet& reserved) const {
+  // The sum of bundles says nothing of devices: Reserve decides, bundle by bundle.
+  const bool sum_only = request.claim != nullptr;
+  const bool has =
+      sum_only ? resources_.available().Covers(request.demand) : resources_.HasNow(request.demand);
+  if (!has || reserved.empty()) return has;
   ResourceSet left = resources_.available();
   left.Subtract(reserved);
-  return left.Covers(demand);
+  return left.Covers(request.demand);
 }
 
 LeaseScheduler::Step LeaseScheduler::ServeFront(Group* group, Scan& scan) {
   const LeaseRequest& request = group->front();
-  const bool here_now = HasNowBeside(request.demand, scan.reserved);
+  const bool here_now = HasNowBeside(request, scan.reserved);
   Choice choice = Choose(request, here_now);
   switch (choice.kind) {
     case Choice::kLater:
@@ -247,12 +248,21 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
   if (!request.for_actor) leases_of_.emplace(request.key.client, id);
 }
 
-// --- Workers and leases that waiting requests call for ----------------------------------------
+// --- Workers that waiting requests call for ---------------------------------------------------
 
 void LeaseScheduler::CountWantedWorkers(const Scan& scan) {
-  ScheduleActions* const actions = scan.actions;
+  const auto lacks = [](const auto& item) { return !item.second.without_worker.empty(); };
+  if (std::any_of(queue_.lanes().begin(), queue_.lanes().end(), lacks)) {
+    CountWaitingForWorkers(scan.actions);
+  }
+  // There was room for one of these, which others with a worker have taken since. With a worker of
+  // its own it is its turn next time; without one it would be passed over for ever.
+  for (const WorkerUse& use : scan.no_worker) scan.actions->workers_wanted.try_emplace(use, 1);
+}
+
+void LeaseScheduler::CountWaitingForWorkers(ScheduleActions* actions) {
   FairMerge merge;
-  AddWorkerSources(merge);
+  for (const auto& [key, lane] : queue_.lanes()) AddWorkerSources(lane, merge);
   NodeResources scratch = resources_;
   Group* group = nullptr;
   size_t source = 0;
@@ -266,138 +276,11 @@ void LeaseScheduler::CountWantedWorkers(const Scan& scan) {
     }
     merge.Pass(group->order());
   }
-  // There was room for one of these, which others with a worker have taken since. With a worker of
-  // its own it is its turn next time; without one it would be passed over for ever.
-  for (const WorkerUse& use : scan.no_worker) actions->workers_wanted.try_emplace(use, 1);
-}
-
-std::vector<LeaseScheduler::Victim> LeaseScheduler::Victims(int64_t now_ms,
-                                                            ScheduleActions* actions) {
-  std::vector<Victim> victims;
-  for (auto& [id, lease] : leases_) {
-    if (lease.for_actor || lease.reclaimed() || lease.allocation.cpu_lent) continue;
-    if (now_ms - lease.granted_ms < kMinHoldMs) {
-      actions->call_again_ms = kMinHoldMs;
-      continue;
-    }
-    victims.push_back({&lease, lease.group});
-  }
-  return victims;
-}
-
-LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, int requester_holds,
-                                                   std::vector<Victim>& victims) {
-  Victim* best = nullptr;
-  int best_holds = requester_holds;
-  for (Victim& victim : victims) {
-    const int holds = victim.group->held() - victim.group->given_up;
-    if (victim.lease->reclaimed() || holds <= best_holds) continue;
-    const auto gives = [&](const auto& need) {
-      return need.second > 0 && victim.lease->allocation.resources.Get(need.first) > 0;
-    };
-    if (std::none_of(missing.amounts().begin(), missing.amounts().end(), gives)) continue;
-    best = &victim;
-    best_holds = holds;
-  }
-  return best;
-}
-
-void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
-  ResourceSet expected = resources_.available();
-  for (const auto& [id, lease] : leases_) {
-    // Its task may never end: after a while nobody counts on it.
-    const bool soon = lease.reclaimed() && now_ms - lease.reclaim_ms < kReclaimPatienceMs;
-    if (soon && !lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
-  }
-  std::vector<Victim> victims = Victims(now_ms, actions);
-  if (victims.empty() && actions->call_again_ms >= 0) return;
-  FairMerge merge;
-  std::deque<Vain> vain;  // by source
-  AddReclaimSources(merge, vain);
-  Group* group = nullptr;
-  size_t source = 0;
-  for (int left = kMaxReclaimLooks; left > 0 && merge.Next(&group, &source); --left) {
-    ++looked_at_;
-    const bool able = resources_.HasEver(group->demand());
-    if (able && now_ms - group->front_since_ms() < kReserveCycleMs && actions->call_again_ms < 0) {
-      actions->call_again_ms = std::min(kReserveAfterMs, kReclaimPatienceMs);
-    }
-    if (able && ReclaimFor(*group, now_ms, victims, &expected, actions)) {
-      merge.Pass(group->order());
-    } else if (vain[source].Add(group->stall().amount)) {
-      merge.Pass(group->order());
-    }
-  }
-}
-
-// After some who get nothing back only those of a family that need less are looked at.
-bool LeaseScheduler::Vain::Add(int64_t amount) {
-  least = std::min(least, amount);
-  if (++count < kMaxVainReclaims) return true;
-  count = 0;
-  limit = std::exchange(least, INT64_MAX) - 1;
-  return family;
-}
-
-void LeaseScheduler::AddReclaimSources(FairMerge& merge, std::deque<Vain>& vain) const {
-  for (const auto kind : {StallKey::kUnsorted, StallKey::kMixed}) {
-    merge.Add([this, kind](const Order& after) { return queue_.After({kind}, after); });
-    vain.emplace_back();
-  }
-  AddWorkerSources(merge);
-  vain.resize(vain.size() + queue_.without_worker().size());
-  for (const auto& [key, family] : queue_.families()) {
-    const Vain* const of_family = &vain.emplace_back(Vain{.family = true});
-    merge.Add([this, key, of_family](const Order& after) {
-      return queue_.FirstWithin(key, after, of_family->limit);
-    });
-  }
-}
-
-// Each actor of a group is served for itself, other groups one request at a time.
-bool LeaseScheduler::ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
-                                ResourceSet* expected, ScheduleActions* actions) {
-  const size_t times = group.for_actor() ? std::min(group.waiting().size(), victims.size() + 1) : 1;
-  for (size_t i = 0; i < times; ++i) {
-    if (!Reclaim(group, now_ms, victims, expected, actions)) return false;
-    expected->Subtract(group.demand());
-  }
-  return true;
-}
-
-// Asks for leases until the group's demand is expected to be free; for none when it cannot be.
-bool LeaseScheduler::Reclaim(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
-                             ResourceSet* expected, ScheduleActions* actions) {
-  const ResourceSet& demand = group.demand();
-  std::vector<Victim*> asked;
-  while (!expected->Covers(demand)) {
-    ResourceSet missing = demand;
-    missing.Subtract(*expected);
-    Victim* victim = BestVictim(missing, group.held(), victims);
-    if (victim == nullptr) break;
-    victim->lease->reclaim_ms = now_ms;
-    ++victim->group->given_up;
-    expected->Add(victim->lease->allocation.resources);
-    asked.push_back(victim);
-  }
-  const bool enough = expected->Covers(demand);
-  for (Victim* victim : asked) {
-    Lease& lease = *victim->lease;
-    if (enough) {
-      actions->reclaims.push_back(
-          {lease_of_worker_.at(lease.worker), lease.key.client, lease.worker});
-    } else {  // its return would not let this one run
-      lease.reclaim_ms = -1;
-      --victim->group->given_up;
-      expected->Subtract(lease.allocation.resources);
-    }
-  }
-  return enough;
 }
 
 void LeaseScheduler::WarnInfeasible(int64_t now_ms, ScheduleActions* actions) {
   LeaseQueue::Order at = LeaseQueue::kFirst;
-  while (Group* group = queue_.After({.kind = StallKey::kNode}, at)) {
+  while (Group* group = queue_.AfterWithoutNode(at)) {
     ++looked_at_;
     at = group->order();
     const LeaseRequest& request = group->front();
@@ -421,7 +304,7 @@ void LeaseScheduler::EndLease(std::unordered_map<uint64_t, Lease>::iterator leas
   resources_.Release(lease->second.allocation);
   lease_of_worker_.erase(lease->second.worker);
   Group* const group = lease->second.group;
-  if (lease->second.reclaimed()) --group->given_up;
+  if (lease->second.reclaimed()) LeaseQueue::GiveUp(group, -1);
   leases_of_.erase({lease->second.key.client, lease->first});
   leases_.erase(lease);
   queue_.Returned(group);
@@ -490,6 +373,7 @@ std::vector<LeaseRequest> LeaseScheduler::TakeStarved(const JobId& job) {
   std::vector<Group*> starved;
   for (auto& [key, group] : queue_.groups()) {
     if (group.waiting().empty() || group.held() > 0 || !resources_.HasNow(key.demand)) continue;
+    if (group.front().claim != nullptr) continue;  // which needs no worker
     // A group is of one client, so of one job.
     if (job.is_nil() || group.front().job == job) starved.push_back(&group);
   }
@@ -555,7 +439,7 @@ void LeaseScheduler::CheckInvariants() const {
   CYRAY_CHECK(lease_of_worker_.size() == leases_.size()) << lease_of_worker_.size();
   for (const auto& [key, group] : queue_.groups()) {
     CYRAY_CHECK(group.held() == held[&group].first) << group.held();
-    CYRAY_CHECK(group.given_up == held[&group].second) << group.given_up;
+    CYRAY_CHECK(group.given_up() == held[&group].second) << group.given_up();
   }
   queue_.CheckInvariants();
 }

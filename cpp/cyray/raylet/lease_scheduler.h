@@ -1,19 +1,21 @@
 // LeaseScheduler: who gets which worker with which resources on this node, and what goes elsewhere.
 //
-// Requests wait in a LeaseQueue and are served in its order. A request is granted when its demand
-// is free and the pool has a worker for its job and GPUs; it is forwarded when another node suits
-// it better or alone can run it;
-// it stays pending, with a warning after a second, when no node can ever run it. News of nodes may
-// come later than a request that names one, which is therefore awaited for a while. Actors take
-// part as requests that check `demand` and keep `held` for life. What is known of other nodes is
-// old: a forwarded demand counts there until it is answered, and who found a node full may come
-// back. Schedule looks at the groups whose stall says that they may run now, not at all that wait.
-// Threading: confined to its owner. Pure: events in, Actions out; time is an argument in ms.
-// Invariants: each worker has at most one lease; free resources + leases = the node's total.
+// Requests wait in a LeaseQueue and are served in its order: jobs get fair shares, and within a job
+// the higher priority goes first and has leases of lower ones asked back. A request is granted when
+// its demand is free and the pool has a worker for its job and GPUs; it is forwarded when another
+// node suits it better or alone can run it; it stays pending, with a warning after a second, when
+// no node can ever run it. News of nodes may come later than a request that names one, which is
+// therefore awaited for a while. Actors take part as requests that check `demand` and keep `held`
+// for life. What is known of other nodes is old: a forwarded demand counts there until it is
+// answered, and who found a node full may come back. Schedule looks at the groups whose stall says
+// that they may run now, not at all that wait. Threading: confined to its owner. Pure: events in,
+// Actions out; time is an argument in ms. Invariants: each worker has at most one lease; free
+// resources + leases = the node's total.
 
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -173,6 +175,9 @@ class LeaseScheduler {
 
  private:
   static constexpr size_t kDeadNodesKept = 4096;
+  // A request that waited this long keeps smaller ones from taking what it needs, part of the time.
+  static constexpr int64_t kReserveAfterMs = 100;
+  static constexpr int64_t kReserveCycleMs = 4000;
   using Group = LeaseQueue::Group;
   struct Lease {
     RequestKey key;
@@ -234,9 +239,10 @@ class LeaseScheduler {
   using Order = LeaseQueue::Order;
 
   void Serve(Scan& scan);
-  void AddSources(Scan& scan, FairMerge& merge);
-  void AddWorkerSources(FairMerge& merge) const;
-  void AddReclaimSources(FairMerge& merge, std::deque<Vain>& vain) const;
+  void AddSources(const LeaseQueue::Lane& lane, Scan& scan, FairMerge& merge);
+  void AddWorkerSources(const LeaseQueue::Lane& lane, FairMerge& merge) const;
+  void AddReclaimSources(const LeaseQueue::Lane& lane, FairMerge& merge,
+                         std::deque<Vain>& vain) const;
   bool IsOpen(const StallKey& stall, Scan& scan);
   // The most of a resource that one request may get now.
   int64_t Limit(bool here_only, const std::string& resource, Scan& scan);
@@ -244,7 +250,7 @@ class LeaseScheduler {
   Step ServeFront(Group* group, Scan& scan);
   Step ServeHere(Group* group, bool here_now, Scan& scan);
   StallKey Lacking(const LeaseRequest& request, Scan& scan);
-  bool HasNowBeside(const ResourceSet& demand, const ResourceSet& reserved) const;
+  bool HasNowBeside(const LeaseRequest& request, const ResourceSet& reserved) const;
   Choice Choose(const LeaseRequest& request, bool here_now);
   Choice At(const NodeId& node) const;
   Choice ChooseAffinity(const LeaseRequest& request) const;
@@ -261,6 +267,7 @@ class LeaseScheduler {
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
   void CountWantedWorkers(const Scan& scan);
+  void CountWaitingForWorkers(ScheduleActions* actions);
   void FindReclaims(int64_t now_ms, ScheduleActions* actions);
   // For as many of its front requests as may be; false when one of them gets nothing.
   bool ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
@@ -269,8 +276,12 @@ class LeaseScheduler {
                ResourceSet* expected, ScheduleActions* actions);
   // The leases that may be asked back.
   std::vector<Victim> Victims(int64_t now_ms, ScheduleActions* actions);
-  static Victim* BestVictim(const ResourceSet& missing, int requester_holds,
+  // The one that has the most reason to give its lease to the group.
+  static Victim* BestVictim(const ResourceSet& missing, const Group& asks,
                             std::vector<Victim>& victims);
+  // The more, the larger; 0: none.
+  using Reason = std::array<int64_t, 3>;
+  static Reason ReasonToYield(const Group& holds, const Group& asks);
   void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
   // Whether some node, this one or another, could ever have it.
   bool IsFeasible(const LeaseRequest& request) const;
@@ -287,7 +298,6 @@ class LeaseScheduler {
   std::unordered_map<uint64_t, Lease> leases_;
   std::unordered_map<WorkerId, uint64_t> lease_of_worker_;
   std::set<std::pair<Address, uint64_t>> leases_of_;  // by client; without actors'
-  Order mixed_at_ = LeaseQueue::kFirst;               // where the last Schedule left kMixed
   Views views_;
   std::set<std::pair<JobId, ResourceSet>> warned_;
   struct Nothing {};

@@ -32,6 +32,7 @@ LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, 
   request.affinity_node = FromWireOrNil(wire.affinity_node());
   request.affinity_soft = wire.affinity_soft();
   request.labels = FromWire(wire.labels());
+  request.priority = wire.priority();
   if (wire.locality() != nullptr) {
     for (const auto* entry : *wire.locality()) {
       request.locality.emplace_back(FromWire(entry->node()), entry->bytes());
@@ -49,9 +50,9 @@ bool IsValid(const LeaseRequest& request) {
 auto WriteRequest(FlatBufferBuilder& builder, const LeaseRequest& request) {
   const auto demand = ToWire(builder, request.demand);
   const auto labels = ToWire(builder, request.labels);
-  return wire::CreateRequestLease(builder, request.key.id, demand,
-                                  static_cast<wire::SchedulingStrategy>(request.strategy),
-                                  ToWire(request.affinity_node), request.affinity_soft, 0, labels);
+  return wire::CreateRequestLease(
+      builder, request.key.id, demand, static_cast<wire::SchedulingStrategy>(request.strategy),
+      ToWire(request.affinity_node), request.affinity_soft, 0, labels, request.priority);
 }
 
 flatbuffers::Offset<wire::LeaseReply> WriteRefusal(FlatBufferBuilder& builder, uint64_t request_id,

@@ -9,6 +9,7 @@ namespace cyray::raylet {
 void LeaseService::Claim(std::shared_ptr<const BundleClaim> claim) {
   LeaseRequest request;
   request.key = claim->key();
+  request.job = JobId::FromBytes(claim->group.data() + PlacementGroupId::kSize - JobId::kSize);
   for (const auto& [index, resources] : claim->bundles) request.demand.Add(resources);
   request.held = request.demand;
   request.for_actor = true;  // here and nowhere else, and counted for no client

@@ -138,7 +138,9 @@ void WorkerShell::TellJob(const WorkerId& worker, const Job& job) {
   flatbuffers::FlatBufferBuilder builder;
   const auto name_space = builder.CreateString(job.name_space);
   const auto config = builder.CreateVector(job.config);
-  builder.Finish(wire::CreateAssignJob(builder, wire::ToWire(job.id), name_space, config));
+  const Address driver = job.ended ? Address{} : job.driver;
+  builder.Finish(wire::CreateAssignJob(builder, wire::ToWire(job.id), name_space, config,
+                                       wire::ToWire(driver)));
   parts_.clients->Send(*client, wire::FrameType::kAssignJob, builder);
 }
 

@@ -96,6 +96,8 @@ enum class FrameType : uint16_t {
   kTakeItem,
   kTakenItem,
   kObjectFreed,
+  kHoldPermits,
+  kGrantPermits,
   // peer.fbs, raylet and raylet
   kForwardLease = 128,
   kForwardLeaseReply,

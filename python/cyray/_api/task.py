@@ -11,7 +11,7 @@ from typing import Any
 from cyray import _compat
 from cyray._api.signature import signature_of
 from cyray._pickle import extra as _extra
-from cyray._pickle.definition import display_name
+from cyray._pickle.definition import display_name, identity_of
 from cyray._spec import demands, plans
 from cyray._spec import options as _options
 
@@ -48,7 +48,7 @@ def describe(function: Any, options: Mapping[str, Any], captured: bool = False) 
     if group := plans.group_extra(options):
         extra["group"] = group
     signature = signature_of(function)
-    return plans.task_plan(
+    plan = plans.task_plan(
         display_name(function),
         options,
         demand,
@@ -56,6 +56,7 @@ def describe(function: Any, options: Mapping[str, Any], captured: bool = False) 
         yields,
         signature and tuple(signature),
     )
+    return plan._replace(limited=identity_of(function)) if plan.max_running else plan
 
 
 def inout_slots(inout: Any, function: Any) -> tuple[Any, ...]:

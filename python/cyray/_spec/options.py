@@ -21,6 +21,8 @@ RESOURCE_UNIT = 10_000
 ASYNC_CONCURRENCY = 1000
 # Calls of a class without `async def`, and tasks that share a worker, run on a thread each.
 MOST_THREADS = 1000
+# Of a task, up and down from 0.
+MOST_PRIORITY = 1_000_000
 # Characters of a name, which goes with each call and is shown in titles, logs and errors.
 MOST_TEXT = 10_000
 _MOST_UNITS = 2**63 - 1
@@ -321,6 +323,8 @@ _TASK: dict[str, _Check] = {
     "inout": _inout,
     "_generator_backpressure_num_objects": _max_ahead,
     "timeout_s": _timeout,
+    "priority": int_at_least(-MOST_PRIORITY, MOST_PRIORITY),
+    "max_running": int_at_least(1),
 }
 _ACTOR: dict[str, _Check] = {
     **_COMMON,
@@ -388,7 +392,13 @@ def task_options(options: Mapping[str, Any], in_options: bool = False) -> dict[s
     """
     if in_options and "max_calls" in options:
         raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
-    return _with_group(_checked(options, _TASK, _TASK_HARMLESS, "remote functions"))
+    checked = _with_group(_checked(options, _TASK, _TASK_HARMLESS, "remote functions"))
+    if checked.get("max_running") and (checked.get("max_concurrency") or 1) > 1:
+        raise ValueError(
+            "Give 'max_running' or 'max_concurrency', not both of them: tasks that are counted one by "
+            "one do not share a worker."
+        )
+    return checked
 
 
 def actor_options(options: Mapping[str, Any], in_options: bool = False) -> dict[str, Any]:

@@ -79,6 +79,9 @@ class TaskPlan(NamedTuple):
     yields: int = AT_ONCE
     max_ahead: int = 0  # of a generator: items that wait for consumers; 0: any number
     timeout_ms: int = 0  # of a run; 0: none
+    priority: int = 0  # higher first among what waits of the job
+    max_running: int = 0  # at once in the job, of the function; 0: any number
+    limited: bytes = b""  # which function that is: 16 bytes
     signature: tuple[Any, ...] | None = None  # which arguments calls may have; None: any
 
 
@@ -193,6 +196,8 @@ def task_plan(
         yields=_YIELDS[yields],
         max_ahead=options.get("_generator_backpressure_num_objects") or 0,
         timeout_ms=math.ceil((options.get("timeout_s") or 0) * 1000),
+        priority=options.get("priority") or 0,
+        max_running=options.get("max_running") or 0,
         max_retries=DEFAULT_MAX_RETRIES if retries is None else retries,
         max_concurrency=options.get("max_concurrency") or 1,
         extra=extra,

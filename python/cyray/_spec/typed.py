@@ -40,6 +40,8 @@ class TaskOptions(_Common, total=False):
     max_calls: int | None
     inout: int | str | Iterable[int | str] | None
     timeout_s: float | None
+    priority: int | None
+    max_running: int | None
     _generator_backpressure_num_objects: int | None
 
 

@@ -46,6 +46,16 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         unique_ptr[string] name
         cbool reserved
 
+    cdef cppclass ShapeKey:
+        ResourceSet demand
+        uint8_t strategy
+        NodeId affinity_node
+        cbool affinity_soft
+        LabelChoice labels
+        int32_t priority
+        uint32_t max_running
+        FunctionId limited
+
     cdef cppclass TemplateSpec:
         TemplateSpec()
         FunctionId function_id
@@ -59,11 +69,7 @@ cdef extern from "cyray/core/submission.h" namespace "cyray::core" nogil:
         int max_retries
         uint32_t max_concurrency
         uint32_t group
-        ResourceSet demand
-        uint8_t strategy
-        NodeId affinity_node
-        cbool affinity_soft
-        LabelChoice labels
+        ShapeKey shape
         cbool is_actor_method
 
 

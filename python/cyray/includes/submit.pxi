@@ -172,9 +172,13 @@ cdef TaskTemplate* add_template(Session s, bytes function_id, object plan) excep
     else:
         spec.function_id = FunctionId.FromBytes(PyBytes_AS_STRING(function_id))
         spec.max_concurrency = plan.max_concurrency
-        fill_placement(plan.placement, &spec.demand, &spec.strategy, &spec.affinity_node,
-                       &spec.affinity_soft)
-        fill_labels(&spec.labels, plan.placement.labels)
+        fill_placement(plan.placement, &spec.shape.demand, &spec.shape.strategy,
+                       &spec.shape.affinity_node, &spec.shape.affinity_soft)
+        fill_labels(&spec.shape.labels, plan.placement.labels)
+        spec.shape.priority = plan.priority
+        spec.shape.max_running = plan.max_running
+        if spec.shape.max_running > 0:
+            spec.shape.limited = FunctionId.FromBytes(PyBytes_AS_STRING(<bytes>plan.limited))
     still(s)
     return s.core.submitter().AddTemplate(spec)
 
