@@ -140,6 +140,17 @@ def test_bad_groups_are_refused(arguments, error, match):
         placement_group(*arguments)
 
 
+def test_a_task_may_use_the_module_that_the_driver_has_used(groups):
+    group = groups([{"CPU": 1}])
+
+    @cyray.remote(num_cpus=0)
+    def look(group):
+        found = cyray.util.placement_group.placement_group_table(group)
+        return found["strategy"], cyray.util.placement_group.PlacementGroup is type(group)
+
+    assert cyray.get(look.remote(group), timeout=30) == ("PACK", True)
+
+
 def test_groups_travel(groups):
     group = groups([{"CPU": 1}])
     assert pickle.loads(pickle.dumps(group)) == group

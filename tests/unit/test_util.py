@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 
+import cloudpickle
 import pytest
 
 import cyray.util
@@ -27,3 +30,12 @@ def test_placement_group_is_a_module_and_the_function(order):
     code = f"{order}\nf.PlacementGroup, f.placement_group\nf()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "placement_group() missing 1 required positional argument: 'bundles'" in done.stderr
+
+
+def test_every_module_travels_by_its_name():
+    """Functions are pickled with the modules that they use."""
+    for info in pkgutil.walk_packages(cyray.__path__, "cyray."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        assert cloudpickle.loads(cloudpickle.dumps(module)) is module, info.name
