@@ -191,7 +191,170 @@ def test_close_and_join_let_all_calls_end():
     pool.join()
 
 
-def test_terminate_ends_processes_and_wakes_who_waits():
+def hold(signal):
+    cyray.get(signal.wait.remote())
+
+
+def endless(value):
+    while True:
+        yield value
+
+
+@pytest.mark.parametrize("imap", ["imap", "imap_unordered"])
+def test_nobody_waits_for_ever_for_a_pool_that_was_terminated(imap):
+    signal = SignalActor.remote()
+    pool = Pool(1)
+    running = pool.apply_async(hold, (signal,))
+    waiting = pool.map_async(hold, [signal] * 3, chunksize=1)
+    items = getattr(pool, imap)(hold, endless(signal))
+    eventually(lambda: cyray.get(signal.cur_num_waiters.remote()) == 1)
+    told = []
+
+    def consume():
+        try:
+            next(items)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    eventually(lambda: items._waiting)
+    pool.terminate()
+    consumer.join(30)
+    assert told == ["the pool was terminated"]
+    for result in (running, waiting):
+        result.wait(30)
+        with pytest.raises(RuntimeError, match="terminated"):
+            result.get(timeout=30)
+    for _ in range(5):  # also where nothing of it was given any more
+        with pytest.raises(RuntimeError, match="terminated"):
+            items.next(timeout=30)
+    pool.join()
+    pool.terminate()
+
+
+class Halting:
+    """Gives 0, 1, ... and stops at `at` until it may go on."""
+
+    def __init__(self, at):
+        self.at, self.reached, self.go = at, threading.Event(), threading.Event()
+
+    def __iter__(self):
+        for i in itertools.count():
+            if i == self.at:
+                self.reached.set()
+                assert self.go.wait(30)
+                return
+            yield i
+
+
+def in_thread(work):
+    """Runs it in a thread, and returns that and the list that gets what it returns or raises."""
+    told = []
+
+    def run():
+        try:
+            told.append(work())
+        except BaseException as error:
+            told.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, told
+
+
+def test_several_threads_may_take_results_while_one_reads_the_iterable():
+    numbers = Halting(at=2)
+    with Pool(1) as pool:
+        items = pool.imap(square, numbers)
+        assert next(items) == 0
+        reader, read = in_thread(lambda: next(items))
+        assert numbers.reached.wait(30)
+        assert items.next(timeout=30) == 1, "what is there is given while another one reads"
+        other, waited = in_thread(lambda: next(items))
+        numbers.go.set()
+        reader.join(30)
+        other.join(30)
+        assert [type(each) for each in read + waited] == [StopIteration] * 2
+
+
+def test_join_reads_an_iterable_while_others_take_results():
+    numbers = Halting(at=6)
+    pool = Pool(1)
+    items = pool.imap(square, numbers)
+    pool.close()
+    joining, joined = in_thread(pool.join)
+    assert numbers.reached.wait(30)
+    assert [items.next(timeout=30) for _ in range(6)] == [0, 1, 4, 9, 16, 25]
+    assert joined == []
+    numbers.go.set()
+    joining.join(30)
+    assert joined == [None] and list(items) == []
+
+
+def test_terminate_wakes_who_waits_while_another_thread_reads_the_iterable():
+    numbers = Halting(at=2)
+    pool = Pool(1)
+    items = pool.imap(square, numbers)
+    assert next(items) == 0
+    reader, read = in_thread(lambda: next(items))
+    assert numbers.reached.wait(30)
+    assert next(items) == 1
+    other, waited = in_thread(lambda: next(items))
+    eventually(lambda: items._waiting)
+    pool.terminate()
+    other.join(30)
+    assert "terminated" in str(waited)
+    pool.join()
+    numbers.go.set()
+    reader.join(30)
+    assert isinstance(read[0], (RuntimeError, StopIteration))
+
+
+@pytest.mark.parametrize("imap", ["imap", "imap_unordered"])
+def test_what_an_iterable_raises_comes_from_next(imap):
+    def broken():
+        yield 3
+        raise LookupError("no more")
+
+    pool = Pool(1)
+    items = getattr(pool, imap)(square, broken())
+    pool.close()
+    pool.join()
+    got = []
+    for _ in range(2):
+        try:
+            got.append(next(items))
+        except LookupError as error:
+            got.append(str(error))
+    assert sorted(map(str, got)) == ["9", "no more"] and list(items) == []
+
+
+@pytest.mark.parametrize("imap", ["imap", "imap_unordered"])
+def test_an_iterator_goes_on_after_the_death_of_a_process(pool, imap):
+    items = getattr(pool, imap)(lambda x: os._exit(1) if x == 1 else x, range(6))
+    got = []
+    for _ in range(6):
+        try:
+            got.append(items.next(timeout=30))
+        except cyray.exceptions.ActorDiedError:
+            got.append(1)
+    assert sorted(got) == list(range(6)) and list(items) == []
+    doomed = pool.apply_async(die, (0,))
+    pool.close()
+    pool.join()
+    doomed.wait(30)
+    assert not doomed.successful()
+
+
+def test_processes_for_which_there_is_no_room_hold_up_nobody():
+    with Pool(4, ray_remote_args={"num_cpus": 2}) as pool:  # two of them fit
+        assert pool.map(square, range(12), chunksize=1) == [x * x for x in range(12)]
+        assert list(pool.imap(square, range(12))) == [x * x for x in range(12)]
+        pool.close()
+        pool.join()
+    eventually(lambda: cyray.available_resources().get("CPU", 0) == 4)
+
     signal = SignalActor.remote()
     pool = Pool(1)
     result = pool.map_async(lambda s: cyray.get(s.wait.remote()), [signal] * 3)
@@ -225,6 +388,11 @@ def test_a_pool_in_a_task_lets_others_have_its_cpu():
         (lambda: Pool(1, maxtasksperchild=0), ValueError, "maxtasksperchild"),
         (lambda: Pool(1, context=multiprocessing.get_context("fork")), ValueError, "context"),
         (lambda: Pool(1, ray_remote_args={"cpus": 1}), ValueError, "cpus"),
+        (
+            lambda: Pool(1, ray_remote_args={"num_cpus": 8, "resources": {"no": 1}}),
+            ValueError,
+            r"needs \{'CPU': 8.0, 'no': 1.0\}.*most .*\{'CPU': 4.0, 'no': 0\}",
+        ),
         (lambda: Pool(1).map(square, [1], chunksize=0), ValueError, "chunksize"),
         (lambda: Pool(1).apply(3), TypeError, "functions"),
     ],
@@ -271,6 +439,7 @@ def test_the_end_of_the_session_is_told_to_who_waits(tmp_path):
         signal = SignalActor.remote()
         pool = Pool(1)
         result = pool.map_async(lambda s: cyray.get(s.wait.remote()), [signal] * 2, chunksize=1)
+        items = pool.imap(abs, iter(int, 1))
         while not cyray.get(signal.cur_num_waiters.remote()):
             pass
         cyray.shutdown()
@@ -278,8 +447,13 @@ def test_the_end_of_the_session_is_told_to_who_waits(tmp_path):
             result.get(timeout=30)
         except RuntimeError as error:
             print(type(error).__name__, result.ready())
+        for _ in range(3):
+            try:
+                items.next(timeout=30)
+            except RuntimeError as error:
+                print(type(error).__name__)
         pool.terminate()
         pool.join()
         """,
     )
-    assert out == "RuntimeError True\n"
+    assert out == "RuntimeError True\n" + "RuntimeError\n" * 3

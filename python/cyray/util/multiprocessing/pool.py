@@ -1,9 +1,11 @@
 """`Pool`: the calls of `multiprocessing.Pool`, with an actor for each process.
 
 Place: above the public API. A call is cut into chunks; a process that is idle gets the oldest chunk that waits,
-one at a time. What ends a chunk is a callback of its future, on the thread that takes events; callbacks of
-users run on a thread of the pool's. Threading: a pool and its results may be used by several threads; `_lock`
-guards which process is idle and which chunk waits, and nobody pickles, waits or calls a user under it.
+one at a time. A process is idle once it has started, so those for which there is no room yet hold up nobody.
+What ends a chunk is a callback of its future, on the thread that takes events; callbacks of users run on a
+thread of the pool's. Once `ended` is set every chunk, those that are given later too, ends with that error.
+Threading: a pool and its results may be used by several threads; `_lock` guards which process is idle and
+which chunk waits, and nobody pickles, waits or calls a user under it.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import queue
 import threading
 import time
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import cyray
 from cyray import _raylet
+from cyray._spec import demands, options, plans
 from cyray.exceptions import RayActorError
 from cyray.util.multiprocessing.results import (
     AsyncResult,
@@ -70,6 +74,7 @@ class _Process:
     def __init__(self, actor: Any, chunks_left: int | None) -> None:
         self.actor = actor
         self.chunks_left = chunks_left  # None: any number
+        self.has_started = False
 
 
 class Pool:
@@ -83,10 +88,11 @@ class Pool:
         ray_address: of the cluster, for `init` when this program is not connected; default: `CYRAY_ADDRESS`.
         ray_remote_args: options of the actors that are the processes, `{"num_cpus": 2}`.
 
-    A process that dies fails the chunk that it had, and is replaced.
+    A process that dies fails the chunk that it had, and is replaced. Calls go to the processes that have
+    started: with options for which the cluster has room for some of them only, those do all the work.
 
     Raises:
-        ValueError: more processes than CPUs, or a `context`.
+        ValueError: more processes than CPUs, a `context`, or options for which no node has enough.
 
     Example:
         with Pool(4) as pool:
@@ -122,21 +128,25 @@ class Pool:
             cyray.init(address=ray_address)
         self.size = _number_of_processes(processes)
         self._class = cyray.remote(_PoolActor).options(**(ray_remote_args or {}))
+        _check_that_one_fits(ray_remote_args or {})
         self._initializer = (initializer, tuple(initargs or ()))
         self._most_chunks = maxtasksperchild
         self._lock = threading.Lock()
-        self._unfinished: dict[
-            Chunk, Any
-        ] = {}  # with the ref of its results, once it was submitted
+        # With the ref of its results, once it was submitted.
+        self._unfinished: dict[Chunk, Any] = {}
         self._waiting: deque[Chunk] = deque()
+        self._delivering = 0  # results that are on their way from a chunk to who waits for them
         self._joining: list[threading.Event] = []
-        self._feeding: dict[
-            IMapIterator, None
-        ] = {}  # those that have not read all of their iterable
-        self._closed = self._terminated = False
+        # Those that have not read all of their iterable.
+        self._feeding: dict[IMapIterator, None] = {}
+        self._closed = False
+        self.ended: str | None = None  # what the RuntimeError says that each chunk ends with
         self._callbacks: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None] | None = None
-        self._idle = [self._start() for _ in range(self.size)]
-        self._processes = set(self._idle)
+        self._callbacks_ended = False
+        self._idle: list[_Process] = []
+        self._processes: dict[_Process, Any] = {}  # with a ref that is ready when it has started
+        for _ in range(self.size):
+            self._start()
 
     # --- Calls -----------------------------------------------------------------------------------
 
@@ -245,34 +255,52 @@ class Pool:
 
     def terminate(self) -> None:
         """End all processes at once. Whoever waits for a result gets a RuntimeError."""
-        with self._lock:
-            self._closed = self._terminated = True
-            self._waiting.clear()
-            chunks = list(self._unfinished)
-            processes, self._processes, self._idle = self._processes, set(), []
-        for chunk in chunks:  # before their processes' deaths are heard of
-            self._end(chunk, RuntimeError("the pool was terminated"))
-        for process in processes:
-            if not process.actor._is_stale:
-                cyray.kill(process.actor)
-        self._end_callbacks()
+        self._end_all("the pool was terminated")
 
     def join(self) -> None:
         """Wait until all calls are done and the processes have ended. ValueError before `close`."""
         if not self._closed:
             raise ValueError("Pool is still running")
-        for iterator in list(self._feeding):
-            iterator.feed(float("inf"))
+        with self._lock:
+            feeding = list(self._feeding)
+        for iterator in feeding:
+            iterator.feed_all()
         quiet = threading.Event()
         with self._lock:
             self._joining.append(quiet)
-            if not self._unfinished:
-                quiet.set()
+        self._tell_joining()
         self.wait_for(quiet, None)
         with self._lock:
-            processes, self._processes, self._idle = self._processes, set(), []
-        ends = [p.actor.__ray_terminate__.remote() for p in processes if not p.actor._is_stale]
+            self.ended = self.ended or "the pool was closed, and its processes have ended"
+            processes, self._processes, self._idle = self._processes, {}, []
+        ends = []
+        for process in processes:
+            if process.actor._is_stale:
+                continue
+            if process.has_started:
+                ends.append(process.actor.__ray_terminate__.remote())
+            else:  # it may be waiting for resources
+                cyray.kill(process.actor)
         cyray.wait(ends, num_returns=len(ends)) if ends else None
+        self._end_callbacks()
+
+    def _end_all(self, why: str) -> None:
+        """Ends every chunk, with an error, and every process."""
+        with self._lock:
+            self._closed = True
+            self.ended = self.ended or why
+            self._waiting.clear()
+            chunks, feeding = list(self._unfinished), list(self._feeding)
+            self._feeding.clear()
+            processes, self._processes, self._idle = self._processes, {}, []
+        for chunk in chunks:  # before their processes' deaths are heard of
+            self._end(chunk, RuntimeError(self.ended))
+        for iterator in feeding:
+            iterator.wake()
+        for process in processes:
+            if not process.actor._is_stale:
+                cyray.kill(process.actor)
+        self._tell_joining()
         self._end_callbacks()
 
     def __enter__(self) -> Pool:
@@ -292,15 +320,22 @@ class Pool:
         """Runs chunks as soon as processes are idle."""
         with self._lock:
             self._unfinished.update(dict.fromkeys(chunks))
-            self._waiting.extend(chunks)
+            if self.ended is None:
+                self._waiting.extend(chunks)
+        if self.ended is not None:
+            for chunk in chunks:
+                self._end(chunk, RuntimeError(self.ended))
         self._dispatch()
 
     def feeds(self, iterator: IMapIterator, done: bool = False) -> None:
         """Notes that an iterator will give chunks, or that it has given its last."""
+        with self._lock:
+            if done:
+                self._feeding.pop(iterator, None)
+            elif self.ended is None:
+                self._feeding[iterator] = None
         if done:
-            self._feeding.pop(iterator, None)
-        else:
-            self._feeding[iterator] = None
+            self._tell_joining()
 
     def wait_for(self, event: threading.Event, timeout: float | None) -> None:
         """Waits for an event that the end of a chunk sets; in a task, others use its CPU meanwhile."""
@@ -314,6 +349,7 @@ class Pool:
                 return
             with self._lock:
                 refs = [ref for ref in self._unfinished.values() if ref is not None]
+                refs += [ref for each, ref in self._processes.items() if not each.has_started]
             if refs:
                 cyray.wait(refs, timeout=left)
             event.wait(0.001)  # the other thread tells what has ended
@@ -327,17 +363,41 @@ class Pool:
                     target=_run_callbacks, args=(self._callbacks,), name="cyray-pool", daemon=True
                 ).start()
             self._callbacks.put((callback, value))
+            if self._callbacks_ended:  # a last one, which came late
+                self._callbacks.put(None)
+                self._callbacks = None
 
     def _end_callbacks(self) -> None:
         with self._lock:
+            self._callbacks_ended = True
             if self._callbacks is not None:
                 self._callbacks.put(None)
                 self._callbacks = None
 
     # --- Processes -------------------------------------------------------------------------------
 
-    def _start(self) -> _Process:
-        return _Process(self._class.remote(*self._initializer), self._most_chunks)
+    def _start(self) -> None:
+        process = _Process(self._class.remote(*self._initializer), self._most_chunks)
+        started = process.actor.__ray_ready__.remote()
+        with self._lock:
+            if self.ended is None:
+                self._processes[process] = started
+        # Whether it waits for resources or not: a pool that nobody has any more goes.
+        pool = weakref.ref(self)
+
+        def note(_future: Any) -> None:
+            if (found := pool()) is not None:
+                found._has_started(process)
+
+        started.future().add_done_callback(note)
+
+    def _has_started(self, process: _Process) -> None:
+        # Or cannot start: then the next chunk is told why, and another process comes in its place.
+        with self._lock:
+            process.has_started = True
+            if process in self._processes:
+                self._idle.append(process)
+        self._dispatch()
 
     def _dispatch(self) -> None:
         while True:
@@ -349,7 +409,8 @@ class Pool:
                 ref = process.actor.run.remote(chunk.job.function, chunk.calls)
             except Exception as error:  # an argument that does not pickle
                 with self._lock:
-                    self._idle.append(process)
+                    if process in self._processes:
+                        self._idle.append(process)
                 self._end(chunk, error)
                 continue
             with self._lock:
@@ -364,37 +425,50 @@ class Pool:
     def _chunk_ended(self, process: _Process, chunk: Chunk, future: Any) -> None:
         error = future.exception()
         self._end(chunk, future.result() if error is None else error)
+        if process.actor._is_stale:
+            self._end_all("the session of the pool is over")
+            return
         if process.chunks_left is not None:
             process.chunks_left -= 1
         died = isinstance(error, RayActorError)
         if died or process.chunks_left == 0:
-            if not died:
-                process.actor.__ray_terminate__.remote()
-            self._replace(process)
+            self._replace(process, died)
         else:
             with self._lock:
-                self._idle.append(process)
+                if process in self._processes:
+                    self._idle.append(process)
         self._dispatch()
+
+    def _replace(self, process: _Process, died: bool) -> None:
+        with self._lock:
+            if self._processes.pop(process, None) is None:
+                return  # the pool has ended
+        try:
+            if not died:
+                process.actor.__ray_terminate__.remote()
+            self._start()
+        except Exception as error:  # the session ends just now
+            self._end_all(f"a process of the pool could not be replaced: {error}")
 
     def _end(self, chunk: Chunk, results: list[Any] | BaseException) -> None:
         with self._lock:
             if chunk not in self._unfinished:  # the pool was terminated meanwhile
                 return
-        chunk.job.chunk_ended(chunk.number, results)
+            del self._unfinished[chunk]
+            self._delivering += 1
+        try:
+            chunk.job.chunk_ended(chunk.number, results)
+        finally:
+            with self._lock:
+                self._delivering -= 1
+            self._tell_joining()
+
+    def _tell_joining(self) -> None:
         with self._lock:
-            self._unfinished.pop(chunk, None)
-            joining = [] if self._unfinished else self._joining
+            busy = self._unfinished or self._feeding or self._delivering
+            joining = [] if busy else list(self._joining)
         for quiet in joining:
             quiet.set()
-
-    def _replace(self, process: _Process) -> None:
-        new = None if process.actor._is_stale else self._start()
-        with self._lock:
-            self._processes.discard(process)
-            if new is None or self._terminated:
-                return
-            self._processes.add(new)
-            self._idle.append(new)
 
 
 def _number_of_processes(asked: int | None) -> int:
@@ -411,6 +485,19 @@ def _number_of_processes(asked: int | None) -> int:
             "given: cyray.init(num_cpus=...)."
         )
     return asked
+
+
+def _check_that_one_fits(remote_args: dict[str, Any]) -> None:
+    wanted, _ = demands.actor_demands(options.actor_options(remote_args))
+    nodes = [node["Resources"] for node in cyray.nodes() if node["Alive"]]
+    asked = {name: amount / plans.UNIT for name, amount in wanted.items()}
+    if any(all(node.get(name, 0) >= asked[name] for name in asked) for node in nodes):
+        return
+    most = {name: max((node.get(name, 0) for node in nodes), default=0) for name in asked}
+    raise ValueError(
+        f"a process of the pool needs {asked}, which no node of the cluster has: the most that one has of "
+        f"each is {most}. See ray_remote_args."
+    )
 
 
 def _run_callbacks(

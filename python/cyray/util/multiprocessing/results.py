@@ -145,8 +145,12 @@ class AsyncResult(Job):
 class IMapIterator(Job):
     """What `imap` and `imap_unordered` return: results one by one, while later calls run.
 
-    No more of the iterable is taken than twice as many chunks as there are processes, until results are.
+    No more of the iterable is taken than twice as many chunks as there are processes, until results are. What
+    the iterable raises comes in the place of the chunk that it was asked for.
     """
+
+    # One thread at a time reads the iterable, which may take long or call anything: without a lock. Whether it
+    # goes on is decided under `_news`, so nobody who finds it reading has to read himself.
 
     def __init__(
         self,
@@ -158,25 +162,75 @@ class IMapIterator(Job):
         super().__init__(pool, func)
         size = 1 if chunksize is None else chunksize
         self._chunks = cut((((item,), {}) for item in iterable), size)
-        self._next_number = 0
-        self._taken = 0  # chunks whose results were given out
+        self._news = threading.Lock()  # guards all below
+        self._most: float = pool.size * _AHEAD  # chunks that were given and not taken
+        self._given = 0
+        self._taken = 0
+        self._is_reading = False
         self._exhausted = False
         self._now: deque[Any] = deque()
-        self._news = threading.Lock()
         self._waiting: list[threading.Event] = []
         pool.feeds(self)
-        self.feed(pool.size * _AHEAD)
+        self._feed()
 
-    def feed(self, most: float) -> None:
-        # Submits chunks until so many of them were not taken.
-        while not self._exhausted and self._next_number - self._taken < most:
-            calls = next(self._chunks, None)
-            if calls is None:
-                self._exhausted = True
-                self._pool.feeds(self, done=True)
+    def feed_all(self) -> None:
+        """Gives chunks until the iterable has no more, whether their results are taken or not; where another
+        thread reads it, that one does."""
+        with self._news:
+            self._most = float("inf")
+        self._feed()
+
+    def wake(self) -> None:
+        """Has whoever waits look at what there is."""
+        with self._news:
+            waiting, self._waiting = self._waiting, []
+        for news in waiting:
+            news.set()
+
+    def _feed(self) -> None:
+        with self._news:
+            if self._is_reading:
                 return
-            self._next_number += 1
-            self._pool.give([Chunk(self, self._next_number - 1, calls)])
+            self._is_reading = True
+        try:
+            while self._wants_more():
+                self._read()
+        except BaseException:  # Ctrl-C, not what the iterable raises
+            with self._news:
+                self._is_reading = False
+            raise
+
+    def _wants_more(self) -> bool:
+        with self._news:
+            self._is_reading = (
+                not self._exhausted
+                and self._pool.ended is None
+                and self._given - self._taken < self._most
+            )
+            return self._is_reading
+
+    def _read(self) -> None:
+        try:
+            calls = next(self._chunks, None)
+        except Exception as error:
+            self._end_with(error)
+            return
+        if calls is None:
+            self._end_with(None)
+            return
+        with self._news:
+            number = self._given
+            self._given += 1
+        self._pool.give([Chunk(self, number, calls)])
+
+    def _end_with(self, error: Exception | None) -> None:
+        with self._news:
+            self._exhausted = True
+            if error is not None:
+                self._given += 1
+                self._keep(self._given - 1, error)
+        self.wake()
+        self._pool.feeds(self, done=True)
 
     def _take(self) -> list[Any] | BaseException | None:
         """With `_news`: the results of a chunk that is there; None: not yet."""
@@ -189,43 +243,53 @@ class IMapIterator(Job):
         return self.next()
 
     def next(self, timeout: float | None = None) -> Any:
-        """The next result; `multiprocessing.TimeoutError` when it is not there after `timeout` seconds."""
-        if not self._now:
-            self.feed(self._pool.size * _AHEAD)
-            if self._exhausted and self._taken == self._next_number:
-                raise StopIteration
-            results = self._next_chunk(timeout)
-            self._taken += 1
-            self._now.extend([results] if isinstance(results, BaseException) else results)
-        result = self._now.popleft()
-        if isinstance(result, PoolTaskError):
-            raise raised(result.underlying)
-        if isinstance(result, BaseException):
-            raise raised(result)
-        return result
+        """The next result.
 
-    def _next_chunk(self, timeout: float | None) -> list[Any] | BaseException:
+        Raises:
+            StopIteration: there are no more.
+            multiprocessing.TimeoutError: it is not there after `timeout` seconds.
+            RuntimeError: the pool was terminated before.
+            Exception: what the call, or the iterable, raised.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            self._feed()
             with self._news:
-                found = self._take()
-                if found is not None:
-                    return found
+                self._take_chunk()
+                if self._now:
+                    result = self._now.popleft()
+                    break
+                if self._taken == self._given:
+                    if self._exhausted:
+                        raise StopIteration
+                    if self._pool.ended is not None:
+                        raise RuntimeError(self._pool.ended)
                 news = threading.Event()
                 self._waiting.append(news)
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise multiprocessing.TimeoutError
             self._pool.wait_for(news, left)
+        if isinstance(result, PoolTaskError):
+            raise raised(result.underlying)
+        if isinstance(result, BaseException):
+            raise raised(result)
+        return result
+
+    def _take_chunk(self) -> None:
+        # With `_news`.
+        found = None if self._now else self._take()
+        if found is not None:
+            self._taken += 1
+            self._now.extend([found] if isinstance(found, BaseException) else found)
 
     def chunk_ended(self, number: int, results: list[Any] | BaseException) -> None:
         with self._news:
             self._keep(number, results)
-            waiting, self._waiting = self._waiting, []
-        for news in waiting:
-            news.set()
+        self.wake()
 
     def _keep(self, number: int, results: list[Any] | BaseException) -> None:
+        """With `_news`: the results of a chunk."""
         raise NotImplementedError
 
 
