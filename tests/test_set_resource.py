@@ -65,7 +65,9 @@ def test_cpus(gate):
         ("node:1.2.3.4", 1, ValueError, "cannot be set"),
         ("", 1, TypeError, "non-empty"),
         ("x", -1, ValueError, "x"),
-        ("x", "many", TypeError, "x"),
+        ("x", "many", TypeError, "keyword 'x'"),
+        ("x", None, TypeError, "amount of resource x is None"),
+        ("x\udc80", 1, ValueError, "'name'.*lone surrogate"),
     ],
 )
 def test_bad_amounts_are_refused(name, amount, error, match):

@@ -14,7 +14,10 @@ from cyray._spec.options import (
     method_options,
     task_options,
 )
-from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from cyray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 
 def test_given_options_come_back():
@@ -156,6 +159,35 @@ def test_node_affinity_is_a_strategy():
     assert task_options({"scheduling_strategy": strategy})["scheduling_strategy"] is strategy
     with pytest.raises(ValueError, match="40 hex digits"):
         NodeAffinitySchedulingStrategy("xyz", soft=False)
+
+
+@pytest.mark.parametrize("check", [task_options, actor_options])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"placement_group_capture_child_tasks": True},
+        {"placement_group": "default", "placement_group_capture_child_tasks": True},
+        {"placement_group": None, "placement_group_capture_child_tasks": True},
+        {
+            "scheduling_strategy": PlacementGroupSchedulingStrategy(
+                None, placement_group_capture_child_tasks=True
+            )
+        },
+        {"scheduling_strategy": "SPREAD", "placement_group_capture_child_tasks": True},
+    ],
+)
+def test_children_are_captured_by_a_group(check, given):
+    with pytest.raises(ValueError, match="no group is given: add placement_group=group"):
+        check(given)
+    assert check({"placement_group_capture_child_tasks": False}) == {}
+
+
+def test_what_only_looks_like_a_strategy_is_none():
+    class OtherSchedulingStrategy:
+        hard = soft = node_id = None
+
+    with pytest.raises(ValueError, match="OtherSchedulingStrategy is not supported"):
+        task_options({"scheduling_strategy": OtherSchedulingStrategy()})
 
 
 def test_a_task_needs_one_cpu():

@@ -17,6 +17,7 @@ from cyray._ids import JobID, PlacementGroupID
 from cyray._process import me
 from cyray._spec import demands, labels, plans
 from cyray._spec import options as _options
+from cyray._spec.strategies import PlacementGroupSchedulingStrategy, node_id_of
 
 POLICIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")  # as wire::GroupPolicy counts them
 _STATES = {
@@ -74,7 +75,8 @@ class PlacementGroup:
     def ready(self) -> Any:
         """A ref that is ready when all bundles are in place; its value is this group. `get` raises
         `TaskPlacementGroupRemoved` when the group is removed before."""
-        return _is_ready().options(scheduling_strategy=plans.InGroup(self)).remote(self)
+        here = PlacementGroupSchedulingStrategy(self)
+        return _is_ready().options(scheduling_strategy=here).remote(self)
 
     def wait(self, timeout_seconds: float = 30) -> bool:
         """Waits until all bundles are in place. False when they are not by then, or the group is removed."""
@@ -146,8 +148,7 @@ def placement_group(
         plan = plan._replace(selectors=_selectors(bundle_label_selector, len(plan.bundles)))
     _raylet.register_group(plan)
     specs = [
-        {resource: amount / _options.RESOURCE_UNIT for resource, amount in bundle}
-        for bundle in plan.bundles
+        {resource: amount / plans.UNIT for resource, amount in bundle} for bundle in plan.bundles
     ]
     return PlacementGroup(PlacementGroupID(plan.group_id), specs)
 
@@ -171,7 +172,7 @@ def _plan(
         me.namespace,
         detached=lifetime == "detached",
         creator_actor=_raylet.current_actor_id() or b"",
-        soft_target=b"" if soft_target is None else plans.node_id(soft_target),
+        soft_target=b"" if soft_target is None else node_id_of(soft_target),
     )
 
 
@@ -280,4 +281,4 @@ def captured() -> Any:
     if found is None or not found[2]:
         return None
     group = PlacementGroup(PlacementGroupID(found[0]), found[1])
-    return plans.InGroup(group, placement_group_capture_child_tasks=True)
+    return PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cyray._spec.options import RESOURCE_UNIT, gpus, number, text, units_of
+from cyray._spec.options import gpus, number, text, units_of
+from cyray._spec.plans import UNIT
 
 
 def bundle_demand(index: int, bundle: Mapping[str, Any]) -> dict[str, int]:
@@ -20,10 +21,22 @@ def bundle_demand(index: int, bundle: Mapping[str, Any]) -> dict[str, int]:
             raise TypeError(
                 f"Bundle {index} must map names of resources to amounts, not {bundle!r}."
             )
-        check = gpus if name == "GPU" else number
-        if units := units_of(name, check(name, amount)):
+        if units := offered_units(name, amount):
             demand[name] = units
     return demand
+
+
+def offered_units(name: str, amount: Any) -> int:
+    """What somebody offers or keeps of one resource, in units of 1/10000.
+
+    Raises:
+        TypeError: it is not a number.
+        ValueError: less than nothing, or a part of a GPU beside whole ones.
+    """
+    if amount is None:
+        raise TypeError(f"The amount of resource {name} is None.")
+    check = gpus if name == "GPU" else number
+    return units_of(name, check(name, amount))
 
 
 def resource_demand(options: Mapping[str, Any], kind: str) -> dict[str, int]:
@@ -53,7 +66,7 @@ def resource_demand(options: Mapping[str, Any], kind: str) -> dict[str, int]:
         if units:
             demand[name] = units
     if options.get("accelerator_type"):
-        demand[f"accelerator_type:{options['accelerator_type']}"] = RESOURCE_UNIT // 1000
+        demand[f"accelerator_type:{options['accelerator_type']}"] = UNIT // 1000
     return demand
 
 

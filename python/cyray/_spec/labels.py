@@ -107,20 +107,3 @@ def terms_of(conditions: Any, what: str) -> Selector:
             )
         terms.append((key, op, tuple(sorted(value_of(key, value) for value in condition.values))))
     return tuple(sorted(terms))
-
-
-def choice_of(options: Mapping[str, Any]) -> Choice:
-    """The selectors that options (already checked) ask for, the best first; () for any node."""
-    strategy = options.get("scheduling_strategy")
-    if strategy is not None and hasattr(strategy, "hard"):
-        hard, soft = terms_of(strategy.hard, "hard"), terms_of(strategy.soft, "soft")
-        both = tuple(sorted({*hard, *soft}))
-        return (both, hard) if soft else (hard,)
-    selector = options.get("label_selector")
-    first = selector_of(selector) if selector else ()
-    others = [
-        selector_of(each["label_selector"]) for each in options.get("fallback_strategy") or ()
-    ]
-    if not first and not others:
-        return ()
-    return (first, *others)

@@ -15,9 +15,16 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cyray._spec import labels, plans
+from cyray._spec import labels
+from cyray._spec.plans import UNIT
+from cyray._spec.strategies import (
+    NodeAffinitySchedulingStrategy,
+    NodeLabelSchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+    choice_of,
+    is_group,
+)
 
-RESOURCE_UNIT = 10_000
 ASYNC_CONCURRENCY = 1000
 # Calls of a class without `async def`, and tasks that share a worker, run on a thread each.
 MOST_THREADS = 1000
@@ -30,6 +37,11 @@ _MOST_INT = 2**31 - 1
 _MOST_SECONDS = 10**9
 _MOST_RETURNS = 1_000_000  # what the reply to one task is sure to hold
 _STREAMING = ("streaming", "dynamic")
+_CAPTURE_WITHOUT_GROUP = (
+    "'placement_group_capture_child_tasks' says that what a task or actor in a placement group submits is in "
+    "that group too, and no group is given: add placement_group=group, or give scheduling_strategy="
+    "PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)."
+)
 
 
 # --- Checks: each raises TypeError or ValueError, and returns the value to keep -----------------
@@ -58,7 +70,7 @@ def number(name: str, value: Any) -> Any:
 
 
 def gpus(name: str, value: Any) -> Any:
-    if number(name, value) is not None and value > 1 and units_of(name, value) % RESOURCE_UNIT:
+    if number(name, value) is not None and value > 1 and units_of(name, value) % UNIT:
         raise ValueError(f"num_gpus above 1 must be a whole number, not {value}.")
     return value
 
@@ -223,22 +235,24 @@ def _strategy(name: str, value: Any) -> Any:
         raise ValueError(
             f"'{name}' must be 'DEFAULT', 'SPREAD' or a strategy object, not {value!r}."
         )
-    if type(value).__name__ == "NodeAffinitySchedulingStrategy":
+    if isinstance(value, NodeAffinitySchedulingStrategy):
         return value
-    if type(value).__name__ == "NodeLabelSchedulingStrategy":
-        labels.choice_of({"scheduling_strategy": value})
+    if isinstance(value, NodeLabelSchedulingStrategy):
+        choice_of({"scheduling_strategy": value})
         return value
-    if hasattr(value, "placement_group_bundle_index"):
+    if isinstance(value, PlacementGroupSchedulingStrategy):
         return _in_group(value)
     if type(value).__name__.endswith("SchedulingStrategy"):
         raise ValueError(f"{type(value).__name__} is not supported yet.")
     raise TypeError(_wrong_type(name, value, "'DEFAULT', 'SPREAD' or a strategy object"))
 
 
-def _in_group(strategy: Any) -> Any:
-    """A strategy that names a placement group and a bundle which it has."""
+def _in_group(strategy: PlacementGroupSchedulingStrategy) -> PlacementGroupSchedulingStrategy:
+    """A strategy that names a placement group and a bundle which it has, or none at all."""
     group, index = strategy.placement_group, strategy.placement_group_bundle_index
     if group is None or group.is_empty:
+        if strategy.placement_group_capture_child_tasks:
+            raise ValueError(_CAPTURE_WITHOUT_GROUP)
         return strategy
     if int_at_least(-1)("placement_group_bundle_index", index) >= group.bundle_count:
         raise ValueError(
@@ -268,7 +282,7 @@ def _fallback(name: str, value: Any) -> Any:
 
 def _group(name: str, value: Any) -> Any:
     is_default = isinstance(value, str) and value == "default"
-    if value is None or is_default or hasattr(value, "bundle_specs"):
+    if value is None or is_default or is_group(value):
         return value
     raise TypeError(_wrong_type(name, value, "a PlacementGroup"))
 
@@ -414,7 +428,7 @@ def actor_options(options: Mapping[str, Any], in_options: bool = False) -> dict[
 def _with_group(options: dict[str, Any]) -> dict[str, Any]:
     """The same, a group that is named by options of its own as a strategy."""
     strategy = options.get("scheduling_strategy")
-    if type(strategy).__name__ == "NodeLabelSchedulingStrategy" and (
+    if isinstance(strategy, NodeLabelSchedulingStrategy) and (
         options.get("label_selector") or options.get("fallback_strategy")
     ):
         raise ValueError(
@@ -426,10 +440,12 @@ def _with_group(options: dict[str, Any]) -> dict[str, Any]:
     if isinstance(group, str) or (group is None and "scheduling_strategy" in options):
         if index not in (None, -1):
             raise ValueError("'placement_group_bundle_index' needs a 'placement_group'.")
+        if capture:
+            raise ValueError(_CAPTURE_WITHOUT_GROUP)
         return options
     if options.get("scheduling_strategy") is not None:
         raise ValueError("Give 'scheduling_strategy' or 'placement_group', not both of them.")
-    strategy = plans.InGroup(group, -1 if index is None else index, capture)
+    strategy = PlacementGroupSchedulingStrategy(group, -1 if index is None else index, capture)
     return {**options, "scheduling_strategy": _in_group(strategy)}
 
 
@@ -561,7 +577,7 @@ def units_of(name: str, value: Any) -> int:
     Raises:
         ValueError: it is less than one unit, and not 0; or more than can be counted.
     """
-    scaled = value * RESOURCE_UNIT if isinstance(value, int) else float(value) * RESOURCE_UNIT
+    scaled = value * UNIT if isinstance(value, int) else float(value) * UNIT
     if scaled > _MOST_UNITS:
         raise ValueError(f"The quantity of resource {name} is too large: {value}.")
     units = round(scaled)

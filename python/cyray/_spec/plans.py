@@ -10,7 +10,13 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from cyray._spec.labels import Choice, Selector, choice_of
+from cyray._spec.labels import Choice, Selector
+from cyray._spec.strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+    choice_of,
+    node_id_of,
+)
 
 UNIT = 10_000  # of a whole resource
 DEFAULT_MAX_RETRIES = 3  # of tasks
@@ -35,14 +41,6 @@ class Placement(NamedTuple):
     group: bytes = b""  # a placement group, 18 bytes, in whose bundles it is to be
     bundle: int = -1  # which of them; -1: any
     labels: Choice = ()  # of nodes, the best first; (): any node
-
-
-class InGroup(NamedTuple):
-    """A scheduling strategy: in a bundle of a placement group, or, when that is None, in none."""
-
-    placement_group: Any  # has `id`, `is_empty`, `bundle_specs`
-    placement_group_bundle_index: int = -1
-    placement_group_capture_child_tasks: bool | None = None
 
 
 class GroupPlan(NamedTuple):
@@ -129,18 +127,19 @@ def placement(options: Mapping[str, Any], demand: Mapping[str, int]) -> Placemen
     choice = choice_of(options)
     if strategy is None or isinstance(strategy, str):
         return Placement(amounts(demand), _STRATEGIES[strategy], labels=choice)
-    if hasattr(strategy, "hard"):
-        return Placement(amounts(demand), labels=choice)
-    if choice:
-        raise ValueError(
-            f"'label_selector' cannot be given with a {type(strategy).__name__}, which says where it runs."
-        )
-    if hasattr(strategy, "placement_group_bundle_index"):
-        return _in_group(strategy, demand)
-    return Placement(amounts(demand), ON_NODE, node_id(strategy.node_id), bool(strategy.soft))
+    if isinstance(strategy, PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy):
+        if choice:
+            raise ValueError(
+                f"'label_selector' cannot be given with a {type(strategy).__name__}, which says where it runs."
+            )
+        if isinstance(strategy, PlacementGroupSchedulingStrategy):
+            return _in_group(strategy, demand)
+        node = node_id_of(strategy.node_id)
+        return Placement(amounts(demand), ON_NODE, node, bool(strategy.soft))
+    return Placement(amounts(demand), labels=choice)
 
 
-def _in_group(strategy: Any, demand: Mapping[str, int]) -> Placement:
+def _in_group(strategy: PlacementGroupSchedulingStrategy, demand: Mapping[str, int]) -> Placement:
     group, index = strategy.placement_group, strategy.placement_group_bundle_index
     if group is None or group.is_empty:
         return Placement(amounts(demand))
@@ -161,22 +160,13 @@ def group_extra(options: Mapping[str, Any]) -> tuple[bytes, list[dict[str, float
     """What the worker is to know of the placement group of what has these options: its id, its bundles,
     whether what it submits is to be in it, too."""
     strategy = options.get("scheduling_strategy")
-    group = getattr(strategy, "placement_group", None)
+    if not isinstance(strategy, PlacementGroupSchedulingStrategy):
+        return None
+    group = strategy.placement_group
     if group is None or group.is_empty:
         return None
-    captures = bool(strategy.placement_group_capture_child_tasks)  # type: ignore[union-attr]
+    captures = bool(strategy.placement_group_capture_child_tasks)
     return group.id.binary(), group.bundle_specs, captures
-
-
-def node_id(hex_id: Any) -> bytes:
-    """The 20 bytes of a node's id. ValueError when it is not 40 hex digits."""
-    try:
-        found = bytes.fromhex(hex_id)
-    except (TypeError, ValueError):
-        found = b""
-    if len(found) != 20:
-        raise ValueError(f"Invalid node id {hex_id!r}: it must be 40 hex digits.")
-    return found
 
 
 def task_plan(

@@ -14,7 +14,7 @@ from cyray import _raylet
 from cyray._pickle import extra as _extra
 from cyray._process import ActorExit, me
 from cyray._spec import plans
-from cyray._spec.options import RESOURCE_UNIT
+from cyray._spec.plans import UNIT
 from cyray._worker import cpus, devices, errors
 from cyray._worker.aio import AsyncLoop, start_group_loop
 from cyray._worker.threads import ensure_threads, start_group
@@ -57,7 +57,7 @@ def _become(event: tuple[Any, ...], options: dict[str, Any]) -> AsyncLoop | None
     me.gpu_ids = gpu_ids
     if gpu_ids:
         devices.show_devices(gpu_ids)
-    cpus.show_cpus(max(1, me.held.get("CPU", 0) // RESOURCE_UNIT))
+    cpus.show_cpus(max(1, me.held.get("CPU", 0) // UNIT))
     is_async = bool(meta.get("is_async", False))
     groups = meta.get("groups", (plans.CallGroup(""),))
     _raylet.become_actor(actor_id, label, groups, is_async, options.get("group"))

@@ -7,8 +7,8 @@ from typing import Any
 import cyray
 from cyray import _raylet
 from cyray._spec import accelerators, demands
-from cyray._spec.plans import node_id as checked_node_id
-from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from cyray._spec.options import text
+from cyray._spec.strategies import NodeAffinitySchedulingStrategy
 
 _OWN = ("object_store_memory", "node:", "accelerator_type:")
 
@@ -29,11 +29,10 @@ def set_resource(name: str, capacity: float, node_id: str | None = None) -> None
         raise TypeError(f"The name of a resource must be a non-empty string, not {name!r}.")
     if name.startswith(_OWN) or name in accelerators.VARIABLES:
         raise ValueError(f"The resource {name!r} cannot be set: the node has it of its own.")
-    units = demands.bundle_demand(0, {name: capacity}).get(name, 0)
+    units = demands.offered_units(text("name", name), capacity)
     here = cyray.get_runtime_context().get_node_id()
     if node_id is None or node_id == here:
         return _raylet.set_resource(name, units)
-    checked_node_id(node_id)
     strategy = NodeAffinitySchedulingStrategy(node_id, soft=False)
     there: Any = cyray.remote(num_cpus=0)(_raylet.set_resource)
     cyray.get(there.options(scheduling_strategy=strategy).remote(name, units))
