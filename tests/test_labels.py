@@ -6,6 +6,7 @@ import pytest
 from support import eventually
 
 import cyray
+from cyray.exceptions import GetTimeoutError
 from cyray.util.placement_group import placement_group, placement_group_table
 from cyray.util.scheduling_strategies import (
     DoesNotExist,
@@ -45,6 +46,29 @@ def where():
 class Somewhere:
     def where(self):
         return cyray.get_runtime_context().get_node_id()
+
+
+def test_what_waits_for_labels_names_who_holds_what_has_them(nodes):
+    holder = Somewhere.options(num_cpus=2, label_selector={"region": "eu"}).remote()
+    assert cyray.get(holder.where.remote(), timeout=20) == nodes["eu"]
+    for options in (
+        {"label_selector": {"region": "eu"}},
+        {"scheduling_strategy": NodeAffinitySchedulingStrategy(nodes["eu"], soft=False)},
+    ):
+        ref = where.options(**options).remote()
+
+        def look(ref=ref):
+            with pytest.raises(GetTimeoutError) as caught:
+                cyray.get(ref, timeout=0.05)
+            text = str(caught.value)
+            assert "that much free" not in text, "other nodes have it, and do not count"
+            return "is held since" in text and text
+
+        text = eventually(look)
+        assert "on a node with region in (eu)" in text or f"on node {nodes['eu'][:8]}" in text
+        assert "CPU: 2 is held since" in text and "by the actor Somewhere" in text
+        cyray.cancel(ref)
+    cyray.kill(holder)
 
 
 def test_nodes_tell_their_labels(nodes):

@@ -97,6 +97,29 @@ def test_a_group_without_room_waits_and_says_for_what(groups):
     assert second.wait(20)
 
 
+def test_what_waits_in_or_for_a_group_says_so_in_words_of_users(groups):
+    group = groups([{"CPU": 2}], name="mine")
+    assert group.wait(20)
+    holder = InAGroup.options(num_cpus=2, scheduling_strategy=InGroup(group, 0)).remote()
+    cyray.get(holder.group.remote(), timeout=20)
+    later = groups([{"CPU": 3}], name="later")
+
+    def story(ref):
+        with pytest.raises(GetTimeoutError) as caught:
+            cyray.get(ref, timeout=0.05)
+        text = str(caught.value)
+        assert "CPU_group_" not in text and "bundle_group_" not in text
+        return text
+
+    inside = group_here.options(scheduling_strategy=InGroup(group, 0)).remote()
+    assert "CPU: 1 in bundle 0 of the placement group 'mine':" in story(inside)
+    assert "CPU: 2 in bundle 0 of the placement group 'mine' is held since" in story(inside)
+    outside = group_here.options(num_cpus=3).remote()
+    assert "CPU: 2 on 127.0.0.1 is kept for the placement group 'mine'" in story(outside)
+    eventually(lambda: "other placement groups have what" in story(later.ready()))
+    cyray.cancel(outside)
+
+
 def test_a_group_that_no_node_can_hold_says_so(groups, capfd):
     group = groups([{"CPU": 3}, {"CPU": 2}], strategy="STRICT_PACK", name="too large")
     assert not group.wait(0.05)

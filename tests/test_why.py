@@ -77,6 +77,48 @@ def test_nothing_is_said_when_that_is_not_wanted(tmp_path):
     assert "has waited" not in err
 
 
+def test_a_wait_for_a_placement_group_is_told_of_too(tmp_path):
+    _, err = driver_of(
+        tmp_path,
+        """
+        from cyray.util.placement_group import placement_group
+
+        cyray.init(num_cpus=1)
+
+        @cyray.remote(num_cpus=1)
+        class Holder:
+            def ready(self):
+                return True
+
+        holder = Holder.remote()
+        cyray.get(holder.ready.remote())
+        for cpus in (1, 2):
+            group = placement_group([{"CPU": cpus}], name=f"of {cpus}")
+            threading.Thread(target=lambda group=group: group.wait(60), daemon=True).start()
+            sys.stderr.await_text(f"for the placement group 'of {cpus}':")
+            sys.stderr.await_text(["is held since", "it waits for more nodes"][cpus - 1])
+        """,
+    )
+    assert "cyray: wait() has waited for 0." in err
+    assert "its bundle 0 waits for CPU: 1:" in err and "by the actor Holder (pid " in err
+    assert err.count("has waited for") == 2  # once a wait
+
+
+@pytest.mark.slow
+def test_the_gcs_is_not_called_silent_while_a_group_waits(tmp_path):
+    _, err = run_driver(
+        tmp_path,
+        """
+        import cyray
+        from cyray.util.placement_group import placement_group
+
+        cyray.init(num_cpus=1)
+        assert not placement_group([{"CPU": 2}], name="large").wait(6)
+        """,
+    )
+    assert "for the placement group 'large'" in err and "still waiting for the GCS" not in err
+
+
 def test_wait_and_await_are_told_of_too(tmp_path):
     _, err = driver_of(
         tmp_path,

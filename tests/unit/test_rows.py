@@ -95,6 +95,38 @@ def test_the_long_status_says_who_holds_and_who_waits():
     assert "process 12 on 10.0.0.1 does not answer" in text
 
 
+def test_the_long_status_lists_tasks_and_threads_apart():
+    text = report.waits_report(FACTS, "me")
+    tasks, threads = text.index("Tasks that wait\n"), text.index("Threads that wait\n")
+    assert " g of process 10: PENDING_NODE_ASSIGNMENT, for CPU: 1\n" in text[tasks:threads]
+    assert " f of process" not in text[tasks:threads], "it runs"
+    assert "(none)" in report.waits_report(Facts({}), "me")
+
+
+def test_what_a_pending_task_waits_for_is_said_in_full():
+    labels = {"text": "region in (us)", "selectors": []}
+    group = "ab" * 18
+    pending = [
+        {"task_id": "t1", "name": "f", "place": "queued", "demand": {"CPU": 1.0}, "labels": labels},
+        {"task_id": "t2", "name": "f", "place": "queued", "node_affinity": "cd" * 20,
+         "demand": {f"CPU_group_{group}": 1.0, f"bundle_group_{group}": 0.001}},
+        {"task_id": "t3", "name": "A.m", "place": "queued", "actor": "a", "class": "A",
+         "waits": "which no node can take"},
+        {"task_id": "t4", "name": "f", "place": "queued", "demand": {"CPU": 1.0}, "labels": labels},
+    ]  # fmt: skip
+    process = {"worker_id": "d", "pid": 1, "pending": pending}
+    facts = Facts({"nodes": [{"processes": [process]}]})
+    facts.groups = {group: {"name": "mine"}}
+    told = [row["waits_for"] for row in rows.tasks(facts)]
+    assert told == [
+        "CPU: 1 on a node with region in (us)",
+        "CPU: 1 in the placement group 'mine' on node cdcdcdcd",
+        "the actor A, which no node can take",
+        "CPU: 1 on a node with region in (us)",
+    ]
+    assert "f (2 of them) of process 1: PENDING_NODE" in report.waits_report(facts, "me")
+
+
 def test_filters_compare_texts_and_name_columns():
     found = rows.tasks(FACTS)
     assert len(listing._filtered(found, (("state", True, "running"),))) == 1

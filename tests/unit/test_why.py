@@ -116,6 +116,129 @@ def test_a_cpu_that_is_lent_while_its_task_waits_is_held_by_nobody():
     assert text.count("is held") == 1
 
 
+# --- Nodes that are asked for --------------------------------------------------------------------
+
+GROUP = "ab" * 18
+
+
+def two_nodes() -> tuple[Row, Row]:
+    """One in the EU, whose CPUs an actor holds, and one in the US, which is free."""
+    eu = node(
+        process("w1"),
+        lent=[lease("w1", 2.0, actor="a1")],
+        actors=[{"actor_id": "a1", "class": "Holder", "state": "alive", "worker_id": "w1"}],
+        labels={"region": "eu", "cyray.io/node-id": "aa"},
+    )
+    us = {**node(), "node_id": "bb", "ip": "10.0.0.2", "labels": {"region": "us"}}
+    return eu, us
+
+
+def selected(*values: str, op: int = 0) -> Row:
+    term = {"key": "region", "op": op, "values": list(values)}
+    return {"text": "region in (...)", "selectors": [[term]]}
+
+
+def waiting(**wanted: Any) -> Row:
+    return obj(task(1, "f", place="queued", **{"demand": {"CPU": 1.0}, **wanted}))
+
+
+def test_only_nodes_with_the_labels_count():
+    text = told(waiting(labels=selected("eu")), *two_nodes())
+    assert "f waits for CPU: 1 on a node with region in (...):" in text
+    assert "by the actor Holder" in text and "free" not in text
+    assert "10.0.0.2 has that much free" in told(waiting(labels=selected("eu", op=1)), *two_nodes())
+    none = told(waiting(labels=selected("asia")), *two_nodes())
+    assert "no node has such labels (10.0.0.1 has region=eu; 10.0.0.2 has region=us)" in none
+    large = told(waiting(labels=selected("us"), demand={"CPU": 3.0}), *two_nodes())
+    assert "no node with these labels has as much as CPU: 3 (10.0.0.2 has CPU: 2)" in large
+    either = {"text": "", "selectors": [[{"key": "gpu", "op": 2, "values": []}],
+                                        [{"key": "gpu", "op": 3, "values": []}]]}  # fmt: skip
+    assert "10.0.0.2 has that much free" in told(waiting(labels=either), *two_nodes())
+
+
+def test_only_the_node_that_it_is_bound_to_counts():
+    text = told(waiting(node_affinity="aa"), *two_nodes())
+    assert "f waits for CPU: 1 on node aa:" in text and "by the actor Holder" in text
+    soft = {"node_affinity": "aa", "node_affinity_soft": True}
+    assert "free" not in told(waiting(**soft), *two_nodes()), "it has the first node only"
+    eu, us = two_nodes()
+    us["resources"] = {"total": {"CPU": 8.0}, "available": {"CPU": 8.0}}
+    large = waiting(demand={"CPU": 5.0}, **soft)
+    assert "10.0.0.2 has that much free" in told(large, eu, us), "the first can never have it"
+    assert "node cc does not say" in told(waiting(node_affinity="cc"), *two_nodes())
+
+
+def test_an_actor_that_waits_at_a_node_waits_for_that_one():
+    eu, us = two_nodes()
+    eu["leases"]["pending"] = [{"actor": "a2", "demand": {"CPU": 1.0}, "waited_ms": 5_000}]
+    call = task(1, "A.m", place="queued", actor="a2", actor_state="PendingCreation")
+    text = told(obj(call), eu, us)
+    assert "by the actor Holder" in text and "free" not in text
+
+
+def in_group(cpus: float, number: str = "") -> Row:
+    names = {f"CPU_group_{GROUP}": cpus, f"bundle_group_{GROUP}": 0.001}
+    if number:
+        names |= {f"CPU_group_{number}_{GROUP}": cpus, f"bundle_group_{number}_{GROUP}": 0.001}
+    return names
+
+
+def group_node(free: float = 0.0) -> Row:
+    """One with a bundle of 2 CPUs, of which an actor holds some."""
+    held = in_group(2.0 - free, "0")
+    total = {"CPU": 2.0, **in_group(2.0, "0"), f"bundle_group_{GROUP}": 1000.0}
+    total[f"bundle_group_0_{GROUP}"] = 1000.0
+    made = node(process("w1"), lent=[{"worker_id": "w1", "resources": held, "for_ms": 7_000}])
+    left = {name: amount - held.get(name, 0) for name, amount in total.items()}
+    made["resources"] = {"total": total, "available": {**left, "CPU": 0.0}}
+    return made
+
+
+def told_of_groups(found: Row, *nodes: Row, known: Row | None = None) -> str:
+    facts = Facts({"nodes": list(nodes)})
+    facts.groups = {} if known is None else {GROUP: known}
+    text = "\n".join(explain([found], facts, JOB))
+    assert "_group_" not in text and "bundle: " not in text
+    return text
+
+
+def test_what_waits_in_a_placement_group_is_told_in_its_words():
+    text = told_of_groups(waiting(demand=in_group(1.0, "0")), group_node())
+    assert f"f waits for CPU: 1 in bundle 0 of the placement group {GROUP}:" in text
+    assert f"CPU: 2 in bundle 0 of the placement group {GROUP} is held since 7.0 s by" in text
+    named = told_of_groups(waiting(demand=in_group(1.0)), group_node(), known={"name": "mine"})
+    assert "f waits for CPU: 1 in the placement group 'mine':" in named
+    free = told_of_groups(waiting(demand=in_group(1.0)), group_node(free=1.0))
+    assert "10.0.0.1 has that much free" in free
+
+
+def test_a_group_that_is_not_in_place_says_what_it_waits_for():
+    wanted = waiting(demand=in_group(1.0, "0"))
+    text = told_of_groups(wanted, node())
+    assert text.splitlines()[1:] == [f"    bundle 0 of the placement group {GROUP} is not in place"]
+    said = told_of_groups(wanted, node(), known={"name": "a", "waits": "It waits for more nodes."})
+    assert said.endswith("'a' is not in place\n      It waits for more nodes.")
+    row = {"name": "a", "waits": "", "bundles": [{"CPU": 2.0}, {"CPU": 1.0}], "nodes": ["", "aa"]}
+    held = told_of_groups(wanted, node(process("w1"), lent=[lease("w1", 2.0)]), known=row)
+    assert "its bundle 0 waits for CPU: 2:\n        CPU: 2 is held since" in held
+    assert "bundle 1" not in held
+
+
+def test_what_a_group_keeps_is_said_to_be_kept():
+    text = told_of_groups(waiting(), group_node(), known={"name": "mine"})
+    assert "CPU: 2 on 10.0.0.1 is kept for the placement group 'mine'" in text
+    assert "has CPU: 2)" in told_of_groups(waiting(demand={"CPU": 3.0}), group_node())
+
+
+def test_what_waits_for_a_group_to_go_is_no_cycle():
+    inner = task(10, "inner", place="queued", demand={"CPU": 1.0})
+    outer = task(1, "outer", place="pushed", worker="w1")
+    made = group_node()
+    made["processes"] = [process("w1", running=[run(outer)], waits=[wait(obj(inner))])]
+    made["leases"]["lent"] = [lease("w1", 1.0)]
+    assert "cycle" not in told_of_groups(obj(outer), made)
+
+
 def test_arguments_are_followed():
     g = task(2, "g", place="queued", demand={"GPU": 1.0})
     f = task(1, "f", place="args", args=[obj(g)])

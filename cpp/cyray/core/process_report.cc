@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cyray/common/as_json.h"
 #include "cyray/util/clock.h"
 
 namespace cyray::core {
@@ -21,14 +22,6 @@ std::string Text(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-json Amounts(const ResourceSet& set) {
-  json out = json::object();
-  for (const auto& [name, amount] : set.amounts()) {
-    out[name] = static_cast<double>(amount) / kResourceUnit;
-  }
-  return out;
-}
-
 int64_t Since(int64_t ns) { return ns == 0 ? 0 : (MonotonicNs() - ns) / 1'000'000; }
 
 class Writer {
@@ -43,6 +36,7 @@ class Writer {
   json Object(const ObjectEntry& entry, int depth) const;
   json Task(const PendingTask& task, int depth) const;
   static void AddActor(json& out, const PendingTask& task);
+  static void AddWanted(json& out, const Shape& shape);
   json Running() const;
   void AddPending(json& out) const;
 
@@ -105,15 +99,22 @@ json Writer::Task(const PendingTask& task, int depth) const {
     out["node"] = task.lease->worker.node.Hex();
     out["pid"] = task.lease->worker_pid;
   }
-  if (task.actor == nullptr) {
-    const Shape& shape = *task.tmpl->shape;
-    out["demand"] = Amounts(shape.key.demand);
-    if (shape.limited()) {
-      out["max_running"] = shape.key.max_running;
-      out["permits"] = shape.permits.held();
-    }
-  }
+  if (task.actor == nullptr) AddWanted(out, *task.tmpl->shape);
   return out;
+}
+
+void Writer::AddWanted(json& out, const Shape& shape) {
+  const ShapeKey& key = shape.key;
+  out["demand"] = AsJson(key.demand);
+  if (!key.labels.empty()) out["labels"] = AsJson(key.labels);
+  if (key.priority != 0) out["priority"] = key.priority;
+  if (shape.limited()) {
+    out["max_running"] = key.max_running;
+    out["permits"] = shape.permits.held();
+  }
+  if (key.affinity_node.is_nil()) return;
+  out["node_affinity"] = key.affinity_node.Hex();
+  out["node_affinity_soft"] = key.affinity_soft;
 }
 
 json Writer::Running() const {

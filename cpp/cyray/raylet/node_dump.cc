@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "cyray/common/as_json.h"
+
 namespace cyray::raylet {
 namespace {
 
@@ -11,19 +13,11 @@ using nlohmann::json;
 constexpr size_t kMaxListed = 200;
 constexpr size_t kMaxObjects = 20;
 
-json Amounts(const ResourceSet& set) {
-  json out = json::object();
-  for (const auto& [name, amount] : set.amounts()) {
-    out[name] = static_cast<double>(amount) / kResourceUnit;
-  }
-  return out;
-}
-
 json PendingLeases(const LeaseScheduler& scheduler, int64_t now_ms) {
   json out = json::array();
   for (const auto& pending : scheduler.Pending(now_ms, kMaxListed)) {
     out.push_back(
-        {{"demand", Amounts(pending.demand)},
+        {{"demand", AsJson(pending.demand)},
          {"waited_ms", pending.waited_ms},
          {"job", pending.job.Hex()},
          {pending.for_actor ? "actor" : "client",
@@ -36,7 +30,7 @@ json Lent(const LeaseScheduler& scheduler, int64_t now_ms) {
   json out = json::array();
   for (const auto& lent : scheduler.Lent(now_ms, kMaxListed)) {
     json row = {{"worker_id", lent.worker.Hex()},
-                {"resources", Amounts(lent.resources)},
+                {"resources", AsJson(lent.resources)},
                 {"cpu_lent", lent.cpu_lent},
                 {"for_ms", lent.for_ms}};
     if (lent.for_actor) {
@@ -108,7 +102,7 @@ json Forwarded(const LeaseService& leases) {
   json out = json::array();
   for (const auto& [id, forward] : leases.forwards().all()) {
     if (out.size() >= kMaxListed) break;
-    out.push_back({{"demand", Amounts(forward.request.demand)},
+    out.push_back({{"demand", AsJson(forward.request.demand)},
                    {"client", forward.request.key.client.worker.Hex()},
                    {"node", forward.node.Hex()}});
   }
@@ -151,9 +145,10 @@ nlohmann::json DumpNode(const DumpSources& sources) {
   return {
       {"node_id", sources.options->node_id.Hex()},
       {"ip", sources.options->node_ip},
+      {"labels", sources.options->labels},
       {"resources",
-       {{"total", Amounts(scheduler.resources().total())},
-        {"available", Amounts(scheduler.resources().available())}}},
+       {{"total", AsJson(scheduler.resources().total())},
+        {"available", AsJson(scheduler.resources().available())}}},
       {"leases",
        {{"granted", scheduler.lease_count()},
         {"lent", Lent(scheduler, sources.now_ms)},

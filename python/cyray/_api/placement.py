@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cyray import _raylet
+from cyray._driver import events, waiting
 from cyray._driver.init import auto_init
 from cyray._ids import JobID, PlacementGroupID
 from cyray._process import me
@@ -33,7 +34,8 @@ _NAMES = {
     "StrictSpread": "STRICT_SPREAD",
 }
 _MOST_BUNDLES = 10_000
-_ASK_MS = 20_000  # so long one question to the GCS waits
+# So long one question to the GCS waits: less than the 5 s after which a driver says that the GCS is silent.
+_ASK_S = 4.0
 
 
 class PlacementGroup:
@@ -84,15 +86,20 @@ class PlacementGroup:
             raise TypeError(
                 f"timeout_seconds must be a number, not {type(timeout_seconds).__name__}."
             )
-        until = time.monotonic() + max(timeout_seconds, 0)
+        began = now = time.monotonic()
+        until, tell_at = began + max(timeout_seconds, 0), began + _patience_s()
         while True:
-            left_ms = max(math.ceil((until - time.monotonic()) * 1000), 0)
-            row = _raylet.wait_group(self.id.binary(), min(left_ms, _ASK_MS))
+            ask_s = min(until - now, tell_at - now, _ASK_S)
+            row = _raylet.wait_group(self.id.binary(), math.ceil(max(ask_s, 0) * 1000))
             state = None if row is None else row["state"]
             if state in ("Removed", "Created"):
                 return state == "Created"
-            if left_ms <= _ASK_MS and time.monotonic() >= until:
+            now = time.monotonic()
+            if now >= until:
                 return False
+            if now >= tell_at:
+                tell_at = math.inf
+                waiting.tell_of_group(self.id.hex(), row, now - began)
 
     def __repr__(self) -> str:
         return f"PlacementGroup({self.id.hex()})"
@@ -105,6 +112,12 @@ class PlacementGroup:
 
     def __reduce__(self) -> Any:
         return PlacementGroup, (self.id, self._bundles)
+
+
+def _patience_s() -> float:
+    """After how many seconds a wait is told of: a driver's, where that is wanted."""
+    wanted = events.notice_s() if _raylet.identity()["is_driver"] else 0
+    return wanted or math.inf
 
 
 _ready_function: Any = None

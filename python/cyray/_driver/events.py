@@ -15,7 +15,6 @@ from typing import Any
 
 from cyray import _raylet
 
-_NOTICE_S = 5.0  # after which a wait is told of, unless CYRAY_WAIT_NOTICE_S says otherwise
 _LOOK_S = 1.0  # between two looks
 
 _event_thread: threading.Thread | None = None
@@ -58,7 +57,7 @@ def _looks() -> tuple[Callable[[], None], float | None]:
         is_driver = False
     if not is_driver:
         return lambda: None, None
-    patience_s = float(os.environ.get("CYRAY_WAIT_NOTICE_S") or _NOTICE_S)
+    patience_s = notice_s()
     period_s = min(_LOOK_S, patience_s / 5) if patience_s else _LOOK_S
     watch: Any = None
     errors_due = time.monotonic() + _LOOK_S
@@ -74,6 +73,11 @@ def _looks() -> tuple[Callable[[], None], float | None]:
             unread.tell_of_errors()
 
     return look, period_s
+
+
+def notice_s() -> float:
+    """After how many seconds a wait is told of; 0: never."""
+    return float(os.environ.get("CYRAY_WAIT_NOTICE_S") or 5.0)
 
 
 def report(what: str) -> None:

@@ -27,6 +27,9 @@ class Facts:
         self.actor_of: dict[str, str] = {}  # its id, by worker id
         self.running: dict[str, tuple[str, Row]] = {}  # worker id and task, by task id
         self.pending: dict[str, Row] = {}  # by task id
+        self.groups: dict[
+            str, Row
+        ] = {}  # placement groups, by id, as far as the GCS has told of them
         for node in self.nodes:
             self._add(node)
 

@@ -13,12 +13,35 @@ from typing import Any
 from cyray import _raylet
 from cyray._driver.facts import Facts, seconds
 from cyray._driver.unread import write
-from cyray._driver.why import explain, store_lines
+from cyray._driver.wants import group_words
+from cyray._driver.why import explain, explain_group, store_lines
+
+_GCS_S = 2.0  # so long the GCS may take to say what it knows
 
 
 def ask() -> Facts:
     """What everybody says that he does and waits for."""
-    return Facts.parse(_raylet.node_dump(everywhere=True))
+    text = _raylet.node_dump(everywhere=True)
+    facts = Facts.parse(text)
+    if "bundle_group_" in text:  # a demand or a node names one
+        facts.groups = _groups()
+    return facts
+
+
+def _groups() -> dict[str, Any]:
+    """What the GCS says of placement groups; nothing when it does not answer soon."""
+    found: dict[str, Any] = {}
+
+    def look() -> None:
+        try:
+            found.update((row["id"], row) for row in _raylet.list_groups())
+        except RuntimeError:  # the session is over
+            pass
+
+    thread = threading.Thread(target=look, name="cyray-groups", daemon=True)
+    thread.start()
+    thread.join(_GCS_S)
+    return dict(found)
 
 
 def why_missing(missing: str) -> str:
@@ -36,6 +59,22 @@ def why_store_full() -> str:
         return "".join(f"\n{line}" for line in store_lines(ask(), _raylet.identity()["node_id"]))
     except RuntimeError:  # the session is over
         return ""
+
+
+def tell_of_group(group: str, row: dict[str, Any] | None, waited_s: float) -> None:
+    """Prints what a placement group waits for, whose `wait` takes long; `row`: what the GCS says of it."""
+
+    def tell() -> None:
+        try:
+            facts = ask()
+        except RuntimeError:  # the session is over
+            return
+        if row is not None:
+            facts.groups[group] = row
+        head = f"wait() has waited for {seconds(waited_s * 1000)} for {group_words(group, facts.groups)}"
+        write(_notice(head, [] if row is None else explain_group(row, facts)))
+
+    _start(tell)
 
 
 class Watch:

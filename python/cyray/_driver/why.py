@@ -9,11 +9,10 @@ a task that was on the way, nothing of it can ever go on, and that is said.
 
 from __future__ import annotations
 
-from typing import Any
-
-from cyray._driver.facts import Facts, amounts, covers, seconds
-
-Row = dict[str, Any]
+from cyray._driver import wants
+from cyray._driver.facts import Facts, Row, amounts, covers, seconds
+from cyray._driver.wants import Want, available, shown, total
+from cyray._spec import labels
 
 _MOST_STEPS = 12
 _MOST_HOLDERS = 5
@@ -35,6 +34,13 @@ def explain(objects: list[Row], facts: Facts, job: str = "") -> list[str]:
     if facts.silent_nodes:
         nodes = ", ".join(node[:8] for node in facts.silent_nodes)
         story.say(1, f"no answer came from the raylet of node {nodes}")
+    return story.lines
+
+
+def explain_group(row: Row, facts: Facts) -> list[str]:
+    """Lines that say what a placement group waits for; `row`: what the GCS says of it."""
+    story = _Story(facts, "")
+    story.tell_group(row, 1)
     return story.lines
 
 
@@ -110,9 +116,9 @@ class _Story:
         elif place == "pushed":
             self._tell_behind(name, task.get("worker", ""), depth)
         else:
-            demand = task.get("demand", {})
-            self.say(depth, f"{name} waits for {_wanted(demand)}:")
-            self._tell_demand(demand, depth + 1)
+            want = Want.of(task)
+            self.say(depth, f"{name} waits for {want.words(self.facts.groups)}:")
+            self._tell_want(want, depth + 1)
 
     def _tell_running(self, worker: str, task: Row, depth: int) -> None:
         where = self.describe_process(worker)
@@ -138,12 +144,13 @@ class _Story:
             return
         request = self.facts.request_of_actor(task["actor"])
         if request is not None:
+            want = _of_request(request)
             self.say(
                 depth,
                 f"{name} waits for {actor}, which waits since {seconds(request.get('waited_ms', 0))} "
-                f"to be placed, for {_wanted(request['demand'])}:",
+                f"to be placed, for {want.words(self.facts.groups)}:",
             )
-            self._tell_demand(request["demand"], depth + 1)
+            self._tell_want(want, depth + 1)
             return
         self.say(depth, f"{name} waits for {actor}, {self._why_no_actor(task)}")
 
@@ -180,53 +187,104 @@ class _Story:
 
     # --- Resources ----------------------------------------------------------------------------
 
-    def _tell_demand(self, demand: Row, depth: int) -> None:
-        key = amounts(demand)
+    def _tell_want(self, want: Want, depth: int) -> None:
+        key = want.words(self.facts.groups)
         if key in self._told:
             self.say(depth, f"{key} (as above)")
             return
         self._told.add(key)
-        able = [n for n in self.facts.nodes if covers(_total(n), demand)]
-        if not able:
-            have = "; ".join(
-                f"{n.get('ip', '?')} has {amounts(_shown(_total(n)))}" for n in self.facts.nodes
-            )
-            self.say(depth, f"no node has as much as {key} ({have}): it waits until one joins")
+        reason = self._why_nowhere(want)
+        if reason is not None:
+            for line in reason:
+                self.say(depth, line)
+            bundle = wants.bundle_of(want.demand)
+            if bundle is not None and bundle.group in self.facts.groups:
+                self.tell_group(self.facts.groups[bundle.group], depth + 1)
             return
-        free = [n for n in able if covers(_available(n), demand)]
+        free = [n for n in self._able(want) if covers(available(n), want.demand)]
         if free:
             self.say(
                 depth, f"{free[0].get('ip', '?')} has that much free: a worker is about to take it"
             )
             return
-        holders = self._holders(demand)
+        holders = self._holders(want)
         for node, lease in holders[:_MOST_HOLDERS]:
             self.say(depth, self.describe_holder(node, lease))
         if len(holders) > _MOST_HOLDERS:
             self.say(depth, f"and {len(holders) - _MOST_HOLDERS} more hold some of it")
+        for line in self._kept(want)[:_MOST_HOLDERS]:
+            self.say(depth, line)
         for _, lease in holders[:_MOST_HOLDERS]:
             for task in self.facts.running_at(lease["worker_id"])[:1]:
                 if self.facts.waits_of(lease["worker_id"]):
                     self._tell_running_once(lease["worker_id"], task, depth + 1)
 
-    def _holders(self, demand: Row) -> list[tuple[Row, Row]]:
+    def _able(self, want: Want) -> list[Row]:
+        """The nodes that could have it, were nothing held."""
+        nodes = self.facts.nodes
+        return [n for n in nodes if want.may_be_at(n, nodes) and covers(total(n), want.demand)]
+
+    def _why_nowhere(self, want: Want) -> list[str] | None:
+        """Why no node could have it; None: one could."""
+        if self._able(want):
+            return None
+        nodes = self.facts.nodes
+        bundle = wants.bundle_of(want.demand)
+        if bundle is not None:
+            if not any(bundle.marker() in total(node) for node in nodes):
+                return [f"{bundle.words(self.facts.groups)} is not in place"]
+        elif want.node and not any(node.get("node_id") == want.node for node in nodes):
+            return [f"node {want.node[:8]} does not say what it has"]
+        elif not any(want.matches(node) for node in nodes):
+            return [f"no node has such labels ({_labels_of(nodes)}): it waits until one joins"]
+        allowed = [node for node in nodes if want.may_be_at(node, nodes)] or nodes
+        have = "; ".join(f"{n.get('ip', '?')} has {amounts(shown(total(n)))}" for n in allowed)
+        asked = wants.words(want.demand, self.facts.groups)
+        which = " with these labels" if want.labels else ""
+        return [f"no node{which} has as much as {asked} ({have}): it waits until one joins"]
+
+    def tell_group(self, known: Row, depth: int) -> None:
+        """What a placement group waits for, as far as that is known."""
+        if known.get("waits"):
+            self.say(depth, known["waits"])
+            return
+        missing = [
+            (index, wanted)
+            for index, (wanted, node) in enumerate(
+                zip(known.get("bundles", []), known.get("nodes", []), strict=False)
+            )
+            if not node
+        ]
+        for index, wanted in missing[:_MOST_OBJECTS]:
+            self.say(depth, f"its bundle {index} waits for {amounts(wanted)}:")
+            self._tell_want(Want(wanted), depth + 1)
+
+    def _holders(self, want: Want) -> list[tuple[Row, Row]]:
         """Who holds of what is short on the nodes that could have it, the longest first."""
+        able = {node.get("node_id") for node in self._able(want)}
         found = []
         for node, lease in self.facts.lent():
-            if not covers(_total(node), demand):
+            if node.get("node_id") not in able:
                 continue
             held = lease.get("resources", {})
             if lease.get("cpu_lent"):
-                held = {name: value for name, value in held.items() if name != "CPU"}
-            available = _available(node)
-            short = [n for n, amount in demand.items() if available.get(n, 0) < amount]
-            if any(held.get(name) for name in short):
+                held = {name: value for name, value in held.items() if wants.base(name) != "CPU"}
+            if any(held.get(name) for name in _short(node, want)):
                 found.append((node, lease))
         return sorted(found, key=lambda item: -item[1].get("for_ms", 0))
 
+    def _kept(self, want: Want) -> list[str]:
+        """What of that placement groups keep, on the same nodes."""
+        lines = []
+        for node in self._able(want):
+            for group, kept in sorted(wants.kept_by_groups(node, set(_short(node, want))).items()):
+                who = wants.group_words(group, self.facts.groups)
+                lines.append(f"{amounts(kept)} on {node.get('ip', '?')} is kept for {who}")
+        return lines
+
     def describe_holder(self, node: Row, lease: Row) -> str:
         worker = lease["worker_id"]
-        held = amounts(lease.get("resources", {}))
+        held = wants.words(lease.get("resources", {}), self.facts.groups) or "a worker"
         since = seconds(lease.get("for_ms", 0))
         running = self.facts.running_at(worker)
         text = f"{held} is held since {since} by {self.describe_process(worker)}"
@@ -301,10 +359,10 @@ class _Story:
             if task.get("actor_state") == "Alive":
                 return [(True, self._blocked_at(task.get("worker", "")))]
             request = self.facts.request_of_actor(task["actor"])
-            return [] if request is None else [self._holding(request["demand"])]
+            return [] if request is None else [self._holding(_of_request(request))]
         if task.get("place") == "pushed":
             return [(True, self._blocked_at(task.get("worker", "")))]
-        return [self._holding(task.get("demand", {}))]
+        return [self._holding(Want.of(task))]
 
     def _makers(self, objects: list[Row]) -> list[Row]:
         makers = (self.facts.task_of(found) for found in objects)
@@ -313,8 +371,10 @@ class _Story:
     def _blocked_at(self, worker: str) -> list[Row]:
         return self.facts.running_at(worker)
 
-    def _holding(self, demand: Row) -> tuple[bool, list[Row]]:
-        holders = self._holders(demand)
+    def _holding(self, want: Want) -> tuple[bool, list[Row]]:
+        if self._kept(want):
+            return True, []  # whoever removes the group ends the wait
+        holders = self._holders(want)
         tasks = [self.facts.running_at(lease["worker_id"]) for _, lease in holders]
         if not all(len(running) == 1 for running in tasks):
             return True, []  # one of them holds it without running, or runs several
@@ -343,21 +403,23 @@ class _Story:
         return bool(task.get("actor")) or worker in self.facts.actor_of
 
 
-def _wanted(demand: Row) -> str:
-    return amounts(demand) or "a worker"
+def _of_request(request: Row) -> Want:
+    """Of an actor, at the raylet that is to start it."""
+    return Want(request["demand"], node=request.get("node_id", ""))
 
 
-def _total(node: Row) -> Row:
-    return dict(node.get("resources", {}).get("total", {}))
+def _short(node: Row, want: Want) -> list[str]:
+    free = available(node)
+    return [name for name, amount in want.demand.items() if free.get(name, 0) < amount]
 
 
-def _available(node: Row) -> Row:
-    return dict(node.get("resources", {}).get("available", {}))
-
-
-def _shown(resources: Row) -> Row:
-    return {
-        name: value
-        for name, value in resources.items()
-        if ":" not in name and name not in ("memory", "object_store_memory")
-    }
+def _labels_of(nodes: list[Row]) -> str:
+    told = []
+    for node in nodes[:_MOST_HOLDERS]:
+        has = ", ".join(
+            f"{key}={value}"
+            for key, value in sorted(node.get("labels", {}).items())
+            if key != labels.NODE_ID
+        )
+        told.append(f"{node.get('ip', '?')} has {has or 'none'}")
+    return "; ".join(told)

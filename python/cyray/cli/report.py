@@ -7,14 +7,17 @@ Place: pure formatting of what `nodes()`, `cluster_resources()`, `available_reso
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from cyray._driver import why
 from cyray._driver.facts import Facts, seconds
+from cyray.cli import rows
 
 _RULE = "---------------------------------------------------------------"
 _BYTES = ("memory", "object_store_memory")
+_MOST_LINES = 40  # of tasks that wait
 
 
 def cluster_report(
@@ -58,13 +61,15 @@ def cluster_report(
 
 
 def waits_report(facts: Facts, own: str) -> str:
-    """Who holds what, and who waits for what and why; without the process that asks."""
+    """Who holds what, which tasks wait and for what, and whose threads do and why; without those of the
+    process that asks."""
     lines = ["Held", _RULE]
     for node, lease in facts.lent():
         lines.append(f" {node.get('ip', '?')}: {why.describe_holder(facts, node, lease)}")
     if len(lines) == 2:
         lines.append(" (nothing)")
-    lines += ["", "Waiting", _RULE]
+    lines += ["", "Tasks that wait", _RULE, *_pending_lines(facts)]
+    lines += ["", "Threads that wait", _RULE]
     before = len(lines)
     for worker, process in facts.processes.items():
         if worker == own:
@@ -78,6 +83,23 @@ def waits_report(facts: Facts, own: str) -> str:
         for pid in node.get("silent", []):
             lines.append(f" process {pid} on {node.get('ip', '?')} does not answer: is it stopped?")
     return "\n".join(lines)
+
+
+def _pending_lines(facts: Facts) -> list[str]:
+    """A line for all tasks of a name that wait alike."""
+    alike = Counter(
+        (row["name"], row["state"], row["waits_for"], row["submitter_pid"])
+        for row in rows.tasks(facts)
+        if row["state"] != "RUNNING"
+    )
+    lines = []
+    for (name, state, waits, pid), count in alike.most_common(_MOST_LINES):
+        many = f" ({count} of them)" if count > 1 else ""
+        wanted = f", for {waits}" if waits else ""
+        lines.append(f" {name}{many} of process {pid}: {state}{wanted}")
+    if len(alike) > _MOST_LINES:
+        lines.append(f" and {len(alike) - _MOST_LINES} more kinds (`cyray list tasks`)")
+    return lines or [" (none)"]
 
 
 def _waiter(facts: Facts, worker: str, process: dict[str, Any], wait: dict[str, Any]) -> str:

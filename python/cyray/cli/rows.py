@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cyray._driver.facts import Facts, amounts, seconds
+from cyray._driver.wants import Want
 
 Row = dict[str, Any]
 
@@ -127,9 +128,12 @@ def tasks(facts: Facts) -> list[Row]:
 def _pending(task: Row, process: Row, facts: Facts) -> Row:
     worker = facts.workers.get(task.get("worker", ""), {})
     waits = ""
-    if task.get("place") == "queued" and not task.get("actor"):
-        waits = amounts(task.get("demand", {})) or "a worker"
-    elif task.get("place") == "args":
+    if task.get("actor"):
+        said = task.get("waits") or ""
+        waits = f"the actor {task.get('class') or task['actor']}, {said}" if said else ""
+    elif task.get("place") == "queued":
+        waits = Want.of(task).words(facts.groups)
+    if task.get("place") == "args":
         waits = f"{len(task.get('args', []))}+ arguments"
     return {
         "task_id": task["task_id"],
