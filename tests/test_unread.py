@@ -31,6 +31,11 @@ def test_an_error_is_told_while_its_ref_is_held_and_once(tmp_path):
     assert "in fails" in err
 
 
+def test_an_error_whose_ref_is_dropped_is_told(tmp_path):
+    _, err = driver_of(tmp_path, HELD.replace("ref = fails", "fails"))
+    assert err.count(MARK) == 1 and err.count("ValueError: a stage failed") == 1
+
+
 def test_an_error_is_told_at_the_end_when_it_came_just_before(tmp_path):
     _, err = driver_of(
         tmp_path,
