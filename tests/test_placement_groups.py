@@ -249,6 +249,33 @@ def test_demands_that_fit_no_bundle_are_refused_at_once(groups):
         group_here.options(placement_group=group, scheduling_strategy="SPREAD")
 
 
+def test_what_is_captured_is_described_once_for_each_group(groups):
+    @cyray.remote(num_cpus=0)
+    def child():
+        return cyray.util.placement_group.get_current_placement_group()
+
+    @cyray.remote(num_cpus=0)
+    class Parent:
+        def submit(self, count):
+            from cyray._spec import plans
+
+            described = []
+            make = plans.task_plan
+            plans.task_plan = lambda *args: described.append(1) or make(*args)
+            try:
+                found = cyray.get([child.remote() for _ in range(count)])
+            finally:
+                plans.task_plan = make
+            return len(described), set(found)
+
+    for group in (groups([{"CPU": 1}]), groups([{"CPU": 1}])):
+        inside = InGroup(group, placement_group_capture_child_tasks=True)
+        parent = Parent.options(scheduling_strategy=inside).remote()
+        described, found = cyray.get(parent.submit.remote(20), timeout=30)
+        assert described <= 2 and found == {group}  # as it is, and in the group
+        assert cyray.get(parent.submit.remote(5), timeout=30) == (0, {group})
+
+
 def test_what_is_submitted_inside_is_captured_when_asked_for(groups):
     group = groups([{"CPU": 2}])
 

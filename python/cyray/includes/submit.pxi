@@ -229,12 +229,17 @@ cdef void set_capturing() noexcept:
     _capturing = True
 
 
+cdef bytes capturing_group(object strategy):
+    # The placement group of what runs here, when what is submitted here with that strategy is to be in it.
+    if not _capturing or not (strategy is None or strategy == "DEFAULT"):
+        return None
+    found = current_group()
+    return found[0] if found is not None and found[2] else None
+
+
 def captures(strategy):
     """Whether what is submitted here with that strategy is to be in the placement group of what runs here."""
-    if not _capturing or not (strategy is None or strategy == "DEFAULT"):
-        return False
-    found = current_group()
-    return found is not None and found[2]
+    return capturing_group(strategy) is not None
 
 
 cdef class RemoteFunction:
@@ -249,6 +254,7 @@ cdef class RemoteFunction:
     cdef bytes _task_name
     cdef Template _template
     cdef uint64_t described   # as the session's, when the template was made
+    cdef tuple _captured      # the template in a placement group: (described, group id, Template)
     cdef dict __dict__
     cdef object __weakref__
 
@@ -296,13 +302,23 @@ cdef class RemoteFunction:
         self.described = described
         return 0
 
+    cdef Template describe_in(self, bytes group):
+        # One worker runs tasks of one group mostly.
+        cdef tuple found = self._captured
+        cdef uint64_t described = session().described
+        if found is None or found[0] != described or found[1] != group:
+            self._captured = found = (described, group, self.describe(True))
+        return found[2]
+
     def remote(self, *args, **kwargs):
         """Submit a task; returns an ``ObjectRef`` at once (a list of them for several returns)."""
         if self.described != now.described:
             self.prepare()
         cdef Template template = self._template   # another thread may put another one in its place
-        if _capturing and captures(self._options.get("scheduling_strategy")):
-            template = self.describe(True)
+        if _capturing:
+            group = capturing_group(self._options.get("scheduling_strategy"))
+            if group is not None:
+                template = self.describe_in(group)
         template.accept(args, kwargs)
         return submit(template.tmpl, None, self._task_name, args, kwargs)
 
