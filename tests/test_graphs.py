@@ -242,6 +242,37 @@ def test_errors_of_steps_are_those_of_tasks():
         cyray.get(cyray.remote(Failing).bind().method.bind().execute())
 
 
+def test_an_actor_of_a_graph_that_died_is_made_again_by_the_next_run():
+    calls = Calls.remote()
+    actor = Counter.bind(calls.see.bind(4))
+    graph = add.bind(actor.add.bind(), actor.get.bind())
+    assert [cyray.get(graph.execute()) for _ in range(2)] == [10, 12]
+    first = actor.execute()
+    cyray.kill(first)
+    with pytest.raises(ActorDiedError, match="kill"):
+        cyray.get(first.get.remote())
+    assert [cyray.get(graph.execute()) for _ in range(2)] == [10, 12], "from the same arguments"
+    assert actor.execute() != first
+    assert cyray.get(calls.all.remote()) == [4, 4]
+
+
+def test_an_actor_whose_constructor_failed_is_tried_again(tmp_path):
+    @cyray.remote(num_cpus=0)
+    class Opens:
+        def __init__(self, path):
+            self.text = path.read_text()
+
+        def get(self):
+            return self.text
+
+    path = tmp_path / "settings"
+    graph = Opens.bind(path).get.bind()
+    with pytest.raises(ActorDiedError, match="No such file"):
+        cyray.get(graph.execute())
+    path.write_text("now")
+    assert cyray.get(graph.execute()) == "now"
+
+
 def test_graphs_run_in_tasks_and_from_several_threads():
     @cyray.remote
     def inside():

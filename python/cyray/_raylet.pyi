@@ -158,6 +158,7 @@ class ActorMethod:
 class ActorHandle(Any, Generic[_V]):
     _actor_id: bytes
     _is_stale: bool
+    _has_died: bool
     def __getattr__(self, name: str) -> ActorMethod: ...
 
 @overload

@@ -98,6 +98,11 @@ void Submitter::GiveBack(ActorClient* actor) {
   --actor->reserved;
 }
 
+bool Submitter::HasDied(const ActorClient* actor) {
+  std::lock_guard lock(process_.mutex());
+  return actor->state == wire::ActorState::Dead;
+}
+
 Status Submitter::Cancel(ObjectEntry* entry, const Cancellation& how) {
   std::lock_guard lock(process_.mutex());
   if (entry->ready()) return Status::Ok();

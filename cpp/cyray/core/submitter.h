@@ -41,6 +41,8 @@ class Submitter {
   // it is submitted as `reserved`, or given back.
   bool Reserve(ActorClient* actor, uint32_t most);
   void GiveBack(ActorClient* actor);
+  // Whether the actor is dead for good, as far as is known here.
+  bool HasDied(const ActorClient* actor);
   // The task that makes `entry` is not to begin, or to end: its result will be TaskCancelledError,
   // unless it is there already. Of another process's task its owner is asked, once, if it can be
   // reached. An error for a call that is to be cancelled by force.

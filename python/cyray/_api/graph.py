@@ -51,7 +51,8 @@ class DAGNode(Generic[_Out]):
 
         The arguments are the input: `InputNode` stands for the one that is given, or its items and
         attributes for several. A step that several others need runs once. Every run makes tasks and
-        calls anew; actors of the graph are made by the first one, and end when the graph is gone.
+        calls anew; actors of the graph are made by the first one, and end when the graph is gone. The
+        run after the death of one makes it again, from the arguments that it was bound with.
 
         Returns:
             What `.remote()` of this step returns: mostly an `ObjectRef`; a list of them for
@@ -138,7 +139,8 @@ class ClassNode(DAGNode[Any]):
     """`Actor.bind(...)`: an actor, and `node.method.bind(...)` calls of it.
 
     Calls run in the order in which they were bound: one that runs has those before it run, too. The actor
-    is made when something of the graph that needs it runs the first time, once in a session.
+    is made when something of the graph that needs it runs the first time, once in a session, and again when
+    it has died: the run in which that shows raises `ActorDiedError`, the next one has a new actor.
     """
 
     def __init__(
@@ -175,7 +177,7 @@ class ClassNode(DAGNode[Any]):
 
 
 class _Construction(DAGNode[Any]):
-    """The actor behind a `ClassNode`, made once in a session."""
+    """The actor behind a `ClassNode`, made once in a session and as often as it dies."""
 
     def __init__(
         self,
@@ -199,11 +201,13 @@ class _Construction(DAGNode[Any]):
         return () if self._is_made() else self._needed
 
     def _is_made(self) -> bool:
-        return self._handle is not None and not self._handle._is_stale
+        handle = self._handle
+        return handle is not None and not handle._is_stale and not handle._has_died
 
     def _run(self, values: Values, _args: Any, _kwargs: Any) -> Any:
         with self._lock:
-            if not self._is_made():
+            # One that dies just now is made again by the next run, which has its arguments.
+            if not self._is_made() and all(node in values for node in self._needed):
                 args, kwargs = self._arguments(values)
                 self._handle = self._create(args, kwargs)
             return self._handle

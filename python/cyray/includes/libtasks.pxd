@@ -112,6 +112,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         cbool Submit(Submission, ActorClient*, ObjectEntry**)
         cbool Reserve(ActorClient*, uint32_t)
         void GiveBack(ActorClient*)
+        cbool HasDied(ActorClient*)
         Status Cancel(ObjectEntry*, const Cancellation&)
         cbool Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&)

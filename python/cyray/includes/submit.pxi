@@ -523,6 +523,11 @@ cdef class ActorHandle:
     def _is_stale(self):
         return self.epoch != now.epoch
 
+    @property
+    def _has_died(self):
+        # For good, as far as this process has heard.
+        return not self._is_stale and now.core.submitter().HasDied(self.client)
+
     def __repr__(self):
         return f"Actor({self._meta['class_name']}, {self._id.hex()})"
 
