@@ -142,6 +142,18 @@ def f():
 ref = f.options(resources={"Nowhere": 1}).remote()
 cyray.cancel(ref)
 cyray.wait([ref])
+
+@cyray.remote
+def hangs(signal):
+    cyray.get(signal.wait.remote())
+
+from cyray.test_utils import SignalActor
+signal = SignalActor.remote()
+running = hangs.remote(signal)
+while not cyray.get(signal.cur_num_waiters.remote()):
+    pass
+cyray.cancel(running, force=True)
+cyray.wait([running])
 if len(sys.argv) > 1:
     cyray.wait([fails.remote()])
 """

@@ -37,6 +37,7 @@ def _is_wanted(error: Any) -> bool:
         LocalRayletDiedError,
         ObjectFreedError,
         TaskCancelledError,
+        WorkerCrashedError,
     )
 
     if isinstance(error, ActorDiedError) and not error.actor_init_failed:
@@ -44,6 +45,8 @@ def _is_wanted(error: Any) -> bool:
         return any(
             words in str(error) for words in ("killed by `cyray.kill`", "INTENDED_USER_EXIT")
         )
+    if isinstance(error, WorkerCrashedError):
+        return "was cancelled by force" in str(error)
     return isinstance(error, (LocalRayletDiedError, ObjectFreedError, TaskCancelledError))
 
 
