@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import threading
 
 import pytest
 from remote_code import InAGroup, group_here
 from support import Driver, eventually, gcs_pid
 
 import cyray
+from cyray import _raylet
 from cyray.exceptions import (
     ActorDiedError,
     ActorPlacementGroupRemoved,
@@ -140,6 +142,22 @@ def test_names(groups):
         get_placement_group("mine")
     assert state_of(group) == "REMOVED"
     assert not group.wait(20)
+
+
+def test_the_name_of_a_group_that_was_removed_is_free(groups):
+    group = groups([{"CPU": 1}], name="again")
+    pid = gcs_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        remover = threading.Thread(target=remove_placement_group, args=(group,))
+        remover.start()
+        # A question that comes later may overtake what is only on its way.
+        eventually(lambda: "RemoveGroup" in _raylet.long_waits(0, 0))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    remover.join(30)
+    assert not remover.is_alive()
+    assert groups([{"CPU": 1}], name="again") != group
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ std::optional<PlacementGroupId> Player::MakeGroup(int bundles) {
 }
 
 void Player::RemoveGroup(const PlacementGroupId& group) {
-  core::RemoveGroup(core_.control(), group);
+  (void)core::RemoveGroup(core_.control(), group, /*wait=*/false);
 }
 
 core::ObjectEntry* Player::SubmitIn(const PlacementGroupId& group, const TaskKey& key) {

@@ -71,10 +71,15 @@ Status RegisterGroup(Control& control, const GroupOrder& order) {
   return answer ? Status::Ok() : answer.error();
 }
 
-void RemoveGroup(Control& control, const PlacementGroupId& id) {
+Status RemoveGroup(Control& control, const PlacementGroupId& id, bool wait) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateRemoveGroupRequest(b, ToWire(id)));
-  control.Tell(GcsMethod::RemoveGroup, b);
+  if (!wait) {
+    control.Tell(GcsMethod::RemoveGroup, b);
+    return Status::Ok();
+  }
+  const auto answer = control.Ask(GcsMethod::RemoveGroup, b);
+  return answer ? Status::Ok() : answer.error();
 }
 
 Status WaitGroup(Control& control, const PlacementGroupId& id, uint32_t wait_ms,

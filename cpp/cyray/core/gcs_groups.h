@@ -26,8 +26,8 @@ struct GroupOrder {
 };
 // Ok when it is on its way, with a name when it is stored. AlreadyExists: the name is taken.
 Status RegisterGroup(Control& control, const GroupOrder& order);
-// It is on its way.
-void RemoveGroup(Control& control, const PlacementGroupId& id);
+// `wait`: until the GCS has done it, so that its name is free; else it is on its way.
+Status RemoveGroup(Control& control, const PlacementGroupId& id, bool wait);
 
 struct GroupRow {
   std::string group_id, name, name_space, state, policy, waits, job_id, creator_actor;

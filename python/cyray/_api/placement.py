@@ -221,7 +221,8 @@ def _bundles(bundles: Any) -> tuple[plans.Amounts, ...]:
 
 def remove_placement_group(placement_group: PlacementGroup) -> None:
     """Has the group removed: tasks and actors in it end (`TaskPlacementGroupRemoved`, `ActorPlacementGroupRemoved`),
-    and what it kept is free a moment after this returns. Nothing happens when it is gone already."""
+    and what it kept is free a moment after this returns; its name is free at once. Nothing happens when it is
+    gone already."""
     auto_init()
     _raylet.remove_group(_checked(placement_group).id.binary())
 

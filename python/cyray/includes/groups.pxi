@@ -52,7 +52,11 @@ def register_group(order):
 def remove_group(bytes group_id):
     """Has a placement group removed, and what runs in it ended; nothing when it is gone already."""
     cdef Session s = session()
-    RemoveGroup(s.core.control(), group_id_of(group_id))
+    cdef PlacementGroupId group = group_id_of(group_id)
+    cdef Status status
+    with nogil:
+        status = RemoveGroup(s.core.control(), group, True)
+    check(s, status)
 
 
 def wait_group(bytes group_id, uint32_t wait_ms):

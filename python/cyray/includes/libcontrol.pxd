@@ -79,7 +79,7 @@ cdef extern from "cyray/core/gcs_groups.h" namespace "cyray::core" nogil:
         vector[cmap[string, int64_t]] bundles
         vector[string] nodes
     Status RegisterGroup(Control&, const GroupOrder&)
-    void RemoveGroup(Control&, const PlacementGroupId&)
+    Status RemoveGroup(Control&, const PlacementGroupId&, cbool)
     Status WaitGroup(Control&, const PlacementGroupId&, uint32_t, vector[GroupRow]*)
     Status FindGroup(Control&, const PlacementGroupId&, const string&, const string&, vector[GroupRow]*)
     Status ListGroups(Control&, vector[GroupRow]*)
