@@ -347,6 +347,38 @@ def test_an_iterator_goes_on_after_the_death_of_a_process(pool, imap):
     assert not doomed.successful()
 
 
+def test_what_is_given_to_a_pool_that_has_ended_meanwhile_is_told():
+    class Ends:
+        def __iter__(self):
+            pool.close()
+            pool.join()
+            return iter([1, 2])
+
+    for call in ("map_async", "imap", "imap_unordered"):
+        pool = Pool(1)
+        result = getattr(pool, call)(square, Ends())
+        with pytest.raises(RuntimeError, match="the pool was closed"):
+            result.get(timeout=30) if call == "map_async" else result.next(timeout=30)
+
+
+def test_join_reads_an_iterable_that_is_given_meanwhile():
+    class Closes:
+        def __iter__(self):
+            pool.close()
+            self.joining = in_thread(pool.join)
+            eventually(lambda: pool.is_joining)
+            return iter(range(9))
+
+    pool = Pool(1)
+    held = pool.apply_async(hold, (signal := SignalActor.remote(),))  # join has to wait
+    numbers = Closes()
+    items = pool.imap(square, numbers)
+    cyray.get(signal.send.remote())
+    numbers.joining[0].join(30)
+    assert numbers.joining[1] == [None] and held.ready()
+    assert list(items) == [x * x for x in range(9)]
+
+
 def test_processes_for_which_there_is_no_room_hold_up_nobody():
     with Pool(4, ray_remote_args={"num_cpus": 2}) as pool:  # two of them fit
         assert pool.map(square, range(12), chunksize=1) == [x * x for x in range(12)]

@@ -140,6 +140,7 @@ class Pool:
         # Those that have not read all of their iterable.
         self._feeding: dict[IMapIterator, None] = {}
         self._closed = False
+        self.is_joining = False  # iterables are read to their end, whether results are taken or not
         self.ended: str | None = None  # what the RuntimeError says that each chunk ends with
         self._callbacks: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None] | None = None
         self._callbacks_ended = False
@@ -261,18 +262,16 @@ class Pool:
         """Wait until all calls are done and the processes have ended. ValueError before `close`."""
         if not self._closed:
             raise ValueError("Pool is still running")
-        with self._lock:
-            feeding = list(self._feeding)
-        for iterator in feeding:
-            iterator.feed_all()
-        quiet = threading.Event()
-        with self._lock:
-            self._joining.append(quiet)
-        self._tell_joining()
-        self.wait_for(quiet, None)
-        with self._lock:
-            self.ended = self.ended or "the pool was closed, and its processes have ended"
-            processes, self._processes, self._idle = self._processes, {}, []
+        self.is_joining = True
+        while (processes := self._take_processes()) is None:
+            quiet = threading.Event()
+            with self._lock:
+                self._joining.append(quiet)
+                feeding = list(self._feeding)
+            for iterator in feeding:
+                iterator.feed()
+            self._tell_joining()
+            self.wait_for(quiet, None)
         ends = []
         for process in processes:
             if process.actor._is_stale:
@@ -283,6 +282,20 @@ class Pool:
                 cyray.kill(process.actor)
         cyray.wait(ends, num_returns=len(ends)) if ends else None
         self._end_callbacks()
+
+    def _take_processes(self) -> list[_Process] | None:
+        """Ends the pool, and gives what is left of its processes; None while something is to be done, such as a
+        call that was made just before `close`."""
+        with self._lock:
+            if self._is_busy():
+                return None
+            self.ended = self.ended or "the pool was closed, and its processes have ended"
+            processes, self._processes, self._idle = list(self._processes), {}, []
+            return processes
+
+    def _is_busy(self) -> bool:
+        # With `_lock`.
+        return bool(self._unfinished or self._feeding or self._delivering)
 
     def _end_all(self, why: str) -> None:
         """Ends every chunk, with an error, and every process."""
@@ -465,8 +478,7 @@ class Pool:
 
     def _tell_joining(self) -> None:
         with self._lock:
-            busy = self._unfinished or self._feeding or self._delivering
-            joining = [] if busy else list(self._joining)
+            joining = [] if self._is_busy() else list(self._joining)
         for quiet in joining:
             quiet.set()
 

@@ -163,7 +163,7 @@ class IMapIterator(Job):
         size = 1 if chunksize is None else chunksize
         self._chunks = cut((((item,), {}) for item in iterable), size)
         self._news = threading.Lock()  # guards all below
-        self._most: float = pool.size * _AHEAD  # chunks that were given and not taken
+        self._most = pool.size * _AHEAD  # chunks that were given and not taken
         self._given = 0
         self._taken = 0
         self._is_reading = False
@@ -171,14 +171,7 @@ class IMapIterator(Job):
         self._now: deque[Any] = deque()
         self._waiting: list[threading.Event] = []
         pool.feeds(self)
-        self._feed()
-
-    def feed_all(self) -> None:
-        """Gives chunks until the iterable has no more, whether their results are taken or not; where another
-        thread reads it, that one does."""
-        with self._news:
-            self._most = float("inf")
-        self._feed()
+        self.feed()
 
     def wake(self) -> None:
         """Has whoever waits look at what there is."""
@@ -187,7 +180,9 @@ class IMapIterator(Job):
         for news in waiting:
             news.set()
 
-    def _feed(self) -> None:
+    def feed(self) -> None:
+        """Reads the iterable and gives chunks, as many as are wanted; where another thread reads it, that one
+        does."""
         with self._news:
             if self._is_reading:
                 return
@@ -205,7 +200,7 @@ class IMapIterator(Job):
             self._is_reading = (
                 not self._exhausted
                 and self._pool.ended is None
-                and self._given - self._taken < self._most
+                and (self._pool.is_joining or self._given - self._taken < self._most)
             )
             return self._is_reading
 
@@ -253,7 +248,7 @@ class IMapIterator(Job):
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            self._feed()
+            self.feed()
             with self._news:
                 self._take_chunk()
                 if self._now:
