@@ -736,10 +736,10 @@ TEST_F(TaskSubmitterTest, EqualDemandsShareAShapeAndOthersDoNot) {
   node.bytes[0] = 3;
   Shape* shape = tasks_.FindShape({.demand = demand(1, 2)});
   EXPECT_EQ(tasks_.FindShape({.demand = demand(1, 2)}), shape);
-  EXPECT_NE(tasks_.FindShape(demand(1, 3), 0, {}, false), shape);
-  EXPECT_NE(tasks_.FindShape(demand(1, 2), 1, {}, false), shape);
-  EXPECT_NE(tasks_.FindShape(demand(1, 2), 0, node, false), shape);
-  EXPECT_NE(tasks_.FindShape(demand(1, 2), 0, {}, true), shape);
+  EXPECT_NE(tasks_.FindShape({.demand = demand(1, 3)}), shape);
+  EXPECT_NE(tasks_.FindShape({.demand = demand(1, 2), .strategy = 1}), shape);
+  EXPECT_NE(tasks_.FindShape({.demand = demand(1, 2), .affinity_node = node}), shape);
+  EXPECT_NE(tasks_.FindShape({.demand = demand(1, 2), .affinity_soft = true}), shape);
 }
 
 }  // namespace
