@@ -222,6 +222,7 @@ class ActorRun : public RandomRun {
       }
     }
     actors_.CheckInvariants();
+    ExpectTallied();
     objects_.CheckInvariants();
   }
 

@@ -124,6 +124,7 @@ class QueueRun : public ExecutionRun {
       }
     }
     objects_.CheckInvariants();
+    ExpectTallied();
   }
   void Settle() override {
     if (blocked_ > 0) Block();

@@ -9,6 +9,7 @@
 
 #include "cpp_tests/core/random_run.h"
 #include "cyray/core/execution_queue.h"
+#include "cyray/wire/task_notes.h"
 
 namespace cyray::core {
 
@@ -22,6 +23,7 @@ class ExecutionRun : public RandomRun {
  protected:
   ExecutionRun(uint64_t seed, bool actor) : RandomRun(seed), actor_(actor) {
     queue_.SetIdentity(self_);
+    queue_.SetTaskNotes(*wire::TaskNotes::Map(memory_));
     if (actor) queue_.BecomeActor({CallGroup{}});
   }
   // So many of its tasks may run at once.
@@ -71,12 +73,26 @@ class ExecutionRun : public RandomRun {
     outcome.value = ValuePtr(Value::Copy(std::string(bytes, 'r').data(), bytes));
     std::vector<Outcome> outcomes;
     outcomes.push_back(std::move(outcome));
+    ++(status == wire::TaskStatus::Ok ? finished_ok_ : finished_badly_);
     queue_.Reply(std::move(task), status, std::move(outcomes), false);
   }
 
+  // What the raylet reads is what there is.
+  void ExpectTallied() const {
+    const wire::TaskCounts counts = raylet_view_.tally().Read();
+    EXPECT_EQ(counts[wire::TaskCount::kQueued], queue_.queued());
+    EXPECT_EQ(counts[wire::TaskCount::kRunning], queue_.running());
+    EXPECT_EQ(counts[wire::TaskCount::kFinished], finished_ok_);
+    EXPECT_EQ(counts[wire::TaskCount::kFailed], finished_badly_);
+  }
+
   const bool actor_;
+  UniqueFd memory_ = *wire::TaskNotes::CreateMemory();
+  wire::TaskNotes raylet_view_ = *wire::TaskNotes::Map(memory_);
   ExecutionQueue queue_{links_, objects_};
   std::vector<ObjectId> missing_;
+  uint64_t finished_ok_ = 0;
+  uint64_t finished_badly_ = 0;
 
  private:
   static constexpr uint32_t kTemplate = 3;

@@ -110,6 +110,9 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
     objects_.SetIdentity(self_);
     completion_.SetIdentity(self_, JobId{});
     ids_.Reset(JobId{});
+    slab_.set_tally(&tally_);
+    tasks_.set_tally(&tally_);
+    actors_.set_tally(&tally_);
   }
   ~SubmitterFake() override = default;
 
@@ -284,8 +287,19 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   void Release(std::initializer_list<ObjectEntry*> entries) {
     for (ObjectEntry* entry : entries) objects_.Release(entry);
   }
+  // What the raylet reads is what there is.
+  void ExpectTallied() const {
+    uint64_t pushed = 0;
+    slab_.ForEach([&](const PendingTask& task) {
+      pushed += task.place == Place::kInFlight ? 1 : 0;
+      return true;
+    });
+    EXPECT_EQ(tally_.Read()[wire::TaskCount::kUnfinished], slab_.live());
+    EXPECT_EQ(tally_.Read()[wire::TaskCount::kPushed], pushed);
+  }
   void ExpectAllAnswered() {
     EXPECT_EQ(slab_.live(), 0u);
+    ExpectTallied();
     objects_.CheckInvariants();
   }
 
@@ -327,6 +341,7 @@ class SubmitterFake : public testing::Test, public PollerHandler, public SilentO
   Poller poller_{mutex_, *this};
   RayletClient raylet_;
   ObjectDirectory objects_{*this, *this};
+  wire::TaskTally tally_;
   TaskSlab slab_;
   TaskIds ids_;
   LinkTable links_{poller_,

@@ -298,6 +298,7 @@ class TaskRun : public RandomRun {
       }
     }
     tasks_.CheckInvariants();
+    ExpectTallied();
     objects_.CheckInvariants();
   }
 

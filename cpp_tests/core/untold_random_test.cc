@@ -21,7 +21,6 @@ constexpr uint8_t kSubmitter = 10;
 class UntoldRun : public ExecutionRun {
  public:
   UntoldRun(uint64_t seed, bool actor) : ExecutionRun(seed, actor) {
-    queue_.SetTaskNotes(*wire::TaskNotes::Map(memory_));
     AddSubmitter(kSubmitter, /*max_concurrency=*/3);
   }
   size_t salvaged = 0;  // answers that the socket did not have
@@ -38,7 +37,10 @@ class UntoldRun : public ExecutionRun {
     if (dice < 97) return LookIfDead();
     links_.OnReady(LinkTo(kSubmitter), EPOLLOUT);
   }
-  void Observe() override { objects_.CheckInvariants(); }
+  void Observe() override {
+    objects_.CheckInvariants();
+    ExpectTallied();
+  }
 
   void Push() { ExecutionRun::Push(kSubmitter, next_tag_++, /*with_argument=*/Below(5) == 0); }
   void RunNext() {
@@ -110,8 +112,6 @@ class UntoldRun : public ExecutionRun {
     EXPECT_TRUE(running_.empty());
   }
 
-  UniqueFd memory_ = *wire::TaskNotes::CreateMemory();
-  wire::TaskNotes raylet_view_ = *wire::TaskNotes::Map(memory_);
   uint64_t next_tag_ = 0;
   uint64_t replies_read_ = 0;
   std::vector<std::unique_ptr<ExecTask>> running_;

@@ -81,7 +81,7 @@ TEST_F(RegistrarTest, ADriverGetsItsJobAndTheArena) {
   ASSERT_TRUE(reply);
   const auto* answer = reply->As<wire::RegisterReply>();
   EXPECT_TRUE(answer->ok());
-  EXPECT_EQ(reply->fds.size(), 2u);
+  EXPECT_EQ(reply->fds.size(), 3u);
   EXPECT_EQ(answer->arena_bytes(), store_->arena().capacity_bytes());
   EXPECT_EQ(answer->namespace_()->str(), "space");
   const JobId job = wire::FromWireOrNil(answer->job_id());
@@ -128,6 +128,21 @@ TEST_F(RegistrarTest, ADriverThatLeavesBeforeItsJobHasANumberLeavesNoJobBehind) 
   ASSERT_TRUE(node_.Until([&] { return client->pid == 4711; }));
   driver->Close();
   EXPECT_TRUE(node_.Until([&] { return RunningJobs() == 0; }));
+}
+
+TEST_F(RegistrarTest, TheTasksOfADriverCountUntilItGoes) {
+  ClientConnection* client;
+  const auto driver = node_.Connect(&client);
+  Register(*driver, ClientKind::Driver, WorkerId::Random());
+  const auto reply = Reply(*driver);
+  ASSERT_TRUE(reply);
+  const auto notes = wire::TaskNotes::Map(reply->fds.at(2));
+  ASSERT_TRUE(notes);
+  notes->tally().Add(wire::TaskCount::kUnfinished, 3);
+  EXPECT_EQ(registrar_.task_counts()[wire::TaskCount::kUnfinished], 3u);
+  driver->Close();
+  EXPECT_TRUE(
+      node_.Until([&] { return registrar_.task_counts()[wire::TaskCount::kUnfinished] == 0; }));
 }
 
 TEST_F(RegistrarTest, AJobEndsWithItsDriver) {

@@ -53,6 +53,19 @@ TEST_F(TaskNotesTest, NothingWasSaidAtFirst) {
   EXPECT_TRUE(noted.begun_known);
 }
 
+TEST_F(TaskNotesTest, TheTallyIsReadWhileItIsWritten) {
+  EXPECT_EQ(raylet_.tally().Read()[TaskCount::kRunning], 0u);
+  worker_.tally().Add(TaskCount::kRunning, 2);
+  worker_.tally().Add(TaskCount::kRunning, -1);
+  worker_.tally().Add(TaskCount::kFailed);
+  TaskCounts sum = raylet_.tally().Read();
+  EXPECT_EQ(sum[TaskCount::kRunning], 1u);
+  EXPECT_EQ(sum[TaskCount::kFailed], 1u);
+  EXPECT_EQ(sum[TaskCount::kFinished], 0u);
+  sum += raylet_.tally().Read();
+  EXPECT_EQ(sum[TaskCount::kRunning], 2u);
+}
+
 TEST_F(TaskNotesTest, TasksAreToldUntilTheirEnd) {
   const auto first = worker_.Begin(peer_.worker, 0);
   const auto second = worker_.Begin(peer_.worker, 5);

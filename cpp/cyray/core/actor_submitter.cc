@@ -59,6 +59,7 @@ ActorClient& ActorSubmitter::Client(const ActorId& id) {
   if (!slot) {
     slot = std::make_unique<ActorClient>();
     slot->id = id;
+    slot->in_flight.tally = tally_;
     slot->idle_at = idle_.insert(idle_.end(), slot.get());
   }
   return *slot;

@@ -137,6 +137,8 @@ class ActorSubmitter {
 
   // Told of each actor that is dead for good, when its calls have failed.
   void set_on_dead(std::function<void(const ActorId&)> callback) { on_dead_ = std::move(callback); }
+  // Where the calls in flight are counted from now on.
+  void set_tally(wire::TaskTally* tally) { tally_ = tally; }
   // Told of each actor whose process has ended and that is restarted, once for each process.
   using RestartCallback = std::function<void(const ActorClient&, const wire::ActorUpdate&)>;
   void set_on_restart(RestartCallback callback) { on_restart_ = std::move(callback); }
@@ -185,6 +187,7 @@ class ActorSubmitter {
   std::vector<ActorClient*> lost_;  // whose worker is lost, without news
   int64_t look_again_ns_ = 0;       // for news of them
   std::list<ActorClient*> idle_;    // the longest idle first
+  wire::TaskTally* tally_ = nullptr;
 };
 
 }  // namespace cyray::core

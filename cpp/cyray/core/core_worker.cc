@@ -50,7 +50,10 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   CYRAY_RETURN_IF_ERROR(process_.Register(std::move(socket), options, &arena, &notes));
   store_.SetArena(std::move(arena));
   std::lock_guard lock(process_.mutex());
-  if (notes) executor_.SetTaskNotes(std::move(*notes));
+  if (notes) {
+    submitter_.SetTally(&notes->tally());
+    executor_.SetTaskNotes(std::move(*notes));
+  }
   process_.SetJob(registration().job_id);
   directory_.SetIdentity(address());
   if (process_.is_driver()) directory_.unread().Enable();

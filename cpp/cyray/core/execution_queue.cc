@@ -80,6 +80,7 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
   }
   ExecTask& queued = *task;
   LaneOf(queued).Add(std::move(task));
+  Count(wire::TaskCount::kQueued);
   TakeArguments(queued, push.refs());
   if (queued.missing > 0 && !is_actor_) {
     queued.told_waiting = true;
@@ -97,6 +98,7 @@ void ExecutionQueue::PushCreation(const wire::ActorSpec& spec, ExecTemplate* tmp
   }
   ExecTask& queued = *task;
   lanes_.front().AddFirst(std::move(task));
+  Count(wire::TaskCount::kQueued);
   TakeArguments(queued, spec.refs());
 }
 
@@ -195,6 +197,8 @@ std::unique_ptr<ExecTask> ExecutionQueue::Next(TaskThread thread) {
   if (!is_actor_ && !task->submitter_is_nil()) {
     task->untold = untold_.Begin(task->submitter, task->tag);
   }
+  Count(wire::TaskCount::kQueued, -1);
+  Count(wire::TaskCount::kRunning);
   task->number = ++begun_;
   task->running_at = running_.size();
   running_.push_back(task.get());
@@ -263,11 +267,13 @@ void ExecutionQueue::Unlist(ExecTask& task) {
   std::swap(running_[task.running_at], running_.back());
   running_.pop_back();
   LaneOf(task).Ends();
+  Count(wire::TaskCount::kRunning, -1);
 }
 
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                            std::vector<Outcome> outcomes, bool retry) {
   Unlist(*task);
+  Count(status == wire::TaskStatus::Ok ? wire::TaskCount::kFinished : wire::TaskCount::kFailed);
   task->args = {};
   Release(*task);
   // Refs that outlive the task are registered with their owners before the submitter may let go. An
@@ -455,6 +461,7 @@ void ExecutionQueue::HandBack(std::unique_ptr<ExecTask> task, wire::TaskStatus s
 
 void ExecutionQueue::HandBackAll(std::vector<std::unique_ptr<ExecTask>> tasks,
                                  wire::TaskStatus status) {
+  Count(wire::TaskCount::kQueued, -static_cast<int64_t>(tasks.size()));
   // The youngest first: their submitters put each in front of those that came back before.
   for (auto it = tasks.rbegin(); it != tasks.rend(); ++it) {
     if ((*it)->submitter_is_nil()) {
@@ -493,6 +500,7 @@ const ExecTask* ExecutionQueue::OnCancel(Link& link, uint64_t tag, bool recursiv
   for (ExecLane& lane : lanes_) {
     auto task = lane.Remove(link.peer.worker, tag);
     if (!task) continue;
+    Count(wire::TaskCount::kQueued, -1);
     HandBack(std::move(task), wire::TaskStatus::Cancelled);
     links_.FlushSoon(link);
     break;
@@ -513,7 +521,10 @@ void ExecutionQueue::Close() {
 
 void ExecutionQueue::OnLinkBroken(Link& link) {
   for (ExecLane& lane : lanes_) {
-    for (auto& task : lane.TakeFrom(link.peer.worker, /*all_but=*/0)) Release(*task);
+    for (auto& task : lane.TakeFrom(link.peer.worker, /*all_but=*/0)) {
+      Count(wire::TaskCount::kQueued, -1);
+      Release(*task);
+    }
     lane.Forget(link.peer.worker);
   }
   // Should the link come back, its submitter has looked elsewhere for the items that follow.

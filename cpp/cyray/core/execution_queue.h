@@ -43,7 +43,10 @@ class ExecutionQueue {
   ExecutionQueue(LinkOutbox& links, ObjectDirectory& objects);
 
   void SetIdentity(const Address& self) { self_ = self; }
-  void SetTaskNotes(wire::TaskNotes notes) { untold_.SetMemory(std::move(notes)); }
+  void SetTaskNotes(wire::TaskNotes notes) {
+    tally_ = &notes.tally();
+    untold_.SetMemory(std::move(notes));
+  }
   // The queue is never handed back: this worker is an actor, and its groups, the default one first,
   // run so many calls at once. Of those of the default group one is on the main thread, or on an
   // ExternalLoop there.
@@ -115,6 +118,9 @@ class ExecutionQueue {
 
  private:
   void Unlist(ExecTask& task);
+  void Count(wire::TaskCount what, int64_t by = 1) {
+    if (tally_ != nullptr) tally_->Add(what, by);
+  }
   // Whether that thread may take any task of its lane now.
   bool IsFree(const ExecLane& lane, TaskThread thread) const;
   bool MayRun(const ExecTask& task, TaskThread thread) const;
@@ -137,6 +143,7 @@ class ExecutionQueue {
   LinkOutbox& links_;
   ObjectDirectory& objects_;
   Untold untold_;
+  wire::TaskTally* tally_ = nullptr;  // in the memory of untold_
   Address self_;
   std::vector<ExecLane> lanes_{1};  // by group
   ExecTemplates templates_;

@@ -63,6 +63,12 @@ class Submitter {
 
   // --- With the core mutex held ---
 
+  // Where tasks are counted from now on, with none submitted yet.
+  void SetTally(wire::TaskTally* tally) {
+    slab_.set_tally(tally);
+    tasks_.set_tally(tally);
+    actors_.set_tally(tally);
+  }
   // `driver`: of the job; nil when it has ended.
   void SetIdentity(const Address& self, const JobId& job, const Address& driver) {
     completion_.SetIdentity(self, job);

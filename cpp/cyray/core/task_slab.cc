@@ -17,6 +17,7 @@ PendingTask* TaskSlab::New() {
   task->slot = slot;
   task->live = true;
   ++live_;
+  if (tally_ != nullptr) tally_->Add(wire::TaskCount::kUnfinished);
   return task;
 }
 
@@ -45,6 +46,7 @@ void TaskSlab::Free(PendingTask* task) {
   task->live = false;
   free_.push_back(slot);
   --live_;
+  if (tally_ != nullptr) tally_->Add(wire::TaskCount::kUnfinished, -1);
 }
 
 PendingTask* TaskSlab::Find(uint64_t tag) {

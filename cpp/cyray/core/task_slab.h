@@ -26,6 +26,8 @@ class TaskSlab {
   // The tags of those that the task with that number submitted; looks at all.
   std::vector<uint64_t> ChildrenOf(uint64_t parent) const;
   size_t live() const { return live_; }
+  // From now on, with none live yet, they are counted there.
+  void set_tally(wire::TaskTally* tally) { tally_ = tally; }
   // All pending ones, until `visit` says false.
   template <class Visitor>
   void ForEach(Visitor visit) const {
@@ -46,6 +48,7 @@ class TaskSlab {
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<uint32_t> free_;
   size_t live_ = 0;
+  wire::TaskTally* tally_ = nullptr;
 };
 
 const std::string& NameOf(const PendingTask& task);

@@ -196,6 +196,7 @@ void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::
   Lease* lease = owned.get();
   lease->id = reply->lease_id();
   lease->shape = &shape;
+  lease->in_flight.tally = tally_;
   lease->worker = wire::FromWireOrNil(reply->worker());
   lease->worker_pid = reply->worker_pid();
   if (reply->gpu_ids() != nullptr) {

@@ -68,6 +68,8 @@ class TaskSubmitter {
   void Tick(int64_t now_ns);
   // Everything fails: the raylet is gone.
   void FailAll(const ValuePtr& error);
+  // Where the tasks in flight are counted from now on.
+  void set_tally(wire::TaskTally* tally) { tally_ = tally; }
   // For dumps.
   void Describe(std::string& out) const;
   void CheckInvariants() const;
@@ -131,6 +133,7 @@ class TaskSubmitter {
   uint32_t next_limited_ = 1;
   std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;
   int64_t next_tick_ns_ = kForever;
+  wire::TaskTally* tally_ = nullptr;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

@@ -14,6 +14,7 @@
 #include "cyray/common/resources.h"
 #include "cyray/core/object_entry.h"
 #include "cyray/core/value.h"
+#include "cyray/wire/task_tally.h"
 
 namespace cyray::core {
 
@@ -96,12 +97,13 @@ struct PendingTask {
   uint64_t tag() const { return uint64_t{generation} << 32 | slot; }
 };
 
-// The tasks in one place, in order. Each is in one list at most.
+// The tasks in one place, in order. Each is in one list at most. Those in flight count as pushed.
 struct TaskList {
   PendingTask* first = nullptr;
   PendingTask* last = nullptr;
   uint32_t count = 0;
   Place place = Place::kInFlight;
+  wire::TaskTally* tally = nullptr;  // of a list of tasks in flight; null in tests
 
   bool empty() const { return first == nullptr; }
   void Prepend(PendingTask* task) { Insert(nullptr, task, first); }
@@ -112,6 +114,7 @@ struct TaskList {
     task->next = task->previous = nullptr;
     task->place = Place::kNone;
     --count;
+    if (tally != nullptr) tally->Add(wire::TaskCount::kPushed, -1);
   }
   PendingTask* TakeFirst() {
     PendingTask* task = first;
@@ -127,6 +130,7 @@ struct TaskList {
     (after != nullptr ? after->previous : last) = task;
     task->place = place;
     ++count;
+    if (tally != nullptr) tally->Add(wire::TaskCount::kPushed);
   }
 };
 

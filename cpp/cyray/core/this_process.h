@@ -32,7 +32,7 @@ class ThisProcess {
       : handler_(handler), poller_(mutex_, handler), links_(poller_, raylet_, std::move(events)) {}
 
   // Registers with the raylet at the other end of `socket` and maps its arena, and the memory that
-  // a worker shares with it. Once, before anything else; blocks, without the mutex.
+  // this process shares with it. Once, before anything else; blocks, without the mutex.
   Status Register(UniqueFd socket, const RegisterOptions& options,
                   std::shared_ptr<store::ArenaMapping>* arena,
                   std::optional<wire::TaskNotes>* notes);

@@ -1,6 +1,7 @@
-// NoteKeeper: the memory that each worker of a node shares with its raylet (wire/task_notes.h).
+// NoteKeeper: the memory that each process of a node shares with its raylet (wire/task_notes.h),
+// and what became of all the tasks that its processes had.
 //
-// Threading: confined to the raylet's loop.
+// Threading: confined to the raylet's loop. Invariant: what Counts() says has ended never shrinks.
 
 #pragma once
 
@@ -16,23 +17,35 @@ namespace cyray::raylet {
 
 class NoteKeeper {
  public:
-  // For a worker that registers.
-  Result<UniqueFd> Share(const WorkerId& worker) {
+  // For a process that registers.
+  Result<UniqueFd> Share(const WorkerId& process) {
     auto memory = wire::TaskNotes::CreateMemory();
     if (!memory) return memory;
     auto notes = wire::TaskNotes::Map(*memory);
     if (!notes) return Fail(notes.error());
-    notes_.insert_or_assign(worker, std::move(*notes));
+    notes_.insert_or_assign(process, std::move(*notes));
     return memory;
   }
-  // What a worker that is dead has noted; once.
-  wire::TaskNotes::Noted Take(const WorkerId& worker) {
-    const auto notes = notes_.extract(worker);
-    return notes.empty() ? wire::TaskNotes::Noted{} : notes.mapped().Read();
+  // What a process that is dead has noted; once. What it ran has failed.
+  wire::TaskNotes::Noted Take(const WorkerId& process) {
+    const auto notes = notes_.extract(process);
+    if (notes.empty()) return {};
+    using enum wire::TaskCount;
+    const wire::TaskCounts counts = notes.mapped().tally().Read();
+    ended_[kFinished] += counts[kFinished];
+    ended_[kFailed] += counts[kFailed] + counts[kRunning];
+    return notes.mapped().Read();
+  }
+  // Of the processes that live, and what ended in those that did.
+  wire::TaskCounts Counts() const {
+    wire::TaskCounts sum = ended_;
+    for (const auto& [process, notes] : notes_) sum += notes.tally().Read();
+    return sum;
   }
 
  private:
   std::unordered_map<WorkerId, wire::TaskNotes> notes_;
+  wire::TaskCounts ended_;
 };
 
 }  // namespace cyray::raylet

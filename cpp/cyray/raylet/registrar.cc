@@ -107,11 +107,9 @@ void Registrar::Answer(ClientConnection& client) {
   std::vector<UniqueFd> fds;
   fds.push_back(std::move(*read_only));
   fds.push_back(std::move(*read_write));
-  if (!client.is_driver()) {
-    Result<UniqueFd> notes = notes_.Share(client.worker());
-    if (!notes) return Refuse(client, notes.error().message());
-    fds.push_back(std::move(*notes));
-  }
+  Result<UniqueFd> notes = notes_.Share(client.worker());
+  if (!notes) return Refuse(client, notes.error().message());
+  fds.push_back(std::move(*notes));
   client.registered = true;
   FlatBufferBuilder builder;
   const auto session = builder.CreateString(parts_.options->session_dir);
@@ -134,6 +132,7 @@ void Registrar::Refuse(ClientConnection& client, const std::string& error) {
 
 void Registrar::OnDriverGone(const ClientConnection& driver) {
   awaiting_worker_.Stop(driver.id());
+  (void)notes_.Take(driver.worker());
   if (!driver.job.is_nil()) FinishJob(driver.job);
 }
 

@@ -43,6 +43,8 @@ class Registrar {
   void OnDriverGone(const ClientConnection& driver);
   // What a worker that is dead has noted of its tasks; once.
   wire::TaskNotes::Noted TakeNotes(const WorkerId& worker) { return notes_.Take(worker); }
+  // The tasks of this node's processes.
+  wire::TaskCounts task_counts() const { return notes_.Counts(); }
 
  private:
   void RegisterDriver(ClientConnection& client, const wire::Register& request);

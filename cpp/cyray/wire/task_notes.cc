@@ -18,7 +18,8 @@ struct TaskNotes::Shared {
   std::atomic<uint32_t> answers_end;
   std::atomic<uint32_t> places_end;  // those behind it were never used
   std::atomic<uint32_t> without_place;
-  Place places[kPlaces];
+  alignas(64) TaskTally tally;
+  alignas(64) Place places[kPlaces];
   alignas(8) uint8_t answers[kAnswersBytes];
 };
 
@@ -55,6 +56,8 @@ Result<TaskNotes> TaskNotes::Map(const UniqueFd& memory) {
 }
 
 void TaskNotes::Unmap::operator()(Shared* shared) const { munmap(shared, sizeof *shared); }
+
+TaskTally& TaskNotes::tally() const { return shared_->tally; }
 
 std::optional<uint16_t> TaskNotes::Begin(const WorkerId& submitter, uint64_t tag) {
   uint32_t at = shared_->places_end.load(std::memory_order_relaxed);

@@ -1,5 +1,5 @@
 // TaskNotes: what a worker has begun, and answered and maybe not told yet, in memory that outlives
-// it.
+// it. Drivers have such memory, too, for the tally of their tasks (task_tally.h), and note nothing.
 //
 // A worker gathers the answers of short tasks; when one of them ends its process, what was gathered
 // would be gone, and nobody could say which of its tasks had begun. So each worker shares a small
@@ -20,6 +20,7 @@
 #include "cyray/common/ids.h"
 #include "cyray/util/status.h"
 #include "cyray/util/unique_fd.h"
+#include "cyray/wire/task_tally.h"
 
 namespace cyray::wire {
 
@@ -49,6 +50,9 @@ class TaskNotes {
   // Memory of the right size, which cannot be made smaller.
   static Result<UniqueFd> CreateMemory();
   static Result<TaskNotes> Map(const UniqueFd& memory);
+
+  // Valid as long as this, or what this was moved to.
+  TaskTally& tally() const;
 
   // --- The worker ---
 
