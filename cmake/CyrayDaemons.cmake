@@ -1,4 +1,5 @@
-# gcs_server and raylet: the two programs that link gRPC, OpenSSL and SQLite, all statically.
+# gcs_server and raylet: the two programs that link gRPC, OpenSSL and SQLite, all statically; the raylet alone
+# also libevent.
 #
 # The finished programs need only libc and libm at run time, so a wheel works on a machine that has
 # none of these libraries. A target is made when its sources exist.
@@ -43,10 +44,13 @@ function(cyray_daemon program layer)
   install(TARGETS ${program} DESTINATION cyray/_bin)
 endfunction()
 
+# HTTP is in libevent_extra, which needs the core.
+cyray_static_archives(CYRAY_EVENT_ARCHIVES event_extra event_core)
+
 cyray_layer(crypto LINKS cyray_common cyray_daemon_archives)
 cyray_layer(net LINKS cyray_wire cyray_crypto)
 cyray_layer(gcs LINKS cyray_net cyray_sched)
-cyray_layer(raylet LINKS cyray_gcs cyray_store)
+cyray_layer(raylet LINKS cyray_gcs cyray_store ${CYRAY_EVENT_ARCHIVES})
 cyray_daemon(gcs_server gcs)
 cyray_daemon(raylet raylet)
 # gcc 12 takes the half of a std::expected that is not there for one that may be read.

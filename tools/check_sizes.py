@@ -36,7 +36,9 @@ BELOW = {
     "sim": {"util", "sim"},
 }
 DAEMON_LAYERS = {"crypto", "net", "gcs", "raylet"}
-DAEMON_LIBRARIES = re.compile(r'#include [<"](grpc|grpcpp|openssl|sqlite3|absl|google/protobuf)')
+DAEMON_LIBRARIES = re.compile(
+    r'#include [<"](grpc|grpcpp|openssl|sqlite3|absl|google/protobuf|event2)'
+)
 
 
 @dataclass(frozen=True)

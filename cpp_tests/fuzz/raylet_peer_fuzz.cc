@@ -61,7 +61,7 @@ class World {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
     peer_ = UniqueFd(ends[1]);
     transfer_ = *raylet::ObjectTransfer::Create(IdOf<NodeId>(9), store_.get(), &peers_);
-    peers_.AcceptStream(net::TcpTransport::Wrap(&loop_, UniqueFd(ends[0])));
+    peers_.AcceptStream(transport_.Wrap(UniqueFd(ends[0])));
     Introduce();
     for (uint8_t i = 0; i < kObjects; ++i) Prepare(IdOf<ObjectId>(i), i);
     loop_.RunOnce(0);

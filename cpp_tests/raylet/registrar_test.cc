@@ -73,6 +73,7 @@ class RegistrarTest : public ::testing::Test {
 };
 
 TEST_F(RegistrarTest, ADriverGetsItsJobAndTheArena) {
+  node_.options.metrics_port = 4711;
   ClientConnection* client;
   const auto driver = node_.Connect(&client);
   const WorkerId id = WorkerId::Random();
@@ -82,6 +83,7 @@ TEST_F(RegistrarTest, ADriverGetsItsJobAndTheArena) {
   const auto* answer = reply->As<wire::RegisterReply>();
   EXPECT_TRUE(answer->ok());
   EXPECT_EQ(reply->fds.size(), 3u);
+  EXPECT_EQ(answer->metrics_port(), 4711);
   EXPECT_EQ(answer->arena_bytes(), store_->arena().capacity_bytes());
   EXPECT_EQ(answer->namespace_()->str(), "space");
   const JobId job = wire::FromWireOrNil(answer->job_id());

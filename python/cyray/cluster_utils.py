@@ -39,6 +39,7 @@ _NODE_ARGUMENTS = (
     "labels",
     "preload",
     "prestart",
+    "metrics_export_port",
     "env",
 )
 
@@ -102,7 +103,7 @@ class Cluster:
         """Starts a node; the first one is the head.
 
         `node_args`: num_cpus (1), num_gpus (0), node_ip (127.0.0.1), memory, object_store_memory (150 MB), resources,
-        labels, preload, prestart, env. `wait`: until the cluster knows it, when this process is connected.
+        labels, preload, prestart, metrics_export_port (any), env. `wait`: until the cluster knows it, when this process is connected.
         """
         unknown = set(node_args) - set(_NODE_ARGUMENTS)
         if unknown:

@@ -28,7 +28,15 @@ def main() -> None:
         "gcs-address",
     ):
         parser.add_argument(f"--{name}")
-    for name in ("port", "gcs-port", "object-store-memory", "lifeline-fd", "ready-fd", "prestart"):
+    for name in (
+        "port",
+        "metrics-export-port",
+        "gcs-port",
+        "object-store-memory",
+        "lifeline-fd",
+        "ready-fd",
+        "prestart",
+    ):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--head", action="store_true")
     args = parser.parse_args()
@@ -48,6 +56,7 @@ def main() -> None:
     ready = {
         "node_id": "ab" * 20,
         "port": 4001,
+        "metrics_port": 4002,
         "gcs_address": args.gcs_address or f"{args.node_ip}:{args.gcs_port or 4000}",
         "socket": args.socket,
         "pid": os.getpid(),

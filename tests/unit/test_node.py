@@ -60,6 +60,7 @@ def test_a_node_starts_and_says_where_it_is(node):
     assert node.alive()
     assert node.node_id == "ab" * 20
     assert node.gcs_address == "127.0.0.1:4000"
+    assert node.metrics_export_port == 4002
     assert node.socket == os.path.join(node.session_dir, "sockets", "raylet")
 
 
@@ -441,6 +442,8 @@ def test_a_long_folder_name_is_refused_in_words(tmp_path, monkeypatch):
         NodeOptions(env={"A=B": "1"}),
         NodeOptions(env={"A": "\0"}),
         NodeOptions(prestart=-1),
+        NodeOptions(metrics_export_port=-1),
+        NodeOptions(metrics_export_port=65_536),
         NodeOptions(head=False),
     ],
 )
@@ -473,6 +476,7 @@ def test_programs_that_are_not_there_make_no_folder(monkeypatch, tmp_path):
         ("prestart", "2"),
         ("prestart", 1.5),
         ("prestart", True),
+        ("metrics_export_port", "8080"),
         ("env", "A=1"),
         ("env", {"A": 1}),
     ],
@@ -484,11 +488,14 @@ def test_options_of_a_wrong_type_are_named_and_make_no_folder(name, value):
 
 
 def test_options_may_be_lists_and_none(node):
-    given = NodeOptions(resources=None, preload=["math", "json"], prestart=0, env=None)
+    given = NodeOptions(
+        resources=None, preload=["math", "json"], prestart=0, env=None, metrics_export_port=8080
+    )
     started = LocalNode(given)
     try:
         assert seen_by_raylet(started)["args"]["preload"] == "math,json"
         assert seen_by_raylet(started)["args"]["prestart"] == 0
+        assert seen_by_raylet(started)["args"]["metrics_export_port"] == 8080
     finally:
         started.stop()
 

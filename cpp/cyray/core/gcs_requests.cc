@@ -134,6 +134,7 @@ Status ListNodes(Control& control, std::vector<NodeRow>* rows) {
       row.alive = node->alive();
       row.is_head = node->is_head();
       row.port = node->port();
+      row.metrics_port = node->metrics_port();
       row.total = OutsideBundles(wire::FromWire(node->total())).amounts();
       row.available = OutsideBundles(wire::FromWire(node->available())).amounts();
       rows->push_back(std::move(row));

@@ -46,6 +46,7 @@ struct NodeRow {
   std::string node_id, ip, hostname, raylet_socket, death_reason;
   bool alive = false, is_head = false;
   int port = 0;
+  int metrics_port = 0;
   std::map<std::string, int64_t> total, available;  // 1/10000 units
   std::map<std::string, std::string> labels;
 };

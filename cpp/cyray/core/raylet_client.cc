@@ -84,7 +84,8 @@ Result<Registration> RayletClient::Connect(UniqueFd socket, const RegisterOption
                    flatbuffers::GetString(reply->namespace_()),
                    std::move(frame.fds[0]),
                    std::move(frame.fds[1]),
-                   frame.fds.size() > 2 ? std::move(frame.fds[2]) : UniqueFd()};
+                   frame.fds.size() > 2 ? std::move(frame.fds[2]) : UniqueFd(),
+                   reply->metrics_port()};
     channel_ = std::move(channel);
     return r;
   }

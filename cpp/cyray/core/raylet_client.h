@@ -48,7 +48,8 @@ struct Registration {
   uint64_t arena_bytes = 0;
   std::string session_dir, node_ip, gcs_address, name_space;
   UniqueFd arena_read, arena_write;
-  UniqueFd task_notes;  // of a worker
+  UniqueFd task_notes;
+  uint16_t metrics_port = 0;  // where the node answers Prometheus
 };
 
 class RayletClient : public RayletOutbox {

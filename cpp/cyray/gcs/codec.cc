@@ -164,6 +164,7 @@ NodeEntry ReadNode(const wire::NodeRecord& record) {
   node.ip = flatbuffers::GetString(record.ip());
   node.hostname = flatbuffers::GetString(record.hostname());
   node.port = record.port();
+  node.metrics_port = record.metrics_port();
   node.raylet_socket = flatbuffers::GetString(record.raylet_socket());
   node.is_head = record.is_head();
   node.labels = FromWire(record.labels());
@@ -189,6 +190,7 @@ Offset<wire::NodeRecord> WriteNode(FlatBufferBuilder& builder, const NodeEntry& 
   record.add_ip(ip);
   record.add_hostname(hostname);
   record.add_port(node.port);
+  record.add_metrics_port(node.metrics_port);
   record.add_raylet_socket(socket);
   record.add_is_head(node.is_head);
   record.add_total(total);

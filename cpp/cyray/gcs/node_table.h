@@ -23,6 +23,7 @@ struct NodeEntry {
   std::string ip;
   std::string hostname;
   uint16_t port = 0;
+  uint16_t metrics_port = 0;  // where it answers Prometheus
   std::string raylet_socket;
   bool is_head = false;
   Labels labels;

@@ -65,10 +65,16 @@ Result<std::string> TcpListener::AddressOf(int listening) {
   return ip + (":" + std::to_string(ntohs(address->sin_port)));
 }
 
+Result<uint16_t> TcpListener::PortOf(int listening) {
+  const Result<sockaddr_in> address = LocalAddress(listening);
+  if (!address) return Fail(address.error());
+  return ntohs(address->sin_port);
+}
+
 Status TcpListener::Serve(UniqueFd listening, std::function<void(UniqueFd)> on_accepted) {
-  const Result<sockaddr_in> address = LocalAddress(listening.get());
-  if (!address) return address.error();
-  port_ = ntohs(address->sin_port);
+  const Result<uint16_t> port = PortOf(listening.get());
+  if (!port) return port.error();
+  port_ = *port;
   socket_ = std::move(listening);
   on_accepted_ = std::move(on_accepted);
   loop_->Add(socket_.get(), EPOLLIN, [this](uint32_t) { Accept(); });

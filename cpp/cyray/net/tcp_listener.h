@@ -22,6 +22,7 @@ class TcpListener {
   static Result<UniqueFd> Open(const std::string& ip, uint16_t port);
   // Where a socket listens: "127.0.0.1:6379".
   static Result<std::string> AddressOf(int listening);
+  static Result<uint16_t> PortOf(int listening);
 
   // Takes a listening socket. `on_accepted` gets connected, non-blocking sockets.
   Status Serve(UniqueFd listening, std::function<void(UniqueFd)> on_accepted);

@@ -36,7 +36,8 @@ std::unexpected<Status> Gone(const char* what) {
 
 class TcpStream : public Stream {
  public:
-  TcpStream(EventLoop* loop, UniqueFd socket) : loop_(loop), socket_(std::move(socket)) {
+  TcpStream(EventLoop* loop, UniqueFd socket, Traffic* traffic)
+      : loop_(loop), socket_(std::move(socket)), traffic_(traffic) {
     ConfigureSocket(socket_.get());
   }
   ~TcpStream() override {
@@ -64,7 +65,10 @@ class TcpStream : public Stream {
       n = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     if (n == 0) return Fail(StatusCode::kDisconnected, "the peer closed the connection");
-    if (n > 0) return static_cast<size_t>(n);
+    if (n > 0) {
+      traffic_->received_bytes += static_cast<size_t>(n);
+      return static_cast<size_t>(n);
+    }
     if (WouldBlock()) return size_t{0};
     return Gone("recv");
   }
@@ -76,7 +80,10 @@ class TcpStream : public Stream {
       message.msg_iovlen = parts.size();
       n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
-    if (n >= 0) return static_cast<size_t>(n);
+    if (n >= 0) {
+      traffic_->sent_bytes += static_cast<size_t>(n);
+      return static_cast<size_t>(n);
+    }
     if (WouldBlock()) return size_t{0};
     return Gone("send");
   }
@@ -87,6 +94,7 @@ class TcpStream : public Stream {
  private:
   EventLoop* const loop_;
   const UniqueFd socket_;
+  Traffic* const traffic_;
   bool watched_ = false;
   bool awaits_writable_ = true;
 };
@@ -103,8 +111,8 @@ Result<sockaddr_in> AddressOf(const std::string& ip, uint16_t port) {
 
 }  // namespace
 
-std::unique_ptr<Stream> TcpTransport::Wrap(EventLoop* loop, UniqueFd socket) {
-  return std::make_unique<TcpStream>(loop, std::move(socket));
+std::unique_ptr<Stream> TcpTransport::Wrap(UniqueFd socket) {
+  return std::make_unique<TcpStream>(loop_, std::move(socket), &traffic_);
 }
 
 Result<std::unique_ptr<Stream>> TcpTransport::Dial(const std::string& ip, uint16_t port) {
@@ -116,12 +124,12 @@ Result<std::unique_ptr<Stream>> TcpTransport::Dial(const std::string& ip, uint16
       errno != EINPROGRESS) {
     return Gone("connect");
   }
-  return Wrap(loop_, std::move(socket));
+  return Wrap(std::move(socket));
 }
 
 Status TcpTransport::Listen(const std::string& ip, uint16_t port, AcceptCallback on_accepted) {
   return listener_.Listen(ip, port, [this, on_accepted = std::move(on_accepted)](UniqueFd socket) {
-    on_accepted(Wrap(loop_, std::move(socket)));
+    on_accepted(Wrap(std::move(socket)));
   });
 }
 

@@ -72,6 +72,8 @@ class JobBook {
     return running;
   }
   size_t size() const { return jobs_.size(); }
+  // How many have not ended.
+  size_t running() const { return jobs_.size() - ended_.size(); }
 
  private:
   const size_t ended_kept_;

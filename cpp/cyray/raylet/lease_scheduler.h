@@ -151,6 +151,7 @@ class LeaseScheduler {
   // How many groups, and places in their indexes, Schedule has looked at, ever.
   uint64_t looked_at() const { return looked_at_ + queue_.searched(); }
   size_t lease_count() const { return leases_.size(); }
+  uint64_t granted_ever() const { return next_lease_ - 1; }
   struct PendingInfo {
     RequestKey key;
     JobId job;

@@ -108,6 +108,7 @@ class LeaseService : public ActorLeases, public BundleLeases {
   const LeaseScheduler& scheduler() const { return scheduler_; }
   // What other nodes were asked for and have not answered.
   const ForwardTable& forwards() const { return forwards_; }
+  uint64_t forwarded_ever() const { return next_forward_ - 1; }
 
  private:
   static constexpr size_t kGoneGroupsKept = 4096;

@@ -1,4 +1,5 @@
-// What a raylet was started with. Values, immutable after main() has parsed them.
+// What a raylet was started with. Values, immutable after main() has parsed them, but for the port
+// of its metrics, which is known when it listens.
 
 #pragma once
 
@@ -24,6 +25,7 @@ struct NodeOptions {
   std::string node_ip = "127.0.0.1";
   uint16_t port = 0;            // of the raylet, for peers; 0: any
   uint16_t advertise_port = 0;  // where peers reach it, through something in between; 0: `port`
+  uint16_t metrics_port = 0;    // of its metrics; 0: any, until it listens
   std::string token_file;
   std::string python;
   ResourceSet resources;

@@ -116,6 +116,9 @@ class PeerTable : private net::PeerConnection::Delegate {
   // Whether the GCS has told of it and not of its death.
   bool Knows(const NodeId& node) const;
 
+  // How many nodes are known to be dead.
+  size_t dead() const { return dead_.size(); }
+
   // All of those.
   std::vector<NodeId> Known() const;
 

@@ -10,7 +10,6 @@
 
 #include "cyray/gcs/codec.h"
 #include "cyray/gcs/farewell.h"
-#include "cyray/raylet/node_dump.h"
 #include "cyray/raylet/own_log.h"
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -145,6 +144,7 @@ Status Raylet::Start() {
   BoundOwnLog();
   CYRAY_RETURN_IF_ERROR(OpenStore());
   CYRAY_RETURN_IF_ERROR(peers_.Listen(options_.node_ip, options_.port));
+  CYRAY_RETURN_IF_ERROR(ServeMetrics());
   CYRAY_RETURN_IF_ERROR(clients_.Listen(options_.socket_path));
   if (options_.head) {
     gcs_process_.Start();
@@ -195,6 +195,7 @@ void Raylet::BeginEnd(int exit_code, const std::string& why) {
 
 void Raylet::EndEverything() {
   clients_.StopListening();
+  metrics_.reset();
   UnlinkSocket(options_.socket_path);
   workers_.KillAll();
   gcs_process_.Stop();
@@ -264,11 +265,10 @@ void Raylet::ReportStartError(const std::string& why) {
 
 void Raylet::WriteReady() {
   if (options_.ready_fd < 0) return;
-  const nlohmann::json ready = {{"node_id", options_.node_id.Hex()},
-                                {"port", peers_.port()},
-                                {"gcs_address", gcs_.address()},
-                                {"socket", options_.socket_path},
-                                {"pid", ::getpid()}};
+  const nlohmann::json ready = {
+      {"node_id", options_.node_id.Hex()},     {"port", peers_.port()},
+      {"metrics_port", options_.metrics_port}, {"gcs_address", gcs_.address()},
+      {"socket", options_.socket_path},        {"pid", ::getpid()}};
   const std::string line = ready.dump() + "\n";
   [[maybe_unused]] const ssize_t n = ::write(options_.ready_fd, line.data(), line.size());
   ::close(std::exchange(options_.ready_fd, -1));
@@ -357,9 +357,9 @@ bool Raylet::OnSetResource(ClientConnection& client, const wire::SetResource* re
   return true;
 }
 
-nlohmann::json Raylet::Dump() const {
-  return DumpNode({loop_.NowMs(), &options_, &clients_, &workers_, &leases_, &actors_, store_.get(),
-                   transfer_.get(), objects_.get(), &gcs_, &peers_});
+DumpSources Raylet::Sources() const {
+  return {loop_.NowMs(), &options_,       &clients_,      &workers_, &leases_, &actors_,
+          store_.get(),  transfer_.get(), objects_.get(), &gcs_,     &peers_};
 }
 
 void Raylet::OnClientClosed(ClientConnection& client, const std::string& reason) {
@@ -433,7 +433,7 @@ void Raylet::OnGcsReady(const std::string& address) {
   const uint16_t port = options_.advertise_port != 0 ? options_.advertise_port : peers_.port();
   const auto node = wire::CreateNodeRecord(builder, ToWire(options_.node_id), true, ip, host, port,
                                            socket, options_.head, total, available, 0, 0, 0,
-                                           ToWire(builder, options_.labels));
+                                           ToWire(builder, options_.labels), options_.metrics_port);
   builder.Finish(wire::CreateRegisterNodeRequest(builder, node));
   gcs_.Register(builder, [this](Result<wire::Bytes> reply) { OnNodeRegistered(std::move(reply)); });
 }

@@ -20,7 +20,10 @@
 #include "cyray/raylet/inquiries.h"
 #include "cyray/raylet/job_book.h"
 #include "cyray/raylet/lease_service.h"
+#include "cyray/raylet/metrics_exporter.h"
+#include "cyray/raylet/node_dump.h"
 #include "cyray/raylet/node_options.h"
+#include "cyray/raylet/node_snapshot.h"
 #include "cyray/raylet/object_service.h"
 #include "cyray/raylet/object_transfer.h"
 #include "cyray/raylet/outage_watch.h"
@@ -64,8 +67,13 @@ class Raylet {
   bool OnFrame(ClientConnection& client, wire::Frame& frame);
   bool OnWorkerFrame(ClientConnection& client, const wire::Frame& frame);
   bool OnSetResource(ClientConnection& client, const wire::SetResource* request);
-  nlohmann::json Dump() const;
+  DumpSources Sources() const;
+  nlohmann::json Dump() const { return DumpNode(Sources()); }
   void OnClientClosed(ClientConnection& client, const std::string& reason);
+
+  // Metrics.
+  Status ServeMetrics();
+  NodeSnapshot Snapshot() const;
 
   // Deaths.
   void OnWorkerDied(const DeadWorker& dead);
@@ -114,6 +122,7 @@ class Raylet {
   GcsWatch gcs_watch_;
   std::unique_ptr<ObjectService> objects_;
   std::unique_ptr<Registrar> registrar_;
+  std::unique_ptr<MetricsExporter> metrics_;
 
   bool ended_ = false;
   bool lifeline_cut_ = false;

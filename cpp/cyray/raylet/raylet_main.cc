@@ -100,6 +100,7 @@ void AddFlags(CLI::App& app, NodeOptions& options, std::string& resources, std::
   app.add_option("--node-ip", options.node_ip);
   app.add_option("--port", options.port);
   app.add_option("--advertise-port", options.advertise_port);
+  app.add_option("--metrics-export-port", options.metrics_port);
   app.add_option("--token-file", options.token_file)->required();
   app.add_option("--python", options.python)->required();
   app.add_option("--resources", resources);

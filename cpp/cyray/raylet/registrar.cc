@@ -118,7 +118,7 @@ void Registrar::Answer(ClientConnection& client) {
   const auto name_space = builder.CreateString(client.name_space);
   builder.Finish(wire::CreateRegisterReply(builder, true, 0, ToWire(parts_.options->node_id),
                                            ToWire(client.job), arena.capacity_bytes(), session, ip,
-                                           gcs, name_space));
+                                           gcs, name_space, parts_.options->metrics_port));
   parts_.clients->SendWithFds(client, FrameType::kRegisterReply, builder, std::move(fds));
 }
 

@@ -92,7 +92,10 @@ bool WorkerHost::StartWorker(const JobId& job) {
   registers_.Allow(worker, kRegisterLimitMs,
                    [this, worker] { Kill(worker, "it did not register in time", false); });
   const Status status = parts_.processes->Start(worker, job.is_nil() ? nullptr : OwnPython(job));
-  if (status.ok()) return true;
+  if (status.ok()) {
+    ++tally_.started;
+    return true;
+  }
   registers_.Stop(worker);
   pool_.Remove(worker);
   processes_.erase(worker);
@@ -337,6 +340,7 @@ void WorkerHost::Declare(const WorkerId& worker) {
   if (std::exchange(process.read_out, true)) return;  // and the connection's end was read now
   parts_.processes->ReadOut(worker);                  // what it said last is the reason that helps
   process.declared = true;
+  ++(process.intended ? tally_.left : tally_.failed);
   for (Timers<WorkerId>* timers : {&leaving_, &exits_, &rest_, &registers_}) timers->Stop(worker);
   const WorkerPool::Worker* pooled = pool_.Find(worker);
   std::string reason = process.told_reason;

@@ -31,6 +31,13 @@
 
 namespace cyray::raylet {
 
+// How many processes it has had.
+struct WorkerTally {
+  uint64_t started = 0;
+  uint64_t left = 0;    // of these, as they or others meant them to
+  uint64_t failed = 0;  // ended otherwise
+};
+
 class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvents {
  public:
   struct Callbacks {
@@ -82,6 +89,7 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
   void DrainOutput(const JobId& job);
 
   const WorkerPool& pool() const { return pool_; }
+  const WorkerTally& tally() const { return tally_; }
   // It has closed its connection, and is not declared dead yet.
   bool IsEnding(const WorkerId& worker) const;
   std::vector<WorkerId> Ending() const;
@@ -140,6 +148,7 @@ class WorkerHost : public LeaseWorkers, public ActorWorkers, private WorkerEvent
   std::map<WorkerUse, int> wanted_;    // by then
   std::map<JobId, int> own_failures_;  // in a row, of jobs with a Python of their own
   bool ending_ = false;
+  WorkerTally tally_;
 
   Timer start_again_;
   Timer expiry_;                // of idle workers

@@ -32,7 +32,7 @@ def nodes() -> list[dict[str, Any]]:
             "ObjectManagerPort": node["port"],
             "ObjectStoreSocketName": node["socket"] or f"{session}/sockets/plasma_store",
             "RayletSocketName": node["socket"],
-            "MetricsExportPort": 0,
+            "MetricsExportPort": node["metrics_port"],
             "NodeName": node["ip"],
             "DeathReasonMessage": node["death_reason"],
             "Labels": node["labels"],

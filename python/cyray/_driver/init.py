@@ -36,6 +36,9 @@ _LEGACY = {
     "logging_format": None,
 }
 
+# Arguments of Ray's that are not shown. Without the underscore they are options of a node.
+_HIDDEN = ("_metrics_export_port",)
+
 
 def init(
     address: str | None = None,
@@ -85,6 +88,7 @@ def init(
         "resources": resources,
         "labels": labels,
         "object_store_memory": object_store_memory,
+        **{name: legacy.get(name) for name in _HIDDEN},
     }
     if _options.text("namespace", namespace) == "":
         raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
@@ -137,7 +141,11 @@ def _find_or_start(
     if target is not None:
         _refuse_with_address({**own, "worker_preload": preload or None})
     session.register()
-    me.raylet_socket = session.start_node(own, preload) if target is None else target.socket
+    if target is None:
+        node = {name.removeprefix("_"): value for name, value in own.items()}
+        me.raylet_socket = session.start_node(node, preload)
+    else:
+        me.raylet_socket = target.socket
     return me.raylet_socket
 
 
@@ -151,7 +159,7 @@ def _refuse_with_address(own: dict[str, Any]) -> None:
 
 def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
     """The address, given under an old name too; refuses arguments that nobody knows."""
-    unknown = [name for name in legacy if name not in _LEGACY]
+    unknown = [name for name in legacy if name not in _LEGACY and name not in _HIDDEN]
     if unknown:
         known = ["address", *(init.__kwdefaults__ or ())]
         raise RuntimeError(
@@ -160,7 +168,7 @@ def _with_legacy(address: str | None, legacy: dict[str, Any]) -> str | None:
             f"There are {', '.join(known)}."
         )
     for name, value in legacy.items():
-        if _LEGACY[name] == "address" and value is not None:
+        if _LEGACY.get(name) == "address" and value is not None:
             if address is not None:
                 raise ValueError(f"{name} is an old name of address; give one of them.")
             address = value
@@ -178,6 +186,7 @@ class RayContext(dict[str, Any]):
             address=who["gcs_address"],
             session_dir=who["session_dir"],
             node_id=who["node_id"],
+            metrics_export_port=who["metrics_port"],
         )
         self.address_info = dict(self)
         self.dashboard_url = ""

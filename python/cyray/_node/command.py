@@ -25,6 +25,7 @@ def raylet_command(options: NodeOptions) -> list[str]:
         find_binary("raylet"),
         "--node-ip", options.node_ip,
         "--port", str(options.port),
+        "--metrics-export-port", str(options.metrics_export_port),
         "--python", sys.executable,
         "--resources", ",".join(f"{_quoted(k)}={_decimal(v)}" for k, v in resources.items()),
         "--object-store-memory", str(store_bytes),

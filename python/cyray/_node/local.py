@@ -45,8 +45,8 @@ STOP_GRACE_S = 5.0  # usually some 20 ms; a busy machine takes its time
 class LocalNode:
     """A node of this machine: its raylet process and everything below it.
 
-    Attributes: `session_dir`, `socket`, `node_id` (hex), `gcs_address`, `port`, `pid` (of the
-    raylet), `node_ip`, `options`.
+    Attributes: `session_dir`, `socket`, `node_id` (hex), `gcs_address`, `port`,
+    `metrics_export_port`, `pid` (of the raylet), `node_ip`, `options`.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class LocalNode:
         self.node_id = ""
         self.gcs_address = ""
         self.port = 0
+        self.metrics_export_port = 0
         self.pid = 0
         self._lifeline = -1
         self._exit_status: int | None = None
@@ -176,6 +177,7 @@ class LocalNode:
         self.node_id = ready["node_id"]
         self.gcs_address = ready.get("gcs_address", "")
         self.port = int(ready.get("port", 0))
+        self.metrics_export_port = int(ready.get("metrics_port", 0))
         self._write_record()
 
     def _spawn(self, command: list[str], passed: list[int]) -> None:

@@ -20,6 +20,7 @@ OBJECT_STORE_SHARE = 0.3
 _OWN_RESOURCES = ("object_store_memory", "node:")
 _MOST_PRESTARTED = 10_000
 _prestart = spec.int_at_least(0, _MOST_PRESTARTED)
+_port = spec.int_at_least(0, 65_535)
 
 
 class NodeOptions(NamedTuple):
@@ -39,6 +40,7 @@ class NodeOptions(NamedTuple):
     port: int = 0
     advertise_port: int = 0  # where other nodes reach it, through a proxy; 0: at `port`
     gcs_port: int = 0
+    metrics_export_port: int = 0  # where it answers Prometheus
     preload: tuple[str, ...] = ()
     prestart: int | None = None
     lifeline: bool = True  # the node ends with this process
@@ -74,6 +76,7 @@ def checked(options: NodeOptions) -> NodeOptions:
         labels=labels.node_labels(options.labels),
         preload=module_names(preload, "preload"),
         prestart=_prestart("prestart", options.prestart),
+        metrics_export_port=_port("metrics_export_port", options.metrics_export_port) or 0,
         env=_environment(options.env),
     )
 

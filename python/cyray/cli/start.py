@@ -56,6 +56,12 @@ class _Json(click.ParamType):
 @click.option("--resources", type=_Json(), default="{}", help="Others, as '{\"Custom\": 1}'.")
 @click.option("--labels", default="", help="Labels of the node, as region=eu,disk=fast.")
 @click.option("--object-store-memory", type=click.IntRange(1), help="Bytes of the object store.")
+@click.option(
+    "--metrics-export-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port of this node where Prometheus finds its metrics (0: any free one).",
+)
 @click.option("--temp-dir", help="Folder of the sessions, instead of /tmp/cyray.")
 @click.option("--token-file", help="Token of a cluster whose head is on another machine.")
 @click.option("--preload", help="Modules that workers import ahead, as numpy,scipy.")
@@ -126,6 +132,7 @@ def _node_options(given: dict[str, Any]) -> NodeOptions:
         head=given["head"],
         node_ip=given["node_ip_address"] or "127.0.0.1",
         gcs_port=DEFAULT_PORT if given["port"] is None else given["port"],
+        metrics_export_port=given["metrics_export_port"],
         preload=module_names(preload, "--preload"),
         lifeline=given["block"],
     )

@@ -27,7 +27,8 @@ def list_nodes():
     return [{"node_id": row.node_id.decode(), "ip": row.ip.decode(),
              "hostname": row.hostname.decode(), "socket": row.raylet_socket.decode(),
              "death_reason": told(row.death_reason), "alive": bool(row.alive),
-             "is_head": bool(row.is_head), "port": row.port, "total": amounts(row.total),
+             "is_head": bool(row.is_head), "port": row.port,
+             "metrics_port": row.metrics_port, "total": amounts(row.total),
              "available": amounts(row.available),
              "labels": {(<bytes>label.first).decode(): (<bytes>label.second).decode()
                         for label in row.labels}} for row in rows]

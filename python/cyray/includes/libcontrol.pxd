@@ -36,6 +36,7 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         string node_id, ip, hostname, raylet_socket, death_reason
         cbool alive, is_head
         int port
+        int metrics_port
         cmap[string, int64_t] total, available
         cmap[string, string] labels
     Status ListNodes(Control&, vector[NodeRow]*)

@@ -4,7 +4,7 @@
 #   libground    what stands below the core: statuses, ids, encoded values     libvalues   what parts hand around
 #   libobjects   Objects, ObjectReader, StoreClient                            libcontrol  Control
 #   libtasks     Submitter, Executor, EventQueue, ExternalLoop
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
 from libcpp.vector cimport vector
@@ -34,6 +34,7 @@ cdef extern from "cyray/core/raylet_client.h" namespace "cyray::core" nogil:
         string node_ip
         string gcs_address
         string name_space
+        uint16_t metrics_port
 
 
 cdef extern from "cyray/core/raylet_socket.h" namespace "cyray::core" nogil:

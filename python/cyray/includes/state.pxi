@@ -299,6 +299,7 @@ def identity():
         "node_ip": c.registration().node_ip.decode(),
         "gcs_address": c.registration().gcs_address.decode(),
         "namespace": c.registration().name_space.decode(),
+        "metrics_port": c.registration().metrics_port,
         "is_driver": bool(s.is_driver),
     }
 

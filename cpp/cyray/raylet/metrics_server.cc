@@ -1,0 +1,193 @@
+#include "cyray/raylet/metrics_server.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/listener.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "cyray/util/log.h"
+
+namespace cyray::raylet {
+namespace {
+
+constexpr const char* kPath = "/metrics";
+constexpr int64_t kAcceptPauseMs = 100;
+
+timeval Interval(int64_t ms) { return {ms / 1000, (ms % 1000) * 1000}; }
+
+struct FreeEvent {
+  void operator()(event_base* base) const { event_base_free(base); }
+  void operator()(evhttp* http) const { evhttp_free(http); }
+  void operator()(event* watch) const { event_free(watch); }
+};
+template <class T>
+using EventPtr = std::unique_ptr<T, FreeEvent>;
+
+}  // namespace
+
+// What libevent has of a server. Confined to the server's thread, once that runs.
+//
+// libevent tells of a connection when it comes, and of its end only after a whole request. So each
+// has a second owner here, until its end is told or its time is over: how many there are is known,
+// and none stays because it says nothing, or a byte a second.
+class MetricsServer::Http {
+ public:
+  Http(const char* content_type, Page page, int64_t limit_ms)
+      : content_type_(content_type), page_(std::move(page)), limit_(Interval(limit_ms)) {}
+  ~Http() {
+    listener_ = nullptr;
+    http_.reset();  // ends the connections that libevent still has
+    for (auto& [connection, deadline] : connections_) bufferevent_decref(connection);
+  }
+
+  Status Listen(UniqueFd listening, int stop) {
+    Status failed(StatusCode::kOutOfMemory, "libevent cannot begin to serve metrics");
+    base_.reset(event_base_new());
+    if (base_) http_.reset(evhttp_new(base_.get()));
+    if (http_) stop_.reset(event_new(base_.get(), stop, EV_READ, &Http::OnStop, this));
+    if (!stop_ || event_add(stop_.get(), nullptr) != 0) return failed;
+    evhttp_set_allowed_methods(http_.get(), EVHTTP_REQ_GET);
+    evhttp_set_max_headers_size(http_.get(), kMaxHeaderBytes);
+    evhttp_set_max_body_size(http_.get(), 0);
+    evhttp_set_timeout_tv(http_.get(), &limit_);
+    evhttp_set_bevcb(http_.get(), &Http::OnConnection, this);
+    evhttp_set_gencb(http_.get(), &Http::OnRequest, this);
+    evhttp_bound_socket* bound = evhttp_accept_socket_with_handle(http_.get(), listening.get());
+    if (bound == nullptr) return failed;
+    (void)listening.release();  // libevent closes it
+    listener_ = evhttp_bound_socket_get_listener(bound);
+    evconnlistener_set_error_cb(listener_, &Http::OnCannotAccept);
+    return Status::Ok();
+  }
+  void Run() { event_base_dispatch(base_.get()); }
+
+ private:
+  static Http& Of(void* self) { return *static_cast<Http*>(self); }
+
+  static void OnStop(evutil_socket_t, short, void* self) {
+    event_base_loopbreak(Of(self).base_.get());
+  }
+
+  // Out of descriptors, most likely: pauses, so that the thread does not spin on it. What comes
+  // with the listener is libevent's own.
+  static void OnCannotAccept(evconnlistener* listener, void*) {
+    CYRAY_LOG(kWarning) << Status::FromErrno("accept, for metrics").message();
+    const timeval pause = Interval(kAcceptPauseMs);
+    evconnlistener_disable(listener);
+    event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, &Http::OnPauseOver, listener,
+                    &pause);
+  }
+  static void OnPauseOver(evutil_socket_t, short, void* listener) {
+    evconnlistener_enable(static_cast<evconnlistener*>(listener));
+  }
+  void AcceptIfRoom() {
+    if (listener_ == nullptr) return;
+    if (connections_.size() < kMaxConnections) {
+      evconnlistener_enable(listener_);
+    } else {
+      evconnlistener_disable(listener_);
+    }
+  }
+
+  static bufferevent* OnConnection(event_base* base, void* self) {
+    bufferevent* connection = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    if (connection == nullptr) return nullptr;
+    // When libevent has let go of it nobody takes what comes.
+    bufferevent_setwatermark(connection, EV_READ, 0, 2 * kMaxHeaderBytes);
+    Of(self).Keep(connection);
+    return connection;
+  }
+
+  void Keep(bufferevent* connection) {
+    bufferevent_incref(connection);
+    auto watch = std::make_unique<Deadline>(Deadline{this, connection, nullptr});
+    watch->timer.reset(evtimer_new(base_.get(), &Http::OnOverdue, watch.get()));
+    if (watch->timer) evtimer_add(watch->timer.get(), &limit_);
+    connections_.emplace(connection, std::move(watch));
+    AcceptIfRoom();
+  }
+  void Drop(bufferevent* connection) {
+    if (connections_.erase(connection) == 0) return;
+    bufferevent_decref(connection);
+    AcceptIfRoom();
+  }
+
+  static void OnOverdue(evutil_socket_t, short, void* deadline) {
+    Http& self = *static_cast<Deadline*>(deadline)->self;
+    bufferevent* const connection = static_cast<Deadline*>(deadline)->connection;
+    // libevent, if it still has the connection, takes it for one whose other end has gone.
+    ::shutdown(bufferevent_getfd(connection), SHUT_RDWR);
+    self.Drop(connection);
+  }
+  static void OnClosed(evhttp_connection* connection, void* self) {
+    Of(self).Drop(evhttp_connection_get_bufferevent(connection));
+  }
+
+  static void OnRequest(evhttp_request* request, void* self) {
+    evhttp_connection_set_closecb(evhttp_request_get_connection(request), &Http::OnClosed, self);
+    Of(self).Answer(request);
+  }
+  void Answer(evhttp_request* request) {
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Connection", "close");
+    const char* path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
+    if (path == nullptr || std::strcmp(path, kPath) != 0) {
+      return evhttp_send_error(request, HTTP_NOTFOUND, "The metrics are at /metrics");
+    }
+    evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", content_type_);
+    const std::string body = page_();
+    evbuffer_add(evhttp_request_get_output_buffer(request), body.data(), body.size());
+    evhttp_send_reply(request, HTTP_OK, "OK", nullptr);
+  }
+
+  struct Deadline {
+    Http* self;
+    bufferevent* connection;
+    EventPtr<event> timer;
+  };
+  const char* const content_type_;
+  const Page page_;
+  const timeval limit_;
+  EventPtr<event_base> base_;
+  EventPtr<event> stop_;
+  EventPtr<evhttp> http_;
+  evconnlistener* listener_ = nullptr;  // http_'s
+  std::map<bufferevent*, std::unique_ptr<Deadline>> connections_;
+};
+
+Result<std::unique_ptr<MetricsServer>> MetricsServer::Start(UniqueFd listening,
+                                                            const char* content_type, Page page,
+                                                            int64_t request_limit_ms) {
+  UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop.valid()) return Fail(Status::FromErrno("eventfd"));
+  auto http = std::make_unique<Http>(content_type, std::move(page), request_limit_ms);
+  if (Status status = http->Listen(std::move(listening), stop.get()); !status.ok()) {
+    return Fail(std::move(status));
+  }
+  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(http), std::move(stop)));
+}
+
+MetricsServer::MetricsServer(std::unique_ptr<Http> http, UniqueFd stop)
+    : http_(std::move(http)), stop_(std::move(stop)), thread_([this] {
+        ::pthread_setname_np(::pthread_self(), "cyray-metrics");
+        sigset_t all;
+        sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, nullptr);  // SIGPIPE, too
+        http_->Run();
+      }) {}
+
+MetricsServer::~MetricsServer() {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = ::write(stop_.get(), &one, sizeof one);
+  thread_.join();
+}
+
+}  // namespace cyray::raylet

@@ -1,0 +1,146 @@
+// Tests of MetricsServer: what it answers, and that nobody who connects keeps others from an
+// answer.
+
+#include "cyray/raylet/metrics_server.h"
+
+#include <gmock/gmock.h>
+
+#include <deque>
+
+#include "cpp_tests/raylet/http_client.h"
+#include "cpp_tests/util/process_limit.h"
+#include "cyray/net/tcp_listener.h"
+#include "cyray/raylet/process_usage.h"
+
+namespace cyray::raylet {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+class MetricsServerTest : public testing::Test {
+ protected:
+  void Start(int64_t limit_ms = MetricsServer::kRequestLimitMs) {
+    auto listening = net::TcpListener::Open("127.0.0.1", 0);
+    ASSERT_TRUE(listening);
+    port_ = *net::TcpListener::PortOf(listening->get());
+    auto server = MetricsServer::Start(
+        std::move(*listening), "text/plain", [this] { return page_; }, limit_ms);
+    ASSERT_TRUE(server) << server.error().message();
+    server_ = std::move(*server);
+  }
+  std::string Answer(const std::string& request) {
+    HttpClient client(port_);
+    client.Send(request);
+    return client.ReadAll();
+  }
+
+  std::string page_ = "the page\n";
+  uint16_t port_ = 0;
+  std::unique_ptr<MetricsServer> server_;
+};
+
+TEST_F(MetricsServerTest, ThePageIsAtOnePath) {
+  Start();
+  const std::string answer = HttpClient::Get(port_);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(answer, HasSubstr("Content-Type: text/plain\r\n"));
+  EXPECT_THAT(answer, HasSubstr("Content-Length: 9\r\n"));
+  EXPECT_THAT(answer, EndsWith("\r\n\r\nthe page\n"));
+  EXPECT_THAT(HttpClient::Get(port_, "/metrics?name=x"), EndsWith("the page\n"));
+  for (const char* path : {"/", "/metrics/", "/metricsx", "/%2e%2e/etc/passwd", "//metrics"}) {
+    EXPECT_THAT(HttpClient::Get(port_, path), StartsWith("HTTP/1.1 404 ")) << path;
+  }
+}
+
+TEST_F(MetricsServerTest, OtherMethodsAreRefused) {
+  Start();
+  for (const char* method : {"HEAD", "POST", "PUT", "DELETE", "OPTIONS"}) {
+    EXPECT_THAT(Answer(std::string(method) + " /metrics HTTP/1.1\r\nHost: here\r\n\r\n"),
+                Not(HasSubstr("the page")))
+        << method;
+  }
+}
+
+TEST_F(MetricsServerTest, NonsenseClosesItsConnectionAndNoOther) {
+  Start(/*limit_ms=*/200);
+  (void)Answer("nonsense\r\n\r\n");
+  (void)Answer(std::string(1'000, '\0'));
+  (void)Answer("GET /metrics HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345");
+  const std::string long_header(4 * MetricsServer::kMaxHeaderBytes, 'x');
+  EXPECT_THAT(Answer("GET /metrics HTTP/1.1\r\nX: " + long_header + "\r\n\r\n"),
+              Not(HasSubstr("the page")));
+  EXPECT_THAT(HttpClient::Get(port_), EndsWith("the page\n"));
+}
+
+TEST_F(MetricsServerTest, SilentConnectionsMakeRoomForOthers) {
+  Start(/*limit_ms=*/100);
+  std::deque<HttpClient> silent;
+  for (size_t i = 0; i < 2 * MetricsServer::kMaxConnections; ++i) silent.emplace_back(port_);
+  EXPECT_THAT(HttpClient::Get(port_), EndsWith("the page\n"));
+  for (HttpClient& client : silent) EXPECT_EQ(client.ReadAll(), "");
+}
+
+TEST_F(MetricsServerTest, ARequestThatComesByTheByteIsGivenUp) {
+  Start(/*limit_ms=*/100);
+  HttpClient slow(port_);
+  ASSERT_TRUE(slow.Send("GET /metrics HTTP/1.1\r\nX: "));
+  while (slow.Send("x")) ::usleep(1'000);
+  EXPECT_THAT(slow.ReadAll(), Not(HasSubstr("the page")));
+}
+
+TEST_F(MetricsServerTest, WhoDoesNotReadItsAnswerIsGivenUp) {
+  page_ = std::string(12 << 20, 'p');  // more than sockets hold
+  Start(/*limit_ms=*/100);
+  std::deque<HttpClient> lazy;
+  for (size_t i = 0; i < MetricsServer::kMaxConnections; ++i) {
+    lazy.emplace_back(port_, /*receive_bytes=*/4'096)
+        .Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+  }
+  EXPECT_THAT(HttpClient::Get(port_, "/"), StartsWith("HTTP/1.1 404 "));
+  for (HttpClient& client : lazy) EXPECT_LT(client.ReadAll().size(), page_.size());
+}
+
+TEST_F(MetricsServerTest, WithoutDescriptorsItWaitsForSome) {
+  if (kIsSanitized) GTEST_SKIP() << "it needs descriptors itself";
+  Start();
+  int log[2];
+  ASSERT_EQ(::pipe(log), 0);
+  const UniqueFd log_end(log[0]), stderr_now(log[1]), stderr_before(::dup(2));
+  HttpClient client;
+  {
+    const UniqueFd next(::dup(2));
+    const ProcessLimit limit(RLIMIT_NOFILE, static_cast<rlim_t>(next.get()));
+    ::dup2(stderr_now.get(), 2);
+    client.Connect(port_);
+    client.Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+    std::string told;
+    char byte;
+    while (told.find("accept, for metrics") == std::string::npos &&
+           ::read(log_end.get(), &byte, 1) == 1) {
+      told += byte;
+    }
+  }
+  EXPECT_THAT(client.ReadAll(), EndsWith("the page\n"));
+  ::dup2(stderr_before.get(), 2);
+}
+
+TEST_F(MetricsServerTest, NothingStaysOpen) {
+  const uint64_t before = OwnDescriptors();
+  Start();
+  for (int i = 0; i < 100; ++i) (void)HttpClient::Get(port_);
+  {
+    HttpClient silent(port_), another(port_);
+    another.Send("GET /met");
+    (void)HttpClient::Get(port_);
+    server_.reset();
+    EXPECT_EQ(silent.ReadAll(), "");
+    EXPECT_EQ(another.ReadAll(), "");
+  }
+  EXPECT_EQ(OwnDescriptors(), before);
+}
+
+}  // namespace
+}  // namespace cyray::raylet
