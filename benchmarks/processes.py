@@ -152,6 +152,13 @@ def pss_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def available_bytes() -> int:
+    """Memory of the machine that can be had without swapping."""
+    with open("/proc/meminfo") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["MemAvailable"].split()[0]) * 1024
+
+
 def resident_bytes() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

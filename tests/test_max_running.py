@@ -94,24 +94,23 @@ def test_whoever_submits_the_limit_is_one():
     assert cyray.get(meter.count.remote()) == 75
 
 
-def test_permits_of_a_dead_process_come_back(gate):
+def test_permits_of_a_dead_process_come_back(gate, tmp_path):
     @cyray.remote(max_retries=0, num_cpus=0)
-    def dies(meter, path):
-        refs = [measured.options(num_cpus=0).remote(meter) for _ in range(2)]
-        cyray.get(refs)
-        blocked = [waits.remote(path) for _ in range(2)]
-        del blocked[:]
+    def dies(path, started):
+        blocked = waits.remote(path, started)
+        while not os.path.exists(started):
+            cyray.wait([blocked], timeout=0.01)
         os.kill(os.getpid(), 9)
 
-    @cyray.remote(max_running=2, num_cpus=0)
-    def waits(path):
+    @cyray.remote(max_running=1, num_cpus=0)
+    def waits(path, started=None):
         if path is not None:
+            open(started, "w").close()
             open(path).close()
         return "ran"
 
-    meter = Meter.remote()
     with pytest.raises(cyray.exceptions.WorkerCrashedError):
-        cyray.get(dies.remote(meter, gate.path), timeout=60)
+        cyray.get(dies.remote(gate.path, str(tmp_path / "started")), timeout=60)
     assert cyray.get([waits.remote(None) for _ in range(4)], timeout=60) == ["ran"] * 4
 
 
@@ -157,3 +156,16 @@ def test_a_detached_actor_counts_for_itself_when_its_driver_is_gone(shared_sessi
         assert cyray.get(stays.squares.remote(10), timeout=60) == 285
     finally:
         cyray.kill(stays)
+
+
+def test_what_waits_for_its_turn_says_so(gate):
+    @cyray.remote(max_running=1, num_cpus=0)
+    def waits(path):
+        open(path).close()
+
+    refs = [waits.remote(gate.path) for _ in range(2)]
+    with pytest.raises(cyray.exceptions.GetTimeoutError) as raised:
+        cyray.get(refs[1], timeout=3)
+    assert "as many run in the job as its max_running=1 allows" in str(raised.value)
+    gate.open()
+    cyray.get(refs, timeout=30)

@@ -105,7 +105,9 @@ def groups(engine: Engine) -> dict[str, float]:
 @case(
     "scale",
     "crowds",
-    Metric("crowd", "10,000 actors, each has answered (peers: fewer, scaled up)", "s", False),
+    Metric(
+        "crowd", "10,000 actors, each has answered (fewer where memory ends, scaled up)", "s", False
+    ),
     Metric("crowd_bytes", "- memory (PSS) of each", "B", False),
     Metric("crowd_end", "- all killed, their processes gone", "s", False),
     once=True,

@@ -150,9 +150,9 @@ TEST_F(PermitTableTest, RandomOperations) {
           [[fallthrough]];
         case 1:
         case 2: {
-          const auto answers =
-              table.Tell(Function(1), Process(name),
-                         {limit, 1 + static_cast<uint32_t>(random() % 3), player.returned});
+          const auto answers = table.Tell(
+              Function(1), Process(name),
+              {limit, static_cast<uint32_t>(random() % 4), player.returned}, player.granted);
           random() % 3 == 0 ? late.push_back(answers) : hear(answers);
           break;
         }
@@ -174,7 +174,42 @@ TEST_F(PermitTableTest, RandomOperations) {
       for (const auto& [each, of_it] : players) held += of_it.held();
       ASSERT_LE(held, limit) << "seed " << seed << " step " << step;
     }
+    // From now on nothing is late, and whoever has one uses it and returns what it owes.
+    for (auto& [name, player] : players) {
+      got[name] = 0;
+      player.recalled = 0;
+    }
+    for (int round = 0; round < 200; ++round) {
+      for (auto& [name, player] : players) {
+        if (player.held() > 0 && (player.owed() > 0 || random() % 4 == 0)) ++player.returned;
+        hear(table.Tell(Function(1), Process(name), {limit, 2, player.returned}, player.granted));
+      }
+    }
+    for (const auto& [name, player] : players) {
+      EXPECT_GT(got[name], 3u) << "seed " << seed << ": " << name << " was passed over";
+    }
   }
+}
+
+TEST_F(PermitTableTest, WhatNobodyHoldsOrWantsIsForgotten) {
+  Tell('a', 2, 2);
+  GiveBack('a', 2, 0);
+  EXPECT_EQ(table_.functions(), 1u);
+  GiveBack('a', 2, 0);
+  EXPECT_EQ(table_.functions(), 0u);
+  // It goes on from what it was granted.
+  Take(table_.Tell(Function(1), Process('a'), {2, 1, 2}, players_['a'].granted));
+  EXPECT_EQ(players_['a'].held(), 1u);
+}
+
+TEST_F(PermitTableTest, WhoseLimitIsLowerThanWhatOthersHoldWaitsForThese) {
+  Tell('a', 10, 10);
+  Tell('b', 2, 1);
+  EXPECT_EQ(players_['a'].owed(), 0u) << "one that came back would be no help";
+  for (int i = 0; i < 8; ++i) GiveBack('a', 10, 0);
+  EXPECT_EQ(players_['b'].held(), 0u);
+  GiveBack('a', 10, 0);
+  EXPECT_EQ(players_['b'].held(), 1u);
 }
 
 }  // namespace

@@ -153,6 +153,7 @@ TEST_F(TaskPermitsTest, WithoutItsDriverAProcessCountsForItself) {
   Submit(Limited(1), 3);
   EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty());
   tasks_.permits().OnProcessDied(WorkerAddress(kDriver));
+  tasks_.Tick(MonotonicNs());
   EXPECT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(1));
 }
 
@@ -180,6 +181,34 @@ TEST_F(TaskPermitsTest, ADriverGivesToOthersAndTakesBackWhatTheDeadHeld) {
   tasks_.permits().OnProcessDied(WorkerAddress(20));
   links_.FlushDirty();
   EXPECT_EQ(granted(21), 1u);
+}
+
+TEST_F(TaskPermitsTest, APermitThatACancelledRequestHadIsUsed) {
+  TaskTemplate* tmpl = Limited(1);
+  ObjectEntry* first = SubmitterFake::Submit(tmpl);
+  const auto requests = FromProcess(FrameType::kRequestLease);
+  ASSERT_THAT(requests, SizeIs(1));
+  tasks_.Cancel(first->maker, {});
+  objects_.Release(first);
+  Submit(tmpl, 1);
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), IsEmpty());
+  const uint64_t id = requests[0].As<wire::RequestLease>()->request_id();
+  FromRaylet(FrameType::kLeaseReply, [&](auto& b) { return wire::CreateLeaseReply(b, id, false); });
+  EXPECT_THAT(FromProcess(FrameType::kRequestLease), SizeIs(1));
+  tasks_.CheckInvariants();
+}
+
+TEST_F(TaskPermitsTest, PermitsThatComeWhenNobodyWantsThemAnyMoreGoBack) {
+  Count(kDriver);
+  Submit(Limited(1), 1);
+  const uint32_t number = Told()->number();
+  flatbuffers::FlatBufferBuilder b;
+  b.Finish(wire::CreateGrantPermits(b, wire::ToWire(kFunction), number + 7, 1, 0, 0));
+  tasks_.permits().OnGrantPermits(LinkTo(kDriver),
+                                  *flatbuffers::GetRoot<wire::GrantPermits>(b.GetBufferPointer()));
+  EXPECT_EQ(Told()->number(), number + 7);
+  EXPECT_EQ(Told()->returned(), 1u);
+  EXPECT_EQ(Told()->wanted(), 0u);
 }
 
 }  // namespace

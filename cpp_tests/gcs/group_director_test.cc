@@ -225,5 +225,18 @@ TEST_F(GroupDirectorTest, AHelloPutsPromisesRight) {
   EXPECT_EQ(Prepared(), Nodes{node});
 }
 
+TEST_F(GroupDirectorTest, AnAttemptMayKeepItsNodeAndPutTheRestWhereThereIsRoom) {
+  const NodeId small = Join(4);
+  Report(small, 1);
+  Register({1, 1, 1}, wire::GroupPolicy::Pack);
+  EXPECT_EQ(Prepared(), Nodes{small});
+  const NodeId other = Join(2);
+  director_.PlaceWaiting();
+  Pass(3'000);
+  EXPECT_EQ(GivenBack(), Nodes{small});
+  EXPECT_EQ(Prepared().size(), 2u);
+  (void)other;
+}
+
 }  // namespace
 }  // namespace cyray::gcs

@@ -158,5 +158,40 @@ TEST_F(LeaseSchedulerPriorityTest, AJobThatCameLaterHasLeasesAskedBackUntilBothH
   EXPECT_EQ(Run().reclaims.size(), 2u);
 }
 
+TEST_F(LeaseSchedulerPriorityTest, WhoWaitsForWhatItSubmittedCountsForNothing) {
+  Ask({.job = 'a'});
+  Ask({.job = 'a'});
+  const auto parents = Run().grants;
+  ASSERT_EQ(parents.size(), 2u);
+  for (const LeaseGrant& parent : parents) scheduler_.SetBlocked(parent.worker, true);
+  Ask({.job = 'b'});
+  Ask({.job = 'b'});
+  ASSERT_EQ(Run().grants.size(), 2u);
+  now_ = 10;
+  Ask({.job = 'b'});
+  const auto child = Ask({.job = 'a', .client = '2'});
+  const auto actions = Run();
+  ASSERT_EQ(actions.reclaims.size(), 1u) << "of the job that has the CPUs";
+  ASSERT_TRUE(scheduler_.ReturnLease(actions.reclaims[0].lease_id, actions.reclaims[0].holder));
+  EXPECT_EQ(IdsOf(Run()), std::vector{child});
+}
+
+TEST_F(LeaseSchedulerPriorityTest, ManyPrioritiesThatWaitAreNotLookedAtForEachLeaseThatEnds) {
+  Ask({.priority = 1'000'000, .cpus = 2});
+  const auto first = Run().grants;
+  ASSERT_EQ(first.size(), 1u);
+  for (int32_t priority = 0; priority < 5000; ++priority) {
+    Ask({.priority = priority, .cpus = 2, .client = '2'});
+  }
+  now_ = 10;
+  Run();
+  const uint64_t before = scheduler_.looked_at();
+  Return(first[0]);
+  const auto next = Run();
+  ASSERT_EQ(next.grants.size(), 1u);
+  EXPECT_EQ(next.grants[0].key.id, asked_) << "the highest";
+  EXPECT_LT(scheduler_.looked_at() - before, 500u);
+}
+
 }  // namespace
 }  // namespace cyray::raylet

@@ -1,5 +1,7 @@
 #include "cyray/core/permit_office.h"
 
+#include <utility>
+
 #include "cyray/core/link.h"
 #include "cyray/wire/convert.h"
 
@@ -9,14 +11,33 @@ using wire::FrameType;
 
 void PermitOffice::Tell(uint32_t number, const FunctionId& function, const PermitTable::Wish& wish,
                         uint64_t granted) {
-  if (!is_home() && links_.IsDead(home_.worker)) home_ = self_;
+  if (!is_home() && links_.IsDead(home_.worker)) return BecomeHome();  // tells this, too
   if (is_home()) return Deliver(table_.Tell(function, {self_, number}, wish, granted));
   Link& link = links_.To(home_);
+  if (link.state == Link::State::kBroken) return NoteUntold();
   builder_.Clear();
   builder_.Finish(wire::CreateHoldPermits(builder_, wire::ToWire(function), number, wish.limit,
                                           wish.wanted, wish.returned, granted));
   links_.Send(link, FrameType::kHoldPermits, builder_);
   links_.Flush(link);
+}
+
+void PermitOffice::BecomeHome() {
+  home_ = self_;
+  NoteUntold();
+}
+
+void PermitOffice::NoteUntold() {
+  if (!std::exchange(untold_, true)) hooks_.on_untold();
+}
+
+bool PermitOffice::TellAgain() {
+  if (!untold_) return true;
+  if (!is_home() && links_.IsDead(home_.worker)) home_ = self_;
+  if (!is_home() && links_.To(home_).state == Link::State::kBroken) return false;
+  untold_ = false;
+  hooks_.on_tell_again();
+  return !untold_;
 }
 
 // Who is told may tell something in turn: what came of that is delivered after all of this.
@@ -28,17 +49,17 @@ void PermitOffice::Deliver(const PermitTable::Answers& answers) {
     const PermitTable::Answer answer = undelivered_.front();
     undelivered_.pop_front();
     if (answer.holder.process == self_) {
-      hooks_.on_answer(answer.holder.number, answer.granted, answer.recalled);
+      hooks_.on_answer(answer);
       continue;
     }
-    Link* const link = links_.Find(answer.holder.process.worker);
-    if (link == nullptr) continue;  // it is gone, or tells all again
+    if (links_.IsDead(answer.holder.process.worker)) continue;
+    Link& link = links_.To(answer.holder.process);  // one that is broken: it will tell all again
     builder_.Clear();
     builder_.Finish(wire::CreateGrantPermits(builder_, wire::ToWire(answer.function),
-                                             answer.holder.number, answer.granted,
+                                             answer.holder.number, answer.granted, answer.returned,
                                              answer.recalled));
-    links_.Send(*link, FrameType::kGrantPermits, builder_);
-    links_.Flush(*link);
+    links_.Send(link, FrameType::kGrantPermits, builder_);
+    links_.Flush(link);
   }
   delivering_ = false;
 }
@@ -46,8 +67,12 @@ void PermitOffice::Deliver(const PermitTable::Answers& answers) {
 bool PermitOffice::OnFrame(Link& link, const wire::Frame& frame) {
   if (frame.type == FrameType::kHoldPermits) {
     const auto* hold = frame.As<wire::HoldPermits>();
-    if (hold != nullptr) OnHoldPermits(link, *hold);
-    return hold != nullptr;
+    if (hold == nullptr || hold->granted() < hold->returned() ||
+        hold->granted() - hold->returned() > PermitTable::kMostWanted) {
+      return false;
+    }
+    OnHoldPermits(link, *hold);
+    return true;
   }
   if (frame.type != FrameType::kGrantPermits) return false;
   const auto* grant = frame.As<wire::GrantPermits>();
@@ -63,20 +88,27 @@ void PermitOffice::OnHoldPermits(Link& link, const wire::HoldPermits& hold) {
 
 void PermitOffice::OnGrantPermits(const Link& link, const wire::GrantPermits& grant) {
   if (link.peer != home_) return;
-  hooks_.on_answer(grant.number(), grant.granted(), grant.recalled());
+  hooks_.on_answer({.holder = {self_, grant.number()},
+                    .function = wire::FromWireOrNil(grant.function_id()),
+                    .granted = grant.granted(),
+                    .returned = grant.returned(),
+                    .recalled = grant.recalled()});
 }
 
 void PermitOffice::OnLinkBroken(const Link& link) {
-  if (link.peer == home_ && !is_home()) hooks_.on_tell_again();
+  if (link.peer == home_ && !is_home()) NoteUntold();
 }
 
 void PermitOffice::OnProcessDied(const Address& process) {
   if (process == home_ && !is_home()) {
-    home_ = self_;
-    hooks_.on_tell_again();
+    BecomeHome();
   } else {
     Deliver(table_.Gone(process));
   }
+}
+
+void PermitOffice::OnNodeDied(const NodeId& node) {
+  if (home_.node == node && !is_home()) BecomeHome();
 }
 
 }  // namespace cyray::core

@@ -24,10 +24,12 @@ namespace cyray::core {
 class PermitOffice {
  public:
   struct Hooks {
-    // What the holder of this process with that number was granted, ever, and owes.
-    std::function<void(uint32_t number, uint64_t granted, uint64_t recalled)> on_answer;
+    // For a holder of this process.
+    std::function<void(const PermitTable::Answer&)> on_answer;
     // What this process has told may be lost, or another one counts now: all is to be told again.
     std::function<void()> on_tell_again;
+    // TellAgain is to be called soon.
+    std::function<void()> on_untold;
   };
   explicit PermitOffice(LinkOutbox& links) : links_(links) {}
   void set_hooks(Hooks hooks) { hooks_ = std::move(hooks); }
@@ -47,9 +49,14 @@ class PermitOffice {
   void OnGrantPermits(const Link& link, const wire::GrantPermits& grant);
   void OnLinkBroken(const Link& link);
   void OnProcessDied(const Address& process);
+  void OnNodeDied(const NodeId& node);
+  // What could not be told, or may be lost. False: it cannot be yet, try again later.
+  bool TellAgain();
 
  private:
   bool is_home() const { return home_ == self_; }
+  void BecomeHome();
+  void NoteUntold();
   void Deliver(const PermitTable::Answers& answers);
 
   LinkOutbox& links_;
@@ -59,6 +66,7 @@ class PermitOffice {
   PermitTable table_;
   std::deque<PermitTable::Answer> undelivered_;  // the oldest first
   bool delivering_ = false;
+  bool untold_ = false;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "cyray/util/log.h"
 
@@ -14,43 +15,44 @@ PermitTable::Answers PermitTable::Tell(const FunctionId& function, const Holder&
   Entry& entry = it->second;
   // Whoever has returned one is behind those who wait.
   const bool waited = !added && entry.wants() && wish.returned <= entry.wish.returned;
-  if (added) {
-    entry.granted = std::clamp(granted_before, wish.returned, wish.returned + kMostWanted);
-  }
+  if (added) entry.granted = std::max(granted_before, wish.returned);
   // What was said before may come after.
   if (wish.returned >= entry.wish.returned) entry.wish = wish;
   entry.wish.returned = std::min(entry.wish.returned, entry.granted);
   entry.wish.wanted = std::min(entry.wish.wanted, kMostWanted);
   if (!waited) entry.since = ++told_;
-  return Settle(function, &holder);
+  entry.news = true;
+  return Settle(function);
 }
 
 PermitTable::Answers PermitTable::Gone(const Address& process) {
   Answers all;
-  std::vector<FunctionId> empty;
+  std::vector<FunctionId> changed;
   for (auto& [function, entries] : functions_) {
     const auto gone = [&](const auto& item) { return item.first.process == process; };
-    if (std::erase_if(entries, gone) == 0) continue;
-    const Answers answers = Settle(function, nullptr);
-    all.insert(all.end(), answers.begin(), answers.end());
-    if (entries.empty()) empty.push_back(function);
+    if (std::erase_if(entries, gone) > 0) changed.push_back(function);
   }
-  for (const FunctionId& function : empty) functions_.erase(function);
+  for (const FunctionId& function : changed) {
+    const Answers answers = Settle(function);
+    all.insert(all.end(), answers.begin(), answers.end());
+  }
   return all;
 }
 
-PermitTable::Answers PermitTable::Settle(const FunctionId& function, const Holder* told) {
+PermitTable::Answers PermitTable::Settle(const FunctionId& function) {
   Entries& entries = functions_.at(function);
-  const Entries before = entries;
   Grant(entries);
   Recall(entries);
   Answers answers;
-  for (const auto& [holder, entry] : entries) {
-    const Entry& old = before.at(holder);
-    const bool news = entry.granted != old.granted || entry.recalled != old.recalled;
-    if (!news && (told == nullptr || holder != *told)) continue;
-    answers.push_back({holder, function, entry.granted, entry.recalled});
+  for (auto& [holder, entry] : entries) {
+    if (!std::exchange(entry.news, false)) continue;
+    answers.push_back({holder, function, entry.granted, entry.wish.returned, entry.recalled});
   }
+  // Should it want one again, it says what it was granted.
+  std::erase_if(entries, [](const auto& item) {
+    return item.second.held() == 0 && item.second.wish.wanted == 0;
+  });
+  if (entries.empty()) functions_.erase(function);
   return answers;
 }
 
@@ -66,6 +68,7 @@ void PermitTable::Grant(Entries& entries) {
     }
     if (next == nullptr) return;
     ++next->granted;
+    next->news = true;
     ++held;
   }
 }
@@ -79,16 +82,24 @@ void PermitTable::Recall(Entries& entries) {
     uint64_t spare;  // that it holds, and was not asked for
   };
   std::vector<Share> shares;
-  uint64_t coming = 0;
+  uint64_t coming = 0, held = 0;
+  for (const auto& [holder, entry] : entries) held += entry.held();
+  // One with a lower limit than others have waits for these: no single one that came back would do.
+  const auto waits_for_one = [held](const Entry& entry) {
+    return entry.wants() && held <= entry.wish.limit;
+  };
   bool waits = false;
   for (auto& [holder, entry] : entries) {
     coming += entry.asked_back();
-    waits |= entry.wants();
+    waits |= waits_for_one(entry);
     const uint64_t spare = entry.held() - entry.asked_back();
     shares.push_back({&entry, spare, spare});
   }
   if (!waits) {  // nobody needs what was asked for
-    for (auto& [holder, entry] : entries) entry.recalled = entry.wish.returned;
+    for (auto& [holder, entry] : entries) {
+      entry.news |= entry.asked_back() > 0;
+      entry.recalled = entry.wish.returned;
+    }
     return;
   }
   for (;;) {
@@ -98,7 +109,7 @@ void PermitTable::Recall(Entries& entries) {
       const auto less = [](const Share& a, const Share& b) {
         return std::tuple(a.has, a.entry->since) < std::tuple(b.has, b.entry->since);
       };
-      const bool wants = share.entry->wants() && share.has < share.entry->wish.wanted;
+      const bool wants = waits_for_one(*share.entry) && share.has < share.entry->wish.wanted;
       if (wants && (next == nullptr || less(share, *next))) next = &share;
       if (share.spare > 0 && (richest == nullptr || share.has > richest->has)) richest = &share;
     }
@@ -111,6 +122,7 @@ void PermitTable::Recall(Entries& entries) {
     if (richest == nullptr || richest->has <= next->has + (next->has > 0 ? 1 : 0)) return;
     Entry& giver = *richest->entry;
     giver.recalled = std::max(giver.recalled, giver.wish.returned) + 1;
+    giver.news = true;
     --richest->has;
     --richest->spare;
     ++next->has;

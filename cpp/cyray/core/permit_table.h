@@ -5,8 +5,7 @@
 // ever, and how many it is to have returned, so that nothing is lost or counted twice when a
 // message is said again. Whoever wants one and holds the fewest is next, then who has waited
 // longest. Where somebody would hold fewer than another one could spare, that one is asked for
-// some. A holder has permits beyond its limit only when others with the same function have a higher
-// one.
+// some; not for somebody whose limit is lower than what others hold, who waits for these.
 //
 // Threading: confined to its owner. Pure. Invariant: no permit is granted while as many as the
 // limit of who wants it are held.
@@ -40,6 +39,7 @@ class PermitTable {
     Holder holder;
     FunctionId function;
     uint64_t granted = 0;   // ever
+    uint64_t returned = 0;  // ever, as far as is known here
     uint64_t recalled = 0;  // so many are to be returned, ever
   };
   using Answers = std::vector<Answer>;
@@ -61,13 +61,13 @@ class PermitTable {
     uint64_t granted = 0;
     uint64_t recalled = 0;
     uint64_t since = 0;  // when it began to wait, or returned one, as a number that grows
+    bool news = false;   // to be told
     uint64_t held() const { return granted - wish.returned; }
     uint64_t asked_back() const { return recalled > wish.returned ? recalled - wish.returned : 0; }
     bool wants() const { return held() < wish.wanted; }
   };
   using Entries = std::map<Holder, Entry>;
-  // Tells who it is news for, but for `told`, which is told in any case.
-  Answers Settle(const FunctionId& function, const Holder* told);
+  Answers Settle(const FunctionId& function);
   static void Grant(Entries& entries);
   static void Recall(Entries& entries);
 

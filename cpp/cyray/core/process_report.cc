@@ -108,9 +108,8 @@ void Writer::AddWanted(json& out, const Shape& shape) {
   out["demand"] = AsJson(key.demand);
   if (!key.labels.empty()) out["labels"] = AsJson(key.labels);
   if (key.priority != 0) out["priority"] = key.priority;
-  if (shape.limited()) {
-    out["max_running"] = key.max_running;
-    out["permits"] = shape.permits.held();
+  if (shape.limited() && shape.unanswered == 0 && TaskSubmitter::FreePermits(shape) == 0) {
+    out["turn_of"] = key.max_running;
   }
   if (key.affinity_node.is_nil()) return;
   out["node_affinity"] = key.affinity_node.Hex();

@@ -7,8 +7,8 @@
 //             awaits: [object], pending_tasks, pending: [task]}
 //   object   {object_id, state, nodes: [..], owner: of a borrowed one, task: what makes it}
 //   task     {task_id, name, attempt, place, args: [object], actor, class, actor_state, waits,
-//             demand, labels: {text, selectors}, node_affinity, node_affinity_soft, worker, pid,
-//             node}
+//             demand, labels: {text, selectors}, node_affinity, node_affinity_soft, priority,
+//             turn_of: max_running, where as many run; worker, pid, node}
 // clang-format on
 //
 // Lists are cut: a report takes some tens of kilobytes at most. Functions without state, called

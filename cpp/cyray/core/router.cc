@@ -233,6 +233,7 @@ void Router::OnProcessDied(const wire::ProcessDied& died) {
   }
   for (const Address& peer : gone) OnPeerGone(peer, reason);
   parts_.directory.OnNodeDied(address.node, reason);
+  parts_.submitter.permits().OnNodeDied(address.node);
 }
 
 void Router::OnPeerGone(const Address& peer, const std::string& reason) {

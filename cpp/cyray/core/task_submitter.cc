@@ -18,6 +18,8 @@ using wire::FrameType;
 constexpr double kStealWorthUs = 250;
 // An idle lease is kept so long: work of the same shape often follows.
 constexpr int64_t kKeepIdleNs = 50'000'000;
+// How often it is tried to reach who counts permits, when the connection was lost.
+constexpr int64_t kTellAgainNs = 100'000'000;
 }  // namespace
 
 TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, RayletOutbox& raylet,
@@ -28,10 +30,8 @@ TaskSubmitter::TaskSubmitter(ObjectDirectory& objects, LinkOutbox& links, Raylet
       completion_(completion),
       slab_(slab),
       permits_(links) {
-  permits_.set_hooks({[this](uint32_t number, uint64_t granted, uint64_t recalled) {
-                        OnPermits(number, granted, recalled);
-                      },
-                      [this] { TellAllPermits(); }});
+  permits_.set_hooks({[this](const PermitTable::Answer& answer) { OnPermits(answer); },
+                      [this] { TellAllPermits(); }, [this] { TickAt(links_.NowNs()); }});
 }
 
 void TaskSubmitter::Submit(PendingTask* task) {
@@ -180,16 +180,19 @@ void TaskSubmitter::CancelRequests(Shape& shape, size_t keep) {
 void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply) {
   --shape.unanswered;
   const bool asked = std::erase(shape.requests, request_id) > 0;
-  if (shape.limited() && (reply == nullptr || !reply->ok())) SettlePermits(shape);
   if (reply == nullptr) return;
   if (!reply->ok()) {
-    if (!asked || shape.ready.empty()) return;
+    if (!asked || shape.ready.empty()) {
+      if (shape.limited()) Pump(shape);  // its permit is free
+      return;
+    }
     // Unschedulable for good: every task of this shape gets to know.
     const std::string why = reply->error() != nullptr ? reply->error()->str() : "";
     const bool removed = reply->refusal() == wire::LeaseRefusal::GroupRemoved;
     const ValuePtr error =
         SystemError(removed ? ErrorKind::kTaskGroupRemoved : ErrorKind::kUnschedulable, why);
     while (PendingTask* task = shape.ready.TakeFirst()) completion_.Fail(task, error);
+    if (shape.limited()) SettlePermits(shape);
     return;
   }
   auto owned = std::make_unique<Lease>();
@@ -476,6 +479,7 @@ void TaskSubmitter::Tick(int64_t now_ns) {
   });
   for (size_t i = 0; i < with_leases_.size(); ++i) TickShape(*with_leases_[i], now_ns, silent);
   for (const auto& [number, shape] : limited_) ReturnOwed(*shape);
+  if (!permits_.TellAgain()) TickAt(now_ns + kTellAgainNs);
   std::vector<std::pair<Address, std::string>> gone;
   for (Lease* lease : silent) {
     lease->exiting = true;  // the raylet ends the worker: it is of no use to anybody here
@@ -545,6 +549,7 @@ void TaskSubmitter::CheckInvariants() const {
       CYRAY_CHECK(task->tmpl->shape == shape.get()) << task->id.Hex();
       CYRAY_CHECK(task->place == Place::kQueue && !task->cancelled) << task->id.Hex();
     }
+    CheckPermits(*shape);
     CYRAY_CHECK(shape->leases.empty() || shape->has_leases) << shape->key.demand.ToString();
     for (const auto& lease : shape->leases) {
       const auto& there = leases_by_worker_.at(lease->worker.worker);

@@ -58,6 +58,8 @@ class TaskSubmitter {
   // OnLeaseBroken follows. What ran there is not tried again.
   void OnGroupRemoved(const Address& worker);
   PermitOffice& permits() { return permits_; }
+  // Of a limited shape: those that are used neither for a lease nor for a request.
+  static size_t FreePermits(const Shape& shape);
   // The tags of the tasks that had begun there and are not answered, when that is known.
   using BegunTags = std::optional<std::vector<uint64_t>>;
   void OnLeaseBroken(const Address& worker, const std::string& reason,
@@ -104,14 +106,13 @@ class TaskSubmitter {
   void Requeue(Lease& lease, const std::string& reason, const BegunTags& begun);
   Lease* FindLease(const Address& worker);
   // --- Of limited shapes ---
-  // Held and used neither for a lease nor for a request.
-  static size_t FreePermits(const Shape& shape);
   // Gives back those that are of no use, or owed and free; says when more are wanted, or fewer.
   void SettlePermits(Shape& shape);
   void TellPermits(Shape& shape, uint32_t wanted);
   void TellAllPermits();
-  void OnPermits(uint32_t number, uint64_t granted, uint64_t recalled);
+  void OnPermits(const PermitTable::Answer& answer);
   void ReturnOwed(Shape& shape);
+  void CheckPermits(const Shape& shape) const;
   void TickAt(int64_t due_ns) {
     if (due_ns < next_tick_ns_) next_tick_ns_ = due_ns;
   }

@@ -2,8 +2,10 @@
 // them, than it holds permits, which the job's driver counts (PermitOffice).
 
 #include <algorithm>
+#include <utility>
 
 #include "cyray/core/task_submitter.h"
+#include "cyray/util/log.h"
 
 namespace cyray::core {
 namespace {
@@ -53,18 +55,22 @@ void TaskSubmitter::TellAllPermits() {
   }
 }
 
-void TaskSubmitter::OnPermits(uint32_t number, uint64_t granted, uint64_t recalled) {
-  const auto it = limited_.find(number);
-  if (it == limited_.end()) return;
+void TaskSubmitter::OnPermits(const PermitTable::Answer& answer) {
+  const auto it = limited_.find(answer.holder.number);
+  if (it == limited_.end()) {  // nobody has wanted any for long, and these come late
+    if (answer.granted == answer.returned) return;
+    const PermitTable::Wish none{.limit = 1, .wanted = 0, .returned = answer.granted};
+    return permits_.Tell(answer.holder.number, answer.function, none, answer.granted);
+  }
   Shape& shape = *it->second;
   Permits& permits = shape.permits;
-  if (granted > permits.granted) {
-    const uint64_t more = granted - permits.granted;
+  if (answer.granted > permits.granted) {
+    const uint64_t more = answer.granted - permits.granted;
     permits.told_lacking -= std::min(permits.told_lacking, more);
-    permits.granted = granted;
+    permits.granted = answer.granted;
     permits.since_ns = links_.NowNs();
   }
-  permits.recalled = recalled;
+  permits.recalled = answer.recalled;
   if (permits.telling) return;  // whoever told goes on
   SettlePermits(shape);
   ReturnOwed(shape);
@@ -95,6 +101,15 @@ void TaskSubmitter::ReturnOwed(Shape& shape) {
     }
   }
   for (Lease* lease : idle) ReturnLease(*lease);
+}
+
+void TaskSubmitter::CheckPermits(const Shape& shape) const {
+  if (!shape.limited()) return;
+  CYRAY_CHECK(shape.leases.size() + shape.unanswered <= shape.permits.held())
+      << shape.leases.size() << " + " << shape.unanswered << " of " << shape.permits.held();
+  const bool free = FreePermits(shape) > 0 && shape.requests.size() < kMaxLeaseRequests;
+  CYRAY_CHECK(!raylet_.connected() || shape.ready.empty() || !free)
+      << "a task waits, and its permit is free";
 }
 
 }  // namespace cyray::core

@@ -167,9 +167,8 @@ bool GroupDirector::Place(const PlacementGroupId& id) {
 
 GroupDirector::Placement GroupDirector::ChooseBest(const GroupRecord& record) const {
   for (const bool later : {false, true}) {
-    for (const auto* without : {&record.slow, static_cast<const std::set<NodeId>*>(nullptr)}) {
-      if (without == &record.slow && record.slow.empty()) continue;
-      Placement placement = Choose(record, later, without ? *without : std::set<NodeId>());
+    for (const std::set<NodeId>& without : {record.slow, std::set<NodeId>()}) {
+      Placement placement = Choose(record, later, without);
       if (!placement.empty()) return placement;
     }
   }
@@ -179,9 +178,10 @@ GroupDirector::Placement GroupDirector::ChooseBest(const GroupRecord& record) co
 bool GroupDirector::IsBetterGivenUp(const GroupRecord& record) const {
   std::set<NodeId> nodes;
   for (const auto& [index, node] : record.attempt->seats) nodes.insert(node);
-  const std::set<NodeId>& awaited = record.attempt->awaited;
   // What some have reserved for it nobody can use.
-  return awaited.size() < nodes.size() || !Choose(record, /*later=*/false, awaited).empty();
+  if (record.attempt->awaited.size() < nodes.size()) return true;
+  const Placement now = Choose(record, /*later=*/false, {});
+  return !now.empty() && now != record.attempt->seats;
 }
 
 void GroupDirector::Start(const GroupRecord& record, const Placement& placement) {
@@ -222,13 +222,15 @@ GroupDirector::Placement GroupDirector::Choose(const GroupRecord& record, bool l
     bundles.push_back(record.spec.bundles[i]);
   }
   const Sum seated = later ? Seated() : Sum{};
+  const uint64_t attempt = record.attempt ? record.attempt->id : 0;
   std::vector<sched::Site> sites;
   std::vector<NodeId> nodes;
   for (const auto& [id, node] : nodes_->nodes()) {
     if (!node.alive || hooks_.is_suspect(id) || without.contains(id)) continue;
     if (!later && node.awaits_report) continue;
     sched::Site site{&node.total, later ? node.total : node.available};
-    if (!later) promises_.SubtractFrom(site.available, id);
+    // An attempt that goes on would be given up for this choice.
+    if (!later) promises_.SubtractFrom(site.available, id, record.spec.id, attempt);
     if (const auto it = seated.find(id); it != seated.end()) site.available.Subtract(it->second);
     if (const auto it = here.find(id); it != here.end()) site.bundles = it->second;
     site.preferred = id == record.spec.soft_target;

@@ -47,10 +47,14 @@ class GroupPromises {
   }
   void Clear(const NodeId& node) { nodes_.erase(node); }
 
-  void SubtractFrom(ResourceSet& available, const NodeId& node) const {
+  // All but those of that attempt.
+  void SubtractFrom(ResourceSet& available, const NodeId& node, const PlacementGroupId& group = {},
+                    uint64_t attempt = 0) const {
     const auto of_node = nodes_.find(node);
     if (of_node == nodes_.end()) return;
-    for (const auto& [key, promise] : of_node->second) available.Subtract(promise.resources);
+    for (const auto& [key, promise] : of_node->second) {
+      if (key != Key{group, attempt}) available.Subtract(promise.resources);
+    }
   }
 
  private:

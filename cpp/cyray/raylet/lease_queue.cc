@@ -1,5 +1,6 @@
 #include "cyray/raylet/lease_queue.h"
 
+#include <iterator>
 #include <utility>
 
 #include "cyray/util/log.h"
@@ -126,7 +127,7 @@ void LeaseQueue::DropEmpty(Group* group) {
 LeaseRequest LeaseQueue::TakeFront(Group* group) {
   Unplace(group);
   group->lane_->served = true;
-  group->lane_->promoted = false;
+  if (std::exchange(group->lane_->promoted, false)) promoted_.erase(group->lane_->key);
   const auto front = group->waiting_.begin();
   LeaseRequest request = std::move(front->second.request);
   group->waiting_.erase(front);
@@ -176,7 +177,6 @@ std::vector<LeaseRequest> LeaseQueue::TakeAll(Group* group) {
 
 LeaseRequest LeaseQueue::Lease(Group* group) {
   ++group->held_;  // before: the group stays
-  if (!group->for_actor()) ++group->lane_->job->held;
   return TakeFront(group);
 }
 
@@ -184,9 +184,28 @@ void LeaseQueue::Returned(Group* group) {
   CYRAY_CHECK(group->held_ > 0);
   Unplace(group);
   --group->held_;
-  if (!group->for_actor()) --group->lane_->job->held;
   Place(group);
   DropEmpty(group);
+}
+
+std::vector<LeaseQueue::Lane*> LeaseQueue::Foremost(size_t of_each_job) {
+  std::vector<Lane*> foremost;
+  size_t of_this = 0;
+  for (auto it = lanes_.begin(); it != lanes_.end();) {
+    const LaneKey& key = it->first;
+    if (it->second.waits() && !it->second.promoted) {
+      foremost.push_back(&it->second);
+      ++of_this;
+    }
+    const auto next = std::next(it);
+    const bool same = next != lanes_.end() && next->first.job == key.job;
+    it = same && of_this >= of_each_job ? lanes_.upper_bound({key.job, INT32_MAX}) : next;
+    if (!same || of_this >= of_each_job) of_this = 0;
+  }
+  for (const LaneKey& key : promoted_) {
+    if (Lane& lane = lanes_.at(key); lane.waits()) foremost.push_back(&lane);
+  }
+  return foremost;
 }
 
 void LeaseQueue::GiveUp(Group* group, int more) {
@@ -199,6 +218,7 @@ int64_t LeaseQueue::Promote(int64_t now_ms, int64_t patience_ms) {
     const auto& [key, lane] = item;
     if (lane.groups > 0) return false;
     if (--lane.job->lanes == 0) jobs_.erase(key.job);
+    promoted_.erase(key);
     return true;
   });
   int64_t next = -1;
@@ -211,7 +231,7 @@ int64_t LeaseQueue::Promote(int64_t now_ms, int64_t patience_ms) {
       continue;
     }
     const int64_t left = lane.served_ms + patience_ms - now_ms;
-    lane.promoted |= left <= 0;
+    if (left <= 0 && !std::exchange(lane.promoted, true)) promoted_.insert(key);
     if (left > 0 && (next < 0 || left < next)) next = left;
   }
   return next;
@@ -289,11 +309,11 @@ void LeaseQueue::CheckInvariants() const {
   std::map<JobId, JobUse> jobs;
   for (const auto& [key, lane] : lanes_) ++jobs[key.job].lanes;
   for (const auto& [key, group] : groups_) {
-    JobUse& job = jobs[group.lane_->key.job];
-    job.held += group.held();
-    job.given_up += group.given_up_;
+    jobs[group.lane_->key.job].given_up += group.given_up_;
   }
-  CYRAY_CHECK(jobs == jobs_) << jobs.size();
+  for (const auto& [id, job] : jobs_) {
+    CYRAY_CHECK(jobs[id].lanes == job.lanes && jobs[id].given_up == job.given_up) << id.Hex();
+  }
   CYRAY_CHECK(found == standing) << found << " of " << standing;
 }
 

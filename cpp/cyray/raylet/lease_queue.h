@@ -115,12 +115,12 @@ class LeaseQueue {
     int32_t below;  // 0 less the priority: the highest comes first
     auto operator<=>(const LaneKey&) const = default;
   };
-  // Of its tasks.
   struct JobUse {
+    // Leases that take something from others: none of actors, of processes that wait for what they
+    // submitted, of what asks for nothing, or has a bundle's.
     int held = 0;
     int given_up = 0;  // of these, asked back
     int lanes = 0;
-    auto operator<=>(const JobUse&) const = default;
   };
   struct Lane {
     LaneKey key;
@@ -164,6 +164,10 @@ class LeaseQueue {
 
   // So many more of its leases are asked back, or fewer.
   static void GiveUp(Group* group, int more);
+  // Where a look at those that lack nothing single ended.
+  static void SetMixedAt(const Group& group, const Order& order) { group.lane_->mixed_at = order; }
+  // So many more of its leases count for its job, or fewer.
+  static void Count(const Group& group, int more) { group.lane_->job->held += more; }
 
   // Lanes that were not served for so long, though others of their job were or could be, are served
   // before these once. Returns in how many ms that is so for the next one; -1: for none.
@@ -185,7 +189,9 @@ class LeaseQueue {
   // How much of the families' indexes was looked at for that, ever.
   uint64_t searched() const { return searched_; }
   const std::map<LaneKey, Lane>& lanes() const { return lanes_; }
-  std::map<LaneKey, Lane>& lanes() { return lanes_; }  // for `mixed_at`
+  // Those with somebody who waits: of each job so many of the highest priorities, and those whose
+  // turn it is.
+  std::vector<Lane*> Foremost(size_t of_each_job);
   const std::map<GroupKey, Group>& groups() const { return groups_; }
   std::map<GroupKey, Group>& groups() { return groups_; }  // to move, not to add or erase
   size_t size() const { return index_.size(); }
@@ -203,6 +209,7 @@ class LeaseQueue {
   std::map<RequestKey, std::pair<Group*, uint64_t>> index_;
   std::map<LaneKey, Lane> lanes_;
   std::map<JobId, JobUse> jobs_;
+  std::set<LaneKey> promoted_;
   Stall without_node_, without_news_;  // of all lanes
   uint64_t next_ = 1;
   mutable uint64_t searched_ = 0;

@@ -13,6 +13,7 @@ constexpr int64_t kReserveEndMs = 2000;
 constexpr int64_t kWarnAfterMs = 1000;
 // So often somebody of a lower priority is served, however many of a higher one wait.
 constexpr int64_t kPatienceMs = 5000;
+constexpr int64_t kTurnsEveryMs = 100;
 // So long news of a node may take that its driver has heard of.
 constexpr int64_t kUnknownNodeMs = 5000;
 // What is looked at in one Schedule beyond what it can grant.
@@ -42,7 +43,10 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
     unknown_due_ms_ = INT64_MAX;
     queue_.SortAnew();
   }
-  const int64_t turn_ms = queue_.Promote(now_ms, kPatienceMs);
+  if (now_ms >= turns_due_ms_) {
+    turns_due_ms_ = now_ms + kTurnsEveryMs;
+    turn_ms_ = queue_.Promote(now_ms, kPatienceMs);
+  }
   Scan scan{.now_ms = now_ms, .take = take_worker, .actions = &actions};
   Serve(scan);
   if (queue_.size() == 0) return actions;
@@ -50,7 +54,7 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
   FindReclaims(now_ms, &actions);
   WarnInfeasible(now_ms, &actions);
   if (unknown_due_ms_ != INT64_MAX) actions.CallAgainIn(unknown_due_ms_ - now_ms);
-  if (turn_ms >= 0) actions.CallAgainIn(turn_ms);
+  if (turn_ms_ >= 0) actions.CallAgainIn(std::max(turn_ms_, kTurnsEveryMs));
   return actions;
 }
 
@@ -59,11 +63,11 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
 // Whoever holds the least is next each time, so that jobs and groups take turns.
 void LeaseScheduler::Serve(Scan& scan) {
   FairMerge merge;
-  for (const auto& [key, lane] : queue_.lanes()) AddSources(lane, scan, merge);
+  const std::vector<LeaseQueue::Lane*> lanes = queue_.Foremost(kMostLanes);
+  for (const LeaseQueue::Lane* lane : lanes) AddSources(*lane, scan, merge);
   Group* group = nullptr;
   size_t source = 0;
   int mixed = 0;
-  auto& lanes = queue_.lanes();
   while (merge.Next(&group, &source)) {
     ++looked_at_;
     const LeaseQueue::Order order = group->order();
@@ -72,7 +76,7 @@ void LeaseScheduler::Serve(Scan& scan) {
         scan.actions->call_again_ms = kMixedAgainMs;
         continue;
       }
-      lanes.at(group->lane().key).mixed_at = order;
+      LeaseQueue::SetMixedAt(*group, order);
     }
     if (!IsOpen(group->stall(), scan)) {  // nobody there can be served, but the first may reserve
       Reserve(*group, scan);
@@ -83,7 +87,7 @@ void LeaseScheduler::Serve(Scan& scan) {
     }
   }
   if (mixed > kMaxMixed) return;
-  for (auto& [key, lane] : lanes) lane.mixed_at = LeaseQueue::kFirst;
+  for (LeaseQueue::Lane* lane : lanes) lane->mixed_at = LeaseQueue::kFirst;
 }
 
 // Where somebody may be served, and who reserves first of those that may not.
@@ -244,6 +248,7 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
                       .allocation = std::move(allocation),
                       .granted_ms = scan.now_ms,
                       .for_actor = request.for_actor};
+  SetCounts(leases_[id]);
   lease_of_worker_[worker] = id;
   if (!request.for_actor) leases_of_.emplace(request.key.client, id);
 }
@@ -251,18 +256,18 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
 // --- Workers that waiting requests call for ---------------------------------------------------
 
 void LeaseScheduler::CountWantedWorkers(const Scan& scan) {
-  const auto lacks = [](const auto& item) { return !item.second.without_worker.empty(); };
-  if (std::any_of(queue_.lanes().begin(), queue_.lanes().end(), lacks)) {
-    CountWaitingForWorkers(scan.actions);
-  }
+  std::vector<LeaseQueue::Lane*> lanes = queue_.Foremost(kMostLanes);
+  std::erase_if(lanes, [](const auto* lane) { return lane->without_worker.empty(); });
+  if (!lanes.empty()) CountWaitingForWorkers(lanes, scan.actions);
   // There was room for one of these, which others with a worker have taken since. With a worker of
   // its own it is its turn next time; without one it would be passed over for ever.
   for (const WorkerUse& use : scan.no_worker) scan.actions->workers_wanted.try_emplace(use, 1);
 }
 
-void LeaseScheduler::CountWaitingForWorkers(ScheduleActions* actions) {
+void LeaseScheduler::CountWaitingForWorkers(const std::vector<LeaseQueue::Lane*>& lanes,
+                                            ScheduleActions* actions) {
   FairMerge merge;
-  for (const auto& [key, lane] : queue_.lanes()) AddWorkerSources(lane, merge);
+  for (const LeaseQueue::Lane* lane : lanes) AddWorkerSources(*lane, merge);
   NodeResources scratch = resources_;
   Group* group = nullptr;
   size_t source = 0;
@@ -305,6 +310,7 @@ void LeaseScheduler::EndLease(std::unordered_map<uint64_t, Lease>::iterator leas
   lease_of_worker_.erase(lease->second.worker);
   Group* const group = lease->second.group;
   if (lease->second.reclaimed()) LeaseQueue::GiveUp(group, -1);
+  if (lease->second.counts) LeaseQueue::Count(*group, -1);
   leases_of_.erase({lease->second.key.client, lease->first});
   leases_.erase(lease);
   queue_.Returned(group);
@@ -341,6 +347,15 @@ void LeaseScheduler::SetBlocked(const WorkerId& worker, bool blocked) {
   } else {
     resources_.TakeCpuBack(allocation);
   }
+  SetCounts(lease);
+}
+
+void LeaseScheduler::SetCounts(Lease& lease) {
+  const ResourceSet& resources = lease.allocation.resources;
+  const bool counts =
+      !lease.for_actor && !lease.allocation.cpu_lent && !resources.empty() && !GroupOf(resources);
+  if (counts != lease.counts) LeaseQueue::Count(*lease.group, counts ? 1 : -1);
+  lease.counts = counts;
 }
 
 std::vector<WorkerId> LeaseScheduler::ClientDied(const Address& client) {
@@ -425,11 +440,13 @@ void LeaseScheduler::CheckInvariants() const {
   resources_.CheckInvariants();
   ResourceSet sum = resources_.available();
   std::map<const Group*, std::pair<int, int>> held;  // and of these, given up
+  std::map<const LeaseQueue::JobUse*, int> counted;
   for (const auto& [id, lease] : leases_) {
     sum.Add(lease.allocation.resources);
     if (lease.allocation.cpu_lent) sum.Subtract(lease.allocation.Cpu());
     CYRAY_CHECK(lease_of_worker_.at(lease.worker) == id) << id;
     CYRAY_CHECK(leases_of_.contains({lease.key.client, id}) != lease.for_actor) << id;
+    if (lease.counts) ++counted[lease.group->lane().job];
     if (lease.for_actor) continue;
     ++held[lease.group].first;
     held[lease.group].second += lease.reclaimed() ? 1 : 0;
@@ -440,6 +457,9 @@ void LeaseScheduler::CheckInvariants() const {
   for (const auto& [key, group] : queue_.groups()) {
     CYRAY_CHECK(group.held() == held[&group].first) << group.held();
     CYRAY_CHECK(group.given_up() == held[&group].second) << group.given_up();
+  }
+  for (const auto& [key, lane] : queue_.lanes()) {
+    CYRAY_CHECK(lane.job->held == counted[lane.job]) << lane.job->held;
   }
   queue_.CheckInvariants();
 }

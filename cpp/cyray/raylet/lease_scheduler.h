@@ -178,6 +178,9 @@ class LeaseScheduler {
   static constexpr size_t kDeadNodesKept = 4096;
   // A request that waited this long keeps smaller ones from taking what it needs, part of the time.
   static constexpr int64_t kReserveAfterMs = 100;
+  // Priorities of a job that are looked at, the highest ones that wait; those below have their turn
+  // when it comes, and when these are served.
+  static constexpr size_t kMostLanes = 32;
   static constexpr int64_t kReserveCycleMs = 4000;
   using Group = LeaseQueue::Group;
   struct Lease {
@@ -188,6 +191,7 @@ class LeaseScheduler {
     int64_t granted_ms;
     int64_t reclaim_ms = -1;  // when its holder was last asked for it; -1: never
     bool for_actor = false;
+    bool counts = false;  // for its job (LeaseQueue::JobUse)
     bool reclaimed() const { return reclaim_ms >= 0; }
   };
   struct NodeView {
@@ -268,7 +272,8 @@ class LeaseScheduler {
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
   void CountWantedWorkers(const Scan& scan);
-  void CountWaitingForWorkers(ScheduleActions* actions);
+  void CountWaitingForWorkers(const std::vector<LeaseQueue::Lane*>& lanes,
+                              ScheduleActions* actions);
   void FindReclaims(int64_t now_ms, ScheduleActions* actions);
   // For as many of its front requests as may be; false when one of them gets nothing.
   bool ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
@@ -291,6 +296,7 @@ class LeaseScheduler {
   std::vector<WorkerId> HeldBy(const Address& client) const;
   uint64_t Random();
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
+  static void SetCounts(Lease& lease);
 
   NodeId self_;    // constant after construction
   Labels labels_;  // the same
@@ -305,6 +311,8 @@ class LeaseScheduler {
   Recent<NodeId, Nothing> dead_{kDeadNodesKept};
   bool views_changed_ = false;          // who no node could have may have one now
   int64_t unknown_due_ms_ = INT64_MAX;  // when the first who waits for news of a node is refused
+  int64_t turns_due_ms_ = 0;            // when it is looked whose turn it is among priorities
+  int64_t turn_ms_ = -1;                // what that said: somebody's turn comes in so many ms
   uint64_t next_lease_ = 1;
   uint64_t random_;
   uint64_t looked_at_ = 0;

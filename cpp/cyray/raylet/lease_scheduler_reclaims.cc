@@ -78,7 +78,9 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
   if (victims.empty() && actions->call_again_ms >= 0) return;
   FairMerge merge;
   std::deque<Vain> vain;  // by source
-  for (const auto& [key, lane] : queue_.lanes()) AddReclaimSources(lane, merge, vain);
+  for (const LeaseQueue::Lane* lane : queue_.Foremost(kMostLanes)) {
+    AddReclaimSources(*lane, merge, vain);
+  }
   Group* group = nullptr;
   size_t source = 0;
   for (int left = kMaxReclaimLooks; left > 0 && merge.Next(&group, &source); --left) {

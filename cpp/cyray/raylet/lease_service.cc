@@ -16,6 +16,7 @@ using wire::FromWire;
 using wire::FromWireOrNil;
 using wire::ToWire;
 
+constexpr int32_t kMostPriority = 1'000'000;
 constexpr int64_t kAvoidMs = 1000;    // a node that turned out to be dead
 constexpr int64_t kPendingMs = 1000;  // what waits so long is told to who asks for the node's state
 // So long a forwarded request waits at the least where it was sent: news of a node take up to 60
@@ -43,6 +44,7 @@ LeaseRequest ReadRequest(const wire::RequestLease& wire, const RequestKey& key, 
 
 bool IsValid(const LeaseRequest& request) {
   if (request.strategy > Strategy::kNodeAffinity) return false;
+  if (request.priority < -kMostPriority || request.priority > kMostPriority) return false;
   return std::none_of(request.demand.amounts().begin(), request.demand.amounts().end(),
                       [](const auto& amount) { return amount.second < 0; });
 }

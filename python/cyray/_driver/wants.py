@@ -41,6 +41,7 @@ class Want(NamedTuple):
     labels: Row = {}  # `text`, and `selectors`, of which a node must match one
     node: str = ""  # hex id of the one that it is bound to
     soft: bool = False  # to that, as long as it could have the resources
+    turn_of: int = 0  # max_running, where as many run in the job, or are about to
 
     @staticmethod
     def of(row: Row) -> Want:
@@ -50,10 +51,13 @@ class Want(NamedTuple):
             row.get("labels", {}),
             row.get("node_affinity", ""),
             bool(row.get("node_affinity_soft")),
+            row.get("turn_of", 0),
         )
 
     def words(self, groups: dict[str, Row]) -> str:
         """ "CPU: 1 in the placement group 'mine'", "a worker on a node with region in (eu)"."""
+        if self.turn_of:
+            return f"its turn: as many run in the job as its max_running={self.turn_of} allows"
         text = words(self.demand, groups) or "a worker"
         if self.labels:
             text += f" on a node with {self.labels.get('text', '?')}"

@@ -116,11 +116,10 @@ class _Story:
         elif place == "pushed":
             self._tell_behind(name, task.get("worker", ""), depth)
         else:
-            if task.get("max_running") and not task.get("permits"):
-                limit = task["max_running"]
-                self.say(depth, f"{name} waits: {limit} run in the job, and its max_running is {limit}")
-                return
             want = Want.of(task)
+            if want.turn_of:
+                self.say(depth, f"{name} waits for {want.words(self.facts.groups)}")
+                return
             self.say(depth, f"{name} waits for {want.words(self.facts.groups)}:")
             self._tell_want(want, depth + 1)
 
