@@ -98,6 +98,10 @@ enum class FrameType : uint16_t {
   kObjectFreed,
   kHoldPermits,
   kGrantPermits,
+  kAskRead,
+  kAnswersRead,
+  kCallsSaved,
+  kSaveWanted,
   // peer.fbs, raylet and raylet
   kForwardLease = 128,
   kForwardLeaseReply,
