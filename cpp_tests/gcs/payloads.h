@@ -95,6 +95,15 @@ inline wire::Bytes RegisterActorPayload(const ActorId& id, const ActorOptions& o
   return wire::FinishedBytes(builder);
 }
 
+inline wire::Bytes SaveActorPayload(const ActorId& id, uint32_t incarnation, uint64_t number,
+                                    const std::string& state) {
+  flatbuffers::FlatBufferBuilder builder;
+  auto bytes = builder.CreateVector(reinterpret_cast<const uint8_t*>(state.data()), state.size());
+  builder.Finish(wire::CreateSaveActorRequest(builder, wire::ToWire(id), incarnation, number,
+                                              /*taken_ms=*/1000, bytes));
+  return wire::FinishedBytes(builder);
+}
+
 inline wire::Bytes KillPayload(const ActorId& id, bool no_restart, bool out_of_scope) {
   flatbuffers::FlatBufferBuilder builder;
   builder.Finish(wire::CreateKillActorRequest(builder, wire::ToWire(id), no_restart, out_of_scope));

@@ -18,7 +18,7 @@ class RandomCluster {
   }
 
   void Step() {
-    switch (Pick(12)) {
+    switch (Pick(13)) {
       case 0:
       case 1:
         Do(GcsMethod::KvPut, KvPutPayload(Key(), std::to_string(Pick(1000)), Pick(2) == 0));
@@ -54,6 +54,12 @@ class RandomCluster {
           Do(GcsMethod::ReportWorkerDeath, WorkerDeathPayload(Any(drivers_)));
         }
         break;
+      case 10:
+        if (!actors_.empty()) {
+          Do(GcsMethod::SaveActor,
+             SaveActorPayload(Any(actors_), static_cast<uint32_t>(Pick(2)), saves_++, Key()));
+        }
+        break;
       default:
         StartAll();
         break;
@@ -74,6 +80,11 @@ class RandomCluster {
       auto name = builder.CreateString(std::string(1, static_cast<char>('a' + i)));
       builder.Finish(wire::CreateGetActorByNameRequest(builder, name));
       all.push_back(*gcs_.Call(GcsMethod::GetActorByName, wire::FinishedBytes(builder)));
+    }
+    for (const ActorId& id : actors_) {
+      flatbuffers::FlatBufferBuilder builder;
+      builder.Finish(wire::CreateGetActorSaveRequest(builder, wire::ToWire(id)));
+      all.push_back(*gcs_.Call(GcsMethod::GetActorSave, wire::FinishedBytes(builder)));
     }
     for (const auto& [job, id] : functions_) {
       all.push_back(*gcs_.Call(GcsMethod::GetFunction, GetFunctionPayload(job, id, 0)));
@@ -158,6 +169,7 @@ class RandomCluster {
   std::vector<ActorId> actors_;
   std::vector<std::pair<JobId, FunctionId>> functions_;
   uint64_t next_stream_ = 1;
+  uint64_t saves_ = 1;
 };
 
 TEST(GcsRestart, EverythingIsAsItWasAfterRestartsAtRandomMoments) {

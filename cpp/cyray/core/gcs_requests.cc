@@ -118,6 +118,17 @@ Status KillActor(Control& control, const ActorId& id, bool no_restart, std::stri
   return answer ? Status::Ok() : answer.error();
 }
 
+Status GetActorSave(Control& control, const ActorId& id, SavedActor* saved) {
+  FlatBufferBuilder b;
+  b.Finish(wire::CreateGetActorSaveRequest(b, wire::ToWire(id)));
+  return CallGcs<wire::GetActorSaveReply>(control, GcsMethod::GetActorSave, b,
+                                          [&](const auto& reply) {
+                                            saved->found = reply.found();
+                                            saved->state = Bytes(reply.state());
+                                            saved->calls = Bytes(reply.calls());
+                                          });
+}
+
 Status ListNodes(Control& control, std::vector<NodeRow>* rows) {
   FlatBufferBuilder b;
   b.Finish(wire::CreateEmpty(b));
@@ -173,6 +184,8 @@ Status ListActors(Control& control, std::vector<ActorRow>* rows) {
       row.job_id = wire::FromWireOrNil(actor->job_id()).Hex();
       row.detached = actor->detached();
       row.restarts = actor->restarts();
+      row.saved_ms = actor->saved_ms();
+      row.saved_bytes = actor->saved_bytes();
       if (const auto* update = actor->update(); update != nullptr) {
         row.actor_id = wire::FromWireOrNil(update->actor_id()).Hex();
         row.class_name = flatbuffers::GetString(update->class_name());

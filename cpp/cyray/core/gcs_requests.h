@@ -42,6 +42,14 @@ Status GetActorByName(Control& control, std::string_view name, std::string_view 
                       NamedActor* actor);
 Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason);
 
+// What an actor was when it was saved last.
+struct SavedActor {
+  bool found = false;
+  std::string state;
+  std::string calls;  // a finished wire::IncludedCalls
+};
+Status GetActorSave(Control& control, const ActorId& id, SavedActor* saved);
+
 struct NodeRow {
   std::string node_id, ip, hostname, raylet_socket, death_reason;
   bool alive = false, is_head = false;
@@ -64,6 +72,8 @@ struct ActorRow {
   int pid = 0;
   bool detached = false;
   uint32_t restarts = 0;
+  int64_t saved_ms = 0;  // since 1970; 0: it was not
+  uint64_t saved_bytes = 0;
 };
 Status ListActors(Control& control, std::vector<ActorRow>* rows);
 

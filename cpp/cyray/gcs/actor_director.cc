@@ -25,18 +25,42 @@ Status ActorDirector::Load(Storage& storage) {
         Result<ActorSpec> spec = ReadActorSpec(*request);
         if (spec.has_value()) specs[spec->id] = std::move(*spec);
       }));
-  return storage.Load(Storage::Kind::kActorState, [&](std::string_view key, wire::Bytes value) {
-    ActorRecord record;
-    if (!ReadStoredState(value, record)) return LogUnreadable("actor", key);
-    auto spec = specs.find(record.spec.id);
-    if (spec != specs.end()) {
-      record.spec = std::move(spec->second);
-    } else if (!record.dead()) {
-      CYRAY_LOG(kError) << "a stored actor has no spec: " << record.spec.id.Hex();
-      return;
-    }
-    table_.Restore(std::move(record));
+  CYRAY_RETURN_IF_ERROR(
+      storage.Load(Storage::Kind::kActorState, [&](std::string_view key, wire::Bytes value) {
+        ActorRecord record;
+        if (!ReadStoredState(value, record)) return LogUnreadable("actor", key);
+        auto spec = specs.find(record.spec.id);
+        if (spec != specs.end()) {
+          record.spec = std::move(spec->second);
+        } else if (!record.dead()) {
+          CYRAY_LOG(kError) << "a stored actor has no spec: " << record.spec.id.Hex();
+          return;
+        }
+        table_.Restore(std::move(record));
+      }));
+  return LoadSaves(storage);
+}
+
+Status ActorDirector::LoadSaves(Storage& storage) {
+  return storage.Load(Storage::Kind::kActorSave, [&](std::string_view key, wire::Bytes value) {
+    if (!saves_.Put(std::move(value))) LogUnreadable("save of an actor", key);
   });
+}
+
+Status ActorDirector::Save(const wire::Bytes& bytes) {
+  const auto* request = wire::VerifiedRoot<wire::SaveActorRequest>(bytes);
+  if (request == nullptr) return Status(StatusCode::kInvalidArgument, "not a SaveActorRequest");
+  const ActorId id = wire::FromWireOrNil(request->actor_id());
+  const ActorRecord* record = table_.Find(id);
+  if (record == nullptr || record->dead() || record->incarnation != request->incarnation()) {
+    return Status(StatusCode::kNotFound, "the actor is dead, or lives in another process by now");
+  }
+  if (saves_.Put(bytes)) commit_->Put(Storage::Kind::kActorSave, id.view(), bytes);
+  return Status::Ok();
+}
+
+void ActorDirector::DropSave(const ActorId& actor) {
+  if (saves_.Erase(actor)) commit_->Erase(Storage::Kind::kActorSave, actor.view());
 }
 
 void ActorDirector::EndOnDeadNodes() {
@@ -74,6 +98,7 @@ void ActorDirector::Apply(const ActorActions& actions) {
       case ActorAction::Kind::kForget:
         commit_->Erase(Storage::Kind::kActorState, action.actor.view());
         commit_->Erase(Storage::Kind::kActorSpec, action.actor.view());
+        DropSave(action.actor);
         break;
       case ActorAction::Kind::kPlace:
         if (!Place(action.actor)) Publish(action.actor);
@@ -196,7 +221,9 @@ void ActorDirector::Store(const ActorId& actor) {
   const ActorRecord* record = table_.Find(actor);
   if (record == nullptr) return;
   commit_->Put(Storage::Kind::kActorState, actor.view(), StoredState(*record));
-  if (record->dead()) commit_->Erase(Storage::Kind::kActorSpec, actor.view());
+  if (!record->dead()) return;
+  commit_->Erase(Storage::Kind::kActorSpec, actor.view());
+  DropSave(actor);
 }
 
 void ActorDirector::Publish(const ActorId& actor) {

@@ -15,6 +15,7 @@
 #include "cyray/gcs/commit.h"
 #include "cyray/gcs/node_streams.h"
 #include "cyray/gcs/node_table.h"
+#include "cyray/gcs/save_table.h"
 
 namespace cyray::gcs {
 
@@ -36,6 +37,10 @@ class ActorDirector {
   // `request` is the payload that holds a RegisterActorRequest; it is stored as it is. The
   // same actor again changes nothing.
   Result<ActorId> Register(const wire::Bytes& request);
+  // `request`: the payload that holds a SaveActorRequest, which is stored as it is. kNotFound: the
+  // actor is dead, or that life of it is over, and what it was must not come back.
+  Status Save(const wire::Bytes& request);
+  const SaveTable& saves() const { return saves_; }
   // Carries out what an event on table() gave back.
   void Apply(const ActorActions& actions);
   // Tries again to place those that wait; after nodes or their totals changed. Returns how many it
@@ -61,12 +66,15 @@ class ActorDirector {
   bool IsWanted(const ActorAction& action) const;
   void Store(const ActorId& actor);
   void Publish(const ActorId& actor);
+  void DropSave(const ActorId& actor);
+  Status LoadSaves(Storage& storage);
 
   const NodeTable* const nodes_;
   NodeStreams* const streams_;
   Commit* const commit_;
   const Hooks hooks_;
   ActorTable table_;
+  SaveTable saves_;
   ActorPlacement placement_;
 };
 

@@ -67,7 +67,7 @@ class GcsClient final : public GcsConnection {
 
   // Whether a worker or driver may call it through its raylet.
   static bool ProcessMayCall(wire::GcsMethod method) {
-    return method >= wire::GcsMethod::KvPut && method <= wire::GcsMethod::ListGroups;
+    return method >= wire::GcsMethod::KvPut && method <= wire::GcsMethod::GetActorSave;
   }
 
  private:

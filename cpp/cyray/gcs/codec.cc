@@ -78,7 +78,8 @@ Offset<wire::ActorUpdate> WriteUpdate(FlatBufferBuilder& builder, const ActorRec
   return update.Finish();
 }
 
-Offset<wire::ActorInfo> WriteInfo(FlatBufferBuilder& builder, const ActorRecord& record) {
+Offset<wire::ActorInfo> WriteInfo(FlatBufferBuilder& builder, const ActorRecord& record,
+                                  const SaveTable::Save* save) {
   auto update = WriteUpdate(builder, record);
   auto name = Text(builder, record.spec.name);
   auto ns = Text(builder, record.spec.ns);
@@ -91,6 +92,10 @@ Offset<wire::ActorInfo> WriteInfo(FlatBufferBuilder& builder, const ActorRecord&
   info.add_owner(ToWire(record.spec.owner));
   info.add_detached(record.spec.detached);
   info.add_restarts(record.restarts);
+  if (save != nullptr) {
+    info.add_saved_ms(save->taken_ms);
+    info.add_saved_bytes(save->state_bytes);
+  }
   return info.Finish();
 }
 

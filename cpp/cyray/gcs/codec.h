@@ -7,6 +7,7 @@
 #include "cyray/gcs/actor_record.h"
 #include "cyray/gcs/job_table.h"
 #include "cyray/gcs/node_table.h"
+#include "cyray/gcs/save_table.h"
 #include "cyray/util/status.h"
 #include "cyray/wire/bytes.h"
 #include "gcs_generated.h"
@@ -21,8 +22,10 @@ Result<ActorSpec> ReadActorSpec(const wire::RegisterActorRequest& request);
 flatbuffers::Offset<wire::ActorUpdate> WriteUpdate(flatbuffers::FlatBufferBuilder& builder,
                                                    const ActorRecord& record,
                                                    const std::string& waits = {});
+// `save`: its last one, where people are told; null: there is none.
 flatbuffers::Offset<wire::ActorInfo> WriteInfo(flatbuffers::FlatBufferBuilder& builder,
-                                               const ActorRecord& record);
+                                               const ActorRecord& record,
+                                               const SaveTable::Save* save = nullptr);
 // A row that is left out when the GCS starts: somebody wrote into its file, or the disk lost bytes.
 void LogUnreadable(const char* what, std::string_view key);
 wire::Bytes StoredState(const ActorRecord& record);

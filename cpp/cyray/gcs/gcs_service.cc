@@ -168,6 +168,8 @@ Result<wire::Bytes> GcsService::Read(GcsMethod method, const wire::Bytes& payloa
       return FindGroup(payload);
     case GcsMethod::ListGroups:
       return ListGroups();
+    case GcsMethod::GetActorSave:
+      return GetActorSave(payload);
     default:
       return ClusterResources();
   }
@@ -189,6 +191,8 @@ GcsService::Outcome GcsService::Apply(GcsMethod method, const wire::Bytes& paylo
       return KillActor(payload);
     case GcsMethod::ChangeActors:
       return ChangeActors(payload);
+    case GcsMethod::SaveActor:
+      return SaveActor(payload);
     case GcsMethod::RegisterGroup:
       return RegisterGroup(payload);
     case GcsMethod::RemoveGroup:
@@ -441,11 +445,31 @@ GcsService::Outcome GcsService::ChangeActors(const wire::Bytes& payload) {
   return outcome;
 }
 
+Result<wire::Bytes> GcsService::SaveActor(const wire::Bytes& payload) {
+  if (Status status = cluster_.actors().Save(payload); !status.ok()) return Fail(status);
+  return EmptyReply();
+}
+
+Result<wire::Bytes> GcsService::GetActorSave(const wire::Bytes& payload) const {
+  const auto* request = wire::VerifiedRoot<wire::GetActorSaveRequest>(payload);
+  if (request == nullptr) return BadRequest();
+  const SaveTable::Save* save = cluster_.actors().saves().Find(FromWireOrNil(request->actor_id()));
+  FlatBufferBuilder builder(128 + (save != nullptr ? save->request.size() : 0));
+  if (save == nullptr) return Finished(builder, wire::CreateGetActorSaveReply(builder, false));
+  const auto* saved = flatbuffers::GetRoot<wire::SaveActorRequest>(save->request.data());
+  const auto copy = [&](const flatbuffers::Vector<uint8_t>* bytes) {
+    return bytes != nullptr ? builder.CreateVector(bytes->data(), bytes->size()) : 0;
+  };
+  const auto state = copy(saved->state());
+  const auto calls = copy(saved->calls());
+  return Finished(builder, wire::CreateGetActorSaveReply(builder, true, state, calls));
+}
+
 Result<wire::Bytes> GcsService::ListActors() {
   FlatBufferBuilder builder;
   std::vector<flatbuffers::Offset<wire::ActorInfo>> actors;
   for (const auto& [id, record] : cluster_.actors().table().actors()) {
-    actors.push_back(WriteInfo(builder, record));
+    actors.push_back(WriteInfo(builder, record, cluster_.actors().saves().Find(id)));
   }
   auto list = builder.CreateVector(actors);
   return Finished(builder, wire::CreateListActorsReply(builder, list));

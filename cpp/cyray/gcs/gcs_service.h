@@ -94,6 +94,8 @@ class GcsService : public RpcHandler {
   Result<wire::Bytes> ActorArgumentsReady(const wire::Bytes& payload);
   Result<wire::Bytes> KillActor(const wire::Bytes& payload);
   Outcome ChangeActors(const wire::Bytes& payload);
+  Result<wire::Bytes> SaveActor(const wire::Bytes& payload);
+  Result<wire::Bytes> GetActorSave(const wire::Bytes& payload) const;
   Result<wire::Bytes> ListActors();
   Outcome RegisterGroup(const wire::Bytes& payload);
   Result<wire::Bytes> RemoveGroup(const wire::Bytes& payload);

@@ -21,6 +21,7 @@ std::initializer_list<Storage::Kind> ReadBy(GcsMethod method) {
   static constexpr auto kJobs = {Kind::kJob};
   static constexpr auto kNodes = {Kind::kNode};
   static constexpr auto kGroups = {Kind::kGroup};
+  static constexpr auto kSaves = {Kind::kActorSave};
   switch (method) {
     case GcsMethod::KvGet:
     case GcsMethod::KvKeys:
@@ -36,6 +37,8 @@ std::initializer_list<Storage::Kind> ReadBy(GcsMethod method) {
     case GcsMethod::FindGroup:
     case GcsMethod::ListGroups:
       return kGroups;
+    case GcsMethod::GetActorSave:
+      return kSaves;
     default:
       return {};
   }

@@ -16,7 +16,8 @@ namespace cyray::gcs {
 namespace {
 
 constexpr std::array<const char*, Storage::kKinds> kTableNames = {
-    "kv", "functions", "jobs", "nodes", "actor_specs", "actor_states", "calls", "placement_groups"};
+    "kv",    "functions",        "jobs",       "nodes", "actor_specs", "actor_states",
+    "calls", "placement_groups", "actor_saves"};
 
 constexpr std::chrono::milliseconds kRetryEvery{250};
 // What is written on the loop.

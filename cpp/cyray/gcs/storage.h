@@ -22,8 +22,18 @@ namespace cyray::gcs {
 
 class Storage {
  public:
-  enum class Kind : uint8_t { kKv, kFunction, kJob, kNode, kActorSpec, kActorState, kCall, kGroup };
-  static constexpr size_t kKinds = 8;
+  enum class Kind : uint8_t {
+    kKv,
+    kFunction,
+    kJob,
+    kNode,
+    kActorSpec,
+    kActorState,
+    kCall,
+    kGroup,
+    kActorSave,
+  };
+  static constexpr size_t kKinds = 9;
   using Row = std::function<void(std::string_view key, wire::Bytes value)>;
   using Callback = std::function<void(const Status&)>;
 
