@@ -60,6 +60,7 @@ ActorClient& ActorSubmitter::Client(const ActorId& id) {
     slot = std::make_unique<ActorClient>();
     slot->id = id;
     slot->in_flight.tally = tally_;
+    slot->first_call = slot->next_call = next_call_;
     slot->idle_at = idle_.insert(idle_.end(), slot.get());
   }
   return *slot;
@@ -85,7 +86,7 @@ void ActorSubmitter::ForgetIdle() {
   // off and so looked at again later.
   for (int i = 0; i < 2 && idle_.size() > kMaxIdle; ++i) {
     ActorClient& client = *idle_.front();
-    if (client.pending() > 0) {
+    if (client.pending() > 0 || !client.kept.empty()) {
       idle_.splice(idle_.end(), idle_, idle_.begin());
     } else {
       Forget(client);
@@ -101,6 +102,7 @@ void ActorSubmitter::Forget(ActorClient& client) {
     if (it->second.empty()) by_worker_.erase(it);
   }
   HasNews(client);
+  next_call_ = std::max(next_call_, client.next_call);
   idle_.erase(*client.idle_at);
   clients_.erase(ActorId(client.id));
 }
@@ -136,6 +138,7 @@ void ActorSubmitter::Submit(ActorClient* client, PendingTask* task, ObjectDirect
                     client->id));
   }
   Subscribe(*client);
+  if (client->saved && task->retries_left != 0) task->call = client->next_call++;
   // Counted up first: asking for an argument may show at once that its owner is dead.
   task->unresolved = 1;
   for (ObjectEntry* entry : task->refs) {
@@ -174,6 +177,8 @@ void ActorSubmitter::Cancel(PendingTask* task, bool recursive) {
     case Place::kLimbo:
       client.limbo.Remove(task);
       break;
+    case Place::kKept:
+      return;
     case Place::kNone:
       break;
   }
@@ -224,9 +229,8 @@ void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
   CallLane& lane = client.LaneOf(*task);
-  const bool ran =
-      reply.status() == wire::TaskStatus::Ok || reply.status() == wire::TaskStatus::Error ||
-      reply.status() == wire::TaskStatus::Cancelled || reply.status() == wire::TaskStatus::TimedOut;
+  const bool ran = reply.status() != wire::TaskStatus::HandedBack &&
+                   reply.status() != wire::TaskStatus::WorkerExiting;
   if (task->place == Place::kLimbo && ran && client.address == link.peer) {
     client.limbo.Remove(task);  // answered in time, and told by the raylet when the link was gone
   } else if (client.link == &link && task->place == Place::kInFlight) {
@@ -248,6 +252,8 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
       // The actor leaves: what becomes of this call is decided when it has.
       client.limbo.Append(task);
       return;
+    case wire::TaskStatus::Included:
+      return OnIncluded(client, task);
     case wire::TaskStatus::Error:
       if (reply.retry() && task->retries_left != 0) {
         if (task->retries_left > 0) --task->retries_left;
@@ -257,7 +263,13 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
       }
       [[fallthrough]];
     default:
-      completion_.Resolve(link, task, reply);
+      if (!IsToBeKept(*task, reply)) return completion_.Resolve(link, task, reply);
+      if (task->answered) {
+        completion_.Disregard(link, nullptr, reply);
+      } else {
+        completion_.ResolveAndKeep(link, task, reply, ActorId(client.id));
+      }
+      Keep(client, task);
   }
 }
 
@@ -417,6 +429,10 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
 void ActorSubmitter::SettleLimbo(ActorClient& client) {
   std::vector<PendingTask*> again, failed, cancelled;
   const std::string in_flight = InFlight(client);
+  while (PendingTask* task = client.kept.first) {
+    Unkeep(client, task);
+    client.limbo.Append(task);
+  }
   while (PendingTask* task = client.limbo.TakeFirst()) {
     if (task->cancelled) {
       cancelled.push_back(task);
@@ -453,6 +469,10 @@ void ActorSubmitter::Die(ActorClient& client, ValuePtr error) {
   HasNews(client);
   client.death_error = std::move(error);
   if (std::exchange(client.subscribed, false)) SendSubscribe(client, false);
+  while (PendingTask* task = client.kept.first) {
+    Unkeep(client, task);
+    completion_.Drop(task);
+  }
   FailPending(client, ValuePtr(client.death_error));
   on_dead_(ActorId(client.id));  // may forget the client
 }
@@ -468,7 +488,11 @@ void ActorSubmitter::FailPending(ActorClient& client, const ValuePtr& error) {
     take(lane.queue);
   }
   for (PendingTask* task : failed) {
-    task->cancelled ? completion_.Cancel(task) : completion_.Fail(task, error);
+    if (task->answered && task->retries_left != 0) {
+      Keep(client, task);  // nobody waits for it, and the actor may live on
+    } else {
+      task->cancelled ? completion_.Cancel(task) : completion_.Fail(task, error);
+    }
   }
 }
 
@@ -491,11 +515,12 @@ void ActorSubmitter::FailAll(const ValuePtr& error) {
 
 void ActorSubmitter::Describe(std::string& out) const {
   for (const auto& [id, client] : clients_) {
-    if (client->handles == 0 && client->pending() == 0) continue;
+    if (client->handles == 0 && client->pending() == 0 && client->kept.empty()) continue;
     out += "actor " + id.Hex() + " (" + client->class_name + ") " +
            wire::EnumNameActorState(client->state) + ": " + std::to_string(client->queued()) +
            " queued, " + std::to_string(client->in_flight.count) + " in flight, " +
            std::to_string(client->limbo.count) + " in limbo" +
+           (client->saved ? ", " + std::to_string(client->kept.count) + " kept" : "") +
            (client->unreachable ? ", unreachable" : "") + "\n";
   }
 }
@@ -506,6 +531,7 @@ void ActorSubmitter::CheckList(const ActorClient& client, const TaskList& list, 
     CYRAY_CHECK(task->live && task->actor == &client && task->place == list.place);
     CYRAY_CHECK(may_wait || !task->waiting_for_args()) << client.id.Hex();
     CYRAY_CHECK(list.place != Place::kWaiting || task->waiting_for_args()) << client.id.Hex();
+    CYRAY_CHECK(list.place != Place::kKept || (task->answered && task->retries_left != 0));
     CYRAY_CHECK(list.place == Place::kInFlight || !task->cancelled || list.place == Place::kLimbo)
         << client.id.Hex();
     ++count;
@@ -523,6 +549,9 @@ void ActorSubmitter::CheckInvariants() const {
       CYRAY_CHECK(std::count(there.begin(), there.end(), client.get()) == 1) << id.Hex();
     }
     CheckList(*client, client->limbo, /*may_wait=*/false);
+    CheckList(*client, client->kept, /*may_wait=*/false);
+    CYRAY_CHECK(client->saved || client->kept.empty()) << id.Hex();
+    CYRAY_CHECK(!client->death_error || client->kept.empty()) << id.Hex();
     std::vector<uint32_t> in_flight(client->lanes.size());
     for (const PendingTask* task = client->in_flight.first; task != nullptr; task = task->next) {
       ++in_flight.at(task->tmpl->group);

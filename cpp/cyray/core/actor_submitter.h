@@ -13,6 +13,11 @@
 // of arguments, and a process with very many calls pending is slowed down (Crowded). Clients that
 // no handle names any more are kept for a while: the next handle often comes soon.
 //
+// An actor that is saved (actor_saves.h) and restarted goes on from its last save. Calls with
+// retries left are therefore kept when they are answered, until the actor says that a save includes
+// them: after a restart they run once more before all others, for what they do to the actor, and
+// what they return is nobody's. The actor knows those that its save includes by their numbers.
+//
 // Guarded by the core mutex.
 // Invariants (CheckInvariants): calls of one client and group are pushed in order of submission
 // within one incarnation; a call is in exactly one place, which it knows.
@@ -30,6 +35,7 @@
 
 #include "core_generated.h"
 #include "cyray/core/call_group.h"
+#include "cyray/core/call_set.h"
 #include "cyray/core/task_submitter.h"
 #include "local_generated.h"
 
@@ -49,6 +55,9 @@ struct ActorClient {
   // up.
   static constexpr size_t kCrowd = 50'000;
   static constexpr size_t kCrowdBytes = 64 << 20;
+  // Of an actor that is not saved as it should be so many calls are kept, or bytes of arguments.
+  static constexpr size_t kMostKept = 200'000;
+  static constexpr size_t kMostKeptBytes = 256 << 20;
 
   ActorId id;
   wire::ActorState state = wire::ActorState::PendingCreation;
@@ -58,6 +67,12 @@ struct ActorClient {
   std::vector<CallLane> lanes{1};  // by group
   TaskList in_flight;
   TaskList limbo{.place = Place::kLimbo};
+  TaskList kept{.place = Place::kKept};
+  size_t kept_bytes = 0;    // of their arguments
+  bool saved = false;       // its calls are numbered, and kept
+  uint64_t first_call = 0;  // the first number, and the next one
+  uint64_t next_call = 0;
+  CallSet over;           // numbers of calls that will not be made again
   uint32_t reserved = 0;  // calls that are being made where there is a limit
   uint64_t answered = 0;
   size_t bytes = 0;          // of the arguments of pending calls
@@ -86,6 +101,10 @@ struct ActorClient {
     for (const CallLane& lane : lanes) sum += size_t{lane.queue.count} + lane.waiting.count;
     return sum;
   }
+  // No call below it will be made again.
+  uint64_t floor() const {
+    return over.empty() || over.lowest() > first_call ? first_call : over.FirstMissing();
+  }
   size_t pending() const { return queued() + in_flight.count + limbo.count; }
 };
 
@@ -103,7 +122,8 @@ class ActorSubmitter {
 
   // Whether the caller should let the actor catch up before it makes another call.
   static bool Crowded(ActorClient& client) {
-    if (client.pending() <= ActorClient::kCrowd && client.bytes <= ActorClient::kCrowdBytes) {
+    if (client.pending() <= ActorClient::kCrowd &&
+        client.bytes - client.kept_bytes <= ActorClient::kCrowdBytes) {
       return false;
     }
     return client.link != nullptr && client.passes == 0;
@@ -135,6 +155,13 @@ class ActorSubmitter {
   int64_t NextTickNs() const;
   void Tick(int64_t now_ns);
 
+  // The actor asks whether what it answered is read, and says which calls are in a save.
+  void OnAskRead(Link& link, const wire::AskRead& ask);
+  void OnCallsSaved(const Link& link, const wire::CallsSaved& saved);
+  // Actors of which calls are kept here are to be saved soon: `from_now_on` those of which one will
+  // be kept, too.
+  void WantSaves(bool from_now_on);
+
   // Told of each actor that is dead for good, when its calls have failed.
   void set_on_dead(std::function<void(const ActorId&)> callback) { on_dead_ = std::move(callback); }
   // Where the calls in flight are counted from now on.
@@ -164,6 +191,12 @@ class ActorSubmitter {
   // All calls that are not in flight fail.
   void FailPending(ActorClient& client, const ValuePtr& error);
   void SettleLimbo(ActorClient& client);
+  // Whether the answered call may have to run again.
+  static bool IsToBeKept(const PendingTask& task, const wire::TaskReply& reply);
+  void Keep(ActorClient& client, PendingTask* task);
+  void Unkeep(ActorClient& client, PendingTask* task);
+  void OnIncluded(ActorClient& client, PendingTask* task);
+  void SendSaveWanted(ActorClient& client);
   void BecomeAlive(ActorClient& client, const wire::ActorUpdate& update);
   void LoseLink(ActorClient& client);
   void HasNews(ActorClient& client);
@@ -188,6 +221,9 @@ class ActorSubmitter {
   int64_t look_again_ns_ = 0;       // for news of them
   std::list<ActorClient*> idle_;    // the longest idle first
   wire::TaskTally* tally_ = nullptr;
+  uint64_t next_call_ = 1;          // a client that is made anew does not number like its last one
+  bool wants_saves_ = false;
+  flatbuffers::FlatBufferBuilder builder_;
 };
 
 }  // namespace cyray::core

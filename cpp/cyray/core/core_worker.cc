@@ -27,15 +27,18 @@ CoreWorker::CoreWorker()
       objects_(process_, directory_, {submitter_, executor_, events_}),
       directory_(objects_, store_),
       executor_(process_, directory_, events_, loop_),
+      saver_(process_, directory_, facts_, executor_, events_),
       reader_(process_, directory_, store_, executor_),
       submitter_(process_, requests_, facts_, directory_),
       items_(process_, directory_, submitter_),
-      router_({process_, directory_, objects_, store_, submitter_, items_, executor_, events_}) {
+      router_({process_, directory_, objects_, store_, submitter_, items_, executor_, saver_,
+               events_}) {
   executor_.set_cancel_children(
       [this](uint64_t number) { submitter_.CancelChildren(number, /*force=*/false); });
   submitter_.set_on_restart([this](const ActorClient& actor, const wire::ActorUpdate& update) {
     TellOfRestart(actor, update);
   });
+  executor_.SetOnRetire([this] { submitter_.WantSaves(/*from_now_on=*/true); });
   executor_.SetInUse([this] { return directory_.LendsAny() || submitter_.pending() > 0; });
 }
 
@@ -107,13 +110,14 @@ void CoreWorker::FlushStale() {
 
 int64_t CoreWorker::NextTimerNs() {
   return std::min({submitter_.NextTimerNs(), executor_.NextTimerNs(), facts_.NextTickNs(),
-                   directory_.NextTickNs(), store_.NextTimerNs()});
+                   saver_.NextTimerNs(), directory_.NextTickNs(), store_.NextTimerNs()});
 }
 
 void CoreWorker::RunTimers(int64_t now_ns) {
   submitter_.RunTimers(now_ns);
   executor_.RunTimers(now_ns);
   facts_.Tick(now_ns);
+  saver_.RunTimers(now_ns);
   directory_.Tick(now_ns);
   store_.RunTimers(now_ns);
 }

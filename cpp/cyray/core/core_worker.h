@@ -11,6 +11,7 @@
 //   submitter()  tasks and actor calls from here
 //   items()      items of generators, for consumers
 //   executor()   tasks and actor calls to here
+//   saver()      the saves of this actor's state
 //   events()     what Python has to do besides
 //   control()    questions to the GCS and the raylet
 //   loop()       a loop of Python's that polls
@@ -34,6 +35,7 @@
 #include "cyray/core/objects.h"
 #include "cyray/core/requests.h"
 #include "cyray/core/router.h"
+#include "cyray/core/saver.h"
 #include "cyray/core/store_client.h"
 #include "cyray/core/submitter.h"
 #include "cyray/core/this_process.h"
@@ -65,6 +67,7 @@ class CoreWorker : private PollerHandler {
   Submitter& submitter() { return submitter_; }
   ItemTaker& items() { return items_; }
   Executor& executor() { return executor_; }
+  Saver& saver() { return saver_; }
   EventQueue& events() { return events_; }
   ExternalLoop& loop() { return loop_; }
   Control& control() { return control_; }
@@ -110,6 +113,7 @@ class CoreWorker : private PollerHandler {
   Objects objects_;
   ObjectDirectory directory_;
   Executor executor_;
+  Saver saver_;
   ObjectReader reader_;
   Submitter submitter_;
   ItemTaker items_;

@@ -34,6 +34,7 @@ struct Event {
     kExit,         // leave; flag: for good; text: why
     kRayletLost,
     kCancel,  // token: the number of an actor's call that runs and is cancelled
+    kSave,    // the state of this actor is to be taken
     kRoom,    // token: the number of one that waits for its consumers and may go on
   };
   Kind kind = Kind::kNone;

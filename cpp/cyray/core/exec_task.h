@@ -43,6 +43,7 @@ struct ExecTask {
   uint32_t group = 0;  // whose threads run it
   TaskId id;
   uint32_t attempt = 0;
+  uint64_t call = 0;  // of an actor that is saved: its number among those that its caller keeps
   ValuePtr args;
   std::vector<Argument> arguments;  // those by reference; one count of each entry
   std::string name;

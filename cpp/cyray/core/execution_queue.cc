@@ -65,6 +65,13 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
   if (push.gpu_ids() != nullptr) {
     task->gpu_ids.assign(push.gpu_ids()->begin(), push.gpu_ids()->end());
   }
+  task->call = push.call();
+  if (saves_ != nullptr && saves_->Includes(task->submitter, task->call)) {
+    saves_->MadeAgain();
+    HandBack(std::move(task), wire::TaskStatus::Included);
+    links_.FlushSoon(link);
+    return true;
+  }
   if (closed_ || (blocked_ > 0 && !is_actor_)) {
     HandBack(std::move(task),
              closed_ ? wire::TaskStatus::WorkerExiting : wire::TaskStatus::HandedBack);
@@ -164,6 +171,7 @@ void ExecutionQueue::OnArgumentHere(uint64_t key) {
 bool ExecutionQueue::IsFree(const ExecLane& lane, TaskThread thread) const {
   if (lane.empty()) return false;
   if (!is_actor_) return true;
+  if (held_) return false;
   // Of one at a time the default group's is the main thread, or an event loop there, which has a
   // bound of its own. Threads that are left from tasks must not make an actor a threaded one.
   const uint32_t at_once = lane.limits().at_once;
@@ -270,10 +278,24 @@ void ExecutionQueue::Unlist(ExecTask& task) {
   Count(wire::TaskCount::kRunning, -1);
 }
 
+void ExecutionQueue::TellSaves(const ExecTask& task, wire::TaskStatus status, bool retry) {
+  if (task.submitter_is_nil()) return;
+  size_t bytes = task.args ? task.args->size() : 0;
+  for (const Argument& argument : task.arguments) {
+    if (argument.value) bytes += argument.value->size();
+    if (argument.pin != nullptr) bytes += argument.pin->bytes;
+  }
+  saves_->Ended({.caller = task.submitter,
+                 .call = task.call,
+                 .again = status == wire::TaskStatus::Error && retry,
+                 .bytes = bytes});
+}
+
 void ExecutionQueue::Reply(std::unique_ptr<ExecTask> task, wire::TaskStatus status,
                            std::vector<Outcome> outcomes, bool retry) {
   Unlist(*task);
   Count(status == wire::TaskStatus::Ok ? wire::TaskCount::kFinished : wire::TaskCount::kFailed);
+  if (saves_ != nullptr) TellSaves(*task, status, retry);
   task->args = {};
   Release(*task);
   // Refs that outlive the task are registered with their owners before the submitter may let go. An

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core_generated.h"
+#include "cyray/core/actor_saves.h"
 #include "cyray/core/exec_lane.h"
 #include "cyray/core/exec_task.h"
 #include "cyray/core/exec_templates.h"
@@ -52,6 +53,10 @@ class ExecutionQueue {
   // ExternalLoop there.
   void BecomeActor(const std::vector<CallGroup>& groups);
   bool is_actor() const { return is_actor_; }
+  // This actor is saved: these learn which calls have ended, and know those that are not to run.
+  void SetSaves(ActorSaves* saves) { saves_ = saves; }
+  // Whether no further call begins.
+  void Hold(bool held) { held_ = held; }
 
   void OnTemplate(Link& link, const wire::Template& tmpl);
   // False when the frame makes no sense.
@@ -121,6 +126,7 @@ class ExecutionQueue {
   void Count(wire::TaskCount what, int64_t by = 1) {
     if (tally_ != nullptr) tally_->Add(what, by);
   }
+  void TellSaves(const ExecTask& task, wire::TaskStatus status, bool retry);
   // Whether that thread may take any task of its lane now.
   bool IsFree(const ExecLane& lane, TaskThread thread) const;
   bool MayRun(const ExecTask& task, TaskThread thread) const;
@@ -159,6 +165,8 @@ class ExecutionQueue {
   uint64_t begun_ = 0;       // ever
   std::set<std::pair<int64_t, ExecTask*>> due_;
   bool is_actor_ = false;
+  bool held_ = false;
+  ActorSaves* saves_ = nullptr;
   int blocked_ = 0;
   bool closed_ = false;
   uint64_t ahead_bytes_ = ItemStream::kMinAheadBytes;

@@ -71,6 +71,7 @@ void Executor::SendReply(std::unique_ptr<ExecTask> task, wire::TaskStatus status
   if (timed_out) status = wire::TaskStatus::TimedOut;
   queue_.Reply(std::move(task), status, std::move(outcomes), retry);
   if (group == 0) loop_.TurnFollows();
+  if (after_reply_) after_reply_();
   // Whoever takes calls to the loop of that group waits for room there.
   if (loops_of_groups_ && group > 0 && queue_.HasReady({.is_main = false, .group = group})) {
     process_.poller().WakeWaiters();
@@ -190,8 +191,16 @@ void Executor::BeginToRetire(const std::string& reason) {
   if (std::exchange(retired_, true)) return;
   retired_for_ = reason;
   queue_.Close();
+  on_retire_();
   if (!queue_.is_actor()) SendExiting(/*intended=*/true, reason, /*when_unused=*/true);
   process_.FlushAll();
+}
+
+void Executor::Hold(bool held) {
+  queue_.Hold(held);
+  if (held) return;
+  process_.poller().WakeWaiters();
+  loop_.Wake();
 }
 
 void Executor::LookWhetherToEnd() {

@@ -67,6 +67,10 @@ class Executor {
   // For a handler of SIGTERM: the same as Retire, but for what others use, which keeps nobody. An
   // actor does not say that it leaves before it does. Writes to Poller::wake_fd() come next.
   std::atomic<bool>& asked_to_end() { return asked_to_end_; }
+  // Called after each answer, with the core mutex held.
+  void SetAfterReply(std::function<void()> after_reply) { after_reply_ = std::move(after_reply); }
+  // Called when it begins to retire, with the core mutex held.
+  void SetOnRetire(std::function<void()> on_retire) { on_retire_ = std::move(on_retire); }
   // Says whether others use what this process owns, or it waits for what it has submitted; called
   // with the core mutex held.
   void SetInUse(std::function<bool()> in_use) { in_use_ = std::move(in_use); }
@@ -77,6 +81,9 @@ class Executor {
 
   // --- With the core mutex held ---
 
+  // As ExecutionQueue has them.
+  void SetSaves(ActorSaves* saves) { queue_.SetSaves(saves); }
+  void Hold(bool held);
   // Begins to end, if it was asked to.
   void LookWhetherToEnd();
   void SetIdentity(const Address& self) { queue_.SetIdentity(self); }
@@ -87,6 +94,7 @@ class Executor {
   // False when the frame makes no sense.
   bool OnPushTask(Link& link, const wire::PushTask& push) {
     if (!queue_.OnPushTask(link, push)) return false;
+    if (push.call() != 0 && after_reply_) after_reply_();  // it may be answered already
     loop_.Wake();
     return true;
   }
@@ -147,6 +155,8 @@ class Executor {
   int blocked_threads_ = 0;
   std::function<void()> interrupt_ = [] {};
   std::function<void(uint64_t)> cancel_children_ = [](uint64_t) {};
+  std::function<void()> after_reply_;  // null: nobody is to know
+  std::function<void()> on_retire_ = [] {};
   std::function<bool()> in_use_ = [] { return false; };
   bool loops_of_groups_ = false;
   std::atomic<bool> asked_to_end_ = false;  // read and written without the mutex

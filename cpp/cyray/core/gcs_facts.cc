@@ -12,16 +12,15 @@ bool MayWorkLater(StatusCode code) {
 
 }  // namespace
 
-void GcsFacts::Tell(wire::GcsMethod method, wire::Bytes payload, Refused on_refused) {
-  SendOne({method, std::move(payload), std::move(on_refused)});
+void GcsFacts::Tell(wire::GcsMethod method, wire::Bytes payload, Told on_told) {
+  SendOne({method, std::move(payload), std::move(on_told)});
 }
 
 void GcsFacts::SendOne(Fact fact) {
   const auto shared = std::make_shared<Fact>(std::move(fact));
   send_(shared->method, shared->payload, [this, shared](const Result<std::string>& answer) {
-    if (answer) return;
-    if (!MayWorkLater(answer.error().code())) {
-      if (shared->on_refused) shared->on_refused(answer.error());
+    if (answer || !MayWorkLater(answer.error().code())) {
+      if (shared->on_told) shared->on_told(answer ? Status::Ok() : answer.error());
       return;
     }
     if (pending_.empty()) again_ns_ = now_ns_() + kAgainNs;

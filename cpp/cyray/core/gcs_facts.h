@@ -26,12 +26,13 @@ class GcsFacts {
   // Asks the GCS; the answer comes once, maybe at once.
   using Send = std::function<void(wire::GcsMethod, const wire::Bytes& payload,
                                   std::function<void(const Result<std::string>&)>)>;
-  using Refused = std::function<void(const Status& why)>;
+  // Ok: the GCS knows it. Else it has no use for it, or this node is at its end.
+  using Told = std::function<void(const Status& status)>;
   GcsFacts(Send send, std::function<int64_t()> now_ns)
       : send_(std::move(send)), now_ns_(std::move(now_ns)) {}
 
-  // `on_refused`, which may be empty: the GCS has no use for it, or this node is at its end.
-  void Tell(wire::GcsMethod method, wire::Bytes payload, Refused on_refused = {});
+  // `on_told` may be empty.
+  void Tell(wire::GcsMethod method, wire::Bytes payload, Told on_told = {});
 
   // When something is told again; kForever: nothing is.
   int64_t NextTickNs() const { return pending_.empty() ? kForever : again_ns_; }
@@ -42,7 +43,7 @@ class GcsFacts {
   struct Fact {
     wire::GcsMethod method;
     wire::Bytes payload;
-    Refused on_refused;
+    Told on_told;
   };
   void SendOne(Fact fact);
 

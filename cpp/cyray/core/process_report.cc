@@ -151,6 +151,7 @@ void Writer::AddPending(json& out) const {
   json pending = json::array();
   json awaits = json::array();
   sources_.submitter.slab().ForEach([&](const PendingTask& task) {
+    if (task.answered) return true;
     pending.push_back(Task(task, 1));
     for (const ObjectEntry* entry : task.returns) {
       if (awaits.size() >= kMostObjects) break;

@@ -77,12 +77,41 @@ void Router::OnLinkFrame(Link& link, const Frame& frame) {
       }
       break;
     default:
-      if (parts_.objects.OnFrame(link, frame)) return;
+      if (OnSaveFrame(link, frame) || parts_.objects.OnFrame(link, frame)) return;
       if (parts_.submitter.permits().OnFrame(link, frame)) return;
   }
   parts_.process.links().GiveUp(link, "it sent a frame of type " +
                                           std::to_string(static_cast<int>(frame.type)) +
                                           " that is not valid");
+}
+
+bool Router::OnSaveFrame(Link& link, const Frame& frame) {
+  switch (frame.type) {
+    case FrameType::kAskRead:
+      if (const auto* ask = frame.As<wire::AskRead>()) {
+        parts_.submitter.OnAskRead(link, *ask);
+        return true;
+      }
+      return false;
+    case FrameType::kCallsSaved:
+      if (const auto* saved = frame.As<wire::CallsSaved>()) {
+        parts_.submitter.OnCallsSaved(link, *saved);
+        return true;
+      }
+      return false;
+    case FrameType::kAnswersRead:
+      if (const auto* read = frame.As<wire::AnswersRead>()) {
+        parts_.saver.OnAnswersRead(link, *read);
+        return true;
+      }
+      return false;
+    case FrameType::kSaveWanted:
+      if (frame.As<wire::SaveWanted>() == nullptr) return false;
+      parts_.saver.OnSaveWanted();
+      return true;
+    default:
+      return false;
+  }
 }
 
 void Router::OnCancelTask(Link& link, const wire::CancelTask& cancel) {
@@ -247,6 +276,7 @@ void Router::OnPeerGone(const Address& peer, const std::string& reason) {
         peer.worker, "the process " + peer.ToString() + " has ended (" + reason + ")");
   }
   parts_.submitter.OnProcessDied(peer, reason);
+  parts_.saver.OnProcessDied(peer.worker);
   links.Forget(peer.worker);
 }
 
@@ -279,7 +309,10 @@ void Router::OnAssignActor(const wire::AssignActor& assign) {
 }
 
 void Router::OnExitWorker(const wire::ExitWorker& exit) {
-  if (exit.if_unused() && !parts_.executor.is_actor() && IsUsed()) return SendStays();
+  if (exit.if_unused() && !parts_.executor.is_actor() && IsUsed()) {
+    parts_.submitter.WantSaves(/*from_now_on=*/false);
+    return SendStays();
+  }
   Event event;
   event.kind = Event::Kind::kExit;
   event.flag = true;

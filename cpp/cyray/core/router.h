@@ -15,6 +15,7 @@
 #include "cyray/core/executor.h"
 #include "cyray/core/item_taker.h"
 #include "cyray/core/objects.h"
+#include "cyray/core/saver.h"
 #include "cyray/core/store_client.h"
 #include "cyray/core/submitter.h"
 #include "cyray/core/this_process.h"
@@ -31,6 +32,7 @@ class Router {
     Submitter& submitter;
     ItemTaker& items;
     Executor& executor;
+    Saver& saver;
     EventQueue& events;
   };
   explicit Router(const Parts& parts) : parts_(parts) {}
@@ -48,6 +50,8 @@ class Router {
   // False: of no type that concerns links to other processes, or connections to them.
   bool OnPeerNews(wire::Frame& frame);
   void Report(uint64_t request_id);
+  // Whether it is one, and valid.
+  bool OnSaveFrame(Link& link, const wire::Frame& frame);
   void OnCancelTask(Link& link, const wire::CancelTask& cancel);
   void OnRelayFailed(const wire::RelayFailed& failed);
   void OnLeaseBroken(const wire::LeaseBroken& broken);

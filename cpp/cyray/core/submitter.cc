@@ -154,10 +154,12 @@ bool Submitter::Throttle(ActorClient* actor) {
   return true;
 }
 
-ActorClient* Submitter::GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups) {
+ActorClient* Submitter::GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups,
+                                       bool saved) {
   std::lock_guard lock(process_.mutex());
   ActorClient* client = actors_.Acquire(id);
   client->SetGroups(groups);
+  client->saved |= saved;
   return client;
 }
 
@@ -281,7 +283,9 @@ void Submitter::TellArgumentsReady(const ActorId& id) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateActorArgumentsReadyRequest(b, wire::ToWire(id)));
   facts_.Tell(wire::GcsMethod::ActorArgumentsReady, wire::FinishedBytes(b),
-              [this, id](const Status& why) { actors_.OnRegistrationFailed(id, why.message()); });
+              [this, id](const Status& status) {
+                if (!status.ok()) actors_.OnRegistrationFailed(id, status.message());
+              });
 }
 
 void Submitter::OnLastAnswers(Link& link, const wire::LastAnswers& last) {
@@ -335,7 +339,7 @@ void Submitter::FailAll(const ValuePtr& error) {
 Submitter::Unfinished Submitter::CountUnfinished() const {
   Unfinished out;
   slab_.ForEach([&](const PendingTask& task) {
-    if (task.cancelled) return true;
+    if (task.cancelled || task.answered) return true;
     const bool begun = task.place == Place::kInFlight && task.previous == nullptr;
     ++(!begun ? out.not_begun : task.actor != nullptr ? out.running_calls : out.running_tasks);
     return true;

@@ -51,7 +51,9 @@ class Submitter {
   bool Throttle(ActorClient* actor);
   // For one handle; ReleaseActorClient gives it back. `groups`: of the actor, the default one
   // first; templates of its methods name them.
-  ActorClient* GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups);
+  // `saved`: its calls are kept until its state is saved.
+  ActorClient* GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups,
+                              bool saved = false);
   void ReleaseActorClient(ActorClient* client);
   ActorId NewActorId();
   // Registers an actor; `wait` blocks for the acknowledgement (names may be taken), else a failure
@@ -111,6 +113,11 @@ class Submitter {
   // The last ref of an actor's handle went: the GCS is to end it.
   void OnActorOutOfScope(const ActorId& id);
   void OnActorUpdate(const wire::ActorUpdate& update) { actors_.OnActorUpdate(update); }
+  void OnAskRead(Link& link, const wire::AskRead& ask) { actors_.OnAskRead(link, ask); }
+  void OnCallsSaved(const Link& link, const wire::CallsSaved& saved) {
+    actors_.OnCallsSaved(link, saved);
+  }
+  void WantSaves(bool from_now_on) { actors_.WantSaves(from_now_on); }
   using Begun = TaskSubmitter::BegunTags;
   // That worker is lent to this process no more. What it had answered is read first.
   void OnLeaseBroken(const Address& worker, const std::string& reason, const Begun& begun = {});

@@ -85,13 +85,15 @@ void TaskCompletion::Push(Link& link, PendingTask* task, const std::vector<int>&
   flatbuffers::Offset<flatbuffers::Vector<int32_t>> gpus;
   if (!gpu_ids.empty()) gpus = b.CreateVector(gpu_ids);
   uint64_t items = 0, taken = 0;
-  if (task->stream != nullptr) {
+  if (task->answered) {
+    items = taken = task->items;  // none is to be sent
+  } else if (task->stream != nullptr) {
     items = task->stream->came();
     taken = task->stream->taken();
     task->stream->Told();
   }
   b.Finish(wire::CreatePushTask(b, task->tag(), tmpl.id, task->attempt, wire::ToWire(task->id),
-                                args, refs, name, gpus, items, taken));
+                                args, refs, name, gpus, items, taken, task->call));
   links_.Send(link, FrameType::kPushTask, b);
 }
 
@@ -122,12 +124,39 @@ void TaskCompletion::Give(Link& link, ObjectEntry* entry, const ObjectId& outer,
 }
 
 void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+  GiveResults(link, task, reply);
+  Drop(task);
+}
+
+void TaskCompletion::ResolveAndKeep(Link& link, PendingTask* task, const wire::TaskReply& reply,
+                                    const ActorId& actor) {
+  GiveResults(link, task, reply);
+  task->answered = true;
+  task->items = reply.items();
+  task->parent = 0;
+  if (auto found = abandoned_.extract(task->tag()); !found.empty()) {
+    FreeAbandoned(*task, found.mapped());
+  }
+  for (ObjectEntry* entry : std::exchange(task->returns, {})) {
+    entry->maker = nullptr;
+    objects_.Release(entry);
+  }
+  // What it keeps must not keep its actor.
+  std::vector<ObjectEntry*> handles;
+  std::erase_if(task->contained, [&](ObjectEntry* entry) {
+    if (ActorId::FromBytes(entry->id.data()) != actor) return false;
+    handles.push_back(entry);
+    return true;
+  });
+  for (ObjectEntry* entry : handles) objects_.Release(entry);
+}
+
+void TaskCompletion::GiveResults(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   TakeBorrowed(link, reply);
   const size_t sent = reply.returns() != nullptr ? reply.returns()->size() : 0;
   const bool failed = reply.status() != wire::TaskStatus::Ok;
   if (task->stream != nullptr) {
-    ResolveStream(link, task, reply);
-    return Drop(task);
+    return ResolveStream(link, task, reply);
   }
   if (task->returns.empty()) Disregard(link, task, reply);  // a generator that nobody holds
   for (size_t i = 0; i < task->returns.size(); ++i) {
@@ -143,7 +172,6 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
     }
     Give(link, entry, entry->id, *value);
   }
-  Drop(task);
 }
 
 void TaskCompletion::ResolveStream(Link& link, PendingTask* task, const wire::TaskReply& reply) {
@@ -282,6 +310,9 @@ void TaskCompletion::FreeAbandoned(const PendingTask& task, const Abandoned& aba
   // More large items than this are never on their way.
   constexpr uint64_t kMostItems = ItemStream::kMaxAheadBytes / kInlineBytes + 1;
   for (const NodeId& node : abandoned.nodes) {
+    for (int i = 0; task.answered && i < task.tmpl->num_returns; ++i) {
+      FreeUnlessThere(ObjectId(task.id, static_cast<uint32_t>(i + 1)), node);
+    }
     for (const ObjectEntry* entry : task.returns) FreeUnlessThere(entry->id, node);
     if (task.tmpl->yields == wire::Yields::None) continue;
     for (uint64_t i = 0; i < kMostItems; ++i) {

@@ -30,6 +30,9 @@ class TaskCompletion {
   void SetIdentity(const Address& self, const JobId& job) { self_ = self, job_ = job; }
   void Push(Link& link, PendingTask* task, const std::vector<int>& gpu_ids);
   void Resolve(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // The same for a call of that actor that may have to run once more, for what it does there.
+  void ResolveAndKeep(Link& link, PendingTask* task, const wire::TaskReply& reply,
+                      const ActorId& actor);
   // One more item of a generator. `is_there`: the task is in flight on that link.
   void AddItem(Link& link, PendingTask* task, bool is_there, const wire::StreamItem& item);
   // The same of a task that is over.
@@ -61,6 +64,7 @@ class TaskCompletion {
     std::vector<NodeId> nodes;
     uint64_t first_item = 0;  // of a generator
   };
+  void GiveResults(Link& link, PendingTask* task, const wire::TaskReply& reply);
   void ResolveStream(Link& link, PendingTask* task, const wire::TaskReply& reply);
   void FreeAbandoned(const PendingTask& task, const Abandoned& abandoned);
   void TakeBorrowed(Link& link, const wire::TaskReply& reply);

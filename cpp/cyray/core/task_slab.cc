@@ -24,6 +24,7 @@ PendingTask* TaskSlab::New() {
 void TaskSlab::Free(PendingTask* task) {
   const uint32_t slot = task->slot, generation = task->generation + 1;
   if (task->actor != nullptr && task->args) task->actor->bytes -= task->args->size();
+  if (task->call != 0) task->actor->over.Add(task->call);
   // Small vectors keep their memory for the next task in this slot; a burst's does not stay.
   task->args = {};
   task->refs.clear();
@@ -39,7 +40,8 @@ void TaskSlab::Free(PendingTask* task) {
   task->lease = nullptr;
   task->next = task->previous = nullptr;
   task->unresolved = task->attempt = 0;
-  task->parent = 0;
+  task->parent = task->call = task->items = 0;
+  task->answered = false;
   task->cancelled = task->forced = false;
   task->generation = generation;
   task->place = Place::kNone;

@@ -52,6 +52,7 @@ enum class Place : uint8_t {
   kQueue,     // to be pushed
   kInFlight,  // pushed
   kLimbo,     // pushed to a worker that is gone
+  kKept,      // answered, and in no save of its actor
 };
 
 // What a caller wants of a task that it cancels.
@@ -82,10 +83,15 @@ struct PendingTask {
   uint32_t unresolved = 0;  // refs that have no value yet
   uint32_t attempt = 0;
   int retries_left = 0;
+  // Of a call of an actor that is saved: its number among those that are kept until a save includes
+  // them, 0: it is not; and, when it was `answered`, how many items it had.
+  uint64_t call = 0;
+  uint64_t items = 0;
   uint64_t parent = 0;  // the task running here that submitted it, by number; 0: none
   bool live = false;
   bool waits_there = false;  // pushed, and its worker lacks arguments: others begin before it
   bool cancelled = false;    // no further attempt begins
+  bool answered = false;     // what further attempts return is nobody's
   bool forced = false;       // and the process of this one is ended for that
   Place place = Place::kNone;
   // It is the task that makes `entry`, and has a count of it.

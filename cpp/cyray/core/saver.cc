@@ -1,0 +1,160 @@
+#include "cyray/core/saver.h"
+
+#include <utility>
+
+#include "cyray/util/clock.h"
+#include "cyray/wire/convert.h"
+
+namespace cyray::core {
+
+using wire::FrameType;
+
+void Saver::Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& rules) {
+  std::lock_guard lock(process_.mutex());
+  actor_ = actor;
+  incarnation_ = incarnation;
+  SavesOutbox& outbox = *this;
+  saves_.emplace(rules, outbox, MonotonicNs());
+  executor_.SetSaves(&*saves_);
+  executor_.SetAfterReply([this] { Look(); });
+}
+
+bool Saver::Restore(std::string_view calls) {
+  std::lock_guard lock(process_.mutex());
+  return saves_->Restore(calls);
+}
+
+std::string Saver::IncludedCalls() {
+  std::lock_guard lock(process_.mutex());
+  const wire::Bytes calls = saves_->Included();
+  return {calls.begin(), calls.end()};
+}
+
+Status Saver::Taken(std::string_view state, int64_t taken_ms) {
+  if (state.size() > kMaxStateBytes) {
+    NotTaken(/*declined=*/false);
+    return Status(StatusCode::kInvalidArgument, "it takes " + std::to_string(state.size()) +
+                                                    " bytes, and the GCS keeps at most " +
+                                                    std::to_string(kMaxStateBytes) +
+                                                    " for an actor");
+  }
+  wire::Bytes bytes(state.begin(), state.end());
+  std::lock_guard lock(process_.mutex());
+  saves_->Taken(std::move(bytes), taken_ms, MonotonicNs());
+  executor_.Hold(false);
+  process_.poller().NoteTimer(saves_->NextTickNs());
+  return Status::Ok();
+}
+
+void Saver::NotTaken(bool declined) {
+  std::lock_guard lock(process_.mutex());
+  saves_->NotTaken(declined ? ActorSaves::Why::kDeclined : ActorSaves::Why::kFailed, MonotonicNs());
+  executor_.Hold(false);
+  process_.poller().NoteTimer(saves_->NextTickNs());
+}
+
+Saver::Since Saver::SinceLast() {
+  std::lock_guard lock(process_.mutex());
+  return {saves_->unsaved(), MonotonicNs() - saves_->last_taken_ns(), saves_->last_number(),
+          saves_->stored_number()};
+}
+
+bool Saver::LastIsDue() {
+  std::lock_guard lock(process_.mutex());
+  return saves_ && saves_->unsaved() > 0 && executor_.running() == 0;
+}
+
+bool Saver::AwaitSaved(int64_t deadline_ns) {
+  ThisProcess::Lock lock(process_.mutex());
+  return process_.Await(lock, deadline_ns, [this] { return saves_->IsSaved(); }).ok();
+}
+
+void Saver::Look() {
+  switch (saves_->Look(MonotonicNs(), executor_.running() == 0)) {
+    case ActorSaves::Step::kNothing:
+      break;
+    case ActorSaves::Step::kHold:
+      executor_.Hold(true);
+      break;
+    case ActorSaves::Step::kRelease:
+      executor_.Hold(false);
+      break;
+    case ActorSaves::Step::kTake: {
+      executor_.Hold(true);
+      Event event;
+      event.kind = Event::Kind::kSave;
+      events_.Push(std::move(event));
+      break;
+    }
+  }
+  process_.poller().NoteTimer(saves_->NextTickNs());
+}
+
+void Saver::RunTimers(int64_t now_ns) {
+  if (NextTimerNs() > now_ns) return;
+  saves_->Tick(now_ns);
+  Look();
+}
+
+// --- Callers ---
+
+void Saver::OnAnswersRead(const Link& link, const wire::AnswersRead& read) {
+  if (saves_) saves_->OnRead(link.peer.worker, read.number(), read.floor());
+}
+
+void Saver::OnSaveWanted() {
+  if (!saves_) return;
+  saves_->Want();
+  Look();
+}
+
+void Saver::OnProcessDied(const WorkerId& worker) {
+  if (saves_) saves_->OnCallerDied(worker);
+}
+
+void Saver::AskRead(const WorkerId& caller, uint64_t number) {
+  // Answers wait for the owners of refs that their calls have kept.
+  directory_.AfterRegistrations([this, caller, number] {
+    builder_.Clear();
+    builder_.Finish(wire::CreateAskRead(builder_, number));
+    Send(caller, FrameType::kAskRead);
+  });
+}
+
+void Saver::TellSaved(const WorkerId& caller, const CallSet& calls) {
+  builder_.Clear();
+  builder_.Finish(wire::CreateCallsSaved(builder_, builder_.CreateVectorOfStructs(calls.ranges())));
+  Send(caller, FrameType::kCallsSaved);
+}
+
+void Saver::Send(const WorkerId& caller, FrameType type) {
+  LinkTable& links = process_.links();
+  Link* const link = links.Find(caller);
+  if (link == nullptr || link->state == Link::State::kBroken) return;
+  links.Send(*link, type, builder_);
+  links.Flush(*link);
+}
+
+// --- The GCS ---
+
+void Saver::Store(ActorSave& save) {
+  flatbuffers::FlatBufferBuilder b(save.state.size() + save.calls.size() + 256);
+  const auto state = b.CreateVector(save.state);
+  const auto calls = b.CreateVector(save.calls);
+  b.Finish(wire::CreateSaveActorRequest(b, wire::ToWire(actor_), incarnation_, save.number,
+                                        save.taken_ms, state, calls));
+  save.state = {};
+  save.calls = {};
+  facts_.Tell(wire::GcsMethod::SaveActor, wire::FinishedBytes(b), [this](const Status& status) {
+    if (status.ok()) {
+      saves_->OnStored(MonotonicNs());
+    } else {
+      saves_->OnRefused(MonotonicNs());
+    }
+    process_.poller().WakeWaiters();  // one may wait for the last save
+    Look();
+  });
+  process_.raylet().Flush();
+}
+
+}  // namespace cyray::core

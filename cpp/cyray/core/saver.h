@@ -1,0 +1,90 @@
+// Saver: saves this actor's state: ActorSaves (actor_saves.h), connected.
+//
+// When a state is due the main thread gets an event, and no call begins until it says Taken() or
+// NotTaken(). The state goes to the GCS like every fact that it has to learn (gcs_facts.h), so it
+// may be away, or its disk full: the actor goes on, and is not saved meanwhile.
+// Threading: as this_process.h says. Load() and AwaitSaved() block.
+
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cyray/core/actor_saves.h"
+#include "cyray/core/event_queue.h"
+#include "cyray/core/executor.h"
+#include "cyray/core/gcs_facts.h"
+#include "cyray/core/this_process.h"
+
+namespace cyray::core {
+
+class Saver : private SavesOutbox {
+ public:
+  Saver(ThisProcess& process, ObjectDirectory& directory, GcsFacts& facts, Executor& executor,
+        EventQueue& events)
+      : process_(process),
+        directory_(directory),
+        facts_(facts),
+        executor_(executor),
+        events_(events) {}
+
+  // What a state may have at most: all of the GCS's other work waits while its disk takes one.
+  static constexpr size_t kMaxStateBytes = 64 << 20;
+
+  // This process is an actor that is saved. Before its first call.
+  void Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& rules);
+  // It goes on from a state that included these calls (a finished wire::IncludedCalls). False: the
+  // bytes are none.
+  bool Restore(std::string_view calls);
+  // The calls that the state includes now, in this form.
+  std::string IncludedCalls();
+  // What came of the event. kInvalidArgument: the state is too large, and was not taken.
+  Status Taken(std::string_view state, int64_t taken_ms);
+  void NotTaken(bool declined);
+  struct Since {
+    uint64_t calls = 0;  // that ended, and how long it is, since the last one was taken
+    int64_t ns = 0;
+    uint64_t taken = 0;   // the number of that one
+    uint64_t stored = 0;  // and of the last one that is stored
+  };
+  Since SinceLast();
+  // For an actor that leaves between two calls: whether its state is to be taken now.
+  bool LastIsDue();
+  // Waits until that is stored. False: the time is over.
+  bool AwaitSaved(int64_t deadline_ns);
+
+  // --- With the core mutex held ---
+
+  void OnAnswersRead(const Link& link, const wire::AnswersRead& read);
+  void OnSaveWanted();
+  void OnProcessDied(const WorkerId& worker);
+  int64_t NextTimerNs() const { return saves_ ? saves_->NextTickNs() : kForever; }
+  void RunTimers(int64_t now_ns);
+
+ private:
+  // SavesOutbox
+  void AskRead(const WorkerId& caller, uint64_t number) override;
+  void Store(ActorSave& save) override;
+  void TellSaved(const WorkerId& caller, const CallSet& calls) override;
+
+  // Carries out what is to be done now.
+  void Look();
+  void Send(const WorkerId& caller, wire::FrameType type);
+
+  ThisProcess& process_;
+  ObjectDirectory& directory_;
+  GcsFacts& facts_;
+  Executor& executor_;
+  EventQueue& events_;
+  // Guarded by the core mutex.
+  std::optional<ActorSaves> saves_;
+  ActorId actor_;
+  uint32_t incarnation_ = 0;
+  flatbuffers::FlatBufferBuilder builder_;
+};
+
+}  // namespace cyray::core
