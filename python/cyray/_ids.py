@@ -11,6 +11,7 @@ import os
 from typing import TypeVar
 
 __all__ = [
+    "ActorCheckpointID",
     "ActorClassID",
     "ActorID",
     "BaseID",
@@ -182,6 +183,12 @@ class WorkerID(UniqueID):
 
 class FunctionID(UniqueID):
     """Of a function: a hash of its pickle."""
+
+    __slots__ = ()
+
+
+class ActorCheckpointID(UniqueID):
+    """Of a state that a `Checkpointable` has saved."""
 
     __slots__ = ()
 

@@ -19,6 +19,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``loops.pxi``     the event loops of async actors
 - ``generators.pxi``  streaming generators, on both sides
 - ``cancel.pxi``    cancelling, on both sides
+- ``saves.pxi``     the saves of an actor's state
 - ``results.pxi``   what a task returns or raises
 - ``gcs.pxi``       questions to the GCS
 - ``groups.pxi``    placement groups
@@ -42,5 +43,6 @@ include "includes/generators.pxi"
 include "includes/cancel.pxi"
 include "includes/results.pxi"
 include "includes/gcs.pxi"
+include "includes/saves.pxi"
 include "includes/groups.pxi"
 include "includes/notices.pxi"

@@ -83,8 +83,12 @@ def test_an_object_names_its_owner():
 
 def test_states_of_actors_are_as_ray_has_them():
     actor = {"actor_id": "a", "class_name": "A", "state": "PendingCreation", "name": "", "pid": 0,
-             "node_id": "", "job_id": "", "namespace": "", "restarts": 0, "death_cause": ""}  # fmt: skip
-    assert rows.actors([actor])[0]["state"] == "PENDING_CREATION"
+             "node_id": "", "job_id": "", "namespace": "", "restarts": 0, "death_cause": "",
+             "saved_ms": 0}  # fmt: skip
+    (row,) = rows.actors([actor], 9_000)
+    assert (row["state"], row["last_save"]) == ("PENDING_CREATION", "")
+    (row,) = rows.actors([{**actor, "saved_ms": 5_000}], 9_000)
+    assert row["last_save"] == "4.0 s ago"
 
 
 def test_the_long_status_says_who_holds_and_who_waits():

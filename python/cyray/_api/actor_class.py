@@ -20,7 +20,7 @@ from cyray._errors.classes import ActorAlreadyExistsError
 from cyray._pickle import definition
 from cyray._pickle import extra as _extra
 from cyray._process import me
-from cyray._spec import demands, plans
+from cyray._spec import demands, plans, saves
 from cyray._spec import options as _options
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ class ActorClass(_Maker[_K]):
     def options(self, **options: Unpack[ActorOptions]) -> BoundActorClass[_K]:
         """The same class with other options for the actors made through the result."""
         merged = {**self._cyray_options, **_options.actor_options(options, in_options=True)}
+        saves.rules_of(self.underlying_class, merged)
         return BoundActorClass(self, merged)
 
     def _remote(
@@ -200,12 +201,14 @@ class ActorClass(_Maker[_K]):
             self._cyray_made_in = made_in
         described = self._cyray_class
         is_async = described.meta["is_async"]
+        rules = saves.rules_of(self.underlying_class, options)
         groups = _options.groups_of(options, is_async, self.__name__)
         meta = {
             **described.meta,
             "groups": groups,
             "max_pending_calls": options.get("max_pending_calls") or 0,
             "max_task_retries": options.get("max_task_retries") or 0,
+            "saved": rules is not None,
         }
         if _raylet.captures(options.get("scheduling_strategy")):
             from cyray._api.placement import captured
@@ -213,6 +216,7 @@ class ActorClass(_Maker[_K]):
             options = {**options, "scheduling_strategy": captured()}
         demand, held = demands.actor_demands(options)
         group = plans.group_extra(options)
+        extra = {"meta": meta, "held": held, "name": name, "group": group, "saves": rules}
         return plans.ActorPlan(
             described.function_id,
             described.pickled,
@@ -223,7 +227,7 @@ class ActorClass(_Maker[_K]):
             plans.amounts(held),
             meta,
             handle_meta=pickle.dumps(meta, 5),
-            extra=_extra.dumps({"meta": meta, "held": held, "name": name, "group": group}),
+            extra=_extra.dumps(extra),
             detached=options.get("lifetime") == "detached",
             max_restarts=options.get("max_restarts") or 0,
             max_concurrency=groups[0][1],

@@ -147,9 +147,11 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         target = origin  # Stack[int] says of Stack what is in it, and is otherwise the same
     if isinstance(target, type):
         from cyray._api.actor_class import ActorClass, check_groups
+        from cyray._spec.saves import rules_of
 
         checked = _options.actor_options(options)
         check_groups(target, checked)
+        rules_of(target, checked)
         return ActorClass(target, checked)
     if _is_of_cyray(target) or not is_function(target):
         raise TypeError(

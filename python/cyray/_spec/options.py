@@ -15,7 +15,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from cyray._spec import labels
+from cyray._spec import labels, saves
 from cyray._spec.plans import UNIT
 from cyray._spec.strategies import (
     NodeAffinitySchedulingStrategy,
@@ -351,6 +351,7 @@ _ACTOR: dict[str, _Check] = {
     "max_concurrency": int_at_least(1),
     "concurrency_groups": _groups,
     "max_pending_calls": _max_pending,
+    "checkpoint": saves.checkpoint,
 }
 _METHOD: dict[str, _Check] = {
     "name": text,

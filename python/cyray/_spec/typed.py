@@ -8,6 +8,7 @@ decides what a call gives.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
 
@@ -53,6 +54,7 @@ class ActorOptions(_Common, total=False):
     max_reconstructions: int | None
     max_task_retries: int | None
     max_pending_calls: int | None
+    checkpoint: int | timedelta | Mapping[str, float | timedelta] | None
     concurrency_groups: Mapping[str, int] | None
     object_store_memory: Any
     allow_out_of_order_execution: bool | None

@@ -6,7 +6,6 @@ any.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from cyray._pickle import extra as _extra
 from cyray._process import ActorExit, me
 from cyray._spec import plans
 from cyray._spec.plans import UNIT
-from cyray._worker import cpus, devices, errors
+from cyray._worker import cpus, devices, errors, saves
 from cyray._worker.aio import AsyncLoop, start_group_loop
 from cyray._worker.threads import ensure_threads, start_group
 
@@ -26,17 +25,26 @@ def create(event: tuple[Any, ...], context: Any, on_event: Callable[..., None]) 
     """Becomes the actor of `event` and runs its constructor, which `context` carries. An async actor serves
     in here until the process has to leave. Whatever stands in the way is the actor's death."""
     _, actor_id, incarnation, label, extra, _, _ = event
+    during = f"{label}.__init__"
     try:
-        loop = _become(event, _extra.loads(extra))
-        construct = functools.partial(_raylet.construct_actor, context)
+        options = _extra.loads(extra)
+        loop = _become(event, options)
+
+        def construct() -> Any:
+            made = _raylet.construct_actor(context)
+            saves.begin(made, options.get("saves"), actor_id, incarnation, label)
+            return made
+
         instance = construct() if loop is None else loop.run_first(construct)
         _serve_groups(me.actor_meta.get("groups", ()), loop)  # before the first call may come
     except BaseException as error:  # whatever stood in its way is the actor's death
         end = errors.leaves(error)
+        if isinstance(error, saves.RestoreFailed) and error.__cause__ is not None:
+            during, error = str(error), error.__cause__
         if end is None:
             from cyray._errors.classes import ActorDiedError
 
-            cause = errors.task_error(error, f"{label}.__init__", None)
+            cause = errors.task_error(error, during, None)
             died = ActorDiedError.from_init_error(cause, actor_id.hex(), label)
             _raylet.actor_ready(actor_id, incarnation, False, _raylet.encode_value(died))
         else:

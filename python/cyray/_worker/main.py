@@ -21,7 +21,7 @@ from cyray import _compat, _raylet
 from cyray._os import machine, stacks
 from cyray._process import me
 from cyray._spec import accelerators
-from cyray._worker import actor, label
+from cyray._worker import actor, label, saves
 
 # The actor that the next creation task makes.
 _pending_actor: tuple[Any, ...] | None = None
@@ -143,6 +143,8 @@ def on_event(event: tuple[Any, ...]) -> None:
         actor.create(_pending_actor, event[1], on_event)
     elif kind == _raylet.EVENT_CANCEL:
         _raylet.cancel_call(event[1])
+    elif kind == _raylet.EVENT_SAVE:
+        saves.take()
     elif kind == _raylet.EVENT_ROOM:
         _raylet.room_made(event[1])
     elif kind == _raylet.EVENT_EXIT:
@@ -166,6 +168,8 @@ def _adopt_job(config: bytes) -> None:
 
 
 def _exit_requested(reason: str, for_good: bool) -> None:
+    if not for_good:
+        saves.take_last()
     actor.run_shutdown_hook()
     _raylet.worker_exiting(for_good, reason or "the worker was asked to leave")
     raise SystemExit(0)

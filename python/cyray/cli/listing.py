@@ -7,6 +7,7 @@ or wait, dead actors and nodes as long as the GCS knows them.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ def _of_objects() -> list[Row]:
 def _of_actors() -> list[Row]:
     from cyray import _raylet
 
-    return rows.actors(_raylet.list_actors())
+    return rows.actors(_raylet.list_actors(), time.time() * 1000)
 
 
 def _of_nodes() -> list[Row]:

@@ -38,7 +38,8 @@ def nodes(rows: Iterable[Row]) -> list[Row]:
     ]
 
 
-def actors(rows: Iterable[Row]) -> list[Row]:
+def actors(rows: Iterable[Row], now_ms: float) -> list[Row]:
+    """`now_ms`: since 1970, for the ages of saves."""
     return [
         {
             "actor_id": row["actor_id"],
@@ -50,10 +51,15 @@ def actors(rows: Iterable[Row]) -> list[Row]:
             "job_id": row["job_id"],
             "ray_namespace": row["namespace"],
             "restarts": row["restarts"],
+            "last_save": _age(row["saved_ms"], now_ms),
             "death_cause": row["death_cause"],
         }
         for row in rows
     ]
+
+
+def _age(then_ms: float, now_ms: float) -> str:
+    return f"{seconds(max(0.0, now_ms - then_ms))} ago" if then_ms else ""
 
 
 def _in_capitals(name: str) -> str:

@@ -70,7 +70,8 @@ def list_actors():
              "name": row.name.decode(), "namespace": row.name_space.decode(),
              "state": row.state.decode(), "job_id": row.job_id.decode(),
              "node_id": row.node_id.decode(), "death_cause": told(row.death_cause),
-             "pid": row.pid, "detached": bool(row.detached), "restarts": row.restarts}
+             "pid": row.pid, "detached": bool(row.detached), "restarts": row.restarts,
+             "saved_ms": row.saved_ms, "saved_bytes": row.saved_bytes}
             for row in rows]
 
 

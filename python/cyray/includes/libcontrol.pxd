@@ -30,6 +30,12 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         ActorId id
         string handle_meta
     Status GetActorByName(Control&, const string&, const string&, NamedActor*)
+    cdef cppclass SavedActor:
+        SavedActor()
+        cbool found
+        string state
+        string calls
+    Status GetActorSave(Control&, const ActorId&, SavedActor*)
     Status KillActor(Control&, const ActorId&, cbool, const string&)
 
     cdef cppclass NodeRow:
@@ -51,6 +57,8 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         int pid
         cbool detached
         uint32_t restarts
+        int64_t saved_ms
+        uint64_t saved_bytes
     Status ListActors(Control&, vector[ActorRow]*)
 
     cdef cppclass JobRow:

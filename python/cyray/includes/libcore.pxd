@@ -56,6 +56,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         Submitter& submitter()
         ItemTaker& items()
         Executor& executor()
+        Saver& saver()
         EventQueue& events()
         ExternalLoop& loop()
         Control& control()

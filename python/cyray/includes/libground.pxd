@@ -15,6 +15,7 @@ cdef extern from "cyray/util/status.h" namespace "cyray" nogil:
         kDisconnected
         kObjectStoreFull
         kCancelled
+        kUnavailable
         kInternal
 
     const char* StatusCodeName(StatusCode)

@@ -115,7 +115,7 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         cbool HasDied(ActorClient*)
         Status Cancel(ObjectEntry*, const Cancellation&)
         cbool Throttle(ActorClient*)
-        ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&)
+        ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&, cbool)
         void ReleaseActorClient(ActorClient*)
         ActorId NewActorId()
         Status CreateActor(const ActorCreation&, cbool)
@@ -199,6 +199,7 @@ cdef extern from "cyray/core/event_queue.h" namespace "cyray::core::Event" nogil
         kExit
         kRayletLost
         kCancel
+        kSave
         kRoom
 
 
@@ -227,6 +228,30 @@ cdef extern from "cyray/core/external_loop.h" namespace "cyray::core" nogil:
         void Use(int)
         void PollNow()
         void EndTurn()
+
+
+cdef extern from "cyray/core/saver.h" namespace "cyray::core" nogil:
+    cdef cppclass SaveRules:
+        SaveRules()
+        uint64_t calls
+        int64_t every_ns
+        cbool asks
+
+    cdef cppclass SinceSave "cyray::core::Saver::Since":
+        uint64_t calls
+        int64_t ns
+        uint64_t taken
+        uint64_t stored
+
+    cdef cppclass Saver:
+        void Begin(const ActorId&, uint32_t, const SaveRules&)
+        cbool Restore(string_view)
+        string IncludedCalls()
+        Status Taken(string_view, int64_t)
+        void NotTaken(cbool)
+        SinceSave SinceLast()
+        cbool LastIsDue()
+        cbool AwaitSaved(int64_t)
 
 
 cdef extern from "cyray/core/executor.h" namespace "cyray::core::Executor" nogil:

@@ -509,6 +509,7 @@ EVENT_BECOME_ACTOR = <int>EventKind.kBecomeActor
 EVENT_EXIT = <int>EventKind.kExit
 EVENT_CANCEL = <int>EventKind.kCancel
 EVENT_ROOM = <int>EventKind.kRoom
+EVENT_SAVE = <int>EventKind.kSave
 
 
 def next_event(timeout=None):

@@ -360,7 +360,7 @@ cdef class ActorHandle:
             self._ref.live()
         fill_groups(&groups, self._meta["groups"])
         self.client = now.core.submitter().GetActorClient(
-            ActorId.FromBytes(PyBytes_AS_STRING(self._id)), groups)
+            ActorId.FromBytes(PyBytes_AS_STRING(self._id)), groups, self._meta.get("saved", False))
         self.epoch = now.epoch
         return 0
 

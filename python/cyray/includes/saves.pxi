@@ -1,0 +1,96 @@
+# The saves of this actor's state (core/saver.h), for _worker/saves.py.
+
+def begin_saves(bytes actor_id, uint32_t incarnation, uint64_t calls, int64_t every_ns, bint asks):
+    """This actor is saved from now on: after so many calls, within so long (0: neither), or as it is asked."""
+    cdef SaveRules rules
+    rules.calls = calls
+    rules.every_ns = every_ns
+    rules.asks = asks
+    session().core.saver().Begin(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, rules)
+
+
+def get_actor_save(bytes actor_id):
+    """The state of its last save and the calls that this includes; ``None`` when there is none."""
+    cdef SavedActor saved
+    cdef Status status
+    cdef Session s = session()
+    cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
+    while True:
+        with nogil:
+            status = GetActorSave(s.core.control(), id, &saved)
+        if status.code() != StatusCode.kUnavailable:
+            break   # else the GCS is away for long: the actor must not begin without
+    check(s, status)
+    if not saved.found:
+        return None
+    return <bytes>saved.state, <bytes>saved.calls
+
+
+def restore_saves(bytes calls):
+    """The state includes these calls: they are not to run again."""
+    if not session().core.saver().Restore(view_of(calls)):
+        raise ValueError("the calls that a save includes cannot be read")
+
+
+def included_calls():
+    """The calls that the state includes now, for ``restore_saves``."""
+    return <bytes>session().core.saver().IncludedCalls()
+
+
+def encode_state(value):
+    """The value as bytes, for another life of this actor.
+
+    Raises:
+        TypeError: something in it cannot be pickled, or does not outlive this process.
+    """
+    cdef Serialized serialized
+    cdef Value* encoded = encode_simple(value)
+    if encoded == NULL:
+        serialized = serialize(value)
+        if serialized.contained:
+            raise TypeError("it holds an ObjectRef, or a handle that keeps its actor alive: neither outlives "
+                            "the process that has it. Save values, and handles that get_actor() gives.")
+        encoded = encode_inline(serialized)
+    out = PyBytes_FromStringAndSize(<const char*>encoded.data(), encoded.size())
+    encoded.Unref()
+    return out
+
+
+def save_taken(bytes state, int64_t taken_ms):
+    """The state at this moment, with the time in ms since 1970. Calls go on.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    cdef Status status
+    cdef Session s = session()
+    cdef string_view view = view_of(state)
+    with nogil:
+        status = s.core.saver().Taken(view, taken_ms)
+    check(s, status)
+
+
+def save_not_taken(bint declined):
+    """It could not be taken, or is not to be now. Calls go on."""
+    session().core.saver().NotTaken(declined)
+
+
+def since_last_save():
+    """Calls that ended and nanoseconds since the last state was taken; its number, and the last that is stored."""
+    since = session().core.saver().SinceLast()
+    return since.calls, since.ns, since.taken, since.stored
+
+
+def last_save_is_due():
+    """Whether something has happened since the last state was taken, and no call runs."""
+    return session().core.saver().LastIsDue()
+
+
+def await_saved(double seconds):
+    """Waits until all that was taken is stored; whether it is."""
+    cdef Session s = session()
+    cdef int64_t deadline = MonotonicNs() + <int64_t>(seconds * 1e9)
+    cdef cbool saved
+    with nogil:
+        saved = s.core.saver().AwaitSaved(deadline)
+    return bool(saved)
