@@ -37,7 +37,7 @@ void Book::Begins(const core::ExecTask& task, bool is_call) {
     Never("two attempts of the task " + task.id.Hex() + " run, in " + std::to_string(attempt.pid) +
           " and " + std::to_string(pid));
   }
-  if (HasAnswered(task.id)) {
+  if (HasAnswered(task.id) && !known.kept) {
     Never("the task " + task.id.Hex() + " began again in " + std::to_string(pid) +
           ", though it had answered");
   }

@@ -4,10 +4,11 @@
 // whether an error that it got has a cause.
 //
 // Never: two running attempts of a task, or two live instances of an actor; more attempts than
-// max_retries allows; more instances than max_restarts allows; an actor that is started again
-// though nobody ended its process; calls of one caller out of order; an attempt after another one
-// that had answered, or after it is known that the task was cancelled.
-// Threading: confined to the simulation's thread. There is one Book at a time.
+// max_retries allows; a call of an actor that is saved whose effect its state has twice; more
+// instances than max_restarts allows; an actor that is started again though nobody ended its
+// process; calls of one caller out of order; an attempt after another one that had answered, or
+// after it is known that the task was cancelled. Threading: confined to the simulation's thread.
+// There is one Book at a time.
 
 #pragma once
 
@@ -40,7 +41,15 @@ class Book {
   const std::string& wrong() const { return wrong_; }
 
   // --- Tasks; calls of actors, too ---
-  void Submitted(const TaskId& id, int max_retries) { tasks_[id].max_retries = max_retries; }
+  // `kept`: a call of an actor that is saved, which may run again for its effect.
+  void Submitted(const TaskId& id, int max_retries, bool kept = false) {
+    tasks_[id].max_retries = max_retries;
+    tasks_[id].kept = kept;
+  }
+  // The state of an actor has the effect of that call a second time.
+  void NeverTwice(const TaskId& id) {
+    Never("the call " + id.Hex() + " has its effect twice in the state of its actor");
+  }
   // By the process whose turn it is.
   void Begins(const core::ExecTask& task, bool is_call);
   void Ends(const TaskId& id);
@@ -91,6 +100,7 @@ class Book {
   struct Task {
     int max_retries = -1;
     bool cancelled = false;  // it does not begin any more
+    bool kept = false;
     std::vector<Attempt> attempts;
   };
   struct Instance {

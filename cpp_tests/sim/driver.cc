@@ -83,7 +83,9 @@ Driver::Result Driver::CallOf(Player* player, const Step& step) {
   const uint64_t kept = std::accumulate(plan.kept.begin(), plan.kept.end(), uint64_t{0});
   Result result{.actor = actor.id};
   result.never_fails = plan.options.max_restarts < 0 && step.max_retries < 0;
-  result.expected = Expected(step.key, kept);
+  // Each sees all those of this driver before it, once.
+  const bool counts = step.key.kind == TaskKind::kCount;
+  result.expected = Expected(step.key, counts ? counted_[step.actor]++ : kept);
   if (step.what == Step::What::kPassHandle) {
     result.entry = player->Submit(step.key, {.refs = {actor.ref}});
   } else {

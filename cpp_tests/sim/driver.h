@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,7 @@ class Driver {
   Player* player_ = nullptr;  // while it runs
   std::string stage_ = "connects";
   std::vector<ActorHandle> actors_;
+  std::map<size_t, uint64_t> counted_;    // kCount calls of each
   std::vector<PlacementGroupId> groups_;  // to be removed at the end
   std::vector<Result> results_;
   bool called_ = false;

@@ -62,6 +62,7 @@ Plan::Plan(uint64_t seed, const std::vector<FaultKind>& allowed, const std::stri
     if (driver.keys == 0 && OneIn(3)) DrawLate(&driver);
     if (driver.keys == 0 && OneIn(2)) DrawGroups(&driver);
   }
+  if (OneIn(2)) DrawCounters();
 }
 
 bool Plan::Has(FaultKind kind) const {
@@ -423,6 +424,35 @@ void Plan::DrawLate(DriverPlan* driver) {
     step.pause_ns = static_cast<int64_t>(Below(50)) * kMs;
     driver->steps.push_back(std::move(step));
   }
+}
+
+// A driver of its own, with actors that are saved and count its calls, whatever ends them.
+void Plan::DrawCounters() {
+  DriverPlan driver{.node = drivers[Below(drivers.size())].node, .reads_beside = OneIn(2)};
+  for (uint64_t i = 1 + Below(2); i > 0; --i) {
+    ActorPlan actor{.max_task_retries = -1};
+    actor.options.max_restarts = -1;
+    actor.options.saved_every = 1 + Below(12);
+    driver.actors.push_back(actor);
+  }
+  const bool restarts = OneIn(3);
+  const uint64_t most_pause_ms = OneIn(3) ? 50 : 400;
+  for (uint64_t i = 20 + Below(40); i > 0; --i) {
+    Step step{.what = Step::What::kCall,
+              .key = DrawKey(TaskKind::kCount),
+              .max_retries = -1,
+              .actor = Below(driver.actors.size())};
+    step.key.depth = 0;
+    if (dies_ && OneIn(8)) step.key.kind = TaskKind::kDie;
+    if (OneIn(6)) {  // by a worker, which keeps its call
+      step.what = Step::What::kPassHandle;
+      step.key = {TaskKind::kCall, 2, step.key.salt};
+    }
+    if (restarts && OneIn(10)) step = {.what = Step::What::kRestart, .actor = step.actor};
+    step.pause_ns = static_cast<int64_t>(Below(OneIn(2) ? 2 : most_pause_ms)) * kMs;
+    driver.steps.push_back(std::move(step));
+  }
+  drivers.push_back(driver);
 }
 
 // They hold their CPUs until the end, or until they are removed, which ends the task in them.

@@ -147,6 +147,7 @@ struct Plan {
   void DrawStreams(DriverPlan* driver);
   void DrawLate(DriverPlan* driver);
   void DrawGroups(DriverPlan* driver);
+  void DrawCounters();
   TaskKey DrawKey(TaskKind kind);
 
   std::mt19937_64 random_;

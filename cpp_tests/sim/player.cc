@@ -182,7 +182,7 @@ ObjectEntry* Player::Call(const ActorHandle& actor, const TaskKey& key, const Gi
   submission.hold = actor.ref;
   ObjectEntry* result = nullptr;
   core_.submitter().Submit(std::move(submission), actor.client, &result);
-  Book::Get().Submitted(result->id.task(), given.max_retries);
+  Book::Get().Submitted(result->id.task(), given.max_retries, actor.saved);
   return result;
 }
 
@@ -202,8 +202,11 @@ ActorHandle Player::MakeActor(const ActorOptions& options, const std::vector<Obj
   creation.placement.Set("CPU", kResourceUnit);
   if (options.holds_cpu) creation.held.Set("CPU", kResourceUnit);
   creation.args = Encode(0, refs);
-  ActorHandle handle{creation.actor_id,
-                     core_.submitter().GetActorClient(creation.actor_id, {core::CallGroup{}})};
+  const bool saved = options.saved_every > 0;
+  if (saved) creation.extra = std::to_string(options.saved_every);
+  ActorHandle handle{creation.actor_id, core_.submitter().GetActorClient(
+                                            creation.actor_id, {core::CallGroup{}}, saved)};
+  handle.saved = saved;
   handle.ref = creation.detached ? nullptr : core_.objects().NewActorHandle(creation.actor_id);
   for (ObjectEntry* ref : refs) core_.objects().AddRef(ref);
   if (handle.ref != nullptr) core_.objects().HoldWith(handle.ref, refs);
@@ -222,9 +225,9 @@ ActorHandle Player::FindActor(const std::string& name) {
   return {found.id, core_.submitter().GetActorClient(found.id, {core::CallGroup{}})};
 }
 
-ActorHandle Player::HandleOf(ObjectEntry* ref) {
+ActorHandle Player::HandleOf(ObjectEntry* ref, bool saved) {
   const ActorId id = ActorId::FromBytes(ref->id.data());
-  return {id, core_.submitter().GetActorClient(id, {core::CallGroup{}}), ref};
+  return {id, core_.submitter().GetActorClient(id, {core::CallGroup{}}, saved), ref, saved};
 }
 
 void Player::Drop(ActorHandle* actor) {
@@ -285,7 +288,7 @@ std::vector<ObjectEntry*> Player::StartChildren(const TaskKey& key,
       children.push_back(Submit(key.Child(0, TaskKind::kRead), {.refs = passed}));
       break;
     case TaskKind::kCall: {
-      ActorHandle actor = HandleOf(passed.at(0));
+      ActorHandle actor = HandleOf(passed.at(0), key.OfSaved());
       children.push_back(Call(actor, key.Child(0, TaskKind::kLeaf)));
       core_.submitter().ReleaseActorClient(actor.client);
       break;
@@ -321,6 +324,10 @@ Decoded Player::Play(const TaskKey& key, core::ExecTask* task,
       break;
     case TaskKind::kMeet:
       Meet(key);
+      break;
+    case TaskKind::kCount:
+      if (key.salt % 4 == 0) Nap(1 + key.salt % 30);
+      result.number += Count(*task);
       break;
     case TaskKind::kYield:
       Yield(*task, key);
@@ -462,6 +469,7 @@ void Player::Construct(std::unique_ptr<core::ExecTask> task) {
   kept_ = Decode(view, task.get()).refs;
   Nap(1 + actor_.bytes[0] % 30);
   core_.executor().Reply(std::move(task), true, {}, /*retry=*/false);
+  if (saved_every_ > 0) BeginSaves();
   Book::Get().InstanceReady(actor_);
   core_.executor().ActorReady(actor_, incarnation_, true, "");
 }
@@ -481,8 +489,10 @@ int Player::RunTasks() {
     if (event.kind == core::Event::Kind::kBecomeActor) {
       actor_ = ActorId::FromBytes(event.id.data());
       incarnation_ = static_cast<uint32_t>(event.number);
+      saved_every_ = event.text.empty() ? 0 : std::stoull(event.text);
       core_.executor().BecomeActor({core::CallGroup{}});
     }
+    if (event.kind == core::Event::Kind::kSave) TakeState();
     if (event.kind == core::Event::Kind::kRayletLost) return 1;
     if (event.kind == core::Event::Kind::kExit) {
       core_.executor().WorkerExiting(true, "the worker was asked to leave");

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -46,6 +47,7 @@ struct ActorOptions {
   int max_restarts = 0;
   std::string name;  // not empty: detached
   bool holds_cpu = false;
+  uint64_t saved_every = 0;  // so many calls; 0: it is not
 };
 
 // An actor as one process knows it.
@@ -53,6 +55,7 @@ struct ActorHandle {
   ActorId id;
   core::ActorClient* client = nullptr;
   core::ObjectEntry* ref = nullptr;  // null: does not count
+  bool saved = false;
 };
 
 // How all players of a world behave.
@@ -84,7 +87,7 @@ class Player {
   ActorHandle MakeActor(const ActorOptions& options, const std::vector<core::ObjectEntry*>& refs);
   // The one of that name; id nil: there is none.
   ActorHandle FindActor(const std::string& name);
-  ActorHandle HandleOf(core::ObjectEntry* ref);
+  ActorHandle HandleOf(core::ObjectEntry* ref, bool saved = false);
   core::ObjectEntry* Call(const ActorHandle& actor, const TaskKey& key, const Given& given = {});
   void Drop(ActorHandle* actor);
 
@@ -103,6 +106,11 @@ class Player {
   core::TaskTemplate* TemplateOf(const TaskKey& key, int max_retries, bool is_call);
   core::Submission SubmissionOf(const TaskKey& key, const Given& given, bool is_call);
   void Construct(std::unique_ptr<core::ExecTask> task);
+  // An actor that is saved: goes on from its last save; takes its state.
+  void BeginSaves();
+  void TakeState();
+  // What a kCount does, and returns.
+  uint64_t Count(const core::ExecTask& task);
   void Execute(std::unique_ptr<core::ExecTask> task);
   // Adds what a child returned; false when that is an error.
   bool Add(core::ObjectEntry* child, Decoded* sum);
@@ -128,7 +136,9 @@ class Player {
   ActorId actor_;
   uint32_t incarnation_ = 0;
   std::vector<core::ObjectEntry*> kept_;
-  const core::ExecTask* running_ = nullptr;  // not a call: that goes on when it is cancelled
+  uint64_t saved_every_ = 0;
+  std::set<std::pair<WorkerId, TaskId>> counted_;  // its state
+  const core::ExecTask* running_ = nullptr;        // not a call: that goes on when it is cancelled
 };
 
 }  // namespace cyray::sim

@@ -54,6 +54,7 @@ uint64_t Expected(const TaskKey& key, uint64_t passed) {
     case TaskKind::kGive:
       return sum + key.salt;
     case TaskKind::kSum:
+    case TaskKind::kCount:
     case TaskKind::kKept:
       return sum + passed;
     case TaskKind::kYield: {

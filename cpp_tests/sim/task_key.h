@@ -25,6 +25,7 @@ enum class TaskKind : uint8_t {
            // first
   kLate,   // runs over its timeout; of depth 1 without looking whether it should end
   kDrain,  // the sum of what a kYield yields that it was passed
+  kCount,  // of an actor that is saved: how many of its caller have come before it
 };
 // In a salt: kGive may be among what the task starts.
 inline constexpr uint64_t kGivenRefs = uint64_t{1} << 47;
@@ -55,6 +56,8 @@ struct TaskKey {
   bool Lingers() const { return kind == TaskKind::kDie && depth >= kLingers; }
   // In worlds where some tasks take no CPU: whether it is one of them.
   bool MayBeFree() const { return kind != TaskKind::kMeet && salt % 4 == 0; }
+  // Of kCall: whether the actor is saved.
+  bool OfSaved() const { return kind == TaskKind::kCall && depth > 1; }
   bool StoresResult() const {
     return kind == TaskKind::kLarge || (kind == TaskKind::kDie && depth % kLingers > 0);
   }
