@@ -568,7 +568,8 @@ class Old(cyray.actor.Checkpointable):
         return newest
 
     def checkpoint_expired(self, actor_id, checkpoint_id):
-        os.remove(os.path.join(self.folder, checkpoint_id.hex()))
+        with contextlib.suppress(FileNotFoundError):  # told of before a restart
+            os.remove(os.path.join(self.folder, checkpoint_id.hex()))
 
     def increase(self):
         self.value += 1

@@ -125,8 +125,11 @@ TEST_F(ActorSavesTest, AfterSoManyCalls) {
 TEST_F(ActorSavesTest, AChangeIsNotUnsavedForLongerThanTheRulesSay) {
   Use({.every_ns = kSecondNs});
   End(0);
+  EXPECT_TRUE(saves_->NeedsLook());
   EXPECT_EQ(Look(), Step::kNothing);
   EXPECT_EQ(saves_->NextTickNs(), now_ns_ + kSecondNs);
+  End(0);
+  EXPECT_FALSE(saves_->NeedsLook()) << "the time is told already";
   now_ns_ += kSecondNs;
   Take();
   saves_->OnStored(now_ns_);

@@ -100,6 +100,8 @@ class ActorSaves {
     kTake,     // nor now: the state is to be taken (Taken, NotTaken)
     kRelease,  // calls may begin again
   };
+  // Whether a call that has ended is a reason to look: its time is told by NextTickNs.
+  bool NeedsLook() const { return stage_ != Stage::kIdle || unsaved_ <= 1 || DueByCount(); }
   // `quiet`: no call runs.
   Step Look(int64_t now_ns, bool quiet);
   int64_t NextTickNs() const;

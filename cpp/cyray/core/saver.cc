@@ -16,7 +16,9 @@ void Saver::Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& r
   SavesOutbox& outbox = *this;
   saves_.emplace(rules, outbox, MonotonicNs());
   executor_.SetSaves(&*saves_);
-  executor_.SetAfterReply([this] { Look(); });
+  executor_.SetAfterReply([this] {
+    if (saves_->NeedsLook()) Look();
+  });
 }
 
 bool Saver::Restore(std::string_view calls) {

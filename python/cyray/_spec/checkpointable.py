@@ -67,4 +67,4 @@ class Checkpointable(abc.ABC):
 
     @abc.abstractmethod
     def checkpoint_expired(self, actor_id: ActorID, checkpoint_id: ActorCheckpointID) -> None:
-        """That one will not be asked for any more: what was stored may go."""
+        """That one will not be asked for any more: what was stored may go. After a restart maybe once more."""

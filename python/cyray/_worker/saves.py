@@ -76,10 +76,13 @@ class _Checkpoints:
         _raylet.save_taken(state, newest.timestamp)
 
     def _expire(self, stored: int) -> None:
-        # Not before: a restart may still be offered one of them.
+        # Not before: a restart may still be offered one of them. After one it may be told of again.
         while self._expired and self._expired[0][1] <= stored:
             checkpoint_id, _ = self._expired.pop(0)
-            self._instance.checkpoint_expired(self._actor_id, ActorCheckpointID(checkpoint_id))
+            try:
+                self._instance.checkpoint_expired(self._actor_id, ActorCheckpointID(checkpoint_id))
+            except Exception as error:
+                _tell(error, "checkpoint_expired failed")
 
     def restore(self, state: bytes, calls: bytes) -> None:
         from cyray._spec.checkpointable import Checkpoint
@@ -140,7 +143,8 @@ def take() -> None:
         _keeper.take()
     except Exception as error:
         _raylet.save_not_taken(False)
-        _tell(error)
+        assert _keeper is not None
+        _tell(error, f"{_keeper.what} failed. The actor goes on, and its last save stays")
     except BaseException:
         _raylet.save_not_taken(False)
         raise
@@ -154,16 +158,13 @@ def take_last() -> None:
     _raylet.await_saved(_LAST_SAVE_SECONDS)
 
 
-def _tell(error: Exception) -> None:
+def _tell(error: Exception, what: str) -> None:
     """The driver sees it with the output of its workers; the same thing once."""
-    assert _keeper is not None
-    text = f"{type(error).__name__}: {error}"
+    text = f"{what}: {type(error).__name__}: {error}"
     if text in _told:
         return
     _told.add(text)
-    sys.stderr.write(
-        f"cyray: {_keeper.what} failed. The actor goes on, and its last save stays: {text}\n"
-    )
+    sys.stderr.write(f"cyray: {text}\n")
     sys.stderr.flush()
 
 
