@@ -150,10 +150,10 @@ core::TaskTemplate* Player::TemplateOf(const TaskKey& key, int max_retries, bool
   if (is_call) {
     spec.method = spec.name;
   } else if (!free) {
-    spec.demand.Set("CPU", kResourceUnit);
+    spec.shape.demand.Set("CPU", kResourceUnit);
   }
   if (!is_call && kind == TaskKind::kLarge && rules_.large_node >= 0) {
-    spec.demand.Set("node" + std::to_string(rules_.large_node), kResourceUnit);
+    spec.shape.demand.Set("node" + std::to_string(rules_.large_node), kResourceUnit);
   }
   return tmpl = core_.submitter().AddTemplate(spec);
 }

@@ -48,8 +48,8 @@ core::ObjectEntry* Player::SubmitIn(const PlacementGroupId& group, const TaskKey
   spec.function_id.bytes.fill(static_cast<uint8_t>(1 + static_cast<int>(key.kind)));
   spec.name = "task in a group";
   spec.max_retries = -1;
-  spec.demand.Set(kCpu, kResourceUnit);
-  spec.demand = InBundle(spec.demand, group, kAnyBundle);
+  spec.shape.demand.Set(kCpu, kResourceUnit);
+  spec.shape.demand = InBundle(spec.shape.demand, group, kAnyBundle);
   core::Submission submission;
   submission.tmpl = core_.submitter().AddTemplate(spec);
   submission.args = Encode(key.Pack(), {});

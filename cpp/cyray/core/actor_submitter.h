@@ -221,7 +221,7 @@ class ActorSubmitter {
   int64_t look_again_ns_ = 0;       // for news of them
   std::list<ActorClient*> idle_;    // the longest idle first
   wire::TaskTally* tally_ = nullptr;
-  uint64_t next_call_ = 1;          // a client that is made anew does not number like its last one
+  uint64_t next_call_ = 1;  // a client that is made anew does not number like its last one
   bool wants_saves_ = false;
   flatbuffers::FlatBufferBuilder builder_;
 };
