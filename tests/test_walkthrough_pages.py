@@ -455,9 +455,8 @@ def test_a_signal_frees_all_who_wait(tmp_path, signal):
         CYRAY_DEDUP_LOGS="0",
     )
     assert out.startswith("ready...\nset..\n")
-    assert len(set(re.findall(r"\(wait_and_go pid=(\d+)\) go!\n", out))) == 4, (
-        "each in its own process"
-    )
+    # Those that begin before the signal, each in a process of its own; the others where these ran.
+    assert len(re.findall(r"\(wait_and_go pid=\d+\) go!\n", out)) == 4
 
 
 def test_a_queue_that_tasks_share(tmp_path):

@@ -99,10 +99,16 @@ class GroupDirectorTest : public ::testing::Test {
       if (sent.type == type) nodes.push_back(sent.node);
     }
     std::erase_if(sent_, [&](const Sent& sent) { return sent.type == type; });
+    std::sort(nodes.begin(), nodes.end());
     return nodes;
   }
   std::vector<NodeId> Prepared() { return Take(wire::NodeCommandBody::PrepareBundles); }
   std::vector<NodeId> GivenBack() { return Take(wire::NodeCommandBody::GiveBackBundles); }
+  void Shrink(const NodeId& node, int64_t cpus) {
+    nodes_.SetResources(node, Cpus(0), Cpus(cpus), ++reports_);
+    director_.OnReport(node);
+    End();
+  }
 
   sim::VirtualTime time_{1};
   sim::VirtualRuntime runtime_{&time_};
@@ -236,6 +242,17 @@ TEST_F(GroupDirectorTest, AnAttemptMayKeepItsNodeAndPutTheRestWhereThereIsRoom) 
   EXPECT_EQ(GivenBack(), Nodes{small});
   EXPECT_EQ(Prepared().size(), 2u);
   (void)other;
+}
+
+TEST_F(GroupDirectorTest, AnAttemptThatCanNeverHaveItsRoomIsGivenUp) {
+  const NodeId only = Join(4);
+  Report(only, 0);
+  const auto group = Register({4}, wire::GroupPolicy::Pack);
+  EXPECT_EQ(Prepared(), Nodes{only});
+  Shrink(only, 3);
+  Pass(3'000);
+  EXPECT_EQ(GivenBack(), Nodes{only});
+  EXPECT_NE(director_.table().Find(group)->waits, "");
 }
 
 }  // namespace

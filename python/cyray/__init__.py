@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from cyray._driver.init import init
     from cyray._driver.session import is_initialized, shutdown
     from cyray._ids import (
+        ActorCheckpointID,
         ActorClassID,
         ActorID,
         ClusterID,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ActorCheckpointID",
     "ActorClassID",
     "ActorID",
     "ClusterID",
@@ -90,6 +92,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "ActorCheckpointID": "cyray._ids",
     "ActorClassID": "cyray._ids",
     "ActorID": "cyray._ids",
     "ClusterID": "cyray._ids",

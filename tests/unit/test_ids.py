@@ -11,6 +11,7 @@ import cyray
 from cyray import _ids
 
 SIZES = {
+    "ActorCheckpointID": 16,
     "ActorClassID": 16,
     "ActorID": 16,
     "ClusterID": 16,

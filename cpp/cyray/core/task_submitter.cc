@@ -472,6 +472,7 @@ void TaskSubmitter::Requeue(Lease& lease, const std::string& reason, const Begun
 
 void TaskSubmitter::Tick(int64_t now_ns) {
   next_tick_ns_ = kForever;
+  ticked_ns_ = now_ns;
   std::vector<Lease*> silent;
   std::erase_if(with_leases_, [](Shape* shape) {
     shape->has_leases = !shape->leases.empty();

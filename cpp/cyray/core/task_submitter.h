@@ -106,6 +106,8 @@ class TaskSubmitter {
   void Requeue(Lease& lease, const std::string& reason, const BegunTags& begun);
   Lease* FindLease(const Address& worker);
   // --- Of limited shapes ---
+  // Of the event that is handled, or of a tick.
+  int64_t LatestNs() const;
   // Gives back those that are of no use, or owed and free; says when more are wanted, or fewer.
   void SettlePermits(Shape& shape);
   void TellPermits(Shape& shape, uint32_t wanted);
@@ -134,6 +136,7 @@ class TaskSubmitter {
   uint32_t next_limited_ = 1;
   std::unordered_map<WorkerId, std::vector<Lease*>> leases_by_worker_;
   int64_t next_tick_ns_ = kForever;
+  int64_t ticked_ns_ = 0;  // the time of the last tick
   wire::TaskTally* tally_ = nullptr;
   flatbuffers::FlatBufferBuilder builder_;
 };

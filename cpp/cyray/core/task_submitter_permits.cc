@@ -16,6 +16,8 @@ constexpr int64_t kHoldPermitNs = 5'000'000;
 
 }  // namespace
 
+int64_t TaskSubmitter::LatestNs() const { return std::max(links_.NowNs(), ticked_ns_); }
+
 size_t TaskSubmitter::FreePermits(const Shape& shape) {
   const size_t used = shape.leases.size() + shape.unanswered;
   return shape.permits.held() > used ? shape.permits.held() - used : 0;
@@ -24,7 +26,7 @@ size_t TaskSubmitter::FreePermits(const Shape& shape) {
 void TaskSubmitter::SettlePermits(Shape& shape) {
   Permits& permits = shape.permits;
   const size_t free = FreePermits(shape);
-  const bool used = links_.NowNs() >= permits.since_ns + kHoldPermitNs;
+  const bool used = LatestNs() >= permits.since_ns + kHoldPermitNs;
   const uint64_t owed = used ? std::min<uint64_t>(free, permits.owed()) : 0;
   const uint64_t back = shape.ready.empty() ? free : owed;
   permits.returned += back;
@@ -68,7 +70,7 @@ void TaskSubmitter::OnPermits(const PermitTable::Answer& answer) {
     const uint64_t more = answer.granted - permits.granted;
     permits.told_lacking -= std::min(permits.told_lacking, more);
     permits.granted = answer.granted;
-    permits.since_ns = links_.NowNs();
+    permits.since_ns = LatestNs();
   }
   permits.recalled = answer.recalled;
   if (permits.telling) return;  // whoever told goes on
@@ -82,7 +84,7 @@ void TaskSubmitter::ReturnOwed(Shape& shape) {
   size_t owed = shape.permits.owed();
   if (owed == 0) return;
   const int64_t due = shape.permits.since_ns + kHoldPermitNs;
-  if (due > links_.NowNs()) return TickAt(due);
+  if (due > LatestNs()) return TickAt(due);
   SettlePermits(shape);
   owed = shape.permits.owed();
   const size_t requests = std::min(owed, shape.requests.size());

@@ -180,6 +180,8 @@ bool GroupDirector::IsBetterGivenUp(const GroupRecord& record) const {
   for (const auto& [index, node] : record.attempt->seats) nodes.insert(node);
   // What some have reserved for it nobody can use.
   if (record.attempt->awaited.size() < nodes.size()) return true;
+  // Other groups have what it waits for, or a node has less than it had.
+  if (Choose(record, /*later=*/true, {}).empty()) return true;
   const Placement now = Choose(record, /*later=*/false, {});
   return !now.empty() && now != record.attempt->seats;
 }
@@ -193,14 +195,14 @@ void GroupDirector::Start(const GroupRecord& record, const Placement& placement)
   Apply(table_.Try(id, attempt, placement, runtime_->NowMs()));
 }
 
-// What groups hold, or nodes were asked to reserve.
-GroupDirector::Sum GroupDirector::Seated() const {
+// What groups hold, or nodes were asked to reserve; without what is asked for that one.
+GroupDirector::Sum GroupDirector::Seated(const GroupRecord& without) const {
   Sum sum;
   for (const auto& [id, record] : table_.groups()) {
     for (size_t i = 0; i < record.seats.size(); ++i) {
       if (!record.seats[i].node.is_nil()) sum[record.seats[i].node].Add(record.spec.bundles[i]);
     }
-    if (!record.attempt) continue;
+    if (!record.attempt || &record == &without) continue;
     for (const auto& [index, node] : record.attempt->seats) {
       sum[node].Add(record.spec.bundles[index]);
     }
@@ -221,7 +223,7 @@ GroupDirector::Placement GroupDirector::Choose(const GroupRecord& record, bool l
     indices.push_back(i);
     bundles.push_back(record.spec.bundles[i]);
   }
-  const Sum seated = later ? Seated() : Sum{};
+  const Sum seated = later ? Seated(record) : Sum{};
   const uint64_t attempt = record.attempt ? record.attempt->id : 0;
   std::vector<sched::Site> sites;
   std::vector<NodeId> nodes;

@@ -78,7 +78,7 @@ class GroupDirector {
   bool IsFeasible(const GroupRecord& record) const;
   bool MayBeAt(const GroupSpec& spec, size_t bundle, const NodeId& node) const;
   void Start(const GroupRecord& record, const Placement& placement);
-  Sum Seated() const;
+  Sum Seated(const GroupRecord& without) const;
   void SetWaits(const GroupRecord& record);
   void Prepare(const GroupAction& action);
   void SendGone(const PlacementGroupId& group, const NodeId& node);

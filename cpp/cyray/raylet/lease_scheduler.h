@@ -226,6 +226,14 @@ class LeaseScheduler {
     std::map<std::string, int64_t> most;   // at one other node
     std::optional<ResourceSet> reachable;  // what leases alone keep from being free
   };
+  // What a look for leases to be asked back knows.
+  struct Reclaims {
+    int64_t now_ms;
+    ScheduleActions* actions;
+    ResourceSet expected;                                  // to be free soon
+    std::vector<Victim> victims;                           // who may be asked
+    std::map<const LeaseQueue::JobUse*, int> coming = {};  // leases that a job is to get of that
+  };
   struct Choice {
     enum Kind { kHere, kThere, kLater, kNever, kRefused, kUnknown } kind;
     NodeId node;
@@ -276,18 +284,15 @@ class LeaseScheduler {
                               ScheduleActions* actions);
   void FindReclaims(int64_t now_ms, ScheduleActions* actions);
   // For as many of its front requests as may be; false when one of them gets nothing.
-  bool ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
-                  ResourceSet* expected, ScheduleActions* actions);
-  bool Reclaim(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
-               ResourceSet* expected, ScheduleActions* actions);
+  bool ReclaimFor(const Group& group, Reclaims& reclaims);
+  bool Reclaim(const Group& group, Reclaims& reclaims);
   // The leases that may be asked back.
   std::vector<Victim> Victims(int64_t now_ms, ScheduleActions* actions);
   // The one that has the most reason to give its lease to the group.
-  static Victim* BestVictim(const ResourceSet& missing, const Group& asks,
-                            std::vector<Victim>& victims);
+  static Victim* BestVictim(const ResourceSet& missing, const Group& asks, Reclaims& reclaims);
   // The more, the larger; 0: none.
   using Reason = std::array<int64_t, 3>;
-  static Reason ReasonToYield(const Group& holds, const Group& asks);
+  static Reason ReasonToYield(const Group& holds, const Group& asks, int coming);
   void WarnInfeasible(int64_t now_ms, ScheduleActions* actions);
   // Whether some node, this one or another, could ever have it.
   bool IsFeasible(const LeaseRequest& request) const;

@@ -35,13 +35,14 @@ std::vector<LeaseScheduler::Victim> LeaseScheduler::Victims(int64_t now_ms,
 
 // A lower priority of the same job comes first, then whoever holds more: another job, or another
 // group.
-LeaseScheduler::Reason LeaseScheduler::ReasonToYield(const Group& holds, const Group& asks) {
+LeaseScheduler::Reason LeaseScheduler::ReasonToYield(const Group& holds, const Group& asks,
+                                                     int coming) {
   const LeaseQueue::Lane& of_holder = holds.lane();
   const LeaseQueue::Lane& of_asker = asks.lane();
   const int held = holds.held() - holds.given_up();
   if (of_holder.job != of_asker.job) {
     const int by_job = of_holder.job->held - of_holder.job->given_up;
-    return by_job > of_asker.job->held ? Reason{1, by_job, held} : Reason{};
+    return by_job > of_asker.job->held + coming ? Reason{1, by_job, held} : Reason{};
   }
   const int64_t below = int64_t{of_holder.key.below} - of_asker.key.below;
   if (below > 0) return {2, below, held};
@@ -50,12 +51,13 @@ LeaseScheduler::Reason LeaseScheduler::ReasonToYield(const Group& holds, const G
 }
 
 LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, const Group& asks,
-                                                   std::vector<Victim>& victims) {
+                                                   Reclaims& reclaims) {
   Victim* best = nullptr;
   Reason most{};
-  for (Victim& victim : victims) {
+  const int coming = reclaims.coming[asks.lane().job];
+  for (Victim& victim : reclaims.victims) {
     if (victim.lease->reclaimed()) continue;
-    const Reason reason = ReasonToYield(*victim.group, asks);
+    const Reason reason = ReasonToYield(*victim.group, asks, coming);
     if (reason <= most) continue;
     const auto gives = [&](const auto& need) {
       return need.second > 0 && victim.lease->allocation.resources.Get(need.first) > 0;
@@ -68,14 +70,14 @@ LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, c
 }
 
 void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
-  ResourceSet expected = resources_.available();
+  Reclaims reclaims{.now_ms = now_ms, .actions = actions, .expected = resources_.available()};
   for (const auto& [id, lease] : leases_) {
     // Its task may never end: after a while nobody counts on it.
     const bool soon = lease.reclaimed() && now_ms - lease.reclaim_ms < kReclaimPatienceMs;
-    if (soon && !lease.allocation.cpu_lent) expected.Add(lease.allocation.resources);
+    if (soon && !lease.allocation.cpu_lent) reclaims.expected.Add(lease.allocation.resources);
   }
-  std::vector<Victim> victims = Victims(now_ms, actions);
-  if (victims.empty() && actions->call_again_ms >= 0) return;
+  reclaims.victims = Victims(now_ms, actions);
+  if (reclaims.victims.empty() && actions->call_again_ms >= 0) return;
   FairMerge merge;
   std::deque<Vain> vain;  // by source
   for (const LeaseQueue::Lane* lane : queue_.Foremost(kMostLanes)) {
@@ -89,7 +91,7 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
     if (able && now_ms - group->front_since_ms() < kReserveCycleMs && actions->call_again_ms < 0) {
       actions->call_again_ms = std::min(kReserveAfterMs, kReclaimPatienceMs);
     }
-    if (able && ReclaimFor(*group, now_ms, victims, &expected, actions)) {
+    if (able && ReclaimFor(*group, reclaims)) {
       merge.Pass(group->order());
     } else if (vain[source].Add(group->stall().amount)) {
       merge.Pass(group->order());
@@ -124,27 +126,28 @@ void LeaseScheduler::AddReclaimSources(const LeaseQueue::Lane& lane, FairMerge& 
 }
 
 // Each actor of a group is served for itself, other groups one request at a time.
-bool LeaseScheduler::ReclaimFor(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
-                                ResourceSet* expected, ScheduleActions* actions) {
-  const size_t times = group.for_actor() ? std::min(group.waiting().size(), victims.size() + 1) : 1;
+bool LeaseScheduler::ReclaimFor(const Group& group, Reclaims& reclaims) {
+  const size_t most = reclaims.victims.size() + 1;
+  const size_t times = group.for_actor() ? std::min(group.waiting().size(), most) : 1;
   for (size_t i = 0; i < times; ++i) {
-    if (!Reclaim(group, now_ms, victims, expected, actions)) return false;
-    expected->Subtract(group.demand());
+    if (!Reclaim(group, reclaims)) return false;
+    reclaims.expected.Subtract(group.demand());
+    ++reclaims.coming[group.lane().job];
   }
   return true;
 }
 
 // Asks for leases until the group's demand is expected to be free; for none when it cannot be.
-bool LeaseScheduler::Reclaim(const Group& group, int64_t now_ms, std::vector<Victim>& victims,
-                             ResourceSet* expected, ScheduleActions* actions) {
+bool LeaseScheduler::Reclaim(const Group& group, Reclaims& reclaims) {
+  ResourceSet* const expected = &reclaims.expected;
   const ResourceSet& demand = group.demand();
   std::vector<Victim*> asked;
   while (!expected->Covers(demand)) {
     ResourceSet missing = demand;
     missing.Subtract(*expected);
-    Victim* victim = BestVictim(missing, group, victims);
+    Victim* victim = BestVictim(missing, group, reclaims);
     if (victim == nullptr) break;
-    victim->lease->reclaim_ms = now_ms;
+    victim->lease->reclaim_ms = reclaims.now_ms;
     LeaseQueue::GiveUp(victim->group, 1);
     expected->Add(victim->lease->allocation.resources);
     asked.push_back(victim);
@@ -153,7 +156,7 @@ bool LeaseScheduler::Reclaim(const Group& group, int64_t now_ms, std::vector<Vic
   for (Victim* victim : asked) {
     Lease& lease = *victim->lease;
     if (enough) {
-      actions->reclaims.push_back(
+      reclaims.actions->reclaims.push_back(
           {lease_of_worker_.at(lease.worker), lease.key.client, lease.worker});
     } else {  // its return would not let this one run
       lease.reclaim_ms = -1;
