@@ -51,8 +51,8 @@ class TaskPermitsTest : public SubmitterFake {
   }
   void FromDriver(uint64_t granted, uint64_t recalled) {
     flatbuffers::FlatBufferBuilder b;
-    b.Finish(
-        wire::CreateGrantPermits(b, wire::ToWire(kFunction), Told()->number(), granted, recalled));
+    b.Finish(wire::CreateGrantPermits(b, wire::ToWire(kFunction), Told()->number(), granted,
+                                      Told()->returned(), recalled));
     tasks_.permits().OnGrantPermits(
         LinkTo(kDriver), *flatbuffers::GetRoot<wire::GrantPermits>(b.GetBufferPointer()));
   }
