@@ -138,8 +138,8 @@ void LeaseScheduler::Reserve(const Group& group, Scan& scan) {
   if (waited < kReserveAfterMs || waited % kReserveCycleMs >= kReserveEndMs) return;
   if (!scan.reachable) {
     scan.reachable = resources_.available();
-    for (const auto& [id, lease] : leases_) {
-      if (!lease.for_actor) scan.reachable->Add(lease.allocation.resources);
+    for (const auto& [client, id] : leases_of_) {
+      scan.reachable->Add(leases_.at(id).allocation.resources);
     }
   }
   if (!scan.reachable->Covers(group.demand())) return;

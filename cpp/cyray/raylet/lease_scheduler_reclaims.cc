@@ -22,8 +22,9 @@ constexpr int kMaxReclaimLooks = 256;
 std::vector<LeaseScheduler::Victim> LeaseScheduler::Victims(int64_t now_ms,
                                                             ScheduleActions* actions) {
   std::vector<Victim> victims;
-  for (auto& [id, lease] : leases_) {
-    if (lease.for_actor || lease.reclaimed() || lease.allocation.cpu_lent) continue;
+  for (const auto& [client, id] : leases_of_) {  // of actors there may be thousands
+    Lease& lease = leases_.at(id);
+    if (lease.reclaimed() || lease.allocation.cpu_lent) continue;
     if (now_ms - lease.granted_ms < kMinHoldMs) {
       actions->call_again_ms = kMinHoldMs;
       continue;
@@ -71,7 +72,8 @@ LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, c
 
 void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
   Reclaims reclaims{.now_ms = now_ms, .actions = actions, .expected = resources_.available()};
-  for (const auto& [id, lease] : leases_) {
+  for (const auto& [client, id] : leases_of_) {
+    const Lease& lease = leases_.at(id);
     // Its task may never end: after a while nobody counts on it.
     const bool soon = lease.reclaimed() && now_ms - lease.reclaim_ms < kReclaimPatienceMs;
     if (soon && !lease.allocation.cpu_lent) reclaims.expected.Add(lease.allocation.resources);
