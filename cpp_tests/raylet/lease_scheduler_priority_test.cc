@@ -193,5 +193,35 @@ TEST_F(LeaseSchedulerPriorityTest, ManyPrioritiesThatWaitAreNotLookedAtForEachLe
   EXPECT_LT(scheduler_.looked_at() - before, 500u);
 }
 
+TEST_F(LeaseSchedulerPriorityTest, AsManyAreServedAsThereIsRoomForWhateverTheirPriorities) {
+  scheduler_ = LeaseScheduler(kSelf, Cpu(200));
+  for (int32_t priority = 0; priority < 1000; ++priority) Ask({.priority = priority});
+  EXPECT_EQ(Run().grants.size(), 200u);
+}
+
+TEST_F(LeaseSchedulerPriorityTest, LowerOnesUseWhatHigherOnesCannot) {
+  for (int32_t priority = 1; priority <= 100; ++priority) Ask({.priority = priority, .cpus = 2});
+  ASSERT_EQ(Run().grants.size(), 1u);
+  scheduler_.SetTotal("CPU", 3 * kResourceUnit);
+  const auto low = Ask({.priority = -5});
+  EXPECT_EQ(IdsOf(Run()), std::vector{low}) << "nobody above can have the third CPU";
+}
+
+TEST_F(LeaseSchedulerPriorityTest, PrioritiesThatWaitHaveTheirTurnsOneAfterTheOther) {
+  constexpr int kLower = 50;
+  for (int32_t priority = 1; priority <= kLower; ++priority) Ask({.priority = -priority});
+  std::vector<uint64_t> turns;
+  for (; now_ < 60'000 && turns.size() < kLower; now_ += 50) {
+    Ask({.priority = 9});
+    Ask({.priority = 9});
+    for (const LeaseGrant& grant : Run().grants) {
+      if (grant.key.id <= kLower) turns.push_back(grant.key.id);
+      Return(grant);
+    }
+  }
+  EXPECT_EQ(turns.size(), static_cast<size_t>(kLower)) << "nobody starves";
+  EXPECT_GT(now_, 5'000 + kLower * 50) << "and the urgent ones go on meanwhile";
+}
+
 }  // namespace
 }  // namespace cyray::raylet

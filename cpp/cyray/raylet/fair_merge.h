@@ -1,8 +1,8 @@
-// FairMerge: several sources of waiting groups read as one, by the ranks of their lanes, in fair
+// FairMerge: several sources of waiting groups read as one, by the ranks of their jobs, in fair
 // order.
 //
-// A source says which of a lane's groups is the first behind an order. It is asked anew when its
-// turn comes, so groups may move, what a source gives may shrink and its lane's rank may fall
+// A source says which of a job's groups is the first behind an order. It is asked anew when its
+// turn comes, so groups may move, what a source gives may shrink and its job's rank may fall
 // meanwhile. A source of which nobody goes on after Next is left. Threading: confined to its owner.
 // Pure.
 
@@ -38,7 +38,7 @@ class FairMerge {
       heads_.erase(heads_.begin());
       *group = sources_[at].first(sources_[at].after);
       if (*group == nullptr) continue;
-      const Rank now = LeaseQueue::RankOf((*group)->lane(), (*group)->order());
+      const Rank now = LeaseQueue::RankOf(**group);
       if (now != rank) {
         heads_.emplace(now, at);
         continue;
@@ -62,7 +62,7 @@ class FairMerge {
   };
   void Push(size_t at) {
     const Group* group = sources_[at].first(sources_[at].after);
-    if (group != nullptr) heads_.emplace(LeaseQueue::RankOf(group->lane(), group->order()), at);
+    if (group != nullptr) heads_.emplace(LeaseQueue::RankOf(*group), at);
   }
   std::vector<Reading> sources_;
   std::set<std::pair<Rank, size_t>> heads_;

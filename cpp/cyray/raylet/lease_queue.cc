@@ -1,6 +1,5 @@
 #include "cyray/raylet/lease_queue.h"
 
-#include <iterator>
 #include <utility>
 
 #include "cyray/util/log.h"
@@ -27,7 +26,7 @@ void LeaseQueue::Add(LeaseRequest request, int64_t now_ms) {
   Group* const group = &it->second;
   if (added) {
     group->key_ = &it->first;
-    group->lane_ = LaneOf(request);
+    Join(group, request);
   }
   if (group->waiting_.empty()) group->stall_ = {};
   const uint64_t age = next_++;
@@ -46,36 +45,38 @@ void LeaseQueue::Add(LeaseRequest request, int64_t now_ms) {
   Place(group);
 }
 
-LeaseQueue::Lane* LeaseQueue::LaneOf(const LeaseRequest& request) {
-  const LaneKey key{request.job, -request.priority};
-  const auto [it, added] = lanes_.try_emplace(key);
-  if (added) {
-    it->second.key = key;
-    it->second.job = &jobs_[key.job];
-    ++it->second.job->lanes;
-  }
-  ++it->second.groups;
-  return &it->second;
+void LeaseQueue::Join(Group* group, const LeaseRequest& request) {
+  group->job_ = &jobs_[request.job];
+  group->level_ = &group->job_->levels[-int64_t{request.priority}];
+  ++group->level_->groups;
+}
+
+LeaseQueue::Order LeaseQueue::OrderOf(const Group& group) {
+  const int64_t below = group.level_->has_turn ? kTurn : -int64_t{group.priority()};
+  return {{below, group.held()}, group.waiting_.begin()->first};
 }
 
 void LeaseQueue::Place(Group* group) {
   if (group->placed_ || group->waiting_.empty()) return;
   group->placed_ = true;
-  group->order_ = {group->held(), group->waiting_.begin()->first};
+  group->order_ = OrderOf(*group);
   const StallKey& key = group->stall_;
-  Lane& lane = *group->lane_;
+  Job& job = *group->job_;
+  if (key.kind != StallKey::kNode && key.kind != StallKey::kNews) {
+    group->level_->standing.insert(group);
+  }
   switch (key.kind) {
     case StallKey::kUnsorted:
-      lane.unsorted.insert(group);
+      job.unsorted.insert(group);
       return;
     case StallKey::kMixed:
-      lane.mixed.insert(group);
+      job.mixed.insert(group);
       return;
     case StallKey::kWorker:
-      lane.without_worker[key.use].insert(group);
+      job.without_worker[key.use].insert(group);
       return;
     case StallKey::kResource:
-      lane.families[{key.here_only, key.resource}].Add(group->order_, key.amount, group);
+      job.families[{key.here_only, key.resource}].Add(group->order_, key.amount, group);
       return;
     case StallKey::kNode:
       without_node_.insert(group);
@@ -89,24 +90,25 @@ void LeaseQueue::Place(Group* group) {
 void LeaseQueue::Unplace(Group* group) {
   if (!std::exchange(group->placed_, false)) return;
   const StallKey& key = group->stall_;
-  Lane& lane = *group->lane_;
+  Job& job = *group->job_;
+  group->level_->standing.erase(group);
   switch (key.kind) {
     case StallKey::kUnsorted:
-      lane.unsorted.erase(group);
+      job.unsorted.erase(group);
       return;
     case StallKey::kMixed:
-      lane.mixed.erase(group);
+      job.mixed.erase(group);
       return;
     case StallKey::kWorker: {
-      const auto it = lane.without_worker.find(key.use);
+      const auto it = job.without_worker.find(key.use);
       it->second.erase(group);
-      if (it->second.empty()) lane.without_worker.erase(it);
+      if (it->second.empty()) job.without_worker.erase(it);
       return;
     }
     case StallKey::kResource: {
-      const auto family = lane.families.find({key.here_only, key.resource});
+      const auto family = job.families.find({key.here_only, key.resource});
       family->second.Remove(group->order_);
-      if (family->second.empty()) lane.families.erase(family);
+      if (family->second.empty()) job.families.erase(family);
       return;
     }
     case StallKey::kNode:
@@ -120,14 +122,14 @@ void LeaseQueue::Unplace(Group* group) {
 
 void LeaseQueue::DropEmpty(Group* group) {
   if (!group->waiting_.empty() || group->held_ > 0) return;
-  --group->lane_->groups;
+  if (--group->level_->groups == 0) group->job_->levels.erase(-int64_t{group->priority()});
   groups_.erase(groups_.find(*group->key_));
 }
 
 LeaseRequest LeaseQueue::TakeFront(Group* group) {
   Unplace(group);
-  group->lane_->served = true;
-  if (std::exchange(group->lane_->promoted, false)) promoted_.erase(group->lane_->key);
+  group->level_->served = true;
+  if (group->level_->has_turn) SetTurn(*group->level_, false);
   const auto front = group->waiting_.begin();
   LeaseRequest request = std::move(front->second.request);
   group->waiting_.erase(front);
@@ -188,51 +190,42 @@ void LeaseQueue::Returned(Group* group) {
   DropEmpty(group);
 }
 
-std::vector<LeaseQueue::Lane*> LeaseQueue::Foremost(size_t of_each_job) {
-  std::vector<Lane*> foremost;
-  size_t of_this = 0;
-  for (auto it = lanes_.begin(); it != lanes_.end();) {
-    const LaneKey& key = it->first;
-    if (it->second.waits() && !it->second.promoted) {
-      foremost.push_back(&it->second);
-      ++of_this;
-    }
-    const auto next = std::next(it);
-    const bool same = next != lanes_.end() && next->first.job == key.job;
-    it = same && of_this >= of_each_job ? lanes_.upper_bound({key.job, INT32_MAX}) : next;
-    if (!same || of_this >= of_each_job) of_this = 0;
-  }
-  for (const LaneKey& key : promoted_) {
-    if (Lane& lane = lanes_.at(key); lane.waits()) foremost.push_back(&lane);
-  }
-  return foremost;
-}
-
 void LeaseQueue::GiveUp(Group* group, int more) {
   group->given_up_ += more;
-  group->lane_->job->given_up += more;
+  group->job_->given_up += more;
 }
 
-int64_t LeaseQueue::Promote(int64_t now_ms, int64_t patience_ms) {
-  std::erase_if(lanes_, [this](const auto& item) {
-    const auto& [key, lane] = item;
-    if (lane.groups > 0) return false;
-    if (--lane.job->lanes == 0) jobs_.erase(key.job);
-    promoted_.erase(key);
-    return true;
-  });
+void LeaseQueue::SetTurn(Level& level, bool has_turn) {
+  level.has_turn = has_turn;
+  const std::set<Group*> standing = level.standing;
+  for (Group* group : standing) {
+    Unplace(group);
+    Place(group);
+  }
+}
+
+int64_t LeaseQueue::GiveTurns(int64_t now_ms, int64_t patience_ms) {
+  std::erase_if(jobs_, [](const auto& item) { return item.second.levels.empty(); });
   int64_t next = -1;
-  const JobUse* before = nullptr;  // whose lane of a higher priority waits
-  for (auto& [key, lane] : lanes_) {
-    if (std::exchange(lane.served, false) || !lane.waits()) lane.served_ms = now_ms;
-    if (!lane.waits()) continue;
-    if (lane.job != std::exchange(before, lane.job)) {
-      lane.served_ms = now_ms;  // it is the first
-      continue;
+  for (auto& [id, job] : jobs_) {
+    Level* longest = nullptr;
+    bool is_first = true;  // of those that wait: nobody keeps it waiting
+    bool has_turn = false;
+    for (auto& [below, level] : job.levels) {
+      const bool waits = !level.standing.empty();
+      const bool served = std::exchange(level.served, false);
+      if (served || !waits || is_first) level.served_ms = now_ms;
+      has_turn |= level.has_turn;
+      if (!waits || std::exchange(is_first, false)) continue;
+      if (longest == nullptr || level.served_ms < longest->served_ms) longest = &level;
     }
-    const int64_t left = lane.served_ms + patience_ms - now_ms;
-    if (left <= 0 && !std::exchange(lane.promoted, true)) promoted_.insert(key);
-    if (left > 0 && (next < 0 || left < next)) next = left;
+    if (longest == nullptr || has_turn) continue;
+    const int64_t left = longest->served_ms + patience_ms - now_ms;
+    if (left <= 0) {
+      SetTurn(*longest, true);
+    } else if (next < 0 || left < next) {
+      next = left;
+    }
   }
   return next;
 }
@@ -256,32 +249,32 @@ LeaseQueue::Group* LeaseQueue::After(const Stall& stall, const Order& after) {
   return it == stall.end() ? nullptr : *it;
 }
 
-LeaseQueue::Group* LeaseQueue::After(const Lane& lane, const StallKey& key,
+LeaseQueue::Group* LeaseQueue::After(const Job& job, const StallKey& key,
                                      const Order& after) const {
   switch (key.kind) {
     case StallKey::kUnsorted:
-      return After(lane.unsorted, after);
+      return After(job.unsorted, after);
     case StallKey::kMixed:
-      return After(lane.mixed, after);
+      return After(job.mixed, after);
     case StallKey::kWorker: {
-      const auto it = lane.without_worker.find(key.use);
-      return it == lane.without_worker.end() ? nullptr : After(it->second, after);
+      const auto it = job.without_worker.find(key.use);
+      return it == job.without_worker.end() ? nullptr : After(it->second, after);
     }
     default:
       return nullptr;
   }
 }
 
-LeaseQueue::Group* LeaseQueue::FirstWithin(const Lane& lane, const FamilyKey& family,
+LeaseQueue::Group* LeaseQueue::FirstWithin(const Job& job, const FamilyKey& family,
                                            const Order& after, int64_t limit) const {
-  const auto it = lane.families.find(family);
-  return it == lane.families.end() ? nullptr : it->second.FirstWithin(after, limit, &searched_);
+  const auto it = job.families.find(family);
+  return it == job.families.end() ? nullptr : it->second.FirstWithin(after, limit, &searched_);
 }
 
-LeaseQueue::Group* LeaseQueue::FirstBeyond(const Lane& lane, const FamilyKey& family,
+LeaseQueue::Group* LeaseQueue::FirstBeyond(const Job& job, const FamilyKey& family,
                                            const Order& after, int64_t limit) const {
-  const auto it = lane.families.find(family);
-  return it == lane.families.end() ? nullptr : it->second.FirstBeyond(after, limit, &searched_);
+  const auto it = job.families.find(family);
+  return it == job.families.end() ? nullptr : it->second.FirstBeyond(after, limit, &searched_);
 }
 
 void LeaseQueue::CheckInvariants() const {
@@ -293,26 +286,27 @@ void LeaseQueue::CheckInvariants() const {
     waiting += group.waiting_.size();
     standing += group.placed_ ? 1 : 0;
     if (!group.placed_) continue;
-    CYRAY_CHECK(group.order_ == std::pair(group.held(), group.waiting_.begin()->first));
+    CYRAY_CHECK(group.order_ == OrderOf(group));
   }
   CYRAY_CHECK(waiting == index_.size()) << waiting << " of " << index_.size();
   size_t found = without_node_.size() + without_news_.size();
-  for (const auto& [key, lane] : lanes_) {
-    CYRAY_CHECK(lane.groups >= 0 && lane.job == &jobs_.at(key.job)) << key.job.Hex();
-    found += lane.unsorted.size() + lane.mixed.size();
-    for (const auto& [use, stall] : lane.without_worker) found += stall.size();
-    for (const auto& [resource, family] : lane.families) {
+  std::map<const Job*, int> given_up;
+  std::map<const Level*, int> groups;
+  for (const auto& [key, group] : groups_) {
+    given_up[group.job_] += group.given_up_;
+    ++groups[group.level_];
+  }
+  for (const auto& [id, job] : jobs_) {
+    found += job.unsorted.size() + job.mixed.size();
+    for (const auto& [use, stall] : job.without_worker) found += stall.size();
+    for (const auto& [resource, family] : job.families) {
       family.CheckInvariants();
       found += family.size();
     }
-  }
-  std::map<JobId, JobUse> jobs;
-  for (const auto& [key, lane] : lanes_) ++jobs[key.job].lanes;
-  for (const auto& [key, group] : groups_) {
-    jobs[group.lane_->key.job].given_up += group.given_up_;
-  }
-  for (const auto& [id, job] : jobs_) {
-    CYRAY_CHECK(jobs[id].lanes == job.lanes && jobs[id].given_up == job.given_up) << id.Hex();
+    CYRAY_CHECK(job.given_up == given_up[&job]) << id.Hex();
+    for (const auto& [below, level] : job.levels) {
+      CYRAY_CHECK(level.groups == groups[&level] && level.groups > 0) << below;
+    }
   }
   CYRAY_CHECK(found == standing) << found << " of " << standing;
 }

@@ -2,22 +2,21 @@
 // them.
 //
 // Requests of one client, shape and priority form a group, which is FIFO; actors of one job and
-// shape form one, too. The groups of one job and priority are a lane: the job that holds the fewest
-// leases is served first, of its lanes the one of the highest priority, in a lane the group that
-// holds the fewest (an actor's counts none), then the oldest. A lane that others of its job have
-// kept waiting for long is served once before them.
-// A group stands in one stall of its lane, which says what was missing when it was last
-// looked at: an amount of one resource, a worker for one use, a node that could ever have it. The
-// stalls of one resource are a family, whose groups are found by order and amount (FairIndex): when
-// a CPU is returned and 8,000 groups wait for one, each for another share of it, only the first
-// that can be served is looked at.
+// shape form one, too. The job that holds the fewest leases is served first, of its groups those of
+// the highest priority, of these the one that holds the fewest (an actor's counts none), then the
+// oldest. Of the priorities that others of their job have kept waiting for long, the one that has
+// waited longest has a turn: it is served once before them.
+// A group stands in one stall of its job, which says what was missing when it was last looked at:
+// an amount of one resource, a worker for one use, a node that could ever have it. The stalls of
+// one resource are a family, whose groups are found by order and amount (FairIndex): when a CPU is
+// returned and 8,000 groups wait for one, each for another share of it or with another priority,
+// only the first that can be served is looked at.
 // Threading: confined to its owner. Pure. Invariants: a group is here while it has requests or
-// leases; it stands in exactly one stall while it has requests; each stall is in fair order. Lanes
-// stay until Promote finds them without groups, jobs while they have lanes.
+// leases; it stands in exactly one stall while it has requests; each stall is in fair order. Jobs
+// stay until GiveTurns finds them without groups, priorities while they have groups.
 
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -72,8 +71,10 @@ class LeaseQueue {
     uint64_t claim;  // the attempt of a BundleClaim, 0: none
     auto operator<=>(const GroupKey&) const = default;
   };
-  using Order = std::pair<int, uint64_t>;  // leases held, age
-  struct Lane;
+  // In a job: 0 less the priority and the leases held, then the age.
+  using Order = std::pair<std::pair<int64_t, int>, uint64_t>;
+  struct Job;
+  struct Level;
   class Group {
    public:
     const LeaseRequest& front() const { return waiting_.begin()->second.request; }
@@ -85,14 +86,17 @@ class LeaseQueue {
     int held() const { return for_actor() ? 0 : held_; }
     const StallKey& stall() const { return stall_; }
     const Order& order() const { return order_; }
-    const Lane& lane() const { return *lane_; }
+    const Job& job() const { return *job_; }
+    int32_t priority() const { return key_->priority; }
+    bool has_turn() const { return order_.first.first == kTurn; }
     // Of those it holds, asked back.
     int given_up() const { return given_up_; }
 
    private:
     friend class LeaseQueue;
     const GroupKey* key_ = nullptr;
-    Lane* lane_ = nullptr;
+    Job* job_ = nullptr;
+    Level* level_ = nullptr;
     std::map<uint64_t, Waiting> waiting_;  // by age
     int held_ = 0;
     int given_up_ = 0;
@@ -109,44 +113,30 @@ class LeaseQueue {
   using Stall = std::set<Group*, FairLess>;
   using Family = FairIndex<Order, Group>;          // the stalls of one resource
   using FamilyKey = std::pair<bool, std::string>;  // here_only, resource
-  static constexpr Order kFirst{-1, 0};
-  struct LaneKey {
-    JobId job;
-    int32_t below;  // 0 less the priority: the highest comes first
-    auto operator<=>(const LaneKey&) const = default;
+  static constexpr int64_t kTurn = INT64_MIN;      // before all priorities
+  static constexpr Order kFirst{{kTurn, -1}, 0};
+  // The groups of one priority.
+  struct Level {
+    std::set<Group*> standing;  // in stalls of the job
+    int groups = 0;
+    bool served = true;     // since its turn was looked at
+    bool has_turn = false;  // until it is served
+    int64_t served_ms = 0;
   };
-  struct JobUse {
+  struct Job {
     // Leases that take something from others: none of actors, of processes that wait for what they
     // submitted, of what asks for nothing, or has a bundle's.
     int held = 0;
-    int given_up = 0;  // of these, asked back
-    int lanes = 0;
-  };
-  struct Lane {
-    LaneKey key;
-    JobUse* job;
+    int given_up = 0;  // of all leases, asked back
     Stall unsorted, mixed;
     std::map<WorkerUse, Stall> without_worker;
     std::map<FamilyKey, Family> families;
-    Order mixed_at = kFirst;  // where the last look left `mixed`
-    int groups = 0;
-    bool served = true;     // since its turns were looked at
-    bool promoted = false;  // until it is served
-    int64_t served_ms = 0;
-    bool waits() const {
-      return !unsorted.empty() || !mixed.empty() || !without_worker.empty() || !families.empty();
-    }
+    Order mixed_at = kFirst;          // where the last look left `mixed`
+    std::map<int64_t, Level> levels;  // by 0 less the priority
   };
-  // Who comes first, of all lanes.
-  struct Rank {
-    int held;
-    int64_t level;
-    Order order;
-    auto operator<=>(const Rank&) const = default;
-  };
-  static Rank RankOf(const Lane& lane, const Order& order) {
-    return {lane.job->held, lane.promoted ? INT64_MIN : int64_t{lane.key.below}, order};
-  }
+  // Who comes first, of all jobs.
+  using Rank = std::pair<int, Order>;
+  static Rank RankOf(const Group& group) { return {group.job_->held, group.order_}; }
 
   void Add(LeaseRequest request, int64_t now_ms);
   // Takes out the request at the front of `group`, which is gone afterwards if it is empty.
@@ -164,34 +154,35 @@ class LeaseQueue {
 
   // So many more of its leases are asked back, or fewer.
   static void GiveUp(Group* group, int more);
-  // Where a look at those that lack nothing single ended.
-  static void SetMixedAt(const Group& group, const Order& order) { group.lane_->mixed_at = order; }
   // So many more of its leases count for its job, or fewer.
-  static void Count(const Group& group, int more) { group.lane_->job->held += more; }
+  static void Count(const Group& group, int more) { group.job_->held += more; }
+  // Where a look at those that lack nothing single ended; at the end of all, kFirst.
+  static void SetMixedAt(const Group& group, const Order& order) { group.job_->mixed_at = order; }
+  void MixedEnded() {
+    for (auto& [id, job] : jobs_) job.mixed_at = kFirst;
+  }
 
-  // Lanes that were not served for so long, though others of their job were or could be, are served
-  // before these once. Returns in how many ms that is so for the next one; -1: for none.
-  int64_t Promote(int64_t now_ms, int64_t patience_ms);
+  // In each job the priority that has been waiting longest, for `patience_ms` or longer, has a
+  // turn. Returns in how many ms the next one has waited for that long; -1: nobody waits for a
+  // turn.
+  int64_t GiveTurns(int64_t now_ms, int64_t patience_ms);
 
   void Move(Group* group, StallKey to);
   // What no node could have may be possible now.
   void SortAnew();
 
   // The first group of a stall behind `after`, in fair order; nullptr: there is none. Not for
-  // stalls of resources. Stalls of nodes and news are no lane's: it is not looked at for these.
-  Group* After(const Lane& lane, const StallKey& stall, const Order& after) const;
+  // stalls of resources, nor for those of nodes and news, which are of all jobs.
+  Group* After(const Job& job, const StallKey& stall, const Order& after) const;
   Group* AfterWithoutNode(const Order& after) const { return After(without_node_, after); }
   // The same in the stalls of a resource, of those that wait for at most so much, or for more.
-  Group* FirstWithin(const Lane& lane, const FamilyKey& family, const Order& after,
+  Group* FirstWithin(const Job& job, const FamilyKey& family, const Order& after,
                      int64_t limit) const;
-  Group* FirstBeyond(const Lane& lane, const FamilyKey& family, const Order& after,
+  Group* FirstBeyond(const Job& job, const FamilyKey& family, const Order& after,
                      int64_t limit) const;
   // How much of the families' indexes was looked at for that, ever.
   uint64_t searched() const { return searched_; }
-  const std::map<LaneKey, Lane>& lanes() const { return lanes_; }
-  // Those with somebody who waits: of each job so many of the highest priorities, and those whose
-  // turn it is.
-  std::vector<Lane*> Foremost(size_t of_each_job);
+  const std::map<JobId, Job>& jobs() const { return jobs_; }
   const std::map<GroupKey, Group>& groups() const { return groups_; }
   std::map<GroupKey, Group>& groups() { return groups_; }  // to move, not to add or erase
   size_t size() const { return index_.size(); }
@@ -200,17 +191,18 @@ class LeaseQueue {
  private:
   static GroupKey KeyOf(const LeaseRequest& request);
   static Group* After(const Stall& stall, const Order& after);
-  Lane* LaneOf(const LeaseRequest& request);
+  void Join(Group* group, const LeaseRequest& request);
+  static Order OrderOf(const Group& group);
+  // It has a turn, or no more.
+  void SetTurn(Level& level, bool has_turn);
   void Place(Group* group);
   void Unplace(Group* group);
   void DropEmpty(Group* group);
 
   std::map<GroupKey, Group> groups_;
   std::map<RequestKey, std::pair<Group*, uint64_t>> index_;
-  std::map<LaneKey, Lane> lanes_;
-  std::map<JobId, JobUse> jobs_;
-  std::set<LaneKey> promoted_;
-  Stall without_node_, without_news_;  // of all lanes
+  std::map<JobId, Job> jobs_;
+  Stall without_node_, without_news_;  // of all jobs
   uint64_t next_ = 1;
   mutable uint64_t searched_ = 0;
 };

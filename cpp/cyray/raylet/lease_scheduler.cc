@@ -13,7 +13,7 @@ constexpr int64_t kReserveEndMs = 2000;
 constexpr int64_t kWarnAfterMs = 1000;
 // So often somebody of a lower priority is served, however many of a higher one wait.
 constexpr int64_t kPatienceMs = 5000;
-constexpr int64_t kTurnsEveryMs = 100;
+constexpr int64_t kTurnsEveryMs = 100;  // how often one may be given at most
 // So long news of a node may take that its driver has heard of.
 constexpr int64_t kUnknownNodeMs = 5000;
 // What is looked at in one Schedule beyond what it can grant.
@@ -45,7 +45,7 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
   }
   if (now_ms >= turns_due_ms_) {
     turns_due_ms_ = now_ms + kTurnsEveryMs;
-    turn_ms_ = queue_.Promote(now_ms, kPatienceMs);
+    turn_ms_ = queue_.GiveTurns(now_ms, kPatienceMs);
   }
   Scan scan{.now_ms = now_ms, .take = take_worker, .actions = &actions};
   Serve(scan);
@@ -63,8 +63,7 @@ ScheduleActions LeaseScheduler::Schedule(int64_t now_ms, const TakeWorker& take_
 // Whoever holds the least is next each time, so that jobs and groups take turns.
 void LeaseScheduler::Serve(Scan& scan) {
   FairMerge merge;
-  const std::vector<LeaseQueue::Lane*> lanes = queue_.Foremost(kMostLanes);
-  for (const LeaseQueue::Lane* lane : lanes) AddSources(*lane, scan, merge);
+  for (const auto& [id, job] : queue_.jobs()) AddSources(job, scan, merge);
   Group* group = nullptr;
   size_t source = 0;
   int mixed = 0;
@@ -86,31 +85,30 @@ void LeaseScheduler::Serve(Scan& scan) {
       merge.Pass(order);
     }
   }
-  if (mixed > kMaxMixed) return;
-  for (LeaseQueue::Lane* lane : lanes) lane->mixed_at = LeaseQueue::kFirst;
+  if (mixed <= kMaxMixed) queue_.MixedEnded();
 }
 
 // Where somebody may be served, and who reserves first of those that may not.
-void LeaseScheduler::AddSources(const LeaseQueue::Lane& lane, Scan& scan, FairMerge& merge) {
-  merge.Add([this, &lane](const Order& after) { return queue_.After(lane, {}, after); });
+void LeaseScheduler::AddSources(const LeaseQueue::Job& job, Scan& scan, FairMerge& merge) {
+  merge.Add([this, &job](const Order& after) { return queue_.After(job, {}, after); });
   merge.Add(
-      [this, &lane](const Order& after) { return queue_.After(lane, {StallKey::kMixed}, after); },
-      lane.mixed_at);
-  AddWorkerSources(lane, merge);
-  for (const auto& [key, family] : lane.families) {
-    merge.Add([this, &lane, &scan, key](const Order& after) {
-      return queue_.FirstWithin(lane, key, after, Limit(key.first, key.second, scan));
+      [this, &job](const Order& after) { return queue_.After(job, {StallKey::kMixed}, after); },
+      job.mixed_at);
+  AddWorkerSources(job, merge);
+  for (const auto& [key, family] : job.families) {
+    merge.Add([this, &job, &scan, key](const Order& after) {
+      return queue_.FirstWithin(job, key, after, Limit(key.first, key.second, scan));
     });
-    merge.Add([this, &lane, &scan, key](const Order& after) {
-      return queue_.FirstBeyond(lane, key, after, Limit(key.first, key.second, scan));
+    merge.Add([this, &job, &scan, key](const Order& after) {
+      return queue_.FirstBeyond(job, key, after, Limit(key.first, key.second, scan));
     });
   }
 }
 
-void LeaseScheduler::AddWorkerSources(const LeaseQueue::Lane& lane, FairMerge& merge) const {
-  for (const auto& [use, stall] : lane.without_worker) {
-    merge.Add([this, &lane, key = StallKey{.kind = StallKey::kWorker, .use = use}](
-                  const Order& after) { return queue_.After(lane, key, after); });
+void LeaseScheduler::AddWorkerSources(const LeaseQueue::Job& job, FairMerge& merge) const {
+  for (const auto& [use, stall] : job.without_worker) {
+    merge.Add([this, &job, key = StallKey{.kind = StallKey::kWorker, .use = use}](
+                  const Order& after) { return queue_.After(job, key, after); });
   }
 }
 
@@ -248,7 +246,7 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
                       .allocation = std::move(allocation),
                       .granted_ms = scan.now_ms,
                       .for_actor = request.for_actor};
-  SetCounts(leases_[id]);
+  if (Counts(leases_[id])) LeaseQueue::Count(*group, 1);
   lease_of_worker_[worker] = id;
   if (!request.for_actor) leases_of_.emplace(request.key.client, id);
 }
@@ -256,18 +254,18 @@ void LeaseScheduler::Grant(Group* group, const WorkerId& worker, Allocation allo
 // --- Workers that waiting requests call for ---------------------------------------------------
 
 void LeaseScheduler::CountWantedWorkers(const Scan& scan) {
-  std::vector<LeaseQueue::Lane*> lanes = queue_.Foremost(kMostLanes);
-  std::erase_if(lanes, [](const auto* lane) { return lane->without_worker.empty(); });
-  if (!lanes.empty()) CountWaitingForWorkers(lanes, scan.actions);
+  const auto lacks = [](const auto& item) { return !item.second.without_worker.empty(); };
+  if (std::any_of(queue_.jobs().begin(), queue_.jobs().end(), lacks)) {
+    CountWaitingForWorkers(scan.actions);
+  }
   // There was room for one of these, which others with a worker have taken since. With a worker of
   // its own it is its turn next time; without one it would be passed over for ever.
   for (const WorkerUse& use : scan.no_worker) scan.actions->workers_wanted.try_emplace(use, 1);
 }
 
-void LeaseScheduler::CountWaitingForWorkers(const std::vector<LeaseQueue::Lane*>& lanes,
-                                            ScheduleActions* actions) {
+void LeaseScheduler::CountWaitingForWorkers(ScheduleActions* actions) {
   FairMerge merge;
-  for (const LeaseQueue::Lane* lane : lanes) AddWorkerSources(*lane, merge);
+  for (const auto& [id, job] : queue_.jobs()) AddWorkerSources(job, merge);
   NodeResources scratch = resources_;
   Group* group = nullptr;
   size_t source = 0;
@@ -310,7 +308,7 @@ void LeaseScheduler::EndLease(std::unordered_map<uint64_t, Lease>::iterator leas
   lease_of_worker_.erase(lease->second.worker);
   Group* const group = lease->second.group;
   if (lease->second.reclaimed()) LeaseQueue::GiveUp(group, -1);
-  if (lease->second.counts) LeaseQueue::Count(*group, -1);
+  if (Counts(lease->second)) LeaseQueue::Count(*group, -1);
   leases_of_.erase({lease->second.key.client, lease->first});
   leases_.erase(lease);
   queue_.Returned(group);
@@ -341,21 +339,19 @@ void LeaseScheduler::SetBlocked(const WorkerId& worker, bool blocked) {
   if (it == lease_of_worker_.end()) return;
   Lease& lease = leases_.at(it->second);
   if (lease.for_actor) return;  // what an actor holds it keeps for life
-  Allocation& allocation = lease.allocation;
+  LeaseQueue::Count(*lease.group, Counts(lease) ? -1 : 0);
   if (blocked) {
-    resources_.LendCpu(allocation);
+    resources_.LendCpu(lease.allocation);
   } else {
-    resources_.TakeCpuBack(allocation);
+    resources_.TakeCpuBack(lease.allocation);
   }
-  SetCounts(lease);
+  LeaseQueue::Count(*lease.group, Counts(lease) ? 1 : 0);
 }
 
-void LeaseScheduler::SetCounts(Lease& lease) {
+bool LeaseScheduler::Counts(const Lease& lease) {
   const ResourceSet& resources = lease.allocation.resources;
-  const bool counts =
-      !lease.for_actor && !lease.allocation.cpu_lent && !resources.empty() && !GroupOf(resources);
-  if (counts != lease.counts) LeaseQueue::Count(*lease.group, counts ? 1 : -1);
-  lease.counts = counts;
+  return !lease.for_actor && !lease.allocation.cpu_lent && !resources.empty() &&
+         !GroupOf(resources);
 }
 
 std::vector<WorkerId> LeaseScheduler::ClientDied(const Address& client) {
@@ -440,13 +436,13 @@ void LeaseScheduler::CheckInvariants() const {
   resources_.CheckInvariants();
   ResourceSet sum = resources_.available();
   std::map<const Group*, std::pair<int, int>> held;  // and of these, given up
-  std::map<const LeaseQueue::JobUse*, int> counted;
+  std::map<const LeaseQueue::Job*, int> counted;
   for (const auto& [id, lease] : leases_) {
     sum.Add(lease.allocation.resources);
     if (lease.allocation.cpu_lent) sum.Subtract(lease.allocation.Cpu());
     CYRAY_CHECK(lease_of_worker_.at(lease.worker) == id) << id;
     CYRAY_CHECK(leases_of_.contains({lease.key.client, id}) != lease.for_actor) << id;
-    if (lease.counts) ++counted[lease.group->lane().job];
+    if (Counts(lease)) ++counted[&lease.group->job()];
     if (lease.for_actor) continue;
     ++held[lease.group].first;
     held[lease.group].second += lease.reclaimed() ? 1 : 0;
@@ -458,8 +454,8 @@ void LeaseScheduler::CheckInvariants() const {
     CYRAY_CHECK(group.held() == held[&group].first) << group.held();
     CYRAY_CHECK(group.given_up() == held[&group].second) << group.given_up();
   }
-  for (const auto& [key, lane] : queue_.lanes()) {
-    CYRAY_CHECK(lane.job->held == counted[lane.job]) << lane.job->held;
+  for (const auto& [id, job] : queue_.jobs()) {
+    CYRAY_CHECK(job.held == counted[&job]) << job.held;
   }
   queue_.CheckInvariants();
 }

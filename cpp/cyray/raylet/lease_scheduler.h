@@ -178,9 +178,6 @@ class LeaseScheduler {
   static constexpr size_t kDeadNodesKept = 4096;
   // A request that waited this long keeps smaller ones from taking what it needs, part of the time.
   static constexpr int64_t kReserveAfterMs = 100;
-  // Priorities of a job that are looked at, the highest ones that wait; those below have their turn
-  // when it comes, and when these are served.
-  static constexpr size_t kMostLanes = 32;
   static constexpr int64_t kReserveCycleMs = 4000;
   using Group = LeaseQueue::Group;
   struct Lease {
@@ -191,7 +188,6 @@ class LeaseScheduler {
     int64_t granted_ms;
     int64_t reclaim_ms = -1;  // when its holder was last asked for it; -1: never
     bool for_actor = false;
-    bool counts = false;  // for its job (LeaseQueue::JobUse)
     bool reclaimed() const { return reclaim_ms >= 0; }
   };
   struct NodeView {
@@ -230,9 +226,9 @@ class LeaseScheduler {
   struct Reclaims {
     int64_t now_ms;
     ScheduleActions* actions;
-    ResourceSet expected;                                  // to be free soon
-    std::vector<Victim> victims;                           // who may be asked
-    std::map<const LeaseQueue::JobUse*, int> coming = {};  // leases that a job is to get of that
+    ResourceSet expected;                               // to be free soon
+    std::vector<Victim> victims;                        // who may be asked
+    std::map<const LeaseQueue::Job*, int> coming = {};  // leases that a job is to get of that
   };
   struct Choice {
     enum Kind { kHere, kThere, kLater, kNever, kRefused, kUnknown } kind;
@@ -252,9 +248,9 @@ class LeaseScheduler {
   using Order = LeaseQueue::Order;
 
   void Serve(Scan& scan);
-  void AddSources(const LeaseQueue::Lane& lane, Scan& scan, FairMerge& merge);
-  void AddWorkerSources(const LeaseQueue::Lane& lane, FairMerge& merge) const;
-  void AddReclaimSources(const LeaseQueue::Lane& lane, FairMerge& merge,
+  void AddSources(const LeaseQueue::Job& job, Scan& scan, FairMerge& merge);
+  void AddWorkerSources(const LeaseQueue::Job& job, FairMerge& merge) const;
+  void AddReclaimSources(const LeaseQueue::Job& job, FairMerge& merge,
                          std::deque<Vain>& vain) const;
   bool IsOpen(const StallKey& stall, Scan& scan);
   // The most of a resource that one request may get now.
@@ -280,8 +276,7 @@ class LeaseScheduler {
   Choice ChooseSpread(const LeaseRequest& request, bool here_now);
   void Grant(Group* group, const WorkerId& worker, Allocation allocation, Scan& scan);
   void CountWantedWorkers(const Scan& scan);
-  void CountWaitingForWorkers(const std::vector<LeaseQueue::Lane*>& lanes,
-                              ScheduleActions* actions);
+  void CountWaitingForWorkers(ScheduleActions* actions);
   void FindReclaims(int64_t now_ms, ScheduleActions* actions);
   // For as many of its front requests as may be; false when one of them gets nothing.
   bool ReclaimFor(const Group& group, Reclaims& reclaims);
@@ -301,7 +296,8 @@ class LeaseScheduler {
   std::vector<WorkerId> HeldBy(const Address& client) const;
   uint64_t Random();
   void EndLease(std::unordered_map<uint64_t, Lease>::iterator lease);
-  static void SetCounts(Lease& lease);
+  // Whether it counts for its job (LeaseQueue::Job).
+  static bool Counts(const Lease& lease);
 
   NodeId self_;    // constant after construction
   Labels labels_;  // the same

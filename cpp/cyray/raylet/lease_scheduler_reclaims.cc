@@ -38,16 +38,14 @@ std::vector<LeaseScheduler::Victim> LeaseScheduler::Victims(int64_t now_ms,
 // group.
 LeaseScheduler::Reason LeaseScheduler::ReasonToYield(const Group& holds, const Group& asks,
                                                      int coming) {
-  const LeaseQueue::Lane& of_holder = holds.lane();
-  const LeaseQueue::Lane& of_asker = asks.lane();
   const int held = holds.held() - holds.given_up();
-  if (of_holder.job != of_asker.job) {
-    const int by_job = of_holder.job->held - of_holder.job->given_up;
-    return by_job > of_asker.job->held + coming ? Reason{1, by_job, held} : Reason{};
+  if (&holds.job() != &asks.job()) {
+    const int by_job = holds.job().held - holds.job().given_up;
+    return by_job > asks.job().held + coming ? Reason{1, by_job, held} : Reason{};
   }
-  const int64_t below = int64_t{of_holder.key.below} - of_asker.key.below;
-  if (below > 0) return {2, below, held};
-  if (below < 0 && !of_asker.promoted) return {};
+  const int64_t above = int64_t{asks.priority()} - holds.priority();
+  if (above > 0) return {2, above, held};
+  if (above < 0 && !asks.has_turn()) return {};
   return held > asks.held() ? Reason{1, held, held} : Reason{};
 }
 
@@ -55,7 +53,7 @@ LeaseScheduler::Victim* LeaseScheduler::BestVictim(const ResourceSet& missing, c
                                                    Reclaims& reclaims) {
   Victim* best = nullptr;
   Reason most{};
-  const int coming = reclaims.coming[asks.lane().job];
+  const int coming = reclaims.coming[&asks.job()];
   for (Victim& victim : reclaims.victims) {
     if (victim.lease->reclaimed()) continue;
     const Reason reason = ReasonToYield(*victim.group, asks, coming);
@@ -82,9 +80,7 @@ void LeaseScheduler::FindReclaims(int64_t now_ms, ScheduleActions* actions) {
   if (reclaims.victims.empty() && actions->call_again_ms >= 0) return;
   FairMerge merge;
   std::deque<Vain> vain;  // by source
-  for (const LeaseQueue::Lane* lane : queue_.Foremost(kMostLanes)) {
-    AddReclaimSources(*lane, merge, vain);
-  }
+  for (const auto& [id, job] : queue_.jobs()) AddReclaimSources(job, merge, vain);
   Group* group = nullptr;
   size_t source = 0;
   for (int left = kMaxReclaimLooks; left > 0 && merge.Next(&group, &source); --left) {
@@ -110,19 +106,18 @@ bool LeaseScheduler::Vain::Add(int64_t amount) {
   return family;
 }
 
-void LeaseScheduler::AddReclaimSources(const LeaseQueue::Lane& lane, FairMerge& merge,
+void LeaseScheduler::AddReclaimSources(const LeaseQueue::Job& job, FairMerge& merge,
                                        std::deque<Vain>& vain) const {
   for (const auto kind : {StallKey::kUnsorted, StallKey::kMixed}) {
-    merge.Add(
-        [this, &lane, kind](const Order& after) { return queue_.After(lane, {kind}, after); });
+    merge.Add([this, &job, kind](const Order& after) { return queue_.After(job, {kind}, after); });
     vain.emplace_back();
   }
-  AddWorkerSources(lane, merge);
-  vain.resize(vain.size() + lane.without_worker.size());
-  for (const auto& [key, family] : lane.families) {
+  AddWorkerSources(job, merge);
+  vain.resize(vain.size() + job.without_worker.size());
+  for (const auto& [key, family] : job.families) {
     const Vain* const of_family = &vain.emplace_back(Vain{.family = true});
-    merge.Add([this, &lane, key, of_family](const Order& after) {
-      return queue_.FirstWithin(lane, key, after, of_family->limit);
+    merge.Add([this, &job, key, of_family](const Order& after) {
+      return queue_.FirstWithin(job, key, after, of_family->limit);
     });
   }
 }
@@ -134,7 +129,7 @@ bool LeaseScheduler::ReclaimFor(const Group& group, Reclaims& reclaims) {
   for (size_t i = 0; i < times; ++i) {
     if (!Reclaim(group, reclaims)) return false;
     reclaims.expected.Subtract(group.demand());
-    ++reclaims.coming[group.lane().job];
+    ++reclaims.coming[&group.job()];
   }
   return true;
 }
