@@ -74,7 +74,9 @@ class ActorRun : public RandomRun {
     number_of_[result] = calls_.size();
     calls_.push_back({result, arg, tmpl->max_retries});
     const bool restarts = client_->state == ActorState::Restarting && tmpl->max_retries == 0;
-    if (restarts && !dead_ && !given_up_) EXPECT_TRUE(result->ready());
+    if (restarts && !dead_ && !given_up_) {
+      EXPECT_TRUE(result->ready());
+    }
     if (dead_ || given_up_ || restarts) calls_.back().may_fail = true;
   }
   void CancelOne() {

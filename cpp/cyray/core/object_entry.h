@@ -83,8 +83,8 @@ struct ObjectEntry {
   bool generator : 1 = false;     // owned: stands for a streaming generator
   bool deferred : 1 = false;      // borrowed while a task's arguments were decoded, not registered
   bool freed : 1 = false;         // by its user: its value is an error, whatever comes for it
-  bool marked : 1 = false;        // only while a list of entries is looked through for repeats
   uint32_t refs = 1;
+  uint32_t search = 0;  // the newest search for repeats that came to it
   ValuePtr value;
   LocalPin* pin = nullptr;
   PendingTask* maker = nullptr;  // the task of this process that makes it, until it is answered

@@ -21,8 +21,8 @@ inline void ViewValue(Value* counted, bool is_error, ReadView& view) {
 bool ObjectReader::CountReady(ObjectEntry* const* entries, size_t size, size_t count, bool here,
                               size_t* first) {
   // `first` skips the prefix that is known to be ready, so that waiting for all is linear.
-  while (*first < size && (here ? entries[*first]->local() : entries[*first]->ready())) ++*first;
-  if (*first >= count) return true;
+  while (*first < count && (here ? entries[*first]->local() : entries[*first]->ready())) ++*first;
+  if (*first == count) return true;
   size_t ready = *first;
   if (count == size) return false;
   for (size_t i = *first; i < size && ready < count; ++i) {
@@ -109,10 +109,17 @@ bool ObjectReader::IsFar(const ObjectEntry& entry) const {
 
 bool ObjectReader::AreDistinct(ObjectEntry* const* entries, size_t size) {
   std::lock_guard lock(process_.mutex());
-  size_t marked = 0;
-  while (marked < size && !entries[marked]->marked) entries[marked++]->marked = true;
-  for (size_t i = 0; i < marked; ++i) entries[i]->marked = false;
-  return marked == size;
+  const uint32_t search = ++searches_;
+  for (size_t i = 0; i < size; ++i) {
+    if (entries[i]->search == search) {
+      // There twice, or last looked at in the search that had this number 2^32 searches ago.
+      std::vector<const ObjectEntry*> sorted(entries, entries + size);
+      std::sort(sorted.begin(), sorted.end());
+      return std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
+    }
+    entries[i]->search = search;
+  }
+  return true;
 }
 
 void ObjectReader::FindReady(ObjectEntry* const* entries, size_t size, size_t count, bool here,

@@ -72,6 +72,7 @@ class ObjectReader {
   ObjectDirectory& directory_;
   StoreClient& store_;
   Executor& executor_;
+  uint32_t searches_ = 0;  // for repeats
 };
 
 }  // namespace cyray::core

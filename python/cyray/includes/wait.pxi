@@ -1,7 +1,11 @@
 # wait: which of many objects are ready.
 #
-# Programs call it in a loop, for one of thousands of refs at a time. So a call that does not sleep goes
-# through the refs a few times in C, and makes nothing per ref but one copy of the list.
+# Programs call it in a loop, for one of thousands of refs at a time: too many for a cache. So a call that does
+# not sleep touches each ref once, as it copies the list, and each entry once, to find repeats.
+
+cdef extern from *:
+    void __builtin_prefetch(const void*) nogil
+
 
 def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, object_ids=None,
          ray_waitables=None):
@@ -24,25 +28,31 @@ def wait(object_refs=None, num_returns=1, timeout=None, fetch_local=True, *, obj
     """
     if object_refs is None:
         object_refs = object_ids if object_ids is not None else ray_waitables
-    cdef list refs = refs_to_wait_for(object_refs)
-    cdef size_t n = PyList_GET_SIZE(refs), count = count_to_wait_for(num_returns, n)
+    cdef list given = list_to_wait_for(object_refs)
+    cdef object wanted = integer_to_wait_for(num_returns)
+    cdef int64_t deadline = deadline_from(timeout)
+    cdef bint here = bool(fetch_local)
+    cdef vector[ObjectEntry*] entries
+    cdef bint has_generators = False
+    # A list of our own: another thread may change the caller's.
+    cdef list refs = copy_with_entries(given, entries, &has_generators)
+    cdef size_t n = entries.size(), count = count_to_wait_for(wanted, n)
     if n == 0:
         return [], []
-    cdef vector[ObjectEntry*] entries
+    # Refs that stand for generators' next items are held as long as their entries are used.
+    cdef list held = entries_with_generators(refs, entries) if has_generators else None
+    if not has_generators and n > 1 and not now.core.reader().AreDistinct(entries.data(), n):
+        raise_repeated()
     cdef vector[size_t] found
-    cdef bint here = bool(fetch_local)
-    cdef int64_t deadline = deadline_from(timeout)
-    cdef list held = entries_to_wait_for(refs, entries)   # while they are waited for
     wait_entries(entries.data(), n, count, here, deadline)
     now.core.reader().FindReady(entries.data(), n, count, here, &found)
     held = None
     return split_ready(refs, found)
 
 
-cdef list refs_to_wait_for(refs):
-    # A list of our own: another thread may change the caller's.
+cdef list list_to_wait_for(refs):
     if isinstance(refs, list):
-        return (<list>refs)[:]
+        return refs
     if isinstance(refs, (ObjectRef, ObjectRefGenerator)):
         raise TypeError(f"wait() expected a list of ObjectRef, got a single {type(refs).__name__}")
     # An iterator would be used up, and the refs that are not ready lost with it.
@@ -51,12 +61,15 @@ cdef list refs_to_wait_for(refs):
     return list(refs)
 
 
-cdef size_t count_to_wait_for(num_returns, size_t n) except? 0:
+cdef object integer_to_wait_for(num_returns):
     if isinstance(num_returns, bool) or not hasattr(type(num_returns), "__index__"):
         raise TypeError(f"num_returns must be an int, not {type(num_returns)}")
+    return num_returns.__index__()
+
+
+cdef size_t count_to_wait_for(count, size_t n) except? 0:
     if n == 0:
         return 0
-    count = num_returns.__index__()
     if count <= 0:
         raise ValueError(f"num_returns must be at least 1, not {count}")
     if count > n:
@@ -64,30 +77,41 @@ cdef size_t count_to_wait_for(num_returns, size_t n) except? 0:
     return count
 
 
-cdef list entries_to_wait_for(list refs, vector[ObjectEntry*]& entries):
-    # Fills `entries`, one for each ref. Gives the refs that stand for generators' next items: they are to
-    # be held as long as the entries are used.
-    cdef size_t n = PyList_GET_SIZE(refs), i
+cdef list copy_with_entries(list given, vector[ObjectEntry*]& entries, bint* has_generators):
+    # Fills `entries`, one for each ref; a generator's is none yet.
+    cdef size_t n = PyList_GET_SIZE(given), i
     cdef uint32_t epoch = now.epoch
+    cdef list refs = PyList_New(n)
+    while n != <size_t>PyList_GET_SIZE(given):   # a collection may have run anything
+        n = PyList_GET_SIZE(given)
+        refs = PyList_New(n)
+    cdef ObjectEntry** out
+    cdef ObjectEntry* entry
     cdef PyObject* ref
-    cdef bint has_generators = False
-    entries.reserve(n)
+    entries.resize(n)
+    out = entries.data()
     for i in range(n):
-        ref = <PyObject*>PyList_GET_ITEM(refs, i)
-        if type(<object>ref) is ObjectRef:
-            if (<ObjectRef>ref).epoch != epoch:
-                (<ObjectRef>ref).live()   # raises
-            entries.push_back((<ObjectRef>ref).entry)
+        ref = <PyObject*>PyList_GET_ITEM(given, i)
+        if type(<object>ref) is ObjectRef and (<ObjectRef>ref).epoch == epoch:
+            entry = (<ObjectRef>ref).entry
+            __builtin_prefetch(entry)
+            out[i] = entry
         elif type(<object>ref) is ObjectRefGenerator:
-            has_generators = True
+            has_generators[0] = True
         else:
-            raise TypeError(
-                f"wait() expected a list of ObjectRef, got a list containing {type(<object>ref)}")
-    if has_generators:
-        return entries_with_generators(refs, entries)
-    if n > 1 and not now.core.reader().AreDistinct(entries.data(), n):
-        raise_repeated()
-    return None
+            break
+        Py_INCREF(<object>ref)
+        PyList_SET_ITEM(refs, i, <object>ref)
+    else:
+        return refs
+    given, refs = [<object>ref], None   # with its empty places
+    raise_not_waited_for(given[0])
+
+
+cdef raise_not_waited_for(ref):
+    if type(ref) is ObjectRef:
+        (<ObjectRef>ref).live()   # raises
+    raise TypeError(f"wait() expected a list of ObjectRef, got a list containing {type(ref)}")
 
 
 cdef list entries_with_generators(list refs, vector[ObjectEntry*]& entries):
