@@ -16,11 +16,16 @@ import types
 
 # The C pickler and the set of weak references, without what `pickle` and `weakref` import beside them.
 from _pickle import PicklingError, dumps, loads
+
+# `signal.signal` without the enums that it makes of numbers: those are most of what it costs.
+from _signal import SIG_DFL as DEFAULT_ACTION
+from _signal import signal as set_signal_handler
 from _weakrefset import WeakSet
 from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
+    "DEFAULT_ACTION",
     "PicklingError",
     "WeakSet",
     "builtin_base",
@@ -34,6 +39,7 @@ __all__ = [
     "loads",
     "modules_by_value",
     "run_exit_functions",
+    "set_signal_handler",
     "title_area",
 ]
 

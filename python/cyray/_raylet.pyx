@@ -24,6 +24,7 @@ A table of contents: each part is a small file in ``includes/``.
 - ``gcs.pxi``       questions to the GCS
 - ``groups.pxi``    placement groups
 - ``notices.pxi``   what a driver tells of: long waits, errors that nobody gets, what is left undone
+- ``zygote.pxi``    how workers are forked
 """
 
 include "includes/state.pxi"
@@ -46,3 +47,4 @@ include "includes/gcs.pxi"
 include "includes/saves.pxi"
 include "includes/groups.pxi"
 include "includes/notices.pxi"
+include "includes/zygote.pxi"

@@ -10,6 +10,7 @@ import inspect
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import weakref
@@ -41,6 +42,17 @@ def test_exit_functions_run_when_asked() -> None:
         "os._exit(0)\n"
     )
     assert run_alone(program) == "ran\n"
+
+
+def test_the_handler_of_a_signal_is_known_to_the_signal_module() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        assert _compat.set_signal_handler(int(signal.SIGUSR1), handler := lambda *_: None) == before
+        assert signal.getsignal(signal.SIGUSR1) is handler
+        _compat.set_signal_handler(int(signal.SIGUSR1), _compat.DEFAULT_ACTION)
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_the_pickler_and_the_weak_set_are_pythons_own() -> None:

@@ -179,9 +179,7 @@ class Worker:
     def __init__(self, monkeypatch):
         self.label = None
         self.stream = io.TextIOWrapper(io.BytesIO(), write_through=True)
-        monkeypatch.setattr(sys, "stdout", self.stream)
-        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO()))
-        label.install(lambda: self.label)
+        monkeypatch.setattr(sys, "stdout", label.labelled(self.stream, lambda: self.label))
 
     def written(self) -> str:
         sys.stdout.flush()
@@ -222,12 +220,3 @@ def test_the_stream_stays_a_stream(monkeypatch):
     assert sys.stdout.encoding
     sys.stdout.writelines(["a\n", "b\n"])
     assert worker.written() == "a\nb\n"
-
-
-def test_installing_twice_wraps_once(monkeypatch):
-    worker = Worker(monkeypatch)
-    first = sys.stdout
-    label.install(lambda: "other")
-    assert sys.stdout is first
-    print("x")
-    assert worker.written() == f"{LABEL_MARK}other\nx\n"

@@ -17,10 +17,12 @@ from typing import ClassVar
 import pytest
 from support import eventually
 
-from cyray import _hooks
+from cyray import _hooks, _raylet
 
 LIBC = ctypes.CDLL(None)
 PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "python", "cyray")
+
+NEEDED = ("_hooks.py", "_compat.py", "_process.py", "_os", "_node", "_spec", "_worker")
 
 # What a worker does, in place of the real one: tells about itself and waits for its socket's end.
 WORKER_MAIN = """
@@ -80,14 +82,12 @@ class RayletSide:
         package = tmp_path / "lib" / "cyray"
         if not package.exists():
             package.mkdir(parents=True)
-            for name in ("_hooks.py", "_compat.py", "_os", "_node", "_worker"):
+            extension = os.path.basename(_raylet.__file__)
+            for name in (*NEEDED, extension):
                 source = os.path.join(PACKAGE, name)
                 copy = shutil.copytree if os.path.isdir(source) else shutil.copy
                 copy(source, package / name)
             (package / "__init__.py").write_text("")
-            (package / "_raylet.py").write_text(
-                "import random\n\nwrite_title = own_title = lambda *_: None\n"
-            )
             for name in _hooks.WORKERS_NEED:
                 path = tmp_path / "lib" / (name.replace(".", "/") + ".py")
                 path.parent.mkdir(exist_ok=True)

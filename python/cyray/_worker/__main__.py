@@ -6,4 +6,5 @@ from cyray._worker import process
 
 process.make_room_for_title()
 process.import_preload()
+process.prepare_worker()
 process.become_worker(int(sys.argv[1]), sys.argv[2])

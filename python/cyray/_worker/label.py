@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -52,16 +51,11 @@ class _LabelWriter:
         return iter(self._stream)
 
 
-def install(label: Callable[[], str | None]) -> None:
-    """Makes stdout and stderr of this worker line-buffered and labelled.
+def labelled(stream: Any, label: Callable[[], str | None]) -> Any:
+    """`stream`, line-buffered, and labelled.
 
     `label()` returns the name of the running task or actor, or None; it is called at every line.
     """
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(stream, _LabelWriter):
-            stream._label = label
-            continue
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
-        setattr(sys, name, _LabelWriter(stream, label))
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    return _LabelWriter(stream, label)

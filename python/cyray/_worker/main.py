@@ -7,7 +7,6 @@ thread alone; `threads` has the others.
 from __future__ import annotations
 
 import _thread
-import faulthandler
 import gc
 import json
 import os
@@ -18,10 +17,11 @@ from types import FrameType
 from typing import Any
 
 from cyray import _compat, _raylet
-from cyray._os import machine, stacks
+from cyray._os import stacks
 from cyray._process import me
-from cyray._spec import accelerators
-from cyray._worker import actor, label, saves
+from cyray._worker import actor, saves
+
+_SIGINT, _CANCEL = int(signal.SIGINT), int(_raylet.CANCEL_SIGNAL)
 
 # The actor that the next creation task makes.
 _pending_actor: tuple[Any, ...] | None = None
@@ -33,17 +33,12 @@ def main(fd: int, worker_id: str) -> None:
     """Serve as a worker on the connected socket `fd` until told to leave. Does not return."""
     code = 0
     try:
-        faulthandler.enable(2)  # a crash leaves its stack in the log
         stacks.install()
-        for kind, variable in accelerators.VARIABLES.items():
-            if visible := machine.visible_devices(variable):
-                me.visible_devices[kind] = visible
         # A handler, not SIG_IGN: what a task starts would inherit that.
-        signal.signal(signal.SIGINT, _on_interrupt)
-        signal.signal(_raylet.CANCEL_SIGNAL, _on_cancel)
+        _compat.set_signal_handler(_SIGINT, _on_interrupt)
+        _compat.set_signal_handler(_CANCEL, _on_cancel)
         _raylet.connect(fd, bytes.fromhex(worker_id))
         _raylet.end_on_sigterm()
-        label.install(_raylet.current_label)
         _raylet.run_worker(on_event)
     except SystemExit as end:
         code = actor.EXIT_ERROR if end.code else 0

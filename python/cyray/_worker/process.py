@@ -5,12 +5,17 @@ Place: below `zygote` and `__main__`, above `main`. Threading: one thread.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from cyray import _compat, _raylet
-from cyray._worker import main
+from cyray._os import machine
+from cyray._process import me
+from cyray._spec import accelerators
+from cyray._worker import label, main
 
 # A library that makes a thread for each CPU at import would make them in the zygote.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -72,18 +77,61 @@ def make_room_for_title() -> None:
         _raylet.write_title(*_title_area, line.rstrip(b".\0"))
 
 
+class _Prepared:
+    """What a worker has whoever it is. A fork that finds it there need not write all those pages."""
+
+    def __init__(self) -> None:
+        # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
+        self.main_module = type(sys)("__main__")
+        vars(self.main_module)["__builtins__"] = sys.modules["builtins"]
+        self.streams = _streams()
+        self.labelled = [label.labelled(stream, _raylet.current_label) for stream in self.streams]
+        faulthandler.enable(2)  # a crash leaves its stack in the log
+
+
+_prepared: _Prepared | None = None
+
+
+def _streams() -> list[Any]:
+    """New ones on 1 and 2, made on a pipe: on a file they would remember its end, where others write."""
+    read, write = os.pipe()
+    own = [os.dup(number) for number in (1, 2)]
+    try:
+        for number in (1, 2):
+            os.dup2(write, number)
+        return [
+            open(number, "w", buffering=1, errors="backslashreplace", closefd=False)
+            for number in (1, 2)
+        ]
+    finally:
+        for number, fd in zip((1, 2), own, strict=True):
+            os.dup2(fd, number)
+            os.close(fd)
+        os.close(read)
+        os.close(write)
+
+
+def note_devices() -> None:
+    """The accelerators that the environment names, before cyray sets the variables itself."""
+    for kind, variable in accelerators.VARIABLES.items():
+        if visible := machine.visible_devices(variable):
+            me.visible_devices[kind] = visible
+
+
+def prepare_worker() -> None:
+    """All of becoming a worker that is the same for each: once, in the zygote or in a fresh process."""
+    global _prepared
+    note_devices()
+    _prepared = _Prepared()
+
+
 def become_worker(fd: int, worker_id: str) -> None:
-    """Serves as that worker and does not return: in a forked child, or in a fresh process."""
-    # The worker's __main__ is nobody's module: neither the zygote's names nor its file.
-    main_module = type(sys)("__main__")
-    main_module.__builtins__ = sys.modules["builtins"]  # type: ignore[attr-defined]
-    sys.modules["__main__"] = main_module
+    """Serves as that worker and does not return: in a process that is prepared, or a fork of it."""
+    assert _prepared is not None
+    sys.modules["__main__"] = _prepared.main_module
     sys.argv = [""]
-    # New streams: those of the zygote remember the position in the file that was there before.
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
+    sys.__stdout__, sys.__stderr__ = _prepared.streams  # type: ignore[misc]
+    sys.stdout, sys.stderr = _prepared.labelled
     if _title_area is not None:
         _raylet.own_title(*_title_area, "IDLE")
     main.main(fd, worker_id)

@@ -24,7 +24,7 @@ import sys
 import time
 from typing import Any
 
-from cyray import _hooks
+from cyray import _compat, _hooks, _raylet
 from cyray._os import proc
 from cyray._worker.process import (
     become_worker,
@@ -32,9 +32,10 @@ from cyray._worker.process import (
     import_preload,
     log,
     make_room_for_title,
+    note_devices,
+    prepare_worker,
 )
 
-_MAX_MESSAGE_BYTES = 64 << 10
 _END_LIMIT_S = 30.0  # for the kernel to end what was killed
 # For resource trackers to remove what the killed have left in /dev/shm: some milliseconds, but on a
 # busy machine.
@@ -43,11 +44,11 @@ _RAYLET_LIMIT_S = 0.5  # its descriptors are closed a moment before its children
 _LOOK_MS = 20
 _SWEEP_MS = 50  # after a worker's end: several that end together are cleaned up after once
 _SWEEPS = 200  # then a process that cannot be killed is left alone
-_FORK_FDS = 3  # raylet socket, stdout, stderr
 _NEEDED = ("cyray._raylet", *_hooks.WORKERS_NEED, "cloudpickle")
 # Some need these; imported when nobody has asked for a worker for a while.
 _LATER = ("asyncio", "queue", "concurrent.futures.thread")
 _IDLE_MS = 300
+_HANDLED = (int(signal.SIGCHLD), int(signal.SIGTERM))
 
 
 class Zygote:
@@ -67,80 +68,49 @@ class Zygote:
         # Comes when the raylet dies: its closed socket says so too, and then this one tidies up.
         signal.signal(signal.SIGTERM, lambda *_: self._end_unless_serving())
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
-        # The raylet has blocked it, so that one that came before is not the default's, an end that
-        # leaves the node's other processes behind.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        # The raylet has blocked SIGTERM, so that one that came before is not the default's, an end
+        # that leaves the node's other processes behind.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
 
     def run(self) -> tuple[int, str] | None:
         """Serves until the raylet is gone (None); in a forked child: its socket and worker id."""
         self._serves = True
         self._send({"op": "ready", "pid": os.getpid()})
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        poll.register(self._wakeup_read, select.POLLIN)
-        idle_ms: int | None = _IDLE_MS
+        server = _raylet.ForkServer(self._socket.fileno(), self._wakeup_read)
+        idle_ms = _IDLE_MS
         while True:
-            events = poll.poll(_SWEEP_MS if self._dead_sessions else idle_ms)
-            if not events and self._dead_sessions:
-                self._sweep()
-            elif not events:
-                idle_ms = None
-                import_all(_LATER)
-                gc.freeze()
-            for fd, _ in events:
-                if fd == self._wakeup_read:
-                    self._reap()
-                    continue
-                try:
-                    data, fds, _, _ = socket.recv_fds(self._socket, _MAX_MESSAGE_BYTES, 8)
-                except ConnectionError:
-                    data, fds = b"", []
-                if not data:
-                    self._end()
-                    return None
-                child = self._handle(data, list(fds))
-                if child is not None:
-                    return child
-
-    def _handle(self, data: bytes, fds: list[int]) -> tuple[int, str] | None:
-        token = None
-        try:
-            message = json.loads(data)
-            token = message.get("token")
-            _check_request(message, fds)
             sys.stdout.flush()
             sys.stderr.flush()
-            pid = os.fork()
-        except Exception as error:
-            for fd in fds:
-                os.close(fd)
-            log(f"cannot fork a worker: {error}")
-            self._send({"op": "failed", "token": token, "error": str(error)})
-            return None
-        if pid == 0:
-            self._become_worker(message.get("env") or {}, fds)
-            return fds[0], str(message["worker_id"])
-        self._dead_sessions.pop(pid, None)  # the number of one who has left nothing
-        for fd in fds:
-            os.close(fd)
-        try:
-            pidfd = os.pidfd_open(pid)  # before it can be reaped
-        except OSError as error:
-            os.kill(pid, signal.SIGKILL)
-            self._send({"op": "failed", "token": token, "error": f"pidfd_open: {error}"})
-            return None
-        self._children.add(pid)
-        self._send({"op": "forked", "token": token, "pid": pid}, pidfd)
-        os.close(pidfd)
-        return None
+            event = server.serve(_SWEEP_MS if self._dead_sessions else idle_ms)
+            if event == "child":
+                worker_id, env, fds = server.take_order()
+                self._become_worker(env, fds)
+                return fds[0], worker_id
+            for pid in server.take_forked():
+                self._children.add(pid)
+                self._dead_sessions.pop(pid, None)  # the number of one who has left nothing
+            if event == "woken":
+                self._reap()
+            elif event == "closed":
+                self._end()
+                return None
+            elif self._dead_sessions:
+                self._sweep()
+            else:
+                idle_ms = -1
+                import_all(_LATER)
+                gc.freeze()
 
     def _become_worker(self, env: dict[str, str | None], fds: list[int]) -> None:
         """In the child: lets go of all that is the zygote's."""
         os.setsid()  # what it starts can be told from what others start
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        self._socket.close()
+        for number in _HANDLED:
+            _compat.set_signal_handler(number, _compat.DEFAULT_ACTION)
+        os.close(self._socket.detach())
         os.close(self._wakeup_read)
         os.close(self._wakeup_write)
         for name, value in env.items():
@@ -148,12 +118,11 @@ class Zygote:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        null = os.open("/dev/null", os.O_RDONLY)
-        for source, target in ((null, 0), (fds[1], 1), (fds[2], 2)):
-            os.dup2(source, target, inheritable=True)
-            if source > 2:
-                os.close(source)
+        if env:
+            note_devices()
+        for source, target in ((fds[1], 1), (fds[2], 2)):
+            os.dup2(source, target)
+            os.close(source)
         _reseed()
         gc.enable()
 
@@ -193,9 +162,9 @@ class Zygote:
         left = {session: n - 1 for session, n in self._dead_sessions.items() if session in found}
         self._dead_sessions = {session: n for session, n in left.items() if n > 0}
 
-    def _send(self, message: dict[str, Any], *fds: int) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         try:
-            socket.send_fds(self._socket, [json.dumps(message).encode()], fds)
+            self._socket.send(json.dumps(message).encode())
         except OSError:
             pass  # The raylet is gone; the next receive says so.
 
@@ -278,17 +247,6 @@ class Zygote:
         return below + proc.descendants(marked, everyone)
 
 
-def _check_request(message: dict[str, Any], fds: list[int]) -> None:
-    valid = (
-        message.get("op") == "fork"
-        and len(fds) == _FORK_FDS
-        and isinstance(message.get("worker_id"), str)
-        and isinstance(message.get("env") or {}, dict)
-    )
-    if not valid:
-        raise ValueError(f"not a fork request with {_FORK_FDS} descriptors: {message!r}"[:500])
-
-
 def _own_children() -> list[proc.Process]:
     """The orphans among them too. Nobody else reaps them: none leaves the list while it is read."""
     me = os.getpid()
@@ -323,6 +281,7 @@ def main(argv: list[str]) -> None:
     import_all(_NEEDED)
     make_room_for_title()
     import_preload()
+    prepare_worker()
     gc.collect()
     gc.freeze()  # Shared pages stay shared: the collector does not touch what is here now.
     log(f"ready, imports took {(time.monotonic() - started) * 1000:.0f} ms")
