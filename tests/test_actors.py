@@ -218,6 +218,17 @@ def test_kill_ends_the_process_and_fails_its_calls():
     cyray.kill(counter)  # Again: nothing happens.
 
 
+def test_what_was_killed_answers_no_later_call():
+    for _ in range(20):
+        counter = Counter.options(max_restarts=1, max_task_retries=-1).remote(3)
+        assert cyray.get(counter.increment.remote()) == 4
+        cyray.kill(counter, no_restart=False)
+        assert cyray.get(counter.read.remote()) == 3
+        cyray.kill(counter)
+        with pytest.raises(ActorDiedError):
+            cyray.get(counter.read.remote())
+
+
 def test_kill_takes_actors_only():
     with pytest.raises(ValueError, match="only supported for actors"):
         cyray.kill(cyray.put(1))
@@ -497,16 +508,6 @@ def reads(counter, dead_is_an_error=False):
         return None
     except RayActorError:
         return None
-
-
-def test_kill_with_restart():
-    counter = Counter.options(max_restarts=-1).remote(3)
-    cyray.get(counter.increment.remote())
-    cyray.kill(counter, no_restart=False)
-    eventually(lambda: reads(counter) == 3, 10.0)
-    cyray.kill(counter)
-    with pytest.raises(ActorDiedError):
-        eventually(lambda: reads(counter, dead_is_an_error=True) is False, 10.0)
 
 
 def test_calls_are_tried_again_after_a_restart(tmp_path):

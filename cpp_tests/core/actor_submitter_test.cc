@@ -217,6 +217,32 @@ TEST_F(ActorSubmitterTest, BeingToldAgainOfALostWorkerDecidesNothing) {
   EXPECT_EQ(KindOf(call), ErrorKind::kActorDied);
 }
 
+TEST_F(ActorSubmitterTest, NoCallGoesToAnIncarnationThatIsKilled) {
+  AddWorker(10);
+  AddWorker(20);
+  TaskTemplate* tmpl = MakeTemplate();
+  EXPECT_EQ(actors_.NextIncarnation(actor_id_), 0u);
+  Update(ActorState::Alive, 0, 10);
+  Call(tmpl);
+  const uint64_t early = Pushed(10)[0];
+  const uint32_t next = actors_.NextIncarnation(actor_id_);
+  EXPECT_EQ(next, 1u);
+  actors_.HoldCalls(actor_id_, next);
+  actors_.HoldCalls(actor_id_, 0);  // of a kill that found none alive
+  Call(tmpl);
+  EXPECT_THAT(Pushed(10), IsEmpty()) << "what was killed gets another call";
+  Reply(10, early);
+  EXPECT_TRUE(mine_[0]->ready()) << "what it still answers counts";
+  Update(ActorState::Restarting, 1, 10);
+  Update(ActorState::Alive, 1, 20);
+  Reply(20, Pushed(20).at(0));
+  actors_.HoldCalls(actor_id_, UINT32_MAX);
+  Call(tmpl);
+  EXPECT_THAT(Pushed(20), IsEmpty());
+  Update(ActorState::Dead, 1, 20);
+  EXPECT_TRUE(mine_[2]->ready());
+}
+
 TEST_F(ActorSubmitterTest, NewsOfAPastIncarnationIsIgnored) {
   AddWorker(10);
   AddWorker(11);

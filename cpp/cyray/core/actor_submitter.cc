@@ -200,6 +200,7 @@ void ActorSubmitter::PumpAll(ActorClient& client) {
 }
 
 void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
+  if (client.incarnation < client.least_incarnation) return;
   const size_t most = kMaxInFlight + lane.group.at_once - 1;
   while (!lane.queue.empty() && client.link != nullptr && !client.losing_link &&
          lane.in_flight < most && lane.in_flight_bytes < kMaxInFlightBytes) {
@@ -365,6 +366,19 @@ void ActorSubmitter::GiveUp(ActorClient& client) {
                       "may not have run; those that are made later may reach it again.",
                   client.id);
   FailPending(client, ValuePtr(client.unreachable));
+}
+
+uint32_t ActorSubmitter::NextIncarnation(const ActorId& id) const {
+  const auto it = clients_.find(id);
+  const bool lives = it != clients_.end() && it->second->state == wire::ActorState::Alive;
+  return lives ? it->second->incarnation + 1 : 0;
+}
+
+void ActorSubmitter::HoldCalls(const ActorId& id, uint32_t least_incarnation) {
+  const auto it = clients_.find(id);
+  if (it == clients_.end()) return;
+  uint32_t& least = it->second->least_incarnation;
+  least = std::max(least, least_incarnation);
 }
 
 void ActorSubmitter::OnActorUpdate(const wire::ActorUpdate& update) {

@@ -62,6 +62,7 @@ struct ActorClient {
   ActorId id;
   wire::ActorState state = wire::ActorState::PendingCreation;
   uint32_t incarnation = 0;
+  uint32_t least_incarnation = 0;  // kill() ended those before: no call goes there
   Address address;
   Link* link = nullptr;            // while alive and reachable
   std::vector<CallLane> lanes{1};  // by group
@@ -161,6 +162,11 @@ class ActorSubmitter {
   // Actors of which calls are kept here are to be saved soon: `from_now_on` those of which one will
   // be kept, too.
   void WantSaves(bool from_now_on);
+
+  // The incarnation after the one that lives, as far as is known here; 0 when none does.
+  uint32_t NextIncarnation(const ActorId& id) const;
+  // Calls go to that incarnation or a later one. Those before are killed.
+  void HoldCalls(const ActorId& id, uint32_t least_incarnation);
 
   // Told of each actor that is dead for good, when its calls have failed.
   void set_on_dead(std::function<void(const ActorId&)> callback) { on_dead_ = std::move(callback); }
