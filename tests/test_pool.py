@@ -96,6 +96,51 @@ def test_callbacks_are_called_with_the_result_or_the_error(pool):
     assert came.acquire(timeout=30) and news[3] == [3]
 
 
+@pytest.mark.parametrize("item", [1, 3])
+def test_a_result_is_there_and_join_returns_when_its_callback_has_ended(item):
+    pool = Pool(1)
+    began, go_on, ended = threading.Event(), threading.Event(), []
+
+    def note(value):
+        began.set()
+        assert go_on.wait(30)
+        ended.append(value)
+
+    result = pool.apply_async(fail_at, (item,), callback=note, error_callback=note)
+    assert began.wait(30)
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0)
+    pool.close()
+    joining, told = in_thread(pool.join)
+    eventually(lambda: pool._joining)
+    go_on.set()
+    result.wait(30)
+    assert len(ended) == 1 and result.successful() == (item == 1)
+    joining.join(30)
+    assert told == [None]
+
+
+def test_a_callback_that_would_wait_for_itself_is_told():
+    pool = Pool(1)
+    go_on, told = threading.Event(), []
+
+    def note(_value):
+        assert go_on.wait(30)
+        told.append(pool.apply(square, (3,)))
+        pool.close()
+        for waiting in (pool.join, result.get):
+            try:
+                waiting()
+            except RuntimeError as error:
+                told.append(str(error))
+
+    result = pool.apply_async(square, (2,), callback=note)
+    go_on.set()
+    assert result.get(timeout=30) == 4
+    assert told[0] == 9 and told[1] == told[2] and "callback of a pool" in told[1]
+    pool.join()
+
+
 def test_errors_are_what_the_function_raised(pool):
     with pytest.raises(KeyError, match="fail_at"):
         pool.apply(fail_at, (3,))

@@ -3,7 +3,7 @@
 Place: above the public API. A call is cut into chunks; a process that is idle gets the oldest chunk that waits,
 one at a time. A process is idle once it has started, so those for which there is no room yet hold up nobody.
 What ends a chunk is a callback of its future, on the thread that takes events; callbacks of users run on a
-thread of the pool's. Once `ended` is set every chunk, those that are given later too, ends with that error.
+thread of the pool's, one at a time, and their result is there when they have. Once `ended` is set every chunk, those that are given later too, ends with that error.
 Threading: a pool and its results may be used by several threads; `_lock` guards which process is idle and
 which chunk waits, and nobody pickles, waits or calls a user under it.
 """
@@ -142,8 +142,9 @@ class Pool:
         self._closed = False
         self.is_joining = False  # iterables are read to their end, whether results are taken or not
         self.ended: str | None = None  # what the RuntimeError says that each chunk ends with
-        self._callbacks: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None] | None = None
+        self._callbacks: queue.SimpleQueue[Callable[[], None] | None] | None = None
         self._callbacks_ended = False
+        self._calling_back = threading.local()  # has `now` on the thread for callbacks
         self._idle: list[_Process] = []
         self._processes: dict[_Process, Any] = {}  # with a ref that is ready when it has started
         for _ in range(self.size):
@@ -173,7 +174,8 @@ class Pool:
         kwds: dict[str, Any] | None = None,
     ) -> AsyncResult:
         """The same without waiting. One of the callbacks is called, with the result or the error, on a
-        thread of the pool."""
+        thread of the pool, and has ended before the result is ready and before `join` returns. So it cannot
+        wait for either; it may use the pool for calls that have no callbacks."""
         self._check_open()
         call = (tuple(args or ()), {**(kwargs or {}), **(kwds or {})})
         return AsyncResult(self, func, [[call]], True, callback, error_callback)
@@ -259,9 +261,11 @@ class Pool:
         self._end_all("the pool was terminated")
 
     def join(self) -> None:
-        """Wait until all calls are done and the processes have ended. ValueError before `close`."""
+        """Wait until all calls are done and the processes have ended. ValueError before `close`, RuntimeError
+        in a callback of the pool."""
         if not self._closed:
             raise ValueError("Pool is still running")
+        self.check_that_it_may_wait()
         self.is_joining = True
         while (processes := self._take_processes()) is None:
             quiet = threading.Event()
@@ -367,18 +371,39 @@ class Pool:
                 cyray.wait(refs, timeout=left)
             event.wait(0.001)  # the other thread tells what has ended
 
-    def call_back(self, callback: Callable[[Any], Any], value: Any) -> None:
-        """Calls it on the thread for callbacks."""
+    def call_back(self, callback: Callable[[Any], Any], value: Any, done: threading.Event) -> None:
+        """Calls it on the thread for callbacks, and sets the event when that has ended."""
+
+        def call() -> None:
+            self._calling_back.now = True
+            try:
+                callback(value)
+            except Exception:
+                traceback.print_exc()
+            finally:
+                self._calling_back.now = False
+                done.set()
+                self._delivered()
+
         with self._lock:
+            self._delivering += 1
             if self._callbacks is None:
                 self._callbacks = queue.SimpleQueue()
                 threading.Thread(
                     target=_run_callbacks, args=(self._callbacks,), name="cyray-pool", daemon=True
                 ).start()
-            self._callbacks.put((callback, value))
+            self._callbacks.put(call)
             if self._callbacks_ended:  # a last one, which came late
                 self._callbacks.put(None)
                 self._callbacks = None
+
+    def check_that_it_may_wait(self) -> None:
+        """RuntimeError in a callback: what it waits for would wait for it."""
+        if getattr(self._calling_back, "now", False):
+            raise RuntimeError(
+                "a callback of a pool cannot wait for the pool to end, nor for a result that has callbacks: "
+                "they are called one at a time, and this one has not ended"
+            )
 
     def _end_callbacks(self) -> None:
         with self._lock:
@@ -472,9 +497,12 @@ class Pool:
         try:
             chunk.job.chunk_ended(chunk.number, results)
         finally:
-            with self._lock:
-                self._delivering -= 1
-            self._tell_joining()
+            self._delivered()
+
+    def _delivered(self) -> None:
+        with self._lock:
+            self._delivering -= 1
+        self._tell_joining()
 
     def _tell_joining(self) -> None:
         with self._lock:
@@ -512,12 +540,7 @@ def _check_that_one_fits(remote_args: dict[str, Any]) -> None:
     )
 
 
-def _run_callbacks(
-    calls: queue.SimpleQueue[tuple[Callable[[Any], Any], Any] | None],
-) -> None:
+def _run_callbacks(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
     while (call := calls.get()) is not None:
-        callback, value = call
-        try:
-            callback(value)
-        except Exception:
-            traceback.print_exc()
+        call()
+        del call  # and the pool that it knows, while none is there

@@ -83,7 +83,8 @@ class AsyncResult(Job):
         self._missing = len(chunks)
         self._error: BaseException | None = None
         self._lock = threading.Lock()
-        self._done = threading.Event()
+        self._finished = False  # the outcome is known; guarded by _lock
+        self._done = threading.Event()  # and its callback has ended
         if not chunks:
             self._finish()
         pool.give([Chunk(self, number, calls) for number, calls in enumerate(chunks)])
@@ -98,23 +99,27 @@ class AsyncResult(Job):
                 self._error = self._error or (errors[0] if errors else None)
                 self._results[number] = results
                 self._missing -= 1
-            finished = self._missing <= 0 and not self._done.is_set()
-            if finished:
+            if self._missing <= 0 and not self._finished:
                 self._finish()
 
     def _finish(self) -> None:
-        self._done.set()
+        self._finished = True
         if self._error is None and self._callback is not None:
-            self._pool.call_back(self._callback, self._value())
+            self._pool.call_back(self._callback, self._value(), self._done)
         elif self._error is not None and self._error_callback is not None:
-            self._pool.call_back(self._error_callback, raised(self._error))
+            self._pool.call_back(self._error_callback, raised(self._error), self._done)
+        else:
+            self._done.set()
 
     def _value(self) -> Any:
         values = list(itertools.chain.from_iterable(self._results))
         return values[0] if self._single else values
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until it is done, `timeout` seconds at most."""
+        """Wait until it is done and its callback has ended, `timeout` seconds at most. RuntimeError in a
+        callback of the pool, for a result that has callbacks."""
+        if not self.ready() and (self._callback or self._error_callback):
+            self._pool.check_that_it_may_wait()
         self._pool.wait_for(self._done, timeout)
 
     def get(self, timeout: float | None = None) -> Any:
