@@ -379,6 +379,16 @@ def test_ready_fails_when_the_group_is_removed_before(groups):
         cyray.get(ready, timeout=20)
 
 
+def test_who_waits_for_a_group_of_another_session_is_told_at_once(monkeypatch):
+    unknown = PlacementGroup(cyray.PlacementGroupID.of(cyray.JobID.from_int(4711)), [{"CPU": 1}])
+    asked, ask = [], _raylet.wait_group
+    monkeypatch.setattr(_raylet, "wait_group", lambda *args: asked.append(args) or ask(*args))
+    assert not unknown.wait(1)
+    assert len(asked) == 1
+    with pytest.raises(TaskPlacementGroupRemoved):
+        cyray.get(unknown.ready(), timeout=20)
+
+
 def test_a_group_goes_with_the_actor_that_made_it():
     @cyray.remote(num_cpus=0)
     class Maker:

@@ -104,6 +104,7 @@ class GcsService : public RpcHandler {
   void WaitGroup(const wire::Bytes& payload, const Reply& reply);
   void AnswerGroup(const Reply& reply, const PlacementGroupId& id);
   wire::Bytes GroupReplyOf(const PlacementGroupId& id) const;
+  wire::Bytes GroupAwaited(const PlacementGroupId& id) const;
   void OnGroupChanged(const PlacementGroupId& id);
   Result<wire::Bytes> ListNodes();
   Result<wire::Bytes> ListJobs();

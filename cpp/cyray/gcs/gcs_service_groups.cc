@@ -90,6 +90,20 @@ Result<wire::Bytes> GcsService::ListGroups() const {
   return Finished(builder, wire::CreateListGroupsReply(builder, list));
 }
 
+// For who waits: one that cannot come is gone, or he would ask again and again.
+wire::Bytes GcsService::GroupAwaited(const PlacementGroupId& id) const {
+  const GroupDirector& groups = cluster_.groups();
+  const bool known =
+      groups.table().Find(id) != nullptr || groups.table().FindRemoved(id) != nullptr;
+  if (known || groups.MayCome(id)) return GroupReplyOf(id);
+  GroupRecord never;
+  never.spec.id = id;
+  FlatBufferBuilder builder;
+  return Finished(
+      builder,
+      wire::CreateGroupReply(builder, true, WriteGroup(builder, never, wire::GroupState::Removed)));
+}
+
 void GcsService::WaitGroup(const wire::Bytes& payload, const Reply& reply) {
   const auto* request = wire::VerifiedRoot<wire::WaitGroupRequest>(payload);
   if (request == nullptr) return reply(BadRequest());
@@ -112,7 +126,7 @@ void GcsService::WaitGroup(const wire::Bytes& payload, const Reply& reply) {
 }
 
 void GcsService::AnswerGroup(const Reply& reply, const PlacementGroupId& id) {
-  commit_.Answer({Storage::Kind::kGroup}, [reply, answer = GroupReplyOf(id)] { reply(answer); });
+  commit_.Answer({Storage::Kind::kGroup}, [reply, answer = GroupAwaited(id)] { reply(answer); });
 }
 
 void GcsService::OnGroupChanged(const PlacementGroupId& id) {
@@ -122,7 +136,7 @@ void GcsService::OnGroupChanged(const PlacementGroupId& id) {
     const auto it = group_waiters_.lower_bound({id, 0});
     if (it == group_waiters_.end() || it->first.first != id) return;
     const auto node = group_waiters_.extract(it);
-    node.mapped().reply(GroupReplyOf(id));
+    node.mapped().reply(GroupAwaited(id));
   }
 }
 

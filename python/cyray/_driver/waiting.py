@@ -17,6 +17,7 @@ from cyray._driver.wants import group_words
 from cyray._driver.why import explain, explain_group, store_lines
 
 _GCS_S = 2.0  # so long the GCS may take to say what it knows
+_NOT_KNOWN = "  the GCS does not know it: it was removed long ago, or is just being made"
 
 
 def ask() -> Facts:
@@ -72,7 +73,8 @@ def tell_of_group(group: str, row: dict[str, Any] | None, waited_s: float) -> No
         if row is not None:
             facts.groups[group] = row
         head = f"wait() has waited for {seconds(waited_s * 1000)} for {group_words(group, facts.groups)}"
-        write(_notice(head, [] if row is None else explain_group(row, facts)))
+        lines = [_NOT_KNOWN] if row is None else explain_group(row, facts)
+        write(_notice(head, lines))
 
     _start(tell)
 
