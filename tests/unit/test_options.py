@@ -190,6 +190,17 @@ def test_what_only_looks_like_a_strategy_is_none():
         task_options({"scheduling_strategy": OtherSchedulingStrategy()})
 
 
+def test_what_only_looks_like_a_placement_group_is_none():
+    class Other:
+        id, is_empty, bundle_specs, bundle_count = b"", False, [{"CPU": 1}], 1
+
+    with pytest.raises(TypeError, match="must be a PlacementGroup, not Other"):
+        PlacementGroupSchedulingStrategy(Other())
+    for check in (task_options, actor_options):
+        with pytest.raises(TypeError, match="placement_group"):
+            check({"placement_group": Other()})
+
+
 def test_a_task_needs_one_cpu():
     assert resource_demand({}, "task") == {"CPU": 10_000}
     assert resource_demand({"num_cpus": 0}, "task") == {}

@@ -1,7 +1,7 @@
 """Placement groups: resources kept together, on nodes chosen together, for tasks and actors that are put into them.
 
-Place: public as `cyray.util.placement_group`; plans and strategies know groups by `id` and `bundle_specs`
-alone. Threading: groups are immutable; every question goes to the GCS.
+Place: public as `cyray.util.placement_group`; plans and strategies know groups as `Group`. Threading: groups
+are immutable; every question goes to the GCS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cyray._ids import JobID, PlacementGroupID
 from cyray._process import me
 from cyray._spec import demands, labels, plans
 from cyray._spec import options as _options
-from cyray._spec.strategies import PlacementGroupSchedulingStrategy, node_id_of
+from cyray._spec.strategies import Group, PlacementGroupSchedulingStrategy, node_id_of
 
 POLICIES = ("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD")  # as wire::GroupPolicy counts them
 _STATES = {
@@ -38,7 +38,7 @@ _MOST_BUNDLES = 10_000
 _ASK_S = 4.0
 
 
-class PlacementGroup:
+class PlacementGroup(Group):
     """A placement group: bundles of resources that are kept for it.
 
     Made by `placement_group`; pickles, and means the same in every process of the cluster.

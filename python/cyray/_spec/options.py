@@ -18,11 +18,11 @@ from typing import Any
 from cyray._spec import labels, saves
 from cyray._spec.plans import UNIT
 from cyray._spec.strategies import (
+    Group,
     NodeAffinitySchedulingStrategy,
     NodeLabelSchedulingStrategy,
     PlacementGroupSchedulingStrategy,
     choice_of,
-    is_group,
 )
 
 ASYNC_CONCURRENCY = 1000
@@ -282,7 +282,7 @@ def _fallback(name: str, value: Any) -> Any:
 
 def _group(name: str, value: Any) -> Any:
     is_default = isinstance(value, str) and value == "default"
-    if value is None or is_default or is_group(value):
+    if value is None or is_default or isinstance(value, Group):
         return value
     raise TypeError(_wrong_type(name, value, "a PlacementGroup"))
 

@@ -1,7 +1,7 @@
 """Scheduling strategies: the objects that say where a task or an actor is to run, and what they amount to.
 
-Place: the ground, above `labels`; public as `cyray.util.scheduling_strategies`. Groups are known by `id`,
-`is_empty` and `bundle_specs` alone. Which strategy an object is is seen by its class, and here alone.
+Place: the ground, above `labels`; public as `cyray.util.scheduling_strategies`. Of a placement group, which is
+above, it is known what `Group` has. Which strategy an object is is seen by its class, and here alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,23 @@ if TYPE_CHECKING:
     from cyray._api.placement import PlacementGroup
 
 
-def is_group(value: Any) -> bool:
-    """Whether it is a `PlacementGroup`."""
-    return hasattr(value, "bundle_specs")
+class Group:
+    """What plans and strategies know of a placement group; the one class of these is `PlacementGroup`."""
+
+    __slots__ = ()
+    id: Any
+
+    @property
+    def is_empty(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def bundle_specs(self) -> list[dict[str, float]]:
+        raise NotImplementedError
+
+    @property
+    def bundle_count(self) -> int:
+        raise NotImplementedError
 
 
 def node_id_of(hex_id: Any) -> bytes:
@@ -45,7 +59,7 @@ class PlacementGroupSchedulingStrategy:
         placement_group_bundle_index: int = -1,
         placement_group_capture_child_tasks: bool | None = None,
     ) -> None:
-        if placement_group is not None and not is_group(placement_group):
+        if placement_group is not None and not isinstance(placement_group, Group):
             raise TypeError(
                 f"placement_group must be a PlacementGroup, not {type(placement_group).__name__}."
             )
