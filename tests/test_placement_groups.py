@@ -220,7 +220,8 @@ def test_tasks_and_actors_run_in_bundles(groups):
         == group
     )
     actor = InAGroup.options(scheduling_strategy=InGroup(group, 0)).remote()
-    assert cyray.get(actor.group.remote(), timeout=20) == group
+    inside = cyray.get(actor.group.remote(), timeout=20)
+    assert inside == group and inside.bundle_specs == [{"CPU": 1.0}, {"CPU": 1.0}]
     assert cyray.get(group_here.remote(), timeout=20) is None
     default = cyray.remote(InAGroup.underlying_class).options(placement_group=group).remote()
     assert cyray.get(default.group.remote(), timeout=20) == group

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+import cyray
 from cyray._spec import plans
-from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from cyray.util.placement_group import PlacementGroup
+from cyray.util.scheduling_strategies import (
+    NodeAffinitySchedulingStrategy,
+    PlacementGroupSchedulingStrategy,
+)
 
 CPU = {"CPU": 10_000}
 
@@ -28,6 +33,18 @@ def test_plans_that_mean_the_same_are_equal_and_hashable():
     other = plans.task_plan("f", {"num_returns": 1}, {"GPU": 2, "CPU": 1}, b"x")
     assert one == other and hash(one) == hash(other)
     assert one != plans.task_plan("f", {}, {"CPU": 1}, b"x")
+
+
+def test_what_goes_with_each_actor_of_a_group_does_not_grow_with_the_group():
+    group = PlacementGroup(
+        cyray.PlacementGroupID.of(cyray.JobID.from_int(1)), [{"CPU": 1.0}, {"GPU": 1.0}] * 500
+    )
+    strategy = PlacementGroupSchedulingStrategy(group)
+    told = plans.group_extra({"scheduling_strategy": strategy})
+    assert told == (group.id.binary(), [{"CPU": 1.0}, {"GPU": 1.0}], False)
+    with pytest.raises(ValueError, match="does not fit into any bundle") as caught:
+        plans.placement({"scheduling_strategy": strategy}, {"CPU": 20_000})
+    assert len(str(caught.value)) < 200
 
 
 def test_plans_are_frozen():

@@ -44,13 +44,14 @@ class PlacementGroup(Group):
     Made by `placement_group`; pickles, and means the same in every process of the cluster.
     """
 
-    __slots__ = ("_bundles", "id")
+    __slots__ = ("_bundles", "_shapes", "id")
 
     def __init__(
         self, id: PlacementGroupID, bundle_cache: Sequence[Mapping[str, float]] | None = None
     ) -> None:
         self.id = id
         self._bundles = None if bundle_cache is None else [dict(bundle) for bundle in bundle_cache]
+        self._shapes: list[dict[str, float]] | None = None
 
     @staticmethod
     def empty() -> PlacementGroup:
@@ -68,6 +69,13 @@ class PlacementGroup(Group):
         if self._bundles is None:
             self._bundles = _row(self)["bundles"]
         return [dict(bundle) for bundle in self._bundles]
+
+    @property
+    def shapes(self) -> list[dict[str, float]]:
+        if self._shapes is None:
+            kinds = {tuple(sorted(bundle.items())): bundle for bundle in self.bundle_specs}
+            self._shapes = list(kinds.values())
+        return self._shapes
 
     @property
     def bundle_count(self) -> int:
@@ -247,7 +255,7 @@ def get_current_placement_group() -> PlacementGroup | None:
     """The group that this task or actor runs in; None when it runs in none."""
     auto_init()
     found = _raylet.current_group()
-    return None if found is None else PlacementGroup(PlacementGroupID(found[0]), found[1])
+    return None if found is None else _group_of(found)
 
 
 def placement_group_table(placement_group: PlacementGroup | None = None) -> dict[str, Any]:
@@ -294,5 +302,12 @@ def captured() -> Any:
     found = _raylet.current_group()
     if found is None or not found[2]:
         return None
-    group = PlacementGroup(PlacementGroupID(found[0]), found[1])
-    return PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    return PlacementGroupSchedulingStrategy(
+        _group_of(found), placement_group_capture_child_tasks=True
+    )
+
+
+def _group_of(found: tuple[bytes, list[dict[str, float]], bool]) -> PlacementGroup:
+    group = PlacementGroup(PlacementGroupID(found[0]))
+    group._shapes = found[1]  # so that what is submitted in it need not ask the GCS
+    return group

@@ -254,7 +254,7 @@ def _in_group(strategy: PlacementGroupSchedulingStrategy) -> PlacementGroupSched
         if strategy.placement_group_capture_child_tasks:
             raise ValueError(_CAPTURE_WITHOUT_GROUP)
         return strategy
-    if int_at_least(-1)("placement_group_bundle_index", index) >= group.bundle_count:
+    if int_at_least(-1)("placement_group_bundle_index", index) >= 0 and index >= group.bundle_count:
         raise ValueError(
             f"placement_group_bundle_index={index}: the placement group has the bundles 0 to "
             f"{group.bundle_count - 1}."

@@ -143,11 +143,10 @@ def _in_group(strategy: PlacementGroupSchedulingStrategy, demand: Mapping[str, i
     group, index = strategy.placement_group, strategy.placement_group_bundle_index
     if group is None or group.is_empty:
         return Placement(amounts(demand))
-    bundles = group.bundle_specs
-    candidates = bundles if index < 0 else [bundles[index]]
+    candidates = group.shapes if index < 0 else [group.bundle_specs[index]]
     if not any(_holds(bundle, demand) for bundle in candidates):
         asked = {name: amount / UNIT for name, amount in demand.items()}
-        where = f"any bundle ({bundles})" if index < 0 else f"bundle {index} ({bundles[index]})"
+        where = f"any bundle ({candidates})" if index < 0 else f"bundle {index} ({candidates[0]})"
         raise ValueError(f"The demand {asked} does not fit into {where} of the placement group.")
     return Placement(amounts(demand), group=group.id.binary(), bundle=index)
 
@@ -157,8 +156,9 @@ def _holds(bundle: Mapping[str, float], demand: Mapping[str, int]) -> bool:
 
 
 def group_extra(options: Mapping[str, Any]) -> tuple[bytes, list[dict[str, float]], bool] | None:
-    """What the worker is to know of the placement group of what has these options: its id, its bundles,
-    whether what it submits is to be in it, too."""
+    """What the worker is to know of the placement group of what has these options: its id, the shapes of its
+    bundles, whether what it submits is to be in it, too. It goes with each function and actor: a group may
+    have thousands of bundles, which who wants them asks the GCS for."""
     strategy = options.get("scheduling_strategy")
     if not isinstance(strategy, PlacementGroupSchedulingStrategy):
         return None
@@ -166,7 +166,7 @@ def group_extra(options: Mapping[str, Any]) -> tuple[bytes, list[dict[str, float
     if group is None or group.is_empty:
         return None
     captures = bool(strategy.placement_group_capture_child_tasks)
-    return group.id.binary(), group.bundle_specs, captures
+    return group.id.binary(), group.shapes, captures
 
 
 def task_plan(

@@ -30,6 +30,11 @@ class Group:
         raise NotImplementedError
 
     @property
+    def shapes(self) -> list[dict[str, float]]:
+        """The bundles, each kind once: what fits into none of these fits nowhere in the group."""
+        raise NotImplementedError
+
+    @property
     def bundle_count(self) -> int:
         raise NotImplementedError
 

@@ -101,7 +101,7 @@ def list_groups():
 
 
 def current_group():
-    """``(group id, bundles, whether children are captured)`` of the task on this thread, or of this actor;
+    """``(group id, shapes of its bundles, whether children are captured)`` of the task on this thread, or of this actor;
     ``None`` when it is in no placement group."""
     if _actor_mode:
         return _actor_group
