@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
 import threading
+import weakref
 
 import pytest
 from support import eventually, is_running, run_driver
 
 import cyray
+from cyray import _raylet
 from cyray.test_utils import SignalActor
 from cyray.util.multiprocessing import JoinableQueue, Pool, TimeoutError
 
@@ -443,6 +446,34 @@ def test_processes_for_which_there_is_no_room_hold_up_nobody():
     with pytest.raises(RuntimeError, match="terminated"):
         next(items)
     pool.join()
+
+
+@pytest.mark.parametrize("how", ["dropped", "ended while it starts another"])
+def test_processes_that_never_found_room_end_with_their_pool(how):
+    @cyray.remote(num_cpus=4)
+    class Holder:
+        def pid(self):
+            return os.getpid()
+
+    def living():
+        rows = [row for row in _raylet.list_actors() if row["class_name"] == "_PoolActor"]
+        return [row["actor_id"] for row in rows if row["state"] != "Dead"]
+
+    eventually(lambda: not living())
+    holder = Holder.remote()
+    cyray.get(holder.pid.remote(), timeout=20)
+    pool = Pool(2, ray_remote_args={"num_cpus": 1})
+    eventually(lambda: len(living()) == 2)
+    if how == "dropped":
+        gone = weakref.ref(pool)
+        del pool
+        gc.collect()
+        assert gone() is None
+    else:
+        pool.terminate()
+        pool._start()
+    eventually(lambda: not living(), what="processes that wait for room")
+    cyray.kill(holder)
 
 
 @pytest.mark.timeout(120)

@@ -10,6 +10,7 @@ which chunk waits, and nobody pickles, waits or calls a user under it.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -142,11 +143,14 @@ class Pool:
         self._closed = False
         self.is_joining = False  # iterables are read to their end, whether results are taken or not
         self.ended: str | None = None  # what the RuntimeError says that each chunk ends with
-        self._callbacks: queue.SimpleQueue[Callable[[], None] | None] | None = None
+        self._callbacks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._has_caller = False  # a thread takes them until it gets a None
         self._callbacks_ended = False
         self._calling_back = threading.local()  # has `now` on the thread for callbacks
         self._idle: list[_Process] = []
-        self._processes: dict[_Process, Any] = {}  # with a ref that is ready when it has started
+        # With a ref that is ready when it has started. The one dict for ever: `_let_go` gets it.
+        self._processes: dict[_Process, Any] = {}
+        weakref.finalize(self, _let_go, self._processes, self._callbacks).atexit = False
         for _ in range(self.size):
             self._start()
 
@@ -294,8 +298,14 @@ class Pool:
             if self._is_busy():
                 return None
             self.ended = self.ended or "the pool was closed, and its processes have ended"
-            processes, self._processes, self._idle = list(self._processes), {}, []
-            return processes
+            return self._forget_processes()
+
+    def _forget_processes(self) -> list[_Process]:
+        # With `_lock`.
+        processes = list(self._processes)
+        self._processes.clear()
+        self._idle.clear()
+        return processes
 
     def _is_busy(self) -> bool:
         # With `_lock`.
@@ -309,7 +319,7 @@ class Pool:
             self._waiting.clear()
             chunks, feeding = list(self._unfinished), list(self._feeding)
             self._feeding.clear()
-            processes, self._processes, self._idle = self._processes, {}, []
+            processes = self._forget_processes()
         for chunk in chunks:  # before their processes' deaths are heard of
             self._end(chunk, RuntimeError(self.ended))
         for iterator in feeding:
@@ -387,15 +397,14 @@ class Pool:
 
         with self._lock:
             self._delivering += 1
-            if self._callbacks is None:
-                self._callbacks = queue.SimpleQueue()
+            self._callbacks.put(call)
+            if not self._has_caller:
                 threading.Thread(
                     target=_run_callbacks, args=(self._callbacks,), name="cyray-pool", daemon=True
                 ).start()
-            self._callbacks.put(call)
+            self._has_caller = not self._callbacks_ended
             if self._callbacks_ended:  # a last one, which came late
                 self._callbacks.put(None)
-                self._callbacks = None
 
     def check_that_it_may_wait(self) -> None:
         """RuntimeError in a callback: what it waits for would wait for it."""
@@ -408,9 +417,9 @@ class Pool:
     def _end_callbacks(self) -> None:
         with self._lock:
             self._callbacks_ended = True
-            if self._callbacks is not None:
+            if self._has_caller:
+                self._has_caller = False
                 self._callbacks.put(None)
-                self._callbacks = None
 
     # --- Processes -------------------------------------------------------------------------------
 
@@ -420,11 +429,14 @@ class Pool:
         with self._lock:
             if self.ended is None:
                 self._processes[process] = started
-        # Whether it waits for resources or not: a pool that nobody has any more goes.
-        pool = weakref.ref(self)
+        if self.ended is not None:
+            _let_go({process: started})
+        # What waits for resources keeps neither: a pool that nobody has any more goes, with its processes.
+        pool, here = weakref.ref(self), weakref.ref(process)
 
         def note(_future: Any) -> None:
-            if (found := pool()) is not None:
+            found, process = pool(), here()
+            if found is not None and process is not None:
                 found._has_started(process)
 
         started.future().add_done_callback(note)
@@ -538,6 +550,22 @@ def _check_that_one_fits(remote_args: dict[str, Any]) -> None:
         f"a process of the pool needs {asked}, which no node of the cluster has: the most that one has of "
         f"each is {most}. See ray_remote_args."
     )
+
+
+def _let_go(
+    processes: dict[_Process, Any],
+    callbacks: queue.SimpleQueue[Callable[[], None] | None] | None = None,
+) -> None:
+    """Of a pool that nobody has any more, or that has ended meanwhile. An actor goes with its last handle and
+    call: one that has not started, and may be waiting for resources, still has the call that waits for that.
+    The collector may call this on any thread, so it waits for nothing."""
+    for process, started in list(processes.items()):
+        if not process.has_started and not process.actor._is_stale:
+            with contextlib.suppress(RuntimeError):  # the session ends just now
+                _raylet.cancel(started, False, False)
+    processes.clear()
+    if callbacks is not None:
+        callbacks.put(None)
 
 
 def _run_callbacks(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
