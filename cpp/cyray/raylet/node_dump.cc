@@ -1,9 +1,9 @@
 #include "cyray/raylet/node_dump.h"
 
 #include <algorithm>
-#include <fstream>
 
 #include "cyray/common/as_json.h"
+#include "cyray/util/kernel_files.h"
 
 namespace cyray::raylet {
 namespace {
@@ -46,10 +46,7 @@ json Lent(const LeaseScheduler& scheduler, int64_t now_ms) {
 // The command line of a process, which for a worker says what runs there; empty when it is gone.
 std::string TitleOf(int pid) {
   constexpr size_t kMostBytes = 200;
-  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
-  std::string title(kMostBytes, '\0');
-  file.read(title.data(), static_cast<std::streamsize>(title.size()));
-  title.resize(static_cast<size_t>(file.gcount()));
+  std::string title = ReadKernelFile("/proc/" + std::to_string(pid) + "/cmdline", kMostBytes);
   std::replace(title.begin(), title.end(), '\0', ' ');
   title.erase(title.find_last_not_of(' ') + 1);
   return title;

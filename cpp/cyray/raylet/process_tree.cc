@@ -9,49 +9,39 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
 #include <sstream>
 #include <string>
-#include <string_view>
 #include <unordered_map>
 
+#include "cyray/util/kernel_files.h"
 #include "cyray/util/unique_fd.h"
 
 namespace cyray::raylet {
 namespace {
 
-// The first bytes of a file of /proc; empty when the process is gone.
-template <size_t kSize>
-std::string_view ReadProc(pid_t pid, const char* name, std::array<char, kSize>& buffer) {
-  std::array<char, 64> path;
-  std::snprintf(path.data(), path.size(), "/proc/%d/%s", pid, name);
-  const UniqueFd fd(::open(path.data(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return {};
-  const ssize_t n = ::read(fd.get(), buffer.data(), buffer.size() - 1);
-  if (n <= 0) return {};
-  buffer[static_cast<size_t>(n)] = '\0';
-  return {buffer.data(), static_cast<size_t>(n)};
-}
-
-std::optional<ProcessInfo> ReadProcess(pid_t pid) {
-  std::array<char, 512> buffer;
-  const std::string_view stat = ReadProc(pid, "stat", buffer);
-  const size_t name_end = stat.rfind(')');  // the name may hold anything
-  if (name_end == std::string_view::npos) return std::nullopt;
-  ProcessInfo process{.pid = pid};
-  char state = 0;
-  unsigned long long start = 0;  // the 22nd field
-  const int read = std::sscanf(stat.data() + name_end + 1,
-                               " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                               "%*d %*d %llu",
-                               &state, &process.parent, &process.session, &start);
-  if (read != 4) return std::nullopt;
-  process.start_ticks = start;
-  process.zombie = state == 'Z' || state == 'X';
-  return process;
+std::string FileOf(pid_t pid, const char* name) {
+  return "/proc/" + std::to_string(pid) + "/" + name;
 }
 
 }  // namespace
+
+std::optional<ProcessInfo> ReadProcess(pid_t pid) {
+  const std::string stat = ReadKernelFile(FileOf(pid, "stat"));
+  const size_t name_end = stat.rfind(')');  // the name may hold anything
+  if (name_end == std::string::npos) return std::nullopt;
+  ProcessInfo process{.pid = pid};
+  char state = 0;
+  unsigned long long user = 0, system = 0, start = 0;  // the fields 14, 15 and 22
+  const int read = std::sscanf(stat.c_str() + name_end + 1,
+                               " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d "
+                               "%*d %*d %*d %llu",
+                               &state, &process.parent, &process.session, &user, &system, &start);
+  if (read != 6) return std::nullopt;
+  process.start_ticks = start;
+  process.cpu_ticks = user + system;
+  process.zombie = state == 'Z' || state == 'X';
+  return process;
+}
 
 std::vector<ProcessInfo> ListProcesses() {
   std::vector<ProcessInfo> all;
@@ -111,10 +101,9 @@ std::vector<ProcessInfo> OwnChildren() {
 }
 
 ProcessKind KindOf(pid_t pid) {
-  std::array<char, 4096> buffer;
-  const std::string_view line = ReadProc(pid, "cmdline", buffer);
+  const std::string line = ReadKernelFile(FileOf(pid, "cmdline"));
   if (line.empty()) return ProcessKind::kUnknown;
-  return line.find("resource_tracker import main") != std::string_view::npos
+  return line.find("resource_tracker import main") != std::string::npos
              ? ProcessKind::kResourceTracker
              : ProcessKind::kOther;
 }

@@ -1,6 +1,7 @@
 // The processes of this machine as /proc tells them, and signals that cannot hit another one.
 //
-// For the ends of nodes and workers: who descends from whom, who is a resource tracker of Python's.
+// For the ends of nodes and workers, who descends from whom and who is a resource tracker of
+// Python's; for metrics, what each has used.
 // Threading: none of its own; each call reads /proc anew. Invariant: a signal reaches the process
 // that was looked at or nobody, also when its number was given to another one meanwhile.
 
@@ -9,6 +10,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace cyray::raylet {
@@ -18,8 +20,11 @@ struct ProcessInfo {
   pid_t parent = 0;
   pid_t session = 0;
   uint64_t start_ticks = 0;  // with the pid it names one process for as long as the machine runs
+  uint64_t cpu_ticks = 0;    // that its threads have run
   bool zombie = false;
 };
+// None: there is no such process.
+std::optional<ProcessInfo> ReadProcess(pid_t pid);
 
 // All processes that can be read.
 std::vector<ProcessInfo> ListProcesses();

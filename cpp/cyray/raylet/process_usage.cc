@@ -1,60 +1,32 @@
 #include "cyray/raylet/process_usage.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 
-#include "cyray/util/unique_fd.h"
+#include "cyray/raylet/process_tree.h"
+#include "cyray/util/kernel_files.h"
 
 namespace cyray::raylet {
 namespace {
-
-// The start of a file of the kernel's; empty when it cannot be read.
-std::string Read(const std::string& path) {
-  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) return "";
-  std::array<char, 4096> bytes;
-  const ssize_t n = ::read(file.get(), bytes.data(), bytes.size());
-  return n <= 0 ? "" : std::string(bytes.data(), static_cast<size_t>(n));
-}
 
 uint64_t FromTicks(uint64_t ticks) {
   static const auto per_second = static_cast<uint64_t>(::sysconf(_SC_CLK_TCK));
   return ticks * 1000 / per_second;
 }
 
-// "MemTotal:       24689204 kB".
-uint64_t KilobytesAfter(const std::string& text, const char* key) {
-  const size_t at = text.find(key);
-  return at == std::string::npos ? 0
-                                 : std::strtoull(text.c_str() + at + std::strlen(key), nullptr, 10);
-}
-
 }  // namespace
 
 std::optional<ProcessUsage> UsageOf(pid_t pid) {
-  const std::string folder = "/proc/" + std::to_string(pid);
-  // pid (name) state ppid ...; the name may have anything in it but is the last with a bracket.
-  const std::string stat = Read(folder + "/stat");
-  const size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos) return std::nullopt;
-  unsigned long long user = 0, system = 0;
-  // The fields 14 and 15: the eleven before them are not read.
-  if (std::sscanf(stat.c_str() + name_end + 1,
-                  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2) {
-    return std::nullopt;
-  }
-  const std::string statm = Read(folder + "/statm");
+  const auto process = ReadProcess(pid);
+  if (!process) return std::nullopt;
+  const std::string statm = ReadKernelFile("/proc/" + std::to_string(pid) + "/statm");
   unsigned long long rss = 0, shared = 0;
-  std::sscanf(statm.c_str(), "%*u %llu %llu", &rss, &shared);
+  if (std::sscanf(statm.c_str(), "%*u %llu %llu", &rss, &shared) != 2) return std::nullopt;
   static const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  return ProcessUsage{rss * page, shared * page, FromTicks(user + system)};
+  return ProcessUsage{rss * page, shared * page, FromTicks(process->cpu_ticks)};
 }
 
 uint64_t OwnDescriptors() {
@@ -93,14 +65,14 @@ std::vector<ComponentUsage> CpuMeter::Add(const std::vector<Sample>& samples) {
 
 MachineUsage UsageOfMachine() {
   MachineUsage usage;
-  const std::string memory = Read("/proc/meminfo");
-  usage.memory_bytes = KilobytesAfter(memory, "MemTotal:") * 1024;
-  usage.available_bytes = KilobytesAfter(memory, "MemAvailable:") * 1024;
+  const std::string memory = ReadKernelFile("/proc/meminfo");
+  usage.memory_bytes = NumberAfter(memory, "MemTotal:").value_or(0) * 1024;
+  usage.available_bytes = NumberAfter(memory, "MemAvailable:").value_or(0) * 1024;
   usage.cpu_count = static_cast<uint64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
   // "cpu  user nice system idle iowait irq softirq steal guest ...", guest counted in user.
   unsigned long long user = 0, nice = 0, system = 0, irq = 0, soft = 0;
-  if (std::sscanf(Read("/proc/stat").c_str(), "cpu %llu %llu %llu %*u %*u %llu %llu", &user, &nice,
-                  &system, &irq, &soft) == 5) {
+  if (std::sscanf(ReadKernelFile("/proc/stat").c_str(), "cpu %llu %llu %llu %*u %*u %llu %llu",
+                  &user, &nice, &system, &irq, &soft) == 5) {
     usage.cpu_busy_ms = FromTicks(user + nice + system + irq + soft);
   }
   return usage;

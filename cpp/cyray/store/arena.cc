@@ -7,11 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <fstream>
-#include <limits>
 #include <string>
 
 #include "cyray/util/log.h"
+#include "cyray/util/machine.h"
 
 namespace cyray::store {
 namespace {
@@ -24,63 +23,11 @@ constexpr uint64_t kWarmStepBytes = 4 << 20;
 constexpr uint64_t kWarmAheadBytes = 64 << 20;
 // Left to the rest of the machine.
 constexpr uint64_t kReserveBytes = 64 << 20;
-constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
+constexpr uint64_t kUnknown = MachineMemory::kUnknown;
 
-uint64_t ReadNumber(const std::string& path) {
-  std::ifstream file(path);
-  uint64_t value;
-  return file >> value ? value : kUnknown;  // "max" is no number: unlimited
-}
-
-uint64_t MemAvailable() {
-  std::ifstream file("/proc/meminfo");
-  std::string key, unit;
-  uint64_t value;
-  while (file >> key >> value) {
-    if (key == "MemAvailable:") return value * 1024;
-    std::getline(file, unit);
-  }
-  return kUnknown;
-}
-
-// The room in one control group: limit - (used - what can be dropped at once).
-uint64_t RoomIn(const std::string& dir) {
-  uint64_t limit = ReadNumber(dir + "/memory.max");
-  uint64_t used = ReadNumber(dir + "/memory.current");
-  const char* reclaimable = "inactive_file";
-  if (limit == kUnknown && used == kUnknown) {
-    limit = ReadNumber(dir + "/memory.limit_in_bytes");
-    used = ReadNumber(dir + "/memory.usage_in_bytes");
-    reclaimable = "total_inactive_file";
-  }
-  if (limit == kUnknown || used == kUnknown) return kUnknown;
-  std::ifstream file(dir + "/memory.stat");
-  std::string key;
-  uint64_t value;
-  while (file >> key >> value) {
-    if (key == reclaimable) used -= std::min(used, value);
-  }
-  return limit - std::min(limit, used);
-}
-
-uint64_t ControlGroupRoom() {
-  uint64_t room = std::min(RoomIn("/sys/fs/cgroup"), RoomIn("/sys/fs/cgroup/memory"));
-  std::ifstream file("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (!line.starts_with("0::")) continue;
-    // A limit of any group above counts too.
-    for (std::string path = line.substr(3); path.size() > 1;
-         path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'))) {
-      room = std::min(room, RoomIn("/sys/fs/cgroup" + path));
-    }
-  }
-  return room;
-}
+uint64_t AvailableMemoryBytes() { return MemoryOfMachine().available_bytes; }
 
 }  // namespace
-
-uint64_t AvailableMemoryBytes() { return std::min(MemAvailable(), ControlGroupRoom()); }
 
 Result<Arena> Arena::Create(uint64_t capacity_bytes) {
   const uint64_t capacity = capacity_bytes / kPageBytes * kPageBytes;

@@ -44,8 +44,4 @@ class Arena {
   uint64_t backed_end_ = 0;
 };
 
-// What this process may still take: the machine's available memory and the limits of its control
-// groups. A huge number where neither can be read.
-uint64_t AvailableMemoryBytes();
-
 }  // namespace cyray::store
