@@ -13,8 +13,10 @@
 namespace cyray::raylet {
 namespace {
 
-CpuMeter::Sample Sample(const char* component, pid_t pid, uint64_t cpu_ms) {
-  return {{component, pid}, {.rss_bytes = 10, .shared_bytes = 4, .cpu_ms = cpu_ms}};
+CpuMeter::Sample Sample(const char* component, pid_t pid, uint64_t cpu_ms,
+                        uint64_t start_ticks = 1) {
+  return {{component, pid},
+          {.rss_bytes = 10, .shared_bytes = 4, .cpu_ms = cpu_ms, .start_ticks = start_ticks}};
 }
 
 const ComponentUsage& Of(const std::vector<ComponentUsage>& all, const std::string& component) {
@@ -58,7 +60,7 @@ TEST(ProcessUsage, TheMachineHasMemoryAndProcessors) {
   EXPECT_GT(machine.available_bytes, 0u);
   EXPECT_LE(machine.available_bytes, machine.memory_bytes);
   EXPECT_GE(machine.cpu_count, 1u);
-  EXPECT_GT(machine.cpu_busy_ms, 0u);
+  EXPECT_GT(machine.cpu_busy_ms.value_or(0), 0u);
 }
 
 TEST(CpuMeter, ProcessesOfOneComponentAreSummedUp) {
@@ -88,7 +90,38 @@ TEST(CpuMeter, TheTimeOfProcessesThatEndedStays) {
 TEST(CpuMeter, AnotherProcessWithTheSameNumberBeginsAnew) {
   CpuMeter meter;
   (void)meter.Add({Sample("worker", 5, 100)});
-  EXPECT_EQ(Of(meter.Add({Sample("worker", 5, 30)}), "worker").cpu_ms, 130u);
+  EXPECT_EQ(Of(meter.Add({Sample("worker", 5, 130, /*start_ticks=*/2)}), "worker").cpu_ms, 230u);
+}
+
+TEST(CpuMeter, AProcessThatComesBackCountsOn) {
+  CpuMeter meter;
+  (void)meter.Add({Sample("driver", 5, 100), Sample("driver", 6, 10)});
+  EXPECT_EQ(Of(meter.Add({}), "driver").cpu_ms, 110u);
+  EXPECT_EQ(Of(meter.Add({Sample("driver", 5, 120)}), "driver").cpu_ms, 130u);
+  EXPECT_EQ(Of(meter.Add({Sample("driver", 6, 15)}), "driver").cpu_ms, 135u);
+  EXPECT_EQ(Of(meter.Add({Sample("driver", 5, 121)}), "driver").cpu_ms, 136u);
+}
+
+TEST(CpuMeter, AProcessThatIsThereTwiceCountsOnce) {
+  CpuMeter meter;
+  const auto all = meter.Add({Sample("driver", 5, 100), Sample("driver", 5, 101)});
+  EXPECT_EQ(Of(all, "driver").processes, 1u);
+  EXPECT_EQ(Of(all, "driver").rss_bytes, 10u);
+  EXPECT_EQ(Of(meter.Add({Sample("driver", 5, 102)}), "driver").cpu_ms, 102u);
+}
+
+TEST(CpuMeter, TimeThatShrinksIsNotTakenBack) {
+  CpuMeter meter;
+  (void)meter.Add({Sample("worker", 5, 100)});
+  EXPECT_EQ(Of(meter.Add({Sample("worker", 5, 90)}), "worker").cpu_ms, 100u);
+  EXPECT_EQ(Of(meter.Add({Sample("worker", 5, 103)}), "worker").cpu_ms, 103u);
+}
+
+TEST(CpuMeter, WhatItRemembersIsBounded) {
+  CpuMeter meter;
+  for (int pid = 1; pid <= 20'000; ++pid) (void)meter.Add({Sample("worker", pid, 1)});
+  EXPECT_EQ(Of(meter.Add({Sample("worker", 20'000, 2)}), "worker").cpu_ms, 20'001u);
+  EXPECT_EQ(Of(meter.Add({Sample("worker", 1, 1)}), "worker").cpu_ms, 20'002u) << "forgotten";
 }
 
 }  // namespace

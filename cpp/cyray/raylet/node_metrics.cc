@@ -160,8 +160,9 @@ void AddMachine(const MachineUsage& machine, Writer& out) {
   out.Add("cyray_node_mem_used", "Bytes of it that they cannot.",
           machine.memory_bytes - std::min(machine.available_bytes, machine.memory_bytes));
   out.Add("cyray_node_cpu_count", "CPUs of this machine.", machine.cpu_count);
-  out.Begin("cyray_node_cpu_seconds_total", "Busy time of these CPUs, all together.", kCounter)
-      .push_back({{}, Number(machine.cpu_busy_ms) / 1000});
+  auto& busy =
+      out.Begin("cyray_node_cpu_seconds_total", "Busy time of these CPUs, all together.", kCounter);
+  if (machine.cpu_busy_ms) busy.push_back({{}, Number(*machine.cpu_busy_ms) / 1000});
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -17,6 +18,16 @@ uint64_t FromTicks(uint64_t ticks) {
   return ticks * 1000 / per_second;
 }
 
+std::optional<uint64_t> BusyTimeOfMachine() {
+  // "cpu  user nice system idle iowait irq softirq steal guest ...", guest counted in user.
+  unsigned long long user = 0, nice = 0, system = 0, irq = 0, soft = 0;
+  if (std::sscanf(ReadKernelFile("/proc/stat").c_str(), "cpu %llu %llu %llu %*u %*u %llu %llu",
+                  &user, &nice, &system, &irq, &soft) != 5) {
+    return std::nullopt;
+  }
+  return FromTicks(user + nice + system + irq + soft);
+}
+
 }  // namespace
 
 std::optional<ProcessUsage> UsageOf(pid_t pid) {
@@ -26,7 +37,8 @@ std::optional<ProcessUsage> UsageOf(pid_t pid) {
   unsigned long long rss = 0, shared = 0;
   if (std::sscanf(statm.c_str(), "%*u %llu %llu", &rss, &shared) != 2) return std::nullopt;
   static const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  return ProcessUsage{rss * page, shared * page, FromTicks(process->cpu_ticks)};
+  return ProcessUsage{rss * page, shared * page, FromTicks(process->cpu_ticks),
+                      process->start_ticks};
 }
 
 uint64_t OwnDescriptors() {
@@ -40,21 +52,27 @@ uint64_t OwnDescriptors() {
 std::vector<ComponentUsage> CpuMeter::Add(const std::vector<Sample>& samples) {
   std::map<std::string, ComponentUsage> sums;
   for (const auto& [component, used] : cpu_ms_) sums[component].component = component;
-  std::map<std::pair<std::string, pid_t>, uint64_t> now;
+  std::map<Process, uint64_t> before = std::exchange(counted_, {});
   for (const Sample& sample : samples) {
+    const Process process(sample.process.pid, sample.usage.start_ticks);
+    if (counted_.contains(process)) continue;  // a driver that connects again before it has left
     ComponentUsage& sum = sums[sample.process.component];
     sum.component = sample.process.component;
     ++sum.processes;
     sum.rss_bytes += sample.usage.rss_bytes;
     sum.shared_bytes += sample.usage.shared_bytes;
-    const std::pair key(sum.component, sample.process.pid);
-    const auto before = last_.find(key);
-    // Less than before: another process has its number.
-    const bool same = before != last_.end() && before->second <= sample.usage.cpu_ms;
-    cpu_ms_[sum.component] += sample.usage.cpu_ms - (same ? before->second : 0);
-    now[key] = sample.usage.cpu_ms;
+    uint64_t counted = 0;
+    if (const auto last = before.extract(process)) {
+      counted = last.mapped();
+    } else if (const uint64_t* last_seen = away_.Find(process)) {
+      counted = *last_seen;
+      away_.Remove(process);
+    }
+    const uint64_t used = std::max(sample.usage.cpu_ms, counted);
+    cpu_ms_[sum.component] += used - counted;
+    counted_[process] = used;
   }
-  last_ = std::move(now);
+  for (const auto& [process, counted] : before) away_.Add(process, counted, 0);
   std::vector<ComponentUsage> out;
   for (auto& [component, sum] : sums) {
     sum.cpu_ms = cpu_ms_[component];
@@ -69,12 +87,7 @@ MachineUsage UsageOfMachine() {
   usage.memory_bytes = NumberAfter(memory, "MemTotal:").value_or(0) * 1024;
   usage.available_bytes = NumberAfter(memory, "MemAvailable:").value_or(0) * 1024;
   usage.cpu_count = static_cast<uint64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
-  // "cpu  user nice system idle iowait irq softirq steal guest ...", guest counted in user.
-  unsigned long long user = 0, nice = 0, system = 0, irq = 0, soft = 0;
-  if (std::sscanf(ReadKernelFile("/proc/stat").c_str(), "cpu %llu %llu %llu %*u %*u %llu %llu",
-                  &user, &nice, &system, &irq, &soft) == 5) {
-    usage.cpu_busy_ms = FromTicks(user + nice + system + irq + soft);
-  }
+  usage.cpu_busy_ms = BusyTimeOfMachine();
   return usage;
 }
 
