@@ -12,7 +12,7 @@ import urllib.request
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support import command, eventually, find_process, is_running
+from support import command, eventually, find_process, is_running, poll
 
 import cyray
 from cyray.exceptions import RayActorError
@@ -56,7 +56,8 @@ def becomes(port, name, wanted, **labels):
         last[:] = [Page(port).value(name, **labels)]
         return last == [wanted]
 
-    eventually(there, PATIENCE_S, f"{name} {labels} to be {wanted}, not {last}")
+    if not poll(there, PATIENCE_S):
+        raise AssertionError(f"{name} {labels} is {last[0]} after {PATIENCE_S} s, not {wanted}")
 
 
 @pytest.fixture
