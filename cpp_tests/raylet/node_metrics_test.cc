@@ -45,7 +45,7 @@ NodeFacts Busy() {
                        .rss_bytes = 100,
                        .shared_bytes = 40,
                        .cpu_ms = 1'500}};
-  facts.machine = {.memory_bytes = 1'000, .available_bytes = 400, .cpu_count = 2, .cpu_busy_ms = 7};
+  facts.machine = {.memory = {1'000, 400}, .cpu_count = 2, .cpu_busy_ms = 7'000};
   facts.raylet_descriptors = 50;
   facts.scrape_timeouts = 12;
   return facts;
@@ -117,6 +117,7 @@ TEST(NodeMetrics, NumbersOfPartsAreWhereTheyBelong) {
   EXPECT_EQ(values["cyray_component_cpu_seconds_total raylet"], 1.5);
   EXPECT_EQ(values["cyray_component_num_fds raylet"], 50);
   EXPECT_EQ(values["cyray_node_mem_used"], 600);
+  EXPECT_EQ(values["cyray_node_cpu_seconds_total"], 7);
   EXPECT_EQ(values["cyray_scrape_timeouts_total"], 12);
 }
 
@@ -140,6 +141,17 @@ TEST(NodeMetrics, WithoutTheLoopThereIsWhatNeedsNone) {
   EXPECT_EQ(values["cyray_component_rss_bytes raylet"], 100);
   EXPECT_EQ(values["cyray_node_mem_total"], 1'000);
   EXPECT_EQ(values["cyray_scrape_timeouts_total"], 12);
+}
+
+TEST(NodeMetrics, WhatTheKernelDoesNotSayIsLeftOut) {
+  NodeFacts facts = Busy();
+  facts.machine = {.cpu_count = 2};
+  auto values = Values(facts);
+  for (const char* name : {"cyray_node_mem_total", "cyray_node_mem_available",
+                           "cyray_node_mem_used", "cyray_node_cpu_seconds_total"}) {
+    EXPECT_FALSE(values.contains(name)) << name;
+  }
+  EXPECT_EQ(values["cyray_node_cpu_count"], 2);
 }
 
 TEST(NodeMetrics, NamesFollowTheConventions) {

@@ -57,8 +57,8 @@ TEST(ProcessUsage, DescriptorsAreCounted) {
 
 TEST(ProcessUsage, TheMachineHasMemoryAndProcessors) {
   const MachineUsage machine = UsageOfMachine();
-  EXPECT_GT(machine.available_bytes, 0u);
-  EXPECT_LE(machine.available_bytes, machine.memory_bytes);
+  EXPECT_GT(machine.memory.available_bytes, 0u);
+  EXPECT_LE(machine.memory.available_bytes, machine.memory.total_bytes);
   EXPECT_GE(machine.cpu_count, 1u);
   EXPECT_GT(machine.cpu_busy_ms.value_or(0), 0u);
 }

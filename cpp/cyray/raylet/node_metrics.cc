@@ -154,14 +154,24 @@ void AddComponents(const NodeFacts& facts, Writer& out) {
 }
 
 void AddMachine(const MachineUsage& machine, Writer& out) {
-  out.Add("cyray_node_mem_total", "Bytes of this machine's memory.", machine.memory_bytes);
-  out.Add("cyray_node_mem_available", "Bytes of it that programs can still have.",
-          machine.available_bytes);
-  out.Add("cyray_node_mem_used", "Bytes of it that they cannot.",
-          machine.memory_bytes - std::min(machine.available_bytes, machine.memory_bytes));
-  out.Add("cyray_node_cpu_count", "CPUs of this machine.", machine.cpu_count);
+  const MachineMemory& memory = machine.memory;
+  if (memory.total_bytes != MachineMemory::kUnknown &&
+      memory.available_bytes != MachineMemory::kUnknown) {
+    out.Add(
+        "cyray_node_mem_total",
+        "Bytes of memory that this node may have: the machine's, or the limit of its container.",
+        memory.total_bytes);
+    out.Add("cyray_node_mem_available", "Bytes of it that programs can still have.",
+            memory.available_bytes);
+    out.Add("cyray_node_mem_used", "Bytes of it that they cannot.",
+            memory.total_bytes - std::min(memory.available_bytes, memory.total_bytes));
+  }
+  out.Add("cyray_node_cpu_count",
+          "CPUs that this node may use: the machine's, or the quota of its container.",
+          machine.cpu_count);
   auto& busy =
-      out.Begin("cyray_node_cpu_seconds_total", "Busy time of these CPUs, all together.", kCounter);
+      out.Begin("cyray_node_cpu_seconds_total",
+                "Busy time of all CPUs of the machine, together, whoever uses them.", kCounter);
   if (machine.cpu_busy_ms) busy.push_back({{}, Number(*machine.cpu_busy_ms) / 1000});
 }
 

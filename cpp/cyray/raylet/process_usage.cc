@@ -81,14 +81,6 @@ std::vector<ComponentUsage> CpuMeter::Add(const std::vector<Sample>& samples) {
   return out;
 }
 
-MachineUsage UsageOfMachine() {
-  MachineUsage usage;
-  const std::string memory = ReadKernelFile("/proc/meminfo");
-  usage.memory_bytes = NumberAfter(memory, "MemTotal:").value_or(0) * 1024;
-  usage.available_bytes = NumberAfter(memory, "MemAvailable:").value_or(0) * 1024;
-  usage.cpu_count = static_cast<uint64_t>(::sysconf(_SC_NPROCESSORS_ONLN));
-  usage.cpu_busy_ms = BusyTimeOfMachine();
-  return usage;
-}
+MachineUsage UsageOfMachine() { return {MemoryOfMachine(), CpusOfMachine(), BusyTimeOfMachine()}; }
 
 }  // namespace cyray::raylet

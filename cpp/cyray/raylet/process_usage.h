@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "cyray/util/machine.h"
 #include "cyray/util/recent.h"
 
 namespace cyray::raylet {
@@ -65,10 +66,9 @@ class CpuMeter {
 };
 
 struct MachineUsage {
-  uint64_t memory_bytes = 0;
-  uint64_t available_bytes = 0;
-  uint64_t cpu_count = 0;  // online
-  // Of all of them, since the machine started. None: it cannot be read now.
+  MachineMemory memory;
+  uint64_t cpu_count = 0;
+  // Of all CPUs of the machine, since it started. None: it cannot be read now.
   std::optional<uint64_t> cpu_busy_ms;
 };
 MachineUsage UsageOfMachine();
