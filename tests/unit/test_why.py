@@ -174,6 +174,7 @@ def test_an_actor_that_waits_at_a_node_waits_for_that_one():
     call = task(1, "A.m", place="queued", actor="a2", actor_state="PendingCreation")
     text = told(obj(call), eu, us)
     assert "by the actor Holder" in text and "free" not in text
+    assert "to be placed, for CPU: 1:" in text, "nobody asked for that node"
 
 
 def in_group(cpus: float, number: str = "") -> Row:

@@ -42,6 +42,7 @@ class Want(NamedTuple):
     node: str = ""  # hex id of the one that it is bound to
     soft: bool = False  # to that, as long as it could have the resources
     turn_of: int = 0  # max_running, where as many run in the job, or are about to
+    at: str = ""  # hex id of the node that was chosen for it, whatever was asked for
 
     @staticmethod
     def of(row: Row) -> Want:
@@ -67,6 +68,8 @@ class Want(NamedTuple):
 
     def may_be_at(self, node: Row, nodes: list[Row]) -> bool:
         """Whether it may run there, whatever is free."""
+        if self.at and node.get("node_id") != self.at:
+            return False
         if self.node and node.get("node_id") != self.node:
             bound = next((n for n in nodes if n.get("node_id") == self.node), None)
             if not self.soft or (bound is not None and covers(total(bound), self.demand)):

@@ -191,9 +191,9 @@ class _Story:
     # --- Resources ----------------------------------------------------------------------------
 
     def _tell_want(self, want: Want, depth: int) -> None:
-        key = want.words(self.facts.groups)
+        key = f"{want.words(self.facts.groups)} at {want.at}"
         if key in self._told:
-            self.say(depth, f"{key} (as above)")
+            self.say(depth, f"{want.words(self.facts.groups)} (as above)")
             return
         self._told.add(key)
         reason = self._why_nowhere(want)
@@ -407,8 +407,8 @@ class _Story:
 
 
 def _of_request(request: Row) -> Want:
-    """Of an actor, at the raylet that is to start it."""
-    return Want(request["demand"], node=request.get("node_id", ""))
+    """Of an actor, at the raylet that is to start it: the GCS has chosen that, no user."""
+    return Want(request["demand"], at=request.get("node_id", ""))
 
 
 def _short(node: Row, want: Want) -> list[str]:
