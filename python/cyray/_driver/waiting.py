@@ -1,48 +1,102 @@
 """What a driver is told while it waits for long, and what a `GetTimeoutError` says: why.
 
-Place: above `why`; behind `events`, whose thread looks once a second, and `_hooks`. Threading: a notice is
-made on a thread of its own, for the nodes are asked; `why_missing` on the thread that asks.
+Place: above `why`; behind `events`, whose thread looks once a second, and `_hooks`. Threading: notices are
+made on a thread of their own, one by one, for the nodes are asked; `why_missing` on the thread that asks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from cyray import _raylet
 from cyray._driver.facts import Facts, seconds
 from cyray._driver.unread import write
-from cyray._driver.wants import group_words
+from cyray._driver.wants import group_is_named, group_words
 from cyray._driver.why import explain, explain_group, store_lines
 
 _GCS_S = 2.0  # so long the GCS may take to say what it knows
 _NOT_KNOWN = "  the GCS does not know it: it was removed long ago, or is just being made"
 
 
+class _GroupsOfGcs:
+    """What the GCS says of placement groups, by id. It may be silent for long: one question is on its way at a
+    time, however many ask, and nobody waits for longer than that is worth."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked: tuple[threading.Event, dict[str, Any]] | None = None
+
+    def ask(self, wait_s: float) -> dict[str, Any]:
+        """The rows that come within that time: nothing when none do."""
+        with self._lock:
+            if self._asked is None:
+                self._asked = threading.Event(), {}
+                thread = threading.Thread(target=self._look, name="cyray-groups", daemon=True)
+                thread.start()
+            answered, rows = self._asked
+        return rows if answered.wait(wait_s) else {}
+
+    def _look(self) -> None:
+        found: dict[str, Any] = {}
+        try:
+            with contextlib.suppress(RuntimeError):  # the session is over
+                found = {row["id"]: row for row in _raylet.list_groups()}
+        finally:
+            with self._lock:
+                assert self._asked is not None
+                answered, rows = self._asked
+                self._asked = None
+            rows.update(found)
+            answered.set()
+
+
+class _OneByOne:
+    """Runs what it is given on one thread, which is there while there is something to run."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._work: deque[Callable[[], None]] = deque()
+        self._runs = False
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Has it run, behind what was given before."""
+        with self._lock:
+            self._work.append(work)
+            if self._runs:
+                return
+            self._runs = True
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._work:
+                    self._runs = False
+                    return
+                work = self._work.popleft()
+            try:
+                work()
+            except Exception:  # a fault of ours: the next one is told nevertheless
+                traceback.print_exc()
+
+
+_groups = _GroupsOfGcs()
+_notices = _OneByOne("cyray-notice")
+
+
 def ask() -> Facts:
     """What everybody says that he does and waits for."""
-    text = _raylet.node_dump(everywhere=True)
-    facts = Facts.parse(text)
-    if "bundle_group_" in text:  # a demand or a node names one
-        facts.groups = _groups()
+    facts = Facts.parse(_raylet.node_dump(everywhere=True))
+    if group_is_named(facts):
+        facts.groups = dict(_groups.ask(_GCS_S))
     return facts
-
-
-def _groups() -> dict[str, Any]:
-    """What the GCS says of placement groups; nothing when it does not answer soon."""
-    found: dict[str, Any] = {}
-
-    def look() -> None:
-        try:
-            found.update((row["id"], row) for row in _raylet.list_groups())
-        except RuntimeError:  # the session is over
-            pass
-
-    thread = threading.Thread(target=look, name="cyray-groups", daemon=True)
-    thread.start()
-    thread.join(_GCS_S)
-    return dict(found)
 
 
 def why_missing(missing: str) -> str:
@@ -76,7 +130,7 @@ def tell_of_group(group: str, row: dict[str, Any] | None, waited_s: float) -> No
         lines = [_NOT_KNOWN] if row is None else explain_group(row, facts)
         write(_notice(head, lines))
 
-    _start(tell)
+    _notices.start(tell)
 
 
 class Watch:
@@ -102,7 +156,7 @@ class Watch:
             self._told_wait = max(self._told_wait, wait["number"])
         awaited = self._long_awaited()
         if waits or awaited:
-            _start(lambda: _tell(waits, awaited, self._patience_s))
+            _notices.start(lambda: _tell(waits, awaited, self._patience_s))
 
     def _long_awaited(self) -> list[Any]:
         # As many looks as fit into the patience: what is older than the oldest has waited as long.
@@ -116,10 +170,6 @@ class Watch:
         fresh = [ref for token, ref in found if token not in self._told_tokens]
         self._told_tokens = {token for token, _ in found}
         return fresh
-
-
-def _start(work: Any) -> None:
-    threading.Thread(target=work, name="cyray-notice", daemon=True).start()
 
 
 def _tell(waits: list[dict[str, Any]], awaited: list[Any], patience_s: float) -> None:

@@ -7,10 +7,11 @@ and "bundle_group_..." for the bundle itself.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import NamedTuple
 
-from cyray._driver.facts import Row, amounts, covers
+from cyray._driver.facts import Facts, Row, amounts, covers
 from cyray._spec import labels
 
 _OF_BUNDLE = re.compile(r"(.+)_group_(?:(\d+)_)?([0-9a-f]{36})")
@@ -114,6 +115,13 @@ def bundle_of(resources: Row) -> Bundle | None:
     if not found:
         return None
     return Bundle(found[0][3], max(int(match[2] or -1) for match in found))
+
+
+def group_is_named(facts: Facts) -> bool:
+    """Whether a node has a bundle of a placement group, or something that waits is to be in one."""
+    pending = (row for node in facts.nodes for row in node.get("leases", {}).get("pending", []))
+    demands = (row.get("demand", {}) for rows in (pending, facts.pending.values()) for row in rows)
+    return any(bundle_of(names) for names in itertools.chain(map(total, facts.nodes), demands))
 
 
 def base(name: str) -> str:
