@@ -1,6 +1,8 @@
 #include "cyray/raylet/node_snapshot.h"
 
 #include "cyray/common/bundle_names.h"
+#include "cyray/raylet/actor_host.h"
+#include "cyray/raylet/lease_service.h"
 
 namespace cyray::raylet {
 namespace {

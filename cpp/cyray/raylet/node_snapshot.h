@@ -5,18 +5,14 @@
 
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "cyray/common/resources.h"
 #include "cyray/net/tcp_transport.h"
-#include "cyray/raylet/actor_host.h"
 #include "cyray/raylet/job_book.h"
-#include "cyray/raylet/lease_service.h"
 #include "cyray/raylet/node_dump.h"
 #include "cyray/raylet/process_usage.h"
 #include "cyray/raylet/registrar.h"
