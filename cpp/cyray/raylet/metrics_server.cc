@@ -54,7 +54,8 @@ class MetricsServer::Http {
     base_.reset(event_base_new());
     if (base_) http_.reset(evhttp_new(base_.get()));
     if (http_) stop_.reset(event_new(base_.get(), stop, EV_READ, &Http::OnStop, this));
-    if (!stop_ || event_add(stop_.get(), nullptr) != 0) return failed;
+    if (stop_) pause_.reset(evtimer_new(base_.get(), &Http::OnPauseOver, this));
+    if (!pause_ || event_add(stop_.get(), nullptr) != 0) return failed;
     evhttp_set_allowed_methods(http_.get(), EVHTTP_REQ_GET);
     evhttp_set_max_headers_size(http_.get(), kMaxHeaderBytes);
     evhttp_set_max_body_size(http_.get(), 0);
@@ -78,20 +79,25 @@ class MetricsServer::Http {
   }
 
   // Out of descriptors, most likely: pauses, so that the thread does not spin on it. What comes
-  // with the listener is libevent's own.
+  // with the listener is libevent's own; whose it is, the events of its base tell.
   static void OnCannotAccept(evconnlistener* listener, void*) {
     CYRAY_LOG(kWarning) << Status::FromErrno("accept, for metrics").message();
+    void* self = nullptr;
+    event_base_foreach_event(evconnlistener_get_base(listener), &Http::TellOwner, &self);
     const timeval pause = Interval(kAcceptPauseMs);
-    evconnlistener_disable(listener);
-    event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, &Http::OnPauseOver, listener,
-                    &pause);
+    evtimer_add(Of(self).pause_.get(), &pause);
+    Of(self).AcceptIfRoom();
   }
-  static void OnPauseOver(evutil_socket_t, short, void* listener) {
-    evconnlistener_enable(static_cast<evconnlistener*>(listener));
+  static int TellOwner(const event_base*, const event* watch, void* owner) {
+    if (event_get_callback(watch) != &Http::OnStop) return 0;
+    *static_cast<void**>(owner) = event_get_callback_arg(watch);
+    return 1;
   }
+  static void OnPauseOver(evutil_socket_t, short, void* self) { Of(self).AcceptIfRoom(); }
   void AcceptIfRoom() {
     if (listener_ == nullptr) return;
-    if (connections_.size() < kMaxConnections) {
+    const bool pauses = evtimer_pending(pause_.get(), nullptr) != 0;
+    if (!pauses && connections_.size() < kMaxConnections) {
       evconnlistener_enable(listener_);
     } else {
       evconnlistener_disable(listener_);
@@ -158,6 +164,7 @@ class MetricsServer::Http {
   const timeval limit_;
   EventPtr<event_base> base_;
   EventPtr<event> stop_;
+  EventPtr<event> pause_;  // pending while nobody is accepted
   EventPtr<evhttp> http_;
   evconnlistener* listener_ = nullptr;  // http_'s
   std::map<bufferevent*, std::unique_ptr<Deadline>> connections_;
@@ -172,11 +179,11 @@ Result<std::unique_ptr<MetricsServer>> MetricsServer::Start(UniqueFd listening,
   if (Status status = http->Listen(std::move(listening), stop.get()); !status.ok()) {
     return Fail(std::move(status));
   }
-  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(http), std::move(stop)));
+  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(stop), std::move(http)));
 }
 
-MetricsServer::MetricsServer(std::unique_ptr<Http> http, UniqueFd stop)
-    : http_(std::move(http)), stop_(std::move(stop)), thread_([this] {
+MetricsServer::MetricsServer(UniqueFd stop, std::unique_ptr<Http> http)
+    : stop_(std::move(stop)), http_(std::move(http)), thread_([this] {
         ::pthread_setname_np(::pthread_self(), "cyray-metrics");
         sigset_t all;
         sigfillset(&all);

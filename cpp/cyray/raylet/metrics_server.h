@@ -39,10 +39,10 @@ class MetricsServer {
 
  private:
   class Http;
-  MetricsServer(std::unique_ptr<Http> http, UniqueFd stop);
+  MetricsServer(UniqueFd stop, std::unique_ptr<Http> http);
 
+  UniqueFd stop_;  // an eventfd; before http_, which watches it to its end
   std::unique_ptr<Http> http_;
-  UniqueFd stop_;  // an eventfd
   std::thread thread_;
 };
 
