@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -98,6 +99,23 @@ def _left(mark: str, known: set[Process]) -> set[Process]:
     return {process for process in still | of_run(mark) if process.pid != os.getpid()}
 
 
+def watched(pids: Iterable[int]) -> list[int]:
+    """Descriptors of processes, for `await_ends`."""
+    return [os.pidfd_open(pid) for pid in pids]
+
+
+def await_ends(pidfds: Iterable[int]) -> None:
+    """Waits until these processes have ended, the last of them too, and closes the descriptors."""
+    left, poll = set(pidfds), select.poll()
+    for pidfd in left:
+        poll.register(pidfd, select.POLLIN)
+    while left:
+        for pidfd, _ in poll.poll():
+            poll.unregister(pidfd)
+            left.discard(pidfd)
+            os.close(pidfd)
+
+
 # --- What they use --------------------------------------------------------------------------------
 
 
@@ -150,13 +168,6 @@ def pss_bytes(pids: Iterable[int]) -> int:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
     return total
-
-
-def available_bytes() -> int:
-    """Memory of the machine that can be had without swapping."""
-    with open("/proc/meminfo") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def resident_bytes() -> int:

@@ -50,6 +50,9 @@ class Echo:
     def ping(self) -> None:
         return None
 
+    def pid(self) -> int:
+        return os.getpid()
+
 
 class AsyncEcho:
     async def ping(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from benchmarks import work
 from benchmarks.engines.base import STORE_BYTES, Engine
-from benchmarks.processes import available_bytes
 
 NODES_S = 60.0
 
@@ -151,8 +150,13 @@ class CyrayEngine(RayLikeEngine):
     command = "cyray.cli"
     queue_length = 1_000_000
     stream_length = 100_000
-    # As many as fit, should each take what is allowed for it and half as much again.
-    actor_count = min(10_000, available_bytes() // 4_500_000)
+
+    def __init__(self) -> None:
+        super().__init__()
+        from cyray._os.machine import available_memory_bytes
+
+        # As many as fit, should each take what is allowed for it and half as much again.
+        self.actor_count = min(10_000, available_memory_bytes() // 4_500_000)
 
 
 class BlockingEngine(CyrayEngine):

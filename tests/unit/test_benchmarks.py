@@ -429,3 +429,19 @@ def test_a_loop_whose_run_was_killed_is_ended_with_it():
         assert loop.stdout is not None
         loop.stdout.readline()
         assert processes.end(mark, grace_s=0.0) == 1
+
+
+# --- Processes --------------------------------------------------------------------------------------
+
+
+def test_the_end_of_processes_is_waited_for():
+    command = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
+    running = [subprocess.Popen(command) for _ in range(3)]
+    pidfds = processes.watched(process.pid for process in running)
+    for process in running:
+        process.kill()
+    processes.await_ends(pidfds)
+    assert [process.wait() for process in running] == [-9] * 3
+    for pidfd in pidfds:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(pidfd)
