@@ -44,6 +44,11 @@ class ActorSubmitterSavesTest : public SubmitterFake {
     Update(ActorState::Restarting, 1, 0);
     Update(ActorState::Alive, 1, 11);
   }
+  void OnObjectReady(ObjectEntry* entry, std::vector<uint64_t> dependents,
+                     std::vector<uint64_t> callbacks) override {
+    SubmitterFake::OnObjectReady(entry, std::move(dependents), std::move(callbacks));
+    if (on_ready_) std::exchange(on_ready_, {})();
+  }
   // What was pushed there: the numbers of the calls.
   std::vector<uint64_t> Numbers(uint8_t worker) {
     links_.FlushDirty();
@@ -87,6 +92,7 @@ class ActorSubmitterSavesTest : public SubmitterFake {
   ActorClient* client_;
   std::vector<ObjectEntry*> mine_;
   std::vector<uint64_t> tags_;
+  std::function<void()> on_ready_;  // the next object is
 };
 
 TEST_F(ActorSubmitterSavesTest, AnsweredCallsRunAgainInOrderAndBeforeAllOthers) {
@@ -103,6 +109,60 @@ TEST_F(ActorSubmitterSavesTest, AnsweredCallsRunAgainInOrderAndBeforeAllOthers) 
   EXPECT_THAT(Numbers(11), ElementsAre(1, 2, 3, 4));
   for (const uint64_t tag : std::vector(tags_)) Reply(11, tag);
   EXPECT_EQ(client_->kept.count, 4u);
+}
+
+TEST_F(ActorSubmitterSavesTest, KeptCallsAndThoseThatRunAgainFillNoLimit) {
+  TaskTemplate* tmpl = MakeTemplate(-1);
+  for (int i = 0; i < 3; ++i) Call(tmpl);
+  Numbers(10);
+  EXPECT_EQ(client_->bytes, 3 * std::string("arguments").size());
+  Reply(10, tags_[0]);
+  Reply(10, tags_[1]);
+  const auto expect_one_pending = [this] {
+    EXPECT_EQ(client_->pending(), 1u);
+    EXPECT_EQ(client_->bytes, std::string("arguments").size());
+    EXPECT_EQ(slab_.pending(), 1u);
+    EXPECT_EQ(slab_.live(), 3u) << "what its process stays for";
+    ExpectTallied();
+    EXPECT_EQ(tally_.Read()[wire::TaskCount::kUnfinished], 1u);
+    actors_.CheckInvariants();
+  };
+  expect_one_pending();
+  EXPECT_EQ(client_->repeated(), 0u);
+  Kill(10);
+  Update(ActorState::Restarting, 1, 0);
+  expect_one_pending();  // queued
+  EXPECT_EQ(client_->repeated(), 2u);
+  Update(ActorState::Alive, 1, 11);
+  Numbers(11);
+  expect_one_pending();  // in flight
+  std::string text;
+  actors_.Describe(text);
+  EXPECT_NE(text.find("0 queued, 1 in flight, 0 in limbo, 0 kept, 2 again"), std::string::npos)
+      << text;
+  for (const uint64_t tag : std::vector(tags_)) Reply(11, tag);
+  EXPECT_EQ(slab_.pending(), 0u);
+  EXPECT_EQ(client_->bytes, 0u);
+}
+
+TEST_F(ActorSubmitterSavesTest, AClientIsNotForgottenWhileItsCallIsAnswered) {
+  Call(MakeTemplate(-1));
+  Numbers(10);
+  objects_.AddCallback(mine_[0], 1);
+  actors_.Release(client_);
+  // What becomes ready with the answer lets go of many other clients.
+  on_ready_ = [this] {
+    for (size_t n = 0; n <= 2 * ActorSubmitter::kMaxIdle; ++n) {
+      ActorId other;
+      other.bytes[0] = 6;
+      std::memcpy(other.bytes.data() + 1, &n, sizeof n);
+      actors_.Release(actors_.Acquire(other));
+    }
+  };
+  Reply(10, tags_[0]);
+  EXPECT_FALSE(on_ready_);
+  ASSERT_EQ(actors_.Acquire(actor_id_), client_);
+  EXPECT_EQ(client_->kept.count, 1u);
 }
 
 TEST_F(ActorSubmitterSavesTest, WhatASaveIncludesIsLetGoOf) {

@@ -30,6 +30,20 @@ std::string AboutDead(const ActorClient& client, const wire::ActorUpdate& update
   return out;
 }
 
+// While a call of it is in no list: what comes of an answer may let go of its last handle.
+class Stays {
+ public:
+  explicit Stays(ActorClient& client)
+      : client_(client), before_(std::exchange(client.answering, true)) {}
+  ~Stays() { client_.answering = before_; }
+  Stays(const Stays&) = delete;
+  Stays& operator=(const Stays&) = delete;
+
+ private:
+  ActorClient& client_;
+  const bool before_;
+};
+
 size_t BytesOf(const PendingTask& task) { return task.args ? task.args->size() : 0; }
 
 // What the process of an actor had to do when it ended: the first call is likely the one that ran.
@@ -86,7 +100,7 @@ void ActorSubmitter::ForgetIdle() {
   // off and so looked at again later.
   for (int i = 0; i < 2 && idle_.size() > kMaxIdle; ++i) {
     ActorClient& client = *idle_.front();
-    if (client.pending() > 0 || !client.kept.empty()) {
+    if (!client.unused() || client.answering) {
       idle_.splice(idle_.end(), idle_, idle_.begin());
     } else {
       Forget(client);
@@ -229,6 +243,7 @@ void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
+  const Stays stays(client);
   CallLane& lane = client.LaneOf(*task);
   const bool ran = reply.status() != wire::TaskStatus::HandedBack &&
                    reply.status() != wire::TaskStatus::WorkerExiting;
@@ -529,18 +544,20 @@ void ActorSubmitter::FailAll(const ValuePtr& error) {
 
 void ActorSubmitter::Describe(std::string& out) const {
   for (const auto& [id, client] : clients_) {
-    if (client->handles == 0 && client->pending() == 0 && client->kept.empty()) continue;
+    if (client->handles == 0 && client->unused()) continue;
     out += "actor " + id.Hex() + " (" + client->class_name + ") " +
            wire::EnumNameActorState(client->state) + ": " + std::to_string(client->queued()) +
-           " queued, " + std::to_string(client->in_flight.count) + " in flight, " +
-           std::to_string(client->limbo.count) + " in limbo" +
-           (client->saved ? ", " + std::to_string(client->kept.count) + " kept" : "") +
+           " queued, " + std::to_string(client->in_flight.pending()) + " in flight, " +
+           std::to_string(client->limbo.pending()) + " in limbo" +
+           (client->saved ? ", " + std::to_string(client->kept.count) + " kept, " +
+                                std::to_string(client->repeated()) + " again"
+                          : "") +
            (client->unreachable ? ", unreachable" : "") + "\n";
   }
 }
 
 void ActorSubmitter::CheckList(const ActorClient& client, const TaskList& list, bool may_wait) {
-  uint32_t count = 0;
+  uint32_t count = 0, answered = 0;
   for (const PendingTask* task = list.first; task != nullptr; task = task->next) {
     CYRAY_CHECK(task->live && task->actor == &client && task->place == list.place);
     CYRAY_CHECK(may_wait || !task->waiting_for_args()) << client.id.Hex();
@@ -549,14 +566,16 @@ void ActorSubmitter::CheckList(const ActorClient& client, const TaskList& list, 
     CYRAY_CHECK(list.place == Place::kInFlight || !task->cancelled || list.place == Place::kLimbo)
         << client.id.Hex();
     ++count;
+    answered += task->answered ? 1 : 0;
   }
   CYRAY_CHECK(count == list.count) << count << " of " << list.count;
+  CYRAY_CHECK(answered == list.answered) << answered << " of " << list.answered;
 }
 
 void ActorSubmitter::CheckInvariants() const {
   for (const auto& [id, client] : clients_) {
     CYRAY_CHECK((client->handles == 0) == client->idle_at.has_value()) << id.Hex();
-    CYRAY_CHECK(!client->death_error || client->pending() == 0) << id.Hex();
+    CYRAY_CHECK(!client->death_error || client->unused()) << id.Hex();
     CYRAY_CHECK(client->link != nullptr || client->in_flight.count == 0) << id.Hex();
     if (client->link != nullptr) {
       const auto& there = by_worker_.at(client->link->peer.worker);
@@ -565,7 +584,6 @@ void ActorSubmitter::CheckInvariants() const {
     CheckList(*client, client->limbo, /*may_wait=*/false);
     CheckList(*client, client->kept, /*may_wait=*/false);
     CYRAY_CHECK(client->saved || client->kept.empty()) << id.Hex();
-    CYRAY_CHECK(!client->death_error || client->kept.empty()) << id.Hex();
     std::vector<uint32_t> in_flight(client->lanes.size());
     for (const PendingTask* task = client->in_flight.first; task != nullptr; task = task->next) {
       ++in_flight.at(task->tmpl->group);

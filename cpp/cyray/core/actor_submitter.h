@@ -79,6 +79,7 @@ struct ActorClient {
   size_t bytes = 0;          // of the arguments of pending calls
   uint32_t passes = 0;       // calls that do not wait for the crowd
   bool losing_link = false;  // its last answers are read
+  bool answering = false;    // a call of it is in no list just now
   bool subscribed = false;
   std::string class_name;
   std::string name;   // empty: none, or nothing is known of it yet
@@ -99,14 +100,24 @@ struct ActorClient {
   }
   size_t queued() const {
     size_t sum = 0;
-    for (const CallLane& lane : lanes) sum += size_t{lane.queue.count} + lane.waiting.count;
+    for (const CallLane& lane : lanes) sum += size_t{lane.queue.pending()} + lane.waiting.pending();
     return sum;
   }
   // No call below it will be made again.
   uint64_t floor() const {
     return over.empty() || over.lowest() > first_call ? first_call : over.FirstMissing();
   }
-  size_t pending() const { return queued() + in_flight.count + limbo.count; }
+  // Calls whose results somebody waits for. Those that run again are no caller's doing: they fill
+  // no limit of his.
+  size_t pending() const { return queued() + in_flight.pending() + limbo.pending(); }
+  // Those that run again, and are not answered once more.
+  size_t repeated() const {
+    size_t sum = size_t{in_flight.answered} + limbo.answered;
+    for (const CallLane& lane : lanes) sum += size_t{lane.queue.answered} + lane.waiting.answered;
+    return sum;
+  }
+  // No call is here, nor kept.
+  bool unused() const { return pending() == 0 && repeated() == 0 && kept.empty(); }
 };
 
 class ActorSubmitter {
@@ -123,8 +134,7 @@ class ActorSubmitter {
 
   // Whether the caller should let the actor catch up before it makes another call.
   static bool Crowded(ActorClient& client) {
-    if (client.pending() <= ActorClient::kCrowd &&
-        client.bytes - client.kept_bytes <= ActorClient::kCrowdBytes) {
+    if (client.pending() <= ActorClient::kCrowd && client.bytes <= ActorClient::kCrowdBytes) {
       return false;
     }
     return client.link != nullptr && client.passes == 0;

@@ -39,7 +39,7 @@ CoreWorker::CoreWorker()
     TellOfRestart(actor, update);
   });
   executor_.SetOnRetire([this] { submitter_.WantSaves(/*from_now_on=*/true); });
-  executor_.SetInUse([this] { return directory_.LendsAny() || submitter_.pending() > 0; });
+  executor_.SetInUse([this] { return directory_.LendsAny() || submitter_.has_any(); });
 }
 
 CoreWorker::~CoreWorker() {

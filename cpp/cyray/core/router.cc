@@ -295,7 +295,7 @@ void Router::OnAssignJob(const wire::AssignJob& assign) {
   parts_.events.Push(std::move(event));
 }
 
-bool Router::IsUsed() const { return parts_.directory.OwnsAny() || parts_.submitter.pending() > 0; }
+bool Router::IsUsed() const { return parts_.directory.OwnsAny() || parts_.submitter.has_any(); }
 
 void Router::SendStays() {
   builder_.Clear();

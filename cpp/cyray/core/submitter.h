@@ -141,7 +141,10 @@ class Submitter {
     if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
     if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
   }
-  size_t pending() const { return slab_.live(); }
+  // Tasks whose results somebody waits for.
+  size_t pending() const { return slab_.pending(); }
+  // Whether there are such, or calls that an actor may need again.
+  bool has_any() const { return slab_.live() > 0; }
   size_t actors() const { return actors_.clients(); }
   const TaskSlab& slab() const { return slab_; }
   // Of what was submitted here and is neither over nor cancelled. What a worker has taken counts as

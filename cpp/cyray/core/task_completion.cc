@@ -131,7 +131,7 @@ void TaskCompletion::Resolve(Link& link, PendingTask* task, const wire::TaskRepl
 void TaskCompletion::ResolveAndKeep(Link& link, PendingTask* task, const wire::TaskReply& reply,
                                     const ActorId& actor) {
   GiveResults(link, task, reply);
-  task->answered = true;
+  slab_.NoteAnswered(task);
   task->items = reply.items();
   task->parent = 0;
   if (auto found = abandoned_.extract(task->tag()); !found.empty()) {

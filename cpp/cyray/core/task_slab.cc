@@ -23,7 +23,11 @@ PendingTask* TaskSlab::New() {
 
 void TaskSlab::Free(PendingTask* task) {
   const uint32_t slot = task->slot, generation = task->generation + 1;
-  if (task->actor != nullptr && task->args) task->actor->bytes -= task->args->size();
+  if (task->answered) {
+    --answered_;
+  } else {
+    StopCounting(*task);
+  }
   if (task->call != 0) task->actor->over.Add(task->call);
   // Small vectors keep their memory for the next task in this slot; a burst's does not stay.
   task->args = {};
@@ -48,6 +52,16 @@ void TaskSlab::Free(PendingTask* task) {
   task->live = false;
   free_.push_back(slot);
   --live_;
+}
+
+void TaskSlab::NoteAnswered(PendingTask* task) {
+  task->answered = true;
+  ++answered_;
+  StopCounting(*task);
+}
+
+void TaskSlab::StopCounting(const PendingTask& task) {
+  if (task.actor != nullptr && task.args) task.actor->bytes -= task.args->size();
   if (tally_ != nullptr) tally_->Add(wire::TaskCount::kUnfinished, -1);
 }
 

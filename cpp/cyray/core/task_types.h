@@ -91,7 +91,7 @@ struct PendingTask {
   bool live = false;
   bool waits_there = false;  // pushed, and its worker lacks arguments: others begin before it
   bool cancelled = false;    // no further attempt begins
-  bool answered = false;     // what further attempts return is nobody's
+  bool answered = false;     // what further attempts return is nobody's (TaskSlab::NoteAnswered)
   bool forced = false;       // and the process of this one is ended for that
   Place place = Place::kNone;
   // It is the task that makes `entry`, and has a count of it.
@@ -103,15 +103,19 @@ struct PendingTask {
   uint64_t tag() const { return uint64_t{generation} << 32 | slot; }
 };
 
-// The tasks in one place, in order. Each is in one list at most. Those in flight count as pushed.
+// The tasks in one place, in order. Each is in one list at most. Those in flight count as pushed,
+// but for calls that run again.
 struct TaskList {
   PendingTask* first = nullptr;
   PendingTask* last = nullptr;
   uint32_t count = 0;
+  uint32_t answered = 0;  // of these: calls that run again, for what they do
   Place place = Place::kInFlight;
   wire::TaskTally* tally = nullptr;  // of a list of tasks in flight; null in tests
 
   bool empty() const { return first == nullptr; }
+  // Those whose results somebody waits for.
+  uint32_t pending() const { return count - answered; }
   void Prepend(PendingTask* task) { Insert(nullptr, task, first); }
   void Append(PendingTask* task) { Insert(last, task, nullptr); }
   void Remove(PendingTask* task) {
@@ -120,7 +124,8 @@ struct TaskList {
     task->next = task->previous = nullptr;
     task->place = Place::kNone;
     --count;
-    if (tally != nullptr) tally->Add(wire::TaskCount::kPushed, -1);
+    if (task->answered) --answered;
+    if (tally != nullptr && !task->answered) tally->Add(wire::TaskCount::kPushed, -1);
   }
   PendingTask* TakeFirst() {
     PendingTask* task = first;
@@ -136,7 +141,8 @@ struct TaskList {
     (after != nullptr ? after->previous : last) = task;
     task->place = place;
     ++count;
-    if (tally != nullptr) tally->Add(wire::TaskCount::kPushed);
+    if (task->answered) ++answered;
+    if (tally != nullptr && !task->answered) tally->Add(wire::TaskCount::kPushed);
   }
 };
 
