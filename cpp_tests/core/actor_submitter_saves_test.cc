@@ -20,6 +20,7 @@ class ActorSubmitterSavesTest : public SubmitterFake {
     actor_id_.bytes[0] = 5;
     client_ = actors_.Acquire(actor_id_);
     client_->saved = true;
+    actors_.set_on_let_go([this](const std::string& text) { told_.push_back(text); });
     AddWorker(10);
     AddWorker(11);
     Update(ActorState::Alive, 0, 10);
@@ -93,6 +94,7 @@ class ActorSubmitterSavesTest : public SubmitterFake {
   std::vector<ObjectEntry*> mine_;
   std::vector<uint64_t> tags_;
   std::function<void()> on_ready_;  // the next object is
+  std::vector<std::string> told_;   // of calls that were let go of
 };
 
 TEST_F(ActorSubmitterSavesTest, AnsweredCallsRunAgainInOrderAndBeforeAllOthers) {
@@ -260,11 +262,11 @@ TEST_F(ActorSubmitterSavesTest, WhoWantsToEndSaysSo) {
     links_.FlushDirty();
     return worker_ends_[10]->Take(FrameType::kSaveWanted).size();
   };
-  actors_.WantSaves(/*from_now_on=*/false);
+  actors_.WantSaves(/*to_end=*/false);
   EXPECT_EQ(wanted(), 0u) << "nothing is kept";
   Reply(10, tags_[0]);
   EXPECT_EQ(wanted(), 0u);
-  actors_.WantSaves(/*from_now_on=*/true);
+  actors_.WantSaves(/*to_end=*/true);
   EXPECT_EQ(wanted(), 1u);
   Call(MakeTemplate(-1));
   Numbers(10);
@@ -281,6 +283,78 @@ TEST_F(ActorSubmitterSavesTest, OfAnActorThatIsNotSavedAsItShouldBeNotEverything
   }
   EXPECT_LE(client_->kept_bytes, ActorClient::kMostKeptBytes);
   EXPECT_EQ(client_->kept.first->call, 5u) << "the oldest go";
+  ASSERT_EQ(told_.size(), 1u) << "once a minute";
+  EXPECT_THAT(told_[0], testing::HasSubstr(actor_id_.Hex()));
+  EXPECT_THAT(told_[0], testing::HasSubstr("and 1 answered calls"));
+  EXPECT_THAT(told_[0], testing::HasSubstr("256 MiB of arguments"));
+}
+
+TEST_F(ActorSubmitterSavesTest, ObjectsThatKeptCallsNameAreBoundedToo) {
+  actors_.set_most_kept_object_bytes(100);
+  TaskTemplate* tmpl = MakeTemplate(-1);
+  const auto call = [&](const std::vector<size_t>& sizes) {
+    std::vector<ObjectEntry*> refs;
+    for (const size_t bytes : sizes) {
+      refs.push_back(objects_.NewOwned(ObjectId(ids_.Next(), 1)));
+      objects_.Resolve(refs.back(), ValuePtr(Value::Copy(std::string(bytes, 'x').data(), bytes)),
+                       false);
+    }
+    Call(tmpl, refs);
+    for (ObjectEntry* entry : refs) objects_.Release(entry);
+    for (const uint64_t tag : Pushed(10)) Reply(10, tag);
+    return refs;
+  };
+  const auto asked = [this] {
+    links_.FlushDirty();
+    return worker_ends_[10]->Take(FrameType::kSaveWanted).size();
+  };
+  call({20, 20});
+  EXPECT_EQ(asked(), 0u);
+  call({20});
+  EXPECT_EQ(asked(), 1u) << "half of it";
+  call({20});
+  EXPECT_EQ(asked(), 0u);
+  EXPECT_EQ(client_->kept_object_bytes, 80u);
+  const std::vector<ObjectEntry*> large = call({1000});
+  EXPECT_EQ(client_->kept.count, 4u) << "the newest may name anything";
+  Call(tmpl, large);
+  for (const uint64_t tag : Pushed(10)) Reply(10, tag);
+  EXPECT_EQ(client_->kept.count, 5u) << "and the same again";
+  EXPECT_TRUE(told_.empty());
+  call({1});
+  EXPECT_EQ(client_->kept.count, 1u);
+  EXPECT_EQ(client_->kept_object_bytes, 1u);
+  ASSERT_EQ(told_.size(), 1u);
+  EXPECT_THAT(told_[0], testing::HasSubstr("and 5 answered calls"));
+  Saved(10, 1, 10);
+  EXPECT_EQ(client_->kept_object_bytes, 0u);
+}
+
+TEST_F(ActorSubmitterSavesTest, AProcessThatIsToEndLetsGoAfterAWhile) {
+  TaskTemplate* tmpl = MakeTemplate(-1);
+  for (int i = 0; i < 2; ++i) Call(tmpl);
+  Numbers(10);
+  Reply(10, tags_[0]);
+  actors_.WantSaves(/*to_end=*/false);
+  EXPECT_EQ(actors_.NextTickNs(), kForever) << "one that is idle may serve others";
+  actors_.WantSaves(/*to_end=*/true);
+  Kill(10);
+  Update(ActorState::Restarting, 1, 0);
+  const int64_t due_ns = actors_.NextTickNs();
+  EXPECT_LE(due_ns, links_.NowNs() + ActorSubmitter::kLetGoNs);
+  actors_.Tick(due_ns - 1);
+  EXPECT_EQ(client_->repeated(), 1u);
+  actors_.Tick(due_ns);
+  EXPECT_EQ(client_->repeated(), 0u);
+  EXPECT_EQ(client_->pending(), 1u) << "that somebody waits for";
+  Update(ActorState::Alive, 1, 11);
+  EXPECT_THAT(Numbers(11), ElementsAre(2));
+  Reply(11, tags_[0]);
+  EXPECT_EQ(client_->kept.count, 1u);
+  actors_.Tick(actors_.NextTickNs());
+  EXPECT_TRUE(client_->kept.empty());
+  EXPECT_EQ(slab_.live(), 0u);
+  EXPECT_EQ(told_.size(), 1u) << "once a minute";
 }
 
 }  // namespace

@@ -30,20 +30,6 @@ std::string AboutDead(const ActorClient& client, const wire::ActorUpdate& update
   return out;
 }
 
-// While a call of it is in no list: what comes of an answer may let go of its last handle.
-class Stays {
- public:
-  explicit Stays(ActorClient& client)
-      : client_(client), before_(std::exchange(client.answering, true)) {}
-  ~Stays() { client_.answering = before_; }
-  Stays(const Stays&) = delete;
-  Stays& operator=(const Stays&) = delete;
-
- private:
-  ActorClient& client_;
-  const bool before_;
-};
-
 size_t BytesOf(const PendingTask& task) { return task.args ? task.args->size() : 0; }
 
 // What the process of an actor had to do when it ended: the first call is likely the one that ran.
@@ -243,7 +229,7 @@ void ActorSubmitter::Pump(ActorClient& client, CallLane& lane) {
 
 void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskReply& reply) {
   ActorClient& client = *task->actor;
-  const Stays stays(client);
+  const ActorClient::Stays stays(client);
   CallLane& lane = client.LaneOf(*task);
   const bool ran = reply.status() != wire::TaskStatus::HandedBack &&
                    reply.status() != wire::TaskStatus::WorkerExiting;
@@ -354,10 +340,11 @@ int64_t ActorSubmitter::NewsDueNs(const ActorClient& client) const {
 int64_t ActorSubmitter::NextTickNs() const {
   int64_t next = kForever;
   for (const ActorClient* client : lost_) next = std::min(next, NewsDueNs(*client));
-  return next == kForever ? kForever : std::max(next, look_again_ns_);
+  return std::min(let_go_ns_, next == kForever ? kForever : std::max(next, look_again_ns_));
 }
 
 void ActorSubmitter::Tick(int64_t now_ns) {
+  if (now_ns >= let_go_ns_) LetGoOfAll();
   std::vector<ActorClient*> due;
   look_again_ns_ = 0;
   for (ActorClient* client : lost_) {

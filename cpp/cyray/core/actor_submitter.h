@@ -56,6 +56,7 @@ struct ActorClient {
   static constexpr size_t kCrowd = 50'000;
   static constexpr size_t kCrowdBytes = 64 << 20;
   // Of an actor that is not saved as it should be so many calls are kept, or bytes of arguments.
+  // A save is asked for at half of that.
   static constexpr size_t kMostKept = 200'000;
   static constexpr size_t kMostKeptBytes = 256 << 20;
 
@@ -69,9 +70,19 @@ struct ActorClient {
   TaskList in_flight;
   TaskList limbo{.place = Place::kLimbo};
   TaskList kept{.place = Place::kKept};
-  size_t kept_bytes = 0;    // of their arguments
-  bool saved = false;       // its calls are numbered, and kept
-  uint64_t first_call = 0;  // the first number, and the next one
+  size_t kept_bytes = 0;  // of their arguments
+  // By-reference arguments of these, and refs inside: how many name each, and its size.
+  struct KeptObject {
+    uint32_t calls = 0;
+    size_t bytes = 0;
+  };
+  std::unordered_map<const ObjectEntry*, KeptObject> kept_objects;
+  size_t kept_object_bytes = 0;
+  bool asked_save = false;     // since it was told of the last one
+  size_t let_go = 0;           // kept calls that no save included, and nobody was told of
+  int64_t told_let_go_ns = 0;  // when somebody was last; 0: never
+  bool saved = false;          // its calls are numbered, and kept
+  uint64_t first_call = 0;     // the first number, and the next one
   uint64_t next_call = 0;
   CallSet over;           // numbers of calls that will not be made again
   uint32_t reserved = 0;  // calls that are being made where there is a limit
@@ -116,6 +127,19 @@ struct ActorClient {
     for (const CallLane& lane : lanes) sum += size_t{lane.queue.answered} + lane.waiting.answered;
     return sum;
   }
+  // While a call of it is in no list: what comes of an answer may let go of its last handle.
+  class Stays {
+   public:
+    explicit Stays(ActorClient& client)
+        : client_(client), before_(std::exchange(client.answering, true)) {}
+    ~Stays() { client_.answering = before_; }
+    Stays(const Stays&) = delete;
+    Stays& operator=(const Stays&) = delete;
+
+   private:
+    ActorClient& client_;
+    const bool before_;
+  };
   // No call is here, nor kept.
   bool unused() const { return pending() == 0 && repeated() == 0 && kept.empty(); }
 };
@@ -131,6 +155,10 @@ class ActorSubmitter {
   static constexpr uint32_t kPasses = 10'000;
   // Clients without handles that are kept.
   static constexpr size_t kMaxIdle = 256;
+  // A process that is to end keeps calls of an actor that is not saved for so long.
+  static constexpr int64_t kLetGoNs = 30'000'000'000;
+  // That kept calls were let go of, which no save included, is told so often at most, of an actor.
+  static constexpr int64_t kTellLetGoNs = 60'000'000'000;
 
   // Whether the caller should let the actor catch up before it makes another call.
   static bool Crowded(ActorClient& client) {
@@ -169,9 +197,16 @@ class ActorSubmitter {
   // The actor asks whether what it answered is read, and says which calls are in a save.
   void OnAskRead(Link& link, const wire::AskRead& ask);
   void OnCallsSaved(const Link& link, const wire::CallsSaved& saved);
-  // Actors of which calls are kept here are to be saved soon: `from_now_on` those of which one will
-  // be kept, too.
-  void WantSaves(bool from_now_on);
+  // Actors of which calls are kept here are to be saved soon. `to_end`: those of which one will be
+  // kept, too, and the calls are let go of after a while: nothing else keeps this process.
+  void WantSaves(bool to_end);
+  // Objects that kept calls of an actor name may take so much, beside those that the last one
+  // names.
+  void set_most_kept_object_bytes(size_t bytes) { most_kept_object_bytes_ = bytes; }
+  // Told what people should know of kept calls that were let go of.
+  void set_on_let_go(std::function<void(std::string)> callback) {
+    on_let_go_ = std::move(callback);
+  }
 
   // The incarnation after the one that lives, as far as is known here; 0 when none does.
   uint32_t NextIncarnation(const ActorId& id) const;
@@ -211,6 +246,11 @@ class ActorSubmitter {
   static bool IsToBeKept(const PendingTask& task, const wire::TaskReply& reply);
   void Keep(ActorClient& client, PendingTask* task);
   void Unkeep(ActorClient& client, PendingTask* task);
+  void BoundKept(ActorClient& client);
+  // Of calls that no save included.
+  void LetGo(ActorClient& client, PendingTask* task);
+  void LetGoOfAll();
+  void TellLetGo(ActorClient& client, const std::string& why);
   void OnIncluded(ActorClient& client, PendingTask* task);
   void SendSaveWanted(ActorClient& client);
   void BecomeAlive(ActorClient& client, const wire::ActorUpdate& update);
@@ -238,7 +278,10 @@ class ActorSubmitter {
   std::list<ActorClient*> idle_;    // the longest idle first
   wire::TaskTally* tally_ = nullptr;
   uint64_t next_call_ = 1;  // a client that is made anew does not number like its last one
-  bool wants_saves_ = false;
+  bool to_end_ = false;
+  int64_t let_go_ns_ = kForever;  // kept calls are, then
+  size_t most_kept_object_bytes_ = size_t{1} << 30;
+  std::function<void(std::string)> on_let_go_ = [](const std::string&) {};
   flatbuffers::FlatBufferBuilder builder_;
 };
 

@@ -38,7 +38,8 @@ CoreWorker::CoreWorker()
   submitter_.set_on_restart([this](const ActorClient& actor, const wire::ActorUpdate& update) {
     TellOfRestart(actor, update);
   });
-  executor_.SetOnRetire([this] { submitter_.WantSaves(/*from_now_on=*/true); });
+  executor_.SetOnRetire([this] { submitter_.WantSaves(/*to_end=*/true); });
+  submitter_.set_on_let_go([this](std::string text) { events_.PushWarning(std::move(text)); });
   executor_.SetInUse([this] { return directory_.LendsAny() || submitter_.has_any(); });
 }
 
@@ -61,6 +62,9 @@ Status CoreWorker::Connect(UniqueFd socket, const RegisterOptions& options) {
   directory_.SetIdentity(address());
   if (process_.is_driver()) directory_.unread().Enable();
   executor_.SetIdentity(address());
+  if (registration().arena_bytes > 0) {
+    submitter_.SetMostKeptObjectBytes(registration().arena_bytes / 4);
+  }
   executor_.SetAheadBytes(std::clamp(registration().arena_bytes / 4, ItemStream::kMinAheadBytes,
                                      ItemStream::kMaxAheadBytes));
   submitter_.SetIdentity(address(), process_.job_id(), /*driver=*/{});

@@ -310,7 +310,7 @@ void Router::OnAssignActor(const wire::AssignActor& assign) {
 
 void Router::OnExitWorker(const wire::ExitWorker& exit) {
   if (exit.if_unused() && !parts_.executor.is_actor() && IsUsed()) {
-    parts_.submitter.WantSaves(/*from_now_on=*/false);
+    parts_.submitter.WantSaves(/*to_end=*/false);
     return SendStays();
   }
   Event event;

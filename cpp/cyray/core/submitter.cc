@@ -281,6 +281,11 @@ void Submitter::CancelChildren(uint64_t parent, bool force) {
   }
 }
 
+void Submitter::WantSaves(bool to_end) {
+  actors_.WantSaves(to_end);
+  process_.poller().NoteTimer(actors_.NextTickNs());
+}
+
 void Submitter::OnActorOutOfScope(const ActorId& id) {
   unready_.Forget(id);
   if (actors_.HasDied(id)) return;  // the GCS has nothing left to do

@@ -120,7 +120,12 @@ class Submitter {
   void OnCallsSaved(const Link& link, const wire::CallsSaved& saved) {
     actors_.OnCallsSaved(link, saved);
   }
-  void WantSaves(bool from_now_on) { actors_.WantSaves(from_now_on); }
+  void WantSaves(bool to_end);
+  void SetMostKeptObjectBytes(size_t bytes) { actors_.set_most_kept_object_bytes(bytes); }
+  // What people should know of kept calls that were let go of.
+  void set_on_let_go(std::function<void(std::string)> callback) {
+    actors_.set_on_let_go(std::move(callback));
+  }
   using Begun = TaskSubmitter::BegunTags;
   // That worker is lent to this process no more. What it had answered is read first.
   void OnLeaseBroken(const Address& worker, const std::string& reason, const Begun& begun = {});
@@ -139,7 +144,9 @@ class Submitter {
   void RunTimers(int64_t now_ns) {
     if (!unwanted_.empty()) CancelUnwanted();
     if (tasks_.NextTickNs() <= now_ns) tasks_.Tick(now_ns);
-    if (actors_.NextTickNs() <= now_ns) actors_.Tick(now_ns);
+    if (actors_.NextTickNs() > now_ns) return;
+    actors_.Tick(now_ns);
+    process_.poller().WakeWaiters();  // the process may have waited for it to end
   }
   // Tasks whose results somebody waits for.
   size_t pending() const { return slab_.pending(); }

@@ -138,6 +138,9 @@ def on_event(event: tuple[Any, ...]) -> None:
         actor.create(_pending_actor, event[1], on_event)
     elif kind == _raylet.EVENT_CANCEL:
         _raylet.cancel_call(event[1])
+    elif kind == _raylet.EVENT_WARNING:
+        sys.stderr.write(f"cyray: {event[1]}\n")
+        sys.stderr.flush()
     elif kind == _raylet.EVENT_SAVE:
         saves.take()
     elif kind == _raylet.EVENT_ROOM:
