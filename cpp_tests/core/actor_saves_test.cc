@@ -187,6 +187,83 @@ TEST_F(ActorSavesTest, ACallerThatDiesOrIsFrozenHoldsNothingUp) {
   EXPECT_EQ(stored_.size(), 2u);
 }
 
+TEST_F(ActorSavesTest, OneThatWasSilentIsWaitedForBrieflyUntilItIsHeardFrom) {
+  Use({.calls = 1});
+  End(1);
+  Take();
+  now_ns_ += ActorSaves::kReadNs;
+  saves_->Tick(now_ns_);
+  ASSERT_EQ(stored_.size(), 1u);
+  saves_->OnStored(now_ns_);
+  End(2);
+  Take();
+  EXPECT_THAT(asked_, ElementsAre(Pair(1, 1), Pair(1, 2))) << "it may go on by now";
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kReadSilentNs);
+  saves_->CheckInvariants();
+  now_ns_ = saves_->NextTickNs();
+  saves_->Tick(now_ns_);
+  ASSERT_EQ(stored_.size(), 2u);
+  saves_->OnStored(now_ns_);
+  saves_->OnRead(Caller(1), 1, 1);  // late
+  End(3);
+  Take();
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kReadNs);
+}
+
+TEST_F(ActorSavesTest, OneThatIsSilentDelaysNoneThatIsNot) {
+  Use({.calls = 1});
+  End(1);
+  Take();
+  now_ns_ += ActorSaves::kReadNs;
+  saves_->Tick(now_ns_);
+  saves_->OnStored(now_ns_);
+  End(2);
+  End(1, /*caller=*/2);
+  Take();
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kReadNs);
+  saves_->OnRead(Caller(2), 2, 1);
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kReadSilentNs);
+  saves_->OnRead(Caller(1), 1, 1);  // is heard from, but not about this
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kReadNs);
+  saves_->OnCallerDied(Caller(1));
+  EXPECT_EQ(stored_.size(), 2u);
+}
+
+TEST_F(ActorSavesTest, OnlyThoseOfWhichItHasMoreAreTold) {
+  Use({.calls = 1});
+  const auto save = [&](uint8_t caller) {
+    Take();
+    saves_->OnRead(Caller(caller), saves_->last_number(), 1);
+    told_.clear();
+    saves_->OnStored(now_ns_);
+  };
+  End(1);
+  save(1);
+  EXPECT_THAT(told_, ElementsAre(Pair(1, ElementsAre(Pair(1, 2)))));
+  End(1, /*caller=*/2);
+  save(2);
+  EXPECT_THAT(told_, ElementsAre(Pair(2, ElementsAre(Pair(1, 2)))));
+  saves_->OnCallerLost(Caller(1));
+  End(2, /*caller=*/2);
+  save(2);
+  EXPECT_THAT(told_,
+              ElementsAre(Pair(1, ElementsAre(Pair(1, 2))), Pair(2, ElementsAre(Pair(1, 3)))))
+      << "what the first one was told may be lost";
+}
+
+TEST_F(ActorSavesTest, WhatACallerKeptThatHasEndedIsNoReasonForASave) {
+  Use({.calls = 1'000'000});
+  for (uint64_t call = 1; call < ActorSaves::kMostKept; ++call) End(call);
+  saves_->Want(Caller(1));
+  saves_->OnCallerDied(Caller(1));
+  EXPECT_EQ(Look(), Step::kNothing);
+  EXPECT_EQ(saves_->NextTickNs(), kForever);
+  saves_->Ended({.caller = Caller(2), .call = 1, .bytes = ActorSaves::kMostKeptBytes - 1});
+  saves_->OnCallerDied(Caller(2));
+  saves_->Ended({.caller = Caller(3), .call = 1, .bytes = ActorSaves::kMostKeptBytes - 1});
+  EXPECT_EQ(Look(), Step::kNothing);
+}
+
 TEST_F(ActorSavesTest, AnotherLifeKnowsTheCallsOfItsState) {
   Use({.calls = 1});
   End(4);
@@ -210,7 +287,7 @@ TEST_F(ActorSavesTest, CallersThatMakeASavedCallAgainAreToldByANewSave) {
   EXPECT_TRUE(saves_->Restore({reinterpret_cast<const char*>(calls.data()), calls.size()}));
   EXPECT_EQ(saves_->NextTickNs(), kForever);
   EXPECT_TRUE(saves_->Includes(Caller(1), 1));
-  saves_->MadeAgain();
+  saves_->MadeAgain(Caller(1));
   now_ns_ = saves_->NextTickNs();
   Take();
   EXPECT_THAT(asked_, IsEmpty()) << "it was not answered";
@@ -283,9 +360,12 @@ TEST_F(ActorSavesTest, ItIsSavedEarlyWhenCallersKeepMuchOrWantToEnd) {
   Take();
   saves_->OnRead(Caller(1), 1, 1);
   saves_->OnStored(now_ns_);
+  saves_->Want(Caller(1));  // told of that one already
   End(2);
   EXPECT_EQ(Look(), Step::kNothing);
-  saves_->Want();
+  saves_->Want(Caller(2));  // keeps nothing
+  EXPECT_EQ(Look(), Step::kNothing);
+  saves_->Want(Caller(1));
   Take();
   saves_->OnRead(Caller(1), 2, 1);
   saves_->OnStored(now_ns_);
@@ -406,7 +486,7 @@ class Life : public SavesOutbox {
     } else if (dice < 98) {
       Die();
     } else {
-      saves_->Want();
+      saves_->Want(Caller(static_cast<uint8_t>(1 + Below(callers_.size()))));
     }
     Look();
   }
@@ -429,7 +509,7 @@ class Life : public SavesOutbox {
     const WorkerId id = Caller(static_cast<uint8_t>(1 + number));
     if (got.call == 0) return saves_->OnRead(id, got.number, got.floor);
     if (saves_->Includes(id, got.call)) {
-      saves_->MadeAgain();
+      saves_->MadeAgain(id);
       caller.inbox.push_back({ToCaller::Kind::kIncluded, got.call});
       return;
     }

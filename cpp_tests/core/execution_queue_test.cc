@@ -453,5 +453,26 @@ TEST_F(ExecutionQueueTest, ASubmitterKnowsWhatBeganBeforeItRuns) {
   EXPECT_THAT(ToldProgress(10), IsEmpty()) << "what begins in order is not spoken of";
 }
 
+struct SilentSaves : SavesOutbox {
+  void AskRead(const WorkerId&, uint64_t) override {}
+  void Store(ActorSave&) override {}
+  void TellSaved(const WorkerId&, const CallSet&) override {}
+};
+
+TEST_F(ExecutionQueueTest, ACallOfACallerThatHasEndedIsKeptByNobody) {
+  SilentSaves outbox;
+  ActorSaves saves({.calls = 10}, outbox, 0);
+  queue_.SetSaves(&saves);
+  Push(10, 1);
+  auto task = queue_.Next();
+  task->call = 1;
+  links_.Forget(WorkerAddress(10).worker);  // while it runs
+  saves.OnCallerDied(WorkerAddress(10).worker);
+  Finish(std::move(task));
+  EXPECT_EQ(saves.unsaved(), 1u) << "what it did stays";
+  EXPECT_FALSE(saves.Includes(WorkerAddress(10).worker, 1));
+  saves.CheckInvariants();
+}
+
 }  // namespace
 }  // namespace cyray::core

@@ -36,18 +36,57 @@ bool ActorSaves::Includes(const WorkerId& caller, uint64_t call) const {
 void ActorSaves::Ended(const EndedCall& call) {
   ++unsaved_;
   if (call.call == 0) return;
-  ++kept_;
-  kept_bytes_ += call.bytes;
-  if (call.again) return;
   Caller& caller = CallerOf(call.caller);
+  NoteKept(caller, call.bytes);
+  if (call.again) return;
   caller.included.Add(call.call);
   ++caller.ended;
 }
 
-void ActorSaves::OnCallerDied(const WorkerId& caller) {
+void ActorSaves::MadeAgain(const WorkerId& caller) {
+  ++unsaved_;
+  NoteKept(CallerOf(caller), 0);
+}
+
+void ActorSaves::NoteKept(Caller& caller, size_t bytes) {
+  ++kept_;
+  kept_bytes_ += bytes;
+  ++caller.kept;
+  caller.kept_bytes += bytes;
+  caller.changed = last_number_ + 1;
+}
+
+void ActorSaves::ForgetKept(Caller& caller) {
+  kept_ -= std::exchange(caller.kept, 0);
+  kept_bytes_ -= std::exchange(caller.kept_bytes, 0);
+  wanted_ -= std::exchange(caller.wants, false) ? 1 : 0;
+}
+
+ActorSaves::Caller* ActorSaves::Find(const WorkerId& id) {
+  const auto it = callers_.find(id);
+  return it != callers_.end() ? &it->second : nullptr;
+}
+
+void ActorSaves::Want(const WorkerId& id) {
+  Caller* const caller = Find(id);
+  // What it keeps is in a state that was taken: it will hear of that.
+  if (caller == nullptr || caller->kept == 0) return;
+  if (!std::exchange(caller->wants, true)) ++wanted_;
+}
+
+void ActorSaves::OnCallerLost(const WorkerId& id) {
+  if (Caller* const caller = Find(id)) caller->told = 0;
+}
+
+void ActorSaves::OnCallerDied(const WorkerId& id) {
+  Caller* const caller = Find(id);
+  if (caller == nullptr) return;
+  const bool silent = caller->silent;
+  ForgetKept(*caller);  // nobody makes them again
   latest_ = {};
-  callers_.erase(caller);
-  if (!under_way_ || under_way_->asked.erase(caller) == 0) return;
+  callers_.erase(id);
+  if (!under_way_ || under_way_->asked.erase(id) == 0) return;
+  if (!silent) --under_way_->awaited;
   if (under_way_->asked.empty() && !under_way_->storing) Store();
 }
 
@@ -60,7 +99,7 @@ bool ActorSaves::MayTake(int64_t now_ns) const {
 
 bool ActorSaves::DueByCount() const {
   if (rules_.asks) return unsaved_ > declined_;
-  return wanted_ || (rules_.calls > 0 && unsaved_ >= rules_.calls) || kept_ >= kMostKept ||
+  return wanted_ > 0 || (rules_.calls > 0 && unsaved_ >= rules_.calls) || kept_ >= kMostKept ||
          kept_bytes_ >= kMostKeptBytes;
 }
 
@@ -95,9 +134,13 @@ ActorSaves::Step ActorSaves::Look(int64_t now_ns, bool quiet) {
   return Step::kRelease;
 }
 
+int64_t ActorSaves::ReadDueNs() const {
+  if (!under_way_ || under_way_->storing) return kForever;
+  return under_way_->since_ns + (under_way_->awaited > 0 ? kReadNs : kReadSilentNs);
+}
+
 int64_t ActorSaves::NextTickNs() const {
-  int64_t next = kForever;
-  if (under_way_ && !under_way_->storing) next = under_way_->since_ns + kReadNs;
+  const int64_t next = ReadDueNs();
   if (stage_ == Stage::kAwaitQuiet) return std::min(next, since_ns_ + kAwaitQuietNs);
   if (stage_ == Stage::kHolding) return std::min(next, since_ns_ + kHoldNs);
   if (stage_ == Stage::kTaking || unsaved_ == 0 || (under_way_ && !rules_.asks)) return next;
@@ -106,8 +149,10 @@ int64_t ActorSaves::NextTickNs() const {
 }
 
 void ActorSaves::Tick(int64_t now_ns) {
-  if (!under_way_ || under_way_->storing || now_ns < under_way_->since_ns + kReadNs) return;
+  if (now_ns < ReadDueNs()) return;
+  for (const WorkerId& id : under_way_->asked) callers_.at(id).silent = true;
   under_way_->asked.clear();
+  under_way_->awaited = 0;
   Store();
 }
 
@@ -128,14 +173,14 @@ wire::Bytes ActorSaves::Included() const {
 void ActorSaves::Taken(wire::Bytes state, int64_t taken_ms, int64_t now_ns) {
   ActorSave save{.number = ++last_number_, .taken_ms = taken_ms, .state = std::move(state)};
   save.calls = Included();
-  for (const auto& [id, caller] : callers_) {
-    if (!caller.included.empty()) save.included.emplace_back(id, caller.included);
+  for (auto& [id, caller] : callers_) {
+    ForgetKept(caller);
+    if (caller.changed > caller.told && !caller.included.empty())
+      save.included.emplace_back(id, caller.included);
   }
   stage_ = Stage::kIdle;
   last_taken_ns_ = now_ns;
-  unsaved_ = declined_ = kept_ = 0;
-  kept_bytes_ = 0;
-  wanted_ = false;
+  unsaved_ = declined_ = 0;
   if (under_way_) {
     next_ = std::move(save);
   } else {
@@ -147,7 +192,6 @@ void ActorSaves::NotTaken(Why why, int64_t now_ns) {
   stage_ = Stage::kIdle;
   if (why == Why::kDeclined) {
     declined_ = unsaved_;
-    wanted_ = false;
   } else {
     not_before_ns_ = now_ns + kAfterFailureNs;
   }
@@ -161,6 +205,7 @@ void ActorSaves::Begin(ActorSave save, int64_t now_ns) {
     caller.asked = caller.ended;
     caller.asked_number = under_way_->save.number;
     under_way_->asked.insert(id);
+    under_way_->awaited += caller.silent ? 0 : 1;
     ask.push_back(id);
   }
   if (ask.empty()) return Store();
@@ -169,13 +214,16 @@ void ActorSaves::Begin(ActorSave save, int64_t now_ns) {
 }
 
 void ActorSaves::OnRead(const WorkerId& id, uint64_t number, uint64_t floor) {
-  const auto it = callers_.find(id);
-  if (it == callers_.end()) return;
-  Caller& caller = it->second;
-  if (number == caller.asked_number) caller.read = std::max(caller.read, caller.asked);
-  caller.included.DropBelow(floor);
-  if (!under_way_ || under_way_->storing || under_way_->save.number != number) return;
+  Caller* const caller = Find(id);
+  if (caller == nullptr) return;
+  const bool was_silent = std::exchange(caller->silent, false);
+  if (number == caller->asked_number) caller->read = std::max(caller->read, caller->asked);
+  caller->included.DropBelow(floor);
+  if (!under_way_ || !under_way_->asked.contains(id)) return;
+  if (was_silent) ++under_way_->awaited;
+  if (under_way_->save.number != number) return;
   under_way_->asked.erase(id);
+  --under_way_->awaited;
   if (under_way_->asked.empty()) Store();
 }
 
@@ -188,8 +236,11 @@ void ActorSaves::OnStored(int64_t now_ns) {
   if (!under_way_ || !under_way_->storing) return;
   const UnderWay stored = *std::exchange(under_way_, std::nullopt);
   stored_number_ = stored.save.number;
-  for (const auto& [caller, calls] : stored.save.included) {
-    if (callers_.contains(caller)) outbox_.TellSaved(caller, calls);
+  for (const auto& [id, calls] : stored.save.included) {
+    Caller* const caller = Find(id);
+    if (caller == nullptr || caller->changed <= caller->told) continue;
+    caller->told = stored_number_;
+    outbox_.TellSaved(id, calls);
   }
   GoOn(now_ns);
 }
@@ -199,6 +250,10 @@ void ActorSaves::OnRefused(int64_t now_ns) {
   under_way_.reset();
   not_before_ns_ = now_ns + kAfterFailureNs;
   ++unsaved_;  // nothing of it is
+  for (auto& [id, caller] : callers_) {
+    if (caller.changed <= caller.told || caller.kept > 0) continue;
+    ++caller.kept, ++kept_;  // so that it may want a save
+  }
   GoOn(now_ns);
 }
 
@@ -213,7 +268,14 @@ void ActorSaves::CheckInvariants() const {
   CYRAY_CHECK(!next_ || under_way_);
   CYRAY_CHECK(stored_number_ <= last_number_);
   CYRAY_CHECK(kept_ <= unsaved_) << kept_ << " of " << unsaved_;
+  uint64_t kept = 0;
+  size_t kept_bytes = 0, wanted = 0, awaited = 0;
   for (const auto& [id, caller] : callers_) {
+    kept += caller.kept;
+    kept_bytes += caller.kept_bytes;
+    wanted += caller.wants ? 1 : 0;
+    CYRAY_CHECK(caller.kept > 0 || !caller.wants) << id.Hex();
+    CYRAY_CHECK(caller.told <= stored_number_ && caller.changed <= last_number_ + 1) << id.Hex();
     CYRAY_CHECK(caller.read <= caller.ended && caller.asked <= caller.ended) << id.Hex();
     uint64_t before = 0;
     for (const wire::CallRange& range : caller.included.ranges()) {
@@ -221,10 +283,12 @@ void ActorSaves::CheckInvariants() const {
       before = range.end();
     }
   }
+  CYRAY_CHECK(kept == kept_ && kept_bytes == kept_bytes_ && wanted == wanted_);
   if (!under_way_) return;
   CYRAY_CHECK(under_way_->storing == under_way_->asked.empty());
   CYRAY_CHECK(under_way_->save.number <= last_number_);
-  for (const WorkerId& id : under_way_->asked) CYRAY_CHECK(callers_.contains(id)) << id.Hex();
+  for (const WorkerId& id : under_way_->asked) awaited += callers_.at(id).silent ? 0 : 1;
+  CYRAY_CHECK(awaited == under_way_->awaited) << awaited;
 }
 
 }  // namespace cyray::core

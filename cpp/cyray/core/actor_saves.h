@@ -64,8 +64,10 @@ class ActorSaves {
   static constexpr int64_t kPauseNs = 10'000'000'000;
   // After one that could not be taken.
   static constexpr int64_t kAfterFailureNs = 10'000'000'000;
-  // For callers that do not answer. They may be frozen; what they were answered is on its way.
+  // For callers that do not answer. They may be frozen; what they were answered is on its way. One
+  // that did not in that time is not waited for so long again before it is heard from.
   static constexpr int64_t kReadNs = 10'000'000'000;
+  static constexpr int64_t kReadSilentNs = 100'000'000;
   // What callers keep of their calls at most, whatever the rules say.
   static constexpr uint64_t kMostKept = 10'000;
   static constexpr size_t kMostKeptBytes = 32 << 20;
@@ -87,10 +89,12 @@ class ActorSaves {
   void Ended(const EndedCall& call);
   // One that the state includes was made again, and did not run. Its caller keeps it until a save
   // of this life includes it: the one that this life began with may be on no disk yet.
-  void MadeAgain() { ++unsaved_, ++kept_; }
-  // A caller would like to end, but for the calls that it keeps.
-  void Want() { wanted_ = true; }
+  void MadeAgain(const WorkerId& caller);
+  // A caller would like to end, or to keep less.
+  void Want(const WorkerId& caller);
   void OnCallerDied(const WorkerId& caller);
+  // What it was told last may not have reached it.
+  void OnCallerLost(const WorkerId& caller);
 
   // --- When ---
 
@@ -137,10 +141,18 @@ class ActorSaves {
     uint64_t read = 0;   // of these it has read the answers of so many
     uint64_t asked = 0;  // whether it had read so many, with that number
     uint64_t asked_number = 0;
+    // In no state that was taken, and kept there:
+    uint64_t kept = 0;
+    size_t kept_bytes = 0;
+    bool wants = false;    // a save for these
+    uint64_t changed = 0;  // the number of the save that has its latest call, or will
+    uint64_t told = 0;     // and of the last one that it was told of
+    bool silent = false;   // it was asked, and did not say in time that it had read
   };
   struct UnderWay {
     ActorSave save;
     std::set<WorkerId> asked;  // that have not said yet that they have read
+    size_t awaited = 0;        // of these: they are not silent
     int64_t since_ns = 0;
     bool storing = false;
   };
@@ -150,10 +162,16 @@ class ActorSaves {
   // By the number of calls, or as somebody wants it.
   bool DueByCount() const;
   int64_t DueByTimeNs() const;
+  // When callers of the save that is under way are not waited for any longer.
+  int64_t ReadDueNs() const;
+  // It is in no state that was taken, and kept by its caller.
+  void NoteKept(Caller& caller, size_t bytes);
+  void ForgetKept(Caller& caller);
   void Begin(ActorSave save, int64_t now_ns);
   void Store();
   void GoOn(int64_t now_ns);
   Caller& CallerOf(const WorkerId& id);
+  Caller* Find(const WorkerId& id);
 
   const SaveRules rules_;
   SavesOutbox& outbox_;
@@ -166,9 +184,9 @@ class ActorSaves {
   uint64_t unsaved_ =
       0;  // calls that ended, or were made again, and are in no state that was taken
   uint64_t declined_ = 0;
-  uint64_t kept_ = 0;  // of these, by their callers
+  uint64_t kept_ = 0;  // of these, by callers that live
   size_t kept_bytes_ = 0;
-  bool wanted_ = false;
+  size_t wanted_ = 0;  // by so many of them
   uint64_t last_number_ = 0;
   uint64_t stored_number_ = 0;
   std::optional<UnderWay> under_way_;

@@ -67,7 +67,7 @@ bool ExecutionQueue::OnPushTask(Link& link, const wire::PushTask& push) {
   }
   task->call = push.call();
   if (saves_ != nullptr && saves_->Includes(task->submitter, task->call)) {
-    saves_->MadeAgain();
+    saves_->MadeAgain(task->submitter);
     HandBack(std::move(task), wire::TaskStatus::Included);
     links_.FlushSoon(link);
     return true;
@@ -286,7 +286,7 @@ void ExecutionQueue::TellSaves(const ExecTask& task, wire::TaskStatus status, bo
     if (argument.pin != nullptr) bytes += argument.pin->bytes;
   }
   saves_->Ended({.caller = task.submitter,
-                 .call = task.call,
+                 .call = links_.IsDead(task.submitter) ? 0 : task.call,  // nobody keeps it
                  .again = status == wire::TaskStatus::Error && retry,
                  .bytes = bytes});
 }

@@ -107,7 +107,7 @@ bool Router::OnSaveFrame(Link& link, const Frame& frame) {
       return false;
     case FrameType::kSaveWanted:
       if (frame.As<wire::SaveWanted>() == nullptr) return false;
-      parts_.saver.OnSaveWanted();
+      parts_.saver.OnSaveWanted(link);
       return true;
     default:
       return false;
@@ -140,6 +140,7 @@ void Router::OnLinkBroken(Link& link, const std::string& reason) {
   parts_.executor.OnLinkBroken(link);
   parts_.items.OnLinkBroken(link, reason);
   parts_.submitter.OnLinkBroken(link, reason);
+  parts_.saver.OnLinkBroken(link);
   parts_.directory.OnProcessDied(
       link.peer.worker, "the process " + link.peer.ToString() + " has ended (" + reason + ")");
 }

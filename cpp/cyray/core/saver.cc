@@ -34,7 +34,6 @@ std::string Saver::IncludedCalls() {
 
 Status Saver::Taken(std::string_view state, int64_t taken_ms) {
   if (state.size() > kMaxStateBytes) {
-    NotTaken(/*declined=*/false);
     return Status(StatusCode::kInvalidArgument, "it takes " + std::to_string(state.size()) +
                                                     " bytes, and the GCS keeps at most " +
                                                     std::to_string(kMaxStateBytes) +
@@ -104,10 +103,14 @@ void Saver::OnAnswersRead(const Link& link, const wire::AnswersRead& read) {
   if (saves_) saves_->OnRead(link.peer.worker, read.number(), read.floor());
 }
 
-void Saver::OnSaveWanted() {
+void Saver::OnSaveWanted(const Link& link) {
   if (!saves_) return;
-  saves_->Want();
+  saves_->Want(link.peer.worker);
   Look();
+}
+
+void Saver::OnLinkBroken(const Link& link) {
+  if (saves_) saves_->OnCallerLost(link.peer.worker);
 }
 
 void Saver::OnProcessDied(const WorkerId& worker) {
@@ -132,7 +135,7 @@ void Saver::TellSaved(const WorkerId& caller, const CallSet& calls) {
 void Saver::Send(const WorkerId& caller, FrameType type) {
   LinkTable& links = process_.links();
   Link* const link = links.Find(caller);
-  if (link == nullptr || link->state == Link::State::kBroken) return;
+  if (link == nullptr || link->state == Link::State::kBroken) return saves_->OnCallerLost(caller);
   links.Send(*link, type, builder_);
   links.Flush(*link);
 }

@@ -42,7 +42,7 @@ class Saver : private SavesOutbox {
   bool Restore(std::string_view calls);
   // The calls that the state includes now, in this form.
   std::string IncludedCalls();
-  // What came of the event. kInvalidArgument: the state is too large, and was not taken.
+  // What came of the event. kInvalidArgument: the state is too large; NotTaken() is to follow.
   Status Taken(std::string_view state, int64_t taken_ms);
   void NotTaken(bool declined);
   struct Since {
@@ -60,7 +60,8 @@ class Saver : private SavesOutbox {
   // --- With the core mutex held ---
 
   void OnAnswersRead(const Link& link, const wire::AnswersRead& read);
-  void OnSaveWanted();
+  void OnSaveWanted(const Link& link);
+  void OnLinkBroken(const Link& link);
   void OnProcessDied(const WorkerId& worker);
   int64_t NextTimerNs() const { return saves_ ? saves_->NextTickNs() : kForever; }
   void RunTimers(int64_t now_ns);
