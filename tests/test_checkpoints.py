@@ -216,6 +216,63 @@ def test_an_orderly_end_saves_last():
     eventually(lambda: how(counter) == ("restored", 5), 20)
 
 
+def test_an_orderly_end_saves_last_whatever_becomes_of_callers():
+    @cyray.remote(max_restarts=-1, checkpoint=1000)
+    class Outlived(Counter):
+        pass
+
+    @cyray.remote(num_cpus=0)
+    class Caller:
+        def call(self, counter):
+            return cyray.get(counter.add.options(max_task_retries=-1).remote(), timeout=30)
+
+        def pid(self):
+            return os.getpid()
+
+    counter, caller = Outlived.remote(), Caller.remote()
+    assert cyray.get(caller.call.remote(counter), timeout=30) == 1
+    frozen = cyray.get(caller.pid.remote(), timeout=30)
+    cyray.get([counter.add.remote() for _ in range(4)])
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        end(counter, signal.SIGTERM)
+        eventually(lambda: how(counter) == ("restored", 5), 20)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+
+
+def test_why_an_orderly_end_could_not_save_is_said(tmp_path):
+    _, err = run_driver(
+        tmp_path,
+        WATCHED_DRIVER
+        + textwrap.dedent(
+            """
+        import os, signal, threading
+
+        cyray.init(num_cpus=2)
+
+        @cyray.remote(max_restarts=-1, checkpoint=1)
+        class Locked:
+            def __cyray_save__(self):
+                return threading.Lock()
+
+            def __cyray_restore__(self, state):
+                pass
+
+            def call(self):
+                return os.getpid()
+
+        locked = Locked.remote()
+        pid = cyray.get(locked.call.remote())
+        sys.stderr.await_text("__cyray_save__ failed")
+        os.kill(pid, signal.SIGTERM)
+        sys.stderr.await_text("failed as the actor ends")
+        """
+        ),
+    )
+    assert err.count("Locked.__cyray_save__ failed as the actor ends") == 1
+
+
 def test_a_kill_that_allows_a_restart_loses_nothing():
     @cyray.remote(**SURVIVES, checkpoint=4)
     class Restarted(Counter):

@@ -98,12 +98,16 @@ class ActorSavesTest : public testing::Test, public SavesOutbox {
   void TellSaved(const WorkerId& caller, const CallSet& calls) override {
     told_.emplace_back(caller.bytes[0], RangesOf(calls));
   }
+  void TellNeverQuiet(int64_t for_ns, uint64_t calls) override {
+    unquiet_.emplace_back(for_ns / kSecondNs, calls);
+  }
 
   int64_t now_ns_ = 5 * kSecondNs;
   std::optional<ActorSaves> saves_;
   std::vector<std::pair<int, uint64_t>> asked_;
   std::vector<ActorSave> stored_;
   std::vector<std::pair<int, std::vector<std::pair<uint64_t, uint64_t>>>> told_;
+  std::vector<std::pair<int64_t, uint64_t>> unquiet_;  // what was told of that, in s
 };
 
 TEST_F(ActorSavesTest, AfterSoManyCalls) {
@@ -133,7 +137,7 @@ TEST_F(ActorSavesTest, AChangeIsNotUnsavedForLongerThanTheRulesSay) {
   now_ns_ += kSecondNs;
   Take();
   saves_->OnStored(now_ns_);
-  EXPECT_TRUE(saves_->IsSaved());
+  EXPECT_TRUE(saves_->IsSettled());
   EXPECT_EQ(saves_->NextTickNs(), kForever) << "nothing has changed";
   now_ns_ += 10 * kSecondNs;
   End(0);
@@ -157,7 +161,7 @@ TEST_F(ActorSavesTest, ASaveIsStoredWhenItsCallersHaveReadTheirAnswers) {
   ASSERT_EQ(told_.size(), 2u);
   EXPECT_THAT(told_[0], Pair(1, ElementsAre(Pair(1, 3))));
   EXPECT_THAT(told_[1], Pair(2, ElementsAre(Pair(1, 2))));
-  EXPECT_TRUE(saves_->IsSaved());
+  EXPECT_TRUE(saves_->IsSettled());
 }
 
 TEST_F(ActorSavesTest, CallersThatHaveReadEverythingAreNotAskedAgain) {
@@ -311,13 +315,54 @@ TEST_F(ActorSavesTest, WhereSeveralRunAtOnceNewOnesAreHeldBackButNotForLong) {
   now_ns_ = saves_->NextTickNs();
   EXPECT_EQ(Look(/*quiet=*/false), Step::kRelease);
   End(0);
-  EXPECT_EQ(Look(), Step::kNothing) << "not again at once";
+  EXPECT_EQ(Look(/*quiet=*/false), Step::kNothing) << "not again at once";
   now_ns_ = saves_->NextTickNs();
   EXPECT_EQ(Look(/*quiet=*/false), Step::kNothing);
   now_ns_ = saves_->NextTickNs();
   EXPECT_EQ(Look(/*quiet=*/false), Step::kHold);
   EXPECT_EQ(Look(/*quiet=*/true), Step::kTake);
   EXPECT_EQ(Look(/*quiet=*/true), Step::kNothing) << "it is being taken";
+}
+
+TEST_F(ActorSavesTest, OneThatIsNeverQuietIsHeldUpLessAndLessAndToldOf) {
+  Use({.calls = 1});
+  End(0);
+  std::vector<int64_t> pauses_s;
+  for (int attempt = 0; attempt < 7; ++attempt) {
+    while (Look(/*quiet=*/false) != Step::kRelease) now_ns_ = saves_->NextTickNs();
+    pauses_s.push_back((saves_->NextTickNs() - now_ns_) / kSecondNs);
+    EXPECT_TRUE(saves_->NeedsLook());
+  }
+  EXPECT_THAT(pauses_s, ElementsAre(10, 20, 40, 80, 160, 160, 160));
+  ASSERT_GE(unquiet_.size(), 2u);
+  EXPECT_THAT(unquiet_[0], Pair(12, 1)) << "not after the first attempt";
+  EXPECT_GE(unquiet_[1].first, unquiet_[0].first + 60) << "once a minute";
+  Take();  // a quiet moment comes within the pause
+  saves_->OnStored(now_ns_);
+  unquiet_.clear();
+  End(0);
+  while (Look(/*quiet=*/false) != Step::kRelease) now_ns_ = saves_->NextTickNs();
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kPauseNs);
+  EXPECT_THAT(unquiet_, IsEmpty());
+}
+
+TEST_F(ActorSavesTest, ACostlyStateIsTakenLessOften) {
+  Use({.calls = 1, .every_ns = kSecondNs});
+  End(0);
+  ASSERT_EQ(Look(), Step::kTake);
+  now_ns_ += 3 * kSecondNs;
+  saves_->Taken({}, 1000, now_ns_);
+  saves_->OnStored(now_ns_);
+  End(0);
+  EXPECT_EQ(Look(), Step::kNothing);
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + 9 * kSecondNs) << "a quarter of its time";
+  now_ns_ += 9 * kSecondNs;
+  ASSERT_EQ(Look(), Step::kTake);
+  now_ns_ += ActorSaves::kCheapNs - 1;
+  saves_->Taken({}, 1000, now_ns_);
+  saves_->OnStored(now_ns_);
+  End(0);
+  Take();
 }
 
 TEST_F(ActorSavesTest, OneThatCannotBeTakenIsTriedAgainLater) {
@@ -378,8 +423,52 @@ TEST_F(ActorSavesTest, OneThatTheGcsRefusesIsNotSaved) {
   End(0);
   Take();
   saves_->OnRefused(now_ns_);
-  EXPECT_FALSE(saves_->IsSaved());
+  EXPECT_EQ(saves_->unsaved(), 1u);
   EXPECT_EQ(Look(), Step::kNothing);
+}
+
+TEST_F(ActorSavesTest, TheLastStateTakesThePlaceOfOneThatWaitsForCallers) {
+  Use({.calls = 1});
+  End(1);
+  Take(1);
+  End(2);
+  EXPECT_TRUE(saves_->BeginLast());
+  EXPECT_FALSE(saves_->IsSettled());
+  saves_->Taken({2}, 1000, now_ns_);
+  EXPECT_THAT(asked_, ElementsAre(Pair(1, 1), Pair(1, 2)));
+  EXPECT_EQ(saves_->NextTickNs(), now_ns_ + ActorSaves::kReadLastNs) << "the caller may be frozen";
+  saves_->CheckInvariants();
+  now_ns_ = saves_->NextTickNs();
+  saves_->Tick(now_ns_);
+  ASSERT_EQ(stored_.size(), 1u);
+  EXPECT_THAT(stored_[0].state, ElementsAre(2));
+  saves_->OnStored(now_ns_);
+  EXPECT_TRUE(saves_->IsSettled());
+}
+
+TEST_F(ActorSavesTest, TheLastStateFollowsOneThatIsBeingStored) {
+  Use({.calls = 1});
+  End(0);
+  Take(1);
+  ASSERT_EQ(stored_.size(), 1u);
+  EXPECT_FALSE(saves_->BeginLast());
+  EXPECT_FALSE(saves_->IsSettled()) << "and is waited for";
+  End(0);
+  EXPECT_TRUE(saves_->BeginLast());
+  saves_->Taken({2}, 1000, now_ns_);
+  saves_->OnStored(now_ns_);
+  EXPECT_FALSE(saves_->IsSettled());
+  ASSERT_EQ(stored_.size(), 2u);
+  saves_->OnStored(now_ns_);
+  EXPECT_TRUE(saves_->IsSettled());
+}
+
+TEST_F(ActorSavesTest, ALastStateThatCannotBeTakenIsNotWaitedFor) {
+  Use({.asks = true});
+  End(1);
+  EXPECT_TRUE(saves_->BeginLast());
+  saves_->NotTaken(ActorSaves::Why::kDeclined, now_ns_);
+  EXPECT_TRUE(saves_->IsSettled());
 }
 
 // --- Random lives -----------------------------------------------------------------------------
@@ -564,6 +653,7 @@ class Life : public SavesOutbox {
   void TellSaved(const WorkerId& caller, const CallSet& calls) override {
     callers_[caller.bytes[0] - 1u].inbox.push_back({ToCaller::Kind::kSaved, 0, RangesOf(calls)});
   }
+  void TellNeverQuiet(int64_t, uint64_t) override {}
   void StoreOne() {
     if (!at_gcs_) return;
     disk_ = *std::exchange(at_gcs_, std::nullopt);

@@ -457,6 +457,7 @@ struct SilentSaves : SavesOutbox {
   void AskRead(const WorkerId&, uint64_t) override {}
   void Store(ActorSave&) override {}
   void TellSaved(const WorkerId&, const CallSet&) override {}
+  void TellNeverQuiet(int64_t, uint64_t) override {}
 };
 
 TEST_F(ExecutionQueueTest, ACallOfACallerThatHasEndedIsKeptByNobody) {

@@ -35,7 +35,7 @@ void Player::TakeState() {
 }
 
 void Player::BeginSaves() {
-  core_.saver().Begin(actor_, incarnation_, {.calls = saved_every_, .every_ns = 500'000'000});
+  core_.saver().Begin(actor_, incarnation_, {.calls = saved_every_, .every_ns = 500'000'000}, "");
   core::SavedActor saved;
   while (incarnation_ > 0 &&
          core::GetActorSave(core_.control(), actor_, &saved).code() == StatusCode::kUnavailable) {

@@ -114,12 +114,14 @@ bool ActorSaves::Due(int64_t now_ns) const {
 ActorSaves::Step ActorSaves::Look(int64_t now_ns, bool quiet) {
   if (stage_ == Stage::kTaking) return Step::kNothing;
   if (stage_ == Stage::kIdle) {
-    if (!Due(now_ns)) return Step::kNothing;
+    if (!Due(now_ns) || (!quiet && now_ns < hold_not_before_ns_)) return Step::kNothing;
     stage_ = Stage::kAwaitQuiet;
     since_ns_ = now_ns;
+    if (unquiet_ == 0) unquiet_since_ns_ = now_ns;
   }
   if (quiet) {
     stage_ = Stage::kTaking;
+    since_ns_ = now_ns;
     return Step::kTake;
   }
   if (stage_ == Stage::kAwaitQuiet) {
@@ -130,13 +132,23 @@ ActorSaves::Step ActorSaves::Look(int64_t now_ns, bool quiet) {
   }
   if (now_ns < since_ns_ + kHoldNs) return Step::kNothing;
   stage_ = Stage::kIdle;
-  not_before_ns_ = now_ns + kPauseNs;
+  NoteUnquiet(now_ns);
   return Step::kRelease;
+}
+
+void ActorSaves::NoteUnquiet(int64_t now_ns) {
+  int64_t pause_ns = kPauseNs;
+  for (int i = 0; i < unquiet_ && pause_ns < kMostPauseNs; ++i) pause_ns *= 2;
+  hold_not_before_ns_ = now_ns + pause_ns;
+  if (++unquiet_ < 2) return;
+  if (told_unquiet_ns_ != 0 && now_ns < told_unquiet_ns_ + kTellNs) return;
+  told_unquiet_ns_ = now_ns;
+  outbox_.TellNeverQuiet(now_ns - unquiet_since_ns_, unsaved_);
 }
 
 int64_t ActorSaves::ReadDueNs() const {
   if (!under_way_ || under_way_->storing) return kForever;
-  return under_way_->since_ns + (under_way_->awaited > 0 ? kReadNs : kReadSilentNs);
+  return under_way_->since_ns + (under_way_->awaited > 0 ? ReadNs() : kReadSilentNs);
 }
 
 int64_t ActorSaves::NextTickNs() const {
@@ -144,7 +156,8 @@ int64_t ActorSaves::NextTickNs() const {
   if (stage_ == Stage::kAwaitQuiet) return std::min(next, since_ns_ + kAwaitQuietNs);
   if (stage_ == Stage::kHolding) return std::min(next, since_ns_ + kHoldNs);
   if (stage_ == Stage::kTaking || unsaved_ == 0 || (under_way_ && !rules_.asks)) return next;
-  const int64_t due_ns = DueByCount() ? not_before_ns_ : std::max(DueByTimeNs(), not_before_ns_);
+  const int64_t not_before_ns = std::max(not_before_ns_, hold_not_before_ns_);
+  const int64_t due_ns = DueByCount() ? not_before_ns : std::max(DueByTimeNs(), not_before_ns);
   return std::min(next, due_ns);
 }
 
@@ -154,6 +167,11 @@ void ActorSaves::Tick(int64_t now_ns) {
   under_way_->asked.clear();
   under_way_->awaited = 0;
   Store();
+}
+
+bool ActorSaves::BeginLast() {
+  last_ = true;
+  return unsaved_ > 0;
 }
 
 // --- A save ---
@@ -178,10 +196,15 @@ void ActorSaves::Taken(wire::Bytes state, int64_t taken_ms, int64_t now_ns) {
     if (caller.changed > caller.told && !caller.included.empty())
       save.included.emplace_back(id, caller.included);
   }
+  const int64_t cost_ns = stage_ == Stage::kTaking ? now_ns - since_ns_ : 0;
+  // A Checkpointable decides by itself.
+  if (cost_ns >= kCheapNs && !rules_.asks) not_before_ns_ = now_ns + (kShare - 1) * cost_ns;
   stage_ = Stage::kIdle;
+  unquiet_ = 0;
+  hold_not_before_ns_ = 0;
   last_taken_ns_ = now_ns;
   unsaved_ = declined_ = 0;
-  if (under_way_) {
+  if (under_way_ && (under_way_->storing || !last_)) {
     next_ = std::move(save);
   } else {
     Begin(std::move(save), now_ns);

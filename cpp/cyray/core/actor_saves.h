@@ -9,7 +9,7 @@
 // new ones are held back for that, but not for long. Times are monotonic and given to it.
 // Guarded by the core mutex. Pure.
 // Invariants (CheckInvariants): a save includes calls that have ended, and nothing else; it is
-// stored when its callers have read their answers or kReadNs have passed; numbers of saves grow.
+// stored when its callers have read their answers or ReadNs() have passed; numbers of saves grow.
 
 #pragma once
 
@@ -50,6 +50,9 @@ class SavesOutbox {
   // OnStored or OnRefused says what became of it. May take the state.
   virtual void Store(ActorSave& save) = 0;
   virtual void TellSaved(const WorkerId& caller, const CallSet& calls) = 0;
+  // For so long a state could not be taken, as calls ran at each moment; so many have ended since
+  // the last one was.
+  virtual void TellNeverQuiet(int64_t for_ns, uint64_t calls) = 0;
 };
 
 class ActorSaves {
@@ -58,16 +61,25 @@ class ActorSaves {
       : rules_(rules), outbox_(outbox), last_taken_ns_(now_ns) {}
 
   // A quiet moment is waited for so long, then new calls are held back for so long at most; when
-  // that does not help, the next attempt comes so much later.
+  // that does not help they are not again for so long, twice as long each time. A quiet moment that
+  // comes meanwhile is used.
   static constexpr int64_t kAwaitQuietNs = 100'000'000;
   static constexpr int64_t kHoldNs = 1'000'000'000;
   static constexpr int64_t kPauseNs = 10'000'000'000;
+  static constexpr int64_t kMostPauseNs = 160'000'000'000;
+  // That there was none in two attempts or more is told so often at most.
+  static constexpr int64_t kTellNs = 60'000'000'000;
+  // Taking states may cost the actor one part in so many of its time. Below that a state is cheap.
+  static constexpr int64_t kShare = 4;
+  static constexpr int64_t kCheapNs = 10'000'000;
   // After one that could not be taken.
   static constexpr int64_t kAfterFailureNs = 10'000'000'000;
   // For callers that do not answer. They may be frozen; what they were answered is on its way. One
   // that did not in that time is not waited for so long again before it is heard from.
   static constexpr int64_t kReadNs = 10'000'000'000;
   static constexpr int64_t kReadSilentNs = 100'000'000;
+  // Of an actor that leaves: for all of them.
+  static constexpr int64_t kReadLastNs = 1'000'000'000;
   // What callers keep of their calls at most, whatever the rules say.
   static constexpr uint64_t kMostKept = 10'000;
   static constexpr size_t kMostKeptBytes = 32 << 20;
@@ -105,11 +117,17 @@ class ActorSaves {
     kRelease,  // calls may begin again
   };
   // Whether a call that has ended is a reason to look: its time is told by NextTickNs.
-  bool NeedsLook() const { return stage_ != Stage::kIdle || unsaved_ <= 1 || DueByCount(); }
+  bool NeedsLook() const {
+    return stage_ != Stage::kIdle || unsaved_ <= 1 || unquiet_ > 0 || DueByCount();
+  }
   // `quiet`: no call runs.
   Step Look(int64_t now_ns, bool quiet);
   int64_t NextTickNs() const;
   void Tick(int64_t now_ns);
+
+  // The actor leaves: what is taken now is its last state, and takes the place of one that waits
+  // for its callers. False: all that has happened is in one that was taken.
+  bool BeginLast();
 
   // --- A save ---
 
@@ -123,8 +141,8 @@ class ActorSaves {
   // The GCS has no use for it.
   void OnRefused(int64_t now_ns);
 
-  // All that has happened is saved.
-  bool IsSaved() const { return unsaved_ == 0 && !under_way_ && !next_; }
+  // All that was taken is stored, or refused.
+  bool IsSettled() const { return !under_way_ && !next_; }
   bool is_taking() const { return stage_ == Stage::kTaking; }
   uint64_t unsaved() const { return unsaved_; }
   int64_t last_taken_ns() const { return last_taken_ns_; }
@@ -158,10 +176,12 @@ class ActorSaves {
   };
 
   bool MayTake(int64_t now_ns) const;
+  int64_t ReadNs() const { return last_ ? kReadLastNs : kReadNs; }
   bool Due(int64_t now_ns) const;
   // By the number of calls, or as somebody wants it.
   bool DueByCount() const;
   int64_t DueByTimeNs() const;
+  void NoteUnquiet(int64_t now_ns);
   // When callers of the save that is under way are not waited for any longer.
   int64_t ReadDueNs() const;
   // It is in no state that was taken, and kept by its caller.
@@ -180,6 +200,10 @@ class ActorSaves {
   Stage stage_ = Stage::kIdle;
   int64_t since_ns_ = 0;  // when this stage began
   int64_t not_before_ns_ = 0;
+  int unquiet_ = 0;  // attempts since a state could be taken that found no quiet moment
+  int64_t unquiet_since_ns_ = 0;
+  int64_t hold_not_before_ns_ = 0;
+  int64_t told_unquiet_ns_ = 0;  // 0: never
   int64_t last_taken_ns_;
   uint64_t unsaved_ =
       0;  // calls that ended, or were made again, and are in no state that was taken
@@ -187,6 +211,7 @@ class ActorSaves {
   uint64_t kept_ = 0;  // of these, by callers that live
   size_t kept_bytes_ = 0;
   size_t wanted_ = 0;  // by so many of them
+  bool last_ = false;  // the actor leaves
   uint64_t last_number_ = 0;
   uint64_t stored_number_ = 0;
   std::optional<UnderWay> under_way_;

@@ -9,10 +9,12 @@ namespace cyray::core {
 
 using wire::FrameType;
 
-void Saver::Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& rules) {
+void Saver::Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& rules,
+                  std::string label) {
   std::lock_guard lock(process_.mutex());
   actor_ = actor;
   incarnation_ = incarnation;
+  label_ = std::move(label);
   SavesOutbox& outbox = *this;
   saves_.emplace(rules, outbox, MonotonicNs());
   executor_.SetSaves(&*saves_);
@@ -60,14 +62,17 @@ Saver::Since Saver::SinceLast() {
           saves_->stored_number()};
 }
 
-bool Saver::LastIsDue() {
+Saver::Last Saver::BeginLast() {
   std::lock_guard lock(process_.mutex());
-  return saves_ && saves_->unsaved() > 0 && executor_.running() == 0;
+  const bool is_due = saves_->BeginLast();
+  process_.poller().NoteTimer(saves_->NextTickNs());
+  if (!is_due) return Last::kNothing;
+  return executor_.running() == 0 ? Last::kDue : Last::kCallRuns;
 }
 
-bool Saver::AwaitSaved(int64_t deadline_ns) {
+bool Saver::AwaitSettled(int64_t deadline_ns) {
   ThisProcess::Lock lock(process_.mutex());
-  return process_.Await(lock, deadline_ns, [this] { return saves_->IsSaved(); }).ok();
+  return process_.Await(lock, deadline_ns, [this] { return saves_->IsSettled(); }).ok();
 }
 
 void Saver::Look() {
@@ -130,6 +135,14 @@ void Saver::TellSaved(const WorkerId& caller, const CallSet& calls) {
   builder_.Clear();
   builder_.Finish(wire::CreateCallsSaved(builder_, builder_.CreateVectorOfStructs(calls.ranges())));
   Send(caller, FrameType::kCallsSaved);
+}
+
+void Saver::TellNeverQuiet(int64_t for_ns, uint64_t calls) {
+  events_.PushWarning("the actor " + label_ + " (" + actor_.Hex() +
+                      ") has had a call running all the time for " +
+                      std::to_string(for_ns / 1'000'000'000) +
+                      " s, so that its state cannot be taken. What its last " +
+                      std::to_string(calls) + " calls did is in no save.");
 }
 
 void Saver::Send(const WorkerId& caller, FrameType type) {

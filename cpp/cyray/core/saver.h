@@ -35,8 +35,8 @@ class Saver : private SavesOutbox {
   // What a state may have at most: all of the GCS's other work waits while its disk takes one.
   static constexpr size_t kMaxStateBytes = 64 << 20;
 
-  // This process is an actor that is saved. Before its first call.
-  void Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& rules);
+  // This process is an actor that is saved. Before its first call. `label`: its class, for people.
+  void Begin(const ActorId& actor, uint32_t incarnation, const SaveRules& rules, std::string label);
   // It goes on from a state that included these calls (a finished wire::IncludedCalls). False: the
   // bytes are none.
   bool Restore(std::string_view calls);
@@ -52,10 +52,12 @@ class Saver : private SavesOutbox {
     uint64_t stored = 0;  // and of the last one that is stored
   };
   Since SinceLast();
-  // For an actor that leaves between two calls: whether its state is to be taken now.
-  bool LastIsDue();
-  // Waits until that is stored. False: the time is over.
-  bool AwaitSaved(int64_t deadline_ns);
+  // For an actor that leaves: whether its state is to be taken now, which it cannot where a call
+  // runs.
+  enum class Last : uint8_t { kNothing, kDue, kCallRuns };
+  Last BeginLast();
+  // Waits until all that was taken is stored, or refused. False: the time is over.
+  bool AwaitSettled(int64_t deadline_ns);
 
   // --- With the core mutex held ---
 
@@ -71,6 +73,7 @@ class Saver : private SavesOutbox {
   void AskRead(const WorkerId& caller, uint64_t number) override;
   void Store(ActorSave& save) override;
   void TellSaved(const WorkerId& caller, const CallSet& calls) override;
+  void TellNeverQuiet(int64_t for_ns, uint64_t calls) override;
 
   // Carries out what is to be done now.
   void Look();
@@ -85,6 +88,7 @@ class Saver : private SavesOutbox {
   std::optional<ActorSaves> saves_;
   ActorId actor_;
   uint32_t incarnation_ = 0;
+  std::string label_;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

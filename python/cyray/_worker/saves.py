@@ -122,7 +122,8 @@ def begin(
         keeper = _Checkpoints(instance, label, actor_id)
     else:
         keeper = _State(instance, label)
-    _raylet.begin_saves(actor_id, incarnation, rules.calls, round(rules.seconds * 1e9), rules.asks)
+    when = (rules.calls, round(rules.seconds * 1e9), rules.asks)
+    _raylet.begin_saves(actor_id, incarnation, when, label)
     saved = _raylet.get_actor_save(actor_id) if incarnation > 0 else None
     if saved is not None:
         try:
@@ -136,26 +137,36 @@ class RestoreFailed(Exception):
     """Its cause is what the user's code raised; its text, what that was doing."""
 
 
-def take() -> None:
-    """The state is taken, or why it cannot be is said; the actor goes on either way."""
+def take(leaving: bool = False) -> None:
+    """The state is taken, or why it cannot be is said; the actor goes on either way, or ends."""
     assert _keeper is not None
     try:
         _keeper.take()
     except Exception as error:
         _raylet.save_not_taken(False)
         assert _keeper is not None
-        _tell(error, f"{_keeper.what} failed. The actor goes on, and its last save stays")
+        then = (
+            " as the actor ends, and its last" if leaving else ". The actor goes on, and its last"
+        )
+        _tell(error, f"{_keeper.what} failed{then} save stays")
     except BaseException:
         _raylet.save_not_taken(False)
         raise
 
 
 def take_last() -> None:
-    """For an actor that leaves and may be restarted: what is not saved is."""
-    if _keeper is None or not _raylet.last_save_is_due():
+    """For an actor that leaves and may be restarted: its newest state is stored, or why it is not is said."""
+    if _keeper is None:
         return
-    take()
-    _raylet.await_saved(_LAST_SAVE_SECONDS)
+    due = _raylet.begin_last_save()
+    if due == _raylet.LAST_IS_DUE:
+        take(leaving=True)
+    elif due == _raylet.LAST_CALL_RUNS:
+        _say(f"{_keeper.what} is not called as the actor ends, for a call of it still runs")
+    if not _raylet.await_saves(_LAST_SAVE_SECONDS):
+        _say(
+            f"the actor ends, and its last state is not stored: the GCS has not taken it in {_LAST_SAVE_SECONDS:.0f} s"
+        )
 
 
 def _tell(error: Exception, what: str) -> None:
@@ -164,6 +175,10 @@ def _tell(error: Exception, what: str) -> None:
     if text in _told:
         return
     _told.add(text)
+    _say(text)
+
+
+def _say(text: str) -> None:
     sys.stderr.write(f"cyray: {text}\n")
     sys.stderr.flush()
 

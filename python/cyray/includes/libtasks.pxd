@@ -239,6 +239,11 @@ cdef extern from "cyray/core/saver.h" namespace "cyray::core" nogil:
         int64_t every_ns
         cbool asks
 
+    cdef enum class LastSave "cyray::core::Saver::Last"(uint8_t):
+        kNothing
+        kDue
+        kCallRuns
+
     cdef cppclass SinceSave "cyray::core::Saver::Since":
         uint64_t calls
         int64_t ns
@@ -246,14 +251,14 @@ cdef extern from "cyray/core/saver.h" namespace "cyray::core" nogil:
         uint64_t stored
 
     cdef cppclass Saver:
-        void Begin(const ActorId&, uint32_t, const SaveRules&)
+        void Begin(const ActorId&, uint32_t, const SaveRules&, string)
         cbool Restore(string_view)
         string IncludedCalls()
         Status Taken(string_view, int64_t)
         void NotTaken(cbool)
         SinceSave SinceLast()
-        cbool LastIsDue()
-        cbool AwaitSaved(int64_t)
+        LastSave BeginLast()
+        cbool AwaitSettled(int64_t)
 
 
 cdef extern from "cyray/core/executor.h" namespace "cyray::core::Executor" nogil:

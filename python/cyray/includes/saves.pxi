@@ -1,12 +1,14 @@
 # The saves of this actor's state (core/saver.h), for _worker/saves.py.
 
-def begin_saves(bytes actor_id, uint32_t incarnation, uint64_t calls, int64_t every_ns, bint asks):
-    """This actor is saved from now on: after so many calls, within so long (0: neither), or as it is asked."""
+def begin_saves(bytes actor_id, uint32_t incarnation, tuple when, str label):
+    """This actor, of the class `label`, is saved from now on.
+
+    Args:
+        when: After how many calls, within how many ns (0: neither), and whether it is asked instead.
+    """
     cdef SaveRules rules
-    rules.calls = calls
-    rules.every_ns = every_ns
-    rules.asks = asks
-    session().core.saver().Begin(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, rules)
+    rules.calls, rules.every_ns, rules.asks = when
+    session().core.saver().Begin(ActorId.FromBytes(PyBytes_AS_STRING(actor_id)), incarnation, rules, label.encode())
 
 
 def get_actor_save(bytes actor_id):
@@ -81,16 +83,20 @@ def since_last_save():
     return since.calls, since.ns, since.taken, since.stored
 
 
-def last_save_is_due():
-    """Whether something has happened since the last state was taken, and no call runs."""
-    return session().core.saver().LastIsDue()
+LAST_IS_DUE = <int>LastSave.kDue
+LAST_CALL_RUNS = <int>LastSave.kCallRuns
 
 
-def await_saved(double seconds):
-    """Waits until all that was taken is stored; whether it is."""
+def begin_last_save():
+    """The actor leaves: whether its state is to be taken (``LAST_IS_DUE``), and cannot be (``LAST_CALL_RUNS``)."""
+    return <int>session().core.saver().BeginLast()
+
+
+def await_saves(double seconds):
+    """Waits until all that was taken is stored, or the GCS has no use for it; whether it is."""
     cdef Session s = session()
     cdef int64_t deadline = MonotonicNs() + <int64_t>(seconds * 1e9)
-    cdef cbool saved
+    cdef cbool settled
     with nogil:
-        saved = s.core.saver().AwaitSaved(deadline)
-    return bool(saved)
+        settled = s.core.saver().AwaitSettled(deadline)
+    return bool(settled)
