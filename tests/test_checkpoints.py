@@ -344,6 +344,16 @@ def test_a_generator_runs_again_for_its_effect_alone():
     assert cyray.get(counter.add.remote(1), timeout=30) == sum(range(50)) + 1
 
 
+def check_saved_while_calls_come(actor_class):
+    counter = actor_class.remote()
+    refs = [counter.step.remote() for _ in range(200)]
+    cyray.get(refs[:100], timeout=30)
+    await_save(actor_class.underlying_class.__name__)
+    end(counter)
+    cyray.get(refs, timeout=60)
+    eventually(lambda: how(counter)[1] == 200, 10, "what runs again runs in no order")
+
+
 def test_a_threaded_actor_is_saved_between_its_calls():
     @cyray.remote(**SURVIVES, checkpoint=5, max_concurrency=4)
     class Threaded(Counter):
@@ -364,13 +374,7 @@ def test_a_threaded_actor_is_saved_between_its_calls():
                 self.inside -= 1
                 return self.add()
 
-    counter = Threaded.remote()
-    refs = [counter.step.remote() for _ in range(200)]
-    cyray.get(refs[:100], timeout=30)
-    await_save("Threaded")
-    end(counter)
-    cyray.get(refs, timeout=60)
-    eventually(lambda: how(counter)[1] == 200, 10, "what runs again runs in no order")
+    check_saved_while_calls_come(Threaded)
 
 
 def test_an_async_actor_is_saved_between_its_calls():
@@ -388,14 +392,7 @@ def test_an_async_actor_is_saved_between_its_calls():
             self.inside -= 1
             return self.add()
 
-    counter = Async.remote()
-    refs = [counter.step.remote() for _ in range(200)]
-    cyray.get(refs[:100], timeout=30)
-    cyray.get(counter.step.remote(), timeout=30)
-    await_save("Async")
-    end(counter)
-    cyray.get(refs, timeout=60)
-    eventually(lambda: how(counter)[1] == 201, 10, "what runs again runs in no order")
+    check_saved_while_calls_come(Async)
 
 
 def test_the_constructor_runs_before_the_state_comes_back():
@@ -422,7 +419,8 @@ def test_what_cannot_be_saved_is_said_once_and_the_actor_goes_on(tmp_path):
         WATCHED_DRIVER
         + textwrap.dedent(
             """
-        import os, signal, threading, time
+        import os, signal, threading
+        from support import eventually
 
         cyray.init(num_cpus=2)
 
@@ -446,22 +444,17 @@ def test_what_cannot_be_saved_is_said_once_and_the_actor_goes_on(tmp_path):
         locked = Locked.remote()
         cyray.get(locked.call.remote(True))
         from cyray import _raylet
-        while not _raylet.list_actors()[0]["saved_ms"]:
-            time.sleep(0.01)
+        eventually(lambda: _raylet.list_actors()[0]["saved_ms"], 20)
         for _ in range(20):
             calls, pid = cyray.get(locked.call.remote(False))
         print(calls)
         sys.stderr.await_text("__cyray_save__ failed")
         os.kill(pid, signal.SIGKILL)
         again = locked.call.options(max_task_retries=-1)
-        while True:
-            try:
-                print(cyray.get(again.remote(True))[0])
-                break
-            except cyray.exceptions.RayActorError:
-                time.sleep(0.01)
+        print(cyray.get(again.remote(True))[0])
         """
         ),
+        PYTHONPATH=os.path.dirname(__file__),
     )
     assert out == "21\n2\n", "the last good save stays"
     assert err.count("Locked.__cyray_save__ failed") == 1
@@ -503,6 +496,35 @@ def test_a_state_that_is_too_large_is_named_with_its_size(tmp_path):
         """,
     )
     assert "68157" in err and "67108864" in err
+
+
+def test_an_actor_whose_save_has_no_room_is_named(tmp_path):
+    _, err = run_driver(
+        tmp_path,
+        WATCHED_DRIVER
+        + textwrap.dedent(
+            """
+        cyray.init(num_cpus=1)
+
+        @cyray.remote(max_restarts=-1, checkpoint=1)
+        class Roomy:
+            def __cyray_save__(self):
+                return b"x" * (2 << 20)
+
+            def __cyray_restore__(self, state):
+                pass
+
+            def call(self):
+                pass
+
+        roomy = Roomy.remote()
+        cyray.get(roomy.call.remote())
+        sys.stderr.await_text("CYRAY_SAVES_MIB")
+        """
+        ),
+        CYRAY_SAVES_MIB="1",
+    )
+    assert "the state of the actor Roomy" in err and "more than the 1048576" in err
 
 
 def test_a_restore_that_raises_is_the_actors_death():

@@ -58,6 +58,20 @@ TEST_F(GcsFactsTest, WhileTheGcsIsAwayOrItsDiskIsFullAFactIsToldAgain) {
   EXPECT_EQ(told, std::vector{StatusCode::kOk}) << "it knows it";
 }
 
+TEST_F(GcsFactsTest, WhatIsLargeIsToldAgainLater) {
+  facts_.Tell(GcsMethod::SaveActor, wire::Bytes(4 * GcsFacts::kBytesPerSecond));
+  facts_.Tell(GcsMethod::KillActor, {1});
+  for (int i = 0; i < 2; ++i) AnswerOne(Failed(StatusCode::kUnavailable));
+  now_ns_ += GcsFacts::kAgainNs;
+  facts_.Tick(now_ns_);
+  ASSERT_EQ(asked_.size(), 1u);
+  EXPECT_EQ(asked_.front().first, wire::Bytes{1});
+  AnswerOne(std::string());
+  EXPECT_EQ(facts_.NextTickNs(), now_ns_ + 4 * GcsFacts::kAgainNs);
+  facts_.Tick(facts_.NextTickNs());
+  EXPECT_EQ(asked_.size(), 1u);
+}
+
 TEST_F(GcsFactsTest, ARefusalIsToldOnce) {
   Status why;
   facts_.Tell(GcsMethod::ActorArgumentsReady, {1}, [&](const Status& status) { why = status; });

@@ -52,7 +52,9 @@ class SavesTest : public testing::Test {
   }
 
   TemporaryFolder folder_;
-  ServiceFixture gcs_{folder_.path() + "/gcs.sqlite"};
+  ServiceFixture gcs_{folder_.path() + "/gcs.sqlite",
+                      {.silence_ms = 3'600'000, .reconnect_ms = 3'600'000},
+                      {.saved_bytes = 4096}};
   NodeId node_;
   Address worker_, driver_;
   ActorId actor_;
@@ -107,6 +109,31 @@ TEST_F(SavesTest, ASaveThatTheDiskRefusesIsAnsweredWhenItTakesIt) {
   EXPECT_EQ(Save(0, 1, "state"), StatusCode::kOk) << "told again by its actor";
   gcs_.Restart();
   EXPECT_EQ(Saved(), "state");
+}
+
+TEST_F(SavesTest, WhatAllOfThemTakeIsBounded) {
+  const ActorId other = NewActorId();
+  EXPECT_TRUE(gcs_.Call(
+      GcsMethod::RegisterActor,
+      RegisterActorPayload(other, {.detached = true, .max_restarts = -1, .owner = driver_})));
+  const auto save_other = [&](uint64_t number, size_t bytes) {
+    return gcs_.Call(GcsMethod::SaveActor,
+                     SaveActorPayload(other, 0, number, std::string(bytes, 'x')));
+  };
+  EXPECT_EQ(Save(0, 1, std::string(3000, 'x')), StatusCode::kOk);
+  EXPECT_TRUE(save_other(1, 100));
+  const auto refused = save_other(2, 2000);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), StatusCode::kOutOfMemory);
+  EXPECT_THAT(refused.error().message(), testing::HasSubstr("4096"));
+  EXPECT_TRUE(save_other(1, 100)) << "told again";
+  EXPECT_EQ(Save(0, 2, std::string(3500, 'x')), StatusCode::kOk) << "in place of its last one";
+  EXPECT_EQ(Save(0, 3, "less"), StatusCode::kOk);
+  EXPECT_TRUE(save_other(2, 2000));
+  EXPECT_EQ(Save(0, 4, std::string(2000, 'x')), StatusCode::kOutOfMemory);
+  EXPECT_EQ(Saved(), "less");
+  EXPECT_TRUE(gcs_.Call(GcsMethod::KillActor, KillPayload(other, /*no_restart=*/true, false)));
+  EXPECT_EQ(Save(0, 4, std::string(2000, 'x')), StatusCode::kOk);
 }
 
 TEST_F(SavesTest, ARequestThatIsNoneIsRefused) {

@@ -506,6 +506,9 @@ def test_options_may_be_lists_and_none(node):
         ("CYRAY_BACKEND_LOG_LEVEL", "loud"),
         ("CYRAY_DEDUP_LOGS", "false"),
         ("CYRAY_ENABLE_AUTO_CONNECT", "no"),
+        ("CYRAY_SAVES_MIB", "0"),
+        ("CYRAY_SAVES_MIB", "1.5"),
+        ("CYRAY_SAVES_MIB", "1048577"),
         ("CYRAY_SPIN_US", "51"),
         ("CYRAY_SPIN_US", "-1"),
         ("CYRAY_SPIN_US", "1e1"),
@@ -525,7 +528,7 @@ def test_values_of_the_environment_that_mean_something_are_taken():
     environment.check({"CYRAY_SPIN_US": "0", "CYRAY_BACKEND_LOG_LEVEL": "debug", "HOME": "x"})
     environment.check({"CYRAY_SPIN_US": "50", "CYRAY_DEDUP_LOGS": "1"})
     environment.check({"CYRAY_WAIT_NOTICE_S": "0", "CYRAY_IGNORE_UNHANDLED_ERRORS": "1"})
-    environment.check({"CYRAY_WAIT_NOTICE_S": "2.5"})
+    environment.check({"CYRAY_WAIT_NOTICE_S": "2.5", "CYRAY_SAVES_MIB": "8192"})
     environment.check({"CYRAY_SPIN_US": "", "CYRAY_DEDUP_LOGS": ""})
 
 

@@ -37,8 +37,8 @@ struct SaveRules {
 struct ActorSave {
   uint64_t number = 0;
   int64_t taken_ms = 0;  // since 1970
-  wire::Bytes state;
-  wire::Bytes calls;  // a finished wire::IncludedCalls
+  wire::Bytes state;     // as whoever stores it wants it
+  wire::Bytes calls;     // a finished wire::IncludedCalls
   std::vector<std::pair<WorkerId, CallSet>> included;
 };
 

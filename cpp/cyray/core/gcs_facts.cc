@@ -1,5 +1,6 @@
 #include "cyray/core/gcs_facts.h"
 
+#include <algorithm>
 #include <memory>
 
 namespace cyray::core {
@@ -23,14 +24,25 @@ void GcsFacts::SendOne(Fact fact) {
       if (shared->on_told) shared->on_told(answer ? Status::Ok() : answer.error());
       return;
     }
-    if (pending_.empty()) again_ns_ = now_ns_() + kAgainNs;
+    const auto more_s = static_cast<int64_t>(shared->payload.size() / kBytesPerSecond);
+    shared->again_ns = now_ns_() + kAgainNs + more_s * 1'000'000'000;
     pending_.push_back(std::move(*shared));
   });
 }
 
 void GcsFacts::Tick(int64_t now_ns) {
   if (now_ns < NextTickNs()) return;
-  for (Fact& fact : std::exchange(pending_, {})) SendOne(std::move(fact));
+  std::vector<Fact> due;
+  for (Fact& fact : std::exchange(pending_, {})) {
+    (now_ns < fact.again_ns ? pending_ : due).push_back(std::move(fact));
+  }
+  for (Fact& fact : due) SendOne(std::move(fact));
+}
+
+int64_t GcsFacts::NextTickNs() const {
+  int64_t next = kForever;
+  for (const Fact& fact : pending_) next = std::min(next, fact.again_ns);
+  return next;
 }
 
 }  // namespace cyray::core

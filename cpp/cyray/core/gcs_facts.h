@@ -23,6 +23,8 @@ namespace cyray::core {
 class GcsFacts {
  public:
   static constexpr int64_t kAgainNs = 1'000'000'000;
+  // What is large waits longer: its repetitions take so much a second at most.
+  static constexpr size_t kBytesPerSecond = 8 << 20;
   // Asks the GCS; the answer comes once, maybe at once.
   using Send = std::function<void(wire::GcsMethod, const wire::Bytes& payload,
                                   std::function<void(const Result<std::string>&)>)>;
@@ -35,7 +37,7 @@ class GcsFacts {
   void Tell(wire::GcsMethod method, wire::Bytes payload, Told on_told = {});
 
   // When something is told again; kForever: nothing is.
-  int64_t NextTickNs() const { return pending_.empty() ? kForever : again_ns_; }
+  int64_t NextTickNs() const;
   void Tick(int64_t now_ns);
   size_t pending() const { return pending_.size(); }
 
@@ -44,13 +46,13 @@ class GcsFacts {
     wire::GcsMethod method;
     wire::Bytes payload;
     Told on_told;
+    int64_t again_ns = 0;
   };
   void SendOne(Fact fact);
 
   const Send send_;
   const std::function<int64_t()> now_ns_;
   std::vector<Fact> pending_;
-  int64_t again_ns_ = kForever;
 };
 
 }  // namespace cyray::core

@@ -41,12 +41,24 @@ Status Saver::Taken(std::string_view state, int64_t taken_ms) {
                                                     std::to_string(kMaxStateBytes) +
                                                     " for an actor");
   }
-  wire::Bytes bytes(state.begin(), state.end());
+  wire::Bytes request = Request(state, taken_ms);
   std::lock_guard lock(process_.mutex());
-  saves_->Taken(std::move(bytes), taken_ms, MonotonicNs());
+  saves_->Taken(std::move(request), taken_ms, MonotonicNs());
   executor_.Hold(false);
   process_.poller().NoteTimer(saves_->NextTickNs());
   return Status::Ok();
+}
+
+wire::Bytes Saver::Request(std::string_view state, int64_t taken_ms) {
+  std::unique_lock lock(process_.mutex());
+  const wire::Bytes calls = saves_->Included();  // none begins or ends before Taken()
+  const uint64_t number = saves_->last_number() + 1;
+  lock.unlock();
+  flatbuffers::FlatBufferBuilder b(state.size() + calls.size() + 256);
+  const auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(state.data()), state.size());
+  b.Finish(wire::CreateSaveActorRequest(b, wire::ToWire(actor_), incarnation_, number, taken_ms,
+                                        bytes, b.CreateVector(calls)));
+  return wire::FinishedBytes(b);
 }
 
 void Saver::NotTaken(bool declined) {
@@ -70,9 +82,11 @@ Saver::Last Saver::BeginLast() {
   return executor_.running() == 0 ? Last::kDue : Last::kCallRuns;
 }
 
-bool Saver::AwaitSettled(int64_t deadline_ns) {
+Status Saver::AwaitSettled(int64_t deadline_ns) {
   ThisProcess::Lock lock(process_.mutex());
-  return process_.Await(lock, deadline_ns, [this] { return saves_->IsSettled(); }).ok();
+  Status waited = process_.Await(lock, deadline_ns, [this] { return saves_->IsSettled(); });
+  if (waited.ok()) return refused_;
+  return Status(waited.code(), "the GCS has not taken it in time");
 }
 
 void Saver::Look() {
@@ -155,19 +169,25 @@ void Saver::Send(const WorkerId& caller, FrameType type) {
 
 // --- The GCS ---
 
+void Saver::TellRefused(const Status& why) {
+  // Else the actor is dead, or has another life.
+  if (why.code() != StatusCode::kOutOfMemory) return;
+  refused_ = why;
+  const int64_t now_ns = MonotonicNs();
+  if (told_refused_ns_ != 0 && now_ns < told_refused_ns_ + kTellNs) return;
+  told_refused_ns_ = now_ns;
+  events_.PushWarning("the state of the actor " + label_ + " (" + actor_.Hex() +
+                      ") is not saved, and its last save stays: " + why.message());
+}
+
 void Saver::Store(ActorSave& save) {
-  flatbuffers::FlatBufferBuilder b(save.state.size() + save.calls.size() + 256);
-  const auto state = b.CreateVector(save.state);
-  const auto calls = b.CreateVector(save.calls);
-  b.Finish(wire::CreateSaveActorRequest(b, wire::ToWire(actor_), incarnation_, save.number,
-                                        save.taken_ms, state, calls));
-  save.state = {};
-  save.calls = {};
-  facts_.Tell(wire::GcsMethod::SaveActor, wire::FinishedBytes(b), [this](const Status& status) {
+  refused_ = {};
+  facts_.Tell(wire::GcsMethod::SaveActor, std::move(save.state), [this](const Status& status) {
     if (status.ok()) {
       saves_->OnStored(MonotonicNs());
     } else {
       saves_->OnRefused(MonotonicNs());
+      TellRefused(status);
     }
     process_.poller().WakeWaiters();  // one may wait for the last save
     Look();

@@ -32,6 +32,8 @@ class Saver : private SavesOutbox {
         executor_(executor),
         events_(events) {}
 
+  // That the GCS has no room is told so often at most.
+  static constexpr int64_t kTellNs = 60'000'000'000;
   // What a state may have at most: all of the GCS's other work waits while its disk takes one.
   static constexpr size_t kMaxStateBytes = 64 << 20;
 
@@ -56,8 +58,8 @@ class Saver : private SavesOutbox {
   // runs.
   enum class Last : uint8_t { kNothing, kDue, kCallRuns };
   Last BeginLast();
-  // Waits until all that was taken is stored, or refused. False: the time is over.
-  bool AwaitSettled(int64_t deadline_ns);
+  // Waits until all that was taken is stored, or why the last of it is not is known.
+  Status AwaitSettled(int64_t deadline_ns);
 
   // --- With the core mutex held ---
 
@@ -77,6 +79,9 @@ class Saver : private SavesOutbox {
 
   // Carries out what is to be done now.
   void Look();
+  void TellRefused(const Status& why);
+  // What goes to the GCS, made before the mutex is taken for it.
+  wire::Bytes Request(std::string_view state, int64_t taken_ms);
   void Send(const WorkerId& caller, wire::FrameType type);
 
   ThisProcess& process_;
@@ -89,6 +94,8 @@ class Saver : private SavesOutbox {
   ActorId actor_;
   uint32_t incarnation_ = 0;
   std::string label_;
+  Status refused_;  // why the last that was to be stored is not
+  int64_t told_refused_ns_ = 0;
   flatbuffers::FlatBufferBuilder builder_;
 };
 

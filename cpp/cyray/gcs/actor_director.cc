@@ -13,8 +13,12 @@ namespace cyray::gcs {
 using wire::ToWire;
 
 ActorDirector::ActorDirector(const NodeTable* nodes, NodeStreams* streams, Commit* commit,
-                             Hooks hooks)
-    : nodes_(nodes), streams_(streams), commit_(commit), hooks_(std::move(hooks)) {}
+                             Hooks hooks, size_t most_saved_bytes)
+    : nodes_(nodes),
+      streams_(streams),
+      commit_(commit),
+      hooks_(std::move(hooks)),
+      saves_(most_saved_bytes) {}
 
 Status ActorDirector::Load(Storage& storage) {
   std::unordered_map<ActorId, ActorSpec> specs;
@@ -54,6 +58,13 @@ Status ActorDirector::Save(const wire::Bytes& bytes) {
   const ActorRecord* record = table_.Find(id);
   if (record == nullptr || record->dead() || record->incarnation != request->incarnation()) {
     return Status(StatusCode::kNotFound, "the actor is dead, or lives in another process by now");
+  }
+  if (!saves_.HasRoom(id, bytes.size())) {
+    return Status(StatusCode::kOutOfMemory,
+                  "it takes " + std::to_string(bytes.size()) +
+                      " bytes, and the saves of all actors would be more than the " +
+                      std::to_string(saves_.most_bytes()) +
+                      " that they may take (CYRAY_SAVES_MIB of the head node)");
   }
   if (saves_.Put(bytes)) commit_->Put(Storage::Kind::kActorSave, id.view(), bytes);
   return Status::Ok();

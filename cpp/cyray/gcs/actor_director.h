@@ -28,7 +28,9 @@ class ActorDirector {
     std::function<bool(const NodeId&)> is_suspect;                  // alive, without a stream
     std::function<uint64_t()> random;
   };
-  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Commit* commit, Hooks hooks);
+  // `most_saved_bytes`: what saves of all actors may take.
+  ActorDirector(const NodeTable* nodes, NodeStreams* streams, Commit* commit, Hooks hooks,
+                size_t most_saved_bytes);
 
   Status Load(Storage& storage);
   // After Load of everything: what was on nodes that are dead by now ends.
@@ -38,7 +40,8 @@ class ActorDirector {
   // same actor again changes nothing.
   Result<ActorId> Register(const wire::Bytes& request);
   // `request`: the payload that holds a SaveActorRequest, which is stored as it is. kNotFound: the
-  // actor is dead, or that life of it is over, and what it was must not come back.
+  // actor is dead, or that life of it is over, and what it was must not come back. kOutOfMemory:
+  // there is no room for it; the one before stays.
   Status Save(const wire::Bytes& request);
   const SaveTable& saves() const { return saves_; }
   // Carries out what an event on table() gave back.

@@ -38,6 +38,7 @@ struct StreamOutlets {
 struct ClusterMemory {
   size_t dead_nodes = 100;
   size_t finished_jobs = 1000;
+  size_t saved_bytes = size_t{4} << 30;  // of all actors; they are in memory, too
 };
 
 class Cluster {

@@ -19,7 +19,7 @@ Status GcsServer::Start(Options options) {
                         const wire::Bytes& message) { rpc->Send(stream, message); },
           .accept = [rpc](StreamId stream) { rpc->Accept(stream); },
           .close = [rpc](StreamId stream, const Status& status) { rpc->Close(stream, status); }},
-      options.timing);
+      options.timing, options.memory);
   CYRAY_RETURN_IF_ERROR(service_->Load());
   // Calls that come before the loop runs are posted and wait for it.
   CYRAY_RETURN_IF_ERROR(rpc_->Start(std::move(options.listening), service_.get()));

@@ -24,6 +24,7 @@ class GcsServer {
     UniqueFd listening;    // a TCP socket that listens; whoever else has it keeps the port
     std::string token;
     Membership::Timing timing = {};
+    ClusterMemory memory = {};
   };
 
   ~GcsServer();

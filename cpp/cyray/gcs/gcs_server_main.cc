@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <cstdlib>
 #include <string>
 
 #include "cyray/crypto/auth.h"
@@ -25,6 +26,14 @@ struct Flags {
   std::string token_file;
   int ready_fd = -1;
 };
+
+// CYRAY_SAVES_MIB: what saves of actors may take in all. No constant serves: they are in the memory
+// of the head node and on its disk, whatever these have. The Python side refuses what is no number.
+size_t MostSavedBytes() {
+  const char* const text = std::getenv("CYRAY_SAVES_MIB");
+  const size_t mib = text != nullptr ? std::strtoull(text, nullptr, 10) : 0;
+  return mib > 0 ? mib << 20 : cyray::gcs::ClusterMemory{}.saved_bytes;
+}
 
 int Fatal(const cyray::Status& status) {
   CYRAY_LOG(kError) << "gcs_server cannot start: " << status.ToString();
@@ -49,7 +58,8 @@ int Serve(const Flags& flags, const sigset_t& ending) {
   cyray::gcs::GcsServer server;
   const cyray::Status status = server.Start({.database = flags.session_dir + "/gcs.sqlite",
                                              .listening = cyray::UniqueFd(flags.listen_fd),
-                                             .token = *token});
+                                             .token = *token,
+                                             .memory = {.saved_bytes = MostSavedBytes()}});
   if (!status.ok()) return Fatal(status);
   CYRAY_LOG(kInfo) << "listening on " << *address;
   SayReady(flags.ready_fd);

@@ -20,7 +20,23 @@ bool SaveTable::Put(wire::Bytes bytes) {
             .taken_ms = request->taken_ms(),
             .state_bytes = request->state() != nullptr ? request->state()->size() : 0};
   save.request = std::move(bytes);
-  saves_[actor] = std::move(save);
+  Save& slot = saves_[actor];
+  bytes_ += save.request.size() - slot.request.size();
+  slot = std::move(save);
+  return true;
+}
+
+bool SaveTable::HasRoom(const ActorId& actor, size_t request_bytes) const {
+  const Save* const before = Find(actor);
+  const size_t there = before != nullptr ? before->request.size() : 0;
+  return request_bytes <= there || bytes_ - there + request_bytes <= most_bytes_;
+}
+
+bool SaveTable::Erase(const ActorId& actor) {
+  const auto it = saves_.find(actor);
+  if (it == saves_.end()) return false;
+  bytes_ -= it->second.request.size();
+  saves_.erase(it);
   return true;
 }
 

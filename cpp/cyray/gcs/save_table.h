@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 
@@ -16,6 +17,9 @@ namespace cyray::gcs {
 
 class SaveTable {
  public:
+  // All of them may take so much, but for what was there before.
+  explicit SaveTable(size_t most_bytes) : most_bytes_(most_bytes) {}
+
   struct Save {
     uint32_t incarnation = 0;
     uint64_t number = 0;
@@ -24,15 +28,20 @@ class SaveTable {
     wire::Bytes request;  // a SaveActorRequest
   };
 
+  // Whether a request of that size has room, in place of the one that is here.
+  bool HasRoom(const ActorId& actor, size_t request_bytes) const;
   // False: a newer one is here, or this one.
   bool Put(wire::Bytes request);
   // Null when there is none. Valid until the next change.
   const Save* Find(const ActorId& actor) const;
   // Whether there was one.
-  bool Erase(const ActorId& actor) { return saves_.erase(actor) > 0; }
-  const std::map<ActorId, Save>& saves() const { return saves_; }
+  bool Erase(const ActorId& actor);
+  size_t bytes() const { return bytes_; }
+  size_t most_bytes() const { return most_bytes_; }
 
  private:
+  const size_t most_bytes_;
+  size_t bytes_ = 0;  // of all requests
   std::map<ActorId, Save> saves_;
 };
 

@@ -13,10 +13,15 @@ from collections.abc import Callable, Mapping
 _SWITCH = ("0", "1")
 _LEVELS = ("debug", "info", "warning", "error")
 _MOST_SPIN_US = 50
+_MOST_SAVES_MIB = 1 << 20
 
 
 def _is_spin(value: str) -> bool:
     return value.isascii() and value.isdigit() and int(value[:9]) <= _MOST_SPIN_US
+
+
+def _is_mib(value: str) -> bool:
+    return value.isascii() and value.isdigit() and 0 < int(value[:9]) <= _MOST_SAVES_MIB
 
 
 def _is_seconds(value: str) -> bool:
@@ -31,6 +36,7 @@ _VALUES: dict[str, tuple[Callable[[str], bool], str]] = {
     "CYRAY_DEDUP_LOGS": (_SWITCH.__contains__, "0 or 1"),
     "CYRAY_ENABLE_AUTO_CONNECT": (_SWITCH.__contains__, "0 or 1"),
     "CYRAY_IGNORE_UNHANDLED_ERRORS": (_SWITCH.__contains__, "0 or 1"),
+    "CYRAY_SAVES_MIB": (_is_mib, f"a number of MiB from 1 to {_MOST_SAVES_MIB}"),
     "CYRAY_SPIN_US": (_is_spin, f"a number of microseconds from 0 to {_MOST_SPIN_US}"),
     "CYRAY_WAIT_NOTICE_S": (_is_seconds, "a number of seconds, 0 or more"),
 }

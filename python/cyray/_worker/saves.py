@@ -163,10 +163,8 @@ def take_last() -> None:
         take(leaving=True)
     elif due == _raylet.LAST_CALL_RUNS:
         _say(f"{_keeper.what} is not called as the actor ends, for a call of it still runs")
-    if not _raylet.await_saves(_LAST_SAVE_SECONDS):
-        _say(
-            f"the actor ends, and its last state is not stored: the GCS has not taken it in {_LAST_SAVE_SECONDS:.0f} s"
-        )
+    if why := _raylet.await_saves(_LAST_SAVE_SECONDS):
+        _say(f"the actor ends, and its last state is not stored: {why}")
 
 
 def _tell(error: Exception, what: str) -> None:

@@ -258,7 +258,7 @@ cdef extern from "cyray/core/saver.h" namespace "cyray::core" nogil:
         void NotTaken(cbool)
         SinceSave SinceLast()
         LastSave BeginLast()
-        cbool AwaitSettled(int64_t)
+        Status AwaitSettled(int64_t)
 
 
 cdef extern from "cyray/core/executor.h" namespace "cyray::core::Executor" nogil:

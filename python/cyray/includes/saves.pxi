@@ -93,10 +93,10 @@ def begin_last_save():
 
 
 def await_saves(double seconds):
-    """Waits until all that was taken is stored, or the GCS has no use for it; whether it is."""
+    """Waits until all that was taken is stored; says why the last of it is not, or nothing."""
     cdef Session s = session()
+    cdef Status status
     cdef int64_t deadline = MonotonicNs() + <int64_t>(seconds * 1e9)
-    cdef cbool settled
     with nogil:
-        settled = s.core.saver().AwaitSettled(deadline)
-    return bool(settled)
+        status = s.core.saver().AwaitSettled(deadline)
+    return "" if status.ok() else status.message().decode("utf-8", "replace")
