@@ -283,6 +283,28 @@ TEST_F(ActorSavesTest, AnotherLifeKnowsTheCallsOfItsState) {
   EXPECT_FALSE(saves_->Restore("no table at all"));
 }
 
+TEST_F(ActorSavesTest, OfVeryManyCallersThoseThatWereHeardFromLastAreKnownInAnotherLife) {
+  const auto id = [](size_t number) {
+    WorkerId worker;
+    worker.bytes[0] = static_cast<uint8_t>(number >> 8);
+    worker.bytes[1] = static_cast<uint8_t>(number);
+    return worker;
+  };
+  constexpr size_t kCallers = ActorSaves::kMostCallers + 2;
+  Use({.calls = 1'000'000});
+  for (size_t i = 1; i <= kCallers; ++i) saves_->Ended({.caller = id(i), .call = 1});
+  saves_->OnRead(id(1), 0, 1);
+  for (int lives = 0; lives < 2; ++lives) {
+    const wire::Bytes calls = saves_->Included();
+    Use({.calls = 1'000'000});
+    EXPECT_TRUE(saves_->Restore({reinterpret_cast<const char*>(calls.data()), calls.size()}));
+    EXPECT_TRUE(saves_->Includes(id(1), 1));
+    for (const size_t gone : {2, 3}) EXPECT_FALSE(saves_->Includes(id(gone), 1)) << gone;
+    for (size_t i = 4; i <= kCallers; ++i) EXPECT_TRUE(saves_->Includes(id(i), 1)) << i;
+    saves_->Ended({.caller = id(4), .call = 2});
+  }
+}
+
 TEST_F(ActorSavesTest, CallersThatMakeASavedCallAgainAreToldByANewSave) {
   Use({.every_ns = kSecondNs});
   End(1);

@@ -1,6 +1,7 @@
 #include "cyray/core/actor_saves.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "cyray/util/log.h"
 #include "cyray/wire/convert.h"
@@ -14,10 +15,15 @@ bool ActorSaves::Restore(std::string_view calls) {
       reinterpret_cast<const uint8_t*>(calls.data()), calls.size());
   if (included == nullptr) return false;
   if (included->callers() == nullptr) return true;
-  for (const wire::CallerCalls* one : *included->callers()) {
-    if (callers_.size() >= kMostCallers) break;
+  const auto size = std::min<size_t>(included->callers()->size(), kMostCallers);
+  heard_ = size;
+  for (size_t i = 0; i < size; ++i) {
+    const auto* one = included->callers()->Get(static_cast<flatbuffers::uoffset_t>(i));
     CallSet set = CallSet::Read(one->calls());
-    if (!set.empty()) callers_[wire::FromWireOrNil(one->caller())].included = std::move(set);
+    if (set.empty()) continue;
+    Caller& caller = callers_[wire::FromWireOrNil(one->caller())];
+    caller.included = std::move(set);
+    caller.heard = size - i;
   }
   return true;
 }
@@ -54,6 +60,7 @@ void ActorSaves::NoteKept(Caller& caller, size_t bytes) {
   ++caller.kept;
   caller.kept_bytes += bytes;
   caller.changed = last_number_ + 1;
+  caller.heard = ++heard_;
 }
 
 void ActorSaves::ForgetKept(Caller& caller) {
@@ -178,11 +185,15 @@ bool ActorSaves::BeginLast() {
 
 wire::Bytes ActorSaves::Included() const {
   flatbuffers::FlatBufferBuilder b;
+  std::vector<const std::pair<const WorkerId, Caller>*> in_order;
+  for (const auto& one : callers_) {
+    if (!one.second.included.empty()) in_order.push_back(&one);
+  }
+  std::ranges::sort(in_order, std::greater(), [](const auto* one) { return one->second.heard; });
   std::vector<flatbuffers::Offset<wire::CallerCalls>> callers;
-  for (const auto& [id, caller] : callers_) {
-    if (caller.included.empty()) continue;
-    const auto ranges = b.CreateVectorOfStructs(caller.included.ranges());
-    callers.push_back(wire::CreateCallerCalls(b, wire::ToWire(id), ranges));
+  for (const auto* one : in_order) {
+    const auto ranges = b.CreateVectorOfStructs(one->second.included.ranges());
+    callers.push_back(wire::CreateCallerCalls(b, wire::ToWire(one->first), ranges));
   }
   b.Finish(wire::CreateIncludedCalls(b, b.CreateVector(callers)));
   return wire::FinishedBytes(b);
@@ -239,6 +250,7 @@ void ActorSaves::Begin(ActorSave save, int64_t now_ns) {
 void ActorSaves::OnRead(const WorkerId& id, uint64_t number, uint64_t floor) {
   Caller* const caller = Find(id);
   if (caller == nullptr) return;
+  caller->heard = ++heard_;
   const bool was_silent = std::exchange(caller->silent, false);
   if (number == caller->asked_number) caller->read = std::max(caller->read, caller->asked);
   caller->included.DropBelow(floor);

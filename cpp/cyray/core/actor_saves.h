@@ -83,7 +83,7 @@ class ActorSaves {
   // What callers keep of their calls at most, whatever the rules say.
   static constexpr uint64_t kMostKept = 10'000;
   static constexpr size_t kMostKeptBytes = 32 << 20;
-  // Callers of earlier lives that have not come again are forgotten beyond so many.
+  // A life begins with so many callers of earlier ones at most: those that were heard from last.
   static constexpr size_t kMostCallers = 4'096;
 
   // The state that this life began with. False: the bytes are no wire::IncludedCalls.
@@ -131,7 +131,8 @@ class ActorSaves {
 
   // --- A save ---
 
-  // The calls that the state includes now: a finished wire::IncludedCalls.
+  // The calls that the state includes now: a finished wire::IncludedCalls, with the callers that
+  // were heard from last first.
   wire::Bytes Included() const;
   void Taken(wire::Bytes state, int64_t taken_ms, int64_t now_ns);
   enum class Why : uint8_t { kFailed, kDeclined };
@@ -166,6 +167,7 @@ class ActorSaves {
     uint64_t changed = 0;  // the number of the save that has its latest call, or will
     uint64_t told = 0;     // and of the last one that it was told of
     bool silent = false;   // it was asked, and did not say in time that it had read
+    uint64_t heard = 0;    // when it was heard from last: grows
   };
   struct UnderWay {
     ActorSave save;
@@ -197,6 +199,7 @@ class ActorSaves {
   SavesOutbox& outbox_;
   std::map<WorkerId, Caller> callers_;
   std::pair<WorkerId, Caller*> latest_{};  // of these; null: none
+  uint64_t heard_ = 0;                     // the last that one of them has
   Stage stage_ = Stage::kIdle;
   int64_t since_ns_ = 0;  // when this stage began
   int64_t not_before_ns_ = 0;
