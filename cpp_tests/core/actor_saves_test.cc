@@ -449,12 +449,33 @@ TEST_F(ActorSavesTest, OneThatTheGcsRefusesIsNotSaved) {
   EXPECT_EQ(Look(), Step::kNothing);
 }
 
+TEST_F(ActorSavesTest, CallersOfOneThatTheGcsRefusesAreToldOfTheNext) {
+  Use({.calls = 3});
+  End(1);
+  End(2);
+  End(1, /*caller=*/2);
+  Take();
+  for (const uint8_t caller : {1, 2}) saves_->OnRead(Caller(caller), 1, 1);
+  saves_->OnRefused(now_ns_);
+  saves_->CheckInvariants();
+  EXPECT_EQ(saves_->unsaved(), 3u);
+  saves_->OnCallerDied(Caller(1));
+  saves_->CheckInvariants();
+  saves_->Want(Caller(2));
+  now_ns_ += ActorSaves::kAfterFailureNs;
+  Take();
+  saves_->OnStored(now_ns_);
+  EXPECT_THAT(told_, ElementsAre(Pair(2, ElementsAre(Pair(1, 2)))));
+}
+
 TEST_F(ActorSavesTest, TheLastStateTakesThePlaceOfOneThatWaitsForCallers) {
   Use({.calls = 1});
   End(1);
   Take(1);
   End(2);
+  EXPECT_FALSE(saves_->is_last());
   EXPECT_TRUE(saves_->BeginLast());
+  EXPECT_TRUE(saves_->is_last());
   EXPECT_FALSE(saves_->IsSettled());
   saves_->Taken({2}, 1000, now_ns_);
   EXPECT_THAT(asked_, ElementsAre(Pair(1, 1), Pair(1, 2)));

@@ -200,12 +200,13 @@ wire::Bytes ActorSaves::Included() const {
 }
 
 void ActorSaves::Taken(wire::Bytes state, int64_t taken_ms, int64_t now_ns) {
-  ActorSave save{.number = ++last_number_, .taken_ms = taken_ms, .state = std::move(state)};
+  ActorSave save{
+      .number = ++last_number_, .taken_ms = taken_ms, .ended = unsaved_, .state = std::move(state)};
   save.calls = Included();
   for (auto& [id, caller] : callers_) {
     ForgetKept(caller);
-    if (caller.changed > caller.told && !caller.included.empty())
-      save.included.emplace_back(id, caller.included);
+    if (caller.changed <= caller.told || caller.included.empty()) continue;
+    save.included.emplace_back(id, caller.included);
   }
   const int64_t cost_ns = stage_ == Stage::kTaking ? now_ns - since_ns_ : 0;
   // A Checkpointable decides by itself.
@@ -282,12 +283,13 @@ void ActorSaves::OnStored(int64_t now_ns) {
 
 void ActorSaves::OnRefused(int64_t now_ns) {
   if (!under_way_ || !under_way_->storing) return;
-  under_way_.reset();
+  const UnderWay refused = *std::exchange(under_way_, std::nullopt);
   not_before_ns_ = now_ns + kAfterFailureNs;
-  ++unsaved_;  // nothing of it is
-  for (auto& [id, caller] : callers_) {
-    if (caller.changed <= caller.told || caller.kept > 0) continue;
-    ++caller.kept, ++kept_;  // so that it may want a save
+  unsaved_ += refused.save.ended;
+  for (const auto& [id, calls] : refused.save.included) {
+    Caller* const caller = Find(id);
+    if (caller == nullptr || caller->changed > refused.save.number) continue;
+    NoteKept(*caller, 0);  // so that it may want a save
   }
   GoOn(now_ns);
 }

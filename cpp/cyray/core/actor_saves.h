@@ -37,6 +37,7 @@ struct SaveRules {
 struct ActorSave {
   uint64_t number = 0;
   int64_t taken_ms = 0;  // since 1970
+  uint64_t ended = 0;    // calls since the state before
   wire::Bytes state;     // as whoever stores it wants it
   wire::Bytes calls;     // a finished wire::IncludedCalls
   std::vector<std::pair<WorkerId, CallSet>> included;
@@ -145,6 +146,7 @@ class ActorSaves {
   // All that was taken is stored, or refused.
   bool IsSettled() const { return !under_way_ && !next_; }
   bool is_taking() const { return stage_ == Stage::kTaking; }
+  bool is_last() const { return last_; }
   uint64_t unsaved() const { return unsaved_; }
   int64_t last_taken_ns() const { return last_taken_ns_; }
   // The numbers of the last save that was taken, and of the last that is stored; 0: none is.

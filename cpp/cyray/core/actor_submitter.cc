@@ -445,6 +445,7 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
 void ActorSubmitter::SettleLimbo(ActorClient& client) {
   std::vector<PendingTask*> again, failed, cancelled;
   const std::string in_flight = InFlight(client);
+  client.asked_save = false;  // the next process was not asked
   while (PendingTask* task = client.kept.first) {
     Unkeep(client, task);
     client.limbo.Append(task);

@@ -44,7 +44,7 @@ Status Saver::Taken(std::string_view state, int64_t taken_ms) {
   wire::Bytes request = Request(state, taken_ms);
   std::lock_guard lock(process_.mutex());
   saves_->Taken(std::move(request), taken_ms, MonotonicNs());
-  executor_.Hold(false);
+  executor_.Hold(saves_->is_last());  // what began now would be in no save
   process_.poller().NoteTimer(saves_->NextTickNs());
   return Status::Ok();
 }
@@ -64,7 +64,7 @@ wire::Bytes Saver::Request(std::string_view state, int64_t taken_ms) {
 void Saver::NotTaken(bool declined) {
   std::lock_guard lock(process_.mutex());
   saves_->NotTaken(declined ? ActorSaves::Why::kDeclined : ActorSaves::Why::kFailed, MonotonicNs());
-  executor_.Hold(false);
+  executor_.Hold(saves_->is_last());  // what began now would be in no save
   process_.poller().NoteTimer(saves_->NextTickNs());
 }
 
@@ -78,8 +78,9 @@ Saver::Last Saver::BeginLast() {
   std::lock_guard lock(process_.mutex());
   const bool is_due = saves_->BeginLast();
   process_.poller().NoteTimer(saves_->NextTickNs());
-  if (!is_due) return Last::kNothing;
-  return executor_.running() == 0 ? Last::kDue : Last::kCallRuns;
+  if (is_due && executor_.running() > 0) return Last::kCallRuns;
+  executor_.Hold(true);
+  return is_due ? Last::kDue : Last::kNothing;
 }
 
 Status Saver::AwaitSettled(int64_t deadline_ns) {

@@ -55,7 +55,7 @@ class Saver : private SavesOutbox {
   };
   Since SinceLast();
   // For an actor that leaves: whether its state is to be taken now, which it cannot where a call
-  // runs.
+  // runs. Else no call begins any more.
   enum class Last : uint8_t { kNothing, kDue, kCallRuns };
   Last BeginLast();
   // Waits until all that was taken is stored, or why the last of it is not is known.
