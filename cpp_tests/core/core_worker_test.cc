@@ -247,7 +247,7 @@ TEST_F(CoreWorkerTest, ARequestThatNoFrameCanCarryIsRefusedByNameAndTheSessionGo
   refused(KvDelete(control, "", large.view(), true, &count), "KvDelete");
   refused(KvKeys(control, "", large.view(), &keys), "KvKeys");
   refused(GetActorByName(control, large.view(), "", &actor), "GetActorByName");
-  refused(KillActor(control, {}, true, large.view()), "KillActor");
+  refused(KillActor(control, {}, true, large.view(), &count), "KillActor");
   refused(PutFunction(control, {}, {}, large.view()), "PutFunction");
   ActorCreation creation;
   creation.class_name = "Greedy";

@@ -249,8 +249,10 @@ TEST_F(ActorTableTest, AJobsEndSparesWhatADetachedActorOwnsAndNothingElse) {
 
 TEST_F(ActorTableTest, AKillThatAllowsRestartsUsesOne) {
   const ActorId id = Alive(Spec("", 1));
+  EXPECT_EQ(table_.LeastIncarnation(id), 0u);
   ActorActions actions = table_.Kill(id, {.no_restart = false});
   EXPECT_EQ(actions.front().kind, Kind::kStop);
+  EXPECT_EQ(table_.LeastIncarnation(id), 1u);
   EXPECT_EQ(StateOf(id), State::Restarting);
   EXPECT_EQ(table_.Find(id)->restarts_left(), 0);
   EXPECT_TRUE(table_.Kill(id, {.no_restart = false}).empty()) << "it is under way";
@@ -258,8 +260,10 @@ TEST_F(ActorTableTest, AKillThatAllowsRestartsUsesOne) {
             1u);
   (void)table_.Placed(id, node_);
   StartedNow(id);
+  EXPECT_EQ(table_.LeastIncarnation(id), 1u);
   (void)table_.Kill(id, {.no_restart = false});
   EXPECT_EQ(StateOf(id), State::Dead);
+  EXPECT_EQ(table_.LeastIncarnation(id), UINT32_MAX);
 }
 
 TEST_F(ActorTableTest, ItIsNotRestartedBeforeItsKilledProcessHasEnded) {
@@ -320,6 +324,7 @@ TEST_F(ActorTableTest, WithoutReferencesItFinishesItsQueueAndIsNotRestarted) {
 TEST_F(ActorTableTest, AKillThatOvertakesItsRegistrationStillKills) {
   const ActorSpec spec = Spec("", -1);
   EXPECT_TRUE(table_.Kill(spec.id, {}).empty());
+  EXPECT_EQ(table_.LeastIncarnation(spec.id), 0u) << "it may live yet, when this is forgotten";
   Result<ActorActions> actions = table_.Register(spec);
   ASSERT_TRUE(actions.has_value());
   EXPECT_EQ(StateOf(spec.id), State::Dead);

@@ -370,12 +370,6 @@ void ActorSubmitter::GiveUp(ActorClient& client) {
   FailPending(client, ValuePtr(client.unreachable));
 }
 
-uint32_t ActorSubmitter::NextIncarnation(const ActorId& id) const {
-  const auto it = clients_.find(id);
-  const bool lives = it != clients_.end() && it->second->state == wire::ActorState::Alive;
-  return lives ? it->second->incarnation + 1 : 0;
-}
-
 void ActorSubmitter::HoldCalls(const ActorId& id, uint32_t least_incarnation) {
   const auto it = clients_.find(id);
   if (it == clients_.end()) return;
@@ -540,6 +534,7 @@ void ActorSubmitter::Describe(std::string& out) const {
            (client->saved ? ", " + std::to_string(client->kept.count) + " kept, " +
                                 std::to_string(client->repeated()) + " again"
                           : "") +
+           (client->incarnation < client->least_incarnation ? ", killed" : "") +
            (client->unreachable ? ", unreachable" : "") + "\n";
   }
 }

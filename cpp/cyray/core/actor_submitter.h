@@ -208,8 +208,6 @@ class ActorSubmitter {
     on_let_go_ = std::move(callback);
   }
 
-  // The incarnation after the one that lives, as far as is known here; 0 when none does.
-  uint32_t NextIncarnation(const ActorId& id) const;
   // Calls go to that incarnation or a later one. Those before are killed.
   void HoldCalls(const ActorId& id, uint32_t least_incarnation);
 

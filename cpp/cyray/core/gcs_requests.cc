@@ -109,13 +109,15 @@ Status GetActorByName(Control& control, std::string_view name, std::string_view 
                                             });
 }
 
-Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason) {
+Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason,
+                 uint32_t* least_incarnation) {
   CYRAY_RETURN_IF_ERROR(FitsGcs(GcsMethod::KillActor, {reason}));
   FlatBufferBuilder b;
   auto text = b.CreateString(reason);
   b.Finish(wire::CreateKillActorRequest(b, wire::ToWire(id), no_restart, false, text));
-  auto answer = control.Ask(GcsMethod::KillActor, b);
-  return answer ? Status::Ok() : answer.error();
+  return CallGcs<wire::KillActorReply>(control, GcsMethod::KillActor, b, [&](const auto& reply) {
+    *least_incarnation = reply.least_incarnation();
+  });
 }
 
 Status GetActorSave(Control& control, const ActorId& id, SavedActor* saved) {

@@ -40,7 +40,9 @@ struct NamedActor {
 };
 Status GetActorByName(Control& control, std::string_view name, std::string_view name_space,
                       NamedActor* actor);
-Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason);
+// `least_incarnation`: those before have been ended (ActorSubmitter::HoldCalls).
+Status KillActor(Control& control, const ActorId& id, bool no_restart, std::string_view reason,
+                 uint32_t* least_incarnation);
 
 // What an actor was when it was saved last.
 struct SavedActor {

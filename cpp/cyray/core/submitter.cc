@@ -103,11 +103,6 @@ bool Submitter::HasDied(const ActorClient* actor) {
   return actor->state == wire::ActorState::Dead;
 }
 
-uint32_t Submitter::NextIncarnation(const ActorId& id) {
-  std::lock_guard lock(process_.mutex());
-  return actors_.NextIncarnation(id);
-}
-
 void Submitter::HoldCalls(const ActorId& id, uint32_t least_incarnation) {
   std::lock_guard lock(process_.mutex());
   actors_.HoldCalls(id, least_incarnation);

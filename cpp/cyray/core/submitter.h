@@ -55,8 +55,7 @@ class Submitter {
   ActorClient* GetActorClient(const ActorId& id, const std::vector<CallGroup>& groups,
                               bool saved = false);
   void ReleaseActorClient(ActorClient* client);
-  // For kill(), before and after it was asked for (ActorSubmitter).
-  uint32_t NextIncarnation(const ActorId& id);
+  // Calls of the actor go to that incarnation or a later one: those before were killed.
   void HoldCalls(const ActorId& id, uint32_t least_incarnation);
   ActorId NewActorId();
   // Registers an actor; `wait` blocks for the acknowledgement (names may be taken), else a failure

@@ -162,6 +162,12 @@ ActorActions ActorTable::Ended(const NodeId& node, const ActorId& id, uint32_t i
   return actions;
 }
 
+uint32_t ActorTable::LeastIncarnation(const ActorId& id) const {
+  const ActorRecord* record = Find(id);
+  if (record == nullptr) return 0;
+  return record->dead() ? UINT32_MAX : record->incarnation + (record->stopping ? 1 : 0);
+}
+
 ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
   ActorRecord* record = FindLiving(id);
   ActorActions actions;

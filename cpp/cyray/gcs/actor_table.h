@@ -92,6 +92,8 @@ class ActorTable {
                          const std::vector<Life>& starting);
 
   const ActorRecord* Find(const ActorId& id) const;
+  // Those before are dead or told to end; UINT32_MAX: no other will come. 0 of an unknown actor.
+  uint32_t LeastIncarnation(const ActorId& id) const;
   // It is not in the table and will not be, as far as is remembered: it died long ago, or its
   // registration was refused.
   bool IsGone(const ActorId& id) const { return gone_.Find(id) != nullptr; }

@@ -404,10 +404,12 @@ Result<wire::Bytes> GcsService::KillActor(const wire::Bytes& payload) {
   const auto* request = wire::VerifiedRoot<wire::KillActorRequest>(payload);
   if (request == nullptr) return BadRequest();
   ActorDirector& actors = cluster_.actors();
-  actors.Apply(actors.table().Kill(
-      FromWireOrNil(request->actor_id()),
-      {request->no_restart(), request->out_of_scope(), flatbuffers::GetString(request->reason())}));
-  return EmptyReply();
+  const ActorId id = FromWireOrNil(request->actor_id());
+  actors.Apply(actors.table().Kill(id, {request->no_restart(), request->out_of_scope(),
+                                        flatbuffers::GetString(request->reason())}));
+  FlatBufferBuilder builder;
+  return Finished(builder,
+                  wire::CreateKillActorReply(builder, actors.table().LeastIncarnation(id)));
 }
 
 // Each registration stands for itself, as if it were alone.

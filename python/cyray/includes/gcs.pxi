@@ -107,12 +107,11 @@ def kill_actor(bytes actor_id, bint no_restart, str reason):
     cdef Session s = session()
     cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
     cdef string why = reason.encode()
-    cdef uint32_t next_one = s.core.submitter().NextIncarnation(id)
+    cdef uint32_t least_incarnation = 0
     with nogil:
-        status = KillActor(s.core.control(), id, no_restart, why)
+        status = KillActor(s.core.control(), id, no_restart, why, &least_incarnation)
     check(s, status)
-    # The process may be there a while yet, and answer.
-    s.core.submitter().HoldCalls(id, 0xFFFFFFFF if no_restart else next_one)
+    s.core.submitter().HoldCalls(id, least_incarnation)   # what was killed may be there a while yet
 
 
 def kv_put(str space, str key, bytes value, bint overwrite=True):
