@@ -37,8 +37,6 @@ def main(fd, worker_id):
         "worker_id": worker_id,
         "pid": os.getpid(),
         "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
-        "env": os.environ.get("CHOSEN"),
-        "gone": "REMOVED" not in os.environ,
         "random": random.random(),
         "sigint": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
         "sigchld": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL,
@@ -50,12 +48,13 @@ def main(fd, worker_id):
         "preloaded": "preloaded_module" in sys.modules,
         "modules": [name for name in ("asyncio", "cloudpickle") if name in sys.modules],
     }).encode())
-    if os.environ.get("STARTS"):
-        os.system(os.environ["STARTS"])
+    wanted = json.loads(connection.recv(65536) or "{}")
+    if "starts" in wanted:
+        os.system(wanted["starts"])
         connection.send(b"started")
-    connection.recv(1)
-    if os.environ.get("EXIT_CODE"):
-        sys.exit(int(os.environ["EXIT_CODE"]))
+    if wanted:
+        connection.recv(1)
+    sys.exit(wanted.get("exit_code", 0))
 """
 
 
@@ -121,16 +120,19 @@ class RayletSide:
     def receive(self):
         return json.loads(self.socket.recv(65536))
 
-    def fork(self, worker_id="ab" * 16, token=1, **env):
-        """Asks for a worker; returns its socket and the read ends of its stdout and stderr."""
+    def fork(self, worker_id="ab" * 16, token=1, **wanted):
+        """Asks for a worker, and it for what is wanted; returns its socket and the read ends of its stdout and
+        stderr."""
         mine, theirs = socket.socketpair()
         mine.settimeout(10)
         self.connections.append(mine)
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
-        message = {"op": "fork", "token": token, "env": env, "worker_id": worker_id}
+        message = {"op": "fork", "token": token, "worker_id": worker_id}
         fds = [theirs.fileno(), out_write, err_write]
         socket.send_fds(self.socket, [json.dumps(message).encode()], fds)
+        if wanted:
+            mine.send(json.dumps(wanted).encode())
         theirs.close()
         os.close(out_write)
         os.close(err_write)
@@ -156,19 +158,17 @@ def all_are_closed():
 
 @pytest.fixture
 def raylet(tmp_path):
-    side = RayletSide(tmp_path, REMOVED="here")
+    side = RayletSide(tmp_path)
     assert side.receive() == {"op": "ready", "pid": side.process.pid}
     return side
 
 
 def test_a_worker_is_forked_with_all_that_it_asked_for(raylet):
-    connection, out, err = raylet.fork(CHOSEN="yes", REMOVED=None)
+    connection, out, err = raylet.fork()
     forked = raylet.receive()
     told = json.loads(connection.recv(65536))
     assert forked == {"op": "forked", "token": 1, "pid": told["pid"]}
     assert told["worker_id"] == "ab" * 16
-    assert told["env"] == "yes"
-    assert told["gone"]
     assert told["sigint"]
     assert told["sigchld"]
     assert told["mask"] == 0
@@ -202,7 +202,7 @@ def test_every_worker_has_its_own_random_numbers(raylet):
 
 
 def test_how_a_worker_ended_is_reported(raylet):
-    connection, *_ = raylet.fork(EXIT_CODE="3")
+    connection, *_ = raylet.fork(exit_code=3)
     raylet.receive()
     connection.recv(65536)
     connection.close()
@@ -232,7 +232,7 @@ def test_random_messages_do_not_end_the_zygote(raylet):
     for _ in range(100):
         raylet.socket.send(rng.randbytes(rng.randrange(1, 200)))
         assert raylet.receive()["op"] == "failed", f"seed {seed}"
-    for value in (3, None, [], "x", {"op": "fork", "env": 3, "worker_id": 5}):
+    for value in (3, None, [], "x", {"op": "fork", "worker_id": 5}):
         raylet.socket.send(json.dumps(value).encode())
         assert raylet.receive()["op"] == "failed"
     assert raylet.process.poll() is None
@@ -260,7 +260,7 @@ def test_when_the_raylet_goes_everything_goes(tmp_path):
 
 def started_by(raylet, shell, count, tmp_path):
     """A worker that ran `shell`; its socket, and a pidfd of each of `count` pids in tmp_path/pids."""
-    connection, *_ = raylet.fork(STARTS=shell)
+    connection, *_ = raylet.fork(starts=shell)
     worker = raylet.receive()["pid"]
     assert json.loads(connection.recv(65536))["pid"] == worker
     assert connection.recv(100) == b"started"

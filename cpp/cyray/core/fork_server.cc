@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "cyray/util/log.h"
 #include "cyray/util/status.h"
@@ -83,14 +82,6 @@ bool ReadOrder(const json& request, std::vector<UniqueFd>& fds, ForkServer::Orde
   const json* worker = Member(request, "worker_id", json::value_t::string);
   if (op == nullptr || *op != "fork" || worker == nullptr) return false;
   order->worker_id = worker->get<std::string>();
-  if (const auto env = request.find("env"); env != request.end() && !env->is_null()) {
-    if (!env->is_object()) return false;
-    for (const auto& [name, value] : env->items()) {
-      if (!value.is_null() && !value.is_string()) return false;
-      order->env.emplace_back(
-          name, value.is_null() ? std::nullopt : std::optional(value.get<std::string>()));
-    }
-  }
   std::move(fds.begin(), fds.end(), order->fds.begin());
   return true;
 }
@@ -102,12 +93,15 @@ ForkServer::ForkServer(int socket, int wakeup)
       wakeup_(wakeup),
       buffer_(std::make_unique_for_overwrite<char[]>(kMaxMessageBytes)) {}
 
-ForkServer::Event ForkServer::Serve(int timeout_ms) {
+ForkServer::Event ForkServer::Serve(int timeout_ms) noexcept {
   while (true) {
     pollfd polled[] = {{wakeup_, POLLIN, 0}, {socket_, POLLIN, 0}};
     const int n = ::poll(polled, 2, timeout_ms);
     if (n == 0) return Event::kIdle;
-    if (n < 0) continue;  // a signal, of which `wakeup` tells
+    if (n < 0) {
+      CYRAY_CHECK(errno == EINTR) << Status::FromErrno("poll").message();
+      continue;  // a signal, of which `wakeup` tells
+    }
     if (polled[0].revents != 0) return Event::kWoken;
     std::vector<UniqueFd> fds;
     const ssize_t size = Receive(socket_, buffer_.get(), &fds);

@@ -2,8 +2,10 @@
 //
 // What an interpreter runs writes all over its memory, if only counts of references. Whatever page
 // the zygote writes between two forks stays behind as the child's own: 600 kB for each worker, and
-// the time to copy it. Messages and descriptors are those of docs/architecture.md. Threading: one
-// thread. A child of Serve has a copy of it, which knows what it was forked for.
+// the time to copy it. Messages and descriptors are those of docs/architecture.md.
+// Without memory the process ends, and the raylet starts another: nobody waits for an answer.
+//
+// Threading: one thread. A child of Serve has a copy of it, which knows what it was forked for.
 
 #pragma once
 
@@ -12,7 +14,6 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,7 +34,6 @@ class ForkServer {
   // What a child is to be.
   struct Order {
     std::string worker_id;
-    std::vector<std::pair<std::string, std::optional<std::string>>> env;  // nothing: take it out
     std::array<UniqueFd, 3> fds;  // the raylet's socket, stdout, stderr
 
     std::vector<int> Release() { return {fds[0].release(), fds[1].release(), fds[2].release()}; }
@@ -43,7 +43,7 @@ class ForkServer {
   ForkServer(int socket, int wakeup);
 
   // Forks whatever is asked for, until one of the events comes; -1 ms: without limit.
-  Event Serve(int timeout_ms);
+  Event Serve(int timeout_ms) noexcept;
   Order& order() { return order_; }
   // The children since the last call.
   std::vector<pid_t> TakeForked() { return std::exchange(forked_, {}); }

@@ -157,12 +157,8 @@ void ZygoteLink::Fork(ForkRequest request) {
 }
 
 void ZygoteLink::SendRequest(uint64_t token, const ForkRequest& request) {
-  const std::string text = json{
-      {"op", "fork"},
-      {"token", token},
-      {"env", json::object()},
-      {"worker_id",
-       request.worker.Hex()}}.dump();
+  const std::string text =
+      json{{"op", "fork"}, {"token", token}, {"worker_id", request.worker.Hex()}}.dump();
   const int fds[kForkFds] = {request.socket.get(), request.out.get(), request.err.get()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
   iovec part{const_cast<char*>(text.data()), text.size()};

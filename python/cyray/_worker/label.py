@@ -1,7 +1,7 @@
 """Labels in a worker's output: which task or actor printed what comes next.
 
-`install` makes stdout and stderr announce the running task's name with a line
-`\\x1ecyray-label:<name>` (which the raylet swallows) when it changed since the last output.
+A labelled stream announces the running task's name with a line `\\x1ecyray-label:<name>` (which the
+raylet swallows) when it changed since the last output.
 """
 
 from __future__ import annotations

@@ -111,17 +111,13 @@ def _streams() -> list[Any]:
         os.close(write)
 
 
-def note_devices() -> None:
-    """The accelerators that the environment names, before cyray sets the variables itself."""
-    for kind, variable in accelerators.VARIABLES.items():
-        if visible := machine.visible_devices(variable):
-            me.visible_devices[kind] = visible
-
-
 def prepare_worker() -> None:
     """All of becoming a worker that is the same for each: once, in the zygote or in a fresh process."""
     global _prepared
-    note_devices()
+    # As the environment has them, before cyray sets the variables itself.
+    for kind, variable in accelerators.VARIABLES.items():
+        if visible := machine.visible_devices(variable):
+            me.visible_devices[kind] = visible
     _prepared = _Prepared()
 
 

@@ -32,7 +32,6 @@ from cyray._worker.process import (
     import_preload,
     log,
     make_room_for_title,
-    note_devices,
     prepare_worker,
 )
 
@@ -62,6 +61,10 @@ class Zygote:
         self._children: set[int] = set()
         # Sessions of dead workers, and how many more times their orphans are looked for.
         self._dead_sessions: dict[int, int] = {}
+        null = os.open(os.devnull, os.O_RDONLY)  # first: it may be the one that takes 0
+        if null != 0:
+            os.dup2(null, 0)
+            os.close(null)
         self._wakeup_read, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -71,9 +74,6 @@ class Zygote:
         # The raylet has blocked SIGTERM, so that one that came before is not the default's, an end
         # that leaves the node's other processes behind.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
 
     def run(self) -> tuple[int, str] | None:
         """Serves until the raylet is gone (None); in a forked child: its socket and worker id."""
@@ -86,8 +86,8 @@ class Zygote:
             sys.stderr.flush()
             event = server.serve(_SWEEP_MS if self._dead_sessions else idle_ms)
             if event == "child":
-                worker_id, env, fds = server.take_order()
-                self._become_worker(env, fds)
+                worker_id, fds = server.take_order()
+                self._become_worker(fds)
                 return fds[0], worker_id
             for pid in server.take_forked():
                 self._children.add(pid)
@@ -104,7 +104,7 @@ class Zygote:
                 import_all(_LATER)
                 gc.freeze()
 
-    def _become_worker(self, env: dict[str, str | None], fds: list[int]) -> None:
+    def _become_worker(self, fds: list[int]) -> None:
         """In the child: lets go of all that is the zygote's."""
         os.setsid()  # what it starts can be told from what others start
         signal.set_wakeup_fd(-1)
@@ -113,16 +113,10 @@ class Zygote:
         os.close(self._socket.detach())
         os.close(self._wakeup_read)
         os.close(self._wakeup_write)
-        for name, value in env.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        if env:
-            note_devices()
         for source, target in ((fds[1], 1), (fds[2], 2)):
             os.dup2(source, target)
-            os.close(source)
+            if source > 2:
+                os.close(source)
         _reseed()
         gc.enable()
 

@@ -1,8 +1,6 @@
 # Declarations of what the zygote uses of the core, for Cython.
 from libcpp.memory cimport unique_ptr
-from libcpp.optional cimport optional
 from libcpp.string cimport string
-from libcpp.utility cimport pair
 from libcpp.vector cimport vector
 
 
@@ -15,7 +13,6 @@ cdef extern from "cyray/core/fork_server.h" namespace "cyray::core" nogil:
 
     cdef cppclass ForkOrder "cyray::core::ForkServer::Order":
         string worker_id
-        vector[pair[string, optional[string]]] env
         vector[int] Release()
 
     cdef cppclass CForkServer "cyray::core::ForkServer":

@@ -40,11 +40,7 @@ cdef class ForkServer:
         return self.server.get().TakeForked()
 
     def take_order(self):
-        """What this child is for: ``(worker_id, env, fds)``, a hex id, a dict of variables with ``None`` for
-        one that is to go, and the descriptors of the raylet's socket, stdout and stderr, the caller's now."""
+        """What this child is for: a worker's hex id, and the descriptors of the raylet's socket, stdout and
+        stderr, which are the caller's now."""
         cdef ForkOrder* order = &self.server.get().order()
-        cdef pair[string, optional[string]] item
-        env = {}
-        for item in order.env:
-            env[told(item.first)] = told(item.second.value()) if item.second.has_value() else None
-        return told(order.worker_id), env, order.Release()
+        return told(order.worker_id), order.Release()
