@@ -6,7 +6,9 @@ import gc
 import itertools
 import multiprocessing
 import os
+import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -121,6 +123,31 @@ def test_a_result_is_there_and_join_returns_when_its_callback_has_ended(item):
     assert len(ended) == 1 and result.successful() == (item == 1)
     joining.join(30)
     assert told == [None]
+
+
+@pytest.mark.timeout(60)
+def test_a_task_waits_for_its_result_and_not_for_others_while_a_callback_runs(gate):
+    @cyray.remote(num_cpus=0)
+    def use(path):
+        with Pool(2) as pool:
+            held = pool.apply_async(lambda: open(path).close())
+            told = []
+            got = pool.apply_async(
+                square, (3,), callback=lambda n: (time.sleep(0.2), told.append(n))
+            )
+            assert got.get() == 9 and told == [9]
+            assert not held.ready()
+
+    cyray.get(use.remote(gate.path))
+
+
+def test_a_callback_that_exits_is_told_of_and_the_next_one_is_called(capfd):
+    with Pool(1) as pool:
+        assert pool.apply_async(square, (3,), callback=sys.exit).get() == 9
+        told = []
+        assert pool.apply_async(square, (4,), callback=told.append).get() == 16
+        assert told == [16]
+    assert "SystemExit" in capfd.readouterr().err
 
 
 def test_a_callback_that_would_wait_for_itself_is_told():

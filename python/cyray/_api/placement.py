@@ -119,7 +119,17 @@ class PlacementGroup(Group):
         return hash(self.id)
 
     def __reduce__(self) -> Any:
-        return PlacementGroup, (self.id, self._bundles)
+        return _unpickled, (self.id, self._bundles, self._shapes)
+
+
+def _unpickled(
+    id: PlacementGroupID,
+    bundles: list[dict[str, float]] | None,
+    shapes: list[dict[str, float]] | None,
+) -> PlacementGroup:
+    group = PlacementGroup(id, bundles)
+    group._shapes = shapes
+    return group
 
 
 def _patience_s() -> float:
@@ -252,7 +262,8 @@ def get_placement_group(placement_group_name: str) -> PlacementGroup:
 
 
 def get_current_placement_group() -> PlacementGroup | None:
-    """The group that this task or actor runs in; None when it runs in none."""
+    """The group that this task or actor runs in; None when it runs in none. The GCS is asked for its bundles
+    when `bundle_specs` is."""
     auto_init()
     found = _raylet.current_group()
     return None if found is None else _group_of(found)

@@ -36,9 +36,9 @@ class _GroupsOfGcs:
         """The rows that come within that time: nothing when none do."""
         with self._lock:
             if self._asked is None:
+                # It takes the lock before it looks for what was asked.
+                threading.Thread(target=self._look, name="cyray-groups", daemon=True).start()
                 self._asked = threading.Event(), {}
-                thread = threading.Thread(target=self._look, name="cyray-groups", daemon=True)
-                thread.start()
             answered, rows = self._asked
         return rows if answered.wait(wait_s) else {}
 
@@ -69,10 +69,9 @@ class _OneByOne:
         """Has it run, behind what was given before."""
         with self._lock:
             self._work.append(work)
-            if self._runs:
-                return
-            self._runs = True
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            if not self._runs:
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+                self._runs = True
 
     def _run(self) -> None:
         while True:

@@ -3,7 +3,8 @@
 Place: above the public API. A call is cut into chunks; a process that is idle gets the oldest chunk that waits,
 one at a time. A process is idle once it has started, so those for which there is no room yet hold up nobody.
 What ends a chunk is a callback of its future, on the thread that takes events; callbacks of users run on a
-thread of the pool's, one at a time, and their result is there when they have. Once `ended` is set every chunk, those that are given later too, ends with that error.
+thread of the pool's, one at a time, and their result is there when they have ended. Once `ended` is set every
+chunk, those that are given later too, ends with that error.
 Threading: a pool and its results may be used by several threads; `_lock` guards which process is idle and
 which chunk waits, and nobody pickles, waits or calls a user under it.
 """
@@ -375,11 +376,13 @@ class Pool:
             if left is not None and left <= 0:
                 return
             with self._lock:
+                # What is on its way may be what is waited for, and no ref says so any more.
+                is_coming = self._delivering > 0
                 refs = [ref for ref in self._unfinished.values() if ref is not None]
                 refs += [ref for each, ref in self._processes.items() if not each.has_started]
-            if refs:
+            if refs and not is_coming:
                 cyray.wait(refs, timeout=left)
-            event.wait(0.001)  # the other thread tells what has ended
+            event.wait(0.05 if is_coming else 0.001)  # the other thread tells what has ended
 
     def call_back(self, callback: Callable[[Any], Any], value: Any, done: threading.Event) -> None:
         """Calls it on the thread for callbacks, and sets the event when that has ended."""
@@ -388,7 +391,7 @@ class Pool:
             self._calling_back.now = True
             try:
                 callback(value)
-            except Exception:
+            except BaseException:  # sys.exit() is no end of the thread that others need
                 traceback.print_exc()
             finally:
                 self._calling_back.now = False
@@ -396,12 +399,19 @@ class Pool:
                 self._delivered()
 
         with self._lock:
+            if not self._has_caller:
+                try:
+                    threading.Thread(
+                        target=_run_callbacks,
+                        args=(self._callbacks,),
+                        name="cyray-pool",
+                        daemon=True,
+                    ).start()
+                except RuntimeError:  # no thread can be started: the result is there nevertheless
+                    done.set()
+                    raise
             self._delivering += 1
             self._callbacks.put(call)
-            if not self._has_caller:
-                threading.Thread(
-                    target=_run_callbacks, args=(self._callbacks,), name="cyray-pool", daemon=True
-                ).start()
             self._has_caller = not self._callbacks_ended
             if self._callbacks_ended:  # a last one, which came late
                 self._callbacks.put(None)
