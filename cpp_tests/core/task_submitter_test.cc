@@ -423,6 +423,32 @@ TEST_F(TaskSubmitterTest, AnIdleReclaimedLeaseIsReturnedAtOnce) {
   EXPECT_THAT(FromProcess(FrameType::kReturnLease), SizeIs(1));
 }
 
+TEST_F(TaskSubmitterTest, AnIdleLeaseIsKeptForItsKindOfTaskUnlessOneOfAnotherPriorityWaits) {
+  const auto with_priority = [this](int32_t priority) {
+    TaskTemplate* tmpl = slab_.templates().Take();
+    tmpl->shape = tasks_.FindShape({.demand = OneCpu(), .priority = priority});
+    return tmpl;
+  };
+  AddWorker(10);
+  objects_.Release(Submit(with_priority(5)));
+  GrantFirst(1, 10);
+  const int64_t before_idle = MonotonicNs();
+  Reply(10, Pushed(10).at(0));
+  tasks_.Tick(before_idle + 1'000'000);
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), IsEmpty());
+  ResourceSet gpu;
+  gpu.Set("GPU", 10'000);
+  ObjectEntry* other = Submit(MakeTemplate(0, gpu));
+  tasks_.Tick(before_idle + 1'000'000);
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), IsEmpty()) << "it is of no use to that one";
+  ObjectEntry* lower = Submit(with_priority(1));
+  EXPECT_LE(tasks_.NextTickNs(), MonotonicNs() + 1'000'000);
+  tasks_.Tick(MonotonicNs() + 1'000'000);
+  EXPECT_THAT(FromProcess(FrameType::kReturnLease), SizeIs(1));
+  tasks_.FailAll(SystemError(ErrorKind::kUnschedulable, ""));
+  Release({other, lower});
+}
+
 TEST_F(TaskSubmitterTest, ATaskThatRanOnADeadWorkerFailsAndThoseBehindItRunElsewhere) {
   AddWorker(10);
   TaskTemplate* tmpl = KnownTemplate(10);

@@ -16,8 +16,6 @@ using wire::FrameType;
 
 // Less queued work than this is not worth moving to another worker that is idle.
 constexpr double kStealWorthUs = 250;
-// An idle lease is kept so long: work of the same shape often follows.
-constexpr int64_t kKeepIdleNs = 50'000'000;
 // How often it is tried to reach who counts permits, when the connection was lost.
 constexpr int64_t kTellAgainNs = 100'000'000;
 }  // namespace
@@ -164,6 +162,7 @@ void TaskSubmitter::RequestLeases(Shape& shape, size_t want) {
       OnLeaseReply(shape, id, frame != nullptr ? frame->As<wire::LeaseReply>() : nullptr);
     });
   }
+  CountRequests(shape);
   raylet_.Flush();
 }
 
@@ -175,11 +174,13 @@ void TaskSubmitter::CancelRequests(Shape& shape, size_t keep) {
     raylet_.Send(FrameType::kCancelLease, builder_);
   }
   shape.requests.resize(std::min(keep, shape.requests.size()));
+  CountRequests(shape);
 }
 
 void TaskSubmitter::OnLeaseReply(Shape& shape, uint64_t request_id, const wire::LeaseReply* reply) {
   --shape.unanswered;
   const bool asked = std::erase(shape.requests, request_id) > 0;
+  CountRequests(shape);
   if (reply == nullptr) return;
   if (!reply->ok()) {
     if (!asked || shape.ready.empty()) {
@@ -298,7 +299,7 @@ void TaskSubmitter::OnTaskProgress(Link& link, PendingTask* task, bool begun) {
 
 void TaskSubmitter::BecameIdle(Lease& lease) {
   lease.idle_since_ns = links_.NowNs();
-  TickAt(lease.idle_since_ns + kKeepIdleNs);
+  TickAt(lease.idle_since_ns + KeepIdleNs(*lease.shape));
   StealFor(*lease.shape, lease);
 }
 
@@ -507,12 +508,12 @@ void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>&
       ++i;
       continue;
     }
-    if (now_ns - lease.idle_since_ns >= kKeepIdleNs) {
+    if (now_ns - lease.idle_since_ns >= KeepIdleNs(shape)) {
       ReturnLease(lease);
       continue;
     }
     StealFor(shape, lease);
-    TickAt(lease.idle_since_ns + kKeepIdleNs);
+    TickAt(lease.idle_since_ns + KeepIdleNs(shape));
     ++i;
   }
   // The crew goes on without a worker that waits: what is behind its task is theirs.
@@ -528,6 +529,7 @@ void TaskSubmitter::TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>&
 void TaskSubmitter::FailAll(const ValuePtr& error) {
   for (auto& shape : shapes_) {
     shape->requests.clear();
+    if (shape->kin != nullptr) CountRequests(*shape);
     std::vector<PendingTask*> failed;
     while (PendingTask* task = shape->ready.TakeFirst()) failed.push_back(task);
     for (auto& lease : shape->leases) {

@@ -79,6 +79,11 @@ class TaskSubmitter {
  private:
   static constexpr size_t kMaxLeaseRequests = 10;  // of a shape at once
   void ForgetUnusedShapes();
+  std::shared_ptr<Kin> KinOf(ShapeKey key);
+  // After its requests have changed.
+  void CountRequests(Shape& shape);
+  // How long a lease of that shape is kept that has nothing to do.
+  static int64_t KeepIdleNs(const Shape& shape);
   void TickShape(Shape& shape, int64_t now_ns, std::vector<Lease*>& silent);
   void Enqueue(PendingTask* task, bool front);
   void Pump(Shape& shape);
@@ -130,6 +135,7 @@ class TaskSubmitter {
   std::vector<Shape*> free_shapes_;
   size_t look_at_ = 64;  // how many there may be before it is looked which are used
   std::map<ShapeKey, Shape*> shapes_by_key_;
+  std::map<ShapeKey, std::weak_ptr<Kin>> kin_;
   std::vector<Shape*> with_leases_;
   PermitOffice permits_;
   std::unordered_map<uint32_t, Shape*> limited_;  // by the number of their permits

@@ -211,9 +211,16 @@ struct Permits {
   uint64_t owed() const { return recalled > returned ? recalled - returned : 0; }
 };
 
+// Shapes that ask for the same of a node, in whatever order and number.
+struct Kin {
+  size_t requests = 0;  // RequestLease in flight, of all of them
+};
+
 // Tasks that any lease of the same shape can run.
 struct Shape {
   ShapeKey key;
+  std::shared_ptr<Kin> kin;
+  size_t counted = 0;                      // of its requests, in those of its kin
   bool bounded = false;                    // a node has room for so many at once, and for no more
   TaskList ready{.place = Place::kQueue};  // arguments there, waiting for a lease
   std::vector<std::unique_ptr<Lease>> leases;
