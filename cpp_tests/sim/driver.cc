@@ -126,7 +126,7 @@ void Driver::RestartActor(Player* player, size_t number) {
   if (actor.is_nil()) return;  // it is made when it is called first
   while (true) {
     Book::Get().AskedToEnd(actor);  // once more, should only the answer be lost
-    const Status asked = core::KillActor(player->core().control(), actor, /*no_restart=*/false, "");
+    const Status asked = player->core().KillActor(actor, /*no_restart=*/false, "");
     if (asked.code() != StatusCode::kUnavailable) return;
     kernel().Sleep(100 * kMs);
   }
@@ -293,8 +293,7 @@ void Driver::EndNamed(Player* player) {
   called_ = true;
   while (!others_called()) kernel().Sleep(100 * kMs);
   const auto end = [&](const ActorId& id) {
-    while (core::KillActor(player->core().control(), id, true, "").code() ==
-           StatusCode::kUnavailable) {
+    while (player->core().KillActor(id, true, "").code() == StatusCode::kUnavailable) {
       kernel().Sleep(100 * kMs);
     }
   };

@@ -249,7 +249,7 @@ void World::EndNamedActors(std::string* why) {
           if (!actor.detached || actor.state == "Dead") continue;
           ActorId id;
           HexToBytes(actor.actor_id, id.bytes.data(), ActorId::kSize);
-          (void)core::KillActor(player.core().control(), id, true, "");
+          (void)player.core().KillActor(id, true, "");
         }
       },
       why);

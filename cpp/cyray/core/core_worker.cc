@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cyray/core/gcs_requests.h"
 #include "cyray/core/process_report.h"
 #include "cyray/util/sentence.h"
 
@@ -127,6 +128,13 @@ void CoreWorker::RunTimers(int64_t now_ns) {
 }
 
 // --- For people ---
+
+Status CoreWorker::KillActor(const ActorId& id, bool no_restart, std::string_view reason) {
+  uint32_t least_incarnation = 0;
+  CYRAY_RETURN_IF_ERROR(core::KillActor(control_, id, no_restart, reason, &least_incarnation));
+  submitter_.HoldCalls(id, least_incarnation);  // what was killed may be there a while yet
+  return Status::Ok();
+}
 
 std::string CoreWorker::Describe() {
   std::lock_guard lock(process_.mutex());

@@ -72,6 +72,9 @@ class CoreWorker : private PollerHandler {
   ExternalLoop& loop() { return loop_; }
   Control& control() { return control_; }
 
+  // Ends the actor's process; no later call of this one goes there.
+  Status KillActor(const ActorId& id, bool no_restart, std::string_view reason);
+
   // What this process does and waits for, for people.
   std::string Describe();
   // A line for each of the first of these objects that are not here: what makes it, and where that

@@ -107,11 +107,9 @@ def kill_actor(bytes actor_id, bint no_restart, str reason):
     cdef Session s = session()
     cdef ActorId id = ActorId.FromBytes(PyBytes_AS_STRING(actor_id))
     cdef string why = reason.encode()
-    cdef uint32_t least_incarnation = 0
     with nogil:
-        status = KillActor(s.core.control(), id, no_restart, why, &least_incarnation)
+        status = s.core.KillActor(id, no_restart, why)
     check(s, status)
-    s.core.submitter().HoldCalls(id, least_incarnation)   # what was killed may be there a while yet
 
 
 def kv_put(str space, str key, bytes value, bint overwrite=True):

@@ -36,7 +36,6 @@ cdef extern from "cyray/core/gcs_requests.h" namespace "cyray::core" nogil:
         string state
         string calls
     Status GetActorSave(Control&, const ActorId&, SavedActor*)
-    Status KillActor(Control&, const ActorId&, cbool, const string&, uint32_t*)
 
     cdef cppclass NodeRow:
         string node_id, ip, hostname, raylet_socket, death_reason

@@ -60,6 +60,7 @@ cdef extern from "cyray/core/core_worker.h" namespace "cyray::core" nogil:
         EventQueue& events()
         ExternalLoop& loop()
         Control& control()
+        Status KillActor(const ActorId&, cbool, const string&)
         string Describe()
         string DescribeMissing(ObjectEntry**, size_t)
         string ReportMissing(ObjectEntry**, size_t)

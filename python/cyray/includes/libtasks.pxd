@@ -117,7 +117,6 @@ cdef extern from "cyray/core/submitter.h" namespace "cyray::core" nogil:
         cbool Throttle(ActorClient*)
         ActorClient* GetActorClient(const ActorId&, const vector[CallGroup]&, cbool)
         void ReleaseActorClient(ActorClient*)
-        void HoldCalls(const ActorId&, uint32_t)
         ActorId NewActorId()
         Status CreateActor(const ActorCreation&, cbool)
         void HoldForActor(const ActorId&, vector[ObjectEntry*], cbool)
