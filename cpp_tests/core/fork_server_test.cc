@@ -10,10 +10,11 @@
 
 #include <array>
 #include <cstdlib>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+
+#include "cyray/util/fd_message.h"
 
 namespace cyray::core {
 namespace {
@@ -36,21 +37,7 @@ class ForkServerTest : public ::testing::Test {
   }
 
   void Send(const std::string& text, const std::vector<int>& fds = {}) {
-    alignas(cmsghdr) char control[CMSG_SPACE(16 * sizeof(int))] = {};
-    iovec part{const_cast<char*>(text.data()), text.size()};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (!fds.empty()) {
-      message.msg_control = control;
-      message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-      cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-      std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
-    }
-    ASSERT_GT(::sendmsg(raylet_.get(), &message, 0), 0);
+    ASSERT_GT(SendWithFds(raylet_.get(), text, fds), 0);
   }
 
   void Ask(int token) {
@@ -61,20 +48,10 @@ class ForkServerTest : public ::testing::Test {
   // What it said; null when it has said nothing.
   json Receive() {
     char text[4096];
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    iovec part{text, sizeof text};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    const ssize_t n = ::recvmsg(raylet_.get(), &message, MSG_DONTWAIT);
+    std::vector<UniqueFd> fds;
+    const ssize_t n = ReceiveWithFds(raylet_.get(), text, &fds, MSG_DONTWAIT);
     if (n <= 0) return nullptr;
-    if (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-      pidfd_ = UniqueFd(fd);
-    }
+    if (!fds.empty()) pidfd_ = std::move(fds.front());
     return json::parse(text, text + n);
   }
 
@@ -136,7 +113,7 @@ TEST_F(ForkServerTest, RefusesWhatIsNoRequestAndKeepsNothingOfIt) {
   };
   EXPECT_TRUE(refused(good, {}));
   EXPECT_TRUE(refused(good, std::vector<int>(2, wake_.get())));
-  EXPECT_TRUE(refused(good, std::vector<int>(12, wake_.get()))) << "more than it has room for";
+  EXPECT_TRUE(refused(good, std::vector<int>(kMaxMessageFds, wake_.get())));
   for (const auto& [name, value] : {
            std::pair<const char*, json>{"op", "spoon"},
            {"op", nullptr},

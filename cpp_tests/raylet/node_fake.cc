@@ -16,6 +16,7 @@
 #include <fstream>
 
 #include "cyray/util/clock.h"
+#include "cyray/util/fd_message.h"
 
 namespace cyray::raylet {
 namespace {
@@ -50,23 +51,8 @@ int ListenAt(const std::string& path) {
 // Up to four descriptors and the text that came with them; -1 when there is nothing.
 ssize_t Receive(int fd, std::string* text, std::vector<UniqueFd>* fds) {
   text->assign(64 << 10, '\0');
-  alignas(cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {};
-  iovec part{text->data(), text->size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t n = ::recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (n < 0) return n;
-  text->resize(static_cast<size_t>(n));
-  for (cmsghdr* h = CMSG_FIRSTHDR(&message); h != nullptr; h = CMSG_NXTHDR(&message, h)) {
-    for (size_t i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
-      int one;
-      std::memcpy(&one, CMSG_DATA(h) + i * sizeof one, sizeof one);
-      fds->emplace_back(one);
-    }
-  }
+  const ssize_t n = ReceiveWithFds(fd, *text, fds, MSG_DONTWAIT);
+  if (n >= 0) text->resize(static_cast<size_t>(n));
   return n;
 }
 
@@ -242,21 +228,8 @@ std::optional<FakeZygote::Request> FakeZygote::AwaitRequest() {
 
 void FakeZygote::Tell(const nlohmann::json& message, int fd) {
   const std::string text = message.dump();
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  msghdr sent{};
-  sent.msg_iov = &part;
-  sent.msg_iovlen = 1;
-  if (fd >= 0) {
-    sent.msg_control = control;
-    sent.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&sent);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
-  EXPECT_EQ(::sendmsg(socket_.get(), &sent, MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+  const std::span<const int> fds(&fd, fd >= 0 ? 1 : 0);
+  EXPECT_EQ(SendWithFds(socket_.get(), text, fds), static_cast<ssize_t>(text.size()));
 }
 
 void FakeZygote::Forked(const Request& request, int pid) {

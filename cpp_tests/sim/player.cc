@@ -390,7 +390,9 @@ void Player::Yield(core::ExecTask& task, const TaskKey& key) {
     if (key.depth == 1 && i % 3 == 0) Store(task, core::ItemStream::IdOf(task.id, i), &outcome);
     const Sent sent = core_.executor().SendItem(task, std::move(outcome));
     if (sent == Sent::kUnwanted) return;
-    if (sent == Sent::kWait) CYRAY_CHECK(core_.executor().AwaitRoom(task));
+    if (sent == Sent::kWait) {
+      CYRAY_CHECK(core_.executor().AwaitRoom(task));
+    }
   }
 }
 

@@ -28,6 +28,7 @@
 #endif
 #include "cyray/raylet/raylet.h"
 #include "cyray/util/event_loop.h"
+#include "cyray/util/fd_message.h"
 #include "cyray/util/log.h"
 
 namespace cyray::sim {
@@ -73,48 +74,25 @@ class Zygote {
 
  private:
   void Say(const json& message, int fd) {
-    std::string text = message.dump();
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-    iovec part{text.data(), text.size()};
-    msghdr out{};
-    out.msg_iov = &part;
-    out.msg_iovlen = 1;
-    if (fd >= 0) {
-      out.msg_control = control;
-      out.msg_controllen = sizeof control;
-      cmsghdr* header = CMSG_FIRSTHDR(&out);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof fd);
-      std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    }
-    ::sendmsg(socket_.get(), &out, MSG_NOSIGNAL);
+    (void)SendWithFds(socket_.get(), message.dump(), std::span<const int>(&fd, fd >= 0 ? 1 : 0));
   }
 
   // False: the raylet is gone.
   bool Receive() {
     std::string text(kZygoteMessageBytes, '\0');
-    alignas(cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {};
-    iovec part{text.data(), text.size()};
-    msghdr in{};
-    in.msg_iov = &part;
-    in.msg_iovlen = 1;
-    in.msg_control = control;
-    in.msg_controllen = sizeof control;
-    const ssize_t n = ::recvmsg(socket_.get(), &in, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    std::vector<UniqueFd> fds;
+    const ssize_t n = ReceiveWithFds(socket_.get(), text, &fds, MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN) return true;
     if (n <= 0) return false;
     text.resize(static_cast<size_t>(n));
-    int fds[3];
-    std::memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&in)), sizeof fds);
     const json message = json::parse(text);
     Kernel& kernel = *Kernel::Get();
     WorkerId id;
     CYRAY_CHECK(HexToBytes(message["worker_id"].get<std::string>(), id.bytes.data(), id.kSize));
-    Process* const worker =
-        kernel.Start(Kernel::Current()->node, "worker", Kernel::Current(),
-                     [run = run_worker_, fd = fds[0], id] { return run(UniqueFd(fd), id); });
-    for (const int fd : fds) kernel.GiveTo(fd, worker);
+    Process* const worker = kernel.Start(
+        Kernel::Current()->node, "worker", Kernel::Current(),
+        [run = run_worker_, fd = fds.at(0).get(), id] { return run(UniqueFd(fd), id); });
+    for (UniqueFd& fd : fds) kernel.GiveTo(fd.release(), worker);
     workers_.insert(worker->pid);
     const UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, worker->pid, 0)));
     Say({{"op", "forked"}, {"token", message["token"]}, {"pid", worker->pid}}, pidfd.get());

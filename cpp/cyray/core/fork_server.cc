@@ -2,15 +2,14 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "cyray/util/fd_message.h"
 #include "cyray/util/log.h"
 #include "cyray/util/status.h"
 
@@ -20,51 +19,13 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxMessageBytes = 64 << 10;
-constexpr size_t kMaxFds = 8;
 
-// Bytes of one message, 0 at the end, negative for an error.
-ssize_t Receive(int socket, char* buffer, std::vector<UniqueFd>* fds) {
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))];
-  iovec part{buffer, kMaxMessageBytes};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  if (n < 0) return n;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-      fds->emplace_back(fd);
-    }
-  }
-  return n;
-}
-
-void Send(int socket, const json& said, int fd = -1) {
+void Send(int socket, const json& said, std::span<const int> fds = {}) {
   // What the request had as its token comes back as it was, whatever bytes that were.
-  std::string text = said.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-  iovec part{text.data(), text.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (fd >= 0) {
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof fd);
-    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  }
+  const std::string text =
+      said.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
   // When that fails the raylet is gone; the next receive says so.
-  while (::sendmsg(socket, &message, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  while (SendWithFds(socket, text, fds) < 0 && errno == EINTR) {
   }
 }
 
@@ -104,7 +65,7 @@ ForkServer::Event ForkServer::Serve(int timeout_ms) noexcept {
     }
     if (polled[0].revents != 0) return Event::kWoken;
     std::vector<UniqueFd> fds;
-    const ssize_t size = Receive(socket_, buffer_.get(), &fds);
+    const ssize_t size = ReceiveWithFds(socket_, {buffer_.get(), kMaxMessageBytes}, &fds);
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) return Event::kClosed;
     if (Handle({buffer_.get(), static_cast<size_t>(size)}, std::move(fds))) return Event::kChild;
@@ -125,7 +86,7 @@ bool ForkServer::Handle(std::string_view text, std::vector<UniqueFd> fds) {
     error = Status::FromErrno("fork").message();
   } else if (const UniqueFd pidfd(OpenPidFd(pid)); pidfd.valid()) {  // before it can be reaped
     forked_.push_back(pid);
-    Send(socket_, {{"op", "forked"}, {"token", token}, {"pid", pid}}, pidfd.get());
+    Send(socket_, {{"op", "forked"}, {"token", token}, {"pid", pid}}, {{pidfd.get()}});
   } else {
     error = Status::FromErrno("pidfd_open").message();
     ::kill(pid, SIGKILL);

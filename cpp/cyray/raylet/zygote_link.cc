@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cyray/util/fd_message.h"
 #include "cyray/util/log.h"
 
 namespace cyray::raylet {
@@ -24,26 +24,6 @@ constexpr size_t kMaxFailures = 5;
 constexpr int64_t kRestartDelayMs = 20;
 constexpr int64_t kHopelessDelayMs = 2'000;
 constexpr int kForkFds = 3;
-
-// One message, with the descriptor that came with it.
-ssize_t Receive(int socket, std::string& buffer, UniqueFd* fd) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec part{buffer.data(), buffer.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t n = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header != nullptr && header->cmsg_type == SCM_RIGHTS &&
-      header->cmsg_len >= CMSG_LEN(sizeof(int))) {
-    int number = -1;
-    std::memcpy(&number, CMSG_DATA(header), sizeof number);
-    *fd = UniqueFd(number);
-  }
-  return n;
-}
 
 }  // namespace
 
@@ -160,19 +140,7 @@ void ZygoteLink::SendRequest(uint64_t token, const ForkRequest& request) {
   const std::string text =
       json{{"op", "fork"}, {"token", token}, {"worker_id", request.worker.Hex()}}.dump();
   const int fds[kForkFds] = {request.socket.get(), request.out.get(), request.err.get()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof fds);
-  std::memcpy(CMSG_DATA(header), fds, sizeof fds);
-  if (::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return;
+  if (SendWithFds(socket_.get(), text, fds, MSG_DONTWAIT) >= 0) return;
   if (errno == EAGAIN || errno == ENOBUFS) {  // its queue is full: in a moment
     again_.Start(token, 1, [this, token] {
       const auto it = in_flight_.find(token);
@@ -184,10 +152,11 @@ void ZygoteLink::SendRequest(uint64_t token, const ForkRequest& request) {
 void ZygoteLink::OnReadable() {
   std::string buffer(kMaxMessageBytes, '\0');
   while (socket_.valid()) {
-    UniqueFd fd;
-    const ssize_t n = Receive(socket_.get(), buffer, &fd);
+    std::vector<UniqueFd> fds;
+    const ssize_t n = ReceiveWithFds(socket_.get(), buffer, &fds, MSG_DONTWAIT);
     if (n > 0) {
-      OnMessage(buffer.substr(0, static_cast<size_t>(n)), std::move(fd));
+      OnMessage(buffer.substr(0, static_cast<size_t>(n)),
+                fds.empty() ? UniqueFd() : std::move(fds.front()));
       continue;
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "cyray/util/fd_message.h"
 #include "cyray/util/log.h"
 
 namespace cyray::wire {
@@ -45,23 +46,11 @@ ssize_t Channel::WriteSome() {
     return ::send(socket_.get(), out_.data() + sent_, end - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
   }
   if (out_fds_.size() > 1) end = out_fds_[1].offset;
-  const auto& fds = out_fds_.front().fds;
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFdsPerFrame * sizeof(int))];
-  iovec part{out_.data() + sent_, end - sent_};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-  for (size_t i = 0; i < fds.size(); ++i) {
-    const int fd = fds[i].get();
-    std::memcpy(CMSG_DATA(header) + i * sizeof(int), &fd, sizeof fd);
-  }
-  const ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  int fds[kMaxFdsPerFrame];
+  size_t count = 0;
+  for (const UniqueFd& fd : out_fds_.front().fds) fds[count++] = fd.get();
+  const std::string_view bytes(reinterpret_cast<const char*>(out_.data() + sent_), end - sent_);
+  const ssize_t n = cyray::SendWithFds(socket_.get(), bytes, {fds, count}, MSG_DONTWAIT);
   if (n > 0) out_fds_.pop_front();
   return n;
 }
@@ -118,16 +107,9 @@ Result<size_t> Channel::Fill() {
 
 Status Channel::TakeFds(msghdr& message) {
   Status status = Status::Ok();
-  for (cmsghdr* h = CMSG_FIRSTHDR(&message); h != nullptr; h = CMSG_NXTHDR(&message, h)) {
-    if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof fd);
-      Status added = reader_.AddFd(UniqueFd(fd));
-      if (!added.ok()) status = std::move(added);
-    }
-  }
+  cyray::TakeFds(message, [&](UniqueFd fd) {
+    if (Status added = reader_.AddFd(std::move(fd)); !added.ok()) status = std::move(added);
+  });
   // Later frames would get the descriptors of earlier ones.
   if ((message.msg_flags & MSG_CTRUNC) != 0) {
     return {StatusCode::kIoError,

@@ -18,13 +18,13 @@
 #include <cstring>
 #include <vector>
 
-#include "cyray/util/unique_fd.h"
+#include "cyray/util/fd_message.h"
 
 namespace cyray::wire {
 
 inline constexpr size_t kFrameHeaderBytes = 8;
 inline constexpr uint32_t kMaxFrameBytes = 512u << 20;
-inline constexpr size_t kMaxFdsPerFrame = 8;
+inline constexpr size_t kMaxFdsPerFrame = kMaxMessageFds;
 
 enum class FrameType : uint16_t {
   // local.fbs, client and raylet
