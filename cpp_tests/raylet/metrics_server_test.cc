@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 
 #include <deque>
+#include <latch>
+#include <memory>
 
 #include "cpp_tests/raylet/http_client.h"
 #include "cpp_tests/util/process_limit.h"
@@ -27,7 +29,12 @@ class MetricsServerTest : public testing::Test {
     ASSERT_TRUE(listening);
     port_ = *net::TcpListener::PortOf(listening->get());
     auto server = MetricsServer::Start(
-        std::move(*listening), "text/plain", [this] { return page_; }, limit_ms);
+        std::move(*listening), "text/plain",
+        [this] {
+          if (busy_) busy_->wait();
+          return page_;
+        },
+        limit_ms);
     ASSERT_TRUE(server) << server.error().message();
     server_ = std::move(*server);
   }
@@ -37,6 +44,9 @@ class MetricsServerTest : public testing::Test {
     return client.ReadAll();
   }
 
+  static constexpr int64_t kNever = 3'600'000;
+
+  std::unique_ptr<std::latch> busy_;  // that a page waits for
   std::string page_ = "the page\n";
   uint16_t port_ = 0;
   std::unique_ptr<MetricsServer> server_;
@@ -81,6 +91,68 @@ TEST_F(MetricsServerTest, SilentConnectionsMakeRoomForOthers) {
   for (size_t i = 0; i < 2 * MetricsServer::kMaxConnections; ++i) silent.emplace_back(port_);
   EXPECT_THAT(HttpClient::Get(port_), EndsWith("the page\n"));
   for (HttpClient& client : silent) EXPECT_EQ(client.ReadAll(), "");
+}
+
+TEST_F(MetricsServerTest, TheOldestWithoutARequestMakesRoom) {
+  Start(kNever);
+  std::deque<HttpClient> half_open;
+  for (size_t i = 0; i < 3 * MetricsServer::kMaxConnections; ++i) {
+    half_open.emplace_back(port_).Send("GET /metr");
+    if (i % 10 == 0) {
+      EXPECT_THAT(HttpClient::Get(port_), EndsWith("the page\n"));
+    }
+  }
+  EXPECT_THAT(HttpClient::Get(port_), EndsWith("the page\n"));
+  EXPECT_EQ(half_open.front().ReadAll(), "");
+  half_open.back().Send("ics HTTP/1.1\r\nHost: here\r\n\r\n");
+  EXPECT_THAT(half_open.back().ReadAll(), EndsWith("the page\n"));
+}
+
+TEST_F(MetricsServerTest, WhoHasClosedTakesNoRoom) {
+  Start(kNever);
+  std::deque<HttpClient> honest;
+  for (size_t i = 1; i < MetricsServer::kMaxConnections; ++i) honest.emplace_back(port_);
+  for (size_t i = 0; i < 3 * MetricsServer::kMaxConnections; ++i) {
+    HttpClient(port_).Send("GET /metr");
+    EXPECT_THAT(Answer("POST /metrics HTTP/1.1\r\nHost: here\r\n\r\n"), Not(HasSubstr("the page")));
+  }
+  honest.front().Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+  EXPECT_THAT(honest.front().ReadAll(), EndsWith("the page\n"));
+}
+
+TEST_F(MetricsServerTest, ARequestThatHasComeIsAnsweredWhoeverElseComes) {
+  Start(kNever);
+  busy_ = std::make_unique<std::latch>(1);  // so that all of what follows has come at once
+  HttpClient first(port_), second;
+  first.Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+  std::deque<HttpClient> half_open;
+  const auto crowd = [&] {
+    for (size_t i = 0; i < 3 * MetricsServer::kMaxConnections; ++i) {
+      half_open.emplace_back(port_).Send("GET /metr");
+    }
+  };
+  crowd();
+  second.Connect(port_);
+  second.Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+  crowd();
+  busy_->count_down();
+  EXPECT_THAT(first.ReadAll(), EndsWith("the page\n"));
+  EXPECT_THAT(second.ReadAll(), EndsWith("the page\n"));
+}
+
+TEST_F(MetricsServerTest, NoAnswerThatIsOnItsWayMakesRoom) {
+  page_ = std::string(12 << 20, 'p');  // more than sockets hold
+  Start(kNever);
+  std::deque<HttpClient> lazy, half_open;
+  for (size_t i = 1; i < MetricsServer::kMaxConnections; ++i) {
+    lazy.emplace_back(port_, /*receive_bytes=*/4'096)
+        .Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
+  }
+  for (size_t i = 0; i < MetricsServer::kMaxConnections; ++i) {
+    half_open.emplace_back(port_).Send("GET /metr");
+  }
+  EXPECT_THAT(HttpClient::Get(port_, "/"), StartsWith("HTTP/1.1 404 "));
+  for (size_t i = 0; i < 2; ++i) EXPECT_GT(lazy[i].ReadAll().size(), page_.size());
 }
 
 TEST_F(MetricsServerTest, ARequestThatComesByTheByteIsGivenUp) {

@@ -10,9 +10,10 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
-#include <map>
 #include <utility>
+#include <vector>
 
 #include "cyray/util/log.h"
 
@@ -21,6 +22,7 @@ namespace {
 
 constexpr const char* kPath = "/metrics";
 constexpr int64_t kAcceptPauseMs = 100;
+constexpr int kPriorities = 3;  // libevent gives the middle one, to connections and the listener
 
 timeval Interval(int64_t ms) { return {ms / 1000, (ms % 1000) * 1000}; }
 
@@ -37,8 +39,8 @@ using EventPtr = std::unique_ptr<T, FreeEvent>;
 // What libevent has of a server. Confined to the server's thread, once that runs.
 //
 // libevent tells of a connection when it comes, and of its end only after a whole request. So each
-// has a second owner here, until its end is told or its time is over: how many there are is known,
-// and none stays because it says nothing, or a byte a second.
+// has a second owner here, until its end is told or seen or its time is over: how many there are is
+// known, and none stays because it says nothing, or a byte a second, or is needed for another.
 class MetricsServer::Http {
  public:
   Http(const char* content_type, Page page, int64_t limit_ms)
@@ -46,16 +48,22 @@ class MetricsServer::Http {
   ~Http() {
     listener_ = nullptr;
     http_.reset();  // ends the connections that libevent still has
-    for (auto& [connection, deadline] : connections_) bufferevent_decref(connection);
+    for (const auto& connection : connections_) bufferevent_decref(connection->socket);
   }
 
   Status Listen(UniqueFd listening, int stop) {
     Status failed(StatusCode::kOutOfMemory, "libevent cannot begin to serve metrics");
     base_.reset(event_base_new());
-    if (base_) http_.reset(evhttp_new(base_.get()));
+    if (!base_ || event_base_priority_init(base_.get(), kPriorities) != 0) return failed;
+    http_.reset(evhttp_new(base_.get()));
     if (http_) stop_.reset(event_new(base_.get(), stop, EV_READ, &Http::OnStop, this));
     if (stop_) pause_.reset(evtimer_new(base_.get(), &Http::OnPauseOver, this));
-    if (!pause_ || event_add(stop_.get(), nullptr) != 0) return failed;
+    if (pause_)
+      waits_.reset(event_new(base_.get(), listening.get(), EV_READ, &Http::OnWaits, this));
+    if (!waits_ || event_priority_set(waits_.get(), kPriorities - 1) != 0 ||
+        event_priority_set(stop_.get(), 0) != 0 || event_add(stop_.get(), nullptr) != 0) {
+      return failed;
+    }
     evhttp_set_allowed_methods(http_.get(), EVHTTP_REQ_GET);
     evhttp_set_max_headers_size(http_.get(), kMaxHeaderBytes);
     evhttp_set_max_body_size(http_.get(), 0);
@@ -72,6 +80,13 @@ class MetricsServer::Http {
   void Run() { event_base_dispatch(base_.get()); }
 
  private:
+  struct Connection {
+    Http* self;
+    bufferevent* socket;
+    EventPtr<event> deadline;
+    bool answered = false;  // it has brought its request: its answer is on its way
+  };
+
   static Http& Of(void* self) { return *static_cast<Http*>(self); }
 
   static void OnStop(evutil_socket_t, short, void* self) {
@@ -98,48 +113,86 @@ class MetricsServer::Http {
     if (listener_ == nullptr) return;
     const bool pauses = evtimer_pending(pause_.get(), nullptr) != 0;
     if (!pauses && connections_.size() < kMaxConnections) {
+      event_del(waits_.get());
       evconnlistener_enable(listener_);
     } else {
       evconnlistener_disable(listener_);
+      if (!pauses && Oldest() != nullptr) event_add(waits_.get(), nullptr);
     }
   }
 
+  // Somebody waits for room. Of lower priority than all that connections do, so that what has come
+  // from each is read by now: none is ended after its request has come.
+  static void OnWaits(evutil_socket_t, short, void* self) {
+    auto& connections = Of(self).connections_;
+    std::erase_if(connections, &Http::IsOver);
+    const Connection* const oldest = Of(self).Oldest();
+    if (connections.size() >= kMaxConnections && oldest != nullptr) Of(self).End(*oldest);
+    Of(self).AcceptIfRoom();
+  }
+  // libevent has let go of it and not said so: whoever connected has closed, or sent nonsense.
+  static bool IsOver(const std::unique_ptr<Connection>& connection) {
+    bufferevent_event_cb event = nullptr;
+    bufferevent_getcb(connection->socket, nullptr, nullptr, &event, nullptr);
+    if (event != nullptr) return false;
+    bufferevent_decref(connection->socket);
+    return true;
+  }
+  // Of those that have not brought their request the one that came first. (Who sends a byte a
+  // second is not silent, and would stay at the expense of one whose request is on its way.)
+  const Connection* Oldest() const {
+    const auto oldest =
+        std::ranges::find_if(connections_, [](const auto& each) { return !each->answered; });
+    return oldest == connections_.end() ? nullptr : oldest->get();
+  }
+
   static bufferevent* OnConnection(event_base* base, void* self) {
-    bufferevent* connection = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
-    if (connection == nullptr) return nullptr;
+    bufferevent* socket = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    if (socket == nullptr) return nullptr;
     // When libevent has let go of it nobody takes what comes.
-    bufferevent_setwatermark(connection, EV_READ, 0, 2 * kMaxHeaderBytes);
-    Of(self).Keep(connection);
-    return connection;
+    bufferevent_setwatermark(socket, EV_READ, 0, 2 * kMaxHeaderBytes);
+    Of(self).Keep(socket);
+    return socket;
   }
 
-  void Keep(bufferevent* connection) {
-    bufferevent_incref(connection);
-    auto watch = std::make_unique<Deadline>(Deadline{this, connection, nullptr});
-    watch->timer.reset(evtimer_new(base_.get(), &Http::OnOverdue, watch.get()));
-    if (watch->timer) evtimer_add(watch->timer.get(), &limit_);
-    connections_.emplace(connection, std::move(watch));
+  void Keep(bufferevent* socket) {
+    bufferevent_incref(socket);
+    auto connection = std::make_unique<Connection>(Connection{this, socket, nullptr});
+    connection->deadline.reset(evtimer_new(base_.get(), &Http::OnOverdue, connection.get()));
+    if (connection->deadline) evtimer_add(connection->deadline.get(), &limit_);
+    connections_.push_back(std::move(connection));
     AcceptIfRoom();
   }
-  void Drop(bufferevent* connection) {
-    if (connections_.erase(connection) == 0) return;
-    bufferevent_decref(connection);
+  auto Find(bufferevent* socket) {
+    return std::ranges::find_if(connections_,
+                                [&](const auto& each) { return each->socket == socket; });
+  }
+  void Drop(bufferevent* socket) {
+    const auto connection = Find(socket);
+    if (connection == connections_.end()) return;
+    connections_.erase(connection);
+    bufferevent_decref(socket);
     AcceptIfRoom();
   }
-
-  static void OnOverdue(evutil_socket_t, short, void* deadline) {
-    Http& self = *static_cast<Deadline*>(deadline)->self;
-    bufferevent* const connection = static_cast<Deadline*>(deadline)->connection;
+  void End(const Connection& connection) {
     // libevent, if it still has the connection, takes it for one whose other end has gone.
-    ::shutdown(bufferevent_getfd(connection), SHUT_RDWR);
-    self.Drop(connection);
+    ::shutdown(bufferevent_getfd(connection.socket), SHUT_RDWR);
+    Drop(connection.socket);
+  }
+
+  static void OnOverdue(evutil_socket_t, short, void* connection) {
+    const Connection& overdue = *static_cast<Connection*>(connection);
+    overdue.self->End(overdue);
   }
   static void OnClosed(evhttp_connection* connection, void* self) {
     Of(self).Drop(evhttp_connection_get_bufferevent(connection));
   }
 
   static void OnRequest(evhttp_request* request, void* self) {
-    evhttp_connection_set_closecb(evhttp_request_get_connection(request), &Http::OnClosed, self);
+    evhttp_connection* const from = evhttp_request_get_connection(request);
+    evhttp_connection_set_closecb(from, &Http::OnClosed, self);
+    const auto connection = Of(self).Find(evhttp_connection_get_bufferevent(from));
+    if (connection != Of(self).connections_.end()) (*connection)->answered = true;
     Of(self).Answer(request);
   }
   void Answer(evhttp_request* request) {
@@ -154,20 +207,16 @@ class MetricsServer::Http {
     evhttp_send_reply(request, HTTP_OK, "OK", nullptr);
   }
 
-  struct Deadline {
-    Http* self;
-    bufferevent* connection;
-    EventPtr<event> timer;
-  };
   const char* const content_type_;
   const Page page_;
   const timeval limit_;
   EventPtr<event_base> base_;
   EventPtr<event> stop_;
   EventPtr<event> pause_;  // pending while nobody is accepted
+  EventPtr<event> waits_;  // watches the listening socket while there is no room
   EventPtr<evhttp> http_;
-  evconnlistener* listener_ = nullptr;  // http_'s
-  std::map<bufferevent*, std::unique_ptr<Deadline>> connections_;
+  evconnlistener* listener_ = nullptr;                    // http_'s
+  std::vector<std::unique_ptr<Connection>> connections_;  // in the order in which they came
 };
 
 Result<std::unique_ptr<MetricsServer>> MetricsServer::Start(UniqueFd listening,

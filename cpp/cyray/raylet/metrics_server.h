@@ -1,8 +1,9 @@
 // MetricsServer: answers HTTP on one port: GET /metrics is a page that its owner writes.
 //
 // libevent does HTTP, on one thread of this class's own. Whoever connects may be anybody: a request
-// has kRequestLimitMs to come and its answer as long to go, headers are bounded, a body is refused,
-// and beyond kMaxConnections others wait in the backlog. Each connection brings one request.
+// has kRequestLimitMs to come and its answer as long to go, headers are bounded, a body is refused.
+// Each connection brings one request. Beyond kMaxConnections the oldest that has not brought it
+// makes room; when all of them have, others wait in the backlog.
 // Threading: made and destroyed by its owner's thread; `page` is called on the server's own one.
 
 #pragma once
