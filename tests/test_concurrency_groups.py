@@ -220,6 +220,25 @@ def test_a_loop_that_is_blocked_holds_up_no_other(blocked):
     assert cyray.get(waiting, timeout=20) is True
 
 
+@pytest.mark.parametrize("group", ["io", "other"])
+def test_a_call_that_is_cancelled_before_it_begins_never_runs(group):
+    loops = Loops.remote()
+    held = loops.block.options(concurrency_group=group).remote()
+    queued = [
+        loops.pid.options(concurrency_group=group).remote(),
+        loops.sleep.options(concurrency_group=group).remote(),
+    ]
+    outside = "other" if group == "io" else "io"
+    cyray.get(loops.io_loop.options(concurrency_group=outside).remote(), timeout=20)
+    for ref in queued:
+        cyray.cancel(ref)
+        with pytest.raises(TaskCancelledError):
+            cyray.get(ref, timeout=20)
+    assert cyray.wait([held], timeout=0)[0] == []
+    assert cyray.get(loops.open.options(concurrency_group=outside).remote(), timeout=20) == "open"
+    assert cyray.get(held, timeout=20) is True
+
+
 def test_leaving_from_the_loop_of_a_group_ends_the_actor():
     loops = Loops.remote()
     pid = cyray.get(loops.pid.remote())

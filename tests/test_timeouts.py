@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 
 import pytest
@@ -135,6 +136,60 @@ def test_calls_of_async_actors_are_cancelled():
     assert cyray.get(refs[1:]) == [0, 0.5]
     assert cyray.get(service.shield.options(timeout_s=0.2).remote(), timeout=20) == "cleaned"
     cyray.kill(service)
+
+
+@cyray.remote(concurrency_groups={"io": 8, "clock": 1})
+class Loops:
+    def __init__(self):
+        self.opened = [threading.Event(), threading.Event()]
+
+    async def hold(self, number):
+        return self.opened[number].wait(30)
+
+    def hold_plainly(self, number):
+        return self.opened[number].wait(30)
+
+    async def is_late(self):
+        return cyray.get_runtime_context().is_canceled()
+
+    def is_plainly_late(self):
+        return cyray.get_runtime_context().is_canceled()
+
+    async def items(self):
+        yield cyray.get_runtime_context().is_canceled()
+
+    @cyray.method(concurrency_group="clock", timeout_s=0.2)
+    async def sleep(self):
+        await asyncio.sleep(60)
+
+    @cyray.method(concurrency_group="clock")
+    async def open(self, number):
+        self.opened[number].set()
+
+
+@pytest.mark.parametrize("hold", ["hold", "hold_plainly"])
+@pytest.mark.parametrize("group", [None, "io"])
+def test_time_that_a_call_waits_for_its_loop_does_not_count(hold, group):
+    loops = Loops.remote()
+    options = {} if group is None else {"concurrency_group": group}
+    late = {"timeout_s": 0.1, **options}
+    hold = getattr(loops, hold).options(**options)
+    held = [
+        hold.remote(0),
+        hold.remote(1),
+    ]  # the loop takes the second one together with what follows
+    waiting = [
+        loops.is_late.options(**late).remote(),
+        loops.is_plainly_late.options(**late).remote(),
+        loops.items.options(**late).remote(),
+    ]
+    cyray.get(loops.open.remote(0), timeout=20)
+    timed_out(loops.sleep.remote())
+    assert cyray.wait(waiting[:1], timeout=0)[0] == []
+    cyray.get(loops.open.remote(1), timeout=20)
+    assert cyray.get([*held, *waiting[:2]], timeout=20) == [True, True, False, False]
+    assert [cyray.get(ref) for ref in waiting[2]] == [False]
+    cyray.kill(loops)
 
 
 def test_a_call_that_cannot_be_interrupted_can_ask_and_ends_its_actor_at_last():

@@ -26,7 +26,7 @@ std::unique_ptr<ExecTask> Executor::NextTask(int64_t deadline_ns, TaskThread thr
            process_.leaving();
   });
   if (thread.is_main && TakeEnd(event)) return nullptr;
-  return TakeNext(thread, event);
+  return TakeNext(thread, event, /*for_loop=*/loops_of_groups_ && thread.group > 0);
 }
 
 std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event, bool may_begin) {
@@ -35,21 +35,32 @@ std::unique_ptr<ExecTask> Executor::TryNextTask(Event* event, bool may_begin) {
   if (asked_to_end_.load(std::memory_order_relaxed)) LookWhetherToEnd();
   std::unique_ptr<ExecTask> task;
   if (TakeEnd(event)) return nullptr;
-  if (may_begin || !events_.empty()) task = TakeNext({}, event);
+  if (may_begin || !events_.empty()) task = TakeNext({}, event, /*for_loop=*/true);
   if (!task && event->kind == Event::Kind::kNone) loop_.FoundNothing();
   return task;
 }
 
-std::unique_ptr<ExecTask> Executor::TakeNext(TaskThread thread, Event* event) {
+std::unique_ptr<ExecTask> Executor::TakeNext(TaskThread thread, Event* event, bool for_loop) {
   if (thread.is_main && !events_.empty()) {
     *event = events_.Take();
     return nullptr;
   }
   auto task = queue_.Next(thread);
-  if (task && queue_.Starts(*task, MonotonicNs())) {
-    process_.poller().NoteTimer(queue_.NextDueNs());
+  if (task && for_loop) {
+    task->started_ns = MonotonicNs();
+  } else if (task) {
+    Starts(*task);
   }
   return task;
+}
+
+void Executor::StartsOnLoop(ExecTask& task) {
+  std::lock_guard lock(process_.mutex());
+  Starts(task);
+}
+
+void Executor::Starts(ExecTask& task) {
+  if (queue_.Starts(task, MonotonicNs())) process_.poller().NoteTimer(queue_.NextDueNs());
 }
 
 void Executor::Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes,

@@ -35,6 +35,9 @@ class Executor {
   // The same without waiting or polling, for an ExternalLoop. Where no further task `may_begin`
   // there are events all the same: what runs may wait for them.
   std::unique_ptr<ExecTask> TryNextTask(Event* event, bool may_begin = true);
+  // One that was taken for a loop, which others may have kept busy since, takes its first step: its
+  // timeout counts from now on. (To be called where it has one.)
+  void StartsOnLoop(ExecTask& task);
   // Ends a task that began; takes its outcomes.
   void Reply(std::unique_ptr<ExecTask> task, bool ok, std::vector<Outcome> outcomes, bool retry);
   // The same for one that was cancelled, or is over its time, and therefore gave up.
@@ -145,7 +148,8 @@ class Executor {
   // A worker that takes no more tasks may end: nobody would miss anything.
   bool IsOver() const;
   bool TakeEnd(Event* event);
-  std::unique_ptr<ExecTask> TakeNext(TaskThread thread, Event* event);
+  std::unique_ptr<ExecTask> TakeNext(TaskThread thread, Event* event, bool for_loop);
+  void Starts(ExecTask& task);
 
   ThisProcess& process_;
   EventQueue& events_;

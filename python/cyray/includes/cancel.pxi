@@ -82,11 +82,13 @@ cdef cbool raise_if_cancelled() noexcept:
 
 
 def cancel_call(uint64_t number):
-    """Cancels that call of this async actor, if it runs."""
+    """Cancels that call of this async actor, if it runs or waits for its loop."""
     cdef Call call
     cdef CallLoop there
     cdef ExecContext context
     for there in _call_loops:
+        if give_up_waiting(there, number):
+            return
         for call in list(there.calls):
             context = call.context   # None: it ended just now, on another thread
             if context is not None and context.task.get() != NULL and context.task.get().number == number:

@@ -148,6 +148,7 @@ cdef extern from *:
 cdef extern from "cyray/core/execution_queue.h" namespace "cyray::core" nogil:
     cdef cppclass ExecTemplate:
         uint32_t python_id
+        uint64_t timeout_ms
         uint64_t serial
         FunctionId function_id
         JobId job_id
@@ -274,6 +275,7 @@ cdef extern from "cyray/core/executor.h" namespace "cyray::core" nogil:
         cbool HasRoomOrTells(ExecTask&)
         unique_ptr[ExecTask] NextTask(int64_t, TaskThread, Event*)
         unique_ptr[ExecTask] TryNextTask(Event*, cbool)
+        void StartsOnLoop(ExecTask&)
         void Reply(unique_ptr[ExecTask], cbool, vector[Outcome], cbool)
         void ReplyCancelled(unique_ptr[ExecTask])
         void Abandon(unique_ptr[ExecTask])

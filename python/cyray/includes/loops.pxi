@@ -24,6 +24,7 @@ cdef class CallLoop:
     cdef object turn_ended           # has what follows from ended calls done once; None: nothing does
     cdef bint turn_is_to_end
     cdef set calls                   # that run
+    cdef dict waiting                # by number: given to the loop by another thread, and not begun there
 
 
 cdef list _call_loops = []
@@ -39,6 +40,7 @@ cdef CallLoop add_call_loop(object loop, object turn_ended):
     made.loop = loop
     made.turn_ended = turn_ended
     made.calls = set()
+    made.waiting = {}
     _call_loops.append(made)
     return made
 
@@ -103,11 +105,34 @@ cdef take_calls_to(CallLoop there, uint32_t group):
         if context.task.get() == NULL:
             still(s)
             continue
-        there.loop.call_soon_threadsafe(_begin_there, context, there)
+        number = context.task.get().number
+        there.waiting[number] = context
+        if context.task.get().cancelled:   # its event may have come before
+            give_up_waiting(there, number)
+        else:
+            there.loop.call_soon_threadsafe(_begin_there, number, there)
 
 
-def _begin_there(ExecContext context, CallLoop there):
-    begin_call(context, there)
+def _begin_there(number, CallLoop there):
+    context = there.waiting.pop(number, None)
+    if context is not None:
+        begin_call(context, there)
+
+
+cdef bint give_up_waiting(CallLoop there, object number) except *:
+    """A call that was cancelled is answered without its loop, if it did not begin there."""
+    cdef ExecContext context = there.waiting.pop(number, None)
+    if context is None:
+        return False
+    now.core.executor().ReplyCancelled(move_task(context.task))
+    return True
+
+
+cdef inline int start_on_loop(ExecContext context) except -1:
+    """Its first step: until now the loop may have been busy with others."""
+    if context.task.get().tmpl.timeout_ms != 0:
+        now.core.executor().StartsOnLoop(context.task.get()[0])
+    return 0
 
 
 cdef int begin_call(ExecContext context, CallLoop here) except -1:
@@ -129,6 +154,8 @@ cdef int begin_call(ExecContext context, CallLoop here) except -1:
     call.here = here
     call.task = _asyncio_task(call, loop=here.loop)
     here.calls.add(call)
+    if context.task.get().cancelled:   # its event may have come before
+        call.task.cancel()
     return 0
 
 
@@ -141,6 +168,7 @@ cdef int run_sync_in_loop(ExecContext context) except -1:
         _thread_contexts[thread] = context
     begin_title(context.task.get())
     try:
+        start_on_loop(context)
         execute(context)
     finally:
         end_title()
@@ -184,6 +212,7 @@ cdef class Call:
         try:
             if self.coroutine is None:
                 _coroutine_context.set(self.context)
+                start_on_loop(self.context)
                 self.begin()
             ended = PyIter_Send(self.coroutine, value, &result) == PYGEN_RETURN
         except BaseException as error:  # noqa: BLE001 - the caller gets it
