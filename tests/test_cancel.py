@@ -139,6 +139,40 @@ def test_an_interrupt_leaves_no_module_locked(tmp_path):
         assert cyray.get(ref, timeout=20) is None
 
 
+def test_an_interrupt_leaves_no_package_half_imported(tmp_path):
+    package = tmp_path / "of_two_parts"
+    package.mkdir()
+    (package / "part.py").write_text("__all__ = ['value']\nvalue = 7\n")
+    (package / "__init__.py").write_text(
+        "import time, cyray\n"
+        "from .part import *\n"
+        "while not cyray.get_runtime_context().is_canceled():\n"
+        "    time.sleep(0.001)\n"
+        "time.sleep(0.1)\n"  # the signal comes after the news
+        "__all__ = part.__all__\n"
+    )
+
+    @cyray.remote
+    def imports(folder, path):
+        sys.path.insert(0, folder)
+        open(path, "w").close()
+        try:
+            import of_two_parts
+
+            time.sleep(60)
+        except KeyboardInterrupt:
+            import of_two_parts
+
+            return of_two_parts.value
+        finally:
+            sys.path.remove(folder)
+
+    ref = imports.remote(str(tmp_path), str(tmp_path / "begun"))
+    begun(tmp_path / "begun")
+    cyray.cancel(ref)
+    assert cyray.get(ref, timeout=20) == 7
+
+
 def test_handlers_and_masks_of_the_task_do_not_keep_the_interrupt_away(tmp_path):
     @cyray.remote
     def stubborn(path):

@@ -20,10 +20,13 @@ using nlohmann::json;
 
 constexpr size_t kMaxMessageBytes = 64 << 10;
 
+// Whatever bytes of others it has.
+std::string Text(const json& value) {
+  return value.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
+}
+
 void Send(int socket, const json& said, std::span<const int> fds = {}) {
-  // What the request had as its token comes back as it was, whatever bytes that were.
-  const std::string text =
-      said.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
+  const std::string text = Text(said);
   // When that fails the raylet is gone; the next receive says so.
   while (SendWithFds(socket, text, fds) < 0 && errno == EINTR) {
   }
@@ -79,7 +82,7 @@ bool ForkServer::Handle(std::string_view text, std::vector<UniqueFd> fds) {
   std::string error;
   if (!ReadOrder(request, fds, &order_)) {
     error = "not a fork request with " + std::to_string(order_.fds.size()) +
-            " descriptors: " + std::string(text.substr(0, 500));
+            " descriptors: " + Text(std::string(text.substr(0, 500)));
   } else if (const pid_t pid = ::fork(); pid == 0) {
     return true;
   } else if (pid < 0) {

@@ -25,6 +25,13 @@ _SIGINT, _CANCEL = int(signal.SIGINT), int(_raylet.CANCEL_SIGNAL)
 
 # The actor that the next creation task makes.
 _pending_actor: tuple[Any, ...] | None = None
+# An import that is given up in its midst leaves parts of a package behind, with which its next import
+# fails. But a program may be run by importing it.
+_IMPORT_LIMIT_S = 2.0
+_LOOK_S = (0.001, 0.01)  # when the innermost frame is of `import`, and when it is not
+
+# The task whose interrupt waits for an import to end, and since when.
+_importing: tuple[Any, float] | None = None
 # The task for which a SIGINT came that is sent again.
 _put_off: tuple[str, str, str] | None = None
 
@@ -60,35 +67,52 @@ def _on_interrupt(number: int, frame: FrameType | None) -> None:
     task = _raylet.current_task()
     if meant is not None and meant != task:
         return
-    if _locks_modules(frame):
+    if look_s := _imports(frame):
         _put_off = task
-        _send_again(number)
+        _send_again(number, look_s)
     else:
         raise KeyboardInterrupt
 
 
 def _on_cancel(number: int, frame: FrameType | None) -> None:
     """A task of this worker was cancelled: the one on the main thread, or another one."""
-    if _locks_modules(frame):
-        _send_again(number)
+    if look_s := _imports(frame):
+        _send_again(number, look_s)
     else:
         _raylet.interrupt_if_cancelled()
 
 
-def _locks_modules(frame: FrameType | None) -> bool:
-    """Whether Python's own code of `import` runs right here: an exception can leave its locks taken for ever."""
+def _imports(frame: FrameType | None) -> float:
+    """After how many seconds to look again, as an import runs; 0: it may be interrupted.
+
+    Where the innermost frame is of Python's own code of `import`, an exception can leave its locks taken
+    for ever. Where it is of a module that is imported, that import ends first, unless it takes too long.
+    """
+    global _importing
     while frame is not None and frame.f_globals is globals():  # this handler, interrupted itself
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+    innermost, found = frame, False
+    while frame is not None and not found:
+        found = frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        if found and frame is innermost:
+            return _LOOK_S[0]
+        frame = frame.f_back
+    if not found:
+        _importing = None
+        return 0
+    task, now = _raylet.current_task(), time.monotonic()
+    if _importing is None or _importing[0] != task:
+        _importing = task, now
+    return _LOOK_S[1] if now - _importing[1] < _IMPORT_LIMIT_S else 0
 
 
-def _send_again(number: int) -> None:
+def _send_again(number: int, look_s: float) -> None:
     """The signal once more, when this thread is likely to be elsewhere."""
-    _thread.start_new_thread(_send_soon, (_thread.get_ident(), number))
+    _thread.start_new_thread(_send_soon, (_thread.get_ident(), number, look_s))
 
 
-def _send_soon(thread: int, number: int) -> None:
-    time.sleep(0.001)
+def _send_soon(thread: int, number: int, look_s: float) -> None:
+    time.sleep(look_s)
     signal.pthread_kill(thread, number)
 
 
