@@ -171,7 +171,9 @@ TEST_F(MetricsServerTest, WhoDoesNotReadItsAnswerIsGivenUp) {
     lazy.emplace_back(port_, /*receive_bytes=*/4'096)
         .Send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
   }
-  EXPECT_THAT(HttpClient::Get(port_, "/"), StartsWith("HTTP/1.1 404 "));
+  std::string answer;
+  while (answer.empty()) answer = HttpClient::Get(port_, "/");  // it has no more time than they
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 404 "));
   for (HttpClient& client : lazy) EXPECT_LT(client.ReadAll().size(), page_.size());
 }
 
