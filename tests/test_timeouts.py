@@ -31,12 +31,16 @@ def functions():
 (sleep,) = functions()
 
 
-def timed_out(ref):
+def timed_out(ref, ended=None):
+    """`ended`: what has ended with it."""
     with pytest.raises(TaskTimeoutError) as raised:
         cyray.get(ref, timeout=30)
     assert raised.value.task_id == ref.task_id().hex()
     assert isinstance(raised.value, TimeoutError)
-    return str(raised.value)
+    text = str(raised.value)
+    assert ("did not end when it was told to" in text) == (ended is not None)
+    assert ended is None or f"{ended} was ended, as the " in text
+    return text
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +93,9 @@ def test_what_does_not_end_is_ended_by_force(tmp_path):
             file.write(f"{os.getpid()} ")
         sum(iter(int, 1))  # compiled code that holds the GIL and asks for no signal
 
-    timed_out(stubborn.remote(str(tmp_path / "it")))
+    text = timed_out(stubborn.remote(str(tmp_path / "it")), "")
     [pid] = (tmp_path / "it").read_text().split()
+    assert f"The worker (pid {pid}) was ended, as the task did not end" in text
     eventually(lambda: not is_running(int(pid)), 10, "its process ends")
 
 
@@ -212,7 +217,7 @@ def test_a_call_that_cannot_be_interrupted_can_ask_and_ends_its_actor_at_last():
     first = cyray.get(worker.pid.remote())
     assert cyray.get(worker.asks.remote(), timeout=20) == "stopped"
     assert cyray.get(worker.pid.remote()) == first
-    timed_out(worker.hangs.remote())
+    timed_out(worker.hangs.remote(), f"The actor (pid {first})")
 
     def restarted():
         try:
@@ -223,13 +228,16 @@ def test_a_call_that_cannot_be_interrupted_can_ask_and_ends_its_actor_at_last():
             return False
 
     eventually(restarted, 20, "it is another process")
-    timed_out(worker.hangs.remote())
+    timed_out(worker.hangs.remote(), "")
 
     def dead():
         try:
             cyray.get(worker.pid.remote(), timeout=20)
         except ActorDiedError as error:
-            return "hangs, ran over its timeout_s" in str(error)
+            return str(error).startswith(
+                "The actor is dead because it was ended for a call over its timeout_s: Worker.hangs did not "
+                "end when it was told to."
+            )
         except cyray.exceptions.RayActorError:
             pass
         return False

@@ -9,6 +9,8 @@
 #include <map>
 #include <random>
 
+#include "cyray/common/exit_reasons.h"
+
 namespace cyray::gcs {
 namespace {
 
@@ -98,6 +100,23 @@ TEST_F(ActorTableTest, AnActorThatEndsIsRestartedAsOftenAsItMay) {
   EXPECT_EQ(StateOf(id), State::Dead);
   EXPECT_TRUE(table_.Find(id)->death_cause.starts_with(
       "The actor is dead because its worker process has died. "));
+}
+
+TEST_F(ActorTableTest, AnActorThatACallKeptTooLongHasNotFailed) {
+  const ActorId id = Alive(Spec());
+  (void)table_.Ended(node_, id, 0, {std::string(kOverTime) + "C.f did not end", false});
+  EXPECT_EQ(
+      table_.Find(id)->death_cause,
+      "The actor is dead because it was ended for a call over its timeout_s: C.f did not end.");
+}
+
+TEST_F(ActorTableTest, ARestartThatWasAskedForSaysSo) {
+  const ActorId id = Alive(Spec("", 1));
+  (void)table_.Kill(id, {.no_restart = false});
+  const std::string why = "it was killed by `cyray.kill(no_restart=False)`.";
+  EXPECT_EQ(table_.Find(id)->death_cause, why);
+  (void)table_.Ended(node_, id, 0, {"killed by signal 9", false});
+  EXPECT_EQ(table_.Find(id)->death_cause, why);
 }
 
 TEST_F(ActorTableTest, TheProcessOfAnActorThatEndsBeforeItStartedIsKnown) {

@@ -247,7 +247,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   switch (reply.status()) {
     case wire::TaskStatus::Cancelled:
     case wire::TaskStatus::TimedOut:
-      return completion_.ResolveCancelled(link, task, reply);
+      return completion_.ResolveCancelled(link, task, reply, client.pid);
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:
       if (task->cancelled) return completion_.Cancel(task);
@@ -428,6 +428,7 @@ void ActorSubmitter::BecomeAlive(ActorClient& client, const wire::ActorUpdate& u
   client.incarnation = update.incarnation();
   SettleLimbo(client);
   client.address = address;
+  client.pid = update.pid();
   Link& link = links_.To(address);
   if (links_.IsDead(address.worker)) return;  // told late: the GCS will say what becomes of it
   if (link.state == Link::State::kBroken) return AwaitNews(client, "it was broken before");

@@ -96,6 +96,7 @@ struct ActorClient {
   std::string name;   // empty: none, or nothing is known of it yet
   std::string waits;  // for what, before it lives: "which waits for ..."; empty: nobody has said
   std::string death_cause;  // of its last process
+  int pid = 0;              // while it lives, and of its last process
   ValuePtr death_error;     // what every later call gets
   ValuePtr unreachable;     // the same, until the next incarnation
   int64_t lost_at_ns = 0;   // the link broke then, and nothing was heard since

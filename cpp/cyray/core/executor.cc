@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cyray/common/exit_reasons.h"
 #include "cyray/core/system_error.h"
 #include "cyray/util/clock.h"
 #include "cyray/wire/convert.h"
@@ -280,8 +281,10 @@ void Executor::RunTimers(int64_t now_ns) {
   while (ExecTask* task = queue_.TakeDue(now_ns, &over)) {
     if (over) {
       queue_.AnswerTimedOut(*task);
-      EndByForce("a task that ran there, " + task->tmpl->name +
-                 ", ran over its timeout_s and did not end when it was told");
+      EndByForce(queue_.is_actor() ? std::string(kOverTime) + task->tmpl->name +
+                                         " did not end when it was told to"
+                                   : "a task that ran there, " + task->tmpl->name +
+                                         ", ran over its timeout_s and did not end when told to");
     }
     cancel_children_(task->number);
     Interrupt(*task);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cyray/common/encoding.h"
+#include "cyray/core/execution_queue.h"
 #include "cyray/core/system_error.h"
 #include "cyray/wire/convert.h"
 
@@ -29,6 +30,17 @@ ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
   std::memcpy(at + 5, name.data(), name.size());
   std::memcpy(at + 5 + name.size(), inner.data(), inner.size());
   return ValuePtr(value);
+}
+
+// Of a task over its timeout_s that had its grace too: its process has ended with it.
+std::string EndedWith(const PendingTask& task, const wire::TaskReply& reply, int pid) {
+  constexpr uint64_t kGraceMs = ExecutionQueue::kGraceNs / 1'000'000;
+  if (reply.run_us() / 1000 < kGraceMs || reply.run_us() / 1000 - kGraceMs < task.tmpl->timeout_ms)
+    return {};
+  const bool is_call = task.actor != nullptr;
+  const std::string where = pid > 0 ? " (pid " + std::to_string(pid) + ")" : "";
+  return std::string(is_call ? " The actor" : " The worker") + where + " was ended, as the " +
+         (is_call ? "call" : "task") + " did not end when it was told to.";
 }
 
 }  // namespace
@@ -295,7 +307,8 @@ void TaskCompletion::SendCancel(Link& link, const PendingTask& task, const Cance
   links_.Flush(link);
 }
 
-void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply) {
+void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply,
+                                      int pid) {
   TakeBorrowed(link, reply);
   if (reply.status() != wire::TaskStatus::TimedOut) return Cancel(task);
   std::string seconds = std::to_string(static_cast<double>(task->tmpl->timeout_ms) / 1000);
@@ -303,7 +316,8 @@ void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire:
   if (seconds.back() == '.') seconds.pop_back();
   Fail(task, SystemError(ErrorKind::kTaskTimeout,
                          "\ttask_id: " + task->id.Hex() + "\nThe task " + NameOf(*task) +
-                             " ran for longer than its timeout_s=" + seconds + "."));
+                             " ran for longer than its timeout_s=" + seconds + "." +
+                             EndedWith(*task, reply, pid)));
 }
 
 void TaskCompletion::FreeAbandoned(const PendingTask& task, const Abandoned& abandoned) {

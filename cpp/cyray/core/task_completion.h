@@ -52,8 +52,8 @@ class TaskCompletion {
   // Asks the worker that it was pushed to.
   void SendCancel(Link& link, const PendingTask& task, const Cancellation& how);
   // That worker has cancelled it, or ended it at its timeout; refs among its arguments may have
-  // outlived what ran of it.
-  void ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply);
+  // outlived what ran of it. `pid`: of that worker.
+  void ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply, int pid);
   // The value that makes the task fail before it runs, because of an error among its arguments.
   ValuePtr FailedArgument(const PendingTask* task);
   void Drop(PendingTask* task);

@@ -250,7 +250,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
     case wire::TaskStatus::Cancelled:
     case wire::TaskStatus::TimedOut:
       if (was_first) lease->hold = false;
-      completion_.ResolveCancelled(link, task, reply);
+      completion_.ResolveCancelled(link, task, reply, lease->worker_pid);
       break;
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cyray/common/exit_reasons.h"
 #include "cyray/util/log.h"
 #include "cyray/util/sentence.h"
 
@@ -14,6 +15,8 @@ using State = wire::ActorState;
 constexpr size_t kEarlyKillsKept = 100'000;
 constexpr size_t kGoneKept = 100'000;
 constexpr char kKilled[] = "The actor is dead because it was killed by `cyray.kill`.";
+constexpr char kAskedToRestart[] = "it was killed by `cyray.kill(no_restart=False)`.";
+constexpr char kBecause[] = "The actor is dead because ";
 constexpr char kOwnerDied[] = "The actor is dead because its owner has died. ";
 constexpr char kOutOfScope[] =
     "The actor is dead because all references to the actor were removed.";
@@ -193,6 +196,7 @@ ActorActions ActorTable::Kill(const ActorId& id, const KillEvent& event) {
   if (event.no_restart || !record->may_restart()) {
     Die(*record, cause, actions);
   } else {
+    record->death_cause = event.reason.empty() ? kAskedToRestart : Sentence(event.reason);
     AwaitEnd(*record, actions);
   }
   return actions;
@@ -315,14 +319,16 @@ void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, boo
   if (intended && !record.ending && !record.stopping) {
     Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + how, actions);
   } else {
-    EndProcess(record, died + "Worker exit type: SYSTEM_ERROR. ", how, actions);
+    const bool over_time = reason.starts_with(kOverTime);
+    EndProcess(record, over_time ? kBecause : died + "Worker exit type: SYSTEM_ERROR. ", how,
+               actions);
   }
 }
 
 void ActorTable::EndProcess(ActorRecord& record, const std::string& what, const std::string& how,
                             ActorActions& actions) {
   if (record.stopping || record.may_restart()) {
-    record.death_cause = how;
+    if (!record.stopping) record.death_cause = how;  // who had it stopped has said why
     Restart(record, /*counts=*/!record.stopping, actions);
   } else {
     Die(record, record.ending ? kOutOfScope : what + how, actions);
