@@ -12,6 +12,7 @@ from support import WATCHED_DRIVER, Driver, Gate, command, eventually, node_stat
 import cyray
 from cyray import _raylet
 from cyray.exceptions import GetTimeoutError
+from cyray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 SOON = {"CYRAY_WAIT_NOTICE_S": "0.1"}
 
@@ -222,6 +223,52 @@ class Caller:
 
     def call_back(self):
         return cyray.get(self.other.pong.remote())
+
+
+def test_a_call_behind_a_save_is_told_of(one_cpu, gate):
+    @cyray.remote(max_restarts=-1, max_task_retries=-1, checkpoint=1)
+    class Slow:
+        def __init__(self, path):
+            self.path = path
+
+        def __cyray_save__(self):
+            open(self.path).close()
+            return 1
+
+        def __cyray_restore__(self, state):
+            pass
+
+        def call(self):
+            return 1
+
+    slow = Slow.remote(gate.path)
+    assert cyray.get(slow.call.remote()) == 1
+    eventually(lambda: [p for p in _everything()["processes"] if "saving_ms" in p], 10)
+    ref = slow.call.remote()
+
+    def told():
+        with pytest.raises(GetTimeoutError) as caught:
+            cyray.get(ref, timeout=0.05)
+        return "call waits for the actor Slow (pid " in str(caught.value) and str(caught.value)
+
+    assert "which has been saving its state for 0." in eventually(told)
+    gate.open()
+    assert cyray.get(ref) == 1
+    cyray.kill(slow)
+
+
+@pytest.mark.parametrize("node_id", ["ab" * 20, "00" * 20])
+def test_a_node_that_nobody_knows_is_said_to_be_unknown(one_cpu, node_id):
+    @cyray.remote(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False))
+    def there():
+        pass
+
+    ref = there.remote()
+    with pytest.raises(GetTimeoutError) as caught:
+        cyray.get(ref, timeout=0.05)
+    assert f"there waits for CPU: 1 on node {node_id[:8]}:" in str(caught.value)
+    assert f"node {node_id[:8]} is not one of those that are known (yet)" in str(caught.value)
+    cyray.cancel(ref)
 
 
 def test_an_actor_that_calls_itself_and_waits_is_a_cycle(one_cpu):

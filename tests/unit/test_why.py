@@ -165,7 +165,10 @@ def test_only_the_node_that_it_is_bound_to_counts():
     us["resources"] = {"total": {"CPU": 8.0}, "available": {"CPU": 8.0}}
     large = waiting(demand={"CPU": 5.0}, **soft)
     assert "10.0.0.2 has that much free" in told(large, eu, us), "the first can never have it"
-    assert "node cc does not say" in told(waiting(node_affinity="cc"), *two_nodes())
+    unknown = told(waiting(node_affinity="cc"), *two_nodes())
+    assert "node cc is not one of those that are known (yet)" in unknown
+    silent = Facts({"nodes": two_nodes(), "silent_nodes": ["cc"]})
+    assert "node cc does not say" in "\n".join(explain([waiting(node_affinity="cc")], silent, JOB))
 
 
 def test_an_actor_that_waits_at_a_node_waits_for_that_one():

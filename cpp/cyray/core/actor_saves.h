@@ -146,6 +146,8 @@ class ActorSaves {
   // All that was taken is stored, or refused.
   bool IsSettled() const { return !under_way_ && !next_; }
   bool is_taking() const { return stage_ == Stage::kTaking; }
+  // 0: it is not being taken.
+  int64_t taking_since_ns() const { return is_taking() ? since_ns_ : 0; }
   bool is_last() const { return last_; }
   uint64_t unsaved() const { return unsaved_; }
   int64_t last_taken_ns() const { return last_taken_ns_; }

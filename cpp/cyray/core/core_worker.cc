@@ -168,13 +168,13 @@ std::string CoreWorker::DescribeMissing(ObjectEntry* const* entries, size_t size
 
 std::string CoreWorker::ReportMissing(ObjectEntry* const* entries, size_t size) {
   std::lock_guard lock(process_.mutex());
-  return MissingAsJson({process_, directory_, executor_, submitter_}, entries, size);
+  return MissingAsJson({process_, directory_, executor_, submitter_, saver_}, entries, size);
 }
 
 std::string CoreWorker::ReportWaits(int64_t for_ms, uint64_t after) {
   std::lock_guard lock(process_.mutex());
   if (!process_.waits().any()) return "[]";
-  return WaitsAsJson({process_, directory_, executor_, submitter_}, for_ms, after);
+  return WaitsAsJson({process_, directory_, executor_, submitter_, saver_}, for_ms, after);
 }
 
 Submitter::Unfinished CoreWorker::CountUnfinished() {

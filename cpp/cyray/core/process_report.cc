@@ -111,7 +111,8 @@ void Writer::AddWanted(json& out, const Shape& shape) {
   if (shape.limited() && shape.unanswered == 0 && TaskSubmitter::FreePermits(shape) == 0) {
     out["turn_of"] = key.max_running;
   }
-  if (key.affinity_node.is_nil()) return;
+  // Not whether it names a node: a nil id is one that no node has.
+  if (key.strategy != static_cast<uint8_t>(wire::SchedulingStrategy::NodeAffinity)) return;
   out["node_affinity"] = key.affinity_node.Hex();
   out["node_affinity_soft"] = key.affinity_soft;
 }
@@ -172,6 +173,8 @@ json Writer::Process() const {
               {"queued", sources_.executor.queued()},
               {"waits", Waits(0, 0)},
               {"pending_tasks", sources_.submitter.pending()}};
+  const int64_t saving_ns = sources_.saver.taking_since_ns();
+  if (saving_ns != 0) out["saving_ms"] = Since(saving_ns);
   AddPending(out);
   return out;
 }

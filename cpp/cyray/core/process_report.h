@@ -2,7 +2,8 @@
 // that somebody waits for. For people, and for the code that explains it to them.
 //
 // clang-format off
-//   process  {driver, job, node_id, is_actor, running: [{task_id, name, for_ms, creation}], queued,
+//   process  {driver, job, node_id, is_actor, saving_ms: while its state is taken,
+//             running: [{task_id, name, for_ms, creation}], queued,
 //             waits: [{what, detail, number, for_all, for_ms, size, missing, objects: [object]}],
 //             awaits: [object], pending_tasks, pending: [task]}
 //   object   {object_id, state, nodes: [..], owner: of a borrowed one, task: what makes it}
@@ -20,6 +21,7 @@
 
 #include "cyray/core/executor.h"
 #include "cyray/core/object_directory.h"
+#include "cyray/core/saver.h"
 #include "cyray/core/submitter.h"
 #include "cyray/core/this_process.h"
 
@@ -30,6 +32,7 @@ struct ReportSources {
   const ObjectDirectory& directory;
   const Executor& executor;
   const Submitter& submitter;
+  const Saver& saver;
 };
 
 std::string ProcessAsJson(const ReportSources& sources);

@@ -193,8 +193,8 @@ void Router::OnRayletFrame(Frame& frame) {
 
 void Router::Report(uint64_t request_id) {
   flatbuffers::FlatBufferBuilder b;
-  const auto json = b.CreateString(
-      ProcessAsJson({parts_.process, parts_.directory, parts_.executor, parts_.submitter}));
+  const auto json = b.CreateString(ProcessAsJson(
+      {parts_.process, parts_.directory, parts_.executor, parts_.submitter, parts_.saver}));
   b.Finish(wire::CreateProcessReport(b, request_id, json));
   parts_.process.raylet().Send(FrameType::kProcessReport, b);
 }

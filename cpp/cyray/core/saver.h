@@ -67,6 +67,8 @@ class Saver : private SavesOutbox {
   void OnSaveWanted(const Link& link);
   void OnLinkBroken(const Link& link);
   void OnProcessDied(const WorkerId& worker);
+  // Since when the state is being taken; 0: it is not.
+  int64_t taking_since_ns() const { return saves_ ? saves_->taking_since_ns() : 0; }
   int64_t NextTimerNs() const { return saves_ ? saves_->NextTickNs() : kForever; }
   void RunTimers(int64_t now_ns);
 

@@ -174,6 +174,10 @@ class _Story:
         running = self.facts.running_at(worker)
         if worker not in self.facts.processes:
             self.say(depth, f"{name} was sent to {where}, which does not answer what it does")
+        elif not running and (ms := self.facts.processes[worker].get("saving_ms")) is not None:
+            self.say(
+                depth, f"{name} waits for {where}, which has been saving its state for {seconds(ms)}"
+            )
         elif not running:
             self.say(depth, f"{name} was sent to {where}, and is about to begin")
         else:
@@ -237,7 +241,9 @@ class _Story:
             if not any(bundle.marker() in total(node) for node in nodes):
                 return [f"{bundle.words(self.facts.groups)} is not in place"]
         elif want.node and not any(node.get("node_id") == want.node for node in nodes):
-            return [f"node {want.node[:8]} does not say what it has"]
+            if want.node in self.facts.silent_nodes:
+                return [f"node {want.node[:8]} does not say what it has"]
+            return [f"node {want.node[:8]} is not one of those that are known (yet)"]
         elif not any(want.matches(node) for node in nodes):
             return [f"no node has such labels ({_labels_of(nodes)}): it waits until one joins"]
         allowed = [node for node in nodes if want.may_be_at(node, nodes)] or nodes
