@@ -82,6 +82,20 @@ def test_a_kill_by_nobody_we_know_says_who_it_may_have_been():
     assert "This node did not kill it: the kernel does when memory runs out" in text
 
 
+def test_an_actor_whose_constructor_ends_its_process_says_so_and_how_often_it_began():
+    @cyray.remote(max_restarts=2)
+    class Stillborn:
+        def __init__(self):
+            os._exit(3)
+
+        def call(self):
+            pass
+
+    text = text_of(Stillborn.remote().call.remote(), ActorDiedError)
+    assert "before its __init__ had ended; it was started 3 times in all." in text
+    assert "exit code 3." in text
+
+
 def test_an_actor_that_crashes_names_its_class_its_call_and_its_name():
     actor = Fragile.options(name="thin ice").remote()
     pid = cyray.get(actor.pid.remote())

@@ -125,10 +125,16 @@ def test_what_waits_in_or_for_a_group_says_so_in_words_of_users(groups):
 def test_a_group_that_no_node_can_hold_says_so(groups, capfd):
     group = groups([{"CPU": 3}, {"CPU": 2}], strategy="STRICT_PACK", name="too large")
     assert not group.wait(0.05)
-    assert "cannot hold StrictPack of" in placement_group_table(group)["waits"]
+    assert "cannot hold STRICT_PACK of" in placement_group_table(group)["waits"]
     eventually(
         lambda: "'too large' cannot be placed" in "".join(capfd.readouterr()), what="warning"
     )
+
+
+def test_a_resource_in_another_case_is_asked_about(groups):
+    group = groups([{"cpu": 1}])
+    assert not group.wait(0.05)
+    assert "Did you mean CPU by 'cpu'?" in placement_group_table(group)["waits"]
 
 
 def test_names(groups):

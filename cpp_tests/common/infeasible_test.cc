@@ -20,8 +20,15 @@ TEST(InfeasibleWarning, NamesWhatIsAskedForAndWhatTheNodesHaveOfIt) {
                          Of({{"CPU", 2}, {"memory", 2'000'000}}), Of({{"CPU", 8}, {"GPU", 1}})});
   EXPECT_EQ(text,
             "A task cannot be scheduled: it needs {CPU: 1, GPU: 4}, the cluster's nodes have "
-            "{CPU: 2, GPU: 0} (2 nodes), {CPU: 8, GPU: 1}. It waits until a node that has enough "
-            "joins.");
+            "{CPU: 2, GPU: 0} (2 nodes), {CPU: 8, GPU: 1}; none has enough GPU. It waits until a "
+            "node that has enough joins.");
+}
+
+TEST(InfeasibleWarning, AsksAboutNamesThatAreWrittenInAnotherCase) {
+  const std::vector<ResourceSet> nodes = {Of({{"CPU", 2}})};
+  EXPECT_EQ(MeantNames(Of({{"cpu", 1}, {"CPU", 1}, {"Cpus", 1}}), nodes),
+            " Did you mean CPU by 'cpu'?");
+  EXPECT_EQ(MeantNames(Of({{"cpu", 1}}), {Of({{"cpu", 2}})}), "");
 }
 
 TEST(InfeasibleWarning, StaysShortWhateverTheCluster) {

@@ -126,6 +126,8 @@ TEST_F(ActorTableTest, TheProcessOfAnActorThatEndsBeforeItStartedIsKnown) {
   EXPECT_EQ(table_.Find(id)->pid, 77);
   EXPECT_EQ(table_.Find(id)->node_ip, "10.0.0.1");
   EXPECT_NE(table_.Find(id)->death_cause.find("exit code 3."), std::string::npos);
+  EXPECT_NE(table_.Find(id)->death_cause.find("before its __init__ had ended. "),
+            std::string::npos);
   const ActorId again = Alive(Spec("", 1));
   (void)table_.Kill(again, {.no_restart = false});
   (void)table_.Ended(node_, again, 0, {"it was killed", true, 1});

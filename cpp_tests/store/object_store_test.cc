@@ -46,7 +46,9 @@ TEST_F(ObjectStoreTest, AFullStoreSaysWhatIsInTheWay) {
 
 TEST_F(ObjectStoreTest, AnObjectLargerThanTheStoreEvictsNothing) {
   Put(1, kMiB, CopyKind::kCached);
-  EXPECT_FALSE(store_->Create(1, MakeId(2), 5 * kMiB, {}));
+  const auto offset = store_->Create(1, MakeId(2), 5 * kMiB, {});
+  ASSERT_FALSE(offset);
+  EXPECT_TRUE(offset.error().message().starts_with("the object is larger than the object store"));
   EXPECT_TRUE(store_->Contains(MakeId(1)));
 }
 

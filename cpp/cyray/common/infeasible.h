@@ -15,4 +15,7 @@ namespace cyray {
 std::string InfeasibleWarning(const std::string& who, const ResourceSet& demand,
                               const std::vector<ResourceSet>& totals);
 
+// " Did you mean CPU by 'cpu'?", for names that no node has; empty where all are right.
+std::string MeantNames(const ResourceSet& demand, const std::vector<ResourceSet>& totals);
+
 }  // namespace cyray

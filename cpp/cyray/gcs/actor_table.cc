@@ -29,6 +29,14 @@ void AddAll(ActorActions added, ActorActions& actions) {
   std::ranges::move(added, std::back_inserter(actions));
 }
 
+// Of a process that never ran a call: its end is most likely the doing of __init__.
+std::string InItsInit(const ActorRecord& record) {
+  if (record.state == State::Alive || record.pid == 0) return {};
+  const uint32_t starts = record.incarnation + 1;
+  return "That was before its __init__ had ended" +
+         (starts == 1 ? ". " : "; it was started " + std::to_string(starts) + " times in all. ");
+}
+
 }  // namespace
 
 ActorTable::ActorTable(size_t dead_kept)
@@ -314,7 +322,7 @@ ActorActions ActorTable::Reconcile(const NodeId& node, const std::vector<Started
 
 void ActorTable::ProcessLeft(ActorRecord& record, const std::string& reason, bool intended,
                              ActorActions& actions) {
-  const std::string died = kWorkerDied;
+  const std::string died = kWorkerDied + InItsInit(record);
   const std::string how = Sentence(reason);
   if (intended && !record.ending && !record.stopping) {
     Die(record, died + "Worker exit type: INTENDED_USER_EXIT. " + how, actions);

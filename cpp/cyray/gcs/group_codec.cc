@@ -105,6 +105,20 @@ bool ReadStoredGroup(const wire::Bytes& bytes, GroupRecord& record) {
   return true;
 }
 
+const char* PolicyText(wire::GroupPolicy policy) {
+  switch (policy) {
+    case wire::GroupPolicy::Pack:
+      return "PACK";
+    case wire::GroupPolicy::Spread:
+      return "SPREAD";
+    case wire::GroupPolicy::StrictPack:
+      return "STRICT_PACK";
+    case wire::GroupPolicy::StrictSpread:
+      return "STRICT_SPREAD";
+  }
+  return "?";
+}
+
 std::string BundlesText(const GroupSpec& spec) {
   std::map<ResourceSet, int> kinds;
   for (const ResourceSet& bundle : spec.bundles) ++kinds[bundle];

@@ -21,5 +21,7 @@ bool ReadStoredGroup(const wire::Bytes& bytes, GroupRecord& record);
 
 // "3 bundles of {CPU: 1}, 1 of {GPU: 1}": for people.
 std::string BundlesText(const GroupSpec& spec);
+// "STRICT_PACK": as users write it.
+const char* PolicyText(wire::GroupPolicy policy);
 
 }  // namespace cyray::gcs

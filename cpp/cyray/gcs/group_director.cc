@@ -3,6 +3,7 @@
 #include <tuple>
 #include <utility>
 
+#include "cyray/common/infeasible.h"
 #include "cyray/gcs/codec.h"
 #include "cyray/gcs/group_codec.h"
 #include "cyray/sched/place_bundles.h"
@@ -271,10 +272,19 @@ bool GroupDirector::IsFeasible(const GroupRecord& record) const {
       .has_value();
 }
 
+std::string GroupDirector::Meant(const GroupSpec& spec) const {
+  std::vector<ResourceSet> totals;
+  for (const auto& [id, node] : nodes_->nodes()) {
+    if (node.alive) totals.push_back(node.total);
+  }
+  ResourceSet all;
+  for (const ResourceSet& bundle : spec.bundles) all.Add(bundle);
+  return MeantNames(all, totals);
+}
+
 void GroupDirector::SetWaits(const GroupRecord& record) {
   const GroupSpec& spec = record.spec;
-  std::string what =
-      std::string(wire::EnumNameGroupPolicy(spec.policy)) + " of " + BundlesText(spec);
+  std::string what = std::string(PolicyText(spec.policy)) + " of " + BundlesText(spec);
   if (!spec.selectors.empty()) what += ", on nodes with the labels that are asked for";
   if (IsFeasible(record)) {
     table_.SetWaits(spec.id, "The nodes could hold " + what +
@@ -282,7 +292,8 @@ void GroupDirector::SetWaits(const GroupRecord& record) {
     return;
   }
   table_.SetWaits(spec.id, "The nodes of the cluster cannot hold " + what +
-                               ", not even while nothing else runs: it waits for more nodes.");
+                               ", not even while nothing else runs: it waits for more nodes." +
+                               Meant(spec));
   if (!warned_.insert(spec.id).second) return;
   hooks_.warn(JobOf(spec.id), "The placement group " +
                                   (spec.name.empty() ? spec.id.Hex() : "'" + spec.name + "'") +

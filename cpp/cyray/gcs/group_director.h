@@ -80,6 +80,8 @@ class GroupDirector {
   void Start(const GroupRecord& record, const Placement& placement);
   Sum Seated(const GroupRecord& without) const;
   void SetWaits(const GroupRecord& record);
+  // A question about names of resources that are likely written wrong; or nothing.
+  std::string Meant(const GroupSpec& spec) const;
   void Prepare(const GroupAction& action);
   void SendGone(const PlacementGroupId& group, const NodeId& node);
   void Tick();

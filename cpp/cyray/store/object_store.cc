@@ -66,6 +66,13 @@ bool ObjectStore::FitsWithoutCopies(uint64_t bytes) const {
 
 Status ObjectStore::Full(uint64_t bytes) const {
   const StoreStats now = stats();
+  if (bytes > now.capacity_bytes) {
+    return Status(StatusCode::kObjectStoreFull,
+                  "the object is larger than the object store: it takes " + std::to_string(bytes) +
+                      " bytes, and the store's capacity is " + std::to_string(now.capacity_bytes) +
+                      " bytes. Pass smaller objects, or give `init` a larger "
+                      "`object_store_memory`.");
+  }
   std::string text =
       "the object store is full: " + std::to_string(bytes) +
       " bytes were asked for; of its capacity of " + std::to_string(now.capacity_bytes) +
