@@ -71,9 +71,9 @@ def test_a_task_that_runs_is_one_row_with_what_both_sides_say():
 
 def test_the_driver_that_asks_is_no_row():
     assert [row["pid"] for row in rows.workers(FACTS, "me")] == [11, 10]
-    jobs = [{"job_id": job, "running": True, "driver_pid": 1, "entrypoint": "", "namespace": "",
-             "start_ms": 0, "end_ms": 0} for job in ("01", "02")]  # fmt: skip
-    assert [row["job_id"] for row in rows.jobs(jobs, "02")] == ["01"]
+    jobs = [{"job_id": job, "running": True, "driver_pid": 1, "entrypoint": "", "namespace": name,
+             "start_ms": 0, "end_ms": 0} for job, name in (("01", ""), ("02", "command"))]  # fmt: skip
+    assert [row["job_id"] for row in rows.jobs(jobs, "command")] == ["01"]
 
 
 def test_an_object_names_its_owner():

@@ -15,6 +15,8 @@ from typing import Any
 import click
 
 ANSWER_LIMIT_S = 30.0
+# Of commands that ask: by it lists of jobs leave them out.
+NAMESPACE = "_cyray_command"
 
 
 @contextlib.contextmanager
@@ -25,7 +27,7 @@ def connected(address: str) -> Iterator[None]:
     if address == "local":
         raise click.UsageError("'local' names no cluster: give host:port, or nothing.")
     try:
-        cyray.init(address=address, log_to_driver=False)
+        cyray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None
     try:

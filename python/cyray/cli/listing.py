@@ -52,7 +52,7 @@ def _of_nodes() -> list[Row]:
 def _of_jobs() -> list[Row]:
     from cyray import _raylet
 
-    return rows.jobs(_raylet.list_jobs(), _raylet.identity()["job_id"])
+    return rows.jobs(_raylet.list_jobs(), connect.NAMESPACE)
 
 
 _KINDS: dict[str, Callable[[], list[Row]]] = {

@@ -67,8 +67,8 @@ def _in_capitals(name: str) -> str:
     return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()
 
 
-def jobs(rows: Iterable[Row], own: str) -> list[Row]:
-    """All but the one that asks."""
+def jobs(rows: Iterable[Row], commands: str) -> list[Row]:
+    """All but those of this namespace: of commands that only asked."""
     return [
         {
             "job_id": row["job_id"],
@@ -80,7 +80,7 @@ def jobs(rows: Iterable[Row], own: str) -> list[Row]:
             "end_time_ms": row["end_ms"],
         }
         for row in rows
-        if row["job_id"] != own
+        if row["namespace"] != commands
     ]
 
 
