@@ -93,6 +93,10 @@ def test_a_task_that_lacks_resources_names_who_holds_them_the_longest_first():
 def test_what_no_node_has_is_said_to_be_had_nowhere():
     f = task(1, "f", place="queued", demand={"GPU": 1.0})
     assert "no node has as much as GPU: 1 (10.0.0.1 has CPU: 2)" in told(obj(f), node())
+    demand = {"CPU": 1.0, "accelerator_type:V100": 0.001}
+    text = told(waiting(demand=demand), node())
+    assert "f waits for CPU: 1, accelerator_type:V100:" in text
+    assert "no node has as much as accelerator_type:V100 (10.0.0.1 has CPU: 2)" in text
 
 
 def test_free_resources_are_about_to_be_taken():

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Row = dict[str, Any]
+ACCELERATOR = "accelerator_type:"
 TASK_DIGITS = 32  # of an object's id, which begins with that of its task
 
 
@@ -101,8 +102,11 @@ class Facts:
 
 
 def amounts(resources: Row) -> str:
-    """ "CPU: 1, GPU: 0.5"."""
-    return ", ".join(f"{name}: {number(value)}" for name, value in sorted(resources.items()))
+    """ "CPU: 1, GPU: 0.5, accelerator_type:V100": of a kind of accelerator next to nothing is asked for."""
+    return ", ".join(
+        name if name.startswith(ACCELERATOR) else f"{name}: {number(value)}"
+        for name, value in sorted(resources.items())
+    )
 
 
 def number(value: float) -> str:

@@ -176,7 +176,8 @@ class _Story:
             self.say(depth, f"{name} was sent to {where}, which does not answer what it does")
         elif not running and (ms := self.facts.processes[worker].get("saving_ms")) is not None:
             self.say(
-                depth, f"{name} waits for {where}, which has been saving its state for {seconds(ms)}"
+                depth,
+                f"{name} waits for {where}, which has been saving its state for {seconds(ms)}",
             )
         elif not running:
             self.say(depth, f"{name} was sent to {where}, and is about to begin")
@@ -248,7 +249,7 @@ class _Story:
             return [f"no node has such labels ({_labels_of(nodes)}): it waits until one joins"]
         allowed = [node for node in nodes if want.may_be_at(node, nodes)] or nodes
         have = "; ".join(f"{n.get('ip', '?')} has {amounts(shown(total(n)))}" for n in allowed)
-        asked = wants.words(want.demand, self.facts.groups)
+        asked = wants.words(_on_none(allowed, want) or want.demand, self.facts.groups)
         which = " with these labels" if want.labels else ""
         return [f"no node{which} has as much as {asked} ({have}): it waits until one joins"]
 
@@ -420,6 +421,17 @@ def _of_request(request: Row) -> Want:
 def _short(node: Row, want: Want) -> list[str]:
     free = available(node)
     return [name for name, amount in want.demand.items() if free.get(name, 0) < amount]
+
+
+def _on_none(nodes: list[Row], want: Want) -> Row:
+    """What of it is more than any of these nodes has."""
+    if wants.bundle_of(want.demand) is not None:
+        return {}
+    return {
+        name: amount
+        for name, amount in want.demand.items()
+        if not any(covers(total(node), {name: amount}) for node in nodes)
+    }
 
 
 def _labels_of(nodes: list[Row]) -> str:
