@@ -472,6 +472,17 @@ def test_a_state_with_refs_is_refused():
     assert _raylet.decode_value(_raylet.encode_state({"a": [1, None]})) == {"a": [1, None]}
 
 
+def test_a_state_with_a_ref_says_where():
+    from cyray._worker import saves
+
+    keeper = saves._State(None, "Counter")
+    for held in (cyray.put(1), cyray.remote(Counter).remote()):
+        keeper._refused = ""
+        for _ in range(2):
+            with pytest.raises(TypeError, match=r"state\['a'\]\[1\] is an ObjectRef, or a handle"):
+                keeper._encoded({"a": [1, held]})
+
+
 def test_a_state_that_is_too_large_is_named_with_its_size(tmp_path):
     _, err = run_driver(
         tmp_path,

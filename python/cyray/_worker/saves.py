@@ -24,12 +24,22 @@ class _State:
 
     def __init__(self, instance: Any, label: str) -> None:
         self._instance = instance
+        self._refused = ""  # what was said of a state that holds a ref
         self.what = f"{label}.{SAVE}"
         self.restoring = f"{label}.{RESTORE}"
 
     def take(self) -> None:
         value = self._instance.__cyray_save__()
-        _raylet.save_taken(_raylet.encode_state(value), _now_ms())
+        _raylet.save_taken(self._encoded(value), _now_ms())
+
+    def _encoded(self, value: Any) -> bytes:
+        try:
+            return _raylet.encode_state(value)
+        except _raylet.HoldsRef as error:
+            # Once: it takes the state to pieces, and is told once.
+            if not self._refused:
+                self._refused = _with_place(value, error)
+            raise TypeError(self._refused) from None
 
     def restore(self, state: bytes, calls: bytes) -> None:
         self._instance.__cyray_restore__(_raylet.decode_value(state, True))
@@ -165,6 +175,14 @@ def take_last() -> None:
         _say(f"{_keeper.what} is not called as the actor ends, for a call of it still runs")
     if why := _raylet.await_saves(_LAST_SAVE_SECONDS):
         _say(f"the actor ends, and its last state is not stored: {why}")
+
+
+def _with_place(value: Any, error: Exception) -> str:
+    from cyray._pickle import blame
+
+    found = blame.find(value, error, _raylet.encode_state, "state")
+    text = str(error)
+    return f"{found.way} is {text.removeprefix('it holds ')}" if found.way else text
 
 
 def _tell(error: Exception, what: str) -> None:

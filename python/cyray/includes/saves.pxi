@@ -39,19 +39,24 @@ def included_calls():
     return <bytes>session().core.saver().IncludedCalls()
 
 
+class HoldsRef(TypeError):
+    """What is to outlive this process has something in it that does not."""
+
+
 def encode_state(value):
     """The value as bytes, for another life of this actor.
 
     Raises:
-        TypeError: something in it cannot be pickled, or does not outlive this process.
+        TypeError: something in it cannot be pickled.
+        HoldsRef: it has a ref, or a handle that keeps its actor alive.
     """
     cdef Serialized serialized
     cdef Value* encoded = encode_simple(value)
     if encoded == NULL:
         serialized = serialize(value)
         if serialized.contained:
-            raise TypeError("it holds an ObjectRef, or a handle that keeps its actor alive: neither outlives "
-                            "the process that has it. Save values, and handles that get_actor() gives.")
+            raise HoldsRef("it holds an ObjectRef, or a handle that keeps its actor alive: neither outlives "
+                           "the process that has it. Save values, and handles that get_actor() gives.")
         encoded = encode_inline(serialized)
     out = PyBytes_FromStringAndSize(<const char*>encoded.data(), encoded.size())
     encoded.Unref()
