@@ -426,6 +426,8 @@ def name_exists(name):
 
 
 def test_a_name_that_nobody_has():
+    with pytest.raises(ValueError, match="takes the name of an actor, a string, not 5"):
+        cyray.get_actor(5)
     with pytest.raises(ValueError, match="Failed to look up actor with name 'nobody'"):
         cyray.get_actor("nobody")
     with pytest.raises(ValueError):

@@ -130,6 +130,11 @@ def test_without_backpressure_all_items_are_called_at_once():
         (lambda: map_unordered(square, [], backpressure_size=0), ValueError, "backpressure_size"),
         (lambda: map_unordered(square, [], chunk_size=-1), ValueError, "chunk_size"),
         (lambda: map_unordered(5, []), TypeError, "callable"),
+        (
+            lambda: map_unordered(int, [], backpresure_size=1),
+            TypeError,
+            "Did you mean backpressure_size",
+        ),
         (lambda: list(map_unordered(lambda x: x, [1])), TypeError, "not an ObjectRef"),
         (lambda: list(as_completed([1])), TypeError, "ObjectRef"),
     ],

@@ -658,7 +658,27 @@ def test_a_ref_in_a_file_keeps_its_object_and_is_told_of_once(tmp_path):
     assert out == "done\n"
     before, after = err.split("by hand from here\n")
     assert "by hand" not in before and after.count("was pickled by hand") == 1
-    assert "as long as this process and its owner live" in after
+    assert "the object stays in memory as long as this process and its owner live" in after
+
+
+def test_a_handle_in_a_file_is_told_of_as_one(tmp_path):
+    _, err = run_driver(
+        tmp_path,
+        """
+        import pickle
+        import cyray
+
+        cyray.init(num_cpus=1)
+
+        @cyray.remote
+        class A:
+            pass
+
+        pickle.dumps(A.remote())
+        """,
+    )
+    assert "cyray: an actor's handle was pickled by hand" in err and "ObjectRef" not in err
+    assert "the actor lives as long as this process" in err
 
 
 # --- Tables -------------------------------------------------------------------------------------------

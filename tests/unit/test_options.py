@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cyray._spec import options as _options
@@ -51,14 +52,27 @@ def test_minus_one_is_no_limit_of_pending_calls():
     assert actor_options({"max_pending_calls": 7}) == {"max_pending_calls": 7}
 
 
+def test_seconds_may_be_numpys():
+    given = task_options({"timeout_s": np.float32(0.5)})["timeout_s"]
+    assert given == 0.5 and type(given) is float
+    with pytest.raises(TypeError, match="timeout_s"):
+        task_options({"timeout_s": np.ones(2)})
+
+
+@pytest.mark.parametrize("wrong", ["in(a,b", "!in(a", "in (a)", "not(a)"])
+def test_what_is_no_selector_is_shown_the_forms(wrong):
+    with pytest.raises(ValueError, match=r"several, 'in\(a,b\)' or '!in\(a,b\)'"):
+        task_options({"label_selector": {"region": wrong}})
+
+
 def test_an_unknown_option_lists_the_valid_ones():
     with pytest.raises(ValueError, match=r"Invalid option keyword nmu_cpus.*num_cpus"):
         task_options({"nmu_cpus": 1})
     with pytest.raises(ValueError, match="for actors"):
         actor_options({"max_retries": 1})
-    with pytest.raises(ValueError, match="It is one of remote functions and of methods"):
+    with pytest.raises(ValueError, match="It is an option of remote functions and of methods"):
         actor_options({"num_returns": 1})
-    with pytest.raises(ValueError, match=r"for remote functions\. It is one of actors"):
+    with pytest.raises(ValueError, match=r"for remote functions\. It is an option of actors"):
         task_options({"lifetime": "detached"})
     with pytest.raises(ValueError, match="for actor methods"):
         method_options({"num_cpus": 1})

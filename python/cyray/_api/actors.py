@@ -19,7 +19,12 @@ def get_actor(name: str, namespace: str | None = None) -> Any:
     Raises:
         ValueError: there is none of that name in the namespace.
     """
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str):
+        raise ValueError(
+            f"get_actor() takes the name of an actor, a string, not {name!r}. An actor without a name is found "
+            "by its handle alone."
+        )
+    if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
     auto_init()
     where = me.namespace if namespace is None else namespace

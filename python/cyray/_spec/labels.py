@@ -84,6 +84,11 @@ def _term(key: str, text: Any) -> Term:
             f"The label selector of {key!r} must be a string such as 'a', '!a', 'in(a,b)' or '!in(a,b)', not {text!r}."
         )
     listed = _LISTED.fullmatch(text)
+    if listed is None and "(" in text:
+        raise ValueError(
+            f"Invalid label selector {text!r} of {key!r}: it is one value, 'a' or '!a', or several, 'in(a,b)' or "
+            "'!in(a,b)'."
+        )
     if listed is None:
         wanted = text.removeprefix("!")
         return key, NOT_IN if text.startswith("!") else IN, (value_of(key, wanted),)

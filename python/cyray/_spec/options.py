@@ -170,8 +170,13 @@ def _num_returns(name: str, value: Any) -> Any:
 def _timeout(name: str, value: Any) -> Any:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not hasattr(type(value), "__float__"):
         raise TypeError(_wrong_type(name, value, "a number of seconds"))
+    if not isinstance(value, (int, float)):  # one of NumPy's
+        try:
+            value = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(_wrong_type(name, value, "a number of seconds")) from None
     if not 0 < value <= _MOST_SECONDS:
         raise ValueError(
             f"'{name}' must be more than 0 seconds and at most {_MOST_SECONDS:,}, not {value}."
@@ -494,7 +499,7 @@ def _where(name: str) -> str:
         for what, table in (("remote functions", _TASK), ("actors", _ACTOR), ("methods", _METHOD))
         if name in table
     ]
-    return f"It is one of {' and of '.join(whose)}. " if whose else ""
+    return f"It is an option of {' and of '.join(whose)}. " if whose else ""
 
 
 def _is_one_of(value: Any, allowed: tuple[Any, ...]) -> bool:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import cyray
+from cyray._spec.options import did_you_mean
 
+_FOR_WAIT = {"timeout", "fetch_local"}
 DEFAULT_CHUNK_SIZE = 10
 DEFAULT_BACKPRESSURE_SIZE = 100
 
@@ -40,7 +42,7 @@ def as_completed(
         for value in as_completed([f.remote(i) for i in range(100)]):
             print(value)
     """
-    _check(chunk_size, kwargs)
+    _check(as_completed, chunk_size, kwargs)
     return _each_of(list(refs), chunk_size, yield_obj_refs, kwargs)
 
 
@@ -68,7 +70,7 @@ def map_unordered(
     Example:
         total = sum(map_unordered(measure, range(10_000)))
     """
-    _check(chunk_size, kwargs)
+    _check(map_unordered, chunk_size, kwargs)
     if backpressure_size is not None and backpressure_size < 1:
         raise ValueError(f"backpressure_size is at least 1, or None, not {backpressure_size}")
     submit = getattr(fn, "remote", fn)
@@ -87,13 +89,15 @@ def map_unordered(
     return results()
 
 
-def _check(chunk_size: int, kwargs: dict[str, Any]) -> None:
+def _check(function: Callable[..., Any], chunk_size: int, kwargs: dict[str, Any]) -> None:
     if chunk_size < 1:
         raise ValueError(f"chunk_size is at least 1, not {chunk_size}")
-    unknown = kwargs.keys() - {"timeout", "fetch_local"}
+    unknown = sorted(kwargs.keys() - _FOR_WAIT)
     if unknown:
+        valid = [*(function.__kwdefaults__ or ()), *sorted(_FOR_WAIT)]
         raise TypeError(
-            f"cyray.wait() is given only timeout and fetch_local, not {sorted(unknown)}"
+            f"{function.__name__}() has no option {unknown[0]!r}. {did_you_mean(unknown[0], valid)}"
+            f"Its options are [{', '.join(valid)}]."
         )
 
 
