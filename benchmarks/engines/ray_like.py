@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -156,7 +157,9 @@ class CyrayEngine(RayLikeEngine):
         from cyray._os.machine import available_memory_bytes
 
         # As many as fit, should each take what is allowed for it and half as much again.
-        self.actor_count = min(10_000, available_memory_bytes() // 4_500_000)
+        # A node has four descriptors for each, and who watches them one.
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 1_000
+        self.actor_count = min(10_000, available_memory_bytes() // 4_500_000, descriptors // 5)
 
 
 class BlockingEngine(CyrayEngine):
