@@ -65,6 +65,7 @@ std::shared_ptr<Kin> TaskSubmitter::KinOf(ShapeKey key) {
 }
 
 void TaskSubmitter::CountRequests(Shape& shape) {
+  if (shape.requests.size() == shape.counted) return;
   size_t& all = shape.kin->requests;
   const bool others_wait = all > shape.counted;
   all += shape.requests.size() - shape.counted;
