@@ -140,6 +140,30 @@ TEST_F(ClientRegistryTest, AClosedConnectionIsToldOnceAndNotFoundAgain) {
   EXPECT_TRUE(process->closed());
 }
 
+TEST_F(ClientRegistryTest, WhatIsAnnouncedInQuickSuccessionGoesTogetherAndInOrder) {
+  ClientConnection *one, *unregistered;
+  const auto process = node_.Connect(&one);
+  const auto other = node_.Connect(&unregistered);
+  one->registered = true;
+  constexpr size_t kNews = 1'000;
+  for (size_t i = 0; i < kNews; ++i) {
+    flatbuffers::FlatBufferBuilder builder;
+    const auto text = builder.CreateString(std::to_string(i));
+    builder.Finish(wire::CreateProcessDied(builder, {}, text));
+    node_.clients.Announce(wire::FrameType::kProcessDied, builder);
+    node_.clients.FlushAll();
+  }
+  EXPECT_GT(process->CountOf(wire::FrameType::kProcessDied), 0u) << "the first waits for nothing";
+  EXPECT_LT(process->CountOf(wire::FrameType::kProcessDied), kNews) << "each wakes everybody";
+  EXPECT_TRUE(
+      node_.Until([&] { return process->CountOf(wire::FrameType::kProcessDied) == kNews; }));
+  for (size_t i = 0; i < kNews; ++i) {
+    const auto died = process->Take(wire::FrameType::kProcessDied);
+    ASSERT_EQ(died->As<wire::ProcessDied>()->reason()->str(), std::to_string(i));
+  }
+  EXPECT_EQ(other->CountOf(wire::FrameType::kProcessDied), 0u);
+}
+
 TEST_F(ClientRegistryTest, AnIdBelongsToOneConnection) {
   ClientConnection *one, *other;
   const auto first = node_.Connect(&one);

@@ -24,6 +24,10 @@ constexpr int kTurnFills = 16;
 constexpr int kTurnFrames = 256;
 constexpr int64_t kTurnNs = 5'000'000;
 constexpr int64_t kRoundNs = 20'000'000;
+// Between two announcements, and a millisecond more for so many clients: each costs this process
+// and the other some ten microseconds.
+constexpr int64_t kNewsMs = 5;
+constexpr int64_t kNewsPerMs = 20;
 
 bool IsOurUser(int fd) {
   ucred peer{};
@@ -39,6 +43,7 @@ ClientRegistry::ClientRegistry(EventLoop* loop, Callbacks callbacks, int64_t pat
       callbacks_(std::move(callbacks)),
       patience_ms_(patience_ms),
       accept_pause_(loop),
+      news_timer_(loop),
       posts_(loop) {}
 
 ClientRegistry::~ClientRegistry() {
@@ -225,11 +230,22 @@ void ClientRegistry::SendWithFds(ClientConnection& client, wire::FrameType type,
   MarkDirty(client);
 }
 
-void ClientRegistry::Broadcast(wire::FrameType type,
-                               const flatbuffers::FlatBufferBuilder& builder) {
+void ClientRegistry::Announce(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder) {
+  wire::AppendFrame(news_, type, builder.GetBufferPointer(), builder.GetSize());
+  const int64_t wait_ms = next_news_ms_ - loop_->NowMs();
+  if (wait_ms <= 0) return SendNews();
+  news_timer_.StartOnce(wait_ms, [this] { SendNews(); });
+}
+
+void ClientRegistry::SendNews() {
+  news_timer_.Stop();
   for (auto& [id, client] : clients_) {
-    if (client->registered) Send(*client, type, builder);
+    if (client->closed_ || !client->registered) continue;
+    client->channel_.SendRaw(news_.data(), news_.size());
+    MarkDirty(*client);
   }
+  news_ = {};
+  next_news_ms_ = loop_->NowMs() + kNewsMs + static_cast<int64_t>(clients_.size()) / kNewsPerMs;
 }
 
 void ClientRegistry::MarkDirty(ClientConnection& client) {

@@ -64,8 +64,9 @@ class ClientRegistry {
   // Handles all that the process at the other end, which has ended, said before, however much is
   // its turn's, and whether its frames are read or not.
   void ReadOut(ClientConnection& client);
-  // To every registered client.
-  void Broadcast(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
+  // To every registered client: at once, or in a moment when they were told something just now.
+  // Each of them wakes for it, so that thousands of ends would cost millions of wakeups.
+  void Announce(wire::FrameType type, const flatbuffers::FlatBufferBuilder& builder);
   void Close(ClientConnection& client, const std::string& reason);
 
   // Sends what gathered and buries the closed. Called at the end of each round of the loop.
@@ -90,6 +91,7 @@ class ClientRegistry {
   void AwaitTurn(ClientConnection& client);
   void GiveTurns();
   void Flush(ClientConnection& client);
+  void SendNews();
   void MarkDirty(ClientConnection& client);
   void UpdateEvents(ClientConnection& client);
   void TakeMetered(ClientConnection& client);
@@ -108,8 +110,11 @@ class ClientRegistry {
   uint64_t next_id_ = 1;
   uint64_t frames_handled_ = 0;
   TakenCallback on_taken_;
+  wire::ByteBuffer news_;  // frames for all
+  int64_t next_news_ms_ = 0;
 
   Timer accept_pause_;
+  Timer news_timer_;
   Posts posts_;
 };
 

@@ -398,7 +398,7 @@ void Raylet::TellOfDeath(const Address& address, const std::string& reason, bool
   broker_.OnLocalDied(address, reason);
   FlatBufferBuilder builder;
   builder.Finish(wire::CreateProcessDied(builder, ToWire(address), builder.CreateString(reason)));
-  clients_.Broadcast(FrameType::kProcessDied, builder);
+  clients_.Announce(FrameType::kProcessDied, builder);
   gcs_.ReportDeath(address, reason, intended);
 }
 

@@ -1,7 +1,5 @@
 #include "cyray/util/fd_message.h"
 
-#include <sys/uio.h>
-
 #include <cerrno>
 
 namespace cyray {
@@ -26,19 +24,6 @@ ssize_t SendWithFds(int socket, std::string_view bytes, std::span<const int> fds
     std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
   }
   return ::sendmsg(socket, &message, flags | MSG_NOSIGNAL);
-}
-
-ssize_t ReceiveWithFds(int socket, std::span<char> room, std::vector<UniqueFd>* fds, int flags) {
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxMessageFds * sizeof(int))];
-  iovec part{room.data(), room.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const ssize_t n = ::recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
-  if (n >= 0) TakeFds(message, [fds](UniqueFd fd) { fds->push_back(std::move(fd)); });
-  return n;
 }
 
 }  // namespace cyray

@@ -82,16 +82,13 @@ Status Channel::Flush() {
 
 Result<size_t> Channel::Fill() {
   const std::span<uint8_t> room = reader_.Room();
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFdsPerFrame * sizeof(int))];
-  iovec part{room.data(), room.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
+  Status taken = Status::Ok();
+  bool lost = false;
   ssize_t n;
   do {
-    n = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    n = ReceiveFds(socket_.get(), room, MSG_DONTWAIT, &lost, [&](UniqueFd fd) {
+      if (Status added = reader_.AddFd(std::move(fd)); !added.ok()) taken = std::move(added);
+    });
   } while (n < 0 && errno == EINTR);
   if (n < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return size_t{0};
@@ -99,24 +96,14 @@ Result<size_t> Channel::Fill() {
   }
   if (n == 0) return Fail(StatusCode::kDisconnected, "the peer closed the connection");
   reader_.Filled(static_cast<size_t>(n));
-  if (message.msg_controllen > 0 || (message.msg_flags & MSG_CTRUNC) != 0) {
-    if (Status taken = TakeFds(message); !taken.ok()) return Fail(std::move(taken));
-  }
-  return static_cast<size_t>(n);
-}
-
-Status Channel::TakeFds(msghdr& message) {
-  Status status = Status::Ok();
-  cyray::TakeFds(message, [&](UniqueFd fd) {
-    if (Status added = reader_.AddFd(std::move(fd)); !added.ok()) status = std::move(added);
-  });
   // Later frames would get the descriptors of earlier ones.
-  if ((message.msg_flags & MSG_CTRUNC) != 0) {
-    return {StatusCode::kIoError,
-            "file descriptors of a frame were lost: this process has as many open as it may, or "
-            "the peer sent too many"};
+  if (lost) {
+    return Fail(StatusCode::kIoError,
+                "file descriptors of a frame were lost: this process has as many open as it may, "
+                "or the peer sent too many");
   }
-  return status;
+  if (!taken.ok()) return Fail(std::move(taken));
+  return static_cast<size_t>(n);
 }
 
 }  // namespace cyray::wire

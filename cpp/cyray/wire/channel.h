@@ -60,7 +60,6 @@ class Channel {
     std::vector<UniqueFd> fds;
   };
   ssize_t WriteSome();
-  Status TakeFds(msghdr& message);
 
   UniqueFd socket_;
   ByteBuffer out_;
