@@ -73,7 +73,7 @@ TEST_F(TimeoutTest, TheOneThatIsOverItsTimeFirstComesFirstAndOnce) {
   EXPECT_EQ(queue_.NextDueNs(), kForever);
   EXPECT_THAT(Replies(), ElementsAre(std::pair(4, TaskStatus::Ok), std::pair(2, TaskStatus::Ok)));
   queue_.AnswerTimedOut(*early);
-  EXPECT_THAT(Replies(), ElementsAre(std::pair(3, TaskStatus::TimedOut)));
+  EXPECT_THAT(Replies(), ElementsAre(std::pair(3, TaskStatus::TimedOutEnding)));
   EXPECT_FALSE(never->timed_out);
   End(std::move(never));
   End(std::move(early));

@@ -247,6 +247,7 @@ void ActorSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::Task
   switch (reply.status()) {
     case wire::TaskStatus::Cancelled:
     case wire::TaskStatus::TimedOut:
+    case wire::TaskStatus::TimedOutEnding:
       return completion_.ResolveCancelled(link, task, reply, client.pid);
     case wire::TaskStatus::HandedBack:
     case wire::TaskStatus::WorkerExiting:

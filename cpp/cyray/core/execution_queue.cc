@@ -266,7 +266,7 @@ ExecTask* ExecutionQueue::TakeDue(int64_t now_ns, bool* over) {
 
 void ExecutionQueue::AnswerTimedOut(ExecTask& task) {
   std::vector<Outcome> none;
-  SendReply(task, wire::TaskStatus::TimedOut, none, {}, false);
+  SendReply(task, wire::TaskStatus::TimedOutEnding, none, {}, false);
 }
 
 void ExecutionQueue::Unlist(ExecTask& task) {

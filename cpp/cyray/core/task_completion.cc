@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "cyray/common/encoding.h"
-#include "cyray/core/execution_queue.h"
 #include "cyray/core/system_error.h"
 #include "cyray/wire/convert.h"
 
@@ -32,11 +31,7 @@ ValuePtr DependencyError(const std::string& name, const ValuePtr& argument) {
   return ValuePtr(value);
 }
 
-// Of a task over its timeout_s that had its grace too: its process has ended with it.
-std::string EndedWith(const PendingTask& task, const wire::TaskReply& reply, int pid) {
-  constexpr uint64_t kGraceMs = ExecutionQueue::kGraceNs / 1'000'000;
-  if (reply.run_us() / 1000 < kGraceMs || reply.run_us() / 1000 - kGraceMs < task.tmpl->timeout_ms)
-    return {};
+std::string EndedWith(const PendingTask& task, int pid) {
   const bool is_call = task.actor != nullptr;
   const std::string where = pid > 0 ? " (pid " + std::to_string(pid) + ")" : "";
   return std::string(is_call ? " The actor" : " The worker") + where + " was ended, as the " +
@@ -310,14 +305,15 @@ void TaskCompletion::SendCancel(Link& link, const PendingTask& task, const Cance
 void TaskCompletion::ResolveCancelled(Link& link, PendingTask* task, const wire::TaskReply& reply,
                                       int pid) {
   TakeBorrowed(link, reply);
-  if (reply.status() != wire::TaskStatus::TimedOut) return Cancel(task);
+  if (reply.status() == wire::TaskStatus::Cancelled) return Cancel(task);
+  const bool ends = reply.status() == wire::TaskStatus::TimedOutEnding;
   std::string seconds = std::to_string(static_cast<double>(task->tmpl->timeout_ms) / 1000);
   seconds.erase(seconds.find_last_not_of('0') + 1);
   if (seconds.back() == '.') seconds.pop_back();
   Fail(task, SystemError(ErrorKind::kTaskTimeout,
                          "\ttask_id: " + task->id.Hex() + "\nThe task " + NameOf(*task) +
                              " ran for longer than its timeout_s=" + seconds + "." +
-                             EndedWith(*task, reply, pid)));
+                             (ends ? EndedWith(*task, pid) : "")));
 }
 
 void TaskCompletion::FreeAbandoned(const PendingTask& task, const Abandoned& abandoned) {

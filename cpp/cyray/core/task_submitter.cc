@@ -249,6 +249,7 @@ void TaskSubmitter::OnTaskReply(Link& link, PendingTask* task, const wire::TaskR
   switch (reply.status()) {
     case wire::TaskStatus::Cancelled:
     case wire::TaskStatus::TimedOut:
+    case wire::TaskStatus::TimedOutEnding:
       if (was_first) lease->hold = false;
       completion_.ResolveCancelled(link, task, reply, lease->worker_pid);
       break;
