@@ -40,8 +40,8 @@ def cancel(
     if not isinstance(ref, _raylet.ObjectRef):
         hint = " For actors there is cyray.kill()." if isinstance(ref, _raylet.ActorHandle) else ""
         raise TypeError(f"cyray.cancel() takes an ObjectRef, not {type(ref)}.{hint}")
-    for name, value in (("force", force), ("recursive", recursive)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} of cyray.cancel() is True or False, not {value!r}")
+    if not (isinstance(force, bool) and isinstance(recursive, bool)):
+        name, value = ("recursive", recursive) if isinstance(force, bool) else ("force", force)
+        raise TypeError(f"{name} of cyray.cancel() is True or False, not {value!r}")
     auto_init()
     _raylet.cancel(ref, force, recursive)
